@@ -1,0 +1,272 @@
+"""Paired hierarchical bootstrap over training seeds and examples. Takes arrays, knows no study.
+
+The estimand is the expected score over training seeds and examples. A configuration's score is the
+mean, over its seeds, of the metric recomputed from summed per-example statistics; a contrast is a
+weighted sum of configurations' scores (one of them, or a difference of two).
+
+With seeds s and examples e a contrast reads m + A_s + B_e + G_se, so its variance is
+var(A)/S + var(B)/E + var(G)/(S E). The sample variance over seeds, over S, holds the first and the
+last term; the variance over examples at fixed seeds holds the last two. Their plain sum, and a
+bootstrap that resamples both, would count G twice (Owen 2007, "The pigeonhole bootstrap"), so G is
+taken off once, as in studies of many readers and many cases (Obuchowski and Rockette 1995).
+
+A handful of seeds cannot be resampled: their variance comes out (S-1)/S too small and their
+quantiles normal where they should be Student's. So the bootstrap is studentised (Efron and
+Tibshirani 1993, section 12.5) and its two levels are drawn differently. Examples, which are many,
+are resampled, the same for all configurations. Seeds are drawn as normal noise, the same draw for
+every contrast that shares a configuration, and each draw repeats the whole estimation of the
+variance, so that few seeds widen the quantiles by themselves, also those of a maximum.
+
+The variance over seeds is the larger of the contrast's own and the family's pool. The pool has
+many degrees of freedom but is right only where all spread alike; the own one guards whichever
+spreads more. As the draws take the same maximum, it costs width and no level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+
+from harness.aggregates import Array
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Value = Callable[[Array], Array]
+
+RESAMPLES: Final = 10_000
+SEED: Final = 20_260_105
+#: Seeds shared by configurations may make their scores go together, but never quite.
+MOST_ALIKE: Final = 0.9
+
+
+class Contrasts(NamedTuple):
+    """Estimates of K contrasts, with studentised draws of their errors.
+
+    Attributes:
+        estimate: (K,) in the metric's own unit, NaN where no seed is common.
+        error: (K,) standard errors; infinite with fewer than two common seeds or two examples.
+        seeds: (K,) seeds that all configurations of the contrast have.
+        seed_variance: (K,) variance of one seed's contrast.
+        example_variance: (K,) variance of the estimate that is due to the examples alone.
+        draws: (K, B) of (estimate - truth) / error.
+    """
+
+    estimate: Array
+    error: Array
+    seeds: Array
+    seed_variance: Array
+    example_variance: Array
+    draws: Array
+
+
+class Family(NamedTuple):
+    """Contrasts that are judged together, with the seeds that each of them can use.
+
+    Attributes:
+        matrix: (K, C) weights of the configurations.
+        common: (K, S) whether all configurations of the contrast have the seed.
+        alike: correlation of two configurations over seeds, 0 to `MOST_ALIKE`.
+    """
+
+    matrix: Array
+    common: NDArray[np.bool_]
+    alike: float
+
+    @property
+    def seeds(self) -> Array:
+        """(K,) number of seeds."""
+        return self.common.sum(axis=1).astype(float)
+
+    @property
+    def scale(self) -> Array:
+        """(K,) variance of each contrast if that of every configuration were 1."""
+        own, together = (self.matrix**2).sum(axis=1), self.matrix.sum(axis=1) ** 2
+        return (1 - self.alike) * own + self.alike * together
+
+    def guarded(self, variances: Array) -> Array:
+        """The larger of each variance and of the family's pool, shape (K, ...) as given."""
+        column = (slice(None), *[None] * (variances.ndim - 1))
+        scale, weight = self.scale[column], (self.seeds - 1)[column]
+        own = variances / scale
+        pool = (own * weight).sum(axis=0, keepdims=True) / weight.sum()
+        return np.maximum(own, pool) * scale
+
+
+def example_weights(examples: int, resamples: int, seed: int = SEED) -> Array:
+    """Multinomial weights of a bootstrap over examples.
+
+    Args:
+        examples: number of examples E.
+        resamples: number of resamples B.
+        seed: of the generator.
+
+    Returns:
+        How often each example is drawn, shape (B, E); each row sums to E.
+    """
+    rng = np.random.default_rng(seed)
+    drawn = rng.integers(0, examples, (resamples, examples))
+    drawn += np.arange(resamples)[:, None] * examples
+    counts = np.bincount(drawn.ravel(), minlength=resamples * examples)
+    return counts.reshape(resamples, examples).astype(np.float64)
+
+
+def scores(statistics: Array, value: Value) -> Array:
+    """The metric of each trained adapter: (C, S, E, W) to (C, S), NaN where it is missing."""
+    missing = np.isnan(statistics).any(axis=(2, 3))
+    return np.where(missing, np.nan, value(np.nan_to_num(statistics).sum(axis=2)))
+
+
+def resampled_scores(statistics: Array, value: Value, weights: Array) -> Array:
+    """The metric of each trained adapter on each resample of the examples.
+
+    Args:
+        statistics: shape (C, S, E, W), NaN for a training that is missing.
+        value: from sums (..., W) to the metric (...).
+        weights: shape (B, E).
+
+    Returns:
+        Shape (C, S, B), NaN where the training is missing.
+    """
+    configurations, seeds, examples, width = statistics.shape
+    missing = np.isnan(statistics).any(axis=(2, 3))
+    flat = np.nan_to_num(statistics).transpose(2, 0, 1, 3).reshape(examples, -1)
+    sums = (weights @ flat).reshape(-1, configurations, seeds, width)
+    return np.where(missing[:, :, None], np.nan, np.moveaxis(value(sums), 0, -1))
+
+
+def influence(statistics: Array, value: Value) -> Array:
+    """What each example adds to the metric, found by leaving it out (jackknife).
+
+    Returns:
+        Shape (C, S, E): (E-1) (score of all - score without the example). Their variance over the
+        examples, over E, is the variance of the score.
+    """
+    whole = np.nan_to_num(statistics)
+    rest = whole.sum(axis=2, keepdims=True) - whole
+    return (statistics.shape[2] - 1) * (scores(statistics, value)[:, :, None] - value(rest))
+
+
+def contrasts(
+    statistics: Array,
+    value: Value,
+    matrix: Array,
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
+) -> Contrasts:
+    """Estimates contrasts of configurations, with errors that count seeds and examples once.
+
+    Args:
+        statistics: shape (C, S, E, W), the same seeds and examples along an axis for all; NaN for
+            a training that is missing.
+        value: from sums (..., W) to the metric (...).
+        matrix: shape (K, C), weights of the configurations in each contrast.
+        resamples: number of draws B.
+        seed: of the generator.
+
+    Returns:
+        Estimates, errors and draws; a contrast takes the seeds that all its configurations have.
+    """
+    table = scores(statistics, value)
+    absent = np.isnan(table)
+    common = ~(absent[None] & (matrix != 0)[:, :, None]).any(axis=1)
+    each = matrix @ np.where(absent, 0.0, table)  # (K, S): each seed's contrast
+    count = len(matrix)
+    estimate = np.full(count, np.nan)
+    for k in np.flatnonzero(common.any(axis=1)):
+        estimate[k] = each[k, common[k]].mean()
+    found = Contrasts(
+        estimate,
+        np.full(count, np.inf),
+        common.sum(axis=1).astype(float),
+        np.full(count, np.nan),
+        np.full(count, np.nan),
+        np.zeros((count, resamples)),
+    )
+    usable = (found.seeds >= 2) & (statistics.shape[2] >= 2)
+    if usable.any():
+        family = Family(matrix[usable], common[usable], _alike(table))
+        raw = np.array([each[k, common[k]].var(ddof=1) for k in np.flatnonzero(usable)])
+        found.seed_variance[usable] = family.guarded(raw)
+        found.example_variance[usable] = _example_variances(influence(statistics, value), family)
+        variance = found.seed_variance[usable] / family.seeds + found.example_variance[usable]
+        found.error[usable] = np.sqrt(variance)
+        weights = example_weights(statistics.shape[2], resamples, seed)
+        moved = resampled_scores(statistics, value, weights) - table[:, :, None]
+        found.draws[usable] = _draws(
+            moved,
+            family,
+            found.seed_variance[usable] / family.seeds,
+            found.example_variance[usable],
+            np.random.default_rng(seed + 1),
+            statistics.shape[2],
+        )
+    return found
+
+
+def _alike(table: Array) -> float:
+    whole = table[:, ~np.isnan(table).any(axis=0)]
+    if len(whole) < 2 or whole.shape[1] < 2:
+        return 0.0
+    covariance = np.cov(whole)
+    mean = float(np.diag(covariance).mean())
+    apart = float(covariance.sum() - np.diag(covariance).sum()) / (len(whole) * (len(whole) - 1))
+    return min(MOST_ALIKE, max(0.0, apart / mean)) if mean > 0 else 0.0
+
+
+def _example_variances(influences: Array, family: Family) -> Array:
+    # Two-way analysis of variance of the influences: what is left after seed and example effects
+    # is G, which the variance over seeds already holds.
+    parts = np.zeros(len(family.matrix))
+    for k, (weights, mask) in enumerate(zip(family.matrix, family.common, strict=True)):
+        chosen = weights != 0
+        table = np.tensordot(weights[chosen], influences[chosen][:, mask], axes=1)
+        seeds, examples = table.shape
+        means = table.mean(axis=0)
+        rest = table - means - table.mean(axis=1, keepdims=True) + table.mean()
+        mixed = (rest**2).sum() / ((seeds - 1) * (examples - 1))
+        parts[k] = max(0.0, means.var(ddof=1) / examples - mixed / (seeds * examples))
+    return parts
+
+
+def _draws(
+    moved: Array,
+    family: Family,
+    seed_part: Array,
+    example_part: Array,
+    rng: np.random.Generator,
+    examples: int,
+) -> Array:
+    """Studentised errors of the family, one world a draw.
+
+    Args:
+        moved: (C, S, B) shift of each adapter's score on each resample of the examples.
+        family: the contrasts.
+        seed_part: (K,) variance of the estimates due to seeds.
+        example_part: (K,) variance of the estimates due to examples.
+        rng: of the seeds' noise.
+        examples: number of examples.
+
+    Returns:
+        Shape (K, B).
+    """
+    configurations, seeds, resamples = moved.shape
+    normal = np.sqrt(1 - family.alike) * rng.standard_normal((configurations, seeds, resamples))
+    normal += np.sqrt(family.alike) * rng.standard_normal((1, seeds, resamples))
+    error = np.zeros((len(family.matrix), resamples))
+    spread = np.zeros_like(error)
+    for k, (weights, mask) in enumerate(zip(family.matrix, family.common, strict=True)):
+        chosen = np.flatnonzero(weights)
+        noise = np.tensordot(weights[chosen], normal[chosen][:, mask], axes=1)
+        spread[k] = noise.var(axis=0, ddof=1)
+        shift = np.tensordot(weights[chosen], moved[chosen][:, mask].mean(axis=1), axes=1)
+        width = shift.std()
+        error[k] = np.sqrt(seed_part[k] * family.seeds[k] / family.scale[k]) * noise.mean(axis=0)
+        error[k] += np.sqrt(example_part[k]) * (shift / width if width > 0 else 0.0)
+    relative = family.guarded(spread) / family.scale[:, None]
+    # The examples' variance is estimated too, from E - 1 degrees of freedom.
+    wobble = rng.chisquare(examples - 1, resamples) / (examples - 1)
+    total = np.sqrt(seed_part[:, None] * relative + example_part[:, None] * wobble)
+    return np.divide(error, total, out=np.zeros_like(error), where=total > 0)

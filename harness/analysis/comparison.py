@@ -1,0 +1,223 @@
+"""Estimates of configurations and of their differences, with intervals, from a study's rows.
+
+Every number is in the metric's own unit (0 to 1 for F1). Intervals count training seeds and
+examples as random and hold 95 % of the time; where one seed or one example is all there is, they
+are NaN.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from harness.aggregates import Array
+from harness.analysis.bootstrap import Contrasts, contrasts, scores
+from harness.analysis.scores import Cube, complete, micro, panel, value_of
+from harness.analysis.simultaneous import (
+    Pairs,
+    as_pairs,
+    holm,
+    intervals,
+    joint_intervals,
+    p_values,
+    pair_matrix,
+)
+from harness.results import Objective, StudyResults
+
+CONFIDENCE: Final = 0.95
+
+
+class Interval(NamedTuple):
+    """A number with its interval, in the metric's own unit; NaN where it cannot be told."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Estimate(NamedTuple):
+    """The score of one configuration.
+
+    Attributes:
+        value: mean over seeds of the score over all examples.
+        low: lower end of the 95 % interval.
+        high: upper end.
+        seeds: number of training seeds.
+        examples: number of examples.
+        seed_sd: standard deviation of the score over the seeds, NaN with one.
+    """
+
+    value: float
+    low: float
+    high: float
+    seeds: int
+    examples: int
+    seed_sd: float
+
+
+class AllPairs(NamedTuple):
+    """All pairs of configurations of one panel.
+
+    Attributes:
+        cube: the panel.
+        values: (C,) scores.
+        found: contrasts i < j, better minus worse whatever the metric's direction.
+        pairs: the same as square tables.
+    """
+
+    cube: Cube
+    values: Array
+    found: Contrasts
+    pairs: Pairs
+
+
+def compare(cube: Cube, objective: Objective) -> AllPairs:
+    """Compares all configurations of a panel with each other; more is better in every contrast."""
+    statistics, value = micro(cube.statistics, objective), value_of(objective)
+    count = len(cube.keys)
+    table = scores(statistics, value)
+    values = np.array([row[~np.isnan(row)].mean() for row in table])
+    found = contrasts(statistics, value, objective.sign * pair_matrix(count))
+    return AllPairs(cube, values, found, as_pairs(found, count))
+
+
+def estimates(
+    results: StudyResults, stage: str, split: str, keys: tuple[str, ...] | None = None
+) -> pd.DataFrame:
+    """Scores of configurations with 95 % intervals, each on its own.
+
+    Args:
+        results: the study.
+        stage: whose trials to take.
+        split: to score on.
+        keys: configurations; all of the stage by default.
+
+    Returns:
+        Columns key, value, low, high, seeds, seed_sd, examples; no row where nothing was scored.
+    """
+    columns = ["key", "value", "low", "high", "seeds", "seed_sd", "examples"]
+    try:
+        cube = panel(results, stage, split, keys)
+    except ValueError:
+        return pd.DataFrame(columns=columns)
+    statistics, value = micro(cube.statistics, results.objective), value_of(results.objective)
+    found = contrasts(statistics, value, np.eye(len(cube.keys)))
+    bounds = intervals(found, CONFIDENCE)
+    table = scores(statistics, value)
+    spread = [
+        float(row[~np.isnan(row)].std(ddof=1)) if count >= 2 else float("nan")
+        for row, count in zip(table, found.seeds, strict=True)
+    ]
+    frame = pd.DataFrame(
+        {
+            "key": list(cube.keys),
+            "value": found.estimate,
+            "low": finite(bounds.low),
+            "high": finite(bounds.high),
+            "seeds": found.seeds.astype(int),
+            "seed_sd": spread,
+            "examples": len(cube.examples),
+        }
+    )
+    return frame[columns]
+
+
+def estimate(results: StudyResults, key: str, stage: str, split: str) -> Estimate:
+    """The score of one configuration.
+
+    Raises:
+        ValueError: it has no complete trial of that stage with scores on that split.
+    """
+    frame = estimates(results, stage, split)
+    rows = frame[frame["key"] == key]
+    if rows.empty:
+        raise ValueError(f"no complete {stage} trial of {key} with scores on {split}")
+    row = rows.iloc[0]
+    return Estimate(
+        float(row["value"]),
+        float(row["low"]),
+        float(row["high"]),
+        int(row["seeds"]),
+        int(row["examples"]),
+        float(row["seed_sd"]),
+    )
+
+
+def differences(results: StudyResults, stage: str, split: str, reference: str) -> pd.DataFrame:
+    """Differences of all other configurations of a stage to a reference, on the seeds they share.
+
+    The difference is configuration minus reference in the metric's own direction (below 0 is
+    better where less is better).
+
+    Returns:
+        Columns key, difference, low, high (all intervals hold together, max-T), p_value and
+        p_holm (corrected over the rows); no row where there is nothing to compare.
+    """
+    columns = ["key", "difference", "low", "high", "p_value", "p_holm"]
+    try:
+        cube = panel(results, stage, split)
+    except ValueError:
+        return pd.DataFrame(columns=columns)
+    if reference not in cube.keys:
+        return pd.DataFrame(columns=columns)
+    whole = compare(cube, results.objective)
+    frame = against(whole, results.objective, reference, cube.keys)
+    return frame[columns]
+
+
+def against(
+    whole: AllPairs, objective: Objective, reference: str, keys: tuple[str, ...]
+) -> pd.DataFrame:
+    """Differences to a reference within a comparison of all pairs; `keys` are the family.
+
+    Returns:
+        The columns of `differences`, one row for each of `keys` but the reference.
+    """
+    order = whole.cube.keys
+    others = [key for key in keys if key != reference]
+    base = order.index(reference)
+    rows = [order.index(key) for key in others]
+    error = whole.pairs.error[rows, base]
+    subset = Contrasts(
+        objective.sign * whole.pairs.difference[rows, base],
+        error,
+        np.zeros(len(rows)),
+        np.zeros(len(rows)),
+        np.zeros(len(rows)),
+        objective.sign * whole.pairs.draws[rows, base],
+    )
+    bounds = joint_intervals(subset, CONFIDENCE)
+    raw = p_values(subset)
+    return pd.DataFrame(
+        {
+            "key": others,
+            "difference": subset.estimate,
+            "low": finite(bounds.low),
+            "high": finite(bounds.high),
+            "p_value": raw,
+            "p_holm": holm(raw),
+        }
+    )
+
+
+def noise_floor(results: StudyResults) -> float:
+    """Standard deviation of one configuration's score over training seeds, on validation.
+
+    Pooled over all configurations of the ablate and confirm stages with two seeds or more, in the
+    metric's own unit; NaN where there is none.
+    """
+    total, freedom = 0.0, 0
+    for stage in ("ablate", "confirm"):
+        for _, group in complete(results, stage).groupby("key"):
+            values = group["value"].dropna().to_numpy(dtype=float)
+            if len(values) >= 2:
+                total += float(((values - values.mean()) ** 2).sum())
+                freedom += len(values) - 1
+    return float(np.sqrt(total / freedom)) if freedom else float("nan")
+
+
+def finite(values: Array) -> Array:
+    """The values, with NaN for an infinite one ("cannot be told")."""
+    return np.where(np.isfinite(values), values, np.nan)

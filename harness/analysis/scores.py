@@ -1,0 +1,160 @@
+"""From a study's tables to arrays of scores: which trials count, and what they scored.
+
+Only complete trials that were really run (no duplicates) count; of two with the same configuration
+and seed the first one does. Knows nothing of statistics.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from harness.aggregates import FORMS, Array
+
+if TYPE_CHECKING:
+    from harness.analysis.bootstrap import Value
+    from harness.results import Objective, StudyResults
+
+#: Columns that name a configuration.
+CONFIGURATION = (
+    "variant",
+    "rank",
+    "alpha",
+    "alpha_ratio",
+    "dropout",
+    "target_modules",
+    "learning_rate",
+)
+
+
+class Cube(NamedTuple):
+    """Per-example statistics of trained adapters.
+
+    Attributes:
+        keys: C configurations.
+        seeds: S training seeds.
+        examples: ids of E examples.
+        statistics: (C, S, E, W), W the objective's columns; NaN for a missing training.
+    """
+
+    keys: tuple[str, ...]
+    seeds: tuple[int, ...]
+    examples: tuple[str, ...]
+    statistics: Array
+
+
+def complete(results: StudyResults, stage: str) -> pd.DataFrame:
+    """The stage's trials that count: complete, really run, one for each key and seed."""
+    rows = results.trials
+    rows = rows[(rows["stage"] == stage) & (rows["state"] == "complete")]
+    rows = rows[rows["duplicate_of"].isna()].sort_values("number")
+    return rows.drop_duplicates(["key", "seed"])
+
+
+def panel(
+    results: StudyResults, stage: str, split: str, keys: tuple[str, ...] | None = None
+) -> Cube:
+    """Statistics of all trials that count, with NaN where a configuration lacks a seed.
+
+    Args:
+        results: the study.
+        stage: of the trials.
+        split: that was scored.
+        keys: configurations, in this order; all of the stage by default, oldest first. One
+            without a scored trial is left out.
+
+    Returns:
+        The examples are those that every one of these trials has.
+
+    Raises:
+        ValueError: there is no such trial, or no example that all have.
+    """
+    trials = complete(results, stage)
+    rows = results.examples[results.examples["split"] == split]
+    rows = rows[rows["trial"].isin(trials["number"])]
+    trials = trials[trials["number"].isin(rows["trial"])]
+    if keys is not None:
+        trials = trials[trials["key"].isin(keys)]
+        rows = rows[rows["trial"].isin(trials["number"])]
+    if trials.empty:
+        raise ValueError(f"no complete {stage} trial with scores on {split}")
+    order = list(keys) if keys is not None else list(dict.fromkeys(trials["key"]))
+    present = set(trials["key"])
+    kept = tuple(str(key) for key in order if key in present)
+    seeds = tuple(sorted({int(seed) for seed in trials["seed"]}))
+    counts = rows.drop_duplicates(["trial", "example"])["example"].value_counts()
+    examples = tuple(sorted(str(name) for name in counts.index[counts == len(trials)]))
+    if not examples:
+        raise ValueError(f"the {stage} trials have no example of {split} in common")
+    columns = list(results.objective.columns)
+    statistics = np.full((len(kept), len(seeds), len(examples), len(columns)), np.nan)
+    tables = {int(number): table for number, table in rows.groupby("trial")}  # type: ignore[call-overload]
+    for key, seed, number in zip(trials["key"], trials["seed"], trials["number"], strict=True):
+        table = tables[int(number)].drop_duplicates("example").set_index("example")
+        values = table.loc[list(examples), columns].to_numpy(dtype=float)
+        statistics[kept.index(key), seeds.index(int(seed))] = values
+    return Cube(kept, seeds, examples, statistics)
+
+
+def cube(
+    results: StudyResults, stage: str, split: str, keys: tuple[str, ...] | None = None
+) -> Cube:
+    """Like `panel`, with only the seeds that every configuration has, so without a gap.
+
+    Raises:
+        ValueError: there is no such trial, or nothing that all have in common.
+    """
+    found = panel(results, stage, split, keys)
+    whole = ~np.isnan(found.statistics).any(axis=(0, 2, 3))
+    if not whole.any():
+        raise ValueError(f"the configurations of {stage} have no seed in common")
+    seeds = tuple(seed for seed, fine in zip(found.seeds, whole, strict=True) if fine)
+    return found._replace(seeds=seeds, statistics=found.statistics[:, whole])
+
+
+def micro(statistics: Array, objective: Objective) -> Array:
+    """Statistics summed over classes: (..., W) to (..., parts), which is all a score needs."""
+    shape = (*statistics.shape[:-1], len(objective.classes), len(objective.parts))
+    summed: Array = statistics.reshape(shape).sum(axis=-2)
+    return summed
+
+
+def value_of(objective: Objective) -> Value:
+    """From sums (..., parts), as `micro` gives them, to the objective's value (...)."""
+    return FORMS[objective.form].value
+
+
+def configurations(results: StudyResults, stage: str) -> pd.DataFrame:
+    """One row for each configuration of a stage that has a complete trial.
+
+    Returns:
+        Index 0..n-1, columns key, `CONFIGURATION`, seeds (number), parameters, train_seconds and
+        peak_memory (medians; NaN without a cost row).
+    """
+    trials = complete(results, stage)
+    costs = results.costs.set_index("trial")
+    rows = []
+    for key, group in trials.groupby("key", sort=False):
+        spent = costs.loc[costs.index.isin(group["number"])]
+        medians = {
+            name: float(spent[name].median()) if len(spent) else float("nan")
+            for name in ("parameters", "train_seconds", "peak_memory")
+        }
+        first = group.iloc[0]
+        rows.append(
+            {"key": key, **{name: first[name] for name in CONFIGURATION}}
+            | {"seeds": int(group["seed"].nunique())}
+            | medians
+        )
+    columns = ["key", *CONFIGURATION, "seeds", "parameters", "train_seconds", "peak_memory"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def score_from_rows(rows: pd.DataFrame, objective: Objective) -> float:
+    """The objective of any rows of `StudyResults.examples` or `.baselines`; NaN without a row."""
+    if rows.empty:
+        return float("nan")
+    sums = rows[list(objective.columns)].to_numpy(dtype=float).sum(axis=0)
+    return float(objective.value(sums))

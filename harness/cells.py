@@ -1,0 +1,108 @@
+"""The ablation's cells: the incumbent and its one-factor neighbours, at most so many of them."""
+
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any, NamedTuple
+
+from harness.sweep import Sweep
+from harness.trial import TrialConfig
+
+
+class Cell(NamedTuple):
+    """One level of one factor, everything else but the learning rate as the incumbent has it.
+
+    Attributes:
+        factor: a factor, or a pair such as `rank@target_modules=qv`.
+        level: the factor's level here.
+        config: the configuration; its learning rate is still to be tuned.
+        rates: learning rates to try.
+    """
+
+    factor: str
+    level: Any
+    config: TrialConfig
+    rates: tuple[float, ...] = ()
+
+
+class Neighbours(NamedTuple):
+    """The cells that fit, and in plain words those that do not."""
+
+    cells: tuple[Cell, ...]
+    dropped: tuple[str, ...]
+
+
+def neighbours(sweep: Sweep, incumbent: TrialConfig, limit: int) -> Neighbours:
+    """The cells around an incumbent.
+
+    Each factor's first other level comes first, so that every factor has a comparison; then all
+    levels in the order of the sweep, a pair right behind the factor that it varies.
+
+    Args:
+        sweep: names factors, levels and pairs.
+        incumbent: the centre.
+        limit: distinct configurations at most, the incumbent's included.
+    """
+    wanted = sweep.space.restrict({**sweep.ablation.factors})
+    own = incumbent.with_(seed=0)
+    lists = {
+        factor: [_cell(own, factor, level) for level in _with_own(levels, own, factor)]
+        for factor, levels in wanted.items()
+        if levels
+    }
+    others = {f: [c for c in cells if c.config != own] for f, cells in lists.items()}
+    firsts = [cells[0] for cells in others.values() if cells]
+    order = chain(firsts, _in_order(sweep, own, others))
+    kept, configs, dropped = [], {own}, []
+    for cell in order:
+        if cell in kept:
+            continue
+        if cell.config not in configs and len(configs) >= limit:
+            dropped.append(f"ablation: no room for {cell.factor}={cell.level} (max_cells {limit})")
+            continue
+        configs.add(cell.config)
+        kept.append(cell)
+    references = [cell for cells in lists.values() for cell in cells if cell.config == own]
+    order_of = {factor: place for place, factor in enumerate(lists)}
+    found = sorted(
+        chain(references, kept),
+        key=lambda cell: (order_of.get(cell.factor, len(order_of)), _place(sweep, cell)),
+    )
+    return Neighbours(tuple(found) if limit else (), tuple(dict.fromkeys(dropped)))
+
+
+def _with_own(levels: tuple[Any, ...], own: TrialConfig, factor: str) -> list[Any]:
+    mine = getattr(own, factor)
+    return [*levels] if mine in levels else [*levels, mine]
+
+
+def _cell(own: TrialConfig, factor: str, level: Any) -> Cell:
+    return Cell(factor, level, _changed(own, factor, level))
+
+
+def _changed(config: TrialConfig, factor: str, level: Any) -> TrialConfig:
+    if factor == "alpha_ratio":
+        return config.with_(alpha=float(level) * config.rank)
+    if factor == "rank":  # alpha goes along, so that its ratio to the rank stays
+        return config.with_(rank=int(level), alpha=config.alpha_ratio * int(level))
+    return config.with_(**{factor: level})
+
+
+def _in_order(sweep: Sweep, own: TrialConfig, others: dict[str, list[Cell]]) -> Iterator[Cell]:
+    pairs = list(sweep.ablation.pairs)
+    for factor, cells in others.items():
+        yield from cells
+        for pair in [pair for pair in pairs if pair.vary == factor]:
+            held, level = next(iter(pair.at.items()))
+            if level not in sweep.space.levels(held):
+                continue
+            centre = _changed(own, held, level)
+            for cell in sorted(
+                [*cells, Cell(factor, getattr(own, factor), own)],
+                key=lambda cell: _place(sweep, cell),
+            ):
+                yield Cell(pair.name, cell.level, _changed(centre, factor, cell.level))
+
+
+def _place(sweep: Sweep, cell: Cell) -> int:
+    levels = list(sweep.space.levels(cell.factor.partition("@")[0]))
+    return levels.index(cell.level) if cell.level in levels else len(levels)

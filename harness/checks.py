@@ -1,0 +1,99 @@
+"""Everything about a sweep that can be known before anything is trained or written."""
+
+import os
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UserError
+from harness.sweep import Sweep
+from harness.trial import TrialConfig
+from harness.workers.tasks import load_task_of
+
+
+def cuda() -> bool:
+    """Whether trials would run on a GPU."""
+    import torch
+
+    return bool(torch.cuda.is_available())
+
+
+def check(sweep: Sweep) -> tuple[str, ...]:
+    """Checks task, data, model and search space against each other.
+
+    Returns:
+        What the user should know, though nothing of it stops the sweep.
+
+    Raises:
+        UserError: the first thing that would stop it.
+    """
+    task = load_task_of(sweep)
+    for split in ("train", "validation", "test"):
+        if not task.examples(split):
+            raise UserError(f"task '{sweep.task}': its split '{split}' has no example")
+    for config in representatives(sweep):
+        parameters(sweep, config)
+    return (*task.notes, *_ablation_notes(sweep))
+
+
+def facts(sweep: Sweep) -> tuple[str, ...]:
+    """What a checked sweep is about, in a few lines."""
+    task = load_task_of(sweep)
+    counts = [parameters(sweep, config) for config in representatives(sweep)]
+    sizes = ", ".join(
+        f"{len(task.examples(split))} {split}" for split in ("train", "validation", "test")
+    )
+    return (
+        f"task {task.name}: {sizes} examples; objective {task.objective.name}, "
+        f"{task.objective.direction}d, margin {task.objective.margin * task.objective.scale:g} "
+        f"{task.objective.unit}",
+        f"model {sweep.model.name}: {min(counts):,} to {max(counts):,} trainable parameters",
+    )
+
+
+def check_folder(folder: Path) -> None:
+    """Checks that a folder can be made and written to, without making it.
+
+    Raises:
+        UserError: it cannot.
+    """
+    there = folder.resolve()
+    while not there.exists():
+        there = there.parent
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise UserError(f"{folder}: cannot be written to; give another folder")
+
+
+def representatives(sweep: Sweep) -> tuple[TrialConfig, ...]:
+    """The lowest and highest rank of each variant on each target."""
+    space = sweep.space
+    ranks = sorted({min(space.rank), max(space.rank)})
+    return tuple(
+        TrialConfig(variant, rank, float(rank), 0.0, targets, 1e-3, 0)
+        for variant, targets, rank in product(space.variant, space.target_modules, ranks)
+    )
+
+
+def parameters(sweep: Sweep, config: TrialConfig) -> int:
+    """Trainable parameters of a configuration, from the model's shapes alone.
+
+    Raises:
+        UserError: the model is not there, or the targets match none of its modules.
+    """
+    from harness.training.adapters import count_parameters
+
+    return count_parameters(sweep.model, config)
+
+
+def _ablation_notes(sweep: Sweep) -> tuple[str, ...]:
+    notes = []
+    wanted: dict[str, tuple[Any, ...]] = {**sweep.ablation.factors}
+    kept = sweep.space.restrict(wanted)
+    for factor, levels in wanted.items():
+        gone = [str(level) for level in levels if level not in kept[factor]]
+        if gone:
+            notes.append(
+                f"ablation.factors.{factor}: {', '.join(gone)} left out, for space.{factor} "
+                "has no such level"
+            )
+    return tuple(notes)

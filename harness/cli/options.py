@@ -1,0 +1,71 @@
+"""Options that several verbs share, and the sweep that they make."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.errors import UserError
+
+if TYPE_CHECKING:
+    from harness.sweep import Sweep
+
+Name = Annotated[str, typer.Argument(help="a name in sweeps/, or the path of a YAML file")]
+Study = Annotated[str, typer.Argument(help="name of a study, as `list studies` shows it")]
+Model = Annotated[str | None, typer.Option(help="builtin:tiny, a folder, a .gguf file, a hub id")]
+Trials = Annotated[int | None, typer.Option(help="configurations to search")]
+Minutes = Annotated[float | None, typer.Option(help="bound on the whole study")]
+Seeds = Annotated[
+    int | None, typer.Option(help="seeds of the confirm stage: its only look is at so many")
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="any key of the YAML, such as space.rank=[8,16]; repeatable"),
+]
+Workers = Annotated[int | None, typer.Option(help="local processes")]
+Data = Annotated[Path | None, typer.Option(help="folder of your own rows, in place of the task's")]
+Limit = Annotated[int | None, typer.Option(help="examples of each split at most")]
+Preset = Annotated[str | None, typer.Option(help="quick, standard or thorough")]
+Results = Annotated[Path, typer.Option(help="folder of studies")]
+Reports = Annotated[Path, typer.Option(help="folder of reports")]
+
+
+def sweep_of(
+    name: str,
+    model: str | None,
+    trials: int | None,
+    minutes: float | None,
+    seeds: int | None,
+    overrides: list[str] | None,
+    workers: int | None,
+    data: Path | None,
+    limit: int | None,
+    preset: str | None,
+) -> Sweep:
+    """The sweep of that name, with what the options change."""
+    from harness.sweep import load
+
+    if data is not None and not data.is_dir():
+        raise UserError(f"--data {data}: no such folder")
+    return load(
+        name,
+        overrides or (),
+        preset,
+        model__name=model,
+        search__trials=trials,
+        minutes=minutes,
+        confirmation__looks=None if seeds is None else [seeds],
+        workers=workers,
+        data__folder=None if data is None else str(data.resolve()),
+        data__limit=limit,
+    )
+
+
+def study_name(name: str, study: str | None) -> str:
+    """The study's name: as given, else the sweep's."""
+    chosen = study or Path(name).stem
+    if not chosen or chosen in {".", ".."} or any(sign in chosen for sign in "/\\\0"):
+        raise UserError(f"--study {chosen}: a study's name is a folder's name, without slashes")
+    return chosen

@@ -1,0 +1,56 @@
+"""`pick`: the recommendation of a study, as text or JSON."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli import options as opt
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verb."""
+    app.command("pick", help="Print which configuration to use, and how sure that is.")(pick)
+
+
+def pick(
+    study: opt.Study,
+    results: opt.Results = Path("results"),
+    as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+) -> None:
+    """Prints the recommendation."""
+    import json
+
+    from rich.console import Console
+
+    from harness.analysis.recommendation import recommend
+    from harness.cli.outcome import print_outcome
+    from harness.report.snippet import lora_config
+    from harness.storage.records import read_study
+
+    found = read_study(study, results)
+    if not as_json:
+        print_outcome(found, Console())
+        return
+    verdict = recommend(found)
+    comparison = json.loads(verdict.comparison.to_json(orient="records"))
+    body = {
+        "study": found.name,
+        "metric": found.objective.name,
+        "margin": found.objective.margin,
+        "outcome": verdict.outcome,
+        "pick": dict(verdict.pick) if verdict.pick is not None else None,
+        "score": verdict.score._asdict() if verdict.score is not None else None,
+        "best": dict(verdict.best) if verdict.best is not None else None,
+        "evidence": verdict.evidence,
+        "comparison": comparison,
+        "indistinguishable": list(verdict.indistinguishable),
+        "not_supported": list(verdict.not_supported),
+        "dropped": list(found.attributes.get("dropped", ())),
+        "more_seeds": verdict.more_seeds,
+        "seeds": verdict.seeds,
+        "examples": verdict.examples,
+        "seed_sd": verdict.seed_sd,
+        "lora_config": lora_config(verdict.pick) if verdict.pick is not None else None,
+    }
+    print(json.dumps(body, indent=2, default=float))

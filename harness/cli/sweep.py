@@ -1,0 +1,82 @@
+"""`sweep`: search, ablate, confirm, report and recommend, in one command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.cli import options as opt
+
+if TYPE_CHECKING:
+    from harness.progress import Progress
+    from harness.results import StudyResults
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verb."""
+    app.command("sweep", help="Run a sweep: search, ablate, confirm, report, recommend.")(sweep)
+
+
+def sweep(
+    name: opt.Name,
+    model: opt.Model = None,
+    trials: opt.Trials = None,
+    minutes: opt.Minutes = None,
+    seeds: opt.Seeds = None,
+    overrides: opt.Set = None,
+    workers: opt.Workers = None,
+    data: opt.Data = None,
+    limit: opt.Limit = None,
+    preset: opt.Preset = None,
+    study: Annotated[str | None, typer.Option(help="the study's name, else the sweep's")] = None,
+    results: opt.Results = Path("results"),
+    reports: opt.Reports = Path("reports"),
+) -> None:
+    """Runs the whole study; the same command goes on where an earlier one was stopped."""
+    from rich.console import Console
+
+    from harness import checks, session
+    from harness.cli.live import View
+    from harness.cli.outcome import print_outcome
+    from harness.workers.local import crew as choose_crew
+
+    console = Console()
+    plan = opt.sweep_of(
+        name, model, trials, minutes, seeds, overrides, workers, data, limit, preset
+    )
+    chosen = opt.study_name(name, study)
+    for note in checks.check(plan):
+        console.print(f"note: {note}", highlight=False)
+    crew = choose_crew(plan.workers, plan.threads, checks.cuda())
+    opened = session.open_study(plan, chosen, results, crew)
+    console.print(
+        f"study {chosen}: {plan.task} on {plan.model.name}, {crew.workers} workers with "
+        f"{crew.threads} threads each, in {opened.folder}",
+        highlight=False,
+    )
+    stage = ""
+
+    def tick(progress: Progress) -> None:
+        nonlocal stage
+        view.tick(progress)
+        if stage and progress.stage != stage:
+            _report(opened.records.read(), reports)
+        stage = progress.stage
+
+    view = View(plan, opened.task.objective, console, crew.workers)
+    try:
+        with view:
+            session.run(opened, plan, crew, tick)
+    finally:
+        # What is there is worth a page, also after Ctrl-C.
+        path = _report(opened.records.read(), reports)
+    print_outcome(opened.records.read(), console)
+    console.print(f"report: {path}", highlight=False, soft_wrap=True)
+
+
+def _report(results: StudyResults, reports: Path) -> Path:
+    from harness.report.page import write
+
+    return write(results, reports / f"{results.name}.html")

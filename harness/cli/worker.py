@@ -1,0 +1,34 @@
+"""`worker`: one worker on a study that exists; `sweep` starts these, a cluster may start more."""
+
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verb."""
+    app.command("worker", help="Run one more worker on a study (sweep starts them itself).")(
+        worker
+    )
+
+
+def worker(
+    url: Annotated[str, typer.Option(help="database, such as sqlite:///results/x/study.db")],
+    study: Annotated[str, typer.Option(help="name of the study")],
+    index: Annotated[int, typer.Option(help="which of the workers side by side, from 0")] = 0,
+    workers: Annotated[int, typer.Option(help="how many workers there are")] = 1,
+    threads: Annotated[int, typer.Option(help="torch threads")] = 1,
+    minutes: Annotated[float | None, typer.Option(hidden=True)] = None,
+    spent: Annotated[float, typer.Option(hidden=True)] = 0.0,
+    began: Annotated[float, typer.Option(hidden=True)] = 0.0,
+    parent: Annotated[int | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Works until the study owes nothing."""
+    import signal
+
+    from harness.workers.assignment import Assignment
+    from harness.workers.worker import run
+
+    # A worker that is asked to end gives its trial back, as after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    run(Assignment(url, study, index, workers, threads, minutes, spent, began, parent))

@@ -1,0 +1,13 @@
+"""Data formats, one file each; importing this package lets each register itself."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+from harness.formats.format import FORMATS, Format, Leak, Row, Span, fingerprint, leaks
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
+
+__all__ = ["FORMATS", "Format", "Leak", "Row", "Span", "fingerprint", "leaks"]

@@ -1,0 +1,112 @@
+"""`Format`: from a file to rows in one shape, with a fingerprint and a check for leaks.
+
+A format reads; it does not know what a task asks of its rows beyond their kind.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from harness.registry import Registry
+
+#: What rows may be: notes with entities, input and output, or plain text.
+KINDS = ("entities", "pairs", "text")
+
+
+class Span(NamedTuple):
+    """One entity of a text; offsets count Unicode code points, `end` is exclusive."""
+
+    start: int
+    end: int
+    label: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a data set, whatever it was read from.
+
+    Attributes:
+        id: unique within a split; what stands before its last `-` names the document.
+        text: the input.
+        entities: in the order of the text; none unless the kind is `entities`.
+        output: what belongs to the input; only where the kind is `pairs`.
+    """
+
+    id: str
+    text: str
+    entities: tuple[Span, ...] = ()
+    output: str | None = None
+
+    @property
+    def document(self) -> str:
+        """What the row was cut from: its id up to the last `-`, else the whole id."""
+        return self.id.rpartition("-")[0] or self.id
+
+    def plain(self) -> dict[str, Any]:
+        """The row as plain values."""
+        found: dict[str, Any] = {"id": self.id, "text": self.text}
+        found["entities"] = [entity._asdict() for entity in self.entities]
+        return found if self.output is None else found | {"output": self.output}
+
+
+class Format(Protocol):
+    """A way to keep rows in a file."""
+
+    name: str
+    suffix: str
+
+    def read(self, path: Path, kind: str, labels: Sequence[str] | None) -> tuple[Row, ...]:
+        """All rows of a file, checked.
+
+        Args:
+            path: the file.
+            kind: one of `KINDS`.
+            labels: the labels that entities may have; None: any.
+
+        Raises:
+            UserError: the file or a row of it is faulty, told as `file:line: what`.
+        """
+
+
+FORMATS: Registry[Format] = Registry("data format")
+
+
+def fingerprint(rows: Iterable[Row]) -> str:
+    """SHA-256 (hex) over the rows as canonical JSON, one a line; equal on every platform."""
+    digest = hashlib.sha256()
+    for row in rows:
+        line = json.dumps(row.plain(), sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+        digest.update(line.encode() + b"\n")
+    return digest.hexdigest()
+
+
+class Leak(NamedTuple):
+    """The same text in two splits."""
+
+    split: str
+    id: str
+    other_split: str
+    other_id: str
+
+
+def leaks(splits: Mapping[str, Sequence[Row]]) -> tuple[Leak, ...]:
+    """Rows whose text also stands in an earlier split; case and white space do not matter.
+
+    Args:
+        splits: rows by split, the training split first.
+    """
+    first: dict[str, tuple[str, str]] = {}
+    found: list[Leak] = []
+    for split, rows in splits.items():
+        for row in rows:
+            text = " ".join(row.text.casefold().split())
+            other = first.setdefault(text, (split, row.id))
+            if other[0] != split:
+                found.append(Leak(split, row.id, *other))
+    return tuple(found)

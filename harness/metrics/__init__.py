@@ -1,0 +1,13 @@
+"""Metrics, one file each; importing this package lets each register itself."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+from harness.metrics.metric import METRICS, Metric
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
+
+__all__ = ["METRICS", "Metric"]

@@ -1,0 +1,67 @@
+"""How far a study is, read from its database: what the live view and plain lines show."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from optuna.trial import TrialState
+
+from harness.storage.studies import Studies, is_lost
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A study at one moment.
+
+    Attributes:
+        stage: the stage of the newest trial, or `start`.
+        done: trials that have ended, by stage.
+        owed: trials of that stage that wait or run.
+        outcomes: how trials ended: `complete`, `pruned`, `fail`.
+        best: best objective value of the search so far, or None.
+        best_label: the configuration behind it.
+        running: labels of the trials in hand.
+    """
+
+    stage: str
+    done: dict[str, int]
+    owed: int
+    outcomes: dict[str, int]
+    best: float | None
+    best_label: str
+    running: tuple[str, ...]
+
+
+def read(studies: Studies) -> Progress:
+    """Reads the progress of a study."""
+    trials = [trial for trial in studies.trials() if not is_lost(trial)]
+    ended = [trial for trial in trials if trial.state.is_finished()]
+    search = [
+        trial
+        for trial in ended
+        if trial.state == TrialState.COMPLETE and trial.user_attrs["stage"] == "search"
+    ]
+    sign = 1 if studies.study.direction.name == "MAXIMIZE" else -1
+    best = max(search, key=lambda trial: sign * trial.values[0], default=None)
+    return Progress(
+        stage=str(trials[-1].user_attrs["stage"]) if trials else "start",
+        done=dict(Counter(str(trial.user_attrs["stage"]) for trial in ended)),
+        owed=len(trials) - len(ended),
+        outcomes=dict(Counter(trial.state.name.lower() for trial in ended)),
+        best=best.values[0] if best else None,
+        best_label=_label(best.params) if best else "",
+        running=tuple(
+            f"#{trial.number} {_label(trial.params)}"
+            for trial in trials
+            if trial.state == TrialState.RUNNING
+        ),
+    )
+
+
+def _label(params: dict[str, object]) -> str:
+    if "learning_rate" not in params:
+        return "being drawn"
+    rate = float(str(params["learning_rate"]))
+    return (
+        f"{params['variant']} r={params['rank']} {params['target_modules']} "
+        f"alpha={params['alpha_ratio']}r dropout={params['dropout']} lr={rate:.2g}"
+    )

@@ -1,0 +1,1 @@
+"""Tables of a study -> one self-contained HTML page. Knows nothing of training or databases."""

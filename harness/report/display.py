@@ -1,0 +1,178 @@
+"""How numbers and names are written for people: units, digits, signs, a dash for what is missing.
+
+Knows nothing of tables or pages, and rounds only what is shown, never what is computed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from harness.results import Objective
+
+#: What stands where there is no number.
+MISSING = "\N{EN DASH}"
+_MINUS = "\N{MINUS SIGN}"
+_ALPHA = "\N{GREEK SMALL LETTER ALPHA}"
+_THIN = "\N{NARROW NO-BREAK SPACE}"  # between thousands and before units
+
+
+def missing(value: Any) -> bool:
+    """Whether there is no value: None, NaN, NA, NaT or an infinite number."""
+    if value is None or value is pd.NA or value is pd.NaT:
+        return True
+    return isinstance(value, float) and not math.isfinite(value)
+
+
+def number(value: Any, digits: int = 1, *, signed: bool = False) -> str:
+    """A number with fixed digits and a true minus sign; with `signed` also a plus sign."""
+    if missing(value):
+        return MISSING
+    text = f"{abs(float(value)):.{digits}f}"
+    if float(text) == 0:
+        return text
+    if float(value) < 0:
+        return _MINUS + text
+    return f"+{text}" if signed else text
+
+
+def count(value: Any) -> str:
+    """A whole number, thousands set apart."""
+    if missing(value):
+        return MISSING
+    return f"{round(float(value)):,}".replace(",", _THIN).replace("-", _MINUS)
+
+
+def short(value: Any) -> str:
+    """A number as a person would type it: `0.05`, `2`, `0.0042`; other values as they are."""
+    if missing(value):
+        return MISSING
+    plain = value.item() if isinstance(value, np.generic) else value
+    return f"{plain:.4g}" if isinstance(plain, float) else str(plain)
+
+
+def rate(value: Any, *, fixed: bool = False) -> str:
+    """A learning rate to three digits: `4.2e-3`, or `4.20e-3` where it stands in a column."""
+    if missing(value):
+        return MISSING
+    mantissa, exponent = f"{float(value):.2e}".split("e")
+    if not fixed:
+        mantissa = mantissa.rstrip("0").rstrip(".")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def p_value(value: Any) -> str:
+    """A p-value to three digits, `< 0.001` below that."""
+    if missing(value):
+        return MISSING
+    return "< 0.001" if float(value) < 0.001 else f"{float(value):.3f}"
+
+
+def seconds(value: Any) -> str:
+    """A time in seconds, minutes or hours."""
+    if missing(value):
+        return MISSING
+    amount = float(value)
+    for limit, size, unit in ((120, 1, "s"), (7200, 60, "min")):
+        if amount < limit:
+            return f"{amount / size:.1f}{_THIN}{unit}"
+    return f"{amount / 3600:.1f}{_THIN}h"
+
+
+def memory(value: Any) -> str:
+    """Bytes in MiB, or GiB from one GiB."""
+    if missing(value):
+        return MISSING
+    mebibytes = float(value) / 2**20
+    if mebibytes >= 1024:
+        return f"{mebibytes / 1024:.2f}{_THIN}GiB"
+    return f"{mebibytes:.0f}{_THIN}MiB"
+
+
+def column_rate(value: Any) -> str:
+    """A learning rate that lines up with those above and below it."""
+    return rate(value, fixed=True)
+
+
+class Scale(NamedTuple):
+    """How an objective's values are shown.
+
+    Attributes:
+        factor: from the metric to what people read.
+        digits: digits behind the point: one more than the margin of equivalence needs.
+        unit: what people read, such as `points of F1`.
+    """
+
+    factor: float
+    digits: int
+    unit: str
+
+    def show(self, value: Any) -> str:
+        """A value of the metric."""
+        return MISSING if missing(value) else number(float(value) * self.factor, self.digits)
+
+    def gap(self, value: Any) -> str:
+        """A difference of two values, with its sign."""
+        if missing(value):
+            return MISSING
+        return number(float(value) * self.factor, self.digits, signed=True)
+
+    def tick(self, value: float) -> str:
+        """A round value beside an axis, without needless digits."""
+        text = f"{value * self.factor:.4g}"
+        return _MINUS + text[1:] if text.startswith("-") else text
+
+    def interval(self, low: Any, high: Any) -> str:
+        """An interval of values."""
+        return _interval(self.show(low), self.show(high))
+
+    def gap_interval(self, low: Any, high: Any) -> str:
+        """An interval of differences; an open end is written as such."""
+        return _interval(self.gap(low), self.gap(high))
+
+
+def _interval(low: str, high: str) -> str:
+    if low == high == MISSING:
+        return MISSING
+    if high == MISSING:
+        return f"from {low}"
+    if low == MISSING:
+        return f"up to {high}"
+    return f"{low} to {high}"
+
+
+def scale(objective: Objective) -> Scale:
+    """How this objective's values are shown."""
+    margin = objective.margin * objective.scale
+    digits = 3 if margin <= 0 else max(0, 1 - math.floor(math.log10(margin) + 1e-9))
+    return Scale(objective.scale, digits, objective.unit or objective.name)
+
+
+def label(config: Mapping[Any, Any], *, rate_too: bool = False) -> str:
+    """A configuration in a few words; a part that is not known is left out."""
+    parts = []
+    if not missing(config.get("variant")):
+        parts.append(str(config["variant"]))
+    if not missing(config.get("rank")):
+        parts.append(f"r={short(config['rank'])}")
+    if not missing(config.get("alpha")):
+        parts.append(f"{_ALPHA}={short(config['alpha'])}")
+    if not missing(config.get("target_modules")):
+        parts.append(str(config["target_modules"]))
+    if not missing(config.get("dropout")) and float(config["dropout"]) > 0:
+        parts.append(f"dropout {short(config['dropout'])}")
+    if rate_too and not missing(config.get("learning_rate")):
+        parts.append(f"lr {rate(config['learning_rate'])}")
+    return " ".join(parts) or MISSING
+
+
+def baseline(name: str) -> str:
+    """A baseline's name as people say it: `base_5_shot` is `5-shot base`."""
+    head, _, tail = name.partition("_")
+    shots = tail.removesuffix("_shot")
+    return f"{shots}-shot base" if head == "base" and shots.isdigit() else name.replace("_", " ")

@@ -1,0 +1,99 @@
+"""A study's tables -> one self-contained HTML file, written whole or not at all.
+
+Knows none of the sections: it renders those that are registered, in their order.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from harness.errors import UserError
+from harness.report import sections as _sections  # noqa: F401
+from harness.report import templating
+from harness.report.section import ordered
+
+if TYPE_CHECKING:
+    from harness.results import StudyResults
+
+
+def render(results: StudyResults) -> str:
+    """The whole page.
+
+    Args:
+        results: the study; it may be empty.
+
+    Returns:
+        An HTML document that loads nothing: its policy allows its own style and script only.
+    """
+    style, script = templating.source("page.css"), templating.source("page.js")
+    parts = [
+        {
+            "name": section.name,
+            "title": section.title,
+            "body": Markup(section.render(results)),
+        }
+        for section in ordered()
+    ]
+    model = results.sweep.get("model")
+    return templating.fill(
+        "page.html.j2",
+        results=results,
+        model=model.get("name") if isinstance(model, dict) else model,
+        task=results.sweep.get("task"),
+        version=(results.provenance.get("packages") or {}).get("harness"),
+        style=Markup(style),
+        script=Markup(script),
+        policy=_policy(style, script),
+        sections=parts,
+    )
+
+
+def write(results: StudyResults, path: Path | str) -> Path:
+    """Writes the page to a file; one that is there stays as it is until the new one is whole.
+
+    Args:
+        results: the study.
+        path: the HTML file; its folder is made if missing.
+
+    Returns:
+        The file's path.
+
+    Raises:
+        UserError: the folder cannot be written to, or the disk is full.
+    """
+    path = Path(path)
+    text = render(results)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with draft.open("x", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(f"{path}: the report cannot be written: {reason}") from error
+    return path
+
+
+def _policy(style: str, script: str) -> str:
+    return (
+        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(text: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return f"'sha256-{digest}'"

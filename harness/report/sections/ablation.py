@@ -1,0 +1,151 @@
+"""The ablation: for each factor, what each of its levels does around the incumbent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from harness.analysis.ablation import FACTORS, ablation_table
+from harness.report import display
+from harness.report.axis import axis
+from harness.report.figure import Band, intervals
+from harness.report.section import Section, register
+from harness.report.table import Column, Record, figures, table, tag
+from harness.report.templating import fill
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.results import StudyResults
+
+TITLES = {
+    "rank": "Rank",
+    "alpha_ratio": "Alpha, as a multiple of the rank",
+    "target_modules": "Target modules",
+    "dropout": "Dropout",
+    "variant": "Variant",
+}
+
+
+def factors(results: StudyResults) -> tuple[str, ...]:
+    """The five factors, then the planned pairs such as `rank@target_modules=qv`."""
+    cells = results.attributes.get("cells") or ()
+    pairs = dict.fromkeys(str(cell["factor"]) for cell in cells)
+    return (*FACTORS, *(name for name in pairs if name not in FACTORS))
+
+
+def tables(results: StudyResults) -> dict[str, pd.DataFrame]:
+    """One table for each factor and each planned pair."""
+    return {name: ablation_table(results, name) for name in factors(results)}
+
+
+def render(results: StudyResults) -> str:
+    """The section's HTML."""
+    parts = []
+    for name, frame in tables(results).items():
+        parts.append(
+            {
+                "name": name,
+                "title": _title(name),
+                "empty": frame.empty,
+                "body": Markup("") if frame.empty else _one(results, name, frame),
+            }
+        )
+    scale = display.scale(results.objective)
+    return fill(
+        "ablation.html.j2",
+        parts=parts,
+        any=any(not part["empty"] for part in parts),
+        margin=scale.show(results.objective.margin),
+        unit=scale.unit,
+        incumbent=results.attributes.get("incumbent"),
+        label=display.label,
+    )
+
+
+def _title(name: str) -> str:
+    factor, _, held = name.partition("@")
+    title = TITLES.get(factor, factor.replace("_", " "))
+    return f"{title} at {held.replace('_', ' ').replace('=', ' ')}" if held else title
+
+
+def _one(results: StudyResults, name: str, frame: pd.DataFrame) -> Markup:
+    scale = display.scale(results.objective)
+    shown = table(
+        frame,
+        [
+            Column("Level", _level, numeric=False),
+            figures("Score", "value", scale.show, scale.unit),
+            Column("95 % interval", lambda row: scale.interval(row["low"], row["high"])),
+            figures("Difference", "difference", scale.gap, "to the reference"),
+            Column(
+                "Corrected interval",
+                lambda row: scale.gap_interval(row["difference_low"], row["difference_high"]),
+            ),
+            figures("p", "p_holm", display.p_value, "Holm"),
+            Column("Best rate", _rate),
+            figures("Scale", "scale", display.short, "effective"),
+            figures("Parameters", "parameters", display.count, "trainable"),
+            figures("Time", "train_seconds", lambda value: display.number(value, 1), "s"),
+            figures("Memory", "peak_memory", _mebibytes, "MiB"),
+            figures("Seeds", "seeds", display.count),
+        ],
+        caption=f"{_title(name)}: score on the validation split, each level at its own best "
+        "learning rate.",
+        mark=lambda row: "near" if _true(row["near_best"]) else "",
+    )
+    return shown + _plot(results, name, frame)
+
+
+def _level(row: Record) -> Markup:
+    mark = tag("reference", "reference") if _true(row["reference"]) else Markup("")
+    return Markup("{}{}").format(display.short(row["level"]), mark)
+
+
+def _rate(row: Record) -> Markup:
+    mark = tag("edge", "open") if _true(row["rate_at_edge"]) else Markup("")
+    return Markup("{}{}").format(display.column_rate(row["learning_rate"]), mark)
+
+
+def _mebibytes(value: object) -> str:
+    return display.MISSING if display.missing(value) else display.count(float(str(value)) / 2**20)
+
+
+def _true(value: object) -> bool:
+    return not display.missing(value) and bool(value)
+
+
+def _plot(results: StudyResults, name: str, frame: pd.DataFrame) -> Markup:
+    points = frame.dropna(subset=["value"])
+    if points.empty:
+        return Markup("")
+    objective = results.objective
+    scale = display.scale(objective)
+    kinds = [_kind(row) for row in points.to_dict("records")]
+    drawn = points[["value", "low", "high"]].astype(float)
+    drawn = drawn.assign(label=[display.short(one) for one in points["level"]], kind=kinds)
+    values = points["value"].astype(float)
+    best = float(values.max() if objective.sign > 0 else values.min())
+    limits = sorted((best, best - objective.sign * objective.margin))
+    along = axis(
+        [*drawn["value"], *drawn["low"], *drawn["high"], *limits],
+        f"score on validation, {scale.unit}",
+        scale.tick,
+    )
+    return intervals(
+        drawn,
+        along,
+        title=f"{_title(name)}: mean score with its 95 % interval.",
+        band=Band(limits[0], limits[1], "within the margin of the highest mean"),
+        line=None,
+    )
+
+
+def _kind(row: Record) -> str:
+    if _true(row["reference"]):
+        return "reference"
+    return "strong" if _true(row["near_best"]) else "plain"
+
+
+register(Section("ablation", "Ablation", 20, render, tables))

@@ -1,0 +1,109 @@
+"""Provenance: what it was made with, from what, and how to make it again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import yaml
+from markupsafe import Markup
+
+from harness.report import display
+from harness.report.section import Section, register
+from harness.report.table import Column, table, text
+from harness.report.templating import fill
+
+if TYPE_CHECKING:
+    from harness.results import StudyResults
+
+
+def provenance_table(results: StudyResults) -> pd.DataFrame:
+    """What the study noted about itself: columns `item` (a dotted path) and `value`."""
+    return pd.DataFrame(_flat(results.provenance, ""), columns=["item", "value"], dtype=object)
+
+
+def seed_table(results: StudyResults) -> pd.DataFrame:
+    """The seeds of each stage: columns `stage`, `seeds` (as text), `trials`, `fresh`.
+
+    `fresh` says that no other stage used one of these seeds.
+    """
+    used = {
+        str(stage): sorted({int(seed) for seed in group["seed"]})
+        for stage, group in results.trials.groupby("stage", sort=False)
+    }
+    counts = results.trials["stage"].value_counts()
+    rows = [
+        (
+            stage,
+            ", ".join(map(str, seeds)),
+            int(counts[stage]),
+            not any(set(seeds) & set(others) for name, others in used.items() if name != stage),
+        )
+        for stage, seeds in used.items()
+    ]
+    return pd.DataFrame(rows, columns=["stage", "seeds", "trials", "fresh"])
+
+
+def tables(results: StudyResults) -> dict[str, pd.DataFrame]:
+    """What was noted, and the seeds."""
+    return {"provenance": provenance_table(results), "seeds": seed_table(results)}
+
+
+def render(results: StudyResults) -> str:
+    """The section's HTML."""
+    name = shlex.quote(results.name)
+    sweep = yaml.safe_dump(dict(results.sweep), sort_keys=False, allow_unicode=True)
+    return fill(
+        "provenance.html.j2",
+        noted=_noted(provenance_table(results)),
+        seeds=_seeds(seed_table(results)),
+        dirty=_dirty(results.provenance),
+        sweep=sweep if results.sweep else "",
+        commands=[f"python -m harness {verb} {name}" for verb in ("sweep", "pick", "report")],
+    )
+
+
+def _noted(frame: pd.DataFrame) -> Markup:
+    if frame.empty:
+        return Markup("")
+    value = Column("Value", lambda row: row["value"], numeric=False, wide=True)
+    return table(
+        frame,
+        [text("Item", "item"), value],
+        caption="Versions, machine, digests and times, as noted while the study ran.",
+    )
+
+
+def _seeds(frame: pd.DataFrame) -> Markup:
+    if frame.empty:
+        return Markup("")
+    fresh = Column(
+        "Fresh", lambda row: "yes" if row["fresh"] else "shared with a stage", numeric=False
+    )
+    return table(
+        frame,
+        [text("Stage", "stage"), text("Seeds", "seeds", wide=True), fresh],
+        caption="Seeds of each stage; fresh ones were met by no other stage.",
+    )
+
+
+def _flat(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _flat(inner, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list | tuple):
+        yield path, ", ".join(str(one) for one in value)
+    else:
+        yield path, display.MISSING if display.missing(value) else str(value)
+
+
+def _dirty(value: Any) -> bool:
+    # The flag may stand at the top or beside the commit.
+    if not isinstance(value, Mapping):
+        return False
+    return value.get("dirty") is True or any(_dirty(inner) for inner in value.values())
+
+
+register(Section("provenance", "Provenance", 70, render, tables))

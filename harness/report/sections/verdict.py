@@ -1,0 +1,251 @@
+"""The verdict: what to use, how sure that is, what it costs, what this study does not support."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from markupsafe import Markup
+
+from harness.analysis.recommendation import Recommendation, incumbent, recommend
+from harness.analysis.scores import configurations, score_from_rows
+from harness.report import display
+from harness.report.axis import axis
+from harness.report.figure import Band, intervals
+from harness.report.section import Section, register
+from harness.report.snippet import lora_config
+from harness.report.table import Column, Record, figures, table, tag
+from harness.report.templating import fill
+
+if TYPE_CHECKING:
+    from harness.analysis.comparison import Interval
+    from harness.results import StudyResults
+
+#: Stated plainly, outcome by outcome.
+KICKERS = {
+    "decided": "Use this",
+    "tie": "Use this: the finalists are equal within the margin, and it is the cheapest",
+    "undecided": "Not decided",
+    "none": "No recommendation",
+}
+_VERDICTS = {"pick": "pick", "best": "best", "worse": "worse", "undecided": "open"}
+
+
+def baseline_table(results: StudyResults, split: str = "test") -> pd.DataFrame:
+    """What is reached without an adapter: columns `name`, `split`, `value`, `examples`."""
+    rows = results.baselines[results.baselines["split"] == split]
+    return pd.DataFrame(
+        [
+            (str(name), split, score_from_rows(group, results.objective), len(group))
+            for name, group in rows.groupby("name", sort=True)
+        ],
+        columns=["name", "split", "value", "examples"],
+    )
+
+
+def gain_table(results: StudyResults, score: Interval | None) -> pd.DataFrame:
+    """Gain of the pick over each baseline on the test split: `name`, `baseline`, `gain`.
+
+    A gain is positive where the pick is better, whichever direction the objective has.
+    """
+    frame = baseline_table(results).rename(columns={"value": "baseline"})
+    value = float("nan") if score is None else float(score.value)
+    gain = results.objective.sign * (value - frame["baseline"].astype(float))
+    return frame.assign(gain=gain)[["name", "baseline", "gain"]]
+
+
+def tables(results: StudyResults) -> dict[str, pd.DataFrame]:
+    """The finalists compared, and the gain over what needs no adapter."""
+    advice = recommend(results)
+    return {"finalists": advice.comparison, "gain": gain_table(results, advice.score)}
+
+
+def render(results: StudyResults) -> str:
+    """The section's HTML."""
+    advice = recommend(results)
+    scale = display.scale(results.objective)
+    pick = advice.pick
+    return fill(
+        "verdict.html.j2",
+        kicker=_kicker(results, advice),
+        headline=_headline(results, pick),
+        pick=pick,
+        score=advice.score,
+        scale=scale,
+        advice=advice,
+        facts=_facts(results, advice),
+        steps=_next_steps(results, advice),
+        dropped=[str(one) for one in results.attributes.get("dropped") or ()],
+        pending=int(results.trials["state"].isin(["running", "waiting"]).sum()),
+        comparison=_comparison(results, advice),
+        snippet=_snippet(results, pick),
+        command=command(results),
+        margin=scale.show(results.objective.margin),
+    )
+
+
+def command(results: StudyResults) -> str:
+    """The command that makes this study again."""
+    noted = results.provenance.get("command")
+    return str(noted) if noted else f"python -m harness sweep {shlex.quote(results.name)}"
+
+
+def _kicker(results: StudyResults, advice: Recommendation) -> str:
+    if advice.pick is not None:
+        return KICKERS[advice.outcome]
+    finished = int((results.trials["state"] == "complete").sum())
+    if not len(results.trials):
+        return "Nothing to report"
+    return "Too little to go by" if finished <= 1 else KICKERS[advice.outcome]
+
+
+def _headline(results: StudyResults, pick: Mapping[str, Any] | None) -> str:
+    if pick is not None:
+        return display.label(pick)
+    if not len(results.trials):
+        return "No trial yet"
+    complete = int((results.trials["state"] == "complete").sum())
+    if complete == 0:
+        return "No trial has finished yet"
+    return "One trial is no evidence" if complete == 1 else "No configuration stands out yet"
+
+
+def _next_steps(results: StudyResults, advice: Recommendation) -> list[str]:
+    steps: list[str] = []
+    if advice.outcome in {"decided", "tie"}:
+        return steps
+    best = incumbent(results)
+    if best is not None and advice.pick is None:
+        scale = display.scale(results.objective)
+        steps.append(
+            f"Best so far in the search: {display.label(best, rate_too=True)}, "
+            f"{scale.show(best['value'])} {scale.unit} on validation with one seed. The best of "
+            "several trials looks better than it is: a place to look, not a result."
+        )
+    if not (results.trials["stage"] == "confirm").any():
+        steps.append(
+            "Nothing was confirmed on fresh seeds and the test split. The command below goes on "
+            "where the study stopped."
+        )
+    if advice.more_seeds:
+        steps.append(
+            f"By the seed noise seen here, about {advice.more_seeds} more seeds for each finalist "
+            "would decide it."
+        )
+    return steps
+
+
+def _facts(results: StudyResults, advice: Recommendation) -> list[dict[str, str]]:
+    if advice.pick is None or advice.score is None:
+        return []
+    scale = display.scale(results.objective)
+    facts = [
+        {
+            "name": f"Gain over the {display.baseline(str(row['name']))}",
+            "value": scale.gap(row["gain"]),
+            "note": f"{scale.unit}; it reaches {scale.show(row['baseline'])}",
+        }
+        for row in _told(gain_table(results, advice.score)).to_dict("records")
+    ]
+    noise = {
+        "name": "Seed noise",
+        "value": scale.show(advice.seed_sd),
+        "note": f"{scale.unit}, sd over {advice.seeds} seeds",
+    }
+    frame = configurations(results, "confirm")
+    own = frame[frame["key"] == advice.pick["key"]].to_dict("records")
+    return [*facts, noise, *(_cost(own[0]) if own else ())]
+
+
+def _told(gains: pd.DataFrame) -> pd.DataFrame:
+    # Of the bare base only the one with most worked examples is told on the first screen.
+    shots = gains["name"].str.extract(r"^base_(\d+)_shot$")[0].astype(float)
+    return gains[shots.isna() | (shots == shots.max())]
+
+
+def _cost(row: Mapping[Any, Any]) -> list[dict[str, str]]:
+    return [
+        {
+            "name": "Trainable parameters",
+            "value": display.count(row["parameters"]),
+            "note": "in the adapter",
+        },
+        {
+            "name": "Training time",
+            "value": display.seconds(row["train_seconds"]),
+            "note": "median over seeds, scoring apart",
+        },
+        {
+            "name": "Peak memory",
+            "value": display.memory(row["peak_memory"]),
+            "note": "of the training process",
+        },
+    ]
+
+
+def _comparison(results: StudyResults, advice: Recommendation) -> Markup:
+    frame = advice.comparison
+    if frame.empty:
+        return Markup("")
+    scale = display.scale(results.objective)
+    shown = table(
+        frame,
+        [
+            Column("Configuration", lambda row: display.label(row, rate_too=True), numeric=False),
+            Column("Verdict", _verdict, numeric=False),
+            figures("Score", "value", scale.show, scale.unit),
+            Column("95 % interval", lambda row: scale.interval(row["low"], row["high"])),
+            figures("Difference", "difference_to_best", scale.gap, "to the best"),
+            Column(
+                "Simultaneous bounds", lambda row: scale.gap_interval(row["lower"], row["upper"])
+            ),
+            figures("Parameters", "parameters", display.count),
+            figures("Seeds", "seeds", display.count),
+        ],
+        caption="The finalists on the test split, with fresh seeds.",
+        mark=lambda row: "chosen" if row["verdict"] == "pick" else "",
+    )
+    return shown + _plot(results, frame)
+
+
+def _verdict(row: Record) -> Markup:
+    word = str(row["verdict"])
+    return tag(word, _VERDICTS.get(word, "plain"))
+
+
+def _plot(results: StudyResults, frame: pd.DataFrame) -> Markup:
+    scale = display.scale(results.objective)
+    points = pd.DataFrame(
+        {
+            "label": [display.label(row) for row in frame.to_dict("records")],
+            "value": frame["difference_to_best"].to_numpy(),
+            "low": frame["lower"].to_numpy(),
+            "high": frame["upper"].to_numpy(),
+            "kind": ["strong" if word == "pick" else "plain" for word in frame["verdict"]],
+        }
+    ).dropna(subset=["value"])
+    if points.empty:
+        return Markup("")
+    margin = results.objective.margin
+    ends = [*points["value"], *points["low"], *points["high"], -margin, margin]
+    along = axis(ends, f"difference to the best, {scale.unit}", scale.tick)
+    meaning = f"within the margin of {scale.show(margin)} {scale.unit}"
+    return intervals(
+        points,
+        along,
+        title="Difference of each finalist to the best, with simultaneous 95 % bounds.",
+        band=Band(-margin, margin, meaning),
+        line=0.0,
+    )
+
+
+def _snippet(results: StudyResults, pick: Mapping[str, Any] | None) -> str:
+    if pick is None:
+        return ""
+    traits = (results.attributes.get("variants") or {}).get(str(pick["variant"]))
+    return lora_config(pick, results.attributes.get("modules"), traits)
+
+
+register(Section("verdict", "Verdict", 10, render, tables))

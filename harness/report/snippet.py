@@ -1,0 +1,84 @@
+"""A picked configuration as Python to paste: `peft.LoraConfig(...)`.
+
+Knows the names PEFT uses, nothing of pages, studies or models. Imports no PEFT: it writes text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+#: Groups of target modules in models built like Llama; `lora_config` takes another map.
+LLAMA_MODULES: Final[Mapping[str, str | tuple[str, ...]]] = {
+    "q": ("q_proj",),
+    "qv": ("q_proj", "v_proj"),
+    "qkv": ("q_proj", "k_proj", "v_proj"),
+    "attention": ("q_proj", "k_proj", "v_proj", "o_proj"),
+    "mlp": ("gate_proj", "up_proj", "down_proj"),
+    "all_linear": "all-linear",
+}
+#: What PEFT and the optimiser must be told for a variant, unless the caller says otherwise.
+TRAITS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
+    "lora": {},
+    "rslora": {"peft": {"use_rslora": True}},
+    "dora": {"peft": {"use_dora": True}},
+    "lora_plus": {"optimiser": {"b_rate_ratio": 16.0}},
+}
+
+
+def lora_config(
+    pick: Mapping[str, Any],
+    modules: Mapping[str, str | Sequence[str]] | None = None,
+    traits: Mapping[str, Mapping[str, Any]] | None = None,
+) -> str:
+    """The configuration as Python that makes it.
+
+    Args:
+        pick: variant, rank, alpha, dropout, target_modules and learning_rate.
+        modules: module names of each group of target modules; a group that is not in it is read
+            as module names joined by `+`. Default: those of Llama.
+        traits: `peft` (keywords of `LoraConfig`) and `optimiser` (`b_rate_ratio`) of the
+            variant. Default: those of the four basic variants.
+
+    Returns:
+        Python source, ending in a newline.
+    """
+    traits = TRAITS.get(str(pick["variant"])) if traits is None else traits
+    keywords: dict[str, Any] = {
+        "r": int(pick["rank"]),
+        "lora_alpha": _plain(float(pick["alpha"])),
+        "lora_dropout": _plain(float(pick["dropout"])),
+        "target_modules": _modules(str(pick["target_modules"]), modules or LLAMA_MODULES),
+        "bias": "none",
+        "task_type": "CAUSAL_LM",
+    }
+    lines = []
+    if traits is None:
+        lines.append(f"# add the keywords that variant {pick['variant']!r} needs")
+    keywords.update((traits or {}).get("peft", {}))
+    lines += ["from peft import LoraConfig", "", "config = LoraConfig("]
+    lines += [f"    {name}={_literal(value)}," for name, value in keywords.items()]
+    lines += [")", f"learning_rate = {float(pick['learning_rate'])!r}"]
+    ratio = (traits or {}).get("optimiser", {}).get("b_rate_ratio")
+    if ratio is not None:
+        lines.append(f"# LoRA+: train the B matrices at learning_rate * {_plain(float(ratio))},")
+        lines.append("# as peft.optimizers.create_loraplus_optimizer does")
+    return "\n".join(lines) + "\n"
+
+
+def _modules(group: str, modules: Mapping[str, str | Sequence[str]]) -> str | list[str]:
+    known = modules.get(group, group.split("+"))
+    return known if isinstance(known, str) else list(known)
+
+
+def _literal(value: Any) -> str:
+    # Python's own repr, with the double quotes that formatters prefer.
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+    if isinstance(value, list):
+        return "[" + ", ".join(_literal(one) for one in value) + "]"
+    return repr(value)
+
+
+def _plain(value: float) -> int | float:
+    return int(value) if value.is_integer() else value

@@ -1,0 +1,108 @@
+"""From a tidy DataFrame to an HTML table: headings with units, aligned numbers, a dash for none.
+
+Knows nothing of studies; every text in a frame is escaped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
+
+from harness.report import display
+from harness.report.templating import fill
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: One row of a frame, by column.
+Record = Mapping[Any, Any]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a shown table.
+
+    Attributes:
+        heading: what stands above it.
+        show: the cell's text, from the frame's row; `Markup` is not escaped.
+        unit: unit or other small print below the heading.
+        numeric: aligned to the right, in figures of equal width.
+        value: name of the frame's column that the cell is sorted by, if the table can be sorted.
+        wide: may be broken into several lines.
+    """
+
+    heading: str
+    show: Callable[[Record], str]
+    unit: str = ""
+    numeric: bool = True
+    value: str | None = None
+    wide: bool = False
+
+
+def text(heading: str, name: str, *, wide: bool = False) -> Column:
+    """A column of words."""
+    return Column(
+        heading, lambda row: display.short(row[name]), numeric=False, value=name, wide=wide
+    )
+
+
+def figures(
+    heading: str, name: str, show: Callable[[Any], str] = display.short, unit: str = ""
+) -> Column:
+    """A column of numbers."""
+    return Column(heading, lambda row: show(row[name]), unit=unit, value=name)
+
+
+def table(
+    frame: pd.DataFrame,
+    columns: Sequence[Column],
+    *,
+    caption: str,
+    mark: Callable[[Record], str] | None = None,
+    data: Callable[[Record], Mapping[str, str]] | None = None,
+    sortable: bool = False,
+    name: str = "",
+) -> Markup:
+    """An HTML table.
+
+    Args:
+        frame: one row for each row of the table.
+        columns: what is shown; the first column names the row.
+        caption: what the table shows, in a sentence.
+        mark: CSS classes of a row.
+        data: `data-` attributes of a row.
+        sortable: whether the headings sort the table.
+        name: the table's id on the page.
+    """
+    rows = [
+        {
+            "mark": mark(record) if mark else "",
+            "data": dict(data(record)) if data else {},
+            "cells": [_cell(column, record, sortable) for column in columns],
+        }
+        for record in frame.to_dict("records")
+    ]
+    return fill(
+        "table.html.j2",
+        columns=columns,
+        rows=rows,
+        caption=caption,
+        sortable=sortable,
+        name=name,
+    )
+
+
+def tag(word: str, kind: str = "plain") -> Markup:
+    """A small mark behind a cell's text."""
+    return Markup(' <span class="tag tag-{}">{}</span>').format(kind, word)
+
+
+def _cell(column: Column, record: Record, sortable: bool) -> dict[str, Any]:
+    shown: dict[str, Any] = {"text": column.show(record), "key": None}
+    if sortable and column.value is not None:
+        value = record[column.value]
+        shown["key"] = "" if display.missing(value) else str(value)
+    return shown

@@ -1,0 +1,156 @@
+"""`StudyResults`: the tables a study leaves behind, the narrow waist between writing and reading.
+
+Storage makes it, analysis and report read it. Knows nothing of databases, models or pages; imports
+no torch.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harness.aggregates import FORMS, Array
+
+#: Columns of `StudyResults.trials`, one row a trial, in order of number.
+TRIAL_COLUMNS = (
+    "number",  # Optuna's trial number
+    "stage",  # search | tune | ablate | confirm
+    "state",  # complete | pruned | failed | running | lost (its worker died; it was run again)
+    "variant",
+    "rank",
+    "alpha",
+    "alpha_ratio",
+    "dropout",
+    "target_modules",
+    "learning_rate",
+    "budget",
+    "seed",
+    "key",  # names the configuration without its seed (TrialConfig.key)
+    "value",  # objective on validation, NaN unless complete
+    "test",  # objective on test, NaN unless scored
+    "duplicate_of",  # number of the trial it repeats (then it was not run), else NA
+    "error",  # why it failed or was pruned, else None
+    "worker",
+    "started",  # UTC timestamps
+    "finished",
+)
+#: Columns of `StudyResults.measurements`.
+MEASUREMENT_COLUMNS = ("trial", "step", "epoch", "loss", "value", "seconds", "tokens")
+#: Columns of `StudyResults.costs`, one row a finished trial; seconds, bytes.
+COST_COLUMNS = (
+    "trial",
+    "train_seconds",
+    "score_seconds",
+    "tokens",
+    "parameters",
+    "peak_memory",
+    "pack",
+)
+#: First columns of `StudyResults.examples`; the statistics' columns (`Objective.columns`) follow.
+EXAMPLE_COLUMNS = ("trial", "split", "example", "prediction", "unparsed")
+#: First columns of `StudyResults.baselines`; the statistics' columns follow.
+BASELINE_COLUMNS = ("name", "split", "example", "prediction", "unparsed")
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a study optimises, with all that is needed to compute it again from statistics.
+
+    Attributes:
+        name: the metric's name, such as `entity_f1`.
+        direction: `maximize` or `minimize`.
+        margin: differences of at most this much do not matter in practice; unit of the metric.
+        form: key of `harness.aggregates.FORMS`.
+        classes: classes that statistics are kept for, such as the entity labels.
+        scale: factor from the metric to what people read (100: points of F1).
+        unit: what people read, such as `points of F1`.
+    """
+
+    name: str
+    direction: str
+    margin: float
+    form: str
+    classes: tuple[str, ...]
+    scale: float = 1.0
+    unit: str = ""
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of the numbers kept for each example and class."""
+        return FORMS[self.form].parts
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of an example's statistics: `<class>.<part>`, classes outermost."""
+        return tuple(f"{name}.{part}" for name in self.classes for part in self.parts)
+
+    @property
+    def sign(self) -> float:
+        """1 where more is better, -1 where less is."""
+        return 1.0 if self.direction == "maximize" else -1.0
+
+    def value(self, statistics: Array) -> Array:
+        """The metric over all classes together (micro), from statistics summed over examples.
+
+        Args:
+            statistics: sums over examples, shape (..., len(columns)).
+
+        Returns:
+            Values of shape (...).
+        """
+        return FORMS[self.form].value(self._split(statistics).sum(axis=-2))
+
+    def by_class(self, statistics: Array) -> Array:
+        """The metric for each class, from statistics summed over examples.
+
+        Args:
+            statistics: sums over examples, shape (..., len(columns)).
+
+        Returns:
+            Values of shape (..., len(classes)).
+        """
+        return FORMS[self.form].value(self._split(statistics))
+
+    def _split(self, statistics: Array) -> Array:
+        shape = (*np.shape(statistics)[:-1], len(self.classes), len(self.parts))
+        return np.asarray(statistics, dtype=float).reshape(shape)
+
+
+@dataclass(frozen=True)
+class StudyResults:
+    """The tables of one study.
+
+    Attributes:
+        name: the study's name.
+        objective: what was optimised.
+        trials: `TRIAL_COLUMNS`.
+        measurements: `MEASUREMENT_COLUMNS`.
+        examples: `EXAMPLE_COLUMNS`, then `objective.columns`; one row for each trial, split and
+            example.
+        baselines: `BASELINE_COLUMNS`, then `objective.columns`; names are `base_0_shot`,
+            `base_5_shot`, `dictionary`, as far as the task has them.
+        costs: `COST_COLUMNS`.
+        sweep: the sweep as it was run, as plain values (the frozen YAML).
+        attributes: what the stages noted down: `incumbent`, `cells`, `finalists`, `dropped`,
+            `rank_correlation`, ... (plain values).
+        provenance: package versions, platform, commit, digests, threads, start and end.
+    """
+
+    name: str
+    objective: Objective
+    trials: pd.DataFrame
+    measurements: pd.DataFrame
+    examples: pd.DataFrame
+    baselines: pd.DataFrame
+    costs: pd.DataFrame
+    sweep: Mapping[str, Any]
+    attributes: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+
+    def statistics(self, trial: int, split: str) -> pd.DataFrame:
+        """Statistics of one trial on one split; index the example, columns the objective's."""
+        rows = self.examples
+        chosen = rows[(rows["trial"] == trial) & (rows["split"] == split)]
+        return chosen.set_index("example")[list(self.objective.columns)]

@@ -1,0 +1,148 @@
+"""One session of a study: makes or reopens it, runs its workers, until it owes nothing.
+
+The same call goes on where an earlier one was stopped. Writes no report: whoever calls does.
+"""
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import yaml
+
+from harness import checks, progress, provenance, stages
+from harness.errors import UserError
+from harness.progress import Progress
+from harness.results import StudyResults
+from harness.storage.heartbeat import reap
+from harness.storage.records import Records
+from harness.storage.studies import Studies, url_of
+from harness.sweep import Sweep
+from harness.task import Task
+from harness.workers import local
+from harness.workers.assignment import Assignment
+from harness.workers.tasks import load_task_of
+
+#: Free bytes that a study is not started without: database, logs and a few adapters.
+_FREE_BYTES: Final = 200 * 2**20
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A study that is there and may be run."""
+
+    studies: Studies
+    records: Records
+    task: Task
+    folder: Path
+
+
+def open_study(sweep: Sweep, name: str, results: Path, crew: local.Crew) -> Opened:
+    """Makes the study's folder, database and frozen sweep, or reopens them.
+
+    Raises:
+        UserError: no space, or the study was made by another sweep or task.
+    """
+    task = load_task_of(sweep)
+    folder = results / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be made: {error.strerror}") from None
+    free = shutil.disk_usage(folder).free
+    if free < _FREE_BYTES:
+        raise UserError(
+            f"{folder}: only {free // 2**20} MB are free, a study needs {_FREE_BYTES // 2**20}; "
+            "free some, or give another folder with --results"
+        )
+    direction: Literal["maximize", "minimize"] = (
+        "maximize" if task.objective.sign > 0 else "minimize"
+    )
+    studies = Studies(url_of(folder), name, sweep, direction, create=True)
+    records = Records(studies)
+    noted = provenance.collect(
+        {
+            "workers": crew.workers,
+            "threads": crew.threads,
+            "sweep_digest": sweep.digest(),
+            "task_digest": task.digest,
+            "task_notes": list(task.notes),
+            "examples": {
+                split: len(task.examples(split)) for split in ("train", "validation", "test")
+            },
+        }
+    )
+    records.register(sweep, task.digest, task.objective, noted)
+    frozen = folder / "sweep.yaml"
+    if not frozen.exists():
+        draft = frozen.with_suffix(".part")
+        draft.write_text(yaml.safe_dump(sweep.plain(), sort_keys=False), encoding="utf-8")
+        os.replace(draft, frozen)  # noqa: PTH105
+    return Opened(studies, records, task, folder)
+
+
+def run(opened: Opened, sweep: Sweep, crew: local.Crew, tick: Callable[[Progress], None]) -> None:
+    """Runs workers until the study owes nothing, or `minutes` is over.
+
+    Args:
+        opened: the study.
+        sweep: what it runs.
+        crew: workers and threads.
+        tick: shown the progress about once a second.
+
+    Raises:
+        UserError: a mistake of the user's that only a worker could see.
+        RuntimeError: workers failed again and again.
+        KeyboardInterrupt: the user stopped it.
+    """
+    studies = opened.studies
+    reap(studies)
+    if not studies.trials():
+        studies.enqueue(stages.search_slots(sweep))
+    # Earlier sessions count: the bound is on the study.
+    costs = opened.records.read().costs
+    seconds = float((costs["train_seconds"] + costs["score_seconds"]).sum())
+    spent, began = seconds / crew.workers, time.time()
+    url = url_of(opened.folder)
+    assignments = [
+        Assignment(
+            url,
+            studies.study.study_name,
+            i,
+            crew.workers,
+            crew.threads,
+            sweep.minutes,
+            spent,
+            began,
+        )
+        for i in range(crew.workers)
+    ]
+    local.run(assignments, opened.folder / "logs", lambda: tick(progress.read(studies)))
+    tick(progress.read(studies))
+
+
+def run_sweep(sweep: Sweep, name: str, results: Path | str = "results") -> StudyResults:
+    """Runs a whole sweep from Python; the same call goes on where an earlier one stopped.
+
+    Args:
+        sweep: what to run, from `harness.load_sweep`.
+        name: the study's name, a folder under `results`.
+        results: folder of studies.
+
+    Returns:
+        All tables of the study.
+
+    Raises:
+        UserError: a mistake in sweep, task, data or model.
+    """
+    checks.check(sweep)
+    crew = local.crew(sweep.workers, sweep.threads, checks.cuda())
+    opened = open_study(sweep, name, Path(results), crew)
+    try:
+        run(opened, sweep, crew, lambda _: None)
+        return opened.records.read()
+    finally:
+        opened.studies.close()

@@ -1,0 +1,186 @@
+"""The sections of a sweep's YAML beside the space: model, training, stages; no behaviour."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A frozen section of the YAML that refuses unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSettings(Section):
+    """The frozen base.
+
+    Attributes:
+        name: `builtin:tiny`, a local folder, a `.gguf` file, or a hub id.
+        dtype: of the frozen weights and the computation; adapters are always float32.
+        quantization: `nf4` and `int8` through bitsandbytes.
+        revision: of a hub id.
+        attention: Transformers' attention implementation.
+    """
+
+    name: Annotated[str, Field(min_length=1)] = "builtin:tiny"
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    quantization: Literal["none", "nf4", "int8"] = "none"
+    revision: str | None = None
+    attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+
+class TrainingSettings(Section):
+    """How each adapter is trained.
+
+    Attributes:
+        epochs: passes over the training data; give this or `steps`.
+        steps: optimiser steps; give this or `epochs`.
+        batch_size: examples an optimiser step.
+        micro_batch_size: examples a forward pass; gradients are accumulated up to `batch_size`.
+        max_length: tokens of prompt and answer together; prompts are cut, answers never.
+        warmup: share of the steps over which the rate rises to its peak.
+        schedule: how the rate falls after the warm-up.
+        floor: share of the peak rate at the last step.
+        weight_decay: AdamW's, on adapter weights.
+        max_gradient_norm: gradients are clipped to this norm.
+        divergence: a running loss above it (nats a token) ends the trial as failed.
+        readings: validation readings of a trial that can be pruned, at equal distances.
+        reading_examples: validation examples scored at a reading.
+        early_stopping: stop after so many readings without a better one, or null.
+        restore_best: score the weights of the best reading instead of the last.
+        score_batch_size: examples decoded together.
+    """
+
+    epochs: Annotated[float, Field(gt=0)] | None = None
+    steps: Count | None = None
+    batch_size: Count = 8
+    micro_batch_size: Count | None = None
+    max_length: Annotated[int, Field(ge=8)] = 384
+    warmup: Share = 0.05
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    floor: Share = 0.05
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    max_gradient_norm: Annotated[float, Field(gt=0)] = 1.0
+    divergence: Annotated[float, Field(gt=0)] = 20.0
+    readings: Annotated[int, Field(ge=0)] = 3
+    reading_examples: Count = 64
+    early_stopping: Count | None = None
+    restore_best: bool = False
+    score_batch_size: Count = 64
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("give either epochs or steps, not both and not neither")
+        if self.batch_size % self.micro_batch:
+            raise ValueError(
+                f"batch_size {self.batch_size} is no multiple of "
+                f"micro_batch_size {self.micro_batch}"
+            )
+        return self
+
+    @property
+    def micro_batch(self) -> int:
+        """Examples a forward pass."""
+        return self.micro_batch_size or self.batch_size
+
+
+class SearchSettings(Section):
+    """The first stage.
+
+    Attributes:
+        trials: distinct configurations to try.
+        sampler: Optuna's sampler.
+        startup: trials sampled at random before TPE starts.
+        pruner: Optuna's pruner; `none` lets every trial run to its end.
+        pruner_startup: complete trials before the first is pruned.
+    """
+
+    trials: Annotated[int, Field(ge=1)] = 30
+    sampler: Literal["tpe", "random"] = "tpe"
+    startup: Annotated[int, Field(ge=0)] = 10
+    pruner: Literal["median", "halving", "none"] = "median"
+    pruner_startup: Count = 4
+
+
+class PairSettings(Section):
+    """One factor varied while another is held: `{vary: rank, at: {target_modules: qv}}`."""
+
+    vary: Literal["rank", "alpha_ratio", "target_modules", "dropout", "variant"]
+    at: dict[str, Any]
+
+    @field_validator("at")
+    @classmethod
+    def _one(cls, value: dict[str, Any]) -> dict[str, Any]:
+        known = ("rank", "alpha_ratio", "target_modules", "dropout", "variant")
+        if len(value) != 1 or next(iter(value)) not in known:
+            raise ValueError(f"names one factor of {', '.join(known)} and its level")
+        return value
+
+    @property
+    def name(self) -> str:
+        """How results call the pair: `rank@target_modules=qv`."""
+        factor, level = next(iter(self.at.items()))
+        return f"{self.vary}@{factor}={level}"
+
+
+class AblationSettings(Section):
+    """The second stage: one factor at a time around the incumbent.
+
+    Attributes:
+        factors: levels to try, factor by factor; cells are taken in this order until `max_cells`.
+        pairs: further cells with one other factor held at a level.
+        rates: learning rates tried at each cell, around the incumbent's.
+        rate_step: factor between neighbouring rates.
+        seeds: fresh seeds for each cell at its best rate.
+        max_cells: distinct cells at most, the incumbent's included; 0 skips the stage.
+        tuning_budget: share of the steps for the rate tuning, where readings at that share rank
+            trials as their ends do; otherwise tuning runs take all steps.
+        min_correlation: the rank correlation from which on the share is trusted.
+    """
+
+    factors: dict[
+        Literal["rank", "alpha_ratio", "target_modules", "dropout", "variant"], tuple[Any, ...]
+    ] = Field(default_factory=dict)
+    pairs: tuple[PairSettings, ...] = ()
+    rates: Count = 3
+    rate_step: Annotated[float, Field(gt=1)] = 2.0
+    seeds: Annotated[int, Field(ge=2)] = 3
+    max_cells: Annotated[int, Field(ge=0)] = 15
+    tuning_budget: Annotated[float, Field(gt=0, le=1)] = 1 / 3
+    min_correlation: Annotated[float, Field(ge=-1, le=1)] = 0.6
+
+
+class ConfirmationSettings(Section):
+    """The third stage: finalists on fresh seeds and the test split.
+
+    Attributes:
+        looks: numbers of seeds at which verdicts are drawn, laid down beforehand.
+        max_configurations: finalists at most; 0 skips the stage.
+        alpha: error probability of all looks together.
+    """
+
+    looks: tuple[Annotated[int, Field(ge=2)], ...] = (5, 10)
+    max_configurations: Annotated[int, Field(ge=0)] = 6
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+
+    @field_validator("looks")
+    @classmethod
+    def _rising(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not value or list(value) != sorted(set(value)):
+            raise ValueError(f"looks must rise, but are {list(value)}")
+        return value
+
+
+class BaselineSettings(Section):
+    """What the adapters are held against: the bare base with `shots` worked examples."""
+
+    shots: tuple[Annotated[int, Field(ge=0)], ...] = (5,)

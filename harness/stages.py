@@ -1,0 +1,265 @@
+"""Search -> ablate -> confirm: which trials a study still owes. Decides, runs nothing.
+
+A stage is a set of slots. What a stage has decided (the incumbent, the cells, the finalists) is
+written down once, so that a study that is stopped and taken up again goes the same way.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any, Final, NamedTuple
+
+from harness.analysis import importance, recommendation
+from harness.cells import Cell, neighbours
+from harness.clock import ABLATE_SHARE, CONFIRM_FACTOR, Clock, trial_seconds
+from harness.results import StudyResults
+from harness.storage.studies import Slot
+from harness.sweep import Sweep
+from harness.trial import Stage, TrialConfig
+
+#: Seeds of one study lie in its own thousand, those of a stage in its own hundred.
+_SEEDS: Final = {Stage.SEARCH: 0, Stage.TUNE: 100, Stage.ABLATE: 200, Stage.CONFIRM: 300}
+
+
+class Owed(NamedTuple):
+    """What is to be done next: the slots of one stage; none at all once the study is over."""
+
+    stage: str
+    slots: tuple[Slot, ...]
+
+
+Decide = Callable[[str, Any], Any]
+
+
+def seed_of(sweep: Sweep, stage: Stage, index: int = 0) -> int:
+    """The seed of the index-th run of a stage; equal for all its configurations."""
+    return 1000 * sweep.seed + _SEEDS[stage] + index
+
+
+def search_slots(sweep: Sweep, duplicates: int = 0) -> tuple[Slot, ...]:
+    """The search's slots; each duplicate adds one, until as many were met as trials are wanted."""
+    count = sweep.search.trials + min(duplicates, sweep.search.trials)
+    seed = seed_of(sweep, Stage.SEARCH)
+    return tuple(Slot(f"search/{i}", Stage.SEARCH, seed) for i in range(count))
+
+
+def owed(
+    results: StudyResults, done: set[str], sweep: Sweep, decide: Decide, clock: Clock
+) -> Owed:
+    """The first stage with slots that are not done, and those slots.
+
+    Args:
+        results: the study so far.
+        done: names of slots whose trial has ended (and was not lost).
+        sweep: what the study runs.
+        decide: writes a decision unless there is one, and returns the one that holds.
+        clock: what `--minutes` leaves.
+    """
+    duplicates = int(results.trials["duplicate_of"].notna().sum())
+    if missing := _missing(search_slots(sweep, duplicates), done):
+        return Owed("search", missing)
+    best = recommendation.incumbent(results)
+    if best is None:
+        decide(
+            "dropped.search", ["every search trial failed or was pruned: nothing to go on with"]
+        )
+        return Owed("done", ())
+    noted = decide("incumbent", asdict(_config(best)))
+    incumbent = TrialConfig(**noted)
+    cells = _cells(results, sweep, incumbent, decide, clock)
+    if missing := _missing(_tune_slots(cells, sweep), done):
+        return Owed("tune", missing)
+    tuned = _tuned(results, cells, decide)
+    if missing := _missing(_ablate_slots(tuned, sweep), done):
+        return Owed("ablate", missing)
+    for slots in _confirm_slots(results, sweep, decide, clock):
+        if missing := _missing(slots, done):
+            return Owed("confirm", missing)
+    return Owed("done", ())
+
+
+def _missing(slots: tuple[Slot, ...], done: set[str]) -> tuple[Slot, ...]:
+    return tuple(slot for slot in slots if slot.name not in done)
+
+
+def _config(row: Mapping[str, Any]) -> TrialConfig:
+    return TrialConfig(
+        variant=str(row["variant"]),
+        rank=int(row["rank"]),
+        alpha=float(row["alpha"]),
+        dropout=float(row["dropout"]),
+        target_modules=str(row["target_modules"]),
+        learning_rate=float(row["learning_rate"]),
+        seed=int(row.get("seed", 0)),
+    )
+
+
+def _cells(
+    results: StudyResults, sweep: Sweep, incumbent: TrialConfig, decide: Decide, clock: Clock
+) -> list[Cell]:
+    """The ablation's cells, decided once; fewer where the time does not allow all."""
+    if "plan" not in results.attributes:
+        settings = sweep.ablation
+        correlation = importance.rung_correlation(results, settings.tuning_budget)
+        trusted = correlation is not None and correlation >= settings.min_correlation
+        share = settings.tuning_budget if trusted else 1.0
+        runs = settings.rates * share + settings.seeds
+        room = clock.trials_until(ABLATE_SHARE, trial_seconds(results)) / runs
+        limit = settings.max_cells if room == float("inf") else min(settings.max_cells, int(room))
+        planned = neighbours(sweep, incumbent, limit)
+        dropped = list(planned.dropped)
+        kept = planned.cells
+        if settings.max_cells and limit < 2:
+            kept = ()
+            dropped = [f"ablation: --minutes leaves room for {max(0, limit)} cells, 2 are needed"]
+        rates = sweep.space.rate_grid(incumbent.learning_rate, settings.rates, settings.rate_step)
+        decide("rung_correlation", correlation)
+        decide("dropped.ablation", dropped)
+        decide(
+            "plan",
+            {
+                "rates": list(rates),
+                "budget": share,
+                "cells": [{**cell._asdict(), "config": asdict(cell.config)} for cell in kept],
+            },
+        )
+    plan = decide("plan", None)
+    return [
+        Cell(
+            cell["factor"],
+            cell["level"],
+            TrialConfig(**{**cell["config"], "budget": plan["budget"]}),
+            tuple(plan["rates"]),
+        )
+        for cell in plan["cells"]
+    ]
+
+
+def _tune_slots(cells: list[Cell], sweep: Sweep) -> tuple[Slot, ...]:
+    seed = seed_of(sweep, Stage.TUNE)
+    slots = {}
+    for cell in cells:
+        for rate in cell.rates:
+            config = cell.config.with_(learning_rate=rate, seed=seed)
+            name = f"tune/{config.key}"
+            slots[name] = Slot(name, Stage.TUNE, seed, config, config.budget)
+    return tuple(slots.values())
+
+
+def _tuned(results: StudyResults, cells: list[Cell], decide: Decide) -> list[dict[str, Any]]:
+    """Each cell at its best rate on the tuning seed; a cell whose runs all failed has none."""
+    if "cells" in results.attributes:
+        return list(results.attributes["cells"])
+    trials = results.trials[
+        (results.trials["stage"] == Stage.TUNE.value) & (results.trials["state"] == "complete")
+    ]
+    values = dict(zip(trials["key"], trials["value"] * results.objective.sign, strict=True))
+    tuned, dropped = [], []
+    for cell in cells:
+        scored = {
+            rate: values[key]
+            for rate in cell.rates
+            if (key := cell.config.with_(learning_rate=rate).key) in values
+        }
+        if not scored:
+            dropped.append(f"ablation: {cell.factor}={cell.level} failed at every learning rate")
+            continue
+        rate = max(scored, key=lambda rate: scored[rate])
+        config = cell.config.with_(learning_rate=rate, budget=1.0, seed=0)
+        tuned.append(
+            {
+                "factor": cell.factor,
+                "level": cell.level,
+                "rates": list(cell.rates),
+                "rate": rate,
+                "key": config.key,
+                "config": asdict(config),
+            }
+        )
+    if dropped:
+        decide("dropped.tuning", dropped)
+    return list(decide("cells", tuned))
+
+
+def _ablate_slots(tuned: list[dict[str, Any]], sweep: Sweep) -> tuple[Slot, ...]:
+    configs = {cell["key"]: TrialConfig(**cell["config"]) for cell in tuned}
+    return tuple(
+        _slot(Stage.ABLATE, config, seed_of(sweep, Stage.ABLATE, i))
+        for i in range(sweep.ablation.seeds)
+        for config in configs.values()
+    )
+
+
+def _confirm_slots(
+    results: StudyResults, sweep: Sweep, decide: Decide, clock: Clock
+) -> list[tuple[Slot, ...]]:
+    """The slots of each look; a later look is planned once the earlier one is done."""
+    finalists = _finalists(results, sweep, decide, clock)
+    configs = {config.key: config for config in finalists}
+    groups: list[tuple[Slot, ...]] = []
+    keys = list(configs)
+    reached = 0
+    for look in sweep.confirmation.looks:
+        if reached:
+            keys = _contenders(results, sweep, decide, clock, look, look - reached)
+        groups.append(
+            tuple(
+                _slot(Stage.CONFIRM, configs[key], seed_of(sweep, Stage.CONFIRM, i))
+                for i in range(reached, look)
+                for key in keys
+            )
+        )
+        if not keys or _seeds_done(results, keys) < look:
+            break
+        reached = look
+    return groups
+
+
+def _seeds_done(results: StudyResults, keys: list[str]) -> int:
+    rows = results.trials[
+        (results.trials["stage"] == Stage.CONFIRM.value)
+        & results.trials["state"].isin(["complete", "failed"])
+    ]
+    return min(int((rows["key"] == key).sum()) for key in keys)
+
+
+def _finalists(
+    results: StudyResults, sweep: Sweep, decide: Decide, clock: Clock
+) -> list[TrialConfig]:
+    if "finalists" not in results.attributes:
+        limit = sweep.confirmation.max_configurations
+        seconds = trial_seconds(results) * CONFIRM_FACTOR
+        room = clock.trials_until(1.0, seconds) / sweep.confirmation.looks[0]
+        if limit and room < limit:
+            limit = int(room)
+            decide(
+                "dropped.confirmation",
+                [f"confirmation: --minutes leaves room for {limit} finalists"],
+            )
+        chosen = recommendation.finalists(results, limit) if limit else []
+        configs = [_config(row) for row in chosen]
+        decide("finalist_configs", [asdict(config) for config in configs])
+        decide("finalists", [config.key for config in configs])
+    noted = decide("finalist_configs", None) or []
+    return [TrialConfig(**config) for config in noted]
+
+
+def _contenders(
+    results: StudyResults, sweep: Sweep, decide: Decide, clock: Clock, look: int, more: int
+) -> list[str]:
+    name = f"contenders.{look}"
+    if name not in results.attributes:
+        keys = list(recommendation.contenders(results, sweep.confirmation.alpha))
+        seconds = trial_seconds(results) * CONFIRM_FACTOR
+        if len(keys) * more > clock.trials_until(1.0, seconds):
+            decide(
+                f"dropped.look{look}",
+                [f"confirmation: --minutes leaves no room for the look at {look} seeds"],
+            )
+            keys = []
+        decide(name, keys)
+        decide("contenders", keys)
+    return list(decide(name, None) or [])
+
+
+def _slot(stage: Stage, config: TrialConfig, seed: int) -> Slot:
+    return Slot(f"{stage.value}/{config.key}/{seed}", stage, seed, config.with_(seed=seed))

@@ -1,0 +1,88 @@
+"""Rows of the database -> the frames of `StudyResults`."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import pandas as pd
+from optuna.trial import FrozenTrial, TrialState
+
+from harness.results import TRIAL_COLUMNS, Objective
+from harness.storage.studies import is_lost
+from harness.trial import TrialConfig
+
+_STATES = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+}
+
+
+def trial_frame(trials: list[FrozenTrial], scores: Any, objective: Objective) -> pd.DataFrame:
+    """`StudyResults.trials`, without waiting and superseded trials."""
+    tests = {row.trial: row.metrics.get(objective.name) for row in scores if row.split == "test"}
+    rows = []
+    for trial in trials:
+        lost = is_lost(trial)
+        if trial.state == TrialState.WAITING or "rank" not in trial.params:
+            continue
+        if lost and str(trial.user_attrs["error"]).startswith("superseded"):
+            continue
+        rows.append(_trial(trial, "lost" if lost else _STATES[trial.state], tests))
+    return pd.DataFrame(rows, columns=list(TRIAL_COLUMNS))
+
+
+def _trial(trial: FrozenTrial, state: str, tests: Mapping[int, float | None]) -> dict[str, Any]:
+    noted, chosen = trial.user_attrs, trial.params
+    ratio = float(chosen["alpha_ratio"])
+    config = TrialConfig(
+        variant=str(chosen["variant"]),
+        rank=int(chosen["rank"]),
+        alpha=ratio * int(chosen["rank"]),
+        dropout=float(chosen["dropout"]),
+        target_modules=str(chosen["target_modules"]),
+        learning_rate=float(chosen["learning_rate"]),
+        seed=int(noted["seed"]),
+        budget=float(noted["budget"]),
+    )
+    complete = trial.state == TrialState.COMPLETE
+    test = tests.get(trial.number)
+    return {
+        **asdict(config),
+        "number": trial.number,
+        "stage": str(noted["stage"]),
+        "state": state,
+        "alpha_ratio": ratio,
+        "key": config.key,
+        "value": float(trial.values[0]) if complete and trial.values else float("nan"),
+        "test": float(test) if complete and test is not None else float("nan"),
+        "duplicate_of": noted.get("duplicate_of", pd.NA),
+        "error": noted.get("error"),
+        "worker": noted.get("worker"),
+        "started": trial.datetime_start,
+        "finished": trial.datetime_complete,
+    }
+
+
+def plain_frame(rows: Any, columns: tuple[str, ...], known: set[int]) -> pd.DataFrame:
+    """Rows of a table of ours, of known trials, as a frame."""
+    chosen = [[getattr(row, name) for name in columns] for row in rows if row.trial in known]
+    return pd.DataFrame(chosen, columns=list(columns)).sort_values(
+        list(columns[:2]), ignore_index=True
+    )
+
+
+def example_frame(rows: Any, columns: tuple[str, ...], objective: Objective) -> pd.DataFrame:
+    """Scores of many examples as one row each."""
+    parts = []
+    for row in rows:
+        who = row.trial if columns[0] == "trial" else row.baseline
+        part = pd.DataFrame(row.statistics, columns=list(objective.columns), dtype=float)
+        given = (who, row.split, row.examples, row.predictions, row.unparsed)
+        for place, (name, value) in enumerate(zip(columns, given, strict=True)):
+            part.insert(place, name, value)
+        parts.append(part)
+    if not parts:
+        return pd.DataFrame(columns=[*columns, *objective.columns])
+    return pd.concat(parts, ignore_index=True)

@@ -1,0 +1,98 @@
+"""A worker's pulse, and who is dead: Optuna's own heart beats only inside `Study.optimize`."""
+
+import os
+import socket
+import threading
+import time
+from types import TracebackType
+from typing import Final, Self
+
+import psutil
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
+
+from harness.storage.studies import Studies
+from harness.storage.tables import WorkerRow
+
+#: Seconds between beats, and after how many without one a worker on another host counts as dead.
+BEAT_SECONDS: Final = 10.0
+DEAD_SECONDS: Final = 120.0
+
+
+class Heart:
+    """Beats in a thread of its own while a worker runs.
+
+    Args:
+        engine: the study's database.
+        study: the study's name.
+        worker: the worker's name, unique within the study.
+        parent: process id that the worker dies with, or None.
+    """
+
+    def __init__(self, engine: Engine, study: str, worker: str, parent: int | None = None) -> None:
+        """Makes a heart that does not beat yet."""
+        self._engine, self._study, self._worker, self._parent = engine, study, worker, parent
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
+
+    def __enter__(self) -> Self:
+        """Beats once and starts the thread."""
+        self._beat()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stops beating."""
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        waited = 0.0
+        while not self._stop.wait(1.0):
+            if self._parent is not None and os.getppid() != self._parent:
+                os._exit(3)  # nobody waits for the results: leave the trial to be run again
+            waited += 1.0
+            if waited >= BEAT_SECONDS:
+                waited = 0.0
+                self._beat()
+
+    def _beat(self) -> None:
+        with Session(self._engine) as session, session.begin():
+            session.merge(
+                WorkerRow(
+                    study=self._study,
+                    worker=self._worker,
+                    host=socket.gethostname(),
+                    pid=os.getpid(),
+                    born=psutil.Process().create_time(),
+                    beat=time.time(),
+                )
+            )
+
+
+def reap(studies: Studies) -> int:
+    """Fails the running trials of workers that have gone, so that they are owed again.
+
+    Returns:
+        How many trials were taken back.
+    """
+    name = studies.study.study_name
+    with Session(studies.engine) as session:
+        rows = session.scalars(select(WorkerRow).where(WorkerRow.study == name)).all()
+        dead = [row.worker for row in rows if not _alive(row)]
+    return sum(studies.release(worker) for worker in dead)
+
+
+def _alive(row: WorkerRow) -> bool:
+    if row.host != socket.gethostname():
+        return time.time() - row.beat < DEAD_SECONDS
+    try:
+        # A process id may have been given to somebody else since.
+        return abs(psutil.Process(row.pid).create_time() - row.born) < 1.0
+    except psutil.NoSuchProcess:
+        return False

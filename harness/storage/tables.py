@@ -1,0 +1,124 @@
+"""Our tables beside Optuna's, in the same database: what Optuna has no place for."""
+
+from typing import Any, Final
+
+from sqlalchemy import JSON, Engine, Float, ForeignKey, Integer, String, Text, create_engine, event
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from harness.errors import UserError
+
+#: Raised when the tables change their shape.
+SCHEMA: Final = 1
+
+
+class Base(DeclarativeBase):
+    """Declares our tables; all names start with `harness_`."""
+
+
+class StudyRow(Base):
+    """One row a study: the frozen sweep, digests, provenance."""
+
+    __tablename__ = "harness_study"
+    name: Mapped[str] = mapped_column(String(200), primary_key=True)
+    schema_number: Mapped[int] = mapped_column(Integer)
+    sweep: Mapped[Any] = mapped_column(JSON)
+    sweep_digest: Mapped[str] = mapped_column(String(64))
+    task_digest: Mapped[str] = mapped_column(String(64))
+    objective: Mapped[Any] = mapped_column(JSON)
+    provenance: Mapped[Any] = mapped_column(JSON)
+
+
+class AttributeRow(Base):
+    """A decision of the stages; the first to write it decides, everyone else reads it."""
+
+    __tablename__ = "harness_attribute"
+    study: Mapped[str] = mapped_column(ForeignKey("harness_study.name"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(100), primary_key=True)
+    value: Mapped[Any] = mapped_column(JSON)
+
+
+class CostRow(Base):
+    """What a finished trial cost."""
+
+    __tablename__ = "harness_cost"
+    study: Mapped[str] = mapped_column(ForeignKey("harness_study.name"), primary_key=True)
+    trial: Mapped[int] = mapped_column(Integer, primary_key=True)
+    train_seconds: Mapped[float] = mapped_column(Float)
+    score_seconds: Mapped[float] = mapped_column(Float)
+    tokens: Mapped[int] = mapped_column(Integer)
+    parameters: Mapped[int] = mapped_column(Integer)
+    peak_memory: Mapped[int] = mapped_column(Integer)
+    pack: Mapped[int] = mapped_column(Integer)
+    adapter: Mapped[str | None] = mapped_column(Text, nullable=True)
+
+
+class MeasurementRow(Base):
+    """A reading on the way; its value lies with Optuna if it was reported there."""
+
+    __tablename__ = "harness_measurement"
+    study: Mapped[str] = mapped_column(ForeignKey("harness_study.name"), primary_key=True)
+    trial: Mapped[int] = mapped_column(Integer, primary_key=True)
+    step: Mapped[int] = mapped_column(Integer, primary_key=True)
+    epoch: Mapped[float] = mapped_column(Float)
+    loss: Mapped[float] = mapped_column(Float)
+    value: Mapped[float | None] = mapped_column(Float, nullable=True)
+    seconds: Mapped[float] = mapped_column(Float)
+    tokens: Mapped[int] = mapped_column(Integer)
+
+
+class ScoresRow(Base):
+    """One split scored: by a trial, or by a baseline (then `trial` is -1)."""
+
+    __tablename__ = "harness_scores"
+    study: Mapped[str] = mapped_column(ForeignKey("harness_study.name"), primary_key=True)
+    trial: Mapped[int] = mapped_column(Integer, primary_key=True)
+    baseline: Mapped[str] = mapped_column(String(100), primary_key=True, default="")
+    split: Mapped[str] = mapped_column(String(100), primary_key=True)
+    examples: Mapped[Any] = mapped_column(JSON)
+    predictions: Mapped[Any] = mapped_column(JSON)
+    unparsed: Mapped[Any] = mapped_column(JSON)
+    statistics: Mapped[Any] = mapped_column(JSON)
+    metrics: Mapped[Any] = mapped_column(JSON)
+
+
+class WorkerRow(Base):
+    """A worker's pulse."""
+
+    __tablename__ = "harness_worker"
+    study: Mapped[str] = mapped_column(ForeignKey("harness_study.name"), primary_key=True)
+    worker: Mapped[str] = mapped_column(String(200), primary_key=True)
+    host: Mapped[str] = mapped_column(String(200))
+    pid: Mapped[int] = mapped_column(Integer)
+    born: Mapped[float] = mapped_column(Float)
+    beat: Mapped[float] = mapped_column(Float)
+
+
+def connect(url: str) -> Engine:
+    """An engine on the database, in WAL mode where it is SQLite, with our tables made if missing.
+
+    Raises:
+        UserError: the database cannot be opened, or is no database.
+    """
+    sqlite = url.startswith("sqlite")
+    try:
+        engine = create_engine(url, connect_args={"timeout": 60} if sqlite else {})
+        tune(engine)
+        Base.metadata.create_all(engine)
+    except Exception as error:
+        reason = str(getattr(error, "orig", error)).splitlines()[0]
+        raise UserError(f"{url}: the study's database cannot be opened: {reason}") from None
+    return engine
+
+
+def tune(engine: Engine) -> None:
+    """Sets SQLite to WAL, so that workers write side by side; leaves other databases alone."""
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _pragmas)
+        engine.dispose()  # connections made before are made anew
+
+
+def _pragmas(connection: Any, _record: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.close()

@@ -1,0 +1,227 @@
+"""`Sweep`: one sweeps/*.yaml read and checked; every fault is told with its file and key path."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final, Self
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from harness import catalog
+from harness.errors import UserError, did_you_mean
+from harness.settings import (
+    AblationSettings,
+    BaselineSettings,
+    ConfirmationSettings,
+    ModelSettings,
+    SearchSettings,
+    Section,
+    TrainingSettings,
+)
+from harness.space import SearchSpace
+from harness.variants import VARIANTS
+
+#: Keys that may differ when a study goes on: they change when it ends or how fast, not what it is.
+FREE_KEYS: Final = ("minutes", "workers", "threads", "summary")
+
+#: What `--preset` changes in a sweep that brings no presets of its own.
+PRESETS: Final[dict[str, dict[str, Any]]] = {
+    "quick": {
+        "search": {"trials": 8, "startup": 4},
+        "space": {"variant": ["lora"], "alpha_ratio": [2.0], "dropout": [0.0]},
+        "ablation": {"max_cells": 6},
+        "confirmation": {"looks": [5], "max_configurations": 4},
+    },
+    "standard": {},
+    "thorough": {
+        "search": {"trials": 60},
+        "ablation": {"seeds": 5, "max_cells": 25},
+        "confirmation": {"looks": [5, 10, 20], "max_configurations": 8},
+    },
+}
+
+
+class DataSettings(Section):
+    """The user's own rows in the place of the task's, and how many of them to use."""
+
+    folder: str | None = None
+    limit: Annotated[int, Field(ge=2)] | None = None
+
+
+class Sweep(Section):
+    """One study before it runs.
+
+    Attributes:
+        task: name of a task, or path of its folder.
+        summary: one line for `list`.
+        seed: seeds the sampler and all trials; equal seeds give equal studies.
+        model: the frozen base.
+        data: the user's own rows.
+        space: what is searched.
+        training: how each adapter is trained.
+        search: first stage.
+        ablation: second stage.
+        confirmation: third stage.
+        baselines: what the adapters are held against.
+        minutes: bound on the whole study, or null.
+        workers: local processes, or null to choose by the machine.
+        threads: torch threads of each worker, or null to choose by the machine.
+        presets: what `--preset NAME` changes.
+    """
+
+    task: Annotated[str, Field(min_length=1)]
+    summary: str = ""
+    seed: Annotated[int, Field(ge=0)] = 0
+    model: ModelSettings = ModelSettings()
+    data: DataSettings = DataSettings()
+    space: SearchSpace = SearchSpace()
+    training: TrainingSettings = TrainingSettings(epochs=3)
+    search: SearchSettings = SearchSettings()
+    ablation: AblationSettings = AblationSettings()
+    confirmation: ConfirmationSettings = ConfirmationSettings()
+    baselines: BaselineSettings = BaselineSettings()
+    minutes: Annotated[float, Field(gt=0)] | None = None
+    workers: Annotated[int, Field(ge=1)] | None = None
+    threads: Annotated[int, Field(ge=1)] | None = None
+    presets: Annotated[dict[str, dict[str, Any]], Field(default_factory=dict)]
+
+    @model_validator(mode="after")
+    def _known_variants(self) -> Self:
+        for name in self.space.variant:
+            if name not in VARIANTS:
+                hint = did_you_mean(name, VARIANTS.names())
+                raise ValueError(f"space.variant: unknown variant '{name}'; {hint}")
+        return self
+
+    def plain(self) -> dict[str, Any]:
+        """The sweep as plain values, presets left out, as it is frozen with its study."""
+        return self.model_dump(mode="json", exclude={"presets"})
+
+    def digest(self) -> str:
+        """Sixteen hex digits over all that makes the study what it is."""
+        body = {key: value for key, value in self.plain().items() if key not in FREE_KEYS}
+        return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def load(
+    name: str, overrides: Sequence[str] = (), preset: str | None = None, **changes: Any
+) -> Sweep:
+    """Reads a sweep by name or path.
+
+    Args:
+        name: a name in `sweeps/`, or the path of a YAML file.
+        overrides: `key.path=value` with values in YAML, as `--set` takes them; the last word.
+        preset: `quick`, `standard`, `thorough`, or one that the sweep itself declares.
+        **changes: values by dotted key path with `__` for the dot, such as `model__name`;
+            None is left out.
+
+    Raises:
+        UserError: a fault, told with file and key path.
+    """
+    path = catalog.find_sweep(name)
+    body = _read(path)
+    if preset is not None:
+        presets = {**PRESETS, **(body.get("presets") or {})}
+        if preset not in presets:
+            raise UserError(f"unknown preset '{preset}'; {did_you_mean(preset, presets)}")
+        body = _merge(body, presets[preset])
+    source = f"{path}"
+    for key, value in changes.items():
+        if value is not None:
+            _put(body, key.replace("__", "."), value, source)
+    for text in overrides:
+        key, sign, value = text.partition("=")
+        if not sign or not key.strip():
+            raise UserError(f"--set {text}: write it as key.path=value")
+        try:
+            _put(body, key.strip(), yaml.safe_load(value), f"--set {text}")
+        except yaml.YAMLError:
+            raise UserError(f"--set {text}: the value is no YAML") from None
+    return parse(body, source)
+
+
+def parse(body: Mapping[str, Any], source: str) -> Sweep:
+    """Checks plain values.
+
+    Args:
+        body: keys and values as in the YAML.
+        source: what to name in messages, such as the file.
+
+    Raises:
+        UserError: the first fault, with its key path.
+    """
+    try:
+        return Sweep.model_validate(dict(body))
+    except ValidationError as error:
+        raise UserError(f"{source}: {_fault(error)}") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        body = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise UserError(f"{path}{line}: no YAML: {getattr(error, 'problem', error)}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+    if not isinstance(body, dict):
+        raise UserError(f"{path}: a sweep is a mapping with the key 'task'")
+    return body
+
+
+def _merge(body: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested mappings are merged, everything else is replaced (also `ablation.factors`)."""
+    merged = dict(body)
+    for key, value in change.items():
+        old = merged.get(key)
+        replace = key == "factors" or not (isinstance(old, Mapping) and isinstance(value, Mapping))
+        merged[key] = value if replace else _merge(old or {}, value)
+    return merged
+
+
+def _put(body: dict[str, Any], path: str, value: Any, source: str) -> None:
+    *parents, last = path.split(".")
+    place: Any = body
+    for parent in parents:
+        inner = place.get(parent)
+        if isinstance(inner, str) and parent == "model":
+            inner = {"name": inner}
+        if inner is None:
+            inner = {}
+        if not isinstance(inner, Mapping):
+            raise UserError(f"{source}: {path}: '{parent}' is a value, not a section")
+        place[parent] = dict(inner)
+        place = place[parent]
+    place[last] = value
+    if last in {"epochs", "steps"} and parents == ["training"]:
+        place.pop("steps" if last == "epochs" else "epochs", None)  # the new one replaces it
+
+
+def _fault(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    path = ".".join(str(part) for part in first["loc"] if not str(part).startswith("function-"))
+    message = str(first["msg"]).removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        *parents, last = [str(part) for part in first["loc"]]
+        return f"{path}: unknown key; {did_you_mean(last, _keys(parents))}"
+    if first["type"] == "missing":
+        return f"{path}: is missing"
+    given = first.get("input")
+    told = (
+        ""
+        if isinstance(given, dict | list | tuple) or first["type"] == "value_error"
+        else (f", but is {given!r}")
+    )
+    return f"{path}: {message}{told}" if path else f"{message}{told}"
+
+
+def _keys(parents: Sequence[str]) -> list[str]:
+    model: Any = Sweep
+    for parent in parents:
+        fields = getattr(model, "model_fields", {})
+        if parent in fields:
+            model = fields[parent].annotation
+    return list(getattr(model, "model_fields", {}))

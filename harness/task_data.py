@@ -1,0 +1,189 @@
+"""Where a task's rows come from: its generator, files in its folder, or a user's folder.
+
+Gives rows by split, the labels they use and notes on what was done to them. Knows nothing of
+prompts, metrics or models.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections import Counter
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from harness.errors import UserError, did_you_mean
+from harness.formats import FORMATS, Row, Span, leaks
+
+if TYPE_CHECKING:
+    from harness.task_file import TaskFile
+
+SPLITS: Final = ("train", "validation", "test")
+
+Rows = dict[str, tuple[Row, ...]]
+
+
+class Source(NamedTuple):
+    """A task's data.
+
+    Attributes:
+        labels: the entity labels.
+        rows: gives the rows of a split.
+        notes: what the user should know.
+    """
+
+    labels: tuple[str, ...]
+    rows: Callable[[str], tuple[Row, ...]]
+    notes: tuple[str, ...]
+
+
+def open_source(
+    file: TaskFile, folder: Path, data: Path | None, limit: int | None, seed: int | None
+) -> Source:
+    """Opens the data of a task; see `harness.task.load`.
+
+    Raises:
+        UserError: the data are missing or faulty.
+    """
+    seed = file.data.seed if seed is None else seed
+    if data is None and file.data.generator is not None:
+        generated = _generated(file, folder, file.data.generator, seed)
+        return Source(
+            tuple(file.labels), lambda split: _limited(generated(split), limit, seed), ()
+        )
+    place = data if data is not None else folder / str(file.data.folder)
+    fixed = None if data is not None or file.labels == "auto" else tuple(file.labels)
+    rows, notes = _files(file, place, fixed, seed)
+    labels = _labels(file, rows, notes)
+    notes += _leaking(rows)
+    cut = {split: _limited(found, limit, seed) for split, found in rows.items()}
+    return Source(labels, cut.__getitem__, tuple(notes))
+
+
+def _generated(
+    file: TaskFile, folder: Path, script: str, seed: int
+) -> Callable[[str], tuple[Row, ...]]:
+    module = load_module(folder / script)
+    sizes = file.data.sizes
+    assert sizes is not None  # checked by TaskFile
+
+    @cache
+    def rows(split: str) -> tuple[Row, ...]:
+        found = module.generate(split, getattr(sizes, split), seed)
+        return tuple(
+            Row(row["id"], row["text"], tuple(Span(**entity) for entity in row["entities"]))
+            for row in found
+        )
+
+    return rows
+
+
+def load_module(path: Path) -> ModuleType:
+    """Runs a Python file of a task's folder, which is no package, and answers it as a module.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; task.yaml names it under data.generator")
+    spec = importlib.util.spec_from_file_location(f"_task_{path.parent.name}_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _files(
+    file: TaskFile, place: Path, labels: tuple[str, ...] | None, seed: int
+) -> tuple[Rows, list[str]]:
+    """Rows by split and notes."""
+    reader = FORMATS.get(file.data.format)
+    if not place.is_dir():
+        raise UserError(f"{place}: no such folder; it should hold train{reader.suffix}")
+    paths = {split: place / f"{split}{reader.suffix}" for split in SPLITS}
+    for split in ("train", "validation"):
+        if not paths[split].is_file():
+            raise UserError(f"{paths[split]}: no such file; a data folder needs train, validation")
+    rows = {
+        split: reader.read(path, file.kind, labels)
+        for split, path in paths.items()
+        if path.is_file()
+    }
+    if "test" in rows:
+        return rows, []
+    kept, carved = _carve(rows["train"], file.data.test_share, seed, paths["train"])
+    documents = len({row.document for row in carved})
+    note = (
+        f"no test split in {place.name}: {len(carved)} of {len(rows['train'])} training examples "
+        f"({documents} documents, seed {seed}) were set aside as test"
+    )
+    return {**rows, "train": kept, "test": carved}, [note]
+
+
+def _carve(
+    rows: tuple[Row, ...], share: float, seed: int, path: Path
+) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
+    """Training rows and test rows, no document in both."""
+    documents = sorted({row.document for row in rows}, key=lambda name: _order(seed, name))
+    if len(documents) < 2:
+        raise UserError(
+            f"{path}: one document only, so no test split can be made; add a test file"
+        )
+    chosen = set(documents[: max(1, round(share * len(documents)))])
+    return (
+        tuple(row for row in rows if row.document not in chosen),
+        tuple(row for row in rows if row.document in chosen),
+    )
+
+
+def _order(seed: int, name: str) -> str:
+    return hashlib.sha256(f"{seed}:{name}".encode()).hexdigest()
+
+
+def _limited(rows: tuple[Row, ...], limit: int | None, seed: int) -> tuple[Row, ...]:
+    """At most `limit` rows, chosen by the hash of their ids, in their old order."""
+    if limit is None or len(rows) <= limit:
+        return rows
+    chosen = set(sorted((row.id for row in rows), key=lambda name: _order(seed, name))[:limit])
+    return tuple(row for row in rows if row.id in chosen)
+
+
+def _labels(
+    file: TaskFile, rows: Mapping[str, tuple[Row, ...]], notes: list[str]
+) -> tuple[str, ...]:
+    """The labels in use; those of task.yaml come first, in its order."""
+    counts = {
+        split: Counter(s.label for r in found for s in r.entities) for split, found in rows.items()
+    }
+    train = counts["train"]
+    if not train:
+        raise UserError(f"{file.name}: no entity in the training rows; nothing can be learnt")
+    for split, found in counts.items():
+        for label in sorted(found.keys() - train.keys()):
+            raise UserError(
+                f"{file.name}: label '{label}' stands in {split} but in no training row; "
+                f"{did_you_mean(label, train)}"
+            )
+    declared = () if file.labels == "auto" else tuple(file.labels)
+    present = tuple(name for name in declared if name in train)
+    present += tuple(sorted(train.keys() - set(declared)))
+    if declared and present != declared:
+        notes.append(
+            f"labels of the data are {', '.join(present)}; task.yaml names {', '.join(declared)}"
+        )
+    return present
+
+
+def _leaking(rows: Mapping[str, tuple[Row, ...]]) -> list[str]:
+    found = leaks({split: rows[split] for split in SPLITS})
+    if not found:
+        return []
+    first = found[0]
+    return [
+        f"{len(found)} texts stand in more than one split, such as {first.id} ({first.split}) "
+        f"and {first.other_id} ({first.other_split}); scores on them are too good"
+    ]

@@ -1,0 +1,1 @@
+"""Trains LoRA adapters on one frozen base model and scores what they write."""

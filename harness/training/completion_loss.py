@@ -1,0 +1,71 @@
+"""The loss on the answers alone, with logits only where an answer token is predicted."""
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers import PreTrainedModel
+
+from harness.training.batches import Batch
+
+
+class _Parts(NamedTuple):
+    inner: nn.Module
+    head: nn.Module
+
+
+class CompletionLoss:
+    """Negative log-likelihood of answer tokens, summed over a batch.
+
+    Most of a batch is prompt, whose logits nobody needs: hidden states are taken from the inner
+    model and only the rows that predict an answer token go through the output head. Some
+    architectures do more after the head (scaling, soft caps); whether this short way is exact is
+    found out once, by comparing both ways bit for bit on a probe. If not, all logits are computed.
+
+    Rows are padded on the right, so causal attention never sees padding and no mask is needed.
+
+    Args:
+        model: the frozen base, no adapter attached yet.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        """Tries the short way."""
+        self._model = model
+        parts = _parts(model)
+        self._parts = parts if parts is not None and _is_exact(model, parts) else None
+
+    @property
+    def short(self) -> bool:
+        """Whether logits are computed for answer tokens alone."""
+        return self._parts is not None
+
+    def __call__(self, batch: Batch) -> torch.Tensor:
+        """The summed loss in nats, a scalar that gradients flow through."""
+        if self._parts is not None:
+            hidden = self._parts.inner(input_ids=batch.ids, use_cache=False).last_hidden_state
+            logits = self._parts.head(hidden[batch.rows])
+        else:
+            logits = self._model(input_ids=batch.ids, use_cache=False).logits[batch.rows]
+        return functional.cross_entropy(logits.float(), batch.targets, reduction="sum")
+
+
+def _parts(model: PreTrainedModel) -> _Parts | None:
+    inner = getattr(model, model.base_model_prefix, None)
+    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    if isinstance(inner, nn.Module) and inner is not model and isinstance(head, nn.Module):
+        return _Parts(inner, head)
+    return None
+
+
+@torch.no_grad()
+def _is_exact(model: PreTrainedModel, parts: _Parts) -> bool:
+    size = int(model.config.get_text_config().vocab_size)
+    device = next(model.parameters()).device
+    ids = (torch.arange(16, device=device) * 7919 % size).reshape(2, 8)
+    full = model(input_ids=ids, use_cache=False).logits
+    try:
+        short = parts.head(parts.inner(input_ids=ids, use_cache=False).last_hidden_state)
+    except (TypeError, AttributeError, RuntimeError):
+        return False
+    return torch.equal(short.float(), full.float())

@@ -1,0 +1,147 @@
+"""One adapter's training: steps, gradients, rate; counts what was done and notices divergence.
+
+Knows nothing of scoring, pruning or saving.
+"""
+
+import math
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import torch
+
+from harness.settings import TrainingSettings
+from harness.training import adapters, optimisation
+from harness.training.base_model import BaseModel
+from harness.training.batches import TokenSequence, collate, data_order
+from harness.training.completion_loss import CompletionLoss
+from harness.training.seeds import Purpose, derive
+from harness.trial import TrialConfig
+
+#: Steps over which the running loss is averaged.
+_RUNNING: Final = 10
+
+
+class DivergedError(Exception):
+    """The loss is no number any more, or above the bound; says so in one line."""
+
+
+@dataclass
+class Progress:
+    """What was done so far.
+
+    Attributes:
+        step: optimiser steps.
+        tokens: training tokens, padding excluded.
+        seconds: wall seconds of training.
+        losses: mean loss of each step since the last reading, nats a token.
+    """
+
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    losses: list[float] = field(default_factory=list)
+
+    def take_loss(self) -> float:
+        """The mean loss since the last reading, which is then forgotten."""
+        losses, self.losses = self.losses, []
+        return sum(losses) / len(losses) if losses else math.nan
+
+
+class Run:
+    """One adapter in training; the adapter is attached to `base.model`.
+
+    Args:
+        base: the frozen base with the adapter.
+        loss: made for that base.
+        sequences: training examples.
+        config: seed and rate of the trial.
+        training: batch size, schedule and bounds.
+        traits: `Variant.optimiser`.
+        steps: steps of this trial.
+        progress: counts what is done.
+    """
+
+    def __init__(
+        self,
+        base: BaseModel,
+        loss: CompletionLoss,
+        sequences: tuple[TokenSequence, ...],
+        config: TrialConfig,
+        training: TrainingSettings,
+        traits: Mapping[str, float],
+        steps: int,
+        progress: Progress,
+    ) -> None:
+        """Makes the optimiser; draws nothing."""
+        self._base, self._loss, self._sequences = base, loss, sequences
+        self._config, self._training = config, training
+        self._steps, self._progress = steps, progress
+        self.parameters = [p for p in base.model.parameters() if p.requires_grad]
+        self._optimiser = optimisation.optimiser(
+            base.model.named_parameters(), config.learning_rate, training.weight_decay, traits
+        )
+        self._running: deque[float] = deque(maxlen=_RUNNING)
+
+    def __iter__(self) -> Iterator[int]:
+        """Trains step by step.
+
+        Dropout is drawn from the global generator, which is seeded for it here: nothing that was
+        drawn before, such as the adapter's first weights, can shift it.
+
+        Yields:
+            Steps done, after each step.
+
+        Raises:
+            DivergedError: the loss or the gradient is no number, or the loss above its bound.
+        """
+        torch.manual_seed(derive(self._config.seed, Purpose.DROPOUT))
+        lengths = [len(sequence.ids) for sequence in self._sequences]
+        batches = data_order(lengths, self._training.batch_size, self._config.seed)
+        adapters.dropout_mode(self._base.model, on=True)
+        for step, batch in zip(range(self._steps), batches, strict=False):
+            start = time.perf_counter()
+            share = optimisation.rate_share(step, self._steps, self._training)
+            optimisation.set_rate(self._optimiser, share)
+            loss = self._step(batch)
+            self._progress.step = step + 1
+            self._progress.losses.append(loss)
+            self._progress.seconds += time.perf_counter() - start
+            self._check(loss)
+            yield step + 1
+
+    def _step(self, batch: tuple[int, ...]) -> float:
+        """One optimiser step; the mean loss of its answer tokens."""
+        training, pad = self._training, int(self._base.tokenizer.pad_token_id)
+        sequences = [self._sequences[index] for index in batch]
+        parts = [
+            collate(sequences[start : start + training.micro_batch], pad, self._base.device)
+            for start in range(0, len(sequences), training.micro_batch)
+        ]
+        # Dividing by the tokens of the whole batch makes accumulation equal one large batch.
+        answers = sum(part.targets.numel() for part in parts)
+        total = 0.0
+        for part in parts:
+            loss = self._loss(part) / answers
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.item()
+            self._progress.tokens += part.tokens
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, training.max_gradient_norm)
+        if math.isfinite(total) and not torch.isfinite(norm):
+            raise DivergedError(f"diverged at step {self._progress.step + 1}: gradient {norm}")
+        self._optimiser.step()
+        self._optimiser.zero_grad(set_to_none=True)
+        return total
+
+    def _check(self, loss: float) -> None:
+        self._running.append(loss)
+        running = sum(self._running) / len(self._running)
+        if not math.isfinite(running):
+            raise DivergedError(f"diverged at step {self._progress.step}: loss {loss}")
+        if running > self._training.divergence:
+            raise DivergedError(
+                f"diverged at step {self._progress.step}: running loss {running:.3g} is above "
+                f"{self._training.divergence:g}"
+            )

@@ -1,0 +1,243 @@
+"""Trains one adapter at a time through PEFT: the plain engine. Knows nothing of Optuna or storage.
+
+All trials of a process share one frozen base. An adapter is put on, trained, scored and taken off
+again; after each trial the base is proven to be what it was.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from peft import PeftModel
+
+from harness.errors import UserError
+from harness.registry import Registry
+from harness.settings import TrainingSettings
+from harness.task import Task
+from harness.training import adapters, evaluation, optimisation
+from harness.training.base_model import BaseModel
+from harness.training.batches import TaskTokens
+from harness.training.checksums import quick_checksum
+from harness.training.completion_loss import CompletionLoss
+from harness.training.memory import PeakMemory, ran_out
+from harness.training.run import DivergedError, Progress, Run
+from harness.training.trainer import Report
+from harness.trial import Cost, Measurement, Outcome, SplitScores, TrialRequest, TrialResult
+from harness.variants import VARIANTS, Variant
+
+
+class _PrunedError(Exception):
+    """The trial was ended from outside; says where."""
+
+
+@dataclass
+class _Trial:
+    """One trial in progress: what is known of it whatever way it ends."""
+
+    request: TrialRequest
+    progress: Progress = field(default_factory=Progress)
+    measurements: list[Measurement] = field(default_factory=list)
+    score_seconds: float = 0.0
+    parameters: int = 0
+    best: float | None = None
+    best_reading: int = 0
+    best_weights: list[torch.Tensor] | None = None
+
+    def note(self, value: float, parameters: list[torch.nn.Parameter]) -> None:
+        """Keeps the weights if this reading (more is better) is the best so far."""
+        if self.best is None or value > self.best:
+            self.best, self.best_reading = value, len(self.measurements)
+            self.best_weights = [parameter.detach().clone() for parameter in parameters]
+
+
+class SequentialTrainer:
+    """The plain engine.
+
+    Args:
+        base: no adapter attached; stays as it is.
+        task: what is trained and scored.
+        training: how.
+        variants: where variants are looked up.
+    """
+
+    def __init__(
+        self,
+        base: BaseModel,
+        task: Task,
+        training: TrainingSettings,
+        variants: Registry[Variant] = VARIANTS,
+    ) -> None:
+        """Makes the training tokens and notes the base's checksum.
+
+        Raises:
+            UserError: no training example fits into `max_length`.
+        """
+        self._base, self._task, self._training, self._variants = base, task, training, variants
+        self._tokens = TaskTokens(base, task, training.max_length)
+        self._sequences = self._tokens.training().sequences
+        self._loss = CompletionLoss(base.model)
+        self._checksum = quick_checksum(base.model)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of the training tokens: prompts cut, examples left out."""
+        tokens, length = self._tokens.training(), self._training.max_length
+        notes = {
+            f"{tokens.cut} training prompts were cut on the left to {length} tokens": tokens.cut,
+            f"{tokens.left_out} training examples were left out, for their answers alone "
+            f"exceed {length} tokens": tokens.left_out,
+        }
+        return tuple(note for note, count in notes.items() if count)
+
+    def train(self, trials: Iterator[TrialRequest], report: Report) -> Iterator[TrialResult]:
+        """Trains one trial after the other; see `Trainer.train`.
+
+        Raises:
+            RuntimeError: a trial changed the frozen base; no result can be trusted any more.
+        """
+        for request in trials:
+            result = self._one(request, report)
+            if quick_checksum(self._base.model) != self._checksum:
+                raise RuntimeError(f"trial {request.number} changed the frozen base model")
+            yield result
+
+    def _one(self, request: TrialRequest, report: Report) -> TrialResult:
+        """One trial; whatever goes wrong inside it ends as its result."""
+        trial, peak = _Trial(request), PeakMemory(self._base.device)
+        scores: dict[str, SplitScores] = {}
+        outcome, error, folder = Outcome.COMPLETE, None, None
+        try:
+            with _random(self._base), self._attached(trial) as adapter:
+                self._fit(trial, report)
+                scores = {split: self._score(trial, split) for split in request.splits}
+                if request.adapter_dir is not None:
+                    folder = str(adapters.save(adapter, request.adapter_dir))
+        except _PrunedError as reason:
+            outcome, error = Outcome.PRUNED, str(reason)
+        except Exception as reason:
+            outcome, error, scores, folder = Outcome.FAILED, _told(reason), {}, None
+        if self._base.device.type == "cuda" and outcome is Outcome.FAILED:
+            torch.cuda.empty_cache()
+        return TrialResult(
+            number=request.number,
+            outcome=outcome,
+            scores=scores,
+            measurements=tuple(trial.measurements),
+            cost=Cost(
+                train_seconds=trial.progress.seconds,
+                score_seconds=trial.score_seconds,
+                tokens=trial.progress.tokens,
+                parameters=trial.parameters,
+                peak_memory=peak.bytes(),
+            ),
+            adapter=folder,
+            error=error,
+        )
+
+    @contextmanager
+    def _attached(self, trial: _Trial) -> Iterator[PeftModel]:
+        with adapters.attached(self._base, trial.request.config, self._variants) as adapter:
+            trial.parameters = sum(p.numel() for p in adapter.parameters() if p.requires_grad)
+            yield adapter
+
+    def _fit(self, trial: _Trial, report: Report) -> None:
+        """Trains to the end, to the last useful reading, or until `report` says stop."""
+        config, training = trial.request.config, self._training
+        traits = self._variants.get(config.variant).optimiser
+        steps = optimisation.step_count(training, len(self._sequences), config.budget)
+        run = Run(
+            self._base,
+            self._loss,
+            self._sequences,
+            config,
+            training,
+            traits,
+            steps,
+            trial.progress,
+        )
+        rungs = rung_steps(steps, training.readings)
+        for step in run:
+            # The last step is read only where the last weights compete with earlier ones.
+            if step in rungs or (step == steps and training.restore_best):
+                self._read(trial, run, last=step == steps, report=report)
+                if self._is_stale(trial):
+                    break
+        adapters.dropout_mode(self._base.model, on=False)
+        if training.restore_best and trial.best_weights is not None:
+            _restore(run.parameters, trial.best_weights)
+
+    def _read(self, trial: _Trial, run: Run, last: bool, report: Report) -> None:
+        """One reading: the loss so far and, where somebody asks for it, the objective."""
+        progress, training = trial.progress, self._training
+        value = None
+        keeps_best = training.restore_best or training.early_stopping is not None
+        if trial.request.readings or keeps_best:
+            adapters.dropout_mode(self._base.model, on=False)
+            split = trial.request.splits[0] if trial.request.splits else "validation"
+            scores = self._score(trial, split, training.reading_examples)
+            value = evaluation.objective_value(self._task, scores)
+            adapters.dropout_mode(self._base.model, on=True)
+        batches = -(-len(self._sequences) // training.batch_size)
+        measurement = Measurement(
+            step=progress.step,
+            epoch=progress.step / batches,
+            loss=progress.take_loss(),
+            value=value,
+            seconds=progress.seconds,
+            tokens=progress.tokens,
+        )
+        trial.measurements.append(measurement)
+        if value is not None and keeps_best:
+            trial.note(value * self._task.objective.sign, run.parameters)
+        if trial.request.readings and not last and not report(trial.request.number, measurement):
+            objective = self._task.objective.name
+            raise _PrunedError(f"pruned at step {progress.step}: {objective} {value:.4g}")
+
+    def _is_stale(self, trial: _Trial) -> bool:
+        patience = self._training.early_stopping
+        return patience is not None and len(trial.measurements) - trial.best_reading >= patience
+
+    def _score(self, trial: _Trial, split: str, examples: int | None = None) -> SplitScores:
+        start = time.perf_counter()
+        try:
+            return evaluation.score(
+                self._base,
+                self._task,
+                split,
+                examples,
+                batch_size=self._training.score_batch_size,
+                tokens=self._tokens,
+            )
+        finally:
+            trial.score_seconds += time.perf_counter() - start
+
+
+def rung_steps(steps: int, readings: int) -> tuple[int, ...]:
+    """Steps after which readings are taken: they cut the training into `readings` + 1 parts."""
+    rungs = {round(steps * rung / (readings + 1)) for rung in range(1, readings + 1)}
+    return tuple(sorted(rungs - {0, steps}))
+
+
+@contextmanager
+def _random(base: BaseModel) -> Iterator[None]:
+    """Leaves the global random state as it was found."""
+    with torch.random.fork_rng(devices=[base.device] if base.device.type == "cuda" else []):
+        yield
+
+
+@torch.no_grad()
+def _restore(parameters: list[torch.nn.Parameter], weights: list[torch.Tensor]) -> None:
+    for parameter, weight in zip(parameters, weights, strict=True):
+        parameter.copy_(weight)
+
+
+def _told(error: Exception) -> str:
+    """An error in one line."""
+    if isinstance(error, DivergedError | UserError):
+        return str(error)
+    if ran_out(error):
+        return "out of memory; smaller training.micro_batch_size or score_batch_size need less"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -1,0 +1,125 @@
+"""Resolves what a sweep calls target modules (`qv`, `all_linear`, ...) to a model's own names.
+
+Works by the names and kinds of modules that are there, on a loaded model as on one without
+weights. The output head and the embeddings are never targets.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from harness.errors import UserError, did_you_mean
+
+GROUPS: Final = ("q", "qv", "qkv", "attention", "mlp", "all_linear")
+
+_ATTENTION: Final = re.compile(r"attn|attention", re.IGNORECASE)
+_ROUTERS: Final = frozenset({"gate", "router", "shared_expert_gate"})
+_ROLES: Final[dict[str, frozenset[str]]] = {
+    "q": frozenset({"q_proj", "q_lin", "query", "wq", "q", "q_a_proj", "q_b_proj"}),
+    "k": frozenset({"k_proj", "k_lin", "key", "wk", "k"}),
+    "v": frozenset({"v_proj", "v_lin", "value", "wv", "v"}),
+}
+#: One matrix for query, key and value: q, qv and qkv all mean this one, for it cannot be cut.
+_FUSED: Final = frozenset(
+    {"c_attn", "query_key_value", "qkv_proj", "qkv", "Wqkv", "wqkv", "W_pack", "in_proj"}
+)
+
+
+def target_names(model: nn.Module, group: str) -> tuple[str, ...]:
+    """Module names for `peft.LoraConfig(target_modules=...)`.
+
+    Where query, key and value are one matrix (GPT-2, GPT-NeoX, BLOOM, Phi-3), `q`, `qv` and `qkv`
+    all answer that matrix.
+
+    Args:
+        model: a causal language model, with or without weights, without adapter.
+        group: one of `GROUPS`, or names of groups and modules joined by `+`.
+
+    Returns:
+        The shortest suffixes that match these modules and no others, sorted.
+
+    Raises:
+        UserError: a part matches nothing; lists the names that exist.
+    """
+    linear = _linear(model)
+    chosen: set[str] = set()
+    for part in group.split("+"):
+        found = _members(linear, part.strip())
+        if not found:
+            raise UserError(_nothing(part.strip(), linear))
+        chosen.update(found)
+    others = [name for name, _ in model.named_modules() if name and name not in chosen]
+    return _suffixes(sorted(chosen), others)
+
+
+def is_transposed(model: nn.Module, names: Iterable[str]) -> bool:
+    """Whether these targets keep their weights as (in, out), as GPT-2's `Conv1D` does."""
+    suffixes = tuple(names)
+    return any(
+        isinstance(module, Conv1D)
+        for name, module in model.named_modules()
+        if any(name == each or name.endswith(f".{each}") for each in suffixes)
+    )
+
+
+def _linear(model: nn.Module) -> tuple[str, ...]:
+    """Full names of the linear layers inside the blocks (their names hold a block's number)."""
+    head = (
+        model.get_output_embeddings()  # type: ignore[no-untyped-call]
+        if isinstance(model, PreTrainedModel)
+        else None
+    )
+    return tuple(
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear | Conv1D)
+        and module is not head
+        and any(part.isdigit() for part in name.split("."))
+        and _leaf(name) not in _ROUTERS
+    )
+
+
+def _members(linear: Iterable[str], part: str) -> set[str]:
+    attention = {name for name in linear if _ATTENTION.search(name.rpartition(".")[0])}
+    if part == "all_linear":
+        return set(linear)
+    if part == "attention":
+        return attention
+    if part == "mlp":
+        return set(linear) - attention
+    if part in GROUPS:
+        wanted = frozenset().union(*(_ROLES[letter] for letter in part))
+        separate = {name for name in attention if _leaf(name) in wanted}
+        return separate or {name for name in attention if _leaf(name) in _FUSED}
+    return {name for name in linear if name == part or name.endswith(f".{part}")}
+
+
+def _suffixes(chosen: list[str], others: list[str]) -> tuple[str, ...]:
+    # GPT-2 has attn.c_proj and mlp.c_proj: a name is lengthened until it hits no other module.
+    found: set[str] = set()
+    for name in chosen:
+        parts = name.split(".")
+        for length in range(1, len(parts) + 1):
+            suffix = ".".join(parts[-length:])
+            if suffix in found or not any(
+                other == suffix or other.endswith(f".{suffix}") for other in others
+            ):
+                found.add(suffix)
+                break
+    return tuple(sorted(found))
+
+
+def _leaf(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _nothing(part: str, linear: tuple[str, ...]) -> str:
+    leaves = sorted({_leaf(name) for name in linear})
+    hint = did_you_mean(part, (*GROUPS, *leaves))
+    there = ", ".join(leaves) or "no linear layer inside numbered blocks"
+    told = "" if hint.startswith("known:") else f"; {hint}"
+    return f"target modules '{part}' match no layer of this model{told}; it has: {there}"

@@ -1,0 +1,28 @@
+"""The one interface of an engine: trials are pulled, results are yielded."""
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from harness.trial import Measurement, TrialRequest, TrialResult
+
+#: Takes a trial's number and a reading; False means: end this trial now.
+Report = Callable[[int, Measurement], bool]
+
+
+class Trainer(Protocol):
+    """Trains adapters on one frozen base."""
+
+    def train(self, trials: Iterator[TrialRequest], report: Report) -> Iterator[TrialResult]:
+        """Trains trial after trial, or several at once.
+
+        A trial is taken only when there is room for it, so that whoever hands out trials knows
+        all earlier results. A trial that fails is yielded as failed and takes no other along.
+
+        Args:
+            trials: handed out when asked for.
+            report: called at each reading of a trial with `readings`.
+
+        Yields:
+            One result for each trial, as they end.
+        """
+        ...

@@ -1,0 +1,200 @@
+"""One point of the search space, one reading along its way, one outcome.
+
+Plain frozen values that cross process boundaries and go into the database. Knows nothing of
+Optuna, PEFT or torch.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Self
+
+
+class Stage(StrEnum):
+    """The part of a study a trial belongs to; `TUNE` is the rate tuning that precedes `ABLATE`."""
+
+    SEARCH = "search"
+    TUNE = "tune"
+    ABLATE = "ablate"
+    CONFIRM = "confirm"
+
+
+class Outcome(StrEnum):
+    """How a trial ended."""
+
+    COMPLETE = "complete"
+    PRUNED = "pruned"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class TrialConfig:
+    """One configuration of LoRA and the seed it is trained with.
+
+    Attributes:
+        variant: name of an entry of `harness.variants`.
+        rank: LoRA rank, at least 1.
+        alpha: LoRA alpha, above 0 (the scale is alpha/rank, or alpha/sqrt(rank) for rsLoRA).
+        dropout: probability in [0, 1).
+        target_modules: a group (`qv`, `all_linear`, ...) or module names joined by `+`.
+        learning_rate: peak learning rate, above 0.
+        seed: seeds data order, initialisation and dropout, each by a generator of its own.
+        budget: share of the full number of training steps, in (0, 1].
+    """
+
+    variant: str
+    rank: int
+    alpha: float
+    dropout: float
+    target_modules: str
+    learning_rate: float
+    seed: int
+    budget: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuses values that no adapter can have."""
+        checks = {
+            f"rank {self.rank} is below 1": self.rank >= 1,
+            f"alpha {self.alpha} is not above 0": self.alpha > 0 and math.isfinite(self.alpha),
+            f"dropout {self.dropout} is outside [0, 1)": 0 <= self.dropout < 1,
+            f"learning rate {self.learning_rate} is not above 0": self.learning_rate > 0
+            and math.isfinite(self.learning_rate),
+            f"seed {self.seed} is negative": self.seed >= 0,
+            f"budget {self.budget} is outside (0, 1]": 0 < self.budget <= 1,
+            "target modules are empty": bool(self.target_modules),
+        }
+        for fault, fine in checks.items():
+            if not fine:
+                raise ValueError(fault)
+
+    @property
+    def alpha_ratio(self) -> float:
+        """Alpha as a multiple of the rank."""
+        return self.alpha / self.rank
+
+    @property
+    def key(self) -> str:
+        """Twelve hex digits that name the configuration without its seed."""
+        body = {k: v for k, v in dataclasses.asdict(self).items() if k != "seed"}
+        return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:12]
+
+    def with_(self, **changes: Any) -> Self:
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    def label(self) -> str:
+        """The configuration in one short line, for tables and messages."""
+        return (
+            f"{self.variant} r={self.rank} alpha={self.alpha:g} {self.target_modules} "
+            f"dropout={self.dropout:g} lr={self.learning_rate:.2g}"
+        )
+
+
+@dataclass(frozen=True)
+class TrialRequest:
+    """What a trainer is handed: a configuration, the number it is known by, what to score.
+
+    Attributes:
+        number: Optuna's trial number.
+        config: what to train.
+        splits: splits to score at the end, the first being the one of the objective.
+        readings: whether to read the validation score on the way (a trial that can be pruned).
+        adapter_dir: folder to save the adapter to, or None.
+    """
+
+    number: int
+    config: TrialConfig
+    splits: tuple[str, ...] = ("validation",)
+    readings: bool = False
+    adapter_dir: str | None = None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One reading on the way.
+
+    Attributes:
+        step: optimiser steps done.
+        epoch: passes over the training data done.
+        loss: mean training loss since the last reading, in nats a token.
+        value: objective on the reading's examples, or None if it was not scored.
+        seconds: training seconds so far, scoring excluded.
+        tokens: training tokens so far, padding excluded.
+    """
+
+    step: int
+    epoch: float
+    loss: float
+    value: float | None
+    seconds: float
+    tokens: int
+
+
+@dataclass(frozen=True)
+class SplitScores:
+    """What scoring one split left behind.
+
+    Attributes:
+        split: name of the split.
+        ids: ids of the examples, in order.
+        predictions: what the model wrote, one text an example.
+        unparsed: whether the text could not be parsed (it then counts as wrong).
+        statistics: one row an example, in the order of `Objective.columns`.
+        values: the task's metric values over the split.
+    """
+
+    split: str
+    ids: tuple[str, ...]
+    predictions: tuple[str, ...]
+    unparsed: tuple[bool, ...]
+    statistics: tuple[tuple[float, ...], ...]
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a trial cost.
+
+    Attributes:
+        train_seconds: wall seconds of training, scoring excluded.
+        score_seconds: wall seconds of scoring.
+        tokens: training tokens, padding excluded.
+        parameters: trainable parameters.
+        peak_memory: highest resident memory of the process (or allocated memory of the GPU) while
+            the trial ran, in bytes.
+        pack: adapters trained together; seconds are only comparable at one pack size.
+    """
+
+    train_seconds: float = 0.0
+    score_seconds: float = 0.0
+    tokens: int = 0
+    parameters: int = 0
+    peak_memory: int = 0
+    pack: int = 1
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """One outcome.
+
+    Attributes:
+        number: Optuna's trial number.
+        outcome: how it ended.
+        scores: scores by split; empty unless complete.
+        measurements: readings on the way, oldest first.
+        cost: what it cost, also when it failed.
+        adapter: folder of the saved adapter, or None.
+        error: why it failed or was pruned, in one line, else None.
+    """
+
+    number: int
+    outcome: Outcome
+    scores: Mapping[str, SplitScores] = field(default_factory=dict)
+    measurements: tuple[Measurement, ...] = ()
+    cost: Cost = Cost()
+    adapter: str | None = None
+    error: str | None = None

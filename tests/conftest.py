@@ -1,0 +1,51 @@
+"""What all tests share: no network, no clock in property tests, a browser if there is one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# No test reaches for a model hub, also where there is one.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_DATASETS_OFFLINE"] = "1"
+
+settings.register_profile(
+    "harness", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("harness")
+
+_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+def find_chromium() -> Path | None:
+    """The system's Chromium, None where there is none."""
+    found = next(filter(None, map(shutil.which, _NAMES)), None)
+    return Path(found) if found else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skips what needs a browser where there is none, and says what to install."""
+    if find_chromium() is None:
+        skip = pytest.mark.skip(reason="no Chromium; on Debian: apt-get install chromium")
+        for item in items:
+            if item.get_closest_marker("chromium"):
+                item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Path:
+    """Path of the system's Chromium, for tests marked `chromium`."""
+    found = find_chromium()
+    assert found is not None, "mark the test with pytest.mark.chromium"
+    return found
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder that is the working folder while the test runs."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

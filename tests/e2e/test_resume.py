@@ -1,0 +1,94 @@
+"""A sweep that is killed in each stage and taken up again loses nothing and counts nothing twice."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from harness.storage.records import read_study
+
+pytestmark = pytest.mark.slow
+
+SETTINGS = [
+    "search.trials=4",
+    "search.startup=2",
+    "space.rank=[2,4]",
+    "space.target_modules=[qv, all_linear]",
+    "space.variant=[lora]",
+    "space.dropout=[0.0]",
+    "space.alpha_ratio=[2]",
+    "ablation.factors={rank: [2, 4], target_modules: [qv, all_linear]}",
+    "ablation.pairs=[]",
+    "ablation.rates=2",
+    "ablation.seeds=2",
+    "ablation.max_cells=3",
+    "confirmation={looks: [2], max_configurations: 2}",
+    "baselines.shots=[0]",
+    "training.steps=2",
+    "training.readings=1",
+    "training.reading_examples=4",
+]
+
+
+def command(tmp_path: Path) -> list[str]:
+    words = [sys.executable, "-m", "harness", "sweep", "ner_medical", "--limit", "8"]
+    for each in SETTINGS:
+        words += ["--set", each]
+    return [*words, "--results", str(tmp_path / "results"), "--reports", str(tmp_path / "reports")]
+
+
+def stage(database: Path) -> str:
+    """The stage of the trials that run now, read from the database."""
+    if not database.is_file():
+        return "start"
+    query = (
+        "select value_json from trial_user_attributes a join trials t using (trial_id) "
+        "where key = 'stage' and t.state = 'RUNNING' limit 1"
+    )
+    try:
+        with sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=10) as connection:
+            row = connection.execute(query).fetchone()
+    except sqlite3.OperationalError:  # not yet made
+        return "start"
+    return str(row[0]).strip('"') if row else "start"
+
+
+def kill_in(wanted: str, tmp_path: Path) -> None:
+    """Starts the sweep and kills it, workers included, once a trial of that stage runs."""
+    database = tmp_path / "results" / "ner_medical" / "study.db"
+    process = subprocess.Popen(
+        command(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+    )
+    while stage(database) != wanted:
+        assert process.poll() is None, process.stderr.read().decode()
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stderr.close()
+
+
+def test_killed_in_each_stage_the_same_command_finishes_the_study(tmp_path):
+    for wanted in ("search", "tune", "ablate", "confirm"):
+        kill_in(wanted, tmp_path)
+    done = subprocess.run(command(tmp_path), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    results = read_study("ner_medical", tmp_path / "results")
+    trials = results.trials
+    ended = trials[trials["state"].isin(["complete", "pruned", "failed"])]
+    assert set(trials["state"]) <= {"complete", "pruned", "failed", "lost"}
+    assert (trials["state"] == "lost").sum() >= 4
+    runs = ended[ended["stage"] != "search"]
+    assert max(Counter(zip(runs["stage"], runs["key"], runs["seed"], strict=True)).values()) == 1
+    searched = ended[(ended["stage"] == "search") & ended["duplicate_of"].isna()]
+    assert len(searched) == 4
+    cells = {cell["key"] for cell in results.attributes["cells"]}
+    ablated = ended[ended["stage"] == "ablate"]
+    assert Counter(ablated["key"]) == dict.fromkeys(cells, 2)
+    confirmed = ended[ended["stage"] == "confirm"]
+    assert Counter(confirmed["key"]) == dict.fromkeys(results.attributes["finalists"], 2)
+    assert confirmed["test"].notna().all()
+    assert (tmp_path / "reports" / "ner_medical.html").is_file()

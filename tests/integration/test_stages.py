@@ -1,0 +1,166 @@
+"""Whole studies with a trainer that answers at once; database, Optuna and task are real."""
+
+import math
+from collections import Counter
+
+import pytest
+
+from harness.session import open_study
+from harness.stages import search_slots
+from harness.sweep import load
+from harness.workers.assignment import Assignment
+from harness.workers.local import Crew
+from harness.workers.worker import Worker
+from tests.oracle_trainer import OracleTrainer
+
+SMALL = [
+    "data.limit=16",
+    "search.trials=8",
+    "search.startup=4",
+    "ablation.max_cells=6",
+    "ablation.seeds=2",
+    "confirmation.looks=[2, 3]",
+    "confirmation.max_configurations=3",
+]
+
+
+def study(folder, overrides=(), stop_after=None, **clock):
+    """Runs or takes up a study; returns its results, or None if it was interrupted."""
+    sweep = load("ner_medical", [*SMALL, *overrides])
+    opened = open_study(sweep, "study", folder, Crew(1, 1))
+    opened.studies.enqueue(search_slots(sweep))
+    url = f"sqlite:///{opened.folder / 'study.db'}"
+    worker = Worker(Assignment(url, "study", **clock))
+    try:
+        worker.work(OracleTrainer(worker.task, stop_after), idle=lambda: False)
+    except KeyboardInterrupt:
+        return None
+    finally:
+        worker.studies.close()
+        found = opened.records.read()
+        opened.studies.close()
+    return found
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    return study(tmp_path_factory.mktemp("whole"))
+
+
+def test_each_stage_runs_what_it_owes(results):
+    trials = results.trials
+    counts = Counter(trials["stage"])
+    cells = results.attributes["cells"]
+    distinct = {cell["key"] for cell in cells}
+    assert counts["search"] == 8
+    assert len(distinct) <= 6
+    assert counts["ablate"] == 2 * len(distinct)
+    assert 1 <= len(results.attributes["finalists"]) <= 3
+    confirm = trials[trials["stage"] == "confirm"]
+    assert set(confirm["key"]) == set(results.attributes["finalists"])
+    assert set(Counter(confirm["key"]).values()) <= {2, 3}
+    assert not results.trials["state"].isin(["running", "lost"]).any()
+
+
+def test_no_seed_serves_two_stages(results):
+    by_stage = results.trials.groupby("stage")["seed"].agg(set)
+    pairs = [(a, b) for a in by_stage.index for b in by_stage.index if a < b]
+    assert all(not by_stage[a] & by_stage[b] for a, b in pairs)
+    assert len(by_stage["search"]) == len(by_stage["tune"]) == 1
+
+
+def test_the_test_split_is_met_in_the_confirm_stage_alone_and_once(results):
+    trials = results.trials
+    assert trials.loc[trials["stage"] != "confirm", "test"].isna().all()
+    confirm = trials[trials["stage"] == "confirm"]
+    assert confirm["test"].notna().all()
+    assert not confirm.duplicated(["key", "seed"]).any()
+
+
+def test_all_cells_tune_on_one_grid_and_the_best_rate_is_taken(results):
+    tune = results.trials[results.trials["stage"] == "tune"]
+    grids = {tuple(cell["rates"]) for cell in results.attributes["cells"]}
+    assert len(grids) == 1
+    for cell in results.attributes["cells"]:
+        config = cell["config"]
+        rows = tune[
+            (tune["rank"] == config["rank"])
+            & (tune["variant"] == config["variant"])
+            & (tune["target_modules"] == config["target_modules"])
+            & (tune["dropout"] == config["dropout"])
+            & (tune["alpha"] == config["alpha"])
+        ]
+        assert len(rows) == 3
+        assert cell["rate"] == rows.loc[rows["value"].idxmax(), "learning_rate"]
+
+
+def test_the_verdict_rests_on_confirm_rows(results):
+    from harness.analysis.recommendation import recommend
+
+    verdict = recommend(results)
+    assert verdict.outcome in {"decided", "tie", "undecided"}
+    assert verdict.pick is None or verdict.pick["key"] in results.attributes["finalists"]
+
+
+def _outcomes(results):
+    ended = results.trials[results.trials["state"] != "lost"]
+    columns = ["stage", "key", "seed", "state", "value", "test"]
+    rows = [
+        tuple("nan" if isinstance(v, float) and math.isnan(v) else v for v in row)
+        for row in ended[columns].itertuples(index=False)
+    ]
+    return sorted(rows, key=str)
+
+
+def test_equal_seeds_give_equal_studies(results, tmp_path):
+    assert _outcomes(study(tmp_path)) == _outcomes(results)
+
+
+def test_another_seed_gives_another_study(results, tmp_path):
+    assert _outcomes(study(tmp_path, ["seed=1"])) != _outcomes(results)
+
+
+@pytest.mark.parametrize("after", [0, 5, 10, 30, 42])
+def test_an_interrupted_study_ends_like_one_that_was_not(results, tmp_path, after):
+    assert study(tmp_path, stop_after=after) is None
+    again = study(tmp_path)
+    assert _outcomes(again) == _outcomes(results)
+    assert again.attributes["finalists"] == results.attributes["finalists"]
+
+
+def test_without_ablation_the_search_itself_names_finalists(tmp_path):
+    found = study(tmp_path, ["ablation.max_cells=0"])
+    assert set(found.trials["stage"]) == {"search", "confirm"}
+    assert len(found.attributes["finalists"]) >= 2
+
+
+def test_without_confirmation_nothing_meets_the_test_split(tmp_path):
+    found = study(tmp_path, ["confirmation.max_configurations=0"])
+    assert set(found.trials["stage"]) == {"search", "tune", "ablate"}
+    assert found.trials["test"].isna().all()
+
+
+def test_duplicates_are_not_run_twice(tmp_path):
+    few = ["space={rank: [4, 8], learning_rate: [0.005], target_modules: [qv]}", "ablation={}"]
+    found = study(tmp_path, [*few, "ablation.max_cells=0", "search.trials=6"])
+    searched = found.trials[found.trials["stage"] == "search"]
+    run = searched[searched["duplicate_of"].isna()]
+    assert len(run) == run["key"].nunique() <= 2
+    assert set(searched["key"]) == set(run["key"])
+
+
+def test_what_minutes_do_not_allow_is_dropped_and_named(tmp_path):
+    import time
+
+    # Trials claim 1.5 seconds each: one minute is over long before the plan is through.
+    found = study(tmp_path, minutes=1.0, began=time.time(), spent=30.0)
+    assert found.attributes["dropped"]
+    assert any("--minutes" in line for line in found.attributes["dropped"])
+
+
+def test_no_minute_left_starts_nothing(tmp_path):
+    import time
+
+    found = study(tmp_path, minutes=1.0, began=time.time(), spent=61.0)
+    assert found.trials.empty
+    assert any("--minutes" in line for line in found.attributes["dropped"])

@@ -1,0 +1,79 @@
+"""A trainer that answers at once: scores follow a formula of the configuration and the seed.
+
+It stands for the engine where a test is about what happens around it: stages, storage, resuming.
+Everything else in those tests is real: the database, Optuna, the task and its metric.
+"""
+
+import random
+from collections.abc import Callable, Iterator
+
+from harness.task import Task
+from harness.trial import (
+    Cost,
+    Measurement,
+    Outcome,
+    SplitScores,
+    TrialConfig,
+    TrialRequest,
+    TrialResult,
+)
+
+
+def quality(config: TrialConfig) -> float:
+    """The chance that a mention is found: better with rank and targets, best at lr 5e-3."""
+    reach = {"q": 0.4, "qv": 0.6, "qkv": 0.65, "attention": 0.7, "mlp": 0.75, "all_linear": 0.8}
+    off = abs(config.learning_rate / 5e-3 - 1)
+    return max(0.05, reach[config.target_modules] + 0.02 * min(config.rank, 16) / 4 - 0.05 * off)
+
+
+class OracleTrainer:
+    """Finds each mention with the chance `quality`, drawn from seed and example."""
+
+    def __init__(self, task: Task, stop_after: int | None = None) -> None:
+        self.task = task
+        self.stop_after = stop_after
+        self.seen: list[TrialRequest] = []
+
+    def train(
+        self, trials: Iterator[TrialRequest], report: Callable[[int, Measurement], bool]
+    ) -> Iterator[TrialResult]:
+        for request in trials:
+            self.seen.append(request)
+            if self.stop_after is not None and len(self.seen) > self.stop_after:
+                raise KeyboardInterrupt
+            chance = quality(request.config)
+            readings = []
+            pruned = False
+            for step in (1, 2, 3) if request.readings else ():
+                reading = Measurement(step, step / 1.0, 1.0, chance * step / 3, 1.0, 100)
+                readings.append(reading)
+                if not report(request.number, reading):
+                    pruned = True
+                    break
+            yield TrialResult(
+                request.number,
+                Outcome.PRUNED if pruned else Outcome.COMPLETE,
+                scores={} if pruned else {s: self._score(request, s) for s in request.splits},
+                measurements=tuple(readings),
+                cost=Cost(1.0, 0.5, 1000, 1000 * request.config.rank, 2**20),
+                error="pruned" if pruned else None,
+            )
+
+    def _score(self, request: TrialRequest, split: str) -> SplitScores:
+        examples = self.task.examples(split)
+        chance = quality(request.config)
+        rows = []
+        for example in examples:
+            # One draw for each seed and mention: configurations are paired, as real ones are.
+            draw = random.Random(f"{request.config.seed}/{example.id}")
+            found = [mention for mention in example.reference if draw.random() < chance]
+            rows.append(self.task.score(found, example))
+        unparsed = [False] * len(rows)
+        return SplitScores(
+            split,
+            tuple(example.id for example in examples),
+            tuple("" for _ in examples),
+            tuple(unparsed),
+            tuple(rows),
+            self.task.values(rows, unparsed),
+        )

@@ -1,0 +1,59 @@
+"""`list` shows what is there, also where a file cannot be read or there is nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness import catalog
+from harness.cli import listing, run
+
+
+def write(file: Path, text: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+
+
+@pytest.fixture
+def empty(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with nothing in it, and nothing bundled."""
+    monkeypatch.setattr(catalog, "bundled", lambda: workplace)
+    return workplace
+
+
+def test_sweeps_with_summary_comment_or_fault(empty: Path) -> None:
+    write(empty / "sweeps" / "a.yaml", "# What for?\ntask: one\n")
+    write(empty / "sweeps" / "b.yaml", "# A comment\ntask: two\nsummary: a summary\n")
+    write(empty / "sweeps" / "c.yaml", "task: [1,\n")
+    assert listing.sweep_rows() == [
+        ("a", "one", "What for?", "sweeps/a.yaml"),
+        ("b", "two", "a summary", "sweeps/b.yaml"),
+        ("c", "?", "cannot be read; see `harness check`", "sweeps/c.yaml"),
+    ]
+
+
+def test_tasks_with_their_summary_in_one_line(empty: Path) -> None:
+    write(empty / "tasks" / "one" / "task.yaml", "summary: |\n  two\n  lines\n")
+    assert listing.task_rows() == [("one", "two lines", "tasks/one")]
+
+
+@pytest.mark.usefixtures("empty")
+def test_nothing_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["list"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "Sweeps: none",
+        "Tasks: none",
+        "Studies: none under results",
+    ]
+
+
+def test_what_is_shipped_is_listed(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["list", "--results", str(workplace / "none")]) == 0
+    out = capsys.readouterr().out
+    assert out.count("ner_medical") >= 4  # name and file of the sweep, name and folder of the task
+
+
+def test_one_kind_alone(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["list", "studies", "--results", str(workplace)]) == 0
+    assert capsys.readouterr().out == f"Studies: none under {workplace}\n"

@@ -1,0 +1,70 @@
+"""The build: runs from nothing, repeats bit for bit, and its twin is the Llama it saves."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from harness.embedded.build import Options, build
+from harness.embedded.model import Shape, Twin, to_llama
+from harness.embedded.optimizer import orthogonal
+from harness.embedded.schedule import STAGES, chunks, factor, steps
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def _tiny(out: Path) -> Options:
+    return Options(out, tokens=3072, tokenizer_documents=200, probe_documents=2)
+
+
+def test_a_tiny_build_repeats_bit_for_bit_and_loads(tmp_path: Path) -> None:
+    build(_tiny(tmp_path / "one"))
+    build(_tiny(tmp_path / "two"))
+    first = (tmp_path / "one" / "model.safetensors").read_bytes()
+    assert first == (tmp_path / "two" / "model.safetensors").read_bytes()
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "one")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "one")
+    assert model.config.vocab_size >= len(tokenizer)
+    last = json.loads((tmp_path / "one" / "log.jsonl").read_text().splitlines()[-1])
+    assert last["step"] == len(STAGES)
+    assert 0 <= last["copy_accuracy"] <= 1
+
+
+def test_the_twin_and_the_llama_agree() -> None:
+    torch.manual_seed(0)
+    twin = Twin(Shape(vocabulary=64, hidden=32, layers=2, heads=2, mlp=48, positions=64))
+    ids = torch.randint(3, 64, (2, 20))
+    with torch.no_grad():
+        ours = twin(ids, torch.arange(40)).view(2, 20, 64)
+        theirs = to_llama(twin)(input_ids=ids).logits
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+
+
+def test_the_schedule_spends_the_tokens_and_ends_low() -> None:
+    tokens = 14_000_000
+    planned = sum(stage.length * stage.rows * steps(stage, tokens) for stage in STAGES)
+    assert abs(planned - tokens) < 0.01 * tokens
+    assert sum(stage.share for stage in STAGES) == pytest.approx(1)
+    assert sum(count for _, count in chunks(tokens, 100)) == sum(
+        steps(stage, tokens) for stage in STAGES
+    )
+    assert factor(0, 0.0) < 0.05
+    assert factor(1000, 0.2) == 1
+    assert factor(4000, 1.0) == pytest.approx(0.03)
+
+
+def test_muon_updates_are_nearly_orthogonal() -> None:
+    torch.manual_seed(1)
+    update = orthogonal(torch.randn(2, 16, 40))
+    singular = torch.linalg.svdvals(update)
+    assert singular.min() > 0.5
+    assert singular.max() < 1.5

@@ -1,0 +1,125 @@
+"""The contract of every metric: perfect is best, order does not matter, sums are enough."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from harness.aggregates import FORMS
+from harness.metrics import METRICS, Metric
+from harness.results import Objective
+
+
+class Sample(NamedTuple):
+    """References of a few examples, and predictions from perfect to poor, one list each."""
+
+    classes: tuple[str, ...]
+    references: list[Any]
+    predictions: list[list[Any]]
+
+
+SAMPLES: dict[str, Sample] = {
+    "entity_f1": Sample(
+        ("MEDICATION", "CONDITION"),
+        [
+            [("MEDICATION", "heparin"), ("CONDITION", "gout")],
+            [("CONDITION", "gout"), ("CONDITION", "gout")],
+            [],
+        ],
+        [
+            [
+                [("MEDICATION", "heparin"), ("CONDITION", "gout")],
+                [("CONDITION", "gout"), ("CONDITION", "gout")],
+                [],
+            ],
+            [[("MEDICATION", "heparin")], [("CONDITION", "gout")], []],
+            [[("CONDITION", "heparin")], [("MEDICATION", "gout")], [("CONDITION", "asthma")]],
+            [[], [], []],
+        ],
+    ),
+}
+
+
+@pytest.fixture(params=METRICS.names())
+def metric(request: pytest.FixtureRequest) -> Metric:
+    return METRICS.get(request.param)
+
+
+@pytest.fixture
+def sample(metric: Metric) -> Sample:
+    assert metric.name in SAMPLES, f"give '{metric.name}' a sample, so that its contract is tested"
+    return SAMPLES[metric.name]
+
+
+def rows(metric: Metric, sample: Sample, predictions: list[Any]) -> list[tuple[float, ...]]:
+    return [
+        metric.score(one, gold, sample.classes)
+        for one, gold in zip(predictions, sample.references, strict=True)
+    ]
+
+
+def objective(metric: Metric, sample: Sample) -> Objective:
+    return Objective(
+        metric.name, metric.direction, 0.0, metric.form, sample.classes, metric.scale, metric.unit
+    )
+
+
+def test_it_is_registered_under_its_own_name(metric: Metric) -> None:
+    assert METRICS.get(metric.name) is metric
+
+
+def test_its_form_and_direction_are_known(metric: Metric) -> None:
+    assert metric.form in FORMS
+    assert metric.direction in {"maximize", "minimize"}
+    assert metric.scale > 0
+
+
+def test_a_row_has_one_number_for_each_column(metric: Metric, sample: Sample) -> None:
+    width = len(objective(metric, sample).columns)
+    for predictions in sample.predictions:
+        for row in rows(metric, sample, predictions):
+            assert len(row) == width
+            assert all(isinstance(number, float) for number in row)
+
+
+def test_perfect_is_best(metric: Metric, sample: Sample) -> None:
+    sign = 1 if metric.direction == "maximize" else -1
+    perfect, *others = (
+        sign * metric.aggregate(rows(metric, sample, predictions), sample.classes)
+        for predictions in sample.predictions
+    )
+    assert all(perfect > other for other in others)
+
+
+def test_the_order_of_examples_does_not_matter(metric: Metric, sample: Sample) -> None:
+    found = rows(metric, sample, sample.predictions[1])
+    values = {
+        metric.aggregate(list(order), sample.classes) for order in itertools.permutations(found)
+    }
+    assert len(values) == 1
+
+
+def test_sums_of_any_multiset_give_the_objectives_value(metric: Metric, sample: Sample) -> None:
+    rng = random.Random(0)
+    for predictions in sample.predictions:
+        found = rows(metric, sample, predictions)
+        for _ in range(20):
+            drawn = rng.choices(found, k=len(found))
+            sums = np.asarray(drawn).sum(axis=0)
+            assert metric.aggregate(drawn, sample.classes) == pytest.approx(
+                float(objective(metric, sample).value(sums)), nan_ok=True
+            )
+
+
+def test_values_have_the_metric_its_breakdown_and_the_share_unparsed(
+    metric: Metric, sample: Sample
+) -> None:
+    found = rows(metric, sample, sample.predictions[1])
+    values = metric.values(found, sample.classes, [True, False, False])
+    assert values[metric.name] == metric.aggregate(found, sample.classes)
+    assert values["unparsed"] == pytest.approx(1 / 3)
+    assert "unparsed" not in metric.values(found, sample.classes)

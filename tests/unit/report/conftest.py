@@ -1,0 +1,43 @@
+"""Studies of three sizes and their pages, made once for all tests of the report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.report import page
+from tests import studies
+
+if TYPE_CHECKING:
+    from harness.results import StudyResults
+
+
+@pytest.fixture(scope="session")
+def full() -> StudyResults:
+    return studies.make_results()
+
+
+@pytest.fixture(scope="session")
+def one() -> StudyResults:
+    return studies.one_trial_results()
+
+
+@pytest.fixture(scope="session")
+def empty() -> StudyResults:
+    return studies.empty_results()
+
+
+@pytest.fixture(scope="session")
+def full_page(full: StudyResults) -> str:
+    return page.render(full)
+
+
+@pytest.fixture(scope="session")
+def one_page(one: StudyResults) -> str:
+    return page.render(one)
+
+
+@pytest.fixture(scope="session")
+def empty_page(empty: StudyResults) -> str:
+    return page.render(empty)

@@ -1,0 +1,61 @@
+"""Tests of the section `ablation`."""
+
+from __future__ import annotations
+
+import html
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from harness.analysis.ablation import FACTORS
+
+from harness.report import display
+from harness.report.sections import ablation
+from tests import studies
+
+if TYPE_CHECKING:
+    from harness.results import StudyResults
+
+
+@pytest.fixture(scope="module")
+def shown(full: StudyResults) -> str:
+    return html.unescape(ablation.render(full))
+
+
+def test_five_factors_and_the_pair_have_a_table_and_a_plot(full: StudyResults, shown: str) -> None:
+    names = ablation.factors(full)
+    assert names == (*FACTORS, "rank@target_modules=qv")
+    assert shown.count("<table") == shown.count("<figure>") == len(names)
+    assert "Rank at target modules qv" in shown
+
+
+def test_each_level_shows_its_own_numbers(full: StudyResults, shown: str) -> None:
+    scale = display.scale(full.objective)
+    for frame in ablation.tables(full).values():
+        for row in frame.to_dict("records"):
+            assert f">{scale.show(row['value'])}</td>" in shown
+            assert f">{scale.interval(row['low'], row['high'])}</td>" in shown
+
+
+def test_one_reference_a_table_is_marked_and_levels_near_the_best_are_shaded(
+    full: StudyResults, shown: str
+) -> None:
+    frames = ablation.tables(full).values()
+    assert shown.count("tag-reference") == sum(int(frame["reference"].sum()) for frame in frames)
+    near = sum(int(frame["near_best"].sum()) for frame in frames)
+    assert len(re.findall(r'<tr class="near"', shown)) == near > 0
+
+
+def test_rates_at_the_edge_are_marked(full: StudyResults, shown: str) -> None:
+    edges = sum(int(frame["rate_at_edge"].sum()) for frame in ablation.tables(full).values())
+    assert shown.count("tag-open") == edges + 1  # one more in the text that explains it
+
+
+def test_it_says_that_rates_were_tuned_elsewhere(shown: str) -> None:
+    assert "rates were tuned on another seed" in shown
+
+
+def test_without_an_ablation_it_says_so() -> None:
+    text = ablation.render(studies.make_results(stages=("search",)))
+    assert "there is no ablation" in text
+    assert "<table" not in text

@@ -1,0 +1,56 @@
+"""Tests of the section `classes`."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.report import display
+from harness.report.sections import classes
+from tests import studies
+
+if TYPE_CHECKING:
+    from harness.results import StudyResults
+
+
+@pytest.fixture(scope="module")
+def shown(full: StudyResults) -> str:
+    return html.unescape(classes.render(full))
+
+
+def test_both_views_have_f1_at_once_and_the_parts_on_demand(shown: str) -> None:
+    assert "At the incumbent's other settings" in shown
+    assert "On q and v" in shown
+    assert shown.count("<table") == 6
+    assert shown.count("<details>") == 4
+    assert "validation split" in shown
+
+
+def test_every_class_and_both_means_have_a_row(full: StudyResults, shown: str) -> None:
+    for name in (*full.objective.classes, "micro", "macro"):
+        assert shown.count(f">{name}</th>") == 6
+
+
+def test_the_columns_run_from_the_base_over_the_ranks_to_the_best(shown: str) -> None:
+    head = shown[shown.index("<thead>") : shown.index("</thead>")]
+    names = ["5-shot base", "r=4", "r=8", "r=16", "r=32", "Best", "dictionary", "Support"]
+    places = [head.index(f">{name}<") for name in names]
+    assert places == sorted(places)
+
+
+def test_cells_are_the_frames(full: StudyResults, shown: str) -> None:
+    frame = classes.tables(full)["f1"]
+    value = float(frame.iloc[0]["r=16"])
+    assert f">{display.number(100 * value, 1)}</td>" in shown
+
+
+def test_a_metric_without_classes_says_so() -> None:
+    results = studies.make_results(objective=studies.PERPLEXITY, stages=())
+    assert "perplexity has no classes" in classes.render(results)
+    assert classes.tables(results) == {}
+
+
+def test_without_an_ablation_it_says_so(one: StudyResults) -> None:
+    assert "there are no scores by class" in classes.render(one)

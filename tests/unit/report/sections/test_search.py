@@ -1,0 +1,55 @@
+"""Tests of the section `search`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.report.sections import search
+from tests import studies
+
+if TYPE_CHECKING:
+    from harness.results import Objective, StudyResults
+
+
+@pytest.mark.parametrize("objective", [studies.F1, studies.PERPLEXITY])
+def test_the_best_so_far_never_gets_worse(objective: Objective) -> None:
+    frame = search.history_table(studies.make_results(objective=objective, stages=("search",)))
+    merit = objective.sign * frame["best"]
+    assert merit.is_monotonic_increasing
+    assert merit.iloc[-1] == (objective.sign * frame["value"]).max()
+
+
+def test_duplicates_pruned_and_failed_trials_are_not_in_the_history(full: StudyResults) -> None:
+    frame = search.history_table(full)
+    rows = full.trials[full.trials["stage"] == "search"]
+    good = rows[(rows["state"] == "complete") & rows["duplicate_of"].isna()]
+    assert list(frame["number"]) == list(good["number"])
+
+
+def test_top_trials_are_the_best_ones(full: StudyResults) -> None:
+    frame = search.top_table(full)
+    assert len(frame) == search.TOP
+    assert frame["value"].is_monotonic_decreasing
+    assert frame["value"].iloc[0] == search.history_table(full)["value"].max()
+    assert frame["parameters"].notna().all()
+
+
+def test_states_add_up_to_all_trials(full: StudyResults) -> None:
+    frame = search.state_table(full).set_index("stage")
+    assert list(frame.index) == ["search", "tune", "ablate", "confirm"]
+    assert int(frame.to_numpy().sum()) == len(full.trials)
+    assert (frame.loc["search", "failed"], frame.loc["search", "pruned"]) == (1, 2)
+
+
+def test_the_rung_correlation_is_told_where_it_is_known(
+    full: StudyResults, one: StudyResults
+) -> None:
+    assert "+0.91" in search.render(full)
+    assert "too few trials" in search.render(one)
+
+
+def test_a_single_trial_draws_no_history(one: StudyResults) -> None:
+    assert "there is no history to draw" in search.render(one)
+    assert "<svg" not in search.render(one)

@@ -1,0 +1,42 @@
+"""Tests of the section `tradeoffs`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.report.sections import tradeoffs
+from tests import studies
+
+if TYPE_CHECKING:
+    from harness.results import Objective, StudyResults
+
+
+@pytest.mark.parametrize("objective", [studies.F1, studies.PERPLEXITY])
+def test_no_smaller_configuration_beats_one_on_the_front(objective: Objective) -> None:
+    results = studies.make_results(objective=objective)
+    for frame in tradeoffs.tables(results).values():
+        assert frame["front"].any()
+        for row in frame.to_dict("records"):
+            smaller = frame[frame["parameters"] < row["parameters"]]
+            beaten = (objective.sign * (smaller["value"] - row["value"]) >= 0).any()
+            assert not (row["front"] and beaten)
+        assert frame["parameters"].is_monotonic_increasing
+
+
+def test_finalists_are_on_test_and_levels_on_validation(full: StudyResults) -> None:
+    text = tradeoffs.render(full)
+    assert "Finalists, on the test split" in text
+    assert "Ablation, on the validation split" in text
+    assert text.count("<figure>") == 2
+    assert len(tradeoffs.tables(full)["confirm"]) == len(full.attributes["finalists"])
+
+
+def test_where_less_is_better_the_text_says_so() -> None:
+    text = tradeoffs.render(studies.make_results(objective=studies.PERPLEXITY))
+    assert "Down is better quality" in text
+
+
+def test_without_fresh_seeds_it_says_so(one: StudyResults) -> None:
+    assert "No configuration has been run on fresh seeds yet" in tradeoffs.render(one)

@@ -1,0 +1,114 @@
+"""Tests of the section `verdict`."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import pytest
+from harness.analysis.recommendation import recommend
+
+from harness.report import display
+from harness.report.sections import verdict
+from tests import studies
+
+if TYPE_CHECKING:
+    from harness.results import StudyResults
+    from harness.trial import TrialConfig
+
+
+@pytest.fixture(scope="module")
+def shown(full: StudyResults) -> str:
+    return html.unescape(verdict.render(full))
+
+
+def test_pick_score_and_evidence_are_those_of_the_analysis(full: StudyResults, shown: str) -> None:
+    advice = recommend(full)
+    assert advice.pick is not None
+    assert advice.score is not None
+    scale = display.scale(full.objective)
+    assert f'id="pick">{display.label(advice.pick)}<' in shown
+    assert f'class="big">{scale.show(advice.score.value)}<' in shown
+    assert scale.interval(advice.score.low, advice.score.high) in shown
+    assert advice.evidence in shown
+    assert all(sentence in shown for sentence in advice.not_supported)
+    assert all(name in shown for name in advice.indistinguishable)
+
+
+def test_every_finalist_has_a_row_and_a_verdict(full: StudyResults, shown: str) -> None:
+    frame = verdict.tables(full)["finalists"]
+    assert len(frame) == len(full.attributes["finalists"])
+    for row in frame.to_dict("records"):
+        assert display.label(row, rate_too=True) in shown
+    assert shown.count('class="tag tag-pick"') == 1
+
+
+def test_the_baselines_are_scored_again_from_their_statistics(full: StudyResults) -> None:
+    frame = verdict.baseline_table(full).set_index("name")
+    rows = full.baselines[
+        (full.baselines["name"] == "dictionary") & (full.baselines["split"] == "test")
+    ]
+    sums = rows[list(full.objective.columns)].to_numpy(dtype=float).sum(axis=0)
+    assert frame.loc["dictionary", "value"] == pytest.approx(float(full.objective.value(sums)))
+    assert frame.loc["dictionary", "examples"] == rows["example"].nunique()
+
+
+def test_a_gain_is_positive_where_the_pick_is_better() -> None:
+    for objective in (studies.F1, studies.PERPLEXITY):
+        results = studies.make_results(objective=objective)
+        gains = verdict.gain_table(results, recommend(results).score)
+        assert (gains["gain"] > 0).all()
+
+
+def test_of_the_base_only_the_most_shots_are_told(shown: str) -> None:
+    assert "Gain over the 5-shot base" in shown
+    assert "Gain over the dictionary" in shown
+    assert "Gain over the 0-shot base" not in shown
+
+
+def test_what_was_left_out_and_the_snippet_are_there(full: StudyResults, shown: str) -> None:
+    assert full.attributes["dropped"][0] in shown
+    assert "config = LoraConfig(" in shown
+    assert 'data-from="snippet"' in shown
+
+
+def test_the_command_is_the_one_that_was_noted_else_the_plain_one(full: StudyResults) -> None:
+    noted = dataclasses.replace(
+        full, provenance={"command": "python -m harness sweep x --trials 9"}
+    )
+    assert verdict.command(noted) == "python -m harness sweep x --trials 9"
+    assert verdict.command(full) == "python -m harness sweep made_up"
+
+
+def test_a_running_study_says_so(one: StudyResults) -> None:
+    waiting = one.trials.assign(number=1, state="waiting", value=float("nan"))
+    trials = pd.concat([one.trials, waiting], ignore_index=True)
+    text = verdict.render(dataclasses.replace(one, trials=trials))
+    assert "1 trial is running or waiting" in text
+
+
+def test_without_a_confirm_stage_it_says_what_to_do() -> None:
+    text = html.unescape(verdict.render(studies.make_results(stages=("search", "ablate"))))
+    assert "Nothing was confirmed on fresh seeds" in text
+    assert "LoraConfig" not in text
+    assert "Best so far in the search" in text
+
+
+def test_an_open_question_is_called_open() -> None:
+    config = studies.config()
+    close: dict[TrialConfig, list[float]] = {
+        config.with_(rank=rank, alpha=2.0 * rank): [0.70, 0.90, 0.75, 0.85, 0.80]
+        for rank in (4, 8)
+    }
+    swapped = config.with_(rank=8, alpha=16.0)
+    close[swapped] = close[swapped][::-1]
+    results = studies.confirm_results(close, looks=(5,))
+    advice = recommend(results)
+    text = html.unescape(verdict.render(results))
+    assert advice.outcome == "undecided"
+    assert "Not decided" in text
+    assert "Use this" not in text
+    if advice.more_seeds:
+        assert f"about {advice.more_seeds} more seeds" in text

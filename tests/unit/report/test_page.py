@@ -1,0 +1,194 @@
+"""Tests of `harness.report.page`: whole, self-contained, safe, and written whole or not at all."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import re
+import resource
+import signal
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.errors import UserError
+from harness.report import page
+from tests import studies
+
+if TYPE_CHECKING:
+    from harness.results import StudyResults
+
+VOID = {"meta", "br", "rect", "line", "circle", "input", "hr", "img"}
+HOSTILE = '</td></script><script>alert("x")</script><img src=x onerror=alert(1)>\u202e'
+
+
+class Outline(HTMLParser):
+    """Checks that every tag is closed by its own, and keeps what loads, runs or links."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.faults: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.ids: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.tags.append((tag, values))
+        if values.get("id"):
+            self.ids.append(str(values["id"]))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open or self.open.pop() != tag:
+            self.faults.append(f"</{tag}> at {self.getpos()}")
+
+
+def outline(text: str) -> Outline:
+    seen = Outline()
+    seen.feed(text)
+    seen.close()
+    return seen
+
+
+@pytest.mark.parametrize("name", ["full_page", "one_page", "empty_page"])
+def test_it_is_well_formed_and_loads_nothing(name: str, request: pytest.FixtureRequest) -> None:
+    text = request.getfixturevalue(name)
+    seen = outline(text)
+    assert (seen.faults, seen.open) == ([], [])
+    assert len(seen.ids) == len(set(seen.ids))
+    loading = {"src", "srcset", "data", "action", "formaction", "poster", "style", "background"}
+    for tag, values in seen.tags:
+        assert tag not in {"link", "iframe", "object", "embed", "base", "img", "form"}
+        assert not loading & set(values)
+        assert not any(key.startswith("on") for key in values)
+        assert (values.get("href") or "#").startswith("#")
+    assert not re.search(r"https?://|@import|url\(", text)
+
+
+def test_links_lead_somewhere(full_page: str) -> None:
+    seen = outline(full_page)
+    targets = {str(values["href"])[1:] for tag, values in seen.tags if tag == "a"}
+    assert targets <= set(seen.ids)
+
+
+def test_the_policy_allows_its_own_style_and_script_only(full_page: str) -> None:
+    seen = outline(full_page)
+    policy = next(
+        str(values["content"])
+        for tag, values in seen.tags
+        if tag == "meta" and values.get("http-equiv") == "Content-Security-Policy"
+    )
+    assert policy.startswith("default-src 'none';")
+    assert "unsafe" not in policy
+    for name in ("style", "script"):
+        (inside,) = re.findall(rf"<{name}>(.*?)</{name}>", full_page, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()
+        assert f"{name}-src 'sha256-{digest}'" in policy
+
+
+def test_it_stays_small(full_page: str) -> None:
+    assert len(full_page.encode()) < 3_000_000
+
+
+def test_an_empty_and_a_one_trial_study_say_so(one_page: str, empty_page: str) -> None:
+    assert "No trial yet" in empty_page
+    assert "One trial is no evidence" in one_page
+    assert "LoraConfig" not in one_page + empty_page
+
+
+def hostile(results: StudyResults) -> StudyResults:
+    """The same study with hostile text wherever text comes from outside."""
+    trials = results.trials.copy()
+    trials["error"] = HOSTILE
+    trials["worker"] = HOSTILE
+    examples = results.examples.copy()
+    examples["prediction"] = HOSTILE
+    return dataclasses.replace(
+        results,
+        name=HOSTILE,
+        trials=trials,
+        examples=examples,
+        sweep={**results.sweep, "task": HOSTILE, "summary": HOSTILE},
+        attributes={**results.attributes, "dropped": [HOSTILE]},
+        provenance={**results.provenance, "command": HOSTILE, HOSTILE: HOSTILE},
+        objective=dataclasses.replace(results.objective, name=HOSTILE, unit=HOSTILE),
+    )
+
+
+@pytest.mark.parametrize("size", ["full", "one", "empty"])
+def test_hostile_text_is_text(size: str, request: pytest.FixtureRequest) -> None:
+    text = page.render(hostile(request.getfixturevalue(size)))
+    seen = outline(text)
+    assert (seen.faults, seen.open) == ([], [])
+    assert [tag for tag, _ in seen.tags].count("script") == 1
+    assert not [tag for tag, _ in seen.tags if tag == "img"]
+    assert "&lt;script&gt;alert" in text
+
+
+def test_a_name_cannot_leave_the_command(one: StudyResults) -> None:
+    bare = dataclasses.replace(one, name="a; rm -rf b", provenance={})
+    assert "sweep &#39;a; rm -rf b&#39;" in page.render(bare)
+
+
+def test_it_is_written_to_a_folder_that_is_made(empty: StudyResults, tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "reports" / "study.html"
+    assert page.write(empty, path) == path
+    assert path.read_text(encoding="utf-8") == page.render(empty)
+    assert [file.name for file in path.parent.iterdir()] == ["study.html"]
+
+
+def test_a_folder_that_cannot_be_is_told_in_one_line(empty: StudyResults, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match="the report cannot be written") as caught:
+        page.write(empty, tmp_path / "file" / "study.html")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_in_the_place_of_the_file_is_told(empty: StudyResults, tmp_path: Path) -> None:
+    (tmp_path / "study.html").mkdir()
+    with pytest.raises(UserError, match="the report cannot be written"):
+        page.write(empty, tmp_path / "study.html")
+    assert [file.name for file in tmp_path.iterdir()] == ["study.html"]
+
+
+def test_when_there_is_no_room_the_old_page_stays(empty: StudyResults, tmp_path: Path) -> None:
+    # The kernel refuses files above 4 kB to this process for a moment, as a full disk would.
+    path = tmp_path / "study.html"
+    path.write_text("the old page")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(UserError, match="the report cannot be written"):
+            page.write(empty, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+    assert path.read_text() == "the old page"
+    assert [file.name for file in tmp_path.iterdir()] == ["study.html"]
+
+
+def test_neither_torch_nor_optuna_is_imported() -> None:
+    code = (
+        "import sys, harness.report.page\n"
+        "heavy = {'torch', 'optuna', 'transformers', 'peft'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_equal_studies_give_equal_pages(full_page: str) -> None:
+    assert page.render(studies.make_results()) == full_page

@@ -1,0 +1,94 @@
+import os
+import subprocess
+import sys
+
+import pytest
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from harness.stages import search_slots
+from harness.storage import heartbeat
+from harness.storage.heartbeat import Heart, reap
+from harness.storage.studies import Studies, url_of
+from harness.storage.tables import WorkerRow
+from harness.sweep import load
+
+SWEEP = load("ner_medical", ["search.trials=2"])
+
+
+@pytest.fixture
+def studies(tmp_path):
+    made = Studies(url_of(tmp_path), "study", SWEEP, create=True)
+    made.enqueue(search_slots(SWEEP))
+    yield made
+    made.close()
+
+
+def _change(studies, **values):
+    with Session(studies.engine) as session, session.begin():
+        session.execute(update(WorkerRow).values(**values))
+
+
+def test_a_living_worker_keeps_its_trial(studies):
+    with Heart(studies.engine, "study", "w"):
+        studies.claim("w")
+        assert reap(studies) == 0
+
+
+def test_the_trial_of_a_dead_process_is_taken_back(studies):
+    with Heart(studies.engine, "study", "w"):
+        studies.claim("w")
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    _change(studies, pid=gone.pid)
+    assert reap(studies) == 1
+
+
+def test_a_process_id_given_to_somebody_else_counts_as_dead(studies):
+    with Heart(studies.engine, "study", "w"):
+        studies.claim("w")
+    _change(studies, pid=os.getpid(), born=1.0)
+    assert reap(studies) == 1
+
+
+def test_on_another_host_only_the_beat_counts(studies):
+    with Heart(studies.engine, "study", "w"):
+        studies.claim("w")
+    _change(studies, host="elsewhere", pid=1)
+    assert reap(studies) == 0
+    _change(studies, beat=1.0)
+    assert reap(studies) == 1
+
+
+def test_a_worker_ends_with_its_parent(tmp_path):
+    # The middle process starts a worker's heart in a child and goes: the child must end too.
+    url = url_of(tmp_path)
+    Studies(url, "study", SWEEP, create=True).close()
+    heart = (
+        "import os, threading, sys\n"
+        "from harness.storage.heartbeat import Heart\n"
+        "from harness.storage.tables import connect\n"
+        f"with Heart(connect({url!r}), 'study', 'w', parent=os.getppid()):\n"
+        "    print('beating', flush=True)\n"
+        "    threading.Event().wait(60)\n"
+    )
+    middle = (
+        "import os, subprocess, sys\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {heart!r}], stdout=subprocess.PIPE)\n"
+        "child.stdout.readline()\n"
+        "print(child.pid, flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", middle], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    pid = int(process.stdout.readline())
+    process.kill()
+    process.wait()
+    process.stdin.close()
+    process.stdout.close()
+    assert heartbeat.psutil.pid_exists(pid)
+    try:
+        heartbeat.psutil.Process(pid).wait(timeout=30)
+    except heartbeat.psutil.NoSuchProcess:
+        pass

@@ -1,0 +1,54 @@
+"""The documents say what is there: every key of a sweep, every verb, no dead link."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from pydantic import BaseModel
+
+from harness.cli import make_app
+from harness.sweep import Sweep
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+
+
+def keys(model: type[BaseModel]) -> Iterator[str]:
+    """Every key of a model and of the models in it."""
+    for name, field in model.model_fields.items():
+        yield name
+        for kind in (field.annotation, *get_args(field.annotation)):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from keys(kind)
+
+
+@pytest.mark.parametrize("key", sorted(set(keys(Sweep))))
+def test_every_key_of_a_sweep_is_documented(key: str) -> None:
+    page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    assert re.search(rf"\b{key}\b", page), f"docs/configuration.md says nothing of '{key}'"
+
+
+def test_every_verb_stands_in_the_readme() -> None:
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    verbs = {command.name for command in make_app().registered_commands}
+    assert verbs == set(re.findall(r"^\| `python -m harness (\w+)", page, flags=re.MULTILINE))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_link_is_dead(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8"))
+    local = [link for link in links if "://" not in link]
+    assert [link for link in local if not (page.parent / link).exists()] == []
+
+
+def test_the_readme_opens_with_the_two_commands() -> None:
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    commands = [line.split()[1] for line in lines[:6] if line.startswith("make ")]
+    assert commands == ["sweep", "test"]
+    rules = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for command in commands:
+        assert re.search(rf"^{command}:", rules, flags=re.MULTILINE)

@@ -1,0 +1,89 @@
+import math
+
+import optuna
+import pytest
+from pydantic import ValidationError
+
+from harness.space import RateRange, SearchSpace
+from harness.trial import TrialConfig
+
+SPACE = SearchSpace(
+    variant=("lora", "dora"),
+    rank=(4, 8, 16),
+    alpha_ratio=(0.3, 2),
+    target_modules=("qv", "all_linear"),
+    dropout=(0.0, 0.1),
+    learning_rate=RateRange(low=1e-3, high=3e-2),
+)
+
+
+def test_suggest_stays_inside_the_space():
+    study = optuna.create_study()
+    for _ in range(20):
+        config = SPACE.suggest(study.ask(), seed=3)
+        assert config.variant in SPACE.variant
+        assert config.rank in SPACE.rank
+        assert any(math.isclose(config.alpha_ratio, ratio) for ratio in SPACE.alpha_ratio)
+        assert config.target_modules in SPACE.target_modules
+        assert config.dropout in SPACE.dropout
+        assert 1e-3 <= config.learning_rate <= 3e-2
+        assert config.seed == 3
+
+
+def test_parameters_of_a_configuration_give_it_back():
+    # 0.3 * 16 / 16 is not 0.3: the level has to be found, not computed.
+    config = TrialConfig("dora", 16, 0.3 * 16, 0.1, "qv", 5e-3, seed=7)
+    study = optuna.create_study()
+    study.enqueue_trial(SPACE.parameters(config))
+    assert SPACE.suggest(study.ask(), seed=7) == config
+
+
+@pytest.mark.parametrize(
+    ("centre", "expected"),
+    [
+        (6e-3, (3e-3, 6e-3, 1.2e-2)),
+        (1e-3, (1e-3, 2e-3, 4e-3)),  # moved up: nothing below the range
+        (3e-2, (7.5e-3, 1.5e-2, 3e-2)),  # moved down
+    ],
+)
+def test_rate_grid_keeps_its_steps_and_stays_inside(centre, expected):
+    assert SPACE.rate_grid(centre, count=3, step=2.0) == pytest.approx(expected, rel=1e-2)
+
+
+def test_rate_grid_spreads_over_a_narrow_range():
+    narrow = SPACE.model_copy(update={"learning_rate": RateRange(low=1e-3, high=2e-3)})
+    grid = narrow.rate_grid(1.5e-3, count=3, step=4.0)
+    assert grid[0] == pytest.approx(1e-3)
+    assert grid[-1] == pytest.approx(2e-3)
+    assert len(grid) == 3
+
+
+def test_rate_grid_of_listed_rates_takes_neighbours():
+    listed = SPACE.model_copy(update={"learning_rate": (1e-3, 3e-3, 1e-2, 3e-2)})
+    assert listed.rate_grid(1e-2, count=3, step=2.0) == (3e-3, 1e-2, 3e-2)
+    assert listed.rate_grid(3e-2, count=3, step=2.0) == (3e-3, 1e-2, 3e-2)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("rank", [0], "greater than or equal to 1"),
+        ("rank", [], "has no level"),
+        ("rank", [4, 4], "names a level twice"),
+        ("dropout", [1.0], "less than 1"),
+        ("learning_rate", {"low": 1.0, "high": 0.1}, "low 1 is above high 0.1"),
+        ("ranks", [4], "Extra inputs"),
+    ],
+)
+def test_faults_are_refused(key, value, message):
+    with pytest.raises(ValidationError, match=message):
+        SearchSpace.model_validate({key: value})
+
+
+def test_one_level_needs_no_brackets():
+    assert SearchSpace.model_validate({"rank": 8, "variant": "dora"}).rank == (8,)
+
+
+def test_restrict_keeps_levels_of_the_space():
+    kept = SPACE.restrict({"rank": (4, 32), "dropout": (0.1,)})
+    assert kept == {"rank": (4,), "dropout": (0.1,)}

@@ -1,0 +1,86 @@
+import pytest
+import yaml
+
+from harness import catalog
+from harness.errors import UserError
+from harness.sweep import load, parse
+
+
+@pytest.mark.parametrize("name", sorted(catalog.sweeps()))
+@pytest.mark.parametrize("preset", [None, "quick", "standard", "thorough"])
+def test_shipped_sweeps_are_sound_in_every_preset(name, preset):
+    sweep = load(name, preset=preset)
+    assert sweep.task in catalog.tasks()
+
+
+def test_the_frozen_sweep_reads_back_as_the_same_sweep():
+    sweep = load("ner_medical", preset="quick")
+    again = parse(yaml.safe_load(yaml.safe_dump(sweep.plain())), "frozen")
+    assert again.digest() == sweep.digest()
+
+
+def test_the_digest_follows_what_the_study_is_and_not_how_fast_it_runs():
+    plain = load("ner_medical")
+    assert load("ner_medical", ["minutes=5", "workers=3", "threads=2"]).digest() == plain.digest()
+    assert load("ner_medical", ["seed=1"]).digest() != plain.digest()
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("space.rnk=3", "space.rnk: unknown key; did you mean 'rank'?"),
+        ("spcae.rank=3", "spcae: unknown key; did you mean 'space'?"),
+        ("space.rank=[0]", "space.rank.0: Input should be greater than or equal to 1, but is 0"),
+        ("space.learning_rate={low: 1, high: 0.1}", "space.learning_rate"),
+        ("space.variant=[dorra]", "unknown variant 'dorra'; did you mean 'dora'?"),
+        ("seed=abc", "seed: Input should be a valid integer"),
+        ("training.batch_size=6", None),
+        ("training.micro_batch_size=3", "batch_size 8 is no multiple of micro_batch_size 3"),
+        ("confirmation.looks=[10, 5]", "looks must rise, but are [10, 5]"),
+        ("ablation.pairs=[{vary: rank, at: {size: 3}}]", "names one factor of"),
+        ("model.name.x=3", "'name' is a value, not a section"),
+        ("rank", "write it as key.path=value"),
+        ("space.rank=[1", "the value is no YAML"),
+    ],
+)
+def test_a_fault_is_told_with_its_key_path(override, told):
+    if told is None:
+        load("ner_medical", [override])
+        return
+    with pytest.raises(UserError) as fault:
+        load("ner_medical", [override])
+    assert told in str(fault.value)
+    assert "\n" not in str(fault.value)
+
+
+def test_faults_of_the_file_itself(tmp_path):
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("task: [", encoding="utf-8")
+    with pytest.raises(UserError, match=r"broken.yaml:\d+: no YAML"):
+        load(str(broken))
+    broken.write_text("- task", encoding="utf-8")
+    with pytest.raises(UserError, match="a sweep is a mapping"):
+        load(str(broken))
+    broken.write_text("seed: 3", encoding="utf-8")
+    with pytest.raises(UserError, match="task: is missing"):
+        load(str(broken))
+
+
+def test_options_change_the_sweep_and_steps_replace_epochs():
+    sweep = load("ner_medical", ["training.steps=5"], model__name="some/folder", search__trials=2)
+    assert sweep.model.name == "some/folder"
+    assert sweep.model.dtype == "float32"
+    assert sweep.search.trials == 2
+    assert (sweep.training.steps, sweep.training.epochs) == (5, None)
+
+
+def test_a_model_may_be_named_without_a_section():
+    sweep = parse({"task": "ner_medical", "model": "builtin:tiny"}, "x")
+    assert sweep.model.name == "builtin:tiny"
+
+
+def test_unknown_names_get_a_hint():
+    with pytest.raises(UserError, match="did you mean 'ner_medical'"):
+        load("ner_medcal")
+    with pytest.raises(UserError, match="unknown preset 'quik'; did you mean 'quick'"):
+        load("ner_medical", preset="quik")

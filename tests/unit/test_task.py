@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness import task as module
+from harness.entity_text import Mention
+from harness.errors import UserError
+from harness.task import SPLITS, Task, load
+
+SHARED = Path(
+    os.environ.get("HARNESS_SHARED_DATA")
+    or Path(__file__).resolve().parents[3] / "shared" / "data"
+)
+
+
+@pytest.fixture(scope="module")
+def task() -> Task:
+    return load("ner_medical")
+
+
+def small(folder: Path, fold_case: bool = False) -> Task:
+    """Two labels, three training notes; `Lupus` is new, `GOUT` is not."""
+    folder.mkdir()
+    notes = {
+        "train": [("Gout; heparin 5 mg.", ["C:Gout", "M:heparin", "D:5 mg"]), ("Well.", [])],
+        "validation": [("gout", ["C:gout"])],
+        "test": [
+            ("Lupus, GOUT, 7 mg of Lasix.", ["C:Lupus", "C:GOUT", "D:7 mg", "M:Lasix"]),
+            ("a;b | c", ["C:a;b | c"]),
+        ],
+    }
+    for split, rows in notes.items():
+        lines = []
+        for number, (text, entities) in enumerate(rows):
+            spans = []
+            for label, surface in (one.split(":", 1) for one in entities):
+                start = text.index(surface)
+                spans.append({"start": start, "end": start + len(surface), "label": label})
+            lines.append(json.dumps({"id": f"{number}-0", "text": text, "entities": spans}))
+        (folder / f"{split}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    (folder / "task.yaml").write_text(
+        "name: small\nsummary: x\nlabels: [M, D, C]\ndata: {folder: .}\n"
+        'prompt: "Note: {text}\\nEntities:"\nunseen_excludes: [D]\nmetrics: [entity_f1]\n'
+        f"fold_case: {str(fold_case).lower()}\n"
+        "objective: {metric: entity_f1, direction: maximize, margin: 0.02}\n"
+    )
+    return load(f"{folder}/")
+
+
+def test_the_objective_is_what_task_yaml_says(task: Task) -> None:
+    goal = task.objective
+    assert (goal.name, goal.direction, goal.margin, goal.form) == (
+        "entity_f1",
+        "maximize",
+        0.02,
+        "f1",
+    )
+    assert goal.classes == ("MEDICATION", "DOSAGE", "CONDITION", "PROCEDURE")
+    assert (goal.scale, goal.unit) == (100.0, "points of F1")
+
+
+def test_prompt_and_target(tmp_path: Path) -> None:
+    mine = small(tmp_path / "small")
+    first = mine.examples("train")[0]
+    assert mine.prompt(first) == "Note: Gout; heparin 5 mg.\nEntities:"
+    assert mine.target(first) == " M: heparin | D: 5 mg | C: Gout"
+    assert mine.target(mine.examples("test")[1]) == r" M: none | D: none | C: a\;b \| c"
+
+
+def test_a_text_with_braces_is_no_template(tmp_path: Path) -> None:
+    mine = small(tmp_path / "small")
+    odd = module.Example("x", {"text": "{text} {0} {"}, (), "")
+    assert mine.prompt(odd) == "Note: {text} {0} {\nEntities:"
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_right_answer_is_read_back_and_perfect(task: Task, split: str) -> None:
+    rows = []
+    for example in task.examples(split):
+        found = task.parse(task.target(example))
+        assert not found.unparsed
+        assert sorted(found.prediction) == sorted(example.reference)
+        row = task.score(found.prediction, example)
+        assert len(row) == len(task.objective.columns)
+        rows.append(row)
+    values = task.values(rows, [False] * len(rows))
+    assert values["entity_f1"] == values["macro_f1"] == 1.0
+    assert values["unparsed"] == 0.0
+
+
+def test_an_answer_that_cannot_be_read_counts_as_wrong_and_as_unparsed(tmp_path: Path) -> None:
+    mine = small(tmp_path / "small")
+    gold = mine.examples("test")[0]
+    found = mine.parse("I do not know")
+    assert found.unparsed
+    assert mine.score(found.prediction, gold) == (0, 0, 1, 0, 0, 1, 0, 0, 2)
+    values = mine.values([mine.score(found.prediction, gold)], [found.unparsed])
+    assert (values["entity_f1"], values["unparsed"]) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(("fold_case", "right"), [(False, 0.0), (True, 1.0)])
+def test_case_counts_unless_task_yaml_folds_it(
+    fold_case: bool, right: float, tmp_path: Path
+) -> None:
+    mine = small(tmp_path / "small", fold_case)
+    (gold,) = mine.examples("validation")
+    assert mine.score([Mention("C", "GOUT")], gold)[6] == right
+
+
+def test_the_dictionary_finds_what_stood_in_training(tmp_path: Path) -> None:
+    mine = small(tmp_path / "small")
+    assert mine.dictionary("test") == ((Mention("C", "GOUT"),), ())
+    assert [mine.seen(one) for one in mine.examples("test")] == [
+        (False, True, False, False),
+        (False,),
+    ]
+
+
+def test_unseen_f1_leaves_out_what_was_seen_and_what_is_excluded(tmp_path: Path) -> None:
+    mine = small(tmp_path / "small")
+    gold = mine.examples("test")
+    assert mine.unseen_f1([one.reference for one in gold], "test") == 1.0
+    assert mine.unseen_f1([(), ()], "test") == 0.0
+    # Lupus right, Lasix and "a;b | c" missed, lupin wrong; GOUT and dosages do not count
+    found = [[Mention("C", "Lupus"), Mention("C", "lupin"), Mention("D", "9 mg")],
+             [Mention("C", "gout")]]  # fmt: skip
+    assert mine.unseen_f1(found, "test") == pytest.approx(2 * 1 / (2 * 1 + 1 + 2))
+
+
+def test_unseen_f1_wants_a_prediction_for_each_example(tmp_path: Path) -> None:
+    mine = small(tmp_path / "small")
+    with pytest.raises(ValueError, match="zip"):
+        mine.unseen_f1([()], "test")
+
+
+def test_few_shot_shows_all_labels_in_short_training_notes(task: Task) -> None:
+    for seed in range(5):
+        prefix = task.few_shot(5, seed)
+        blocks = prefix.split("\nNote: ")
+        assert len(blocks) == 5
+        assert prefix.endswith("\n")
+        for label in task.labels:
+            assert any(f"{label}: none" not in block for block in blocks)
+    assert task.few_shot(5) == task.few_shot(5, 0) != task.few_shot(5, 1)
+    assert task.few_shot(0) == ""
+    train = {f"{task.prompt(one)}{one.target}\n" for one in task.examples("train")}
+    assert task.few_shot(1) in train
+
+
+def test_few_shot_takes_no_more_than_there_are(tmp_path: Path) -> None:
+    mine = small(tmp_path / "small")
+    assert mine.few_shot(9).count("Note:") == 2
+
+
+def test_the_digest_covers_yaml_and_rows(tmp_path: Path) -> None:
+    first = small(tmp_path / "a").digest
+    assert small(tmp_path / "b").digest == first
+    assert small(tmp_path / "c", fold_case=True).digest != first
+    changed = small(tmp_path / "d")
+    file = tmp_path / "d" / "test.jsonl"
+    file.write_text(file.read_text().replace("Lupus", "Tinea"))
+    assert load(f"{tmp_path / 'd'}/").digest != first == changed.digest
+
+
+def test_unknown_names_are_told() -> None:
+    with pytest.raises(UserError, match="unknown task 'ner_medicl'; did you mean 'ner_medical'"):
+        load("ner_medicl")
+    with pytest.raises(UserError, match="unknown split 'tests'; did you mean 'test'"):
+        load("ner_medical").examples("tests")
+
+
+def test_a_task_is_loaded_without_torch() -> None:
+    code = (
+        "import sys; from harness.task import load; load('ner_medical').digest;"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("folder", "labels", "floor"),
+    [
+        ("maccrobat4", ("MEDICATION", "DOSAGE", "CONDITION", "PROCEDURE"), 0.53),
+        ("ncbi_disease", ("DISEASE",), 0.65),
+    ],
+)
+def test_public_data_take_the_place_of_the_tasks_own(
+    folder: str, labels: tuple[str, ...], floor: float
+) -> None:
+    if not (SHARED / folder).is_dir():
+        pytest.skip(f"no public data at {SHARED / folder}; set HARNESS_SHARED_DATA")
+    mine = load("ner_medical", SHARED / folder)
+    assert mine.labels == labels
+    for split in SPLITS:
+        for example in mine.examples(split):
+            found = mine.parse(example.target)
+            assert not found.unparsed
+            assert sorted(found.prediction) == sorted(example.reference)
+    gold = mine.examples("test")
+    rows = [mine.score(*pair) for pair in zip(mine.dictionary("test"), gold, strict=True)]
+    assert floor - 0.1 < mine.values(rows)["entity_f1"] < floor + 0.1
+    assert mine.unseen_f1(mine.dictionary("test"), "test") == 0.0
