@@ -31,8 +31,7 @@ def check(sweep: Sweep) -> tuple[str, ...]:
     for split in ("train", "validation", "test"):
         if not task.examples(split):
             raise UserError(f"task '{sweep.task}': its split '{split}' has no example")
-    for config in representatives(sweep):
-        parameters(sweep, config)
+    _check_model(sweep)
     return (*task.notes, *_ablation_notes(sweep))
 
 
@@ -51,8 +50,11 @@ def facts(sweep: Sweep) -> tuple[str, ...]:
     )
 
 
-def check_folder(folder: Path) -> None:
+def check_folder(folder: Path) -> Path:
     """Checks that a folder can be made and written to, without making it.
+
+    Returns:
+        The folder, or the nearest one above it that exists.
 
     Raises:
         UserError: it cannot.
@@ -62,16 +64,32 @@ def check_folder(folder: Path) -> None:
         there = there.parent
     if not there.is_dir() or not os.access(there, os.W_OK):
         raise UserError(f"{folder}: cannot be written to; give another folder")
+    return there
 
 
 def representatives(sweep: Sweep) -> tuple[TrialConfig, ...]:
-    """The lowest and highest rank of each variant on each target."""
+    """The lowest and highest rank on each target, with the first variant."""
     space = sweep.space
     ranks = sorted({min(space.rank), max(space.rank)})
     return tuple(
-        TrialConfig(variant, rank, float(rank), 0.0, targets, 1e-3, 0)
-        for variant, targets, rank in product(space.variant, space.target_modules, ranks)
+        TrialConfig(space.variant[0], rank, float(rank), 0.0, targets, 1e-3, 0)
+        for targets, rank in product(space.target_modules, ranks)
     )
+
+
+def _check_model(sweep: Sweep) -> None:
+    """Targets are looked up in the model's names; each variant is put on once, without weights."""
+    from harness.training.adapters import skeleton
+    from harness.training.targets import target_names
+
+    space = sweep.space
+    for targets in space.target_modules:
+        try:
+            target_names(skeleton(sweep.model), targets)
+        except UserError as error:
+            raise UserError(f"space.target_modules: {error}") from None
+    for variant in space.variant:
+        parameters(sweep, TrialConfig(variant, 1, 1.0, 0.0, space.target_modules[0], 1e-3, 0))
 
 
 def parameters(sweep: Sweep, config: TrialConfig) -> int:

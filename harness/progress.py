@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 from optuna.trial import TrialState
 
@@ -57,11 +58,11 @@ def read(studies: Studies) -> Progress:
     )
 
 
-def _label(params: dict[str, object]) -> str:
+def _label(params: dict[str, Any]) -> str:
     if "learning_rate" not in params:
         return "being drawn"
-    rate = float(str(params["learning_rate"]))
     return (
         f"{params['variant']} r={params['rank']} {params['target_modules']} "
-        f"alpha={params['alpha_ratio']}r dropout={params['dropout']} lr={rate:.2g}"
+        f"alpha={params['alpha_ratio']:g}r dropout={params.get('dropout', 0.0):g} "
+        f"lr={params['learning_rate']:.2g}"
     )

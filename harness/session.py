@@ -38,6 +38,7 @@ class Opened:
     records: Records
     task: Task
     folder: Path
+    crew: local.Crew
 
 
 def open_study(sweep: Sweep, name: str, results: Path, crew: local.Crew) -> Opened:
@@ -48,16 +49,7 @@ def open_study(sweep: Sweep, name: str, results: Path, crew: local.Crew) -> Open
     """
     task = load_task_of(sweep)
     folder = results / name
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be made: {error.strerror}") from None
-    free = shutil.disk_usage(folder).free
-    if free < _FREE_BYTES:
-        raise UserError(
-            f"{folder}: only {free // 2**20} MB are free, a study needs {_FREE_BYTES // 2**20}; "
-            "free some, or give another folder with --results"
-        )
+    _make(folder)
     direction: Literal["maximize", "minimize"] = (
         "maximize" if task.objective.sign > 0 else "minimize"
     )
@@ -81,16 +73,28 @@ def open_study(sweep: Sweep, name: str, results: Path, crew: local.Crew) -> Open
         draft = frozen.with_suffix(".part")
         draft.write_text(yaml.safe_dump(sweep.plain(), sort_keys=False), encoding="utf-8")
         os.replace(draft, frozen)  # noqa: PTH105
-    return Opened(studies, records, task, folder)
+    # The number of threads can change the last bits of a sum: it is chosen once for a study.
+    threads = int(records.provenance()["threads"])
+    return Opened(studies, records, task, folder, local.Crew(crew.workers, threads))
 
 
-def run(opened: Opened, sweep: Sweep, crew: local.Crew, tick: Callable[[Progress], None]) -> None:
+def _make(folder: Path) -> None:
+    there = checks.check_folder(folder)
+    free = shutil.disk_usage(there).free
+    if free < _FREE_BYTES:
+        raise UserError(
+            f"{folder}: only {free // 2**20} MB are free, a study needs {_FREE_BYTES // 2**20}; "
+            "free some, or give another folder with --results"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def run(opened: Opened, sweep: Sweep, tick: Callable[[Progress], None]) -> None:
     """Runs workers until the study owes nothing, or `minutes` is over.
 
     Args:
         opened: the study.
         sweep: what it runs.
-        crew: workers and threads.
         tick: shown the progress about once a second.
 
     Raises:
@@ -98,7 +102,7 @@ def run(opened: Opened, sweep: Sweep, crew: local.Crew, tick: Callable[[Progress
         RuntimeError: workers failed again and again.
         KeyboardInterrupt: the user stopped it.
     """
-    studies = opened.studies
+    studies, crew = opened.studies, opened.crew
     reap(studies)
     if not studies.trials():
         studies.enqueue(stages.search_slots(sweep))
@@ -142,7 +146,7 @@ def run_sweep(sweep: Sweep, name: str, results: Path | str = "results") -> Study
     crew = local.crew(sweep.workers, sweep.threads, checks.cuda())
     opened = open_study(sweep, name, Path(results), crew)
     try:
-        run(opened, sweep, crew, lambda _: None)
+        run(opened, sweep, lambda _: None)
         return opened.records.read()
     finally:
         opened.studies.close()

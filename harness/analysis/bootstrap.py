@@ -78,13 +78,13 @@ class Family(NamedTuple):
     @property
     def seeds(self) -> Array:
         """(K,) number of seeds."""
-        return self.common.sum(axis=1).astype(float)
+        return np.asarray(self.common.sum(axis=1), dtype=float)
 
     @property
     def scale(self) -> Array:
         """(K,) variance of each contrast if that of every configuration were 1."""
         own, together = (self.matrix**2).sum(axis=1), self.matrix.sum(axis=1) ** 2
-        return (1 - self.alike) * own + self.alike * together
+        return np.asarray((1 - self.alike) * own + self.alike * together)
 
     def guarded(self, variances: Array) -> Array:
         """The larger of each variance and of the family's pool, shape (K, ...) as given."""
@@ -92,7 +92,7 @@ class Family(NamedTuple):
         scale, weight = self.scale[column], (self.seeds - 1)[column]
         own = variances / scale
         pool = (own * weight).sum(axis=0, keepdims=True) / weight.sum()
-        return np.maximum(own, pool) * scale
+        return np.asarray(np.maximum(own, pool) * scale)
 
 
 def example_weights(examples: int, resamples: int, seed: int = SEED) -> Array:
@@ -146,7 +146,8 @@ def influence(statistics: Array, value: Value) -> Array:
     """
     whole = np.nan_to_num(statistics)
     rest = whole.sum(axis=2, keepdims=True) - whole
-    return (statistics.shape[2] - 1) * (scores(statistics, value)[:, :, None] - value(rest))
+    fewer = statistics.shape[2] - 1
+    return np.asarray(fewer * (scores(statistics, value)[:, :, None] - value(rest)))
 
 
 def contrasts(
@@ -171,7 +172,9 @@ def contrasts(
     """
     table = scores(statistics, value)
     absent = np.isnan(table)
-    common = ~(absent[None] & (matrix != 0)[:, :, None]).any(axis=1)
+    common: NDArray[np.bool_] = np.logical_not(
+        np.any(absent[None] & (matrix != 0)[:, :, None], axis=1)
+    )
     each = matrix @ np.where(absent, 0.0, table)  # (K, S): each seed's contrast
     count = len(matrix)
     estimate = np.full(count, np.nan)
@@ -255,18 +258,22 @@ def _draws(
     configurations, seeds, resamples = moved.shape
     normal = np.sqrt(1 - family.alike) * rng.standard_normal((configurations, seeds, resamples))
     normal += np.sqrt(family.alike) * rng.standard_normal((1, seeds, resamples))
-    error = np.zeros((len(family.matrix), resamples))
-    spread = np.zeros_like(error)
+    from_seeds = np.zeros((len(family.matrix), resamples))
+    from_examples, spread = np.zeros_like(from_seeds), np.zeros_like(from_seeds)
     for k, (weights, mask) in enumerate(zip(family.matrix, family.common, strict=True)):
         chosen = np.flatnonzero(weights)
         noise = np.tensordot(weights[chosen], normal[chosen][:, mask], axes=1)
         spread[k] = noise.var(axis=0, ddof=1)
+        from_seeds[k] = noise.mean(axis=0) * np.sqrt(family.seeds[k])
         shift = np.tensordot(weights[chosen], moved[chosen][:, mask].mean(axis=1), axes=1)
         width = shift.std()
-        error[k] = np.sqrt(seed_part[k] * family.seeds[k] / family.scale[k]) * noise.mean(axis=0)
-        error[k] += np.sqrt(example_part[k]) * (shift / width if width > 0 else 0.0)
-    relative = family.guarded(spread) / family.scale[:, None]
-    # The examples' variance is estimated too, from E - 1 degrees of freedom.
-    wobble = rng.chisquare(examples - 1, resamples) / (examples - 1)
-    total = np.sqrt(seed_part[:, None] * relative + example_part[:, None] * wobble)
-    return np.divide(error, total, out=np.zeros_like(error), where=total > 0)
+        from_examples[k] = shift / width if width > 0 else 0.0
+    # Each part is divided by its own estimated spread, so that few seeds widen the quantile even
+    # where this study's spread over seeds came out small by chance. One Student quantile for the
+    # sum would then be too narrow; this one (Behrens and Fisher) never is (Robinson 1976).
+    from_seeds /= np.sqrt(family.guarded(spread))
+    from_examples /= np.sqrt(rng.chisquare(examples - 1, resamples) / (examples - 1))
+    error = np.sqrt(seed_part + example_part)[:, None]
+    drawn = np.sqrt(seed_part)[:, None] * from_seeds
+    drawn += np.sqrt(example_part)[:, None] * from_examples
+    return np.divide(drawn, error, out=np.zeros_like(drawn), where=error > 0)

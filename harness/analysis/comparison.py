@@ -7,13 +7,13 @@ are NaN.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from harness.aggregates import Array
-from harness.analysis.bootstrap import Contrasts, contrasts, scores
+from harness.analysis.bootstrap import Contrasts, Value, contrasts, scores
 from harness.analysis.scores import Cube, complete, micro, panel, value_of
 from harness.analysis.simultaneous import (
     Pairs,
@@ -24,7 +24,10 @@ from harness.analysis.simultaneous import (
     p_values,
     pair_matrix,
 )
-from harness.results import Objective, StudyResults
+
+if TYPE_CHECKING:
+    from harness.aggregates import Array
+    from harness.results import Objective, StudyResults
 
 CONFIDENCE: Final = 0.95
 
@@ -79,8 +82,29 @@ def compare(cube: Cube, objective: Objective) -> AllPairs:
     count = len(cube.keys)
     table = scores(statistics, value)
     values = np.array([row[~np.isnan(row)].mean() for row in table])
-    found = contrasts(statistics, value, objective.sign * pair_matrix(count))
+    found = _contrasts(statistics, value, objective.sign * pair_matrix(count))
     return AllPairs(cube, values, found, as_pairs(found, count))
+
+
+@lru_cache(maxsize=8)
+def _remembered(
+    statistics: bytes, shape: tuple[int, ...], matrix: bytes, rows: int, value: Value
+) -> Contrasts:
+    found = contrasts(
+        np.frombuffer(statistics).reshape(shape), value, np.frombuffer(matrix).reshape(rows, -1)
+    )
+    for array in found:
+        array.flags.writeable = False
+    return found
+
+
+def _contrasts(statistics: Array, value: Value, matrix: Array) -> Contrasts:
+    # A page asks for the same comparison several times: bytes are a key, arrays are not.
+    if not len(matrix):
+        return contrasts(statistics, value, matrix)
+    return _remembered(
+        statistics.tobytes(), statistics.shape, matrix.tobytes(), len(matrix), value
+    )
 
 
 def estimates(
@@ -103,7 +127,7 @@ def estimates(
     except ValueError:
         return pd.DataFrame(columns=columns)
     statistics, value = micro(cube.statistics, results.objective), value_of(results.objective)
-    found = contrasts(statistics, value, np.eye(len(cube.keys)))
+    found = _contrasts(statistics, value, np.eye(len(cube.keys)))
     bounds = intervals(found, CONFIDENCE)
     table = scores(statistics, value)
     spread = [

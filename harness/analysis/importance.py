@@ -5,13 +5,15 @@ Search trials lie where a sampler looked, so nothing here is an ablation.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from scipy.stats import spearmanr
 
 from harness.analysis.scores import complete
-from harness.results import StudyResults
+
+if TYPE_CHECKING:
+    from harness.results import StudyResults
 
 #: Fewer trials than this say nothing about a rank correlation.
 ENOUGH: Final = 8

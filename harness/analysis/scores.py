@@ -90,9 +90,9 @@ def panel(
         raise ValueError(f"the {stage} trials have no example of {split} in common")
     columns = list(results.objective.columns)
     statistics = np.full((len(kept), len(seeds), len(examples), len(columns)), np.nan)
-    tables = {int(number): table for number, table in rows.groupby("trial")}  # type: ignore[call-overload]
+    tables = dict(iter(rows.groupby("trial")))
     for key, seed, number in zip(trials["key"], trials["seed"], trials["number"], strict=True):
-        table = tables[int(number)].drop_duplicates("example").set_index("example")
+        table = tables[number].drop_duplicates("example").set_index("example")
         values = table.loc[list(examples), columns].to_numpy(dtype=float)
         statistics[kept.index(key), seeds.index(int(seed))] = values
     return Cube(kept, seeds, examples, statistics)
@@ -107,7 +107,7 @@ def cube(
         ValueError: there is no such trial, or nothing that all have in common.
     """
     found = panel(results, stage, split, keys)
-    whole = ~np.isnan(found.statistics).any(axis=(0, 2, 3))
+    whole = np.asarray(~np.isnan(found.statistics).any(axis=(0, 2, 3)))
     if not whole.any():
         raise ValueError(f"the configurations of {stage} have no seed in common")
     seeds = tuple(seed for seed, fine in zip(found.seeds, whole, strict=True) if fine)

@@ -65,7 +65,9 @@ class View:
         line = self._line(progress)
         if line != self._last and (done % 5 == 0 or time.monotonic() - self._said > _QUIET):
             self._console.print(
-                f"{_clock(time.monotonic() - self._began)}  {line}", highlight=False
+                f"{_clock(time.monotonic() - self._began)}  {line}",
+                highlight=False,
+                soft_wrap=True,
             )
             self._last, self._said = line, time.monotonic()
 

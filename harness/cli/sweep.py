@@ -51,10 +51,12 @@ def sweep(
         console.print(f"note: {note}", highlight=False)
     crew = choose_crew(plan.workers, plan.threads, checks.cuda())
     opened = session.open_study(plan, chosen, results, crew)
+    crew = opened.crew
     console.print(
         f"study {chosen}: {plan.task} on {plan.model.name}, {crew.workers} workers with "
         f"{crew.threads} threads each, in {opened.folder}",
         highlight=False,
+        soft_wrap=True,
     )
     stage = ""
 
@@ -68,7 +70,7 @@ def sweep(
     view = View(plan, opened.task.objective, console, crew.workers)
     try:
         with view:
-            session.run(opened, plan, crew, tick)
+            session.run(opened, plan, tick)
     finally:
         # What is there is worth a page, also after Ctrl-C.
         path = _report(opened.records.read(), reports)

@@ -3,13 +3,12 @@
     python -m harness.embedded.build --out DIR [--seed 0] [--tokens N] [--threads 2]
 
 The same seed, tokens and threads give the same weights on the same machine: nothing is decided
-by the clock. A line of figures is appended to DIR/log.jsonl at each look.
+by the clock. DIR/log.jsonl gets a line of figures at each look, DIR/README.md is the model card.
 """
 
 import argparse
 import json
 import os
-import random
 import sys
 import time
 from dataclasses import dataclass
@@ -20,8 +19,9 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from harness.embedded import model, schedule, tokenizer
+from harness.embedded import card, model, schedule, tokenizer
 from harness.embedded.batches import Packer
+from harness.embedded.card import LOG
 from harness.embedded.corpus import Corpus, text_of
 from harness.embedded.optimizer import Optimizer
 from harness.embedded.probes import Probes
@@ -45,7 +45,7 @@ class Options:
 
     out: Path
     seed: int = 0
-    tokens: int = 12_000_000
+    tokens: int = 13_000_000
     tokenizer_documents: int = 9000
     probe_documents: int = 64
     look_every: int = 250
@@ -64,7 +64,6 @@ class Run:
         texts = (text_of(corpus.document(900)) for _ in range(options.tokenizer_documents))
         self.tokenizer: Tokenizer = tokenizer.train(texts, model.Shape.vocabulary)
         torch.manual_seed(options.seed)
-        random.seed(options.seed)
         self.twin = model.Twin(model.Shape(vocabulary=self.tokenizer.get_vocab_size()))
         matrices = self.twin.matrices()
         inside = {id(matrix) for group in matrices for matrix in group}
@@ -121,7 +120,7 @@ class Run:
         text = json.dumps(line)
         print(text, flush=True)
         self.options.out.mkdir(parents=True, exist_ok=True)
-        with (self.options.out / "log.jsonl").open("a") as log:
+        with (self.options.out / LOG).open("a") as log:
             log.write(text + "\n")
 
     def save(self, folder: Path) -> None:
@@ -132,7 +131,8 @@ class Run:
 
 
 def build(options: Options) -> None:
-    """One run from nothing to files in `options.out`."""
+    """One run from nothing to files in `options.out`; a log of an earlier run is overwritten."""
+    (options.out / LOG).unlink(missing_ok=True)
     run = Run(options)
     run.train()
     run.look(float("nan"))
@@ -158,6 +158,7 @@ def main() -> None:
     _with_allocator()
     torch.set_num_threads(given.threads)
     build(Options(given.out, given.seed, given.tokens, checkpoints=given.checkpoints))
+    card.write(given.out, given.seed, given.tokens, given.threads)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ from harness.embedded import schedule
 from harness.embedded.corpus import FRAMES, MIXED
 from harness.embedded.vocabulary import CONDITIONS, MEDICATIONS, PROCEDURES
 
-_LOG = "log.jsonl"
+#: What the build writes while it runs, one JSON object a line.
+LOG = "log.jsonl"
 _COMMAND = "python -m harness.embedded.build --out DIR"
 _CARD = """\
 ---
@@ -101,7 +102,7 @@ def write(folder: Path, seed: int, tokens: int, threads: int) -> None:
     Raises:
         FileNotFoundError: the folder has no model or no log.
     """
-    lines = [json.loads(line) for line in (folder / _LOG).read_text().splitlines()]
+    lines = [json.loads(line) for line in (folder / LOG).read_text().splitlines()]
     config = json.loads((folder / "config.json").read_text())
     last = lines[-1]
     weights = (folder / "model.safetensors").stat().st_size
@@ -126,7 +127,7 @@ def write(folder: Path, seed: int, tokens: int, threads: int) -> None:
             f"{kind.replace('_', ' ')} {100 * share / total:.0f} %"
             for kind, share in MIXED.items()
         ),
-        "log": _LOG,
+        "log": LOG,
         "course": "\n".join(_row(line) for line in _thinned(lines)),
     }
     (folder / "README.md").write_text(_CARD.format(**facts))
@@ -151,7 +152,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--tokens", type=int, default=12_000_000)
+    parser.add_argument("--tokens", type=int, default=13_000_000)
     given = parser.parse_args()
     write(given.folder, given.seed, given.tokens, given.threads)
 

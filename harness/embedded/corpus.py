@@ -12,7 +12,6 @@ from harness.embedded import copying, extraction, prose
 from harness.embedded.clinical import CLINICAL, PROSE
 from harness.embedded.everyday import EVERYDAY
 from harness.embedded.sentences import Document
-from harness.embedded.words import pick
 
 Maker = Callable[[random.Random, int], Document]
 
@@ -76,8 +75,3 @@ def _unindented(segments: Document) -> Document:
 def text_of(document: Document) -> str:
     """The document as one string."""
     return "".join(text for text, _ in document)
-
-
-def any_kind(rng: random.Random) -> str:
-    """Name of a document kind, each as likely as another."""
-    return pick(rng, tuple(MAKERS))

@@ -40,7 +40,7 @@ def note(rng: random.Random, budget: int) -> Document:
     return segments
 
 
-def dialogue(rng: random.Random, budget: int) -> Document:
+def dialogue(rng: random.Random, _budget: int) -> Document:
     """A short talk between two people and one line that says what was agreed."""
     one, two = words.name(rng).split()[0], words.name(rng).split()[0]
     thing, city = words.phrase(rng), words.name(rng)
@@ -59,4 +59,4 @@ def dialogue(rng: random.Random, budget: int) -> Document:
     )  # fmt: skip
     talk, line = pick(rng, talks)
     head = pick(rng, ("\n Summary:", "\n in one line:", "\n TL;DR:"))
-    return [(f" {talk}{head}", 0.15), (f" {line}\n", 1.0)] if budget else []
+    return [(f" {talk}{head}", 0.15), (f" {line}\n", 1.0)]

@@ -91,6 +91,10 @@ class Records:
                 f"other data; {another}"
             )
 
+    def provenance(self) -> dict[str, Any]:
+        """Where the study comes from, as noted when it was made."""
+        return dict(self._row().provenance)
+
     def decide(self, name: str, value: Any) -> Any:
         """Writes an attribute unless it is written already; returns the one that holds."""
         try:

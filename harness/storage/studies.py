@@ -209,8 +209,10 @@ def is_lost(trial: FrozenTrial) -> bool:
 
 
 def _turn(trial: FrozenTrial) -> tuple[int, int]:
-    """Search slots go by their index: one that is run again comes before its successors, so that
-    the sampler sees what it would have seen without the interruption.
+    """The order of claims: search slots by their index.
+
+    One that is run again comes before its successors, so that the sampler sees what it would have
+    seen without the interruption.
     """
     stage, _, index = str(trial.user_attrs.get("slot", "")).partition("/")
     return (int(index), 0) if stage == Stage.SEARCH.value else (trial.number, 1)

@@ -12,6 +12,7 @@ import numpy as np
 from peft.helpers import DoraCaching
 
 from harness.task import Example, Mention, Task
+from harness.training.adapters import merged
 from harness.training.base_model import BaseModel
 from harness.training.batches import TaskTokens
 from harness.training.decoding import greedy
@@ -31,6 +32,9 @@ def score(
 ) -> SplitScores:
     """Decodes greedily and scores what was written; runs the adapter if one is attached.
 
+    Small adapters in full precision are merged into copies of the weights meanwhile: measured on
+    the embedded model, that takes 2.2 s instead of 3.5 s for 64 answers and writes the same.
+
     Args:
         base: in evaluation mode, an attached adapter included.
         task: what to ask.
@@ -45,8 +49,8 @@ def score(
     chosen = evenly(len(prompts), examples)
     end = base.tokenizer.eos_token_id
     stop = newline_ids(base) if one_line(task) else frozenset()
-    # A DoRA layer would compute the norms of its weights again for each token.
-    with DoraCaching():
+    # Where it cannot be merged, a DoRA layer would compute the norms of its weights at each token.
+    with merged(base.model), DoraCaching():
         answers = greedy(
             base.model,
             [prompts[index] for index in chosen],

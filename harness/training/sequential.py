@@ -159,8 +159,7 @@ class SequentialTrainer:
         )
         rungs = rung_steps(steps, training.readings)
         for step in run:
-            # The last step is read only where the last weights compete with earlier ones.
-            if step in rungs or (step == steps and training.restore_best):
+            if step in rungs or step == steps:
                 self._read(trial, run, last=step == steps, report=report)
                 if self._is_stale(trial):
                     break
@@ -169,11 +168,14 @@ class SequentialTrainer:
             _restore(run.parameters, trial.best_weights)
 
     def _read(self, trial: _Trial, run: Run, last: bool, report: Report) -> None:
-        """One reading: the loss so far and, where somebody asks for it, the objective."""
+        """One reading: the loss so far and, where somebody asks for it, the objective.
+
+        The last weights are read only where they compete with earlier ones.
+        """
         progress, training = trial.progress, self._training
         value = None
-        keeps_best = training.restore_best or training.early_stopping is not None
-        if trial.request.readings or keeps_best:
+        keeps_best = training.restore_best or (training.early_stopping is not None and not last)
+        if keeps_best or (trial.request.readings and not last):
             adapters.dropout_mode(self._base.model, on=False)
             split = trial.request.splits[0] if trial.request.splits else "validation"
             scores = self._score(trial, split, training.reading_examples)

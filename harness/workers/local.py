@@ -106,12 +106,16 @@ def _start(assignment: Assignment, logs: Path) -> subprocess.Popen[bytes]:
     own = replace(assignment, parent=os.getpid())
     with (logs / f"worker-{assignment.index}.log").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "harness", "worker", *own.arguments()],
+            _command(own),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             env=environment,
         )
+
+
+def _command(assignment: Assignment) -> list[str]:
+    return [sys.executable, "-m", "harness", "worker", *assignment.arguments()]
 
 
 def _last_line(log: Path) -> str:

@@ -1,45 +1,18 @@
-"""A sweep that is killed in each stage and taken up again loses nothing and counts nothing twice."""
+"""A sweep killed in each stage and taken up again loses nothing and counts nothing twice."""
 
 import os
 import signal
 import sqlite3
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from harness.storage.records import read_study
+from tests.small_sweep import command
 
 pytestmark = pytest.mark.slow
-
-SETTINGS = [
-    "search.trials=4",
-    "search.startup=2",
-    "space.rank=[2,4]",
-    "space.target_modules=[qv, all_linear]",
-    "space.variant=[lora]",
-    "space.dropout=[0.0]",
-    "space.alpha_ratio=[2]",
-    "ablation.factors={rank: [2, 4], target_modules: [qv, all_linear]}",
-    "ablation.pairs=[]",
-    "ablation.rates=2",
-    "ablation.seeds=2",
-    "ablation.max_cells=3",
-    "confirmation={looks: [2], max_configurations: 2}",
-    "baselines.shots=[0]",
-    "training.steps=2",
-    "training.readings=1",
-    "training.reading_examples=4",
-]
-
-
-def command(tmp_path: Path) -> list[str]:
-    words = [sys.executable, "-m", "harness", "sweep", "ner_medical", "--limit", "8"]
-    for each in SETTINGS:
-        words += ["--set", each]
-    return [*words, "--results", str(tmp_path / "results"), "--reports", str(tmp_path / "reports")]
 
 
 def stage(database: Path) -> str:
@@ -62,7 +35,10 @@ def kill_in(wanted: str, tmp_path: Path) -> None:
     """Starts the sweep and kills it, workers included, once a trial of that stage runs."""
     database = tmp_path / "results" / "ner_medical" / "study.db"
     process = subprocess.Popen(
-        command(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+        command(tmp_path),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
     )
     while stage(database) != wanted:
         assert process.poll() is None, process.stderr.read().decode()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from harness.analysis.ablation import FACTORS, ablation_table
+from harness.analysis.ablation import FACTORS, ablation_table, all_cells
 from harness.report import display
 from harness.report.axis import axis
 from harness.report.figure import Band, intervals
@@ -37,7 +37,8 @@ def factors(results: StudyResults) -> tuple[str, ...]:
 
 def tables(results: StudyResults) -> dict[str, pd.DataFrame]:
     """One table for each factor and each planned pair."""
-    return {name: ablation_table(results, name) for name in factors(results)}
+    whole = all_cells(results)
+    return {name: ablation_table(results, name, whole) for name in factors(results)}
 
 
 def render(results: StudyResults) -> str:

@@ -18,23 +18,22 @@ if TYPE_CHECKING:
     from harness.results import StudyResults
 
 #: Shown at once; the others on demand.
-PARTS: Final = {"f1": "F1", "precision": "Precision", "recall": "Recall"}
+PARTS: Final[dict[str, str]] = {"f1": "F1", "precision": "Precision", "recall": "Recall"}
 #: Target modules of each view, and its heading.
-VIEWS: Final = {None: "At the incumbent's other settings", "qv": "On q and v"}
+VIEWS: Final[dict[str | None, str]] = {
+    None: "At the incumbent's other settings",
+    "qv": "On q and v",
+}
 _FEW = 30  # below that many references a class is too small to rank by, and is greyed
 _LAST = ("best", "dictionary", "support")
 
 
 def tables(results: StudyResults) -> dict[str, pd.DataFrame]:
     """One table for each view and part, such as `f1` and `precision_qv`."""
-    if results.objective.form != "f1":
-        return {}
     return {
-        part + (f"_{target}" if target else ""): class_table(
-            results, target_modules=target, part=part
-        )
+        _name(part, target): class_table(results, target_modules=target, part=part)
         for target in VIEWS
-        for part in PARTS
+        for part in _parts(results)
     }
 
 
@@ -43,21 +42,31 @@ def render(results: StudyResults) -> str:
     frames = tables(results)
     views = []
     for target, heading in VIEWS.items():
-        names = [part + (f"_{target}" if target else "") for part in PARTS]
         shown = {
-            PARTS[part]: _one(results, frames[name], f"{PARTS[part]} by class. {heading}.")
-            for part, name in zip(PARTS, names, strict=True)
-            if name in frames and not frames[name].empty
+            title: _one(results, frames[_name(part, target)], f"{title} by class. {heading}.")
+            for part, title in _parts(results).items()
+            if not frames[_name(part, target)].empty
         }
         views.append({"heading": heading, "parts": shown})
     return fill(
         "classes.html.j2",
         views=views,
         any=any(view["parts"] for view in views),
-        by_class=results.objective.form == "f1",
+        by_class=bool(_parts(results)),
         metric=results.objective.name,
         few=_FEW,
     )
+
+
+def _parts(results: StudyResults) -> dict[str, str]:
+    """The parts there are with their titles; none where the metric knows a single class."""
+    if results.objective.form == "f1":
+        return PARTS
+    return {"f1": results.objective.name} if len(results.objective.classes) > 1 else {}
+
+
+def _name(part: str, target: str | None) -> str:
+    return f"{part}_{target}" if target else part
 
 
 def _one(results: StudyResults, frame: pd.DataFrame, caption: str) -> Markup:

@@ -54,7 +54,9 @@ def tables(results: StudyResults) -> dict[str, pd.DataFrame]:
 def render(results: StudyResults) -> str:
     """The section's HTML."""
     name = shlex.quote(results.name)
-    sweep = yaml.safe_dump(dict(results.sweep), sort_keys=False, allow_unicode=True)
+    sweep = yaml.safe_dump(
+        dict(results.sweep), sort_keys=False, allow_unicode=True, default_flow_style=None
+    )
     return fill(
         "provenance.html.j2",
         noted=_noted(provenance_table(results)),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from markupsafe import Markup
 
-from harness.analysis.recommendation import Recommendation, incumbent, recommend
+from harness.analysis.recommendation import Recommendation, recommend
 from harness.analysis.scores import configurations, score_from_rows
 from harness.report import display
 from harness.report.axis import axis
@@ -116,14 +116,6 @@ def _next_steps(results: StudyResults, advice: Recommendation) -> list[str]:
     steps: list[str] = []
     if advice.outcome in {"decided", "tie"}:
         return steps
-    best = incumbent(results)
-    if best is not None and advice.pick is None:
-        scale = display.scale(results.objective)
-        steps.append(
-            f"Best so far in the search: {display.label(best, rate_too=True)}, "
-            f"{scale.show(best['value'])} {scale.unit} on validation with one seed. The best of "
-            "several trials looks better than it is: a place to look, not a result."
-        )
     if not (results.trials["stage"] == "confirm").any():
         steps.append(
             "Nothing was confirmed on fresh seeds and the test split. The command below goes on "
@@ -197,7 +189,7 @@ def _comparison(results: StudyResults, advice: Recommendation) -> Markup:
             Column("Verdict", _verdict, numeric=False),
             figures("Score", "value", scale.show, scale.unit),
             Column("95 % interval", lambda row: scale.interval(row["low"], row["high"])),
-            figures("Difference", "difference_to_best", scale.gap, "to the best"),
+            figures("Difference", "difference_to_best", scale.gap, "to the best other"),
             Column(
                 "Simultaneous bounds", lambda row: scale.gap_interval(row["lower"], row["upper"])
             ),
@@ -230,12 +222,12 @@ def _plot(results: StudyResults, frame: pd.DataFrame) -> Markup:
         return Markup("")
     margin = results.objective.margin
     ends = [*points["value"], *points["low"], *points["high"], -margin, margin]
-    along = axis(ends, f"difference to the best, {scale.unit}", scale.tick)
+    along = axis(ends, f"difference to the best other, {scale.unit}", scale.tick)
     meaning = f"within the margin of {scale.show(margin)} {scale.unit}"
     return intervals(
         points,
         along,
-        title="Difference of each finalist to the best, with simultaneous 95 % bounds.",
+        title="Difference of each finalist to the best of the others, with simultaneous bounds.",
         band=Band(-margin, margin, meaning),
         line=0.0,
     )

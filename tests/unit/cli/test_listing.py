@@ -8,6 +8,9 @@ import pytest
 
 from harness import catalog
 from harness.cli import listing, run
+from harness.storage.studies import Slot, Studies, url_of
+from harness.sweep import load
+from harness.trial import Stage, TrialConfig
 
 
 def write(file: Path, text: str) -> None:
@@ -57,3 +60,22 @@ def test_what_is_shipped_is_listed(workplace: Path, capsys: pytest.CaptureFixtur
 def test_one_kind_alone(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["list", "studies", "--results", str(workplace)]) == 0
     assert capsys.readouterr().out == f"Studies: none under {workplace}\n"
+
+
+def test_a_study_is_listed_with_its_trials(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = workplace / "results" / "first"
+    folder.mkdir(parents=True)
+    studies = Studies(url_of(folder), "first", load("ner_medical"), create=True)
+    config = TrialConfig("lora", 4, 8.0, 0.0, "qv", 5e-3, seed=1)
+    studies.enqueue([Slot(f"search/{number}", Stage.SEARCH, 1, config) for number in range(2)])
+    done = studies.claim("worker")
+    assert done is not None
+    studies.config(done)
+    studies.study.tell(done, 0.5)
+    studies.close()
+    assert run(["list", "studies"]) == 0
+    head, row = capsys.readouterr().out.splitlines()[1:]
+    assert head.split() == ["name", "trials", "complete", "stage", "folder"]
+    assert row.split() == ["first", "1", "1", "search", "results/first"]

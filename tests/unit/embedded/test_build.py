@@ -26,6 +26,7 @@ def _tiny(out: Path) -> Options:
     return Options(out, tokens=3072, tokenizer_documents=200, probe_documents=2)
 
 
+@pytest.mark.slow
 def test_a_tiny_build_repeats_bit_for_bit_and_loads(tmp_path: Path) -> None:
     build(_tiny(tmp_path / "one"))
     build(_tiny(tmp_path / "two"))

@@ -19,6 +19,21 @@ def full() -> StudyResults:
 
 
 @pytest.fixture(scope="session")
+def perplexity() -> StudyResults:
+    return studies.make_results(objective=studies.PERPLEXITY)
+
+
+@pytest.fixture(scope="session")
+def searched() -> StudyResults:
+    return studies.make_results(stages=("search",))
+
+
+@pytest.fixture(scope="session")
+def ablated() -> StudyResults:
+    return studies.make_results(stages=("search", "ablate"))
+
+
+@pytest.fixture(scope="session")
 def one() -> StudyResults:
     return studies.one_trial_results()
 

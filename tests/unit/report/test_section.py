@@ -4,27 +4,16 @@ from __future__ import annotations
 
 import math
 from html.parser import HTMLParser
-from typing import TYPE_CHECKING
 
 import pandas as pd
 import pytest
 
 from harness.report import sections as _sections  # noqa: F401
 from harness.report.section import SECTIONS, Section, ordered, register
-from tests import studies
-
-if TYPE_CHECKING:
-    from harness.results import StudyResults
+from harness.results import StudyResults
 
 NAMES = ["verdict", "ablation", "classes", "tradeoffs", "search", "trials", "provenance"]
-SIZES = {
-    "full": studies.make_results,
-    "searched": lambda: studies.make_results(stages=("search",)),
-    "ablated": lambda: studies.make_results(stages=("search", "ablate")),
-    "perplexity": lambda: studies.make_results(objective=studies.PERPLEXITY),
-    "one": studies.one_trial_results,
-    "empty": studies.empty_results,
-}
+SIZES = ["full", "searched", "ablated", "perplexity", "one", "empty"]
 
 
 class Words(HTMLParser):
@@ -39,9 +28,11 @@ class Words(HTMLParser):
             self.texts.append(str(data.strip()))
 
 
-@pytest.fixture(scope="module", params=list(SIZES))
+@pytest.fixture(scope="module", params=SIZES)
 def study(request: pytest.FixtureRequest) -> StudyResults:
-    return SIZES[request.param]()
+    study = request.getfixturevalue(request.param)
+    assert isinstance(study, StudyResults)
+    return study
 
 
 def test_the_sections_stand_in_order() -> None:

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import subprocess
 import sys
@@ -88,7 +89,5 @@ def test_a_worker_ends_with_its_parent(tmp_path):
     process.stdin.close()
     process.stdout.close()
     assert heartbeat.psutil.pid_exists(pid)
-    try:
+    with contextlib.suppress(heartbeat.psutil.NoSuchProcess):
         heartbeat.psutil.Process(pid).wait(timeout=30)
-    except heartbeat.psutil.NoSuchProcess:
-        pass

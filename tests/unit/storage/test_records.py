@@ -125,11 +125,13 @@ def test_baselines_are_kept_apart_from_trials(records):
 
 def test_another_sweep_or_task_is_refused_and_the_difference_named(records):
     records.register(SWEEP, "digest", OBJECTIVE, {})
-    with pytest.raises(UserError, match=r"search.trials was 4, is 5"):
+    with pytest.raises(UserError, match=r"search\.trials was 4, is 5"):
         records.register(load("ner_medical", ["search.trials=5"]), "digest", OBJECTIVE, {})
     with pytest.raises(UserError, match="another version of task"):
         records.register(SWEEP, "other", OBJECTIVE, {})
-    records.register(load("ner_medical", ["search.trials=4", "minutes=3"]), "digest", OBJECTIVE, {})
+    records.register(
+        load("ner_medical", ["search.trials=4", "minutes=3"]), "digest", OBJECTIVE, {}
+    )
 
 
 def test_another_schema_is_refused(records, tmp_path):
@@ -139,8 +141,9 @@ def test_another_schema_is_refused(records, tmp_path):
         read_study("made", tmp_path)
 
 
-def test_a_study_that_is_not_there_is_told_with_a_hint(records, tmp_path):
-    with pytest.raises(UserError, match="no study 'mode' in .*did you mean 'made'"):
+@pytest.mark.usefixtures("records")
+def test_a_study_that_is_not_there_is_told_with_a_hint(tmp_path):
+    with pytest.raises(UserError, match=r"no study 'mode' in .*did you mean 'made'"):
         read_study("mode", tmp_path)
 
 

@@ -73,9 +73,7 @@ def test_a_released_trial_is_owed_again_with_the_same_configuration(studies):
     assert studies.release("dead") == 1
     assert is_lost(studies.trials(TrialState.FAIL)[0])
     assert studies.enqueue(slots) == 1
-    for _ in range(3):
-        studies.claim("b")
-    again = studies.claim("b")
+    again = studies.claim("b")  # before its successors, as it would have been
     assert again.user_attrs["slot"] == "search/0"
     assert studies.config(again) == config
 

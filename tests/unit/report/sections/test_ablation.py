@@ -7,11 +7,10 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from harness.analysis.ablation import FACTORS
 
+from harness.analysis.ablation import FACTORS
 from harness.report import display
 from harness.report.sections import ablation
-from tests import studies
 
 if TYPE_CHECKING:
     from harness.results import StudyResults
@@ -55,7 +54,7 @@ def test_it_says_that_rates_were_tuned_elsewhere(shown: str) -> None:
     assert "rates were tuned on another seed" in shown
 
 
-def test_without_an_ablation_it_says_so() -> None:
-    text = ablation.render(studies.make_results(stages=("search",)))
+def test_without_an_ablation_it_says_so(searched: StudyResults) -> None:
+    text = ablation.render(searched)
     assert "there is no ablation" in text
     assert "<table" not in text

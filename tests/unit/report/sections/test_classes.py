@@ -9,7 +9,6 @@ import pytest
 
 from harness.report import display
 from harness.report.sections import classes
-from tests import studies
 
 if TYPE_CHECKING:
     from harness.results import StudyResults
@@ -46,10 +45,9 @@ def test_cells_are_the_frames(full: StudyResults, shown: str) -> None:
     assert f">{display.number(100 * value, 1)}</td>" in shown
 
 
-def test_a_metric_without_classes_says_so() -> None:
-    results = studies.make_results(objective=studies.PERPLEXITY, stages=())
-    assert "perplexity has no classes" in classes.render(results)
-    assert classes.tables(results) == {}
+def test_a_metric_without_classes_says_so(perplexity: StudyResults) -> None:
+    assert "perplexity has no classes" in classes.render(perplexity)
+    assert classes.tables(perplexity) == {}
 
 
 def test_without_an_ablation_it_says_so(one: StudyResults) -> None:

@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.report.sections import search
-from tests import studies
 
 if TYPE_CHECKING:
-    from harness.results import Objective, StudyResults
+    from harness.results import StudyResults
 
 
-@pytest.mark.parametrize("objective", [studies.F1, studies.PERPLEXITY])
-def test_the_best_so_far_never_gets_worse(objective: Objective) -> None:
-    frame = search.history_table(studies.make_results(objective=objective, stages=("search",)))
-    merit = objective.sign * frame["best"]
-    assert merit.is_monotonic_increasing
-    assert merit.iloc[-1] == (objective.sign * frame["value"]).max()
+@pytest.mark.parametrize("study", ["full", "perplexity"])
+def test_the_best_so_far_never_gets_worse(study: str, request: pytest.FixtureRequest) -> None:
+    results: StudyResults = request.getfixturevalue(study)
+    frame, sign = search.history_table(results), results.objective.sign
+    assert (sign * frame["best"]).is_monotonic_increasing
+    assert sign * frame["best"].iloc[-1] == (sign * frame["value"]).max()
 
 
 def test_duplicates_pruned_and_failed_trials_are_not_in_the_history(full: StudyResults) -> None:

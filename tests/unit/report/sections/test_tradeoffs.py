@@ -7,20 +7,21 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.report.sections import tradeoffs
-from tests import studies
 
 if TYPE_CHECKING:
-    from harness.results import Objective, StudyResults
+    from harness.results import StudyResults
 
 
-@pytest.mark.parametrize("objective", [studies.F1, studies.PERPLEXITY])
-def test_no_smaller_configuration_beats_one_on_the_front(objective: Objective) -> None:
-    results = studies.make_results(objective=objective)
+@pytest.mark.parametrize("study", ["full", "perplexity"])
+def test_no_smaller_configuration_beats_one_on_the_front(
+    study: str, request: pytest.FixtureRequest
+) -> None:
+    results: StudyResults = request.getfixturevalue(study)
     for frame in tradeoffs.tables(results).values():
         assert frame["front"].any()
         for row in frame.to_dict("records"):
             smaller = frame[frame["parameters"] < row["parameters"]]
-            beaten = (objective.sign * (smaller["value"] - row["value"]) >= 0).any()
+            beaten = (results.objective.sign * (smaller["value"] - row["value"]) >= 0).any()
             assert not (row["front"] and beaten)
         assert frame["parameters"].is_monotonic_increasing
 
@@ -33,8 +34,8 @@ def test_finalists_are_on_test_and_levels_on_validation(full: StudyResults) -> N
     assert len(tradeoffs.tables(full)["confirm"]) == len(full.attributes["finalists"])
 
 
-def test_where_less_is_better_the_text_says_so() -> None:
-    text = tradeoffs.render(studies.make_results(objective=studies.PERPLEXITY))
+def test_where_less_is_better_the_text_says_so(perplexity: StudyResults) -> None:
+    text = tradeoffs.render(perplexity)
     assert "Down is better quality" in text
 
 

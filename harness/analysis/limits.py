@@ -1,0 +1,162 @@
+"""What a study's evidence does not say, in plain sentences made from its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from harness.analysis.ablation import FACTORS, ablation_table, all_cells, at_edge
+from harness.analysis.scores import configurations
+from harness.analysis.verdict import STAGE, Standing, current_look
+from harness.analysis.wording import labels_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.results import StudyResults
+
+#: Below so many seeds a spread over seeds is known badly.
+FEW_SEEDS = 10
+_LEVEL = 0.05
+_NAMES = {
+    "rank": "rank",
+    "alpha_ratio": "alpha as a multiple of the rank",
+    "target_modules": "target modules",
+    "dropout": "dropout",
+    "variant": "variant",
+}
+
+
+def not_supported(results: StudyResults, now: Standing | None) -> tuple[str, ...]:
+    """Sentences on what was not tested, not told apart, not finished or left out.
+
+    Args:
+        results: the study.
+        now: what its confirm stage shows, or None.
+    """
+    sentences = [
+        *_confirmed(results, now),
+        *_ranks(results),
+        *_edges(results),
+        *_equal_levels(results),
+        *_interactions(results),
+        *_dropped(results),
+        _scope(results),
+    ]
+    return tuple(dict.fromkeys(sentences))
+
+
+def _confirmed(results: StudyResults, now: Standing | None) -> list[str]:
+    rows = results.trials[results.trials["stage"] == STAGE]
+    if rows.empty:
+        return ["Nothing was confirmed: search scores come from one seed and are flattered by "
+                "having been chosen."]  # fmt: skip
+    said = []
+    look = current_look(results)
+    if look.seeds < look.planned:
+        said.append(
+            f"The look at {look.planned} seeds is not complete ({look.seeds} so far): a verdict "
+            "read before it has no error guarantee."
+        )
+    if look.seeds > look.planned:
+        said.append(
+            f"{look.seeds} seeds are more than the {look.planned} laid down beforehand: the "
+            "verdict is exploratory."
+        )
+    if look.seeds < FEW_SEEDS:
+        said.append(f"The spread over training seeds is known from {look.seeds} seeds only.")
+    table = configurations(results, STAGE)
+    names = labels_of(table)
+    for name, key, seeds in zip(names, table["key"], table["seeds"], strict=True):
+        failed = int(((rows["key"] == key) & (rows["state"] == "failed")).sum())
+        if failed:
+            said.append(
+                f"{failed} of {failed + seeds} trainings of {name} failed; its score speaks of "
+                "the others only."
+            )
+        if seeds < 2:
+            said.append(f"{name} was left out of the comparison: it has one complete seed.")
+    lost = set(rows.loc[rows["state"] == "failed", "key"]) - set(table["key"])
+    if lost:
+        said.append(f"{len(lost)} finalists failed at every seed and were not compared.")
+    return said + _open(now, table)
+
+
+def _open(now: Standing | None, table: pd.DataFrame) -> list[str]:
+    if now is None or now.pick is None or not now.cheaper_and_open.any():
+        return []
+    keys = [k for k, o in zip(now.whole.cube.keys, now.cheaper_and_open, strict=True) if o]
+    names = dict(zip(table["key"], labels_of(table), strict=True))
+    return [
+        f"Whether {_and([names[key] for key in keys])}, cheaper than the pick, would do as well "
+        "is open: neither that nor the contrary is shown."
+    ]
+
+
+def _ranks(results: StudyResults) -> list[str]:
+    offered = (results.sweep.get("space") or {}).get("rank") or []
+    tested = set(configurations(results, STAGE)["rank"])
+    if not tested or not isinstance(offered, list | tuple):
+        return []
+    missing = [str(rank) for rank in offered if rank not in tested]
+    if not missing:
+        return []
+    many = "Ranks" if len(missing) > 1 else "Rank"
+    verb = "were" if len(missing) > 1 else "was"
+    return [f"{many} {_and(missing)} {verb} not confirmed: the verdict says nothing of them."]
+
+
+def _edges(results: StudyResults) -> list[str]:
+    found: dict[str, list[str]] = {}
+    for cell in results.attributes.get("cells") or ():
+        if cell["key"] is not None and at_edge(cell):
+            found.setdefault(f"{float(cell['rate']):.2g}", []).append(
+                f"{cell['factor']}={cell['level']}"
+            )
+    return [
+        f"The best learning rate tried, {rate}, lies at the edge of the grid for {_and(cells)}: "
+        "a rate beyond it may be better."
+        for rate, cells in found.items()
+    ]
+
+
+def _equal_levels(results: StudyResults) -> list[str]:
+    whole = all_cells(results)
+    if whole is None:
+        return []
+    said = []
+    for factor in FACTORS:
+        table = ablation_table(results, factor, whole)
+        if len(table) < 2:
+            said.append(f"The effect of {_NAMES[factor]} was not measured.")
+        elif not (table["p_holm"] < _LEVEL).any():
+            seeds = int(table["seeds"].min())
+            said.append(
+                f"No level of {_NAMES[factor]} could be told from the reference "
+                f"({seeds} seed{'s' if seeds != 1 else ''} a level); that is not a proof of "
+                "equality."
+            )
+    return said
+
+
+def _interactions(results: StudyResults) -> list[str]:
+    cells = results.attributes.get("cells") or ()
+    pairs = sorted({str(cell["factor"]) for cell in cells if "@" in str(cell["factor"])})
+    if not cells:
+        return []
+    but = f" but {_and(pairs)}" if pairs else ""
+    return [f"Factors were varied one at a time: no interaction{but} was tested."]
+
+
+def _dropped(results: StudyResults) -> list[str]:
+    return [f"Left out: {line}." for line in results.attributes.get("dropped") or ()]
+
+
+def _scope(results: StudyResults) -> str:
+    model = (results.sweep.get("model") or {}).get("name", "this model")
+    task = results.sweep.get("task", "this task")
+    return f"Another model than {model} and other data than {task} may want another choice."
+
+
+def _and(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

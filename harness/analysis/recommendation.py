@@ -1,0 +1,219 @@
+"""The recommendation of a study: which configuration to use, how sure that is, what is not known.
+
+Reads the confirm stage alone (fresh seeds, test split); the rule is `harness.analysis.verdict`'s.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from harness.analysis.candidates import finalists, incumbent
+from harness.analysis.comparison import Interval, estimate, estimates, finite, noise_floor
+from harness.analysis.limits import not_supported
+from harness.analysis.scores import CONFIGURATION, complete, configurations
+from harness.analysis.verdict import SPLIT, STAGE, Needed, Standing, contenders, needed, standing
+from harness.analysis.wording import alone, evidence, labels, labels_of, search_only
+
+if TYPE_CHECKING:
+    from harness.results import StudyResults
+
+__all__ = ["Recommendation", "contenders", "finalists", "incumbent", "recommend"]
+
+COLUMNS = (
+    "key",
+    "label",
+    *CONFIGURATION,
+    "parameters",
+    "value",
+    "low",
+    "high",
+    "difference_to_best",
+    "lower",
+    "upper",
+    "verdict",
+    "seeds",
+)
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The pick and what is known of it; scores in the metric's own unit.
+
+    Attributes:
+        outcome: `decided` (the pick is shown to be no worse than the best by more than the margin;
+            a cheaper one that is still open is named in `not_supported`), `tie` (all finalists
+            are shown to be within the margin of each other), `undecided` (no finalist is shown to
+            be good enough) or `none` (nothing was confirmed).
+        pick: variant, rank, alpha, alpha_ratio, dropout, target_modules, learning_rate, key and
+            parameters of the configuration to use; None unless decided or tied.
+        score: its score on test with a 95 % interval of its own.
+        best: like `pick`, of the best mean score on test; without a confirm stage, of the
+            search's incumbent.
+        evidence: one sentence with the figures.
+        comparison: one row a finalist, cheapest first: `COLUMNS`. `difference_to_best` is to the
+            best of the others (so the best one's own is its lead), `lower` and `upper` its joint
+            bounds (Hsu 1984); verdict is pick, best, not worse, worse or undecided.
+        indistinguishable: labels of those whose difference to the pick (to the best, without one)
+            may be 0, by the joint bounds of all pairs.
+        not_supported: plain sentences on what this evidence does not say.
+        more_seeds: how many more seeds would decide an undecided study, if seeds can.
+        seeds: seeds of the finalist that has most.
+        examples: examples of the test split.
+        seed_sd: spread of the pick's (else the best's) test score over seeds; the noise floor on
+            validation where nothing was confirmed; None where that is unknown.
+    """
+
+    outcome: str
+    pick: Mapping[str, Any] | None
+    score: Interval | None
+    best: Mapping[str, Any] | None
+    evidence: str
+    comparison: pd.DataFrame
+    indistinguishable: tuple[str, ...]
+    not_supported: tuple[str, ...]
+    more_seeds: int | None
+    seeds: int
+    examples: int
+    seed_sd: float | None
+
+
+def recommend(results: StudyResults) -> Recommendation:
+    """What a study says, at any point of its life; also when it is empty."""
+    scored = estimates(results, STAGE, SPLIT)
+    if scored.empty:
+        return _unconfirmed(results)
+    now = standing(results)
+    if now is None:
+        return _single(results, scored)
+    table = configurations(results, STAGE).set_index("key", drop=False)
+    table = table.loc[list(now.whole.cube.keys)].reset_index(drop=True)
+    names = labels_of(table)
+    more = Needed(None, None)
+    if now.pick is None:
+        more = needed(now, results.objective.margin, len(now.whole.cube.examples))
+    comparison = _comparison(results, now, table, names, scored)
+    chief = now.best if now.pick is None else now.pick
+    own = scored[scored["key"] == now.whole.cube.keys[chief]].iloc[0]
+    alike = (now.joint.low[chief] <= 0) & (now.joint.high[chief] >= 0)
+    alike[chief] = False
+    return Recommendation(
+        outcome="undecided" if now.pick is None else "tie" if now.tie else "decided",
+        pick=None if now.pick is None else _mapping(table.iloc[now.pick]),
+        score=None
+        if now.pick is None
+        else Interval(float(own["value"]), float(own["low"]), float(own["high"])),
+        best=_mapping(table.iloc[now.best]),
+        evidence=evidence(now, names, table, results.objective, more),
+        comparison=comparison,
+        indistinguishable=tuple(n for n, same in zip(names, alike, strict=True) if same),
+        not_supported=not_supported(results, now),
+        more_seeds=more.seeds,
+        seeds=now.look.seeds,
+        examples=len(now.whole.cube.examples),
+        seed_sd=_known(float(own["seed_sd"])),
+    )
+
+
+def _comparison(
+    results: StudyResults,
+    now: Standing,
+    table: pd.DataFrame,
+    names: list[str],
+    scored: pd.DataFrame,
+) -> pd.DataFrame:
+    sign = results.objective.sign
+    count = len(names)
+    gaps = [now.whole.pairs.difference[i, now.rival(i)] for i in range(count)]
+    low, high = sign * now.bounds.low, sign * now.bounds.high
+    frame = table.drop(columns=["seeds", "train_seconds", "peak_memory"]).assign(
+        label=names,
+        difference_to_best=sign * np.array(gaps),
+        lower=finite(np.minimum(low, high)) + 0.0,
+        upper=finite(np.maximum(low, high)) + 0.0,
+        verdict=[_verdict(now, i) for i in range(count)],
+    )
+    frame = frame.merge(scored[["key", "value", "low", "high", "seeds"]], on="key")
+    frame = frame.sort_values(["parameters", "key"], ignore_index=True)
+    return frame[list(COLUMNS)]
+
+
+def _verdict(now: Standing, index: int) -> str:
+    if index == now.pick:
+        return "pick"
+    if index == now.best:
+        return "best"
+    if now.good[index]:
+        return "not worse"
+    return "worse" if now.worse[index] else "undecided"
+
+
+def _single(results: StudyResults, scored: pd.DataFrame) -> Recommendation:
+    # One configuration, or none with two seeds: there is nothing to compare.
+    table = configurations(results, STAGE)
+    order = scored.assign(_rank=results.objective.sign * scored["value"])
+    order = order.sort_values(["seeds", "_rank"], ascending=False)
+    row = table[table["key"] == order.iloc[0]["key"]].iloc[0]
+    found = estimate(results, str(row["key"]), STAGE, SPLIT)
+    name = labels([{str(k): v for k, v in row.items()}])[0]
+    return Recommendation(
+        outcome="undecided",
+        pick=None,
+        score=None,
+        best=_mapping(row),
+        evidence=alone(name, found, results.objective),
+        comparison=pd.DataFrame(columns=list(COLUMNS)),
+        indistinguishable=(),
+        not_supported=not_supported(results, None),
+        more_seeds=None,
+        seeds=found.seeds,
+        examples=found.examples,
+        seed_sd=_known(found.seed_sd),
+    )
+
+
+def _unconfirmed(results: StudyResults) -> Recommendation:
+    row = incumbent(results)
+    text = "no search trial is complete yet: there is nothing to recommend"
+    if row is not None:
+        name = labels([{str(k): v for k, v in row.items()}])[0]
+        count = len(complete(results, "search"))
+        text = search_only(name, float(row["value"]), count, results.objective)
+    return Recommendation(
+        outcome="none",
+        pick=None,
+        score=None,
+        best=None if row is None else _mapping(row),
+        evidence=text,
+        comparison=pd.DataFrame(columns=list(COLUMNS)),
+        indistinguishable=(),
+        not_supported=not_supported(results, None),
+        more_seeds=None,
+        seeds=0,
+        examples=0,
+        seed_sd=_known(noise_floor(results)),
+    )
+
+
+def _mapping(row: pd.Series) -> dict[str, Any]:
+    parameters = float(row["parameters"])
+    return {
+        "key": str(row["key"]),
+        "variant": str(row["variant"]),
+        "rank": int(row["rank"]),
+        "alpha": float(row["alpha"]),
+        "alpha_ratio": float(row["alpha_ratio"]),
+        "dropout": float(row["dropout"]),
+        "target_modules": str(row["target_modules"]),
+        "learning_rate": float(row["learning_rate"]),
+        "parameters": int(parameters) if math.isfinite(parameters) else None,
+    }
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,236 @@
+"""The rule of the pick, on the confirm stage's rows: who is shown to be good enough.
+
+A configuration is "not worse" if its simultaneous lower bound against the best of the others (Hsu
+1984) is above minus the margin, "worse" if some other one is shown to be better by more than the
+margin (bounds of all pairs together), and open otherwise. The pick is the cheapest that is not
+worse. The error is spent over the looks laid down in the sweep.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+from scipy.stats import norm
+
+from harness.analysis.candidates import inferior
+from harness.analysis.comparison import AllPairs, compare
+from harness.analysis.scores import complete, configurations, panel
+from harness.analysis.simultaneous import AgainstBest, Bounds, against_best, all_pairs
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from harness.aggregates import Array
+    from harness.results import StudyResults
+
+STAGE: Final = "confirm"
+SPLIT: Final = "test"
+#: Share of studies that a sample size is to decide.
+POWER: Final = 0.8
+
+
+class Look(NamedTuple):
+    """Where the confirm stage stands.
+
+    Attributes:
+        seeds: seeds of the configuration that has most.
+        planned: seeds that this look was to have.
+        alpha: error that is spent at this look.
+        total: error of all looks together.
+    """
+
+    seeds: int
+    planned: int
+    alpha: float
+    total: float
+
+
+class Standing(NamedTuple):
+    """What the confirm stage has shown of C finalists with two seeds or more.
+
+    Attributes:
+        whole: all pairs; in every difference more is better.
+        scores: (C,) scores, more being better.
+        parameters: (C,) trainable parameters.
+        look: which look this is.
+        bounds: joint bounds of each against the best of the others.
+        joint: (C, C) joint two-sided bounds of all differences.
+        good: (C,) shown to be no worse than the best by more than the margin.
+        worse: (C,) shown to be worse than another by more than the margin.
+        pick: index of the cheapest good one, or None.
+        tie: all are good, so no two of them differ by more than the margin.
+    """
+
+    whole: AllPairs
+    scores: Array
+    parameters: Array
+    look: Look
+    bounds: AgainstBest
+    joint: Bounds
+    good: NDArray[np.bool_]
+    worse: NDArray[np.bool_]
+    pick: int | None
+    tie: bool
+
+    @property
+    def best(self) -> int:
+        """Index of the best mean score."""
+        return int(np.argmax(self.scores))
+
+    def rival(self, index: int) -> int:
+        """Index of the best of all the others."""
+        values = self.scores.copy()
+        values[index] = -np.inf
+        return int(np.argmax(values))
+
+    @property
+    def cheaper_and_open(self) -> NDArray[np.bool_]:
+        """(C,) cheaper than the pick (all, where there is none), and neither good nor worse."""
+        cost = math.inf if self.pick is None else self.parameters[self.pick]
+        open_: NDArray[np.bool_] = ~self.good & ~self.worse & ~(self.parameters >= cost)
+        return open_
+
+
+def spent(looks: Sequence[int], alpha: float) -> tuple[float, ...]:
+    """Error to spend at each look; together they are alpha.
+
+    The power family of Kim and DeMets (1987, Biometrika 74, eq. for rho = 2): alpha (n/N)^2 is
+    spent after n of N seeds. The looks' errors are added up (Bonferroni), which holds whatever
+    their correlation and whichever configurations go on.
+
+    Args:
+        looks: seeds at each look, rising.
+        alpha: error of all looks together.
+    """
+    shares = [(look / looks[-1]) ** 2 for look in looks]
+    return tuple(alpha * (b - a) for a, b in zip([0.0, *shares], shares, strict=False))
+
+
+def current_look(results: StudyResults, alpha: float | None = None) -> Look:
+    """The look that the confirm stage has reached by its number of complete seeds."""
+    settings = results.sweep.get("confirmation") or {}
+    trials = complete(results, STAGE)
+    seeds = int(trials.groupby("key")["seed"].nunique().max()) if len(trials) else 0
+    looks = [int(look) for look in settings.get("looks") or [max(1, seeds)]]
+    total = float(settings.get("alpha", 0.05)) if alpha is None else alpha
+    index = next((i for i, look in enumerate(looks) if seeds <= look), len(looks) - 1)
+    return Look(seeds, looks[index], spent(looks, total)[index], total)
+
+
+def standing(results: StudyResults, alpha: float | None = None) -> Standing | None:
+    """What the confirm stage's test scores show.
+
+    Args:
+        results: the study.
+        alpha: error of all looks together; the sweep's by default.
+
+    Returns:
+        None unless two configurations or more have two seeds or more.
+    """
+    table = configurations(results, STAGE)
+    keys = tuple(str(key) for key in table.loc[table["seeds"] >= 2, "key"])
+    if len(keys) < 2:
+        return None
+    try:
+        whole = compare(panel(results, STAGE, SPLIT, keys), results.objective)
+    except ValueError:
+        return None
+    look = current_look(results, alpha)
+    margin = results.objective.margin
+    parameters = table.set_index("key").loc[list(whole.cube.keys), "parameters"]
+    cost = np.nan_to_num(parameters.to_numpy(dtype=float), nan=np.inf)
+    bounds = against_best(whole.pairs, 1 - look.alpha)
+    joint = all_pairs(whole.pairs, 1 - look.alpha)
+    good = bounds.low >= -margin
+    scores = results.objective.sign * whole.values
+    pick = None
+    if good.any():
+        order = np.lexsort((-scores, cost))
+        pick = int(next(i for i in order if good[i]))
+    return Standing(
+        whole,
+        scores,
+        cost,
+        look,
+        bounds,
+        joint,
+        good,
+        inferior(joint.high, margin),
+        pick,
+        # If all are behind the best by the margin at most, no two differ by more than it.
+        bool(good.all()),
+    )
+
+
+def contenders(results: StudyResults, alpha: float | None = None) -> list[str]:
+    """Configurations that the next look needs; none when this look has settled the matter.
+
+    Settled means: there is a pick, and nothing cheaper is still open. Else those go on that may
+    be the best, the pick so far, and those that may become the pick: cheaper than it and not
+    shown to be worse than the best by more than the margin.
+
+    Args:
+        results: the study, this look done.
+        alpha: error of all looks together (what this one may spend follows from the sweep's
+            looks); the sweep's by default.
+
+    Returns:
+        Keys, in the order they were confirmed.
+    """
+    now = standing(results, alpha)
+    if now is None:
+        return []
+    open_ = now.cheaper_and_open
+    if now.pick is not None and not open_.any():
+        return []
+    stay = now.bounds.possible | open_
+    if now.pick is not None:
+        stay[now.pick] = True
+    return [key for key, kept in zip(now.whole.cube.keys, stay, strict=True) if kept]
+
+
+class Needed(NamedTuple):
+    """What would decide an undecided study.
+
+    Attributes:
+        seeds: more seeds for each finalist, or None if seeds alone cannot do it.
+        examples: examples of the test split that it would take instead, then, else None.
+    """
+
+    seeds: int | None
+    examples: int | None
+
+
+def needed(now: Standing, margin: float, examples: int) -> Needed:
+    """How many more seeds it takes to show one finalist good enough in 80 % of studies.
+
+    The easiest one is taken. With its observed difference d to a rival, it is shown when the
+    bound d - q se is above -margin; for power 0.8 se must be at most (margin + d)/(q + z_0.8).
+    Seeds shrink se^2 = v/S + e down to e, the examples' part.
+    """
+    quantile, found = norm.ppf(POWER), now.whole.found
+    count = len(now.scores)
+    size: list[tuple[float, float]] = []
+    place = {pair: k for k, pair in enumerate(itertools.combinations(range(count), 2))}
+    for i in range(count):
+        seeds, more = 0.0, 0.0
+        for j in np.flatnonzero(now.bounds.possible & (np.arange(count) != i)).tolist():
+            k = place[(min(i, j), max(i, j))]
+            room = margin + now.whole.pairs.difference[i, j]
+            target = (room / (now.bounds.critical[j] + quantile)) ** 2 if room > 0 else 0.0
+            spread, fixed = found.seed_variance[k], found.example_variance[k]
+            if not np.isfinite(spread):
+                continue
+            seeds = max(seeds, spread / (target - fixed) if target > fixed else math.inf)
+            # Half of the target for each part, if seeds alone cannot reach it.
+            more = max(more, examples * fixed / (target / 2) if target > 0 else math.inf)
+        size.append((seeds, more))
+    seeds, _ = min(size)
+    if math.isfinite(seeds):
+        return Needed(max(1, math.ceil(seeds) - now.look.seeds), None)
+    more = min(one[1] for one in size)
+    return Needed(None, math.ceil(more) if math.isfinite(more) else None)

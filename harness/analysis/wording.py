@@ -1,0 +1,162 @@
+"""Verdicts in words and figures that people read. Decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.analysis.comparison import Estimate
+    from harness.analysis.verdict import Needed, Standing
+    from harness.results import Objective
+
+_EXTRAS = {"alpha": "alpha={:g}", "dropout": "dropout={:g}", "learning_rate": "lr={:.2g}"}
+
+
+class Figures:
+    """Writes numbers of a metric in the unit that people read.
+
+    Args:
+        objective: says scale, unit and direction.
+    """
+
+    def __init__(self, objective: Objective) -> None:
+        """Takes down scale and unit."""
+        self.scale = objective.scale
+        self.decimals = 1 if objective.scale > 1 else 2
+        self.unit = objective.unit or objective.name
+        self.behind = "below" if objective.direction == "maximize" else "above"
+        self.highest = "highest" if objective.direction == "maximize" else "lowest"
+        self.margin = f"{objective.margin * objective.scale:g} {self.unit}"
+
+    def plain(self, value: float) -> str:
+        """A score: `85.1`."""
+        return f"{value * self.scale:.{self.decimals}f}" if np.isfinite(value) else "unknown"
+
+    def signed(self, value: float) -> str:
+        """A difference: `-0.3`; never a minus before nought."""
+        text = f"{value * self.scale:+.{self.decimals}f}"
+        return text if float(text) else text.replace("-", "+")
+
+    def range(self, low: float, high: float) -> str:
+        """An interval of a difference: `-1.4 to +0.8`."""
+        if not (np.isfinite(low) and np.isfinite(high)):
+            return "unknown"
+        return f"{self.signed(low)} to {self.signed(high)}"
+
+
+def labels(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Short names of configurations: rank, variant, targets, and what else tells them apart."""
+    short = [f"r={row['rank']} ({row['variant']}, {row['target_modules']}" for row in rows]
+    named = []
+    for place, row in enumerate(rows):
+        twins = [one for one, name in zip(rows, short, strict=True) if name == short[place]]
+        extras = [
+            form.format(row[name])
+            for name, form in _EXTRAS.items()
+            if len({one[name] for one in twins}) > 1
+        ]
+        named.append(", ".join([short[place], *extras]) + ")")
+    return named
+
+
+def labels_of(table: pd.DataFrame) -> list[str]:
+    """Short names of the configurations in a table's rows."""
+    return labels([{str(k): v for k, v in row.items()} for row in table.to_dict("records")])
+
+
+def priced(label: str, parameters: float) -> str:
+    """A label with its trainable parameters."""
+    if not np.isfinite(parameters):
+        return label
+    return f"{label[:-1]}, {parameters:,.0f} parameters)"
+
+
+def evidence(
+    now: Standing,
+    names: Sequence[str],
+    table: pd.DataFrame,
+    objective: Objective,
+    more: Needed | None,
+) -> str:
+    """The verdict of a confirm stage in one sentence with its figures."""
+    show = Figures(objective)
+    count, best = len(names), now.best
+    sizes = f"{now.look.seeds} seeds x {len(now.whole.cube.examples)} examples"
+    level = f"{100 * (1 - now.look.total):g} % CI"
+    if now.pick is None:
+        gap = show.plain(-now.bounds.low[best])
+        text = (
+            f"none of {count} finalists is shown to be within {show.margin} of the best: "
+            f"{names[best]} has the {show.highest} score "
+            f"({show.plain(now.whole.values[best])}) but may be up to {gap} "
+            f"{show.behind} another ({level}, {sizes})"
+        )
+        return text + _ask(more)
+    pick = now.pick
+    name = priced(names[pick], now.parameters[pick])
+    if now.tie:
+        widest = -float(now.bounds.low.min())
+        return (
+            f"all {count} finalists are within {show.margin} of each other (no two differ by "
+            f"more than {show.plain(widest)}, {level}, {sizes}); {name} is the cheapest, and "
+            "any of them will do"
+        )
+    ranks_only = len(table[["variant", "target_modules"]].drop_duplicates()) == 1
+    what = (
+        f"has the smallest rank of {count} finalists"
+        if ranks_only
+        else (f"is the cheapest of {count} finalists")
+    )
+    rival = now.rival(pick)
+    low, high = now.bounds.low[pick], now.bounds.high[pick]
+    if objective.sign < 0:
+        low, high = -high, -low
+    gap = show.signed(objective.sign * now.whole.pairs.difference[pick, rival])
+    other = f"the best, {names[rival]}"
+    if pick == best:
+        other = f"the best of the others, {names[rival]}"
+    return (
+        f"{name} {what} that are shown to be not more than {show.margin} {show.behind} the best "
+        f"(difference to {other}: {gap}, {level} {show.range(low, high)}, {sizes})"
+    )
+
+
+def _ask(more: Needed | None) -> str:
+    if more is None or (more.seeds is None and more.examples is None):
+        return ""
+    if more.seeds is not None:
+        return f"; about {more.seeds} more seeds would decide it in 80 % of studies"
+    return (
+        f"; more seeds alone cannot decide it, a test split of about {more.examples:,} "
+        "examples might"
+    )
+
+
+def alone(label: str, found: Estimate, objective: Objective) -> str:
+    """The sentence for a single confirmed configuration, or for several with one seed each."""
+    show = Figures(objective)
+    if found.seeds < 2:
+        return (
+            "no configuration has two confirmed seeds yet, so nothing can be compared; best so "
+            f"far on test is {label} with {show.plain(found.value)} {show.unit}, one seed"
+        )
+    return (
+        f"{label} is the only configuration with two confirmed seeds or more "
+        f"({show.plain(found.value)} {show.unit}, {found.seeds} seeds x {found.examples} "
+        "examples): there is nothing to compare it with"
+    )
+
+
+def search_only(label: str, value: float, trials: int, objective: Objective) -> str:
+    """The sentence for a study without a confirm stage."""
+    show = Figures(objective)
+    return (
+        f"nothing was confirmed on fresh seeds and the test split; the best of {trials} search "
+        f"trial{'s' if trials != 1 else ''} is {label} with {show.plain(value)} {show.unit} on "
+        "validation, one seed: the winner of a search looks better than it is"
+    )

@@ -1,0 +1,167 @@
+import dataclasses
+import math
+
+import pytest
+
+from harness.analysis.recommendation import COLUMNS, recommend
+from tests.studies import (
+    PERPLEXITY,
+    config,
+    confirm_results,
+    empty_results,
+    make_results,
+    one_trial_results,
+)
+
+
+@pytest.fixture(scope="module")
+def advice():
+    return recommend(make_results(sizes={"validation": 40, "test": 300}))
+
+
+def around(centre, count=10, step=0.002):
+    return [centre + step * (i % 3 - 1) for i in range(count)]
+
+
+def test_full_study_is_decided_on_a_cheap_good_one(advice):
+    assert advice.outcome == "decided"
+    assert advice.pick["rank"] == 16
+    assert advice.pick["parameters"] == 163_840
+    assert advice.score.low < advice.score.value < advice.score.high
+    assert (advice.seeds, advice.examples) == (10, 300)
+    assert 0 < advice.seed_sd < 0.03
+    assert advice.more_seeds is None
+
+
+def test_comparison_has_a_row_a_finalist_cheapest_first(advice):
+    table = advice.comparison
+    assert tuple(table.columns) == COLUMNS
+    assert table["parameters"].is_monotonic_increasing
+    assert table["verdict"].tolist().count("pick") == 1
+    assert set(table["verdict"]) <= {"pick", "best", "not worse", "worse", "undecided"}
+    assert (table["lower"] <= 0).all()
+    assert (table["upper"] >= 0).all()
+    worst = table.set_index(["rank", "target_modules"]).loc[(4, "qv")]
+    assert worst["verdict"] == "worse"
+    assert worst["lower"] < worst["difference_to_best"] < 0
+
+
+def test_those_that_look_alike_are_named(advice):
+    assert advice.indistinguishable == ("r=32 (lora, all_linear)",)
+
+
+def test_evidence_gives_the_figures_in_points(advice):
+    assert "r=16 (lora, all_linear, 163,840 parameters) is the cheapest of 6" in advice.evidence
+    assert "not more than 2 points of F1 below the best" in advice.evidence
+    assert "95 % CI" in advice.evidence
+    assert "10 seeds x 300 examples" in advice.evidence
+
+
+def test_what_is_not_supported_names_what_was_not_done(advice):
+    text = " ".join(advice.not_supported)
+    assert "Ranks 1, 2 and 64 were not confirmed" in text
+    assert "Left out: pairs: no room for rank=64" in text
+    assert "no interaction but rank@target_modules=qv" in text
+    assert "No level of dropout could be told from the reference (3 seeds a level)" in text
+    assert "Another model than builtin:tiny and other data than ner_medical" in text
+
+
+def test_ranks_alone_are_told_as_ranks():
+    scores = {
+        config(rank=32): around(0.86),
+        config(rank=8): around(0.86),
+        config(rank=1): around(0.6),
+    }
+    found = recommend(confirm_results(scores, examples=500))
+    assert found.outcome == "decided"
+    assert "has the smallest rank of 3 finalists" in found.evidence
+    assert found.pick["rank"] == 8
+
+
+def test_a_tie_says_that_any_will_do():
+    scores = {config(rank=rank): around(0.86) for rank in (32, 16, 8)}
+    found = recommend(confirm_results(scores, examples=600))
+    assert found.outcome == "tie"
+    assert found.pick["rank"] == 8
+    assert "any of them will do" in found.evidence
+    assert len(found.indistinguishable) <= 2
+
+
+def test_undecided_says_how_many_more_seeds():
+    scores = {config(rank=rank): around(0.8, 5, 0.04) for rank in (32, 8)}
+    found = recommend(confirm_results(scores, examples=400))
+    assert found.outcome == "undecided"
+    assert found.pick is None
+    assert found.score is None
+    assert found.best is not None
+    assert found.more_seeds > 0
+    assert f"about {found.more_seeds} more seeds" in found.evidence
+
+
+def test_perplexity_is_compared_downwards():
+    scores = {config(rank=32): around(0.86, 10), config(rank=2): around(0.6, 10)}
+    found = recommend(confirm_results(scores, objective=PERPLEXITY, examples=200))
+    assert found.pick["rank"] == 32
+    assert "not more than 0.2 perplexity above the best" in found.evidence
+    table = found.comparison.set_index("rank")
+    assert table.loc[2, "difference_to_best"] > 0
+    assert table.loc[2, "verdict"] == "worse"
+
+
+def test_without_confirmation_it_is_only_what_the_search_says():
+    found = recommend(one_trial_results())
+    assert found.outcome == "none"
+    assert found.pick is None
+    assert found.best["rank"] == 16
+    assert "the winner of a search looks better than it is" in found.evidence
+    assert found.comparison.empty
+
+
+def test_an_empty_study_says_so():
+    found = recommend(empty_results())
+    assert found.outcome == "none"
+    assert found.best is None
+    assert "nothing to recommend" in found.evidence
+
+
+def test_one_confirmed_configuration_has_nothing_to_be_compared_with():
+    found = recommend(confirm_results({config(): around(0.8, 5)}, examples=30))
+    assert found.outcome == "undecided"
+    assert found.best["rank"] == 16
+    assert "only configuration" in found.evidence
+
+
+def test_single_seeds_decide_nothing():
+    study = confirm_results({config(): [0.9], config(rank=4): [0.5]}, examples=30)
+    found = recommend(study)
+    assert found.outcome == "undecided"
+    assert found.seed_sd is None
+    assert "nothing can be compared" in found.evidence
+
+
+def test_one_example_decides_nothing():
+    scores = {config(): around(0.8, 5), config(rank=4): around(0.5, 5)}
+    found = recommend(confirm_results(scores, examples=1))
+    assert found.outcome == "undecided"
+    assert found.comparison[["lower", "upper"]].isna().all(axis=None)
+    assert found.more_seeds is None
+
+
+def test_failed_trainings_are_told():
+    scores = {config(): around(0.86, 5), config(rank=4): [0.5, math.nan, 0.5, 0.51, 0.5]}
+    found = recommend(confirm_results(scores, examples=100))
+    assert any("1 of 5 trainings of r=4" in line for line in found.not_supported)
+
+
+def test_a_look_that_is_not_complete_and_one_beyond_are_told():
+    early = recommend(confirm_results({config(): around(0.8, 3)}, examples=10))
+    assert any("not complete (3 so far)" in line for line in early.not_supported)
+    late = recommend(confirm_results({config(): around(0.8, 11)}, examples=10))
+    assert any("exploratory" in line for line in late.not_supported)
+
+
+def test_missing_costs_do_not_stop_it():
+    scores = {config(): around(0.86, 5), config(rank=4): around(0.5, 5)}
+    study = confirm_results(scores, examples=100)
+    bare = dataclasses.replace(study, costs=study.costs.head(0))
+    assert recommend(bare).pick["parameters"] is None

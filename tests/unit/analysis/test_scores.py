@@ -1,0 +1,83 @@
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from harness.analysis import scores
+from tests.studies import F1, PERPLEXITY, config, confirm_results, empty_results, make_results
+
+
+@pytest.fixture(scope="module")
+def study():
+    return make_results(sizes={"validation": 12, "test": 15}, trials=10)
+
+
+def test_cube_has_only_seeds_that_all_have(study):
+    whole = scores.panel(study, "confirm", "test")
+    even = scores.cube(study, "confirm", "test")
+    assert len(whole.seeds) == 10
+    assert len(even.seeds) == 5
+    assert np.isnan(whole.statistics).any()
+    assert even.statistics.shape == (6, 5, 15, len(F1.columns))
+    assert not np.isnan(even.statistics).any()
+
+
+def test_cube_gives_the_stored_scores_again(study):
+    cube = scores.cube(study, "confirm", "test")
+    trials = study.trials[study.trials["stage"] == "confirm"].set_index(["key", "seed"])
+    for c, key in enumerate(cube.keys):
+        for s, seed in enumerate(cube.seeds):
+            value = F1.value(cube.statistics[c, s].sum(axis=0))
+            assert value == pytest.approx(trials.loc[(key, seed), "test"])
+
+
+def test_keys_are_taken_in_the_order_asked_for(study):
+    keys = scores.panel(study, "confirm", "test").keys
+    assert scores.panel(study, "confirm", "test", keys[::-1]).keys == keys[::-1]
+    assert scores.panel(study, "confirm", "test", ("unheard-of", keys[0])).keys == (keys[0],)
+
+
+def test_an_example_that_one_trial_lacks_is_left_out(study):
+    number = study.trials.loc[study.trials["stage"] == "confirm", "number"].iloc[0]
+    rows = study.examples
+    gone = (rows["trial"] == number) & (rows["example"] == "test-0003")
+    less = dataclasses.replace(study, examples=rows[~gone])
+    assert "test-0003" not in scores.panel(less, "confirm", "test").examples
+
+
+def test_nothing_to_take_is_said():
+    with pytest.raises(ValueError, match="no complete confirm trial with scores on test"):
+        scores.cube(empty_results(), "confirm", "test")
+    nan = float("nan")
+    apart = confirm_results({config(): [0.8, nan], config(rank=8): [nan, 0.8]}, examples=5)
+    with pytest.raises(ValueError, match="no seed in common"):
+        scores.cube(apart, "confirm", "test")
+
+
+def test_duplicates_and_retries_count_once(study):
+    rows = scores.complete(study, "search")
+    assert rows["duplicate_of"].isna().all()
+    again = study.trials[study.trials["stage"] == "confirm"].head(1).assign(number=10_000)
+    twice = dataclasses.replace(study, trials=pd.concat([study.trials, again]))
+    assert 10_000 not in set(scores.complete(twice, "confirm")["number"])
+
+
+def test_micro_keeps_what_the_score_needs():
+    statistics = np.random.default_rng(0).poisson(2.0, (4, len(F1.columns))).astype(float)
+    summed = scores.micro(statistics, F1).sum(axis=0)
+    assert scores.value_of(F1)(summed) == F1.value(statistics.sum(axis=0))
+    assert scores.micro(np.ones((3, 2)), PERPLEXITY).shape == (3, 2)
+
+
+def test_configurations_have_one_row_a_key_with_medians(study):
+    table = scores.configurations(study, "confirm").set_index("key")
+    assert sorted(table["seeds"]) == [5, 5, 5, 10, 10, 10]
+    assert table.loc[config().key, "parameters"] == 10240 * 16
+    assert scores.configurations(empty_results(), "confirm").empty
+
+
+def test_score_from_rows_is_the_objective():
+    rows = pd.DataFrame([[1.0, 1.0, 0.0] * 4, [2.0, 0.0, 1.0] * 4], columns=list(F1.columns))
+    assert scores.score_from_rows(rows, F1) == pytest.approx(2 * 3 / (2 * 3 + 1 + 1))
+    assert np.isnan(scores.score_from_rows(rows.head(0), F1))

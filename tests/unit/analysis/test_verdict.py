@@ -1,0 +1,135 @@
+import math
+
+import pytest
+
+from harness.analysis.verdict import contenders, current_look, needed, spent, standing
+from tests.studies import PERPLEXITY, config, confirm_results, empty_results, make_results
+
+
+def spread(centre, count, step=0.004):
+    """Scores around a centre, the same pattern for every configuration but turned."""
+    return [centre + step * ((7 * i + round(1000 * centre)) % 5 - 2) for i in range(count)]
+
+
+def test_error_is_spent_by_the_square_of_the_share():
+    assert spent([5, 10], 0.05) == pytest.approx((0.0125, 0.0375))
+    assert spent([7], 0.05) == pytest.approx((0.05,))
+    assert sum(spent([5, 10, 20], 0.1)) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "planned", "alpha"),
+    [(3, 5, 0.0125), (5, 5, 0.0125), (6, 10, 0.0375), (10, 10, 0.0375), (12, 10, 0.0375)],
+)
+def test_look_is_read_from_the_seeds(seeds, planned, alpha):
+    study = confirm_results({config(): [0.8] * seeds}, examples=3)
+    look = current_look(study)
+    assert (look.seeds, look.planned) == (seeds, planned)
+    assert look.alpha == pytest.approx(alpha)
+
+
+def test_a_cheap_one_that_is_as_good_is_picked():
+    study = confirm_results(
+        {
+            config(rank=32): spread(0.86, 10),
+            config(rank=16): spread(0.86, 10),
+            config(rank=2): spread(0.60, 10),
+        },
+        examples=400,
+    )
+    now = standing(study)
+    assert now.whole.cube.keys[now.pick] == config(rank=16).key
+    assert not now.tie
+    assert now.worse.tolist() == [False, False, True]
+    assert contenders(study) == []
+
+
+def test_equals_tie_and_the_cheapest_is_taken():
+    study = confirm_results(
+        {config(rank=rank): spread(0.86, 10, 0.001) for rank in (32, 4, 8)}, examples=600
+    )
+    now = standing(study)
+    assert now.tie
+    assert now.whole.cube.keys[now.pick] == config(rank=4).key
+
+
+def test_a_rank_is_not_preferred_as_such():
+    # The higher rank on fewer modules is the cheaper one.
+    study = confirm_results(
+        {
+            config(rank=4): spread(0.86, 10, 0.001),
+            config(rank=32, target_modules="q"): spread(0.86, 10, 0.001),
+        },
+        examples=600,
+    )
+    now = standing(study)
+    assert now.whole.cube.keys[now.pick] == config(rank=32, target_modules="q").key
+
+
+def test_noise_leaves_it_undecided_and_asks_for_seeds():
+    wild = {config(rank=rank): spread(0.8, 5, 0.03) for rank in (16, 4)}
+    now = standing(confirm_results(wild, examples=600))
+    assert now.pick is None
+    more = needed(now, 0.02, 600)
+    assert more.examples is None
+    assert more.seeds > 5
+
+
+def test_too_few_examples_are_told_as_such():
+    close = {config(rank=rank): spread(0.8, 5, 0.0) for rank in (16, 4)}
+    study = confirm_results(close, examples=12)
+    now = standing(study)
+    assert now.pick is None
+    more = needed(now, 0.001, 12)
+    assert more.seeds is None
+    assert more.examples > 100
+
+
+def test_only_those_that_matter_go_on():
+    scores = {
+        config(rank=32): spread(0.86, 5, 0.01),
+        config(rank=16): spread(0.855, 5, 0.01),
+        config(rank=1): spread(0.50, 5, 0.01),
+    }
+    keys = contenders(confirm_results(scores, examples=150))
+    assert config(rank=32).key in keys
+    assert config(rank=1).key not in keys
+
+
+def test_less_is_better_where_the_metric_says_so():
+    study = confirm_results(
+        {config(rank=32): spread(0.86, 5), config(rank=2): spread(0.6, 5)},
+        objective=PERPLEXITY,
+        examples=200,
+    )
+    now = standing(study)
+    assert now.best == 0
+    assert now.worse.tolist() == [False, True]
+    assert now.whole.values[0] < now.whole.values[1]
+
+
+def test_a_finalist_with_one_seed_holds_nobody_up():
+    nan = math.nan
+    study = confirm_results(
+        {
+            config(rank=32): spread(0.86, 5),
+            config(rank=2): spread(0.6, 5),
+            config(rank=8): [0.85, nan, nan, nan, nan],
+        },
+        examples=200,
+    )
+    now = standing(study)
+    assert len(now.scores) == 2
+    assert now.whole.cube.keys[now.pick] == config(rank=32).key
+
+
+def test_dropped_ones_are_compared_on_their_five_seeds():
+    study = make_results(sizes={"validation": 5, "test": 100}, trials=5)
+    now = standing(study)
+    assert sorted(set(now.whole.found.seeds)) == [5, 10]
+
+
+def test_nothing_to_compare_is_none():
+    assert standing(empty_results()) is None
+    assert standing(confirm_results({config(): [0.8] * 3}, examples=5)) is None
+    assert contenders(empty_results()) == []

@@ -1,0 +1,39 @@
+import pytest
+
+from harness.analysis.wording import Figures, labels, priced
+from tests.studies import F1, PERPLEXITY
+
+ROW = {
+    "rank": 16,
+    "variant": "lora",
+    "target_modules": "qv",
+    "alpha": 32.0,
+    "dropout": 0.0,
+    "learning_rate": 0.005,
+}
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(-0.003, "-0.3"), (0.008, "+0.8"), (-0.0001, "+0.0"), (0.0, "+0.0")]
+)
+def test_differences_carry_a_sign_and_one_decimal(value, text):
+    assert Figures(F1).signed(value) == text
+
+
+def test_figures_follow_the_unit_of_the_metric():
+    assert Figures(F1).plain(0.8512) == "85.1"
+    assert Figures(F1).margin == "2 points of F1"
+    assert Figures(PERPLEXITY).plain(5.1234) == "5.12"
+    assert Figures(PERPLEXITY).behind == "above"
+    assert Figures(F1).range(float("nan"), 1.0) == "unknown"
+
+
+def test_labels_name_only_what_tells_twins_apart():
+    assert labels([ROW]) == ["r=16 (lora, qv)"]
+    twins = labels([ROW, {**ROW, "alpha": 64.0}, {**ROW, "rank": 4}])
+    assert twins == ["r=16 (lora, qv, alpha=32)", "r=16 (lora, qv, alpha=64)", "r=4 (lora, qv)"]
+
+
+def test_a_price_goes_inside_the_label():
+    assert priced("r=16 (lora, qv)", 345_600) == "r=16 (lora, qv, 345,600 parameters)"
+    assert priced("r=16 (lora, qv)", float("inf")) == "r=16 (lora, qv)"
