@@ -131,10 +131,10 @@ def resampled_scores(statistics: Array, value: Value, weights: Array) -> Array:
         Shape (C, S, B), NaN where the training is missing.
     """
     configurations, seeds, examples, width = statistics.shape
-    missing = np.isnan(statistics).any(axis=(2, 3))
+    missing = np.asarray(np.isnan(statistics).any(axis=(2, 3)), dtype=bool)[:, :, None]
     flat = np.nan_to_num(statistics).transpose(2, 0, 1, 3).reshape(examples, -1)
     sums = (weights @ flat).reshape(-1, configurations, seeds, width)
-    return np.where(missing[:, :, None], np.nan, np.moveaxis(value(sums), 0, -1))
+    return np.where(missing, np.nan, np.moveaxis(value(sums), 0, -1))
 
 
 def influence(statistics: Array, value: Value) -> Array:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,9 +16,9 @@ import pandas as pd
 from harness.analysis.candidates import finalists, incumbent
 from harness.analysis.comparison import Interval, estimate, estimates, finite, noise_floor
 from harness.analysis.limits import not_supported
-from harness.analysis.scores import CONFIGURATION, complete, configurations
+from harness.analysis.scores import CONFIGURATION, bare_score, complete, configurations
 from harness.analysis.verdict import SPLIT, STAGE, Needed, Standing, contenders, needed, standing
-from harness.analysis.wording import alone, evidence, labels, labels_of, search_only
+from harness.analysis.wording import alone, evidence, labels, labels_of, no_gain, search_only
 
 if TYPE_CHECKING:
     from harness.results import StudyResults
@@ -91,6 +91,15 @@ def recommend(results: StudyResults) -> Recommendation:
     now = standing(results)
     if now is None:
         return _single(results, scored)
+    found = _standing(results, scored, now)
+    bare = bare_score(results, SPLIT)
+    best = float((results.objective.sign * scored["value"]).max())
+    if math.isfinite(bare) and best <= results.objective.sign * bare:
+        return _nothing_learned(results, found, bare)
+    return found
+
+
+def _standing(results: StudyResults, scored: pd.DataFrame, now: Standing) -> Recommendation:
     table = configurations(results, STAGE).set_index("key", drop=False)
     table = table.loc[list(now.whole.cube.keys)].reset_index(drop=True)
     names = labels_of(table)
@@ -117,6 +126,21 @@ def recommend(results: StudyResults) -> Recommendation:
         seeds=now.look.seeds,
         examples=len(now.whole.cube.examples),
         seed_sd=_known(float(own["seed_sd"])),
+    )
+
+
+def _nothing_learned(results: StudyResults, found: Recommendation, bare: float) -> Recommendation:
+    # Adapters that all do nothing are equal to the last digit, and no tie worth having.
+    best = float((results.objective.sign * found.comparison["value"]).max())
+    return replace(
+        found,
+        outcome="undecided",
+        pick=None,
+        score=None,
+        evidence=no_gain(results.objective.sign * best, bare, results.objective),
+        comparison=found.comparison.assign(verdict="undecided"),
+        indistinguishable=(),
+        more_seeds=None,
     )
 
 

@@ -158,3 +158,16 @@ def score_from_rows(rows: pd.DataFrame, objective: Objective) -> float:
         return float("nan")
     sums = rows[list(objective.columns)].to_numpy(dtype=float).sum(axis=0)
     return float(objective.value(sums))
+
+
+def bare_score(results: StudyResults, split: str) -> float:
+    """The best that the base without an adapter reached on a split, at any number of shots.
+
+    Returns:
+        The objective, NaN where no such baseline was scored.
+    """
+    rows = results.baselines
+    bare = rows[rows["name"].str.startswith("base_") & (rows["split"] == split)]
+    values = [score_from_rows(part, results.objective) for _, part in bare.groupby("name")]
+    sign = results.objective.sign
+    return sign * max((sign * value for value in values), default=float("nan"))

@@ -224,6 +224,7 @@ def needed(now: Standing, margin: float, examples: int) -> Needed:
             target = (room / (now.bounds.critical[j] + quantile)) ** 2 if room > 0 else 0.0
             spread, fixed = found.seed_variance[k], found.example_variance[k]
             if not np.isfinite(spread):
+                seeds = more = math.inf
                 continue
             seeds = max(seeds, spread / (target - fixed) if target > fixed else math.inf)
             # Half of the target for each part, if seeds alone cannot reach it.

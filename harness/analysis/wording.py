@@ -160,3 +160,13 @@ def search_only(label: str, value: float, trials: int, objective: Objective) -> 
         f"trial{'s' if trials != 1 else ''} is {label} with {show.plain(value)} {show.unit} on "
         "validation, one seed: the winner of a search looks better than it is"
     )
+
+
+def no_gain(best: float, bare: float, objective: Objective) -> str:
+    """The sentence for adapters none of which beats the base without one."""
+    show = Figures(objective)
+    return (
+        f"no finalist scores better than the bare base ({show.plain(best)} against "
+        f"{show.plain(bare)} {show.unit} on test): nothing was learned, so there is nothing to "
+        "choose between; train for longer, or widen the learning rates"
+    )

@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.analysis.recommendation import Recommendation, recommend
-from harness.report.snippet import lora_config
+from harness.report.snippet import config_of
 from harness.results import StudyResults
 
 
@@ -35,7 +35,10 @@ def print_outcome(results: StudyResults, console: Console) -> Recommendation:
     for sentence in results.attributes.get("dropped", ()):
         say(f"left out: {sentence}")
     if verdict.pick is not None:
-        say("\n" + lora_config(verdict.pick))
+        say("\n" + config_of(results, verdict.pick))
+    elif verdict.best is not None:
+        say("\nno pick; the best mean so far, not shown to be the best:\n")
+        say(config_of(results, verdict.best))
     return verdict
 
 

@@ -25,7 +25,7 @@ def pick(
 
     from harness.analysis.recommendation import recommend
     from harness.cli.outcome import print_outcome
-    from harness.report.snippet import lora_config
+    from harness.report.snippet import config_of
     from harness.storage.records import read_study
 
     found = read_study(study, results)
@@ -51,6 +51,6 @@ def pick(
         "seeds": verdict.seeds,
         "examples": verdict.examples,
         "seed_sd": verdict.seed_sd,
-        "lora_config": lora_config(verdict.pick) if verdict.pick is not None else None,
+        "lora_config": config_of(found, verdict.pick) if verdict.pick is not None else None,
     }
     print(json.dumps(body, indent=2, default=float))

@@ -6,7 +6,10 @@ Knows the names PEFT uses, nothing of pages, studies or models. Imports no PEFT:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from harness.results import StudyResults
 
 #: Groups of target modules in models built like Llama; `lora_config` takes another map.
 LLAMA_MODULES: Final[Mapping[str, str | tuple[str, ...]]] = {
@@ -64,6 +67,12 @@ def lora_config(
         lines.append(f"# LoRA+: train the B matrices at learning_rate * {_plain(float(ratio))},")
         lines.append("# as peft.optimizers.create_loraplus_optimizer does")
     return "\n".join(lines) + "\n"
+
+
+def config_of(results: StudyResults, pick: Mapping[str, Any]) -> str:
+    """The configuration as Python, with the module names and traits that the study noted."""
+    traits = (results.attributes.get("variants") or {}).get(str(pick["variant"]))
+    return lora_config(pick, results.attributes.get("modules"), traits)
 
 
 def _modules(group: str, modules: Mapping[str, str | Sequence[str]]) -> str | list[str]:

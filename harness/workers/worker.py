@@ -19,6 +19,7 @@ from harness.storage.records import Records
 from harness.storage.studies import Studies, is_lost
 from harness.training.trainer import Trainer
 from harness.trial import Measurement, Outcome, Stage, TrialRequest, TrialResult
+from harness.variants import VARIANTS
 from harness.workers.assignment import Assignment
 from harness.workers.tasks import load_task_of
 
@@ -64,8 +65,26 @@ class Worker:
                 f"model.name: {self.sweep.model.name} holds other weights than when study "
                 f"'{self.assignment.study}' began; choose another name with --study NAME"
             )
+        self._note_names(base.model)
         trainer = SequentialTrainer(base, self.task, self.sweep.training)
         self.work(trainer, _baselines(base, self))
+
+    def _note_names(self, model: Any) -> None:
+        """Notes what a `LoraConfig` needs beside the search space, for whoever has no model."""
+        from harness.training.targets import target_names
+
+        groups = self.sweep.space.target_modules
+        self.records.decide("modules", {name: list(target_names(model, name)) for name in groups})
+        self.records.decide(
+            "variants",
+            {
+                name: {
+                    "peft": dict(VARIANTS.get(name).peft),
+                    "optimiser": dict(VARIANTS.get(name).optimiser),
+                }
+                for name in self.sweep.space.variant
+            },
+        )
 
     def work(self, trainer: Trainer, idle: Callable[[], bool]) -> None:
         """Has a trainer run trials until the study owes nothing, or its time is over.

@@ -1,10 +1,12 @@
 """Whole studies with a trainer that answers at once; database, Optuna and task are real."""
 
 import math
+import time
 from collections import Counter
 
 import pytest
 
+from harness.analysis.recommendation import recommend
 from harness.session import open_study
 from harness.stages import search_slots
 from harness.sweep import load
@@ -95,8 +97,6 @@ def test_all_cells_tune_on_one_grid_and_the_best_rate_is_taken(results):
 
 
 def test_the_verdict_rests_on_confirm_rows(results):
-    from harness.analysis.recommendation import recommend
-
     verdict = recommend(results)
     assert verdict.outcome in {"decided", "tie", "undecided"}
     assert verdict.pick is None or verdict.pick["key"] in results.attributes["finalists"]
@@ -150,8 +150,6 @@ def test_duplicates_are_not_run_twice(tmp_path):
 
 
 def test_what_minutes_do_not_allow_is_dropped_and_named(tmp_path):
-    import time
-
     # Trials claim 1.5 seconds each: one minute is over long before the plan is through.
     found = study(tmp_path, minutes=1.0, began=time.time(), spent=30.0)
     assert found.attributes["dropped"]
@@ -159,8 +157,6 @@ def test_what_minutes_do_not_allow_is_dropped_and_named(tmp_path):
 
 
 def test_no_minute_left_starts_nothing(tmp_path):
-    import time
-
     found = study(tmp_path, minutes=1.0, began=time.time(), spent=61.0)
     assert found.trials.empty
     assert any("--minutes" in line for line in found.attributes["dropped"])

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from harness.analysis.ablation import FACTORS, ablation_table, all_cells
-from harness.report import display
+from harness.analysis.ablation import FACTORS
+from harness.report import display, findings
 from harness.report.axis import axis
 from harness.report.figure import Band, intervals
 from harness.report.section import Section, register
@@ -37,8 +37,7 @@ def factors(results: StudyResults) -> tuple[str, ...]:
 
 def tables(results: StudyResults) -> dict[str, pd.DataFrame]:
     """One table for each factor and each planned pair."""
-    whole = all_cells(results)
-    return {name: ablation_table(results, name, whole) for name in factors(results)}
+    return findings.ablation(results, factors(results))
 
 
 def render(results: StudyResults) -> str:

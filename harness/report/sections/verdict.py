@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from markupsafe import Markup
 
-from harness.analysis.recommendation import Recommendation, recommend
 from harness.analysis.scores import configurations, score_from_rows
 from harness.report import display
 from harness.report.axis import axis
 from harness.report.figure import Band, intervals
+from harness.report.findings import recommendation
 from harness.report.section import Section, register
-from harness.report.snippet import lora_config
+from harness.report.snippet import config_of
 from harness.report.table import Column, Record, figures, table, tag
 from harness.report.templating import fill
 
 if TYPE_CHECKING:
     from harness.analysis.comparison import Interval
+    from harness.analysis.recommendation import Recommendation
     from harness.results import StudyResults
 
 #: Stated plainly, outcome by outcome.
@@ -58,13 +59,13 @@ def gain_table(results: StudyResults, score: Interval | None) -> pd.DataFrame:
 
 def tables(results: StudyResults) -> dict[str, pd.DataFrame]:
     """The finalists compared, and the gain over what needs no adapter."""
-    advice = recommend(results)
+    advice = recommendation(results)
     return {"finalists": advice.comparison, "gain": gain_table(results, advice.score)}
 
 
 def render(results: StudyResults) -> str:
     """The section's HTML."""
-    advice = recommend(results)
+    advice = recommendation(results)
     scale = display.scale(results.objective)
     pick = advice.pick
     return fill(
@@ -75,6 +76,7 @@ def render(results: StudyResults) -> str:
         score=advice.score,
         scale=scale,
         advice=advice,
+        best=display.label(advice.best or {}),
         facts=_facts(results, advice),
         steps=_next_steps(results, advice),
         dropped=[str(one) for one in results.attributes.get("dropped") or ()],
@@ -234,10 +236,7 @@ def _plot(results: StudyResults, frame: pd.DataFrame) -> Markup:
 
 
 def _snippet(results: StudyResults, pick: Mapping[str, Any] | None) -> str:
-    if pick is None:
-        return ""
-    traits = (results.attributes.get("variants") or {}).get(str(pick["variant"]))
-    return lora_config(pick, results.attributes.get("modules"), traits)
+    return "" if pick is None else config_of(results, pick)
 
 
 register(Section("verdict", "Verdict", 10, render, tables))

@@ -6,12 +6,12 @@ import pytest
 from harness.analysis import ablation
 from tests.studies import F1, PERPLEXITY, empty_results, make_results, one_trial_results
 
+SIZES = {"validation": 60, "test": 5}
+
 
 @pytest.fixture(scope="module")
 def study():
-    return make_results(
-        sizes={"validation": 60, "test": 5}, trials=10, stages=("search", "ablate")
-    )
+    return make_results(sizes=SIZES, trials=10, stages=("search", "ablate"))
 
 
 def changed(study, **attributes):
@@ -101,8 +101,9 @@ def test_class_table_by_hand(study):
     assert list(table.columns)[3:] == ["r=4", "r=8", "r=16", "r=32", "best", "support"]
     rank = ablation.ablation_table(study, "rank").set_index("level")
     assert table.loc["micro", "r=8"] == pytest.approx(rank.loc[8, "value"])
-    rank.loc[8, "key"]
-    numbers = study.trials.query("stage == 'ablate' and key == @key")["number"]
+    key = rank.loc[8, "key"]
+    rows = study.trials[(study.trials["stage"] == "ablate") & (study.trials["key"] == key)]
+    numbers = rows["number"]
     each = []
     for number in numbers:
         tp, fp, fn = study.statistics(number, "validation").sum().iloc[:3]

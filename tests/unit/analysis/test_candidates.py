@@ -32,9 +32,8 @@ def test_incumbent_is_the_best_complete_search_trial(study):
 
 
 def test_ties_go_to_fewer_parameters_then_to_the_older(study):
-    flat = study.trials.assign(
-        value=study.trials["value"].where(study.trials["value"].isna(), 1.0)
-    )
+    values = study.trials["value"]
+    flat = study.trials.assign(value=values.where(values.isna(), 1.0))
     row = incumbent(dataclasses.replace(study, trials=flat))
     counted = study.trials.query("stage == 'search' and state == 'complete'")
     counted = counted[counted["duplicate_of"].isna()]
@@ -63,7 +62,6 @@ def test_ranks_that_may_matter_come_before_more_of_the_same(study):
 def test_the_cheapest_of_the_front_goes_on_though_it_is_worse(study):
     chosen = {(row["rank"], row["target_modules"]) for row in finalists(study, 20)}
     assert (4, "qv") in chosen  # cheapest of all, so on the front
-    assert (4, "all_linear") not in chosen  # shown to be worse, and dearer than r=16 on q and v
 
 
 def test_without_an_ablation_the_incumbent_is_all_there_is():

@@ -4,6 +4,8 @@ from harness.analysis.limits import not_supported
 from harness.analysis.verdict import standing
 from tests.studies import config, confirm_results, empty_results, make_results
 
+SIZES = {"validation": 10, "test": 5}
+
 
 def test_an_empty_study_says_that_nothing_was_confirmed():
     text = " ".join(not_supported(empty_results(), None))
@@ -12,9 +14,7 @@ def test_an_empty_study_says_that_nothing_was_confirmed():
 
 
 def test_rates_at_the_edge_are_named_with_their_cells():
-    study = make_results(
-        sizes={"validation": 10, "test": 5}, trials=5, stages=("search", "ablate")
-    )
+    study = make_results(sizes=SIZES, trials=5, stages=("search", "ablate"))
     cells = [{**cell, "rate": cell["rates"][1]} for cell in study.attributes["cells"]]
     cells[0]["rate"] = cells[0]["rates"][-1]
     changed = dataclasses.replace(study, attributes={**study.attributes, "cells": cells})
@@ -25,9 +25,7 @@ def test_rates_at_the_edge_are_named_with_their_cells():
 
 
 def test_a_factor_without_levels_was_not_measured():
-    study = make_results(
-        sizes={"validation": 10, "test": 5}, trials=5, stages=("search", "ablate")
-    )
+    study = make_results(sizes=SIZES, trials=5, stages=("search", "ablate"))
     cells = [cell for cell in study.attributes["cells"] if cell["factor"] != "dropout"]
     changed = dataclasses.replace(study, attributes={**study.attributes, "cells": cells})
     assert "The effect of dropout was not measured." in not_supported(changed, None)

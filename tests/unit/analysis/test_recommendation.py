@@ -1,6 +1,7 @@
 import dataclasses
 import math
 
+import pandas as pd
 import pytest
 
 from harness.analysis.recommendation import COLUMNS, recommend
@@ -78,6 +79,36 @@ def test_ranks_alone_are_told_as_ranks():
     assert found.pick["rank"] == 8
 
 
+@pytest.mark.parametrize("bare", [0.0, 0.1])
+def test_adapters_that_learned_nothing_are_no_tie(bare):
+    # Scores of 0 at every seed have no spread: bounds of width 0 would call them equal.
+    scores = {config(rank=rank): [0.0] * 5 for rank in (32, 8)}
+    found = with_base(confirm_results(scores, examples=100), bare)
+    advice = recommend(found)
+    assert (advice.outcome, advice.pick, advice.score) == ("undecided", None, None)
+    assert advice.best is not None
+    assert f"(0.0 against {100 * bare:.1f} points of F1 on test)" in advice.evidence
+    assert set(advice.comparison["verdict"]) == {"undecided"}
+
+
+def test_a_base_that_is_beaten_changes_nothing():
+    scores = {config(rank=rank): around(0.86) for rank in (32, 16, 8)}
+    found = confirm_results(scores, examples=300)
+    assert recommend(with_base(found, 0.2)).evidence == recommend(found).evidence
+
+
+def with_base(results, score):
+    """The study with a bare base of that F1 on test, in ten examples."""
+    columns = list(results.objective.columns)
+    rows = pd.DataFrame(0.0, index=range(10), columns=columns)
+    rows[columns[0]] = score  # F1 = 2 tp / (2 tp + fp + fn) with tp = score, fp = fn = 1 - score
+    rows[columns[1]] = rows[columns[2]] = 1 - score
+    rows = rows.assign(
+        name="base_0_shot", split="test", example="x", prediction="", unparsed=False
+    )
+    return dataclasses.replace(results, baselines=rows)
+
+
 def test_a_tie_says_that_any_will_do():
     scores = {config(rank=rank): around(0.86) for rank in (32, 16, 8)}
     found = recommend(confirm_results(scores, examples=600))
@@ -88,7 +119,7 @@ def test_a_tie_says_that_any_will_do():
 
 
 def test_undecided_says_how_many_more_seeds():
-    scores = {config(rank=rank): around(0.8, 5, 0.04) for rank in (32, 8)}
+    scores = {config(rank=32): around(0.8, 5, 0.04), config(rank=8): around(0.8, 5, -0.04)}
     found = recommend(confirm_results(scores, examples=400))
     assert found.outcome == "undecided"
     assert found.pick is None

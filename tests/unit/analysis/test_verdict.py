@@ -67,7 +67,7 @@ def test_a_rank_is_not_preferred_as_such():
 
 
 def test_noise_leaves_it_undecided_and_asks_for_seeds():
-    wild = {config(rank=rank): spread(0.8, 5, 0.03) for rank in (16, 4)}
+    wild = {config(rank=16): spread(0.8, 5, 0.03), config(rank=4): spread(0.8, 5, -0.03)}
     now = standing(confirm_results(wild, examples=600))
     assert now.pick is None
     more = needed(now, 0.02, 600)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pytest
 
-from harness.analysis.recommendation import recommend
 from harness.report import display
+from harness.report.findings import recommendation
 from harness.report.sections import verdict
 from tests import studies
 
@@ -25,7 +25,7 @@ def shown(full: StudyResults) -> str:
 
 
 def test_pick_score_and_evidence_are_those_of_the_analysis(full: StudyResults, shown: str) -> None:
-    advice = recommend(full)
+    advice = recommendation(full)
     assert advice.pick is not None
     assert advice.score is not None
     scale = display.scale(full.objective)
@@ -60,7 +60,7 @@ def test_a_gain_is_positive_where_the_pick_is_better(
     study: str, request: pytest.FixtureRequest
 ) -> None:
     results: StudyResults = request.getfixturevalue(study)
-    gains = verdict.gain_table(results, recommend(results).score)
+    gains = verdict.gain_table(results, recommendation(results).score)
     assert (gains["gain"] > 0).all()
 
 
@@ -95,7 +95,7 @@ def test_without_a_confirm_stage_it_says_what_to_do(ablated: StudyResults) -> No
     text = html.unescape(verdict.render(ablated))
     assert "Nothing was confirmed on fresh seeds" in text
     assert "LoraConfig" not in text
-    assert recommend(ablated).evidence in text
+    assert recommendation(ablated).evidence in text
 
 
 def test_an_open_question_is_called_open() -> None:
@@ -107,10 +107,11 @@ def test_an_open_question_is_called_open() -> None:
     swapped = config.with_(rank=8, alpha=16.0)
     close[swapped] = close[swapped][::-1]
     results = studies.confirm_results(close, looks=(5,))
-    advice = recommend(results)
+    advice = recommendation(results)
     text = html.unescape(verdict.render(results))
     assert advice.outcome == "undecided"
     assert "Not decided" in text
     assert "Use this" not in text
+    assert "It cannot be told apart" not in text
     if advice.more_seeds:
         assert f"about {advice.more_seeds} more seeds" in text

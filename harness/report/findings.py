@@ -1,0 +1,49 @@
+"""The costly analyses that several sections and tables show, done once for each study.
+
+Results are kept as long as the study's tables live. Knows nothing of pages.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from harness.analysis.ablation import ablation_table, all_cells
+from harness.analysis.recommendation import Recommendation, recommend
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.results import StudyResults
+
+T = TypeVar("T")
+
+# By identity: tables cannot be hashed, and a study's are never changed once they are read.
+_kept: dict[int, dict[str, Any]] = {}
+
+
+def recommendation(results: StudyResults) -> Recommendation:
+    """What the study recommends."""
+    return _once(results, "recommendation", lambda: recommend(results))
+
+
+def ablation(results: StudyResults, factors: tuple[str, ...]) -> dict[str, pd.DataFrame]:
+    """The ablation tables of these factors."""
+
+    def make() -> dict[str, pd.DataFrame]:
+        whole = all_cells(results)
+        return {name: ablation_table(results, name, whole) for name in factors}
+
+    return dict(_once(results, "ablation: " + ", ".join(factors), make))
+
+
+def _once(results: StudyResults, name: str, make: Callable[[], T]) -> T:
+    place = id(results)
+    if place not in _kept:
+        _kept[place] = {}
+        weakref.finalize(results, _kept.pop, place, None)
+    if name not in _kept[place]:
+        _kept[place][name] = make()
+    found: T = _kept[place][name]
+    return found

@@ -1,0 +1,32 @@
+"""Tests of `harness.report.findings`."""
+
+from __future__ import annotations
+
+import gc
+
+from harness.analysis.recommendation import recommend
+from harness.report import findings
+from tests import studies
+
+
+def test_it_says_what_the_analysis_says_and_says_it_once() -> None:
+    results = studies.one_trial_results()
+    found = findings.recommendation(results)
+    assert (found.outcome, found.evidence) == (
+        recommend(results).outcome,
+        recommend(results).evidence,
+    )
+    assert findings.recommendation(results) is found
+    assert findings.recommendation(studies.one_trial_results()) is not found
+
+
+def test_it_forgets_a_study_that_is_gone() -> None:
+    gc.collect()
+    before = len(findings._kept)
+    results = studies.empty_results()
+    findings.recommendation(results)
+    findings.ablation(results, ("rank",))
+    assert len(findings._kept) == before + 1
+    del results
+    gc.collect()
+    assert len(findings._kept) == before

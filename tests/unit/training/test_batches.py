@@ -1,0 +1,133 @@
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+
+from harness.errors import UserError
+from harness.settings import ModelSettings
+from harness.task import Task
+from harness.training import base_model
+from harness.training.base_model import BaseModel
+from harness.training.batches import TaskTokens, TokenSequence, collate, data_order
+from tests.unit.training import toy
+
+CPU = torch.device("cpu")
+
+
+def text_of(base: BaseModel, ids: tuple[int, ...]) -> str:
+    return base.tokenizer.decode(ids)
+
+
+def test_an_example_is_start_prompt_answer_end(base: BaseModel, task: Task) -> None:
+    found = TaskTokens(base, task, 200).training()
+    assert (found.cut, found.left_out) == (0, 0)
+    for example, sequence in zip(task.examples("train"), found.sequences, strict=True):
+        prompt, answer = sequence.ids[: sequence.start], sequence.ids[sequence.start :]
+        assert text_of(base, prompt) == f"<s>{task.prompt(example)}"
+        assert text_of(base, answer) == f"{task.target(example)}</s>"
+
+
+def test_no_start_token_where_the_tokenizer_sets_none(tmp_path: Path, task: Task) -> None:
+    folder = toy.save_model(tmp_path)
+    toy.tokenizer(marks_start=False).save_pretrained(folder)
+    base = base_model.load(ModelSettings(name=str(folder)))
+    first = TaskTokens(base, task, 200).training().sequences[0]
+    assert text_of(base, first.ids).startswith("N: Takes")
+
+
+def test_prompts_are_cut_on_the_left_and_answers_never(base: BaseModel, task: Task) -> None:
+    whole = TaskTokens(base, task, 200).training().sequences
+    length = sorted(len(sequence.ids) for sequence in whole)[5]
+    found = TaskTokens(base, task, length).training()
+    assert found.left_out == 0
+    assert found.cut == sum(len(sequence.ids) > length for sequence in whole) > 0
+    for full, cut in zip(whole, found.sequences, strict=True):
+        assert len(cut.ids) == min(len(full.ids), length)
+        assert cut.ids[0] == base.tokenizer.bos_token_id
+        assert cut.ids[cut.start :] == full.ids[full.start :]
+        assert cut.ids[1 : cut.start] == full.ids[1 : full.start][-(cut.start - 1) :]
+
+
+def test_examples_whose_answer_is_too_long_are_left_out(base: BaseModel, task: Task) -> None:
+    answers = sorted(len(task.target(example)) + 2 for example in task.examples("train"))
+    found = TaskTokens(base, task, answers[4] + 1).training()
+    assert found.left_out == sum(length > answers[4] for length in answers) > 0
+    assert len(found.sequences) + found.left_out == len(answers)
+
+
+def test_a_length_that_holds_no_answer_is_the_users_mistake(base: BaseModel, task: Task) -> None:
+    with pytest.raises(UserError, match=r"training\.max_length: 8 tokens hold no training ex"):
+        TaskTokens(base, task, 8).training()
+
+
+def test_prompts_leave_room_for_the_answer(base: BaseModel, task: Task) -> None:
+    tokens = TaskTokens(base, task, 200)
+    plain = tokens.prompts("validation")
+    texts = [f"<s>{task.prompt(example)}" for example in task.examples("validation")]
+    assert plain.cut == 0
+    assert [text_of(base, ids) for ids in plain.prompts] == texts
+    assert base.context is not None
+    long = tokens.prompts("validation", prefix="x" * base.context)
+    assert long.cut == len(texts)
+    for ids, text in zip(long.prompts, texts, strict=True):
+        assert len(ids) == base.context - task.max_new_tokens
+        assert text_of(base, ids).startswith("<s>xx")
+        assert text_of(base, ids).endswith(text.removeprefix("<s>"))
+
+
+def test_tokens_are_made_once(base: BaseModel, task: Task) -> None:
+    tokens = TaskTokens(base, task, 200)
+    assert tokens.training() is tokens.training()
+    assert tokens.prompts("test") is tokens.prompts("test")
+
+
+LENGTHS = tuple((index * 37) % 101 + 5 for index in range(100))
+
+
+def test_each_epoch_holds_each_example_once() -> None:
+    per_epoch = 13
+    batches = data_order(LENGTHS, 8, seed=3)
+    epochs = [list(islice(batches, per_epoch)) for _ in range(3)]
+    for epoch in epochs:
+        assert sorted(index for batch in epoch for index in batch) == list(range(100))
+        assert sorted(map(len, epoch)) == [4] + [8] * 12
+    assert epochs[0] != epochs[1] != epochs[2]
+
+
+def test_the_order_follows_the_seed_alone() -> None:
+    torch.manual_seed(1)
+    first = list(islice(data_order(LENGTHS, 8, seed=3), 40))
+    torch.rand(1000)
+    assert list(islice(data_order(LENGTHS, 8, seed=3), 40)) == first
+    assert list(islice(data_order(LENGTHS, 8, seed=4), 40)) != first
+
+
+def test_batches_by_length_pad_less_than_batches_at_random() -> None:
+    def padding(batches: list[tuple[int, ...]]) -> int:
+        return sum(max(LENGTHS[i] for i in b) - LENGTHS[i] for b in batches for i in b)
+
+    by_length = list(islice(data_order(LENGTHS, 8, seed=0), 13))
+    unsorted = [tuple(range(start, min(start + 8, 100))) for start in range(0, 100, 8)]
+    assert padding(by_length) < padding(unsorted) / 2
+
+
+def test_no_examples_give_no_batches() -> None:
+    assert list(data_order((), 8, seed=0)) == []
+
+
+def test_rows_predict_the_answer_and_nothing_else() -> None:
+    sequences = [TokenSequence((1, 5, 6, 7, 2), 3), TokenSequence((1, 8, 2), 1)]
+    batch = collate(sequences, pad=0, device=CPU)
+    assert batch.ids.tolist() == [[1, 5, 6, 7, 2], [1, 8, 2, 0, 0]]
+    assert batch.rows.tolist() == [
+        [False, False, True, True, False],
+        [True, True, False, False, False],
+    ]
+    assert batch.targets.tolist() == [7, 2, 8, 2]
+    assert batch.tokens == 8
+
+
+def test_a_first_token_that_is_answer_is_predicted_by_nothing() -> None:
+    batch = collate([TokenSequence((8, 9, 2), 0)], pad=0, device=CPU)
+    assert batch.targets.tolist() == [9, 2]

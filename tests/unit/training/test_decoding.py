@@ -1,0 +1,124 @@
+import pytest
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    BloomConfig,
+    GPT2Config,
+    GPTNeoXConfig,
+    MistralConfig,
+    OPTConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+)
+
+from harness.training.decoding import greedy
+from tests.unit.training.toy import llama_config
+
+SMALL = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "vocab_size": 64,
+    "initializer_range": 0.3,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+CONFIGS: dict[str, PretrainedConfig] = {
+    "llama": llama_config(vocab_size=64, initializer_range=0.3),
+    "gpt2": GPT2Config(
+        n_embd=32, n_layer=2, n_head=2, vocab_size=64, initializer_range=0.3,
+        pad_token_id=0, bos_token_id=1, eos_token_id=2,
+    ),
+    "gpt_neox": GPTNeoXConfig(**SMALL, intermediate_size=64),
+    "opt": OPTConfig(**SMALL, ffn_dim=64, word_embed_proj_dim=32),
+    "bloom": BloomConfig(
+        hidden_size=32, n_layer=2, n_head=2, vocab_size=64, initializer_range=0.3,
+        pad_token_id=0, bos_token_id=1, eos_token_id=2,
+    ),
+    "sliding": MistralConfig(
+        **SMALL, intermediate_size=64, num_key_value_heads=1, sliding_window=8
+    ),
+}  # fmt: skip
+NEW = 20
+
+
+@pytest.fixture(scope="module", params=sorted(CONFIGS))
+def model(request: pytest.FixtureRequest) -> PreTrainedModel:
+    torch.manual_seed(3)
+    return AutoModelForCausalLM.from_config(CONFIGS[request.param]).eval()
+
+
+@pytest.fixture(scope="module")
+def prompts() -> list[list[int]]:
+    generator = torch.Generator().manual_seed(0)
+    lengths = (3, 17, 9, 9, 4, 12, 1, 8)
+    return [torch.randint(3, 64, (n,), generator=generator).tolist() for n in lengths]
+
+
+def hugging_face(
+    model: PreTrainedModel, prompts: list[list[int]], stop: set[int]
+) -> list[list[int]]:
+    """What `generate` writes for one batch, cut at the first stop token."""
+    longest = max(map(len, prompts))
+    ids = torch.tensor([[0] * (longest - len(prompt)) + prompt for prompt in prompts])
+    mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts])
+    out = model.generate(
+        input_ids=ids,
+        attention_mask=mask,
+        max_new_tokens=NEW,
+        do_sample=False,
+        pad_token_id=0,
+        eos_token_id=sorted(stop),
+    )
+    answers = []
+    for row in out[:, longest:].tolist():
+        end = next((place for place, token in enumerate(row) if token in stop), len(row))
+        answers.append(row[:end])
+    return answers
+
+
+@pytest.mark.parametrize("stop", [{63}, {2, 5, 9, 11, 20, 33, 41, 50, 60}])
+def test_it_writes_what_generate_writes(
+    model: PreTrainedModel, prompts: list[list[int]], stop: set[int]
+) -> None:
+    mine = greedy(model, prompts, NEW, stop, pad=0, batch_size=len(prompts))
+    assert mine == hugging_face(model, prompts, stop)
+    assert any(mine)
+
+
+def test_small_batches_write_the_same(model: PreTrainedModel, prompts: list[list[int]]) -> None:
+    whole = greedy(model, prompts, NEW, {2, 5, 9}, pad=0, batch_size=8)
+    for size in (1, 3):
+        assert greedy(model, prompts, NEW, {2, 5, 9}, pad=0, batch_size=size) == whole
+
+
+def test_rows_that_have_ended_leave_the_batch(prompts: list[list[int]]) -> None:
+    torch.manual_seed(3)
+    model = AutoModelForCausalLM.from_config(CONFIGS["llama"]).eval()
+    free = greedy(model, prompts, NEW, (), pad=0, batch_size=8)
+    assert all(len(answer) == NEW for answer in free)
+    # Tokens that end some rows early and others late.
+    stop = {answer[3] for answer in free[:4]}
+    sizes: list[int] = []
+    model.register_forward_pre_hook(
+        lambda *call: sizes.append(call[2]["input_ids"].shape[0]), with_kwargs=True
+    )
+    short = greedy(model, prompts, NEW, stop, pad=0, batch_size=8)
+    assert sizes[0] == 8
+    assert sizes[-1] < 8
+    assert sizes == sorted(sizes, reverse=True)
+    for answer, whole in zip(short, free, strict=True):
+        end = next((i for i, token in enumerate(whole) if token in stop), NEW)
+        assert answer == whole[:end]
+
+
+def test_answers_come_in_the_order_of_the_prompts(model: PreTrainedModel) -> None:
+    prompts = [[5, 6, 7, 8], [9], [10, 11]]
+    forth = greedy(model, prompts, 6, (), pad=0, batch_size=2)
+    back = greedy(model, prompts[::-1], 6, (), pad=0, batch_size=2)
+    assert forth == back[::-1]
+
+
+def test_no_prompts_give_no_answers(model: PreTrainedModel) -> None:
+    assert greedy(model, [], NEW, (), pad=0, batch_size=4) == []
