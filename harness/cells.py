@@ -42,7 +42,7 @@ def neighbours(sweep: Sweep, incumbent: TrialConfig, limit: int) -> Neighbours:
         incumbent: the centre.
         limit: distinct configurations at most, the incumbent's included.
     """
-    wanted = sweep.space.restrict({**sweep.ablation.factors})
+    wanted = sweep.space.restrict(sweep.ablation.factors)
     own = incumbent.with_(seed=0)
     lists = {
         factor: [_cell(own, factor, level) for level in _with_own(levels, own, factor)]

@@ -3,7 +3,6 @@
 import os
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 from harness.errors import UserError
 from harness.sweep import Sweep
@@ -105,7 +104,7 @@ def parameters(sweep: Sweep, config: TrialConfig) -> int:
 
 def _ablation_notes(sweep: Sweep) -> tuple[str, ...]:
     notes = []
-    wanted: dict[str, tuple[Any, ...]] = {**sweep.ablation.factors}
+    wanted = sweep.ablation.factors
     kept = sweep.space.restrict(wanted)
     for factor, levels in wanted.items():
         gone = [str(level) for level in levels if level not in kept[factor]]

@@ -1,8 +1,13 @@
 """The sections of a sweep's YAML beside the space: model, training, stages; no behaviour."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from harness.errors import did_you_mean
+
+#: What an ablation can vary one at a time; the learning rate is tuned at each level instead.
+FACTORS: Final = ("rank", "alpha_ratio", "target_modules", "dropout", "variant")
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -120,9 +125,8 @@ class PairSettings(Section):
     @field_validator("at")
     @classmethod
     def _one(cls, value: dict[str, Any]) -> dict[str, Any]:
-        known = ("rank", "alpha_ratio", "target_modules", "dropout", "variant")
-        if len(value) != 1 or next(iter(value)) not in known:
-            raise ValueError(f"names one factor of {', '.join(known)} and its level")
+        if len(value) != 1 or next(iter(value)) not in FACTORS:
+            raise ValueError(f"names one factor of {', '.join(FACTORS)} and its level")
         return value
 
     @property
@@ -147,9 +151,7 @@ class AblationSettings(Section):
         min_correlation: the rank correlation from which on the share is trusted.
     """
 
-    factors: dict[
-        Literal["rank", "alpha_ratio", "target_modules", "dropout", "variant"], tuple[Any, ...]
-    ] = Field(default_factory=dict)
+    factors: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
     pairs: tuple[PairSettings, ...] = ()
     rates: Count = 3
     rate_step: Annotated[float, Field(gt=1)] = 2.0
@@ -157,6 +159,14 @@ class AblationSettings(Section):
     max_cells: Annotated[int, Field(ge=0)] = 15
     tuning_budget: Annotated[float, Field(gt=0, le=1)] = 1 / 3
     min_correlation: Annotated[float, Field(ge=-1, le=1)] = 0.6
+
+    @field_validator("factors")
+    @classmethod
+    def _known(cls, value: dict[str, tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
+        for name in value:
+            if name not in FACTORS:
+                raise ValueError(f"unknown factor '{name}'; {did_you_mean(name, FACTORS)}")
+        return value
 
 
 class ConfirmationSettings(Section):

@@ -63,7 +63,9 @@ def owed(
             "dropped.search", ["every search trial failed or was pruned: nothing to go on with"]
         )
         return Owed("done", ())
-    noted = decide("incumbent", asdict(_config(best)))
+    noted = decide(
+        "incumbent", asdict(_config({str(name): value for name, value in best.items()}))
+    )
     incumbent = TrialConfig(**noted)
     cells = _cells(results, sweep, incumbent, decide, clock)
     if missing := _missing(_tune_slots(cells, sweep), done):

@@ -38,6 +38,10 @@ def test_the_digest_follows_what_the_study_is_and_not_how_fast_it_runs():
         ("training.micro_batch_size=3", "batch_size 8 is no multiple of micro_batch_size 3"),
         ("confirmation.looks=[10, 5]", "looks must rise, but are [10, 5]"),
         ("ablation.pairs=[{vary: rank, at: {size: 3}}]", "names one factor of"),
+        (
+            "ablation.factors={rnk: [4]}",
+            "ablation.factors: unknown factor 'rnk'; did you mean 'rank'?",
+        ),
         ("model.name.x=3", "'name' is a value, not a section"),
         ("rank", "write it as key.path=value"),
         ("space.rank=[1", "the value is no YAML"),
