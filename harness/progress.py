@@ -2,11 +2,10 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
 
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
-from harness.storage.studies import Studies, is_lost
+from harness.storage.studies import Studies, drawn, is_lost
 
 
 @dataclass(frozen=True)
@@ -49,20 +48,21 @@ def read(studies: Studies) -> Progress:
         owed=len(trials) - len(ended),
         outcomes=dict(Counter(trial.state.name.lower() for trial in ended)),
         best=best.values[0] if best else None,
-        best_label=_label(best.params) if best else "",
+        best_label=_label(best) if best else "",
         running=tuple(
-            f"#{trial.number} {_label(trial.params)}"
+            f"#{trial.number} {_label(trial)}"
             for trial in trials
             if trial.state == TrialState.RUNNING
         ),
     )
 
 
-def _label(params: dict[str, Any]) -> str:
-    if "learning_rate" not in params:
+def _label(trial: FrozenTrial) -> str:
+    if not drawn(trial):
         return "being drawn"
+    params = trial.params
     return (
         f"{params['variant']} r={params['rank']} {params['target_modules']} "
-        f"alpha={params['alpha_ratio']:g}r dropout={params.get('dropout', 0.0):g} "
+        f"alpha={params['alpha_ratio']:g}r dropout={params['dropout']:g} "
         f"lr={params['learning_rate']:.2g}"
     )

@@ -41,6 +41,11 @@ class Opened:
     crew: local.Crew
 
 
+def exists(results: Path, name: str) -> bool:
+    """Whether a study of that name was begun."""
+    return (results / name / "study.db").is_file()
+
+
 def open_study(sweep: Sweep, name: str, results: Path, crew: local.Crew) -> Opened:
     """Makes the study's folder, database and frozen sweep, or reopens them.
 
@@ -142,8 +147,9 @@ def run_sweep(sweep: Sweep, name: str, results: Path | str = "results") -> Study
     Raises:
         UserError: a mistake in sweep, task, data or model.
     """
-    checks.check(sweep)
-    crew = local.crew(sweep.workers, sweep.threads, checks.cuda())
+    if not exists(Path(results), name):
+        checks.check(sweep)
+    crew = local.crew(sweep.workers, sweep.threads, checks.cuda)
     opened = open_study(sweep, name, Path(results), crew)
     try:
         run(opened, sweep, lambda _: None)

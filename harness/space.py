@@ -5,7 +5,7 @@ Knows Optuna's trial, nothing of studies, stages or training.
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Final, Self
 
 import optuna
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -15,6 +15,12 @@ from harness.trial import TrialConfig
 Rank = Annotated[int, Field(ge=1)]
 Ratio = Annotated[float, Field(gt=0)]
 Dropout = Annotated[float, Field(ge=0, lt=1)]
+
+
+#: Names of the parameters that a trial has once its configuration is drawn.
+PARAMETERS: Final = (
+    "variant", "rank", "alpha_ratio", "target_modules", "dropout", "learning_rate",
+)  # fmt: skip
 
 
 class RateRange(BaseModel):

@@ -46,7 +46,7 @@ def plan(
     console = Console()
     for note in checks.check(sweep):
         console.print(f"note: {note}", highlight=False)
-    crew = choose_crew(sweep.workers, sweep.threads, checks.cuda())
+    crew = choose_crew(sweep.workers, sweep.threads, checks.cuda)
     table = Table("configuration", "trainable parameters", title="by target and rank")
     for config in _grid(sweep):
         shown = f"{config.target_modules} r={config.rank}"

@@ -47,9 +47,10 @@ def sweep(
         name, model, trials, minutes, seeds, overrides, workers, data, limit, preset
     )
     chosen = opt.study_name(name, study)
-    for note in checks.check(plan):
-        console.print(f"note: {note}", highlight=False)
-    crew = choose_crew(plan.workers, plan.threads, checks.cuda())
+    if not session.exists(results, chosen):  # what goes on was checked when it began
+        for note in checks.check(plan):
+            console.print(f"note: {note}", highlight=False, soft_wrap=True)
+    crew = choose_crew(plan.workers, plan.threads, checks.cuda)
     opened = session.open_study(plan, chosen, results, crew)
     crew = opened.crew
     console.print(

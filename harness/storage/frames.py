@@ -8,7 +8,7 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from harness.results import TRIAL_COLUMNS, Objective
-from harness.storage.studies import is_lost
+from harness.storage.studies import drawn, is_lost
 from harness.trial import TrialConfig
 
 _STATES = {
@@ -25,7 +25,7 @@ def trial_frame(trials: list[FrozenTrial], scores: Any, objective: Objective) ->
     rows = []
     for trial in trials:
         lost = is_lost(trial)
-        if trial.state == TrialState.WAITING or "rank" not in trial.params:
+        if trial.state == TrialState.WAITING or not drawn(trial):
             continue
         if lost and str(trial.user_attrs["error"]).startswith("superseded"):
             continue

@@ -14,6 +14,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from harness.errors import UserError
+from harness.space import PARAMETERS
 from harness.storage.tables import connect, tune
 from harness.sweep import Sweep
 from harness.trial import Stage, TrialConfig
@@ -206,6 +207,11 @@ def is_lost(trial: FrozenTrial) -> bool:
     """Whether the trial ended with its worker, or was never run: then its slot is owed again."""
     error = str(trial.user_attrs.get("error", ""))
     return trial.state == TrialState.FAIL and error.startswith((LOST, "superseded"))
+
+
+def drawn(trial: FrozenTrial) -> bool:
+    """Whether its configuration is complete: parameters are written one by one."""
+    return set(PARAMETERS) <= set(trial.params)
 
 
 def _turn(trial: FrozenTrial) -> tuple[int, int]:

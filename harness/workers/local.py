@@ -30,7 +30,9 @@ class Crew:
     threads: int
 
 
-def crew(workers: int | None, threads: int | None, cuda: bool = False) -> Crew:
+def crew(
+    workers: int | None, threads: int | None, cuda: Callable[[], bool] = lambda: False
+) -> Crew:
     """Chooses what is not given, by the machine.
 
     A small model does not keep two threads busy: on a few cores one worker a core, with one thread
@@ -39,11 +41,11 @@ def crew(workers: int | None, threads: int | None, cuda: bool = False) -> Crew:
     Args:
         workers: as the user said, or None.
         threads: as the user said, or None.
-        cuda: whether trials run on a GPU.
+        cuda: whether trials run on a GPU; asked only where that decides.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     cores = cores or 1
-    count = workers or (1 if cuda else cores if cores <= 4 else cores // 2)
+    count = workers or (1 if cuda() else cores if cores <= 4 else cores // 2)
     return Crew(count, threads or max(1, cores // count))
 
 

@@ -16,12 +16,13 @@ pytestmark = pytest.mark.slow
 
 
 def stage(database: Path) -> str:
-    """The stage of the trials that run now, read from the database."""
+    """The stage of a trial that is being trained now, read from the database."""
     if not database.is_file():
         return "start"
     query = (
         "select value_json from trial_user_attributes a join trials t using (trial_id) "
-        "where key = 'stage' and t.state = 'RUNNING' limit 1"
+        "where key = 'stage' and t.state = 'RUNNING' and 6 = "
+        "(select count(*) from trial_params p where p.trial_id = t.trial_id) limit 1"
     )
     try:
         with sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=10) as connection:
@@ -35,7 +36,7 @@ def kill_in(wanted: str, tmp_path: Path) -> None:
     """Starts the sweep and kills it, workers included, once a trial of that stage runs."""
     database = tmp_path / "results" / "ner_medical" / "study.db"
     process = subprocess.Popen(
-        command(tmp_path),
+        command(tmp_path, 1),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         start_new_session=True,
@@ -50,7 +51,7 @@ def kill_in(wanted: str, tmp_path: Path) -> None:
 def test_killed_in_each_stage_the_same_command_finishes_the_study(tmp_path):
     for wanted in ("search", "tune", "ablate", "confirm"):
         kill_in(wanted, tmp_path)
-    done = subprocess.run(command(tmp_path), capture_output=True, text=True)
+    done = subprocess.run(command(tmp_path, 1), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     results = read_study("ner_medical", tmp_path / "results")
     trials = results.trials

@@ -62,16 +62,17 @@ class TrainerContract:
             splits=("train", "validation"),
             adapter_dir=str(tmp_path / "adapter"),
         )
-        result = self.run(base, task, [request])[3]
+        result = self.run(base, task, [request], epochs=60)[3]
         assert checksum(base.model) == before
         assert (result.outcome, result.error) == (Outcome.COMPLETE, None)
         losses = [reading.loss for reading in result.measurements]
         assert len(losses) == 3
-        assert losses[-1] < 0.3 * losses[0]
+        # The frozen output head of a random model keeps the loss above one nat.
+        assert losses[-1] < 0.6 * losses[0]
         assert tuple(result.scores) == ("train", "validation")
         trained = result.scores["train"]
         assert trained.predictions != bare.predictions
-        assert trained.values["entity_f1"] > 0.5 > bare.values["entity_f1"]
+        assert trained.values["entity_f1"] > 0.8 > 0.2 > bare.values["entity_f1"]
         assert result.cost.parameters > 0
         assert result.cost.tokens > 0
         assert result.cost.peak_memory > 0

@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
+from harness import progress
 from harness.errors import UserError
 from harness.results import Objective
 from harness.storage.records import Records, read_study, summaries
@@ -84,6 +85,17 @@ def test_what_is_stored_is_read_back(records, tmp_path):
     assert found.measurements.iloc[0]["loss"] == 1.25
     assert found.objective == OBJECTIVE
     assert found.sweep["search"]["trials"] == 4
+
+
+def test_a_trial_whose_parameters_are_still_being_written_is_passed_over(records):
+    records.studies.enqueue([Slot("search/0", Stage.SEARCH, 0)])
+    trial = records.studies.claim("w")
+    trial.suggest_categorical("rank", SWEEP.space.rank)  # as far as another process may see it
+    assert records.read().trials.empty
+    assert progress.read(records.studies).running == (f"#{trial.number} being drawn",)
+    config = records.studies.config(trial)
+    assert list(records.read().trials["state"]) == ["running"]
+    assert f"r={config.rank} {config.target_modules}" in progress.read(records.studies).running[0]
 
 
 def test_storing_twice_keeps_one(records):

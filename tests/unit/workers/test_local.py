@@ -24,7 +24,7 @@ def test_the_crew_fits_the_machine(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(2)), raising=False)
     assert local.crew(None, None) == local.Crew(2, 1)
     assert local.crew(1, None) == local.Crew(1, 2)
-    assert local.crew(None, None, cuda=True) == local.Crew(1, 2)
+    assert local.crew(None, None, cuda=lambda: True) == local.Crew(1, 2)
     assert local.crew(4, 3) == local.Crew(4, 3)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
     assert local.crew(None, None) == local.Crew(8, 2)
