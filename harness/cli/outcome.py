@@ -32,8 +32,6 @@ def print_outcome(results: StudyResults, console: Console) -> Recommendation:
         say(f"about {verdict.more_seeds} more seeds would decide it")
     for sentence in verdict.not_supported:
         say(f"not supported: {sentence}")
-    for sentence in results.attributes.get("dropped", ()):
-        say(f"left out: {sentence}")
     if verdict.pick is not None:
         say("\n" + config_of(results, verdict.pick))
     elif verdict.best is not None:

@@ -1,0 +1,44 @@
+from pathlib import Path
+
+import pytest
+
+from harness import checks
+from harness.errors import UserError
+from harness.sweep import load
+
+QUICK = ["data.limit=8"]
+
+
+def test_a_sound_sweep_has_nothing_to_say():
+    assert checks.check(load("ner_medical", QUICK)) == ()
+
+
+def test_ablation_levels_that_the_space_lacks_are_named():
+    notes = checks.check(load("ner_medical", [*QUICK, "space.rank=[8, 16]"]))
+    assert any("ablation.factors.rank: 4, 32 left out" in note for note in notes)
+
+
+def test_targets_that_match_nothing_are_told_with_their_key():
+    with pytest.raises(UserError, match=r"space\.target_modules: .*'query'.*q_proj"):
+        checks.check(load("ner_medical", [*QUICK, "space.target_modules=[qv, query]"]))
+
+
+def test_facts_give_sizes_and_the_range_of_parameters():
+    # 4 layers, width 192: q of rank 1 has 4 * (192 + 192) parameters.
+    task, model = checks.facts(load("ner_medical", QUICK))
+    assert "8 train, 8 validation, 8 test examples" in task
+    assert "margin 2 points of F1" in task
+    assert "1,536 to" in model
+
+
+def test_a_folder_that_can_be_made_is_not_made(tmp_path):
+    wanted = tmp_path / "a" / "b"
+    assert checks.check_folder(wanted) == tmp_path
+    assert not wanted.exists()
+
+
+def test_a_file_is_no_folder(tmp_path):
+    file = tmp_path / "taken"
+    file.write_text("x", encoding="utf-8")
+    with pytest.raises(UserError, match="cannot be written to"):
+        checks.check_folder(Path(file) / "study")

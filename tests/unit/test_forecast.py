@@ -1,0 +1,40 @@
+import pytest
+
+from harness import forecast
+from harness.forecast import Timing
+from harness.sweep import load
+
+TIMING = Timing(train_seconds=30.0, validation_seconds=5.0, test_seconds=10.0, peak_memory=10**9)
+
+
+def test_stages_count_what_the_sweep_owes():
+    sweep = load("ner_medical")
+    stages = {row.stage: row for row in forecast.stages(sweep, TIMING, workers=2)}
+    assert list(stages) == ["search", "tune", "ablate", "confirm"]
+    assert stages["search"].trials == 30
+    assert stages["tune"].trials == 15 * 3
+    assert stages["ablate"].trials == 15 * 3
+    assert stages["confirm"].trials == 6 * 5 + 3 * 5
+    assert stages["ablate"].seconds == pytest.approx(45 * 35.0 / 2)
+    assert all(row.fits for row in stages.values())
+
+
+def test_more_workers_take_less_time():
+    sweep = load("ner_medical")
+    one = sum(row.seconds for row in forecast.stages(sweep, TIMING, workers=1))
+    two = sum(row.seconds for row in forecast.stages(sweep, TIMING, workers=2))
+    assert one == pytest.approx(2 * two)
+
+
+def test_what_minutes_do_not_hold_is_told():
+    stages = forecast.stages(load("ner_medical", minutes=15), TIMING, workers=2)
+    assert [row.fits for row in stages] == [True, True, False, False]
+
+
+def test_a_few_steps_are_timed_for_real():
+    sweep = load("ner_medical", ["data.limit=8", "space.rank=[2, 4]", "training.epochs=2"])
+    timing = forecast.time_trial(sweep, threads=1)
+    assert timing.train_seconds > 0
+    assert timing.validation_seconds > 0
+    assert timing.test_seconds == pytest.approx(timing.validation_seconds)  # as many examples
+    assert timing.peak_memory > 2**20
