@@ -1,4 +1,4 @@
-"""Sentence frames of the generator, by split and style; no frame stands in two splits.
+"""Sentence frames of the generator: those that all splits share, and those of one split alone.
 
 A frame is a sentence with slots. `{M1}` is a drug, `{D1}` a dose of that drug and `{E1}` another
 one, `{C1}` a condition, `{P1}` a procedure; numbers tell several apart. What stands in the other
@@ -16,7 +16,7 @@ def _lines(block: str) -> tuple[str, ...]:
     return tuple(line.strip() for line in block.strip().splitlines())
 
 
-TRAIN: dict[str, tuple[str, ...]] = {
+SHARED: dict[str, tuple[str, ...]] = {
     "full": _lines("""
         {M1} {D1} {often} was started for {C1}.
         The patient takes {M1} {D1} {often}.
@@ -46,52 +46,6 @@ TRAIN: dict[str, tuple[str, ...]] = {
         Current medications include {M1}, {M2} and {M3}.
         {doctor} recommended {P1} to rule out {C1}.
         Following {P1}, the {who} developed {C1}.
-        The {who} denies any history of {C1}.
-        His mother had {C1} and his brother has {C2}.
-        {C1} is well controlled on {M1} {D1} {often}.
-        A dose of {D1} of {M1} was given before {P1}.
-        He stopped taking {M1} on his own {few} weeks ago.
-        She received {D1} of {M1} intravenously on arrival.
-        {P1} confirmed {C1}.
-        {P1} is scheduled for {date}.
-        Given the {C1}, we will avoid {M1}.
-        The {who} was started on {M1}, but this caused a rash.
-        {M1} was reduced to {D1} {often} after discussion with {doctor}.
-        Differential includes {C1} and {C2}.
-        Postoperatively she was given {M1} {D1} {often} as needed.
-        In {year} he had {P1} for {C1}.
-        Repeat {P1} in {few} months.
-        The {who} has {C1} complicated by {C2}.
-        Her {C1} was managed with {M1} and {P1}.
-        He uses {M1} {D1} {often} and {M2} {D2} at night.
-        No further {P1} is needed at this time.
-        She declined {P1} and prefers to try {M1} first.
-        The {who} was treated for {C1} with {M1} {D1} for {few} days.
-        {doctor} performed {P1} on {date}; findings were consistent with {C1}.
-        Impressions: {C1}, stable; {C2}, improving.
-        The home dose of {M1} is {D1} {often}.
-        {C1} was first noted in {year}.
-        Last {P1} was {few} years ago.
-        The {who} would like to stop {M1} {D1}.
-        An allergy to {M1} is documented; he can take {M2}.
-        {M1} at {D1} {often} has helped the {C1}.
-        He came to the clinic after {P1} for a check of {C1}.
-        Because {M1} failed, {P1} was offered.
-        Pathology from {P1} is pending.
-        Recovery after {P1} was uneventful.
-        Prophylaxis with {M1} {D1} {often} was given for {few} days.
-        Work-up for {C1} included {P1} and {P2}.
-        The {who} is known to have {C1} but takes no medication.
-        {M1}, {M2} and {M3} were held on admission.
-        {doctor} will see the {who} about {C1} {when}.
-        Add {M1} {D1} {often}; the {C1} is not at goal.
-        It is unclear whether this is {C1} or {C2}.
-        After a trial of {M1}, we moved to {M2} at {D2}.
-        Today we discussed {P1}, its risks and its benefits.
-        The {who} was transferred for urgent {P1}.
-        Restart {M1} at {D1} once {P1} is done.
-        He now takes only {D1} of {M1} {often}.
-        {C1} runs in the family.
     """),
     "terse": _lines("""
         PMH: {C1}, {C2}, {C3}.
@@ -106,24 +60,6 @@ TRAIN: dict[str, tuple[str, ...]] = {
         D/c {M1}.
         {P1}: no acute process.
         FHx: {C1} (mother), {C2} (father).
-        Allergies: {M1}.
-        Plan: {P1}, then {P2}.
-        1) {C1} 2) {C2} 3) {C3}
-        {M1} {D1} -> {E1} {often}.
-        {age}M w/ {C1}, here for {P1}.
-        Home meds: {M1}; {M2}; {M3}.
-        r/o {C1}, {P1} ordered.
-        Given {M1} {D1} IV x1 in ED.
-        Hold {M1}, resume {M2} {D2}.
-        {C1}: started {M1} {when}.
-        Post {P1} day {few}: doing well.
-        {C1}: stable, on {M1} {D1}.
-        Pt on {M1} {D1} + {M2} {D2}.
-        Problem list: {C1}; {C2}.
-        Orders - {P1}, {M1} {D1} {often}.
-        Declines {M1}. OK w/ {P1}.
-        {C1} per {doctor}, {P1} {date}.
-        Disch meds: {M1} {D1}, {M2} {D2}, {M3} {D3}.
     """),
     "quiet": _lines("""
         Glucose was {glucose} mg/dL and creatinine {decimal} mg/dL.
@@ -134,17 +70,6 @@ TRAIN: dict[str, tuple[str, ...]] = {
         His father died at the age of {age}.
         Weight is {weight} kg, up {few} kg since the last visit.
         Temperature was {temperature} C and oxygen saturation {percent} % on room air.
-        The {who} works as a teacher and drinks {few} cups of coffee a day.
-        Heart sounds are regular and the lungs are clear.
-        She drinks {few} glasses of wine a week.
-        Hemoglobin was {hemoglobin} g/dL, platelets {platelets}.
-        All questions were answered and the {who} agrees with the plan.
-        The {who} walks {few} miles {often} for exercise.
-        Sodium was {sodium} mmol/L and potassium {decimal} mmol/L.
-        He quit smoking in {year}.
-        Follow-up with {doctor} was arranged for {date}.
-        The incision is clean and dry.
-        The {who} was brought in by ambulance at {few} in the morning.
     """),
     "quiet_terse": _lines("""
         BP {systolic}/{diastolic}, HR {pulse}, T {temperature}.
@@ -152,11 +77,6 @@ TRAIN: dict[str, tuple[str, ...]] = {
         Labs: Na {sodium}, K {decimal}, Cr {decimal} mg/dL.
         No tobacco, EtOH {few}/wk.
         f/u {few} wks w/ {doctor}.
-        Wt {weight} kg, sat {percent} % RA.
-        Pt seen, chart reviewed.
-        Retired, lives alone.
-        INR {decimal}, glucose {glucose} mg/dL.
-        Ambulating, eating well.
     """),
 }
 
@@ -296,4 +216,4 @@ TEST: dict[str, tuple[str, ...]] = {
     """),
 }
 
-FRAMES = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
+FRAMES = {"shared": SHARED, "validation": VALIDATION, "test": TEST}
