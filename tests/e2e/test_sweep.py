@@ -116,7 +116,9 @@ def test_the_pick_is_told_to_people_and_to_programs(folder):
 
 
 def test_another_sweep_under_the_same_name_is_refused(folder):
-    done = subprocess.run(command(folder, 1, "--set", "search.trials=5"), capture_output=True, text=True)
+    done = subprocess.run(
+        command(folder, 1, "--set", "search.trials=5"), capture_output=True, text=True
+    )
     assert done.returncode == 2
     assert "search.trials was 4, is 5" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
