@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -144,8 +145,8 @@ def test_a_generator_that_is_missing_is_told(tmp_path: Path) -> None:
 
 
 def test_a_task_may_keep_its_rows_in_files(data: Path, tmp_path: Path) -> None:
-    source = "  generator: generate.py\n  seed: 20260\n"
-    source += "  sizes: {train: 500, validation: 200, test: 600}\n"
+    shipped = (load("ner_medical").folder / "task.yaml").read_text(encoding="utf-8")
+    source = re.search(r"  generator: .*\n  seed: .*\n  sizes: .*\n", shipped)[0]
     place = task_folder(tmp_path, source, f"  folder: {json.dumps(str(data))}\n")
     assert load(place).notes[0].startswith("no test split in mine")
     write(data, "validation", [("v-0", "CONDITON", "gout")])
