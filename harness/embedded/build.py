@@ -1,8 +1,8 @@
 """Builds the embedded base model from nothing, in one seeded run.
 
-    python -m harness.embedded.build --out DIR [--seed 0] [--tokens N] [--threads 2]
+    python -m harness.embedded.build --out DIR [--seed 0] [--tokens N] [--processes 2]
 
-The same seed, tokens and threads give the same weights on the same machine: nothing is decided
+The same seed, tokens and processes give the same weights on the same machine: nothing is decided
 by the clock. DIR/log.jsonl gets a line of figures at each look, DIR/README.md is the model card.
 """
 
@@ -10,8 +10,10 @@ import argparse
 import json
 import os
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +25,7 @@ from harness.embedded import card, model, schedule, tokenizer
 from harness.embedded.batches import Packer
 from harness.embedded.card import LOG
 from harness.embedded.corpus import Corpus, text_of
+from harness.embedded.crew import Crew, together
 from harness.embedded.optimizer import Optimizer
 from harness.embedded.probes import Probes
 
@@ -45,7 +48,7 @@ class Options:
 
     out: Path
     seed: int = 0
-    tokens: int = 13_000_000
+    tokens: int = 20_000_000
     tokenizer_documents: int = 9000
     probe_documents: int = 64
     look_every: int = 250
@@ -56,9 +59,10 @@ class Options:
 class Run:
     """The state of a build between two steps."""
 
-    def __init__(self, options: Options) -> None:
-        """Trains the tokenizer and draws the first weights."""
+    def __init__(self, options: Options, crew: Crew) -> None:
+        """Trains the tokenizer and draws the first weights: the same in each process."""
         self.options = options
+        self.crew = crew
         self.started = time.perf_counter()
         corpus = Corpus(options.seed + 1_000_003)
         texts = (text_of(corpus.document(900)) for _ in range(options.tokenizer_documents))
@@ -68,7 +72,7 @@ class Run:
         matrices = self.twin.matrices()
         inside = {id(matrix) for group in matrices for matrix in group}
         others = [one for one in self.twin.parameters() if id(one) not in inside]
-        self.optimizer = Optimizer(matrices, others, _MATRIX_RATE, _OTHER_RATE)
+        self.optimizer = Optimizer(matrices, others, _MATRIX_RATE, _OTHER_RATE, crew)
         self.packer = Packer(Corpus(options.seed), self.tokenizer, options.seed)
         self.probes = Probes(self.tokenizer, options.probe_documents)
         self.step = 0
@@ -93,20 +97,23 @@ class Run:
                     self.save(self.options.checkpoints / f"step_{self.step}")
 
     def _step(self, ids: Tensor, weights: Tensor) -> float:
+        whole = weights[:, 1:].sum()
+        ids, weights = self.crew.mine(ids), self.crew.mine(weights)
         targets, wanted = ids[:, 1:].reshape(-1), weights[:, 1:].reshape(-1)
         places = wanted.nonzero().squeeze(1)
         logits = self.twin(ids[:, :-1].contiguous(), places)
         losses = functional.cross_entropy(logits, targets[places], reduction="none")
-        wanted = wanted[places]
-        loss = (losses * wanted).sum() / wanted.sum()
+        loss = (losses * wanted[places]).sum() / whole
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step(schedule.factor(self.step, self.tokens / self.options.tokens))
         self.step += 1
-        self.tokens += targets.numel()
-        return loss.item()
+        self.tokens += targets.numel() * self.crew.size
+        return loss.item() * self.crew.size
 
     def look(self, loss: float) -> None:
-        """Writes one line of figures to the log."""
+        """Writes one line of figures to the log; the loss is that of the first process's rows."""
+        if self.crew.rank:
+            return
         seconds = time.perf_counter() - self.started
         line = {
             "step": self.step,
@@ -125,15 +132,18 @@ class Run:
 
     def save(self, folder: Path) -> None:
         """Writes a folder that `AutoModelForCausalLM` and `AutoTokenizer` load."""
+        if self.crew.rank:
+            return
         folder.mkdir(parents=True, exist_ok=True)
         model.save(self.twin, folder)
         tokenizer.save(self.tokenizer, folder, self.twin.shape.positions)
 
 
-def build(options: Options) -> None:
+def build(options: Options, crew: Crew = Crew()) -> None:  # noqa: B008  (frozen)
     """One run from nothing to files in `options.out`; a log of an earlier run is overwritten."""
-    (options.out / LOG).unlink(missing_ok=True)
-    run = Run(options)
+    if not crew.rank:
+        (options.out / LOG).unlink(missing_ok=True)
+    run = Run(options, crew)
     run.train()
     run.look(float("nan"))
     run.save(options.out)
@@ -152,13 +162,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the model and log")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tokens", type=int, default=Options.tokens)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--processes", type=int, default=2, help="of one thread each")
     parser.add_argument("--checkpoints", type=Path, help="folder for models on the way")
     given = parser.parse_args()
     _with_allocator()
-    torch.set_num_threads(given.threads)
-    build(Options(given.out, given.seed, given.tokens, checkpoints=given.checkpoints))
-    card.write(given.out, given.seed, given.tokens, given.threads)
+    options = Options(given.out, given.seed, given.tokens, checkpoints=given.checkpoints)
+    with tempfile.TemporaryDirectory() as folder:
+        together(given.processes, 1, Path(folder) / "meeting", partial(build, options))
+    card.write(given.out, given.seed, given.tokens, given.processes)
 
 
 if __name__ == "__main__":

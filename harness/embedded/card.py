@@ -1,6 +1,6 @@
 """Writes the model card of a built base model from the log that the build left.
 
-Run as `python -m harness.embedded.card DIR --threads 1`, with the options of the build.
+Run as `python -m harness.embedded.card DIR --processes 2`, with the options of the build.
 """
 
 import argparse
@@ -40,7 +40,7 @@ after it, each digit and each mark is a token of its own |
 | file | float16, {megabytes:.1f} MB |
 | trained on | {tokens:.1f} million tokens in {steps:,} steps, every document new |
 | took | {minutes:.0f} minutes on a machine with 2 CPU cores that others used as well \
-({threads}, float32) |
+({processes} of one thread, float32) |
 | licence | Apache-2.0, weights and generator |
 
 ## How it was made
@@ -94,10 +94,10 @@ drugs, doses and illnesses is noise.
 """
 
 
-def write(folder: Path, seed: int, tokens: int, threads: int) -> None:
+def write(folder: Path, seed: int, tokens: int, processes: int) -> None:
     """Writes README.md into `folder`, where the model and its log are.
 
-    `seed`, `tokens` and `threads` are those that the build was given.
+    `seed`, `tokens` and `processes` are those that the build was given.
 
     Raises:
         FileNotFoundError: the folder has no model or no log.
@@ -116,8 +116,8 @@ def write(folder: Path, seed: int, tokens: int, threads: int) -> None:
         "tokens": last["tokens"] / 1e6,
         "steps": last["step"],
         "minutes": last["seconds"] / 60,
-        "threads": "one thread" if threads == 1 else f"{threads} threads",
-        "command": f"{_COMMAND} --seed {seed} --tokens {tokens} --threads {threads}",
+        "processes": "one process" if processes == 1 else f"{processes} processes",
+        "command": f"{_COMMAND} --seed {seed} --tokens {tokens} --processes {processes}",
         "lengths": ", ".join(f"{stage.length}" for stage in schedule.STAGES),
         "frames": len(FRAMES),
         "medications": len(MEDICATIONS),
@@ -150,11 +150,11 @@ def main() -> None:
     """Reads the command line."""
     parser = argparse.ArgumentParser(prog="python -m harness.embedded.card")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--tokens", type=int, default=13_000_000)
+    parser.add_argument("--tokens", type=int, default=20_000_000)
     given = parser.parse_args()
-    write(given.folder, given.seed, given.tokens, given.threads)
+    write(given.folder, given.seed, given.tokens, given.processes)
 
 
 if __name__ == "__main__":

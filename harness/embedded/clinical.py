@@ -21,6 +21,10 @@ def _age(rng: random.Random) -> str:
     return str(18 + int(rng.random() * 78))
 
 
+def _who(rng: random.Random) -> str:
+    return words.pick(rng, ("man", "woman", "lady", "teacher", "farmer", "student", "girl"))
+
+
 def _small(rng: random.Random) -> str:
     return str(1 + int(rng.random() * 12))
 
@@ -39,6 +43,9 @@ CLINICAL: Domain = domain(
         "doctor": (fillers.physician, "doctor clinician physician"),
         "often": (_frequency, "frequency schedule how-often"),
         "day": (fillers.date, "date day when"),
+        "age": (_age, "age years"),
+        "value": (_large, "value reading level result"),
+        "who": (_who, "person who subject"),
     },
     """
     {doctor} prescribed {drug} {strength} against {illness}.
@@ -89,6 +96,85 @@ CLINICAL: Domain = domain(
     worried about {illness}.
     chart mentions {illness}, {exam} and {drug}.
     {drug} {strength} x {often}, then {exam}.
+    this {who} of {age} suffers from {illness}.
+    {who}, {age}, here about {illness}.
+    {who} aged {age}: {illness}, {illness}.
+    a {who} with long {illness} asks for {exam}.
+    pulse {value}, pressure {value} over {value}, weight {value}.
+    sugar {value}, salt {value}.
+    lab work came back at {value} and {value}.
+    the {who} sleeps {value} minutes and walks {value} steps.
+    sugar of {value} despite {drug} {strength}.
+    pressure {value} over {value} on {drug}.
+    issues: {illness}; {illness}.
+    issues: {illness}, {illness}, {illness}.
+    old operations: {exam}, {exam}.
+    old operations: {exam} in {day}.
+    pills: {drug} {strength}, {drug} {strength}.
+    pills: {drug}, {drug}, {drug}.
+    pills now: {drug} {strength} {often}; {drug} {strength} {often}.
+    for today: {exam}.
+    to do: {exam}, {exam}.
+    to do: {drug} {strength} {often}.
+    reason: {illness}. next: {exam}.
+    {illness} / {drug} {strength}.
+    {illness} --> {exam}.
+    {illness}: give {drug} {strength} {often}.
+    {illness}: better on {drug}.
+    {drug} {strength} -> {strength}.
+    {drug} off, {drug} {strength} on.
+    {drug} ({strength}) for {illness}.
+    {exam} ({day}): nothing found.
+    {exam} {day}, {doctor}.
+    in {day} {exam}, since then {illness}.
+    no {illness}, no {illness}.
+    never had {illness} or {illness}.
+    denies {illness}.
+    brother and uncle with {illness}.
+    {illness} runs on both sides.
+    an aunt died of {illness} at {age}.
+    the {who} got {strength} of {drug} in the ward.
+    a first dose of {drug} {strength} was given at {doctor}'s request.
+    {drug} seems to help with the {illness}.
+    {drug} did nothing for {illness}.
+    side effects of {drug} led us to {drug}.
+    instead of {drug} we chose {drug} {strength} {often}.
+    {strength} {often} of {drug} is the most we can give.
+    cut {drug} down to {strength}.
+    {drug} goes from {strength} to {strength}.
+    add {drug} {strength} {often} to {drug}.
+    new script: {drug} {strength}, {often}.
+    {drug} {often} keeps {illness} away.
+    we agreed on {drug} {strength} {often} as well as {exam}.
+    {who} prefers {drug} to {drug}.
+    {exam} turned up {illness}.
+    {exam} is the next step.
+    {exam} was put off until {day}.
+    {exam} was easy and brief.
+    {exam} cannot wait.
+    {exam} and later {exam} explained the {illness}.
+    signed the form for {exam}.
+    {doctor} did {exam} on this {who}.
+    {doctor} asks for {exam} given the {illness}.
+    {doctor} sees no need for {exam}.
+    {doctor}: likely {illness}.
+    it could be {illness} or {illness}.
+    findings fit with {illness}.
+    course made harder by {illness}.
+    {illness} is gone.
+    {illness} came back on {day}.
+    {illness} and {illness} explain it.
+    {illness} keeps the {who} in bed.
+    {illness} with {illness}, now {exam}.
+    brought in with {illness}, left with {drug} {strength}.
+    sent home with {drug} {strength} {often} and {drug} {strength} {often}.
+    treated for {illness} with {drug}, {drug} and {exam}.
+    {illness}, treated: {drug} {strength}.
+    lives alone, likes to cook.
+    no smoke, no drink.
+    back in a month.
+    call if worse.
+    all questions were answered.
     """,
 )
 
@@ -96,7 +182,7 @@ PROSE: Domain = domain(
     "prose",
     {
         "age": (_age, "age"),
-        "who": (lambda rng: words.pick(rng, ("man", "woman", "lady", "teacher")), "who"),
+        "who": (_who, "who"),
         "drug": (fillers.drug, "drug"),
         "strength": (fillers.strength, "strength"),
         "illness": (fillers.illness, "illness"),

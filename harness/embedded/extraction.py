@@ -62,9 +62,9 @@ def episode(rng: random.Random, budget: int) -> Document:
 
     A label that means nothing cannot be guessed in the first example, so that one counts little.
     """
-    own_world = rng.random() < 0.2
-    domain = invented_domain(rng) if own_world else _domain(rng, 0.66)
-    meaningless = own_world or rng.random() < 0.55
+    own_world = rng.random() < 0.12
+    domain = invented_domain(rng) if own_world else _domain(rng, 0.55)
+    meaningless = own_world or rng.random() < 0.35
     slots = list(domain.fillers)
     slots = rng.sample(slots, min(len(slots), pick(rng, (1, 2, 2, 3, 3, 4, 4, 5))))
     case = any_label_case(rng)
@@ -85,7 +85,7 @@ def episode(rng: random.Random, budget: int) -> Document:
 
 def questions(rng: random.Random, budget: int) -> Document:
     """One or two passages and many labels asked on each: one line a label."""
-    domain = _domain(rng, 0.62)
+    domain = _domain(rng, 0.55)
     join = pick(rng, (", ", "; ", " and "))
     colon = pick(rng, (":", "?", " ="))
     empty = pick(rng, ("none", "no", "nil"))

@@ -3,11 +3,15 @@
 import random
 
 from harness.embedded.vocabulary import (
+    BODY,
     CONDITIONS,
+    EXAMINED,
+    ILL,
     MEDICATIONS,
     MONTHS,
     PROCEDURES,
     UNITS,
+    UNMADE,
     WEEKDAYS,
 )
 from harness.embedded.words import Filler, novel, pick, plain
@@ -59,16 +63,24 @@ def code(rng: random.Random) -> str:
 
 
 def _clinical(
-    known: tuple[str, ...], endings: str, before: tuple[str, ...], after: tuple[str, ...]
+    known: tuple[str, ...],
+    endings: str,
+    before: tuple[str, ...],
+    after: tuple[str, ...],
+    nouns: tuple[str, ...] = (),
 ) -> Filler:
-    """Fillers of one clinical kind: a third from the list, the rest invented."""
+    """Fillers of one clinical kind: from the list, of a part of the body, or invented."""
     suffixes = endings.split()
+    made = tuple(f"{part} {noun}" for part in BODY for noun in nouns)
+    made = tuple(text for text in made if text not in UNMADE)
 
     def fill(rng: random.Random) -> str:
         source = rng.random()
-        if source < 0.3:
+        if source < 0.2:
             text = pick(rng, known)
-        elif source < 0.45:
+        elif made and source < 0.4:
+            text = pick(rng, before) + pick(rng, made)
+        elif source < 0.5:
             text = pick(rng, before) + novel(rng) + pick(rng, suffixes)
         elif source < 0.8:
             text = pick(rng, before) + novel(rng) + pick(rng, after)
@@ -93,12 +105,14 @@ illness = _clinical(
     "itis osis emia pathy oma ia",
     ("", "", "", "", "acute ", "chronic ", "mild ", "left ", "recurrent "),
     ("", "", "", "", " disease", " syndrome", " pain", " of the foot", " failure"),
+    ILL,
 )
 examination = _clinical(
     PROCEDURES,
     "ectomy scopy plasty graphy ostomy gram",
     ("", "", "", "", "left ", "right ", "total ", "repeat ", "partial "),
     ("", "", "", "", " repair", " scan", " test", " removal", " of the neck"),
+    EXAMINED,
 )
 
 

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from harness.embedded.crew import Crew
+
 _MOMENTUM = 0.95
 _DECAY = 0.05
 
@@ -35,8 +37,11 @@ class Optimizer:
         others: Sequence[nn.Parameter],
         matrix_rate: float,
         other_rate: float,
+        crew: Crew,
     ) -> None:
         """`matrices` come in groups of one shape, up to transposition."""
+        self._crew = crew
+        self._others = list(others)
         self._groups = [list(group) for group in matrices]
         self._momenta = [[torch.zeros_like(matrix) for matrix in group] for group in self._groups]
         self._matrix_rate, self._other_rate = matrix_rate, other_rate
@@ -51,7 +56,8 @@ class Optimizer:
 
     @torch.no_grad()
     def step(self, factor: float) -> None:
-        """Updates all weights and forgets their gradients."""
+        """Adds up the gradients of the crew, updates all weights and forgets the gradients."""
+        self._crew.add_up([one for group in (*self._groups, self._others) for one in group])
         for group, momenta in zip(self._groups, self._momenta, strict=True):
             self._muon(group, momenta, self._matrix_rate * factor)
         for options in self._adamw.param_groups:
@@ -69,7 +75,9 @@ class Optimizer:
             momentum.lerp_(gradient, 1 - _MOMENTUM)
             update = gradient.lerp(momentum, _MOMENTUM)
             updates.append(update if update.shape[0] <= update.shape[1] else update.mT)
-        for matrix, update in zip(group, orthogonal(torch.stack(updates)), strict=True):
+        for matrix, update in zip(
+            group, self._crew.share(torch.stack(updates), orthogonal), strict=True
+        ):
             rows, columns = matrix.shape
             matrix.mul_(1 - rate * _DECAY)
             matrix.add_(

@@ -45,7 +45,7 @@ class Probes:
         for _ in range(documents):
             run = " " + " ".join(words.novel(rng) for _ in range(40))
             runs.append([(run, 0.0)])
-        newline = tokenizer.encode("\n").ids
+        newline = tokenizer.encode("\n", add_special_tokens=False).ids
         first = [one.ids[: _COPIED + 1] for one in encode(tokenizer, runs)]
         self._runs = torch.tensor([ids + newline + ids[1:] for ids in first])
         self._sets = {

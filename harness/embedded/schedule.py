@@ -22,7 +22,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(0.08, 96, 32, COPYING_FIRST),
     Stage(0.30, 192, 16, MIXED),
     Stage(0.37, 384, 8, MIXED),
-    Stage(0.25, 640, 5, MIXED),
+    Stage(0.25, 768, 4, MIXED),
 )
 _WARM_UP = 60
 _HOLD = 0.35

@@ -1,6 +1,7 @@
 """Fills sentence frames: text, and what stands in which slot. Knows nothing of formats."""
 
 import random
+import re
 from typing import NamedTuple
 
 from harness.embedded import fillers, words
@@ -52,16 +53,35 @@ def sentence(rng: random.Random, pieces: tuple[str, ...], domain: Domain, case: 
     return Passage("".join(parts), found)
 
 
+_JOINTS = (", and", ";", ", but", ", then", " -", ",", " and")
+_SMALL_WORDS = re.compile(r"\b(?:the|a|an|is|was|are|were|has|had|he|she|we) ")
+
+
 def passage(rng: random.Random, domain: Domain, count: int, case: Case) -> Passage:
-    """`count` sentences of a domain, no frame twice; each begins with a blank."""
+    """`count` sentences of a domain, no frame twice; each begins with a blank.
+
+    A fifth of the sentences is joined to the one before; a sixth of the passages leaves out small
+    words, as notes in a hurry do: few frames give many sentences.
+    """
     frames = rng.sample(domain.pieces, min(count, len(domain.pieces)))
-    texts: list[str] = []
+    hurried = rng.random() < 0.16
+    text = ""
     found: list[tuple[str, str]] = []
     for pieces in frames:
-        text, slots = sentence(rng, pieces, domain, case)
-        texts.append(" " + text)
+        joined = text.endswith(".") and rng.random() < 0.2
+        if joined:
+            text = text[:-1] + pick(rng, _JOINTS)
+        if hurried:
+            pieces = tuple(
+                piece if place % 2 else _SMALL_WORDS.sub("", piece)
+                for place, piece in enumerate(pieces)
+            )
+        added, slots = sentence(
+            rng, pieces, domain, case._replace(capital=False) if joined else case
+        )
+        text += " " + added
         found += slots
-    return Passage("".join(texts), found)
+    return Passage(text, found)
 
 
 _FILLERS = (words.plain, words.word, words.phrase, words.name, fillers.code, fillers.number)

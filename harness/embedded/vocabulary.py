@@ -110,6 +110,58 @@ PROCEDURES: tuple[str, ...] = (
     "cardiac catheterization",
 )
 
+#: Parts of the body, and what can be wrong with them or done to them.
+BODY: tuple[str, ...] = _words("""
+    heart kidney lung liver knee hip shoulder skin brain bone blood eye ear stomach bowel bladder
+    spine ankle wrist elbow throat nose jaw tooth muscle nerve vein artery chest neck back hand
+    foot arm leg finger toe gland joint rib gut colon spleen breast tongue scalp face belly womb
+    renal cardiac hepatic pulmonary gastric spinal nasal dental ocular vascular
+""")
+ILL: tuple[str, ...] = _words("""
+    disease failure infection pain stiffness injury inflammation swelling ulcer tumor cyst
+    weakness cramps stones spasm tear fracture abscess stenosis insufficiency bleeding numbness
+    cancer rash edema disorder deformity
+""")
+EXAMINED: tuple[str, ...] = _words("""
+    repair removal biopsy scan replacement drainage bypass ultrasound imaging surgery resection
+    transplant injection reconstruction angiography fusion lavage stenting excision graft endoscopy
+""")
+
+#: What is never made of them: left to benchmarks, which need names that the model has not met.
+UNMADE: frozenset[str] = frozenset(
+    line.strip()
+    for line in """
+    artery bypass
+    artery disease
+    bowel resection
+    breast cancer
+    breast ultrasound
+    colon cancer
+    foot ulcer
+    gastric bypass
+    gastric lavage
+    heart failure
+    heart transplant
+    hip fracture
+    hip replacement
+    kidney disease
+    kidney injury
+    kidney stones
+    kidney transplantation
+    knee replacement
+    liver biopsy
+    liver disease
+    liver transplant
+    lung cancer
+    pulmonary edema
+    renal ultrasound
+    skin biopsy
+    spinal fusion
+    spinal stenosis
+    wrist fracture
+    """.strip().splitlines()
+)
+
 #: Everyday words, mixed with invented ones.
 COMMON: tuple[str, ...] = _words("""
     time year people way day man thing woman life child world school state family student group

@@ -25,14 +25,14 @@ def test_the_card_says_what_the_log_says(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_text("\n".join(json.dumps(look) for look in looks))
     (tmp_path / "config.json").write_text(json.dumps(_CONFIG))
     (tmp_path / "model.safetensors").write_bytes(b"0" * 4000)
-    card.write(tmp_path, seed=3, tokens=1_000_000, threads=1)
+    card.write(tmp_path, seed=3, tokens=1_000_000, processes=1)
     text = (tmp_path / "README.md").read_text()
     assert "license: apache-2.0" in text
-    assert "--seed 3 --tokens 1000000 --threads 1" in text
+    assert "--seed 3 --tokens 1000000 --processes 1" in text
     assert "0.475" in text
     assert "{" not in text
 
 
 def test_no_log_no_card(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        card.write(tmp_path, seed=0, tokens=1, threads=1)
+        card.write(tmp_path, seed=0, tokens=1, processes=1)
