@@ -3,7 +3,6 @@
 import random
 
 from harness.embedded.vocabulary import (
-    BODY,
     CONDITIONS,
     EXAMINED,
     ILL,
@@ -11,8 +10,8 @@ from harness.embedded.vocabulary import (
     MONTHS,
     PROCEDURES,
     UNITS,
-    UNMADE,
     WEEKDAYS,
+    body_terms,
 )
 from harness.embedded.words import Filler, novel, pick, plain
 
@@ -71,8 +70,7 @@ def _clinical(
 ) -> Filler:
     """Fillers of one clinical kind: from the list, of a part of the body, or invented."""
     suffixes = endings.split()
-    made = tuple(f"{part} {noun}" for part in BODY for noun in nouns)
-    made = tuple(text for text in made if text not in UNMADE)
+    made = body_terms(nouns)
 
     def fill(rng: random.Random) -> str:
         source = rng.random()

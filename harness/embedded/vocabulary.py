@@ -129,38 +129,44 @@ EXAMINED: tuple[str, ...] = _words("""
 
 #: What is never made of them: left to benchmarks, which need names that the model has not met.
 UNMADE: frozenset[str] = frozenset(
-    line.strip()
-    for line in """
-    artery bypass
-    artery disease
-    bowel resection
-    breast cancer
-    breast ultrasound
-    colon cancer
-    foot ulcer
-    gastric bypass
-    gastric lavage
-    heart failure
-    heart transplant
-    hip fracture
-    hip replacement
-    kidney disease
-    kidney injury
-    kidney stones
-    kidney transplantation
-    knee replacement
-    liver biopsy
-    liver disease
-    liver transplant
-    lung cancer
-    pulmonary edema
-    renal ultrasound
-    skin biopsy
-    spinal fusion
-    spinal stenosis
-    wrist fracture
-    """.strip().splitlines()
+    {
+        "artery bypass",
+        "artery disease",
+        "bowel resection",
+        "breast cancer",
+        "breast ultrasound",
+        "colon cancer",
+        "foot ulcer",
+        "gastric bypass",
+        "gastric lavage",
+        "heart failure",
+        "heart transplant",
+        "hip fracture",
+        "hip replacement",
+        "kidney disease",
+        "kidney injury",
+        "kidney stones",
+        "kidney transplantation",
+        "knee replacement",
+        "liver biopsy",
+        "liver disease",
+        "liver transplant",
+        "lung cancer",
+        "pulmonary edema",
+        "renal ultrasound",
+        "skin biopsy",
+        "spinal fusion",
+        "spinal stenosis",
+        "wrist fracture",
+    }
 )
+
+
+def body_terms(nouns: tuple[str, ...]) -> tuple[str, ...]:
+    """Each part of the body with each noun, such as `elbow biopsy`, but what is never made."""
+    terms = (f"{part} {noun}" for part in BODY for noun in nouns)
+    return tuple(term for term in terms if term not in UNMADE)
+
 
 #: Everyday words, mixed with invented ones.
 COMMON: tuple[str, ...] = _words("""

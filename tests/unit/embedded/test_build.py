@@ -2,13 +2,16 @@
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from harness.embedded.build import Options, build
+from harness.embedded.crew import Crew, together
 from harness.embedded.model import Shape, Twin, to_llama
 from harness.embedded.optimizer import orthogonal
 from harness.embedded.schedule import STAGES, chunks, factor, steps
@@ -38,6 +41,26 @@ def test_a_tiny_build_repeats_bit_for_bit_and_loads(tmp_path: Path) -> None:
     last = json.loads((tmp_path / "one" / "log.jsonl").read_text().splitlines()[-1])
     assert last["step"] == len(STAGES)
     assert 0 <= last["copy_accuracy"] <= 1
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_trains(tmp_path: Path) -> None:
+    options = Options(tmp_path / "two", tokens=3072, tokenizer_documents=200, probe_documents=2)
+    together(2, 1, tmp_path / "meeting", partial(build, options))
+    build(_tiny(tmp_path / "one"))
+    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    for name, weight in one.items():
+        # half precision, and sums in another order
+        torch.testing.assert_close(weight, two[name], atol=2e-3, rtol=2e-2)
+
+
+def test_a_member_takes_its_part_of_the_rows() -> None:
+    rows = torch.arange(8).view(4, 2)
+    assert Crew(1, 2).mine(rows).tolist() == [[4, 5], [6, 7]]
+    assert Crew().mine(rows).equal(rows)
+    with pytest.raises(ValueError, match="3 rows cannot be shared among 2"):
+        Crew(0, 2).mine(rows[:3])
 
 
 def test_the_twin_and_the_llama_agree() -> None:

@@ -80,11 +80,11 @@ def test_documents_keep_case_and_some_begin_lines_without_a_blank() -> None:
 
 def test_a_word_has_the_same_tokens_wherever_it_stands_and_text_survives() -> None:
     tokenizer = train(_texts(12, 300), 600)
-    alone = tokenizer.encode(" Zorvanib").ids
+    alone = tokenizer.encode(" Zorvanib").ids[1:]
     inside = tokenizer.encode(" took Zorvanib, 20 mg").ids
     assert any(inside[at : at + len(alone)] == alone for at in range(len(inside)))
     for text in _texts(13, 30):
-        assert tokenizer.decode(tokenizer.encode(text).ids) == text
+        assert tokenizer.decode(tokenizer.encode(text).ids[1:]) == text
 
 
 def test_rows_are_full_whole_documents_between_marks() -> None:

@@ -13,7 +13,7 @@ def _continuation(prompt: str, tokens: int) -> str:
     assert _MODEL is not None
     tokenizer = AutoTokenizer.from_pretrained(_MODEL)
     model = AutoModelForCausalLM.from_pretrained(_MODEL, dtype="float32")
-    inputs = tokenizer(tokenizer.bos_token + prompt, return_tensors="pt")
+    inputs = tokenizer(prompt, return_tensors="pt")
     length = inputs["input_ids"].shape[1]
     output = model.generate(
         input_ids=inputs["input_ids"],
@@ -35,7 +35,14 @@ def test_the_folder_is_complete_and_small() -> None:
 def test_the_tokenizer_gives_back_what_it_read() -> None:
     text = " The MRI of Mr. Quoll:\n\nZorvanib 20.5 mg (BID), naïve? | a; b"
     tokenizer = AutoTokenizer.from_pretrained(_MODEL)
-    assert tokenizer.decode(tokenizer(text).input_ids) == text
+    assert tokenizer.decode(tokenizer(text).input_ids, skip_special_tokens=True) == text
+
+
+def test_a_text_begins_with_the_mark_that_every_document_of_the_pretraining_began_with() -> None:
+    tokenizer = AutoTokenizer.from_pretrained(_MODEL)
+    assert tokenizer("one").input_ids[0] == tokenizer.bos_token_id
+    assert tokenizer("one").input_ids.count(tokenizer.bos_token_id) == 1
+    assert tokenizer("one", add_special_tokens=False).input_ids[0] != tokenizer.bos_token_id
 
 
 def test_it_copies_strings_it_never_saw_in_their_case() -> None:

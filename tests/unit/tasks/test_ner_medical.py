@@ -41,7 +41,8 @@ def base_names() -> list[str]:
     """What the embedded base model met while it was trained, case-folded."""
     from harness.embedded import vocabulary as base
 
-    lists = (base.MEDICATIONS, base.CONDITIONS, base.PROCEDURES)
+    made = base.body_terms((*base.ILL, *base.EXAMINED))
+    lists = (base.MEDICATIONS, base.CONDITIONS, base.PROCEDURES, made)
     return [name.casefold() for each in lists for name in each]
 
 
