@@ -4,6 +4,7 @@ Knows nothing of tasks and trials. Every fault of the user's (no such folder, no
 model, no tokenizer, hub out of reach, no memory) is a `UserError` of one line.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ class BaseModel:
         model: in evaluation mode, no weight requiring a gradient.
         tokenizer: has a pad token.
         device: where the model lies.
-        fingerprint: SHA-256 of the weights as loaded, 64 hex digits.
+        fingerprint: SHA-256 of the weights and the tokenizer as loaded, 64 hex digits.
     """
 
     name: str
@@ -97,7 +98,19 @@ def load(settings: ModelSettings, threads: int | None = None) -> BaseModel:
         model = _model(settings, place, config)
     freeze(model)
     _choose_pad(tokenizer, settings.name)
-    return BaseModel(settings.name, model, tokenizer, _device(), checksum(model))
+    return BaseModel(settings.name, model, tokenizer, _device(), fingerprint(model, tokenizer))
+
+
+def fingerprint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str:
+    """SHA-256 over all weights and all that decides how a text becomes tokens; 64 hex digits."""
+    parts = [
+        checksum(model),
+        tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else "",
+        repr(sorted(tokenizer.get_vocab().items())),
+        repr(tokenizer("a", add_special_tokens=True)["input_ids"]),
+        repr((tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)),
+    ]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def freeze(model: PreTrainedModel) -> None:

@@ -62,8 +62,9 @@ class Worker:
         first = self.records.decide("base_fingerprint", base.fingerprint)
         if first != base.fingerprint:
             raise UserError(
-                f"model.name: {self.sweep.model.name} holds other weights than when study "
-                f"'{self.assignment.study}' began; choose another name with --study NAME"
+                f"model.name: {self.sweep.model.name} holds other weights or another tokenizer "
+                f"than when study '{self.assignment.study}' began; choose another name with "
+                "--study NAME"
             )
         self._note_names(base.model)
         trainer = SequentialTrainer(base, self.task, self.sweep.training)

@@ -10,7 +10,7 @@ from harness import embedded
 from harness.errors import UserError
 from harness.settings import ModelSettings
 from harness.training import base_model
-from harness.training.base_model import BaseModel, load, load_config, locate
+from harness.training.base_model import BaseModel, fingerprint, load, load_config, locate
 from harness.training.checksums import checksum
 from tests.unit.training import toy
 
@@ -27,7 +27,7 @@ def refused(name: object, **settings: object) -> str:
 def test_a_loaded_base_is_frozen(base: BaseModel) -> None:
     assert not base.model.training
     assert not any(parameter.requires_grad for parameter in base.model.parameters())
-    assert base.fingerprint == checksum(base.model)
+    assert base.fingerprint == fingerprint(base.model, base.tokenizer)
     assert base.context == 256
     assert {p.dtype for p in base.model.parameters()} == {torch.float32}
 
@@ -36,6 +36,16 @@ def test_equal_folders_have_equal_fingerprints(base: BaseModel, tmp_path: Path) 
     again = load(ModelSettings(name=str(toy.save_model(tmp_path / "a"))))
     other = load(ModelSettings(name=str(toy.save_model(tmp_path / "b", seed=1))))
     assert again.fingerprint == base.fingerprint
+    assert other.fingerprint != base.fingerprint
+
+
+def test_a_tokenizer_that_adds_no_start_token_makes_another_base(
+    base: BaseModel, tmp_path: Path
+) -> None:
+    folder = toy.save_model(tmp_path)
+    toy.tokenizer(marks_start=False).save_pretrained(folder)
+    other = load(ModelSettings(name=str(folder)))
+    assert checksum(other.model) == checksum(base.model)
     assert other.fingerprint != base.fingerprint
 
 
@@ -52,7 +62,7 @@ def test_a_quantised_base_is_smaller_and_frozen(model_folder: Path, quantization
     assert type(projection).__name__ in {"Linear4bit", "Linear8bitLt"}
     assert projection.weight.element_size() == 1
     assert not any(parameter.requires_grad for parameter in small.model.parameters())
-    assert small.fingerprint == checksum(small.model)
+    assert small.fingerprint == fingerprint(small.model, small.tokenizer)
 
 
 def test_the_threads_are_set(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
