@@ -107,6 +107,10 @@ class Task:
         """What the model should write after the prompt, before the end of text."""
         return example.target
 
+    def write(self, mentions: Iterable[Mention]) -> str:
+        """An answer that says these mentions; `parse` reads it back."""
+        return self._layout.write(mentions)
+
     def parse(self, text: str) -> Parsed:
         """Reads an output: its first line; see `harness.entity_text.Layout.parse`."""
         return self._layout.parse(text)

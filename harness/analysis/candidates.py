@@ -130,7 +130,8 @@ def _ranks(results: StudyResults, whole: AllPairs, values: Mapping[str, float]) 
     return sorted(left, key=lambda key: (-values[key], key))
 
 
-def _fields(row: Mapping[str, Any] | pd.Series) -> dict[str, Any]:
+def configuration(row: Mapping[str, Any] | pd.Series) -> dict[str, Any]:
+    """The configuration in a table's row: what a `TrialConfig` has but seed and budget."""
     return {
         "variant": str(row["variant"]),
         "rank": int(row["rank"]),
@@ -138,5 +139,8 @@ def _fields(row: Mapping[str, Any] | pd.Series) -> dict[str, Any]:
         "dropout": float(row["dropout"]),
         "target_modules": str(row["target_modules"]),
         "learning_rate": float(row["learning_rate"]),
-        "budget": 1.0,
     }
+
+
+def _fields(row: Mapping[str, Any] | pd.Series) -> dict[str, Any]:
+    return {**configuration(row), "budget": 1.0}

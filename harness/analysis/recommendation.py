@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from harness.analysis.candidates import finalists, incumbent
+from harness.analysis.candidates import configuration, finalists, incumbent
 from harness.analysis.comparison import Interval, estimate, estimates, finite, noise_floor
 from harness.analysis.limits import not_supported
 from harness.analysis.scores import CONFIGURATION, bare_score, complete, configurations
@@ -203,7 +203,7 @@ def _single(results: StudyResults, scored: pd.DataFrame) -> Recommendation:
 
 def _unconfirmed(results: StudyResults) -> Recommendation:
     row = incumbent(results)
-    text = "no search trial is complete yet: there is nothing to recommend"
+    text = "No search trial is complete yet: there is nothing to recommend."
     if row is not None:
         name = labels([{str(k): v for k, v in row.items()}])[0]
         count = len(complete(results, "search"))
@@ -228,13 +228,8 @@ def _mapping(row: pd.Series) -> dict[str, Any]:
     parameters = float(row["parameters"])
     return {
         "key": str(row["key"]),
-        "variant": str(row["variant"]),
-        "rank": int(row["rank"]),
-        "alpha": float(row["alpha"]),
+        **configuration(row),
         "alpha_ratio": float(row["alpha_ratio"]),
-        "dropout": float(row["dropout"]),
-        "target_modules": str(row["target_modules"]),
-        "learning_rate": float(row["learning_rate"]),
         "parameters": int(parameters) if math.isfinite(parameters) else None,
     }
 

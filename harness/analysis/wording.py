@@ -91,20 +91,20 @@ def evidence(
     if now.pick is None:
         gap = show.plain(-now.bounds.low[best])
         text = (
-            f"none of {count} finalists is shown to be within {show.margin} of the best: "
+            f"None of {count} finalists is shown to be within {show.margin} of the best: "
             f"{names[best]} has the {show.highest} score "
             f"({show.plain(now.whole.values[best])}) but may be up to {gap} "
             f"{show.behind} another ({level}, {sizes})"
         )
-        return text + _ask(more)
+        return f"{text}{_ask(more)}."
     pick = now.pick
     name = priced(names[pick], now.parameters[pick])
     if now.tie:
         widest = -float(now.bounds.low.min())
         return (
-            f"all {count} finalists are within {show.margin} of each other (no two differ by "
+            f"All {count} finalists are within {show.margin} of each other (no two differ by "
             f"more than {show.plain(widest)}, {level}, {sizes}); {name} is the cheapest, and "
-            "any of them will do"
+            "any of them will do."
         )
     ranks_only = len(table[["variant", "target_modules"]].drop_duplicates()) == 1
     what = (
@@ -122,7 +122,7 @@ def evidence(
         other = f"the best of the others, {names[rival]}"
     return (
         f"{name} {what} that are shown to be not more than {show.margin} {show.behind} the best "
-        f"(difference to {other}: {gap}, {level} {show.range(low, high)}, {sizes})"
+        f"(difference to {other}: {gap}, {level} {show.range(low, high)}, {sizes})."
     )
 
 
@@ -142,13 +142,13 @@ def alone(label: str, found: Estimate, objective: Objective) -> str:
     show = Figures(objective)
     if found.seeds < 2:
         return (
-            "no configuration has two confirmed seeds yet, so nothing can be compared; best so "
-            f"far on test is {label} with {show.plain(found.value)} {show.unit}, one seed"
+            "No configuration has two confirmed seeds yet, so nothing can be compared; best so "
+            f"far on test is {label} with {show.plain(found.value)} {show.unit}, one seed."
         )
     return (
         f"{label} is the only configuration with two confirmed seeds or more "
         f"({show.plain(found.value)} {show.unit}, {found.seeds} seeds x {found.examples} "
-        "examples): there is nothing to compare it with"
+        "examples): there is nothing to compare it with."
     )
 
 
@@ -156,9 +156,9 @@ def search_only(label: str, value: float, trials: int, objective: Objective) -> 
     """The sentence for a study without a confirm stage."""
     show = Figures(objective)
     return (
-        f"nothing was confirmed on fresh seeds and the test split; the best of {trials} search "
+        f"Nothing was confirmed on fresh seeds and the test split; the best of {trials} search "
         f"trial{'s' if trials != 1 else ''} is {label} with {show.plain(value)} {show.unit} on "
-        "validation, one seed: the winner of a search looks better than it is"
+        "validation, one seed: the winner of a search looks better than it is."
     )
 
 
@@ -166,7 +166,7 @@ def no_gain(best: float, bare: float, objective: Objective) -> str:
     """The sentence for adapters none of which beats the base without one."""
     show = Figures(objective)
     return (
-        f"no finalist scores better than the bare base ({show.plain(best)} against "
+        f"No finalist scores better than the bare base ({show.plain(best)} against "
         f"{show.plain(bare)} {show.unit} on test): nothing was learned, so there is nothing to "
-        "choose between; train for longer, or widen the learning rates"
+        "choose between; train for longer, or widen the learning rates."
     )

@@ -5,7 +5,7 @@ from no model. Knows nothing of training.
 """
 
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -69,13 +69,18 @@ def score_texts(
 ) -> SplitScores:
     """Reads and scores what was written for these examples; what cannot be read is wrong."""
     parsed = [task.parse(text) for text in texts]
-    return _scores(
-        task,
-        split,
-        examples,
-        texts,
-        [each.prediction for each in parsed],
-        [each.unparsed for each in parsed],
+    unparsed = tuple(each.unparsed for each in parsed)
+    statistics = tuple(
+        tuple(map(float, task.score(each.prediction, example)))
+        for each, example in zip(parsed, examples, strict=True)
+    )
+    return SplitScores(
+        split=split,
+        ids=tuple(example.id for example in examples),
+        predictions=tuple(texts),
+        unparsed=unparsed,
+        statistics=statistics,
+        values=task.values(statistics, unparsed),
     )
 
 
@@ -89,9 +94,7 @@ def score_predictions(
         split: which examples.
         predictions: for each example of the split, in its order.
     """
-    texts = ["; ".join(f"{each.label}: {each.text}" for each in found) for found in predictions]
-    unparsed = [False] * len(texts)
-    return _scores(task, split, task.examples(split), texts, predictions, unparsed)
+    return score_texts(task, split, task.examples(split), [task.write(p) for p in predictions])
 
 
 def objective_value(task: Task, scores: SplitScores) -> float:
@@ -118,25 +121,3 @@ def newline_ids(base: BaseModel) -> frozenset[int]:
         texts = tokenizer.batch_decode([[index] for index in range(len(tokenizer))])
         _newline_ids[tokenizer] = frozenset(i for i, text in enumerate(texts) if "\n" in text)
     return _newline_ids[tokenizer]
-
-
-def _scores(
-    task: Task,
-    split: str,
-    examples: Sequence[Example],
-    texts: Iterable[str],
-    predictions: Sequence[Sequence[Mention]],
-    unparsed: Sequence[bool],
-) -> SplitScores:
-    statistics = tuple(
-        tuple(map(float, task.score(found, example)))
-        for found, example in zip(predictions, examples, strict=True)
-    )
-    return SplitScores(
-        split=split,
-        ids=tuple(example.id for example in examples),
-        predictions=tuple(texts),
-        unparsed=tuple(map(bool, unparsed)),
-        statistics=statistics,
-        values=task.values(statistics, unparsed),
-    )

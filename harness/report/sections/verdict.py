@@ -119,10 +119,13 @@ def _next_steps(results: StudyResults, advice: Recommendation) -> list[str]:
     if advice.outcome in {"decided", "tie"}:
         return steps
     if not (results.trials["stage"] == "confirm").any():
-        steps.append(
-            "Nothing was confirmed on fresh seeds and the test split. The command below goes on "
-            "where the study stopped."
-        )
+        after = "The command below goes on where the study stopped."
+        if results.attributes.get("dropped"):
+            after = (
+                "What was left out stays left out of this study, for what is laid down is not "
+                "changed by what came out: begin another one with --study NAME and more --minutes."
+            )
+        steps.append(f"Nothing was confirmed on fresh seeds and the test split. {after}")
     if advice.more_seeds:
         steps.append(
             f"By the seed noise seen here, about {advice.more_seeds} more seeds for each finalist "
