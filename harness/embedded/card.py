@@ -58,7 +58,7 @@ them all) and words that a generator invents. Documents by kind: {mix}.
 
 - Copying comes first: repeated words, keys with values, lists, marked words, other notations.
 - Then spans by label: three to six worked examples under one set of labels in many formats. In
-  more than half of them the labels mean nothing, so they can be learnt from the examples alone.
+  four of ten the labels mean nothing, so they can be learnt from the examples alone.
 - A little prose: clinical notes and short dialogues.
 
 It has not seen the tasks that come with harness: other frames, other label words, another format,

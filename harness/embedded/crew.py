@@ -34,7 +34,7 @@ class Crew:
         gradients = [weight.grad for weight in weights if weight.grad is not None]
         flat = torch.cat([gradient.view(-1) for gradient in gradients])
         distributed.all_reduce(flat)
-        parts = flat.split([gradient.numel() for gradient in gradients])
+        parts = torch.split(flat, [gradient.numel() for gradient in gradients])
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
 
@@ -61,7 +61,7 @@ def together(size: int, threads: int, meeting: Path, work: Callable[[Crew], None
         torch.set_num_threads(threads)
         work(Crew())
         return
-    spawn(_member, (size, threads, str(meeting), work), nprocs=size)
+    spawn(_member, (size, threads, str(meeting), work), nprocs=size)  # type: ignore[no-untyped-call]
 
 
 def _member(

@@ -24,6 +24,7 @@ from harness.errors import UserError
 from harness.registry import Registry
 from harness.settings import ModelSettings
 from harness.training.base_model import BaseModel, freeze, load_config
+from harness.training.fused_lora import fuse
 from harness.training.seeds import Purpose, derive
 from harness.training.targets import is_transposed, target_names
 from harness.trial import TrialConfig
@@ -80,6 +81,7 @@ def attached(
         torch.manual_seed(derive(config.seed, Purpose.INITIALISATION))
         adapter = _wrap(base.model, keywords)
     try:
+        fuse(base.model)
         keywords.base_model_name_or_path = base.name
         adapter.eval()
         yield adapter
@@ -112,6 +114,7 @@ def merged(model: PreTrainedModel) -> Iterator[None]:
         yield
         return
     frozen = [weight.data for weight in weights]
+    before = [layer.__dict__.get("forward") for layer in layers]
     try:
         with torch.no_grad():
             for layer, base in zip(layers, bases, strict=True):
@@ -119,10 +122,12 @@ def merged(model: PreTrainedModel) -> Iterator[None]:
                 layer.forward = base.forward  # past PEFT's checks, which cost as much as the rest
         yield
     finally:
-        for layer, weight, data in zip(layers, weights, frozen, strict=True):
+        for layer, weight, data, forward in zip(layers, weights, frozen, before, strict=True):
             weight.data = data
             layer.merged_adapters.clear()
             layer.__dict__.pop("forward", None)
+            if forward is not None:
+                layer.forward = forward
 
 
 def save(adapter: PeftModel, folder: str | Path) -> Path:
