@@ -32,20 +32,8 @@ SHARED: dict[str, tuple[str, ...]] = {
         {M1} was discontinued because of cost.
         The plan is {P1} next week, followed by {M1} {D1}.
         Known {C1}, treated with {M1} for {few} years.
-        Admitted with {C1}; {M1} {D1} given in the emergency room.
-        Informed consent was obtained for {P1}.
-        She is tolerating {M1} well.
         Family history is positive for {C1}.
-        {P1} and {P2} were both unremarkable.
-        We switched from {M1} to {M2} {D2} {often}.
-        {C1} has worsened since the last visit.
-        Referred to surgery for {P1} because of {C1}.
-        Please refill {M1} {D1}, one tablet {often}.
         There is no evidence of {C1}.
-        A {age}-year-old {who} with a history of {C1}, {C2} and {C3}.
-        Current medications include {M1}, {M2} and {M3}.
-        {doctor} recommended {P1} to rule out {C1}.
-        Following {P1}, the {who} developed {C1}.
     """),
     "terse": _lines("""
         PMH: {C1}, {C2}, {C3}.
@@ -54,11 +42,6 @@ SHARED: dict[str, tuple[str, ...]] = {
         Hx {C1}, on {M1}.
         s/p {P1} {date}.
         A/P: {C1} - cont {M1} {D1} {often}.
-        Dx: {C1}. Rx: {M1} {D1} {often}.
-        {M1} {D1} PO {often}.
-        Start {M1} {D1} {often}, f/u {few} wks.
-        D/c {M1}.
-        {P1}: no acute process.
         FHx: {C1} (mother), {C2} (father).
     """),
     "quiet": _lines("""

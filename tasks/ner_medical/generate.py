@@ -1,6 +1,6 @@
 """Writes clinical notes with their entities: `generate(split, count, seed)`.
 
-Each note is one to three sentences of one style. Draws come from `random.Random.random` alone, so
+Each note is one or two sentences of one style. Draws come from `random.Random.random` alone, so
 that equal seeds give equal notes on every platform and release of Python. Needs nothing but the
 two files beside it.
 """
@@ -35,11 +35,11 @@ frames = _beside("frames")
 SPLITS = ("train", "validation", "test")
 LABELS = {"M": "MEDICATION", "D": "DOSAGE", "E": "DOSAGE", "C": "CONDITION", "P": "PROCEDURE"}
 #: Share of the names in validation and test that are drawn from the names held out for that split.
-HELD_OUT = 0.75
+HELD_OUT = 0.68
 #: Share of the sentences in validation and test whose frame stands in no training note.
-OWN = 0.3
-#: Relative frequency of notes of one, two and three sentences.
-LENGTHS = (0.45, 0.4, 0.15)
+OWN = 0.1
+#: Relative frequency of notes of one and of two sentences.
+LENGTHS = (0.75, 0.25)
 TERSE = 0.35  # share of notes in telegraphic style
 QUIET = 0.2  # share of sentences without an entity
 TIGHT = 0.3  # share of the terse notes that write "10mg" for "10 mg"
@@ -162,8 +162,7 @@ class _Note:
 
 def _note(rng: random.Random, split: str) -> _Note:
     note = _Note(rng, split)
-    draw = rng.random()
-    count = 1 if draw < LENGTHS[0] else 2 if draw < LENGTHS[0] + LENGTHS[1] else 3
+    count = 1 if rng.random() < LENGTHS[0] else 2
     used: set[str] = set()
     while len(used) < count:
         own = split != "train" and rng.random() < OWN

@@ -187,7 +187,7 @@ PROCEDURES: dict[str, Names] = {
         laparotomy; lumpectomy; nephrectomy; Roux-en-Y gastric bypass; pelvic ultrasound;
         Holter monitoring; electromyography; bone density scan; lithotripsy; thoracentesis;
         endotracheal intubation; catheter ablation; rotator cuff repair; vertebroplasty;
-        skin grafting; dilation and curettage; barium swallow; MRI of the cervical spine;
+        scar revision; dilation and curettage; barium swallow; MRI of the cervical spine;
         CT scan of the sinuses; cataract extraction; ERCP; tubal ligation;
         arteriovenous fistula creation; bunionectomy; vasectomy; hearing test;
         thyroid uptake scan; transesophageal echo; pericardiocentesis; laser photocoagulation;

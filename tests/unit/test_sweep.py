@@ -35,7 +35,7 @@ def test_the_digest_follows_what_the_study_is_and_not_how_fast_it_runs():
         ("space.variant=[dorra]", "unknown variant 'dorra'; did you mean 'dora'?"),
         ("seed=abc", "seed: Input should be a valid integer"),
         ("training.batch_size=6", None),
-        ("training.micro_batch_size=3", "batch_size 8 is no multiple of micro_batch_size 3"),
+        ("training.micro_batch_size=3", "batch_size 4 is no multiple of micro_batch_size 3"),
         ("confirmation.looks=[10, 5]", "looks must rise, but are [10, 5]"),
         ("ablation.pairs=[{vary: rank, at: {size: 3}}]", "names one factor of"),
         (
