@@ -26,7 +26,9 @@ _FIELDS = ("variant", "rank", "alpha", "dropout", "target_modules", "learning_ra
 
 
 def incumbent(results: StudyResults) -> pd.Series | None:
-    """The best complete search trial on validation; ties to fewer parameters, then the older.
+    """The best complete search trial on validation; ties to fewer parameters, then by key.
+
+    Not to the older one: a trial that was lost and run again has a later number.
 
     Returns:
         Its row of `results.trials`, with `parameters` added (NaN without a cost row).
@@ -39,7 +41,7 @@ def incumbent(results: StudyResults) -> pd.Series | None:
         parameters=rows["number"].map(parameters).astype(float),
         _loss=-results.objective.sign * rows["value"],
     )
-    order = rows.sort_values(["_loss", "parameters", "number"])
+    order = rows.sort_values(["_loss", "parameters", "key"])
     return order.iloc[0].drop("_loss")
 
 
@@ -82,7 +84,7 @@ def finalists(results: StudyResults, limit: int) -> list[dict[str, Any]]:
 def _of_search(results: StudyResults, limit: int) -> list[dict[str, Any]]:
     rows = complete(results, "search").dropna(subset=["value"])
     order = rows.assign(_loss=-results.objective.sign * rows["value"])
-    best = order.sort_values(["_loss", "rank", "number"]).drop_duplicates("rank")
+    best = order.sort_values(["_loss", "rank", "key"]).drop_duplicates("rank")
     return [_fields(row) for _, row in best.head(max(0, limit)).iterrows()]
 
 

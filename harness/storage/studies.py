@@ -4,11 +4,12 @@ Every trial is a *slot* that a stage owes (`search/7`, `confirm/<key>/<seed>`): 
 then claimed by one worker, whoever is first. Knows nothing of training.
 """
 
+import copy
 import hashlib
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, cast
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -224,6 +225,44 @@ def _turn(trial: FrozenTrial) -> tuple[int, int]:
     return (int(index), 0) if stage == Stage.SEARCH.value else (trial.number, 1)
 
 
+#: Where the numbers of all other stages begin; the search's are its slots'.
+_AFTER_SEARCH: Final = 1_000_000
+
+
+class _InTurn(optuna.samplers.TPESampler):
+    """TPE that sees trials in the order of their slots.
+
+    Which kernel it draws from depends on the trials' numbers, and a trial that was lost and run
+    again has a later one: a study that was interrupted would go another way.
+    """
+
+    def _sample(self, study: Any, trial: FrozenTrial, search_space: Any) -> dict[str, Any]:
+        return super()._sample(
+            cast("optuna.Study", _ByTurn(study)), _renumbered(trial), search_space
+        )
+
+
+class _ByTurn:
+    """A study whose trials bear the numbers of their slots."""
+
+    def __init__(self, study: optuna.Study) -> None:
+        self._study = study
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._study, name)
+
+    def _get_trials(self, *args: Any, **keywords: Any) -> list[FrozenTrial]:
+        trials = [_renumbered(one) for one in self._study._get_trials(*args, **keywords)]
+        return sorted(trials, key=lambda one: one.number)
+
+
+def _renumbered(trial: FrozenTrial) -> FrozenTrial:
+    twin = copy.copy(trial)
+    place, later = _turn(trial)
+    twin.number = place + later * _AFTER_SEARCH
+    return twin
+
+
 def _sampler(sweep: Sweep, slot: str) -> optuna.samplers.BaseSampler:
     digest = hashlib.sha256(f"{sweep.seed}/{slot}".encode()).digest()
     seed = int.from_bytes(digest[:4], "big")
@@ -231,7 +270,7 @@ def _sampler(sweep: Sweep, slot: str) -> optuna.samplers.BaseSampler:
         return optuna.samplers.RandomSampler(seed=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.samplers.TPESampler(
+        return _InTurn(
             seed=seed,
             n_startup_trials=sweep.search.startup,
             multivariate=True,
