@@ -168,7 +168,7 @@ def main() -> None:
     _with_allocator()
     options = Options(given.out, given.seed, given.tokens, checkpoints=given.checkpoints)
     with tempfile.TemporaryDirectory() as folder:
-        together(given.processes, 1, Path(folder) / "meeting", partial(build, options))
+        together(given.processes, Path(folder) / "meeting", partial(build, options))
     card.write(given.out, given.seed, given.tokens, given.processes)
 
 

@@ -48,26 +48,23 @@ class Crew:
         return torch.cat(parts)
 
 
-def together(size: int, threads: int, meeting: Path, work: Callable[[Crew], None]) -> None:
-    """Runs `work` in `size` processes of `threads` threads each; ends when all have ended.
+def together(size: int, meeting: Path, work: Callable[[Crew], None]) -> None:
+    """Runs `work` in `size` processes of one thread each; ends when all have ended.
 
     Args:
         size: processes; 1 runs in this one.
-        threads: torch threads of a process.
         meeting: a file that does not exist yet, on a disk all can see.
         work: what each does; must be picklable.
     """
     if size == 1:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(1)
         work(Crew())
         return
-    spawn(_member, (size, threads, str(meeting), work), nprocs=size)  # type: ignore[no-untyped-call]
+    spawn(_member, (size, str(meeting), work), nprocs=size)  # type: ignore[no-untyped-call]
 
 
-def _member(
-    rank: int, size: int, threads: int, meeting: str, work: Callable[[Crew], None]
-) -> None:
-    torch.set_num_threads(threads)
+def _member(rank: int, size: int, meeting: str, work: Callable[[Crew], None]) -> None:
+    torch.set_num_threads(1)
     distributed.init_process_group(
         "gloo", init_method=f"file://{meeting}", rank=rank, world_size=size
     )

@@ -146,7 +146,6 @@ UNMADE: frozenset[str] = frozenset(
         "kidney disease",
         "kidney injury",
         "kidney stones",
-        "kidney transplantation",
         "knee replacement",
         "liver biopsy",
         "liver disease",

@@ -105,8 +105,9 @@ def fingerprint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> s
     """SHA-256 over all weights and all that decides how a text becomes tokens; 64 hex digits."""
     parts = [
         checksum(model),
-        tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else "",
-        repr(sorted(tokenizer.get_vocab().items())),
+        tokenizer.backend_tokenizer.to_str()
+        if tokenizer.is_fast
+        else repr(sorted(tokenizer.get_vocab().items())),
         repr(tokenizer("a", add_special_tokens=True)["input_ids"]),
         repr((tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)),
     ]

@@ -13,7 +13,6 @@ from typing import Any
 from peft.tuners.lora.layer import Linear as LoraLinear
 from torch import Tensor, nn
 from torch.autograd import Function
-from torch.autograd.function import FunctionCtx
 from torch.nn import functional
 
 
@@ -67,7 +66,7 @@ class _Fused(Function):
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx,
+        ctx: Any,
         rows: Tensor,
         seen: Tensor,
         weight: Tensor,
@@ -77,13 +76,13 @@ class _Fused(Function):
         scale: float,
     ) -> Tensor:
         low = seen @ first.T
-        ctx.save_for_backward(rows, seen, weight, first, second, low)
-        ctx.scale, ctx.same = scale, seen is rows  # type: ignore[attr-defined]
+        ctx.save_for_backward(seen, weight, first, second, low)
+        ctx.scale, ctx.same = scale, seen is rows
         return functional.linear(rows, weight, bias).addmm_(low, second.T, alpha=scale)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        _, seen, weight, first, second, low = ctx.saved_tensors
+        seen, weight, first, second, low = ctx.saved_tensors
         scale: float = ctx.scale
         back = (gradient @ second).mul_(scale)
         for_first = back.T @ seen

@@ -46,7 +46,7 @@ def test_a_tiny_build_repeats_bit_for_bit_and_loads(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_two_processes_train_what_one_trains(tmp_path: Path) -> None:
     options = Options(tmp_path / "two", tokens=3072, tokenizer_documents=200, probe_documents=2)
-    together(2, 1, tmp_path / "meeting", partial(build, options))
+    together(2, tmp_path / "meeting", partial(build, options))
     build(_tiny(tmp_path / "one"))
     one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
     assert one.keys() == two.keys()
