@@ -7,7 +7,6 @@ two files beside it.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import random
 import re
@@ -36,8 +35,6 @@ SPLITS = ("train", "validation", "test")
 LABELS = {"M": "MEDICATION", "D": "DOSAGE", "E": "DOSAGE", "C": "CONDITION", "P": "PROCEDURE"}
 #: Share of the names in validation and test that are drawn from the names held out for that split.
 HELD_OUT = 0.68
-#: Share of the sentences in validation and test whose frame stands in no training note.
-OWN = 0.1
 #: Relative frequency of notes of one and of two sentences.
 LENGTHS = (0.75, 0.25)
 TERSE = 0.35  # share of notes in telegraphic style
@@ -165,25 +162,18 @@ def _note(rng: random.Random, split: str) -> _Note:
     count = 1 if rng.random() < LENGTHS[0] else 2
     used: set[str] = set()
     while len(used) < count:
-        own = split != "train" and rng.random() < OWN
-        kinds = frames.FRAMES[split if own else "shared"]
         quiet = rng.random() < QUIET
         style = "terse" if note.terse else "full"
-        pool = kinds[("quiet_terse" if note.terse else "quiet") if quiet else style]
-        frame = _pick(rng, pool)
+        kind = ("quiet_terse" if note.terse else "quiet") if quiet else style
+        frame = _pick(rng, frames.FRAMES[split][kind])
         if frame not in used:
             used.add(frame)
             note.sentence(frame)
     return note
 
 
-def _home(text: str) -> str:
-    """The one split that a text may stand in: short notes would else be drawn for two."""
-    return SPLITS[hashlib.sha256(text.encode()).digest()[0] % len(SPLITS)]
-
-
 def generate(split: str, count: int, seed: int) -> list[dict[str, Any]]:
-    """Notes of one split, no text twice, none of another split.
+    """Notes of one split, no text twice; as the splits share no frame, they share no text.
 
     Args:
         split: `train`, `validation` or `test`.
@@ -199,7 +189,7 @@ def generate(split: str, count: int, seed: int) -> list[dict[str, Any]]:
     texts: set[str] = set()
     while len(rows) < count:
         note = _note(rng, split)
-        if note.text not in texts and _home(note.text) == split:
+        if note.text not in texts:
             texts.add(note.text)
             rows.append(
                 {"id": f"{split}-{len(rows)}", "text": note.text, "entities": note.entities}
