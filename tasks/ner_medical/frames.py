@@ -30,44 +30,36 @@ PATTERNS: dict[str, tuple[str, ...]] = {
         {M1} {D1} {often} was [started|prescribed] [for|because of] {C1}.
         [The patient|He] [takes|is taking] {M1} {D1} {often}.
         [Continue|We continue] {M1} {D1} {often} [for|for the] {C1}.
-        [He|She] [was diagnosed with|developed] {C1} and underwent {P1} {when}.
-        [Medical|Past] history [is notable for|includes] {C1} and {C2}.
-        {P1} was [performed|done] {when} without [complications|problems].
-        [She|He] [was discharged on|went home on] {M1} {D1} {often} and {M2} {D2} {often}.
         [We will|Please] [increase|reduce] {M1} from {D1} to {E1} {often}.
-        {P1} [showed|revealed] no [acute|new] findings.
-        [Surgical|Past surgical] history [includes|is notable for] {P1} and {P2}.
-        [This|The] {age}-year-old {who} with {C1} [presents|comes in] for {P1}.
-        {M1} was [discontinued|stopped] [because of cost|last year].
-        The plan is {P1} [next week|next month][, followed by| and then] {M1} {D1}.
+        [She|He] [was discharged on|went home on] {M1} {D1} {often} and {M2} {D2} {often}.
         [Known|Chronic] {C1}, [treated with|on] {M1} for {few} years.
+        [He|She] [was diagnosed with|developed] {C1} and underwent {P1} {when}.
+        [This|The] {age}-year-old {who} with {C1} [presents|comes in] for {P1}.
+        The plan is {P1} [next week|next month][, followed by| and then] {M1} {D1}.
+        {P1} was [performed|done] {when} without [complications|problems].
+        {P1} [showed|revealed] no [acute|new] findings.
+        [His|Her] surgical history [includes|is notable for] {P1} and {P2}.
         [Family|His family] history is [positive|significant] for {C1}.
         There [is|was] no [evidence|sign] of {C1}.
     """),
     "terse": _lines("""
-        [PMH|Past hx][:| -] {C1}, {C2}, {C3}.
-        [PSH|Past surg][:| -] {P1} ({year}), {P2}.
-        [Meds|Home meds][:| -] {M1} {D1} {often}, {M2} {D2} {often}.
+        [PMH|Past hx]: {C1}, {C2}[,| and] {C3}.
+        [PSH|Past surg]: {P1} ({year})[,| and] {P2}.
+        [Meds|Home meds]: {M1} {D1} {often}[,| and] {M2} {D2} {often}.
         [Hx|H/o] {C1}, [on|now on] {M1}.
-        [s/p|Had] {P1} [|on ]{date}.
         [A/P|Plan]: {C1}, [cont|start] {M1} {D1} {often}.
-        [FHx|Fam hx][:| -] {C1} (mother), {C2} (father).
+        [s/p|Had] {P1} [|on ]{date}.
     """),
     "quiet": _lines("""
         Glucose [was|is] {glucose} mg/dL[ and| with] creatinine {decimal} mg/dL.
         [Blood|The blood] pressure was {systolic}/{diastolic} mmHg [with|and] a pulse of {pulse}.
-        [She|He] has no [|new ]complaints today.
-        [He|She] lives [with his family|alone] and does not smoke.
-        Please [return|come back] in {few} [weeks|months].
-        [His|Her] [father|mother] died at the age of {age}.
-        Weight [is|was] {weight} kg, [up|down] {few} kg since the last visit.
         Temperature [was|is] {temperature} C and oxygen saturation {percent} %[| on room air].
+        [He|She] lives [with family|alone] and does not smoke.
+        Please [return|come back] in {few} [weeks|months].
     """),
     "quiet_terse": _lines("""
         BP {systolic}/{diastolic}, [HR|P] {pulse}, [T|temp] {temperature}.
-        NAD, [lungs clear|CTAB], [abd soft|no edema].
         [Labs|Chem]: Na {sodium}, K {decimal}, [Cr {decimal}|glucose {glucose}] mg/dL.
-        [No tobacco|No drugs], EtOH {few}/[wk|mo].
         [f/u|Back] {few} [wks|mo] w/ {doctor}.
     """),
 }
