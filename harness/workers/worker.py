@@ -242,8 +242,9 @@ def _baselines(base: Any, worker: Worker) -> Callable[[], bool]:
             else:
                 count = shots[name]
                 prefix = task.few_shot(count, sweep.seed) if count else ""
-                size = sweep.training.score_batch_size
-                scores = score(base, task, split, prefix=prefix, batch_size=size)
+                # Worked examples make a prompt so much longer: fewer rows need the same memory.
+                rows = max(1, sweep.training.score_batch_size // (1 + count))
+                scores = score(base, task, split, prefix=prefix, batch_size=rows)
             records.add_baseline(name, scores)
             return True
         return False
