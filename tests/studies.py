@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.variants import VARIANTS
 from tests.simulation import BEST_RATE, EFFECTS, F1, PERPLEXITY, RANKS, World
 from tests.tables import Study, config, plain
 
@@ -177,6 +178,11 @@ def make_results(
         incumbent = _search(study, trials)
         study.attributes["incumbent"] = plain(incumbent)
         study.attributes["rung_correlation"] = 0.91
+        study.attributes["modules"] = {"qv": ["q_proj", "v_proj"], "all_linear": ["q_proj"]}
+        study.attributes["variants"] = {
+            name: {"peft": dict(VARIANTS.get(name).peft), "optimiser": {}}
+            for name in EFFECTS["variant"]
+        }
     if "ablate" in stages:
         _ablate(study, config(), ablation_seeds)
         study.attributes["incumbent"] = plain(config())

@@ -6,52 +6,34 @@ Knows the names PEFT uses, nothing of pages, studies or models. Imports no PEFT:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from harness.results import StudyResults
 
-#: Groups of target modules in models built like Llama; `lora_config` takes another map.
-LLAMA_MODULES: Final[Mapping[str, str | tuple[str, ...]]] = {
-    "q": ("q_proj",),
-    "qv": ("q_proj", "v_proj"),
-    "qkv": ("q_proj", "k_proj", "v_proj"),
-    "attention": ("q_proj", "k_proj", "v_proj", "o_proj"),
-    "mlp": ("gate_proj", "up_proj", "down_proj"),
-    "all_linear": "all-linear",
-}
-#: What PEFT and the optimiser must be told for a variant, unless the caller says otherwise.
-TRAITS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
-    "lora": {},
-    "rslora": {"peft": {"use_rslora": True}},
-    "dora": {"peft": {"use_dora": True}},
-    "lora_plus": {"optimiser": {"b_rate_ratio": 16.0}},
-}
-
 
 def lora_config(
     pick: Mapping[str, Any],
-    modules: Mapping[str, str | Sequence[str]] | None = None,
-    traits: Mapping[str, Mapping[str, Any]] | None = None,
+    modules: Mapping[str, Sequence[str]],
+    traits: Mapping[str, Mapping[str, Any]] | None,
 ) -> str:
     """The configuration as Python that makes it.
 
     Args:
         pick: variant, rank, alpha, dropout, target_modules and learning_rate.
         modules: module names of each group of target modules; a group that is not in it is read
-            as module names joined by `+`. Default: those of Llama.
+            as module names joined by `+`.
         traits: `peft` (keywords of `LoraConfig`) and `optimiser` (`b_rate_ratio`) of the
-            variant. Default: those of the four basic variants.
+            variant; None where nobody noted them.
 
     Returns:
         Python source, ending in a newline.
     """
-    traits = TRAITS.get(str(pick["variant"])) if traits is None else traits
     keywords: dict[str, Any] = {
         "r": int(pick["rank"]),
         "lora_alpha": _plain(float(pick["alpha"])),
         "lora_dropout": _plain(float(pick["dropout"])),
-        "target_modules": _modules(str(pick["target_modules"]), modules or LLAMA_MODULES),
+        "target_modules": _modules(str(pick["target_modules"]), modules),
         "bias": "none",
         "task_type": "CAUSAL_LM",
     }
@@ -72,12 +54,11 @@ def lora_config(
 def config_of(results: StudyResults, pick: Mapping[str, Any]) -> str:
     """The configuration as Python, with the module names and traits that the study noted."""
     traits = (results.attributes.get("variants") or {}).get(str(pick["variant"]))
-    return lora_config(pick, results.attributes.get("modules"), traits)
+    return lora_config(pick, results.attributes.get("modules") or {}, traits)
 
 
-def _modules(group: str, modules: Mapping[str, str | Sequence[str]]) -> str | list[str]:
-    known = modules.get(group, group.split("+"))
-    return known if isinstance(known, str) else list(known)
+def _modules(group: str, modules: Mapping[str, Sequence[str]]) -> list[str]:
+    return list(modules.get(group, group.split("+")))
 
 
 def _literal(value: Any) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from harness.report.snippet import TRAITS, lora_config
+from harness.report.snippet import lora_config
 from harness.variants import VARIANTS
 
 PICK = {
@@ -19,6 +19,14 @@ PICK = {
 }
 
 
+MODULES = {"qv": ["q_proj", "v_proj"]}
+
+
+def traits(variant: str) -> dict[str, Any]:
+    entry = VARIANTS.get(variant)
+    return {"peft": dict(entry.peft), "optimiser": dict(entry.optimiser)}
+
+
 def run(source: str) -> dict[str, Any]:
     names: dict[str, Any] = {}
     exec(compile(source, "snippet", "exec"), names)
@@ -28,7 +36,7 @@ def run(source: str) -> dict[str, Any]:
 @pytest.mark.filterwarnings("ignore")  # PEFT's imports are not what is tested here
 @pytest.mark.parametrize("variant", ["lora", "rslora", "dora", "lora_plus"])
 def test_it_makes_the_configuration(variant: str) -> None:
-    names = run(lora_config({**PICK, "variant": variant}))
+    names = run(lora_config({**PICK, "variant": variant}, MODULES, traits(variant)))
     config = names["config"]
     assert (config.r, config.lora_alpha, config.lora_dropout) == (16, 32, 0.05)
     assert set(config.target_modules) == {"q_proj", "v_proj"}
@@ -37,41 +45,31 @@ def test_it_makes_the_configuration(variant: str) -> None:
     assert names["learning_rate"] == 0.0042187
 
 
-@pytest.mark.parametrize("variant", sorted(TRAITS))
-def test_what_it_knows_of_a_variant_is_what_the_registry_says(variant: str) -> None:
-    entry = VARIANTS.get(variant)
-    assert TRAITS[variant].get("peft", {}) == dict(entry.peft)
-    assert TRAITS[variant].get("optimiser", {}) == dict(entry.optimiser)
-
-
-def test_all_linear_is_peft_s_own_word() -> None:
-    source = lora_config({**PICK, "target_modules": "all_linear"})
-    assert 'target_modules="all-linear"' in source
-
-
-def test_module_names_stand_for_themselves_and_groups_can_be_given() -> None:
-    joined = lora_config({**PICK, "target_modules": "c_attn+c_proj"})
+def test_module_names_stand_for_themselves_and_groups_are_those_given() -> None:
+    joined = lora_config({**PICK, "target_modules": "c_attn+c_proj"}, MODULES, {})
     assert 'target_modules=["c_attn", "c_proj"]' in joined
-    given = lora_config(PICK, modules={"qv": ("query", "value")})
+    given = lora_config(PICK, {"qv": ("query", "value")}, {})
     assert 'target_modules=["query", "value"]' in given
 
 
 def test_traits_can_be_given_for_any_variant() -> None:
-    source = lora_config({**PICK, "variant": "pissa"}, traits={"peft": {"init": "pissa"}})
+    source = lora_config({**PICK, "variant": "pissa"}, MODULES, {"peft": {"init": "pissa"}})
     assert 'init="pissa"' in source
 
 
-def test_a_variant_it_does_not_know_is_not_passed_off_as_plain_lora() -> None:
-    first = lora_config({**PICK, "variant": "new"}).splitlines()[0]
+def test_a_variant_it_is_told_nothing_of_is_not_passed_off_as_plain_lora() -> None:
+    first = lora_config({**PICK, "variant": "new"}, MODULES, None).splitlines()[0]
     assert first == "# add the keywords that variant 'new' needs"
 
 
 def test_the_second_rate_of_lora_plus_is_told() -> None:
-    assert "learning_rate * 16" in lora_config({**PICK, "variant": "lora_plus"})
+    assert "learning_rate * 16" in lora_config(
+        {**PICK, "variant": "lora_plus"}, MODULES, traits("lora_plus")
+    )
 
 
 def test_hostile_words_stay_words() -> None:
     hostile = 'x"\n); import os  # '
-    source = lora_config({**PICK, "target_modules": hostile, "variant": "a\nimport os"})
+    source = lora_config({**PICK, "target_modules": hostile, "variant": "a\nimport os"}, {}, None)
     compile(source, "snippet", "exec")
     assert not any(line.lstrip().startswith("import os") for line in source.splitlines())
