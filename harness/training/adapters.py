@@ -25,6 +25,7 @@ from harness.registry import Registry
 from harness.settings import ModelSettings
 from harness.training.base_model import BaseModel, freeze, load_config
 from harness.training.fused_lora import fuse
+from harness.training.quick_dropout import quicken
 from harness.training.seeds import Purpose, derive
 from harness.training.targets import is_transposed, target_names
 from harness.trial import TrialConfig
@@ -81,6 +82,7 @@ def attached(
         torch.manual_seed(derive(config.seed, Purpose.INITIALISATION))
         adapter = _wrap(base.model, keywords)
     try:
+        quicken(base.model)
         fuse(base.model)
         keywords.base_model_name_or_path = base.name
         adapter.eval()

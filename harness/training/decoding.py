@@ -45,9 +45,16 @@ class _RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
         if self._buffers is not None:
-            keys, values = (buffer.index_select(0, indices) for buffer in self._buffers)
+            keys, values = (self._chosen(buffer, indices) for buffer in self._buffers)
             self._buffers = (keys, values)
             self.keys, self.values = keys[:, :, : self._length], values[:, :, : self._length]
+
+    def _chosen(self, buffer: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+        """A buffer of some rows; only what is filled is copied."""
+        filled = buffer[:, :, : self._length]
+        chosen = buffer.new_empty(len(indices), *buffer.shape[1:])
+        chosen[:, :, : self._length] = filled.index_select(0, indices)
+        return chosen
 
 
 @torch.inference_mode()

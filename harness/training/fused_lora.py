@@ -1,16 +1,20 @@
-"""A plain LoRA layer in as few operations as it takes: PEFT's result, sooner.
+"""A LoRA or DoRA layer in as few operations as it takes: PEFT's result, sooner.
 
 PEFT writes `W x + (B A x) * scale` as separate steps, each a pass over the whole output, and again
 on the way back. Here the update is added inside the matrix products (`addmm`), forwards and
 backwards. Only layers of which PEFT's own formula is known are taken: plain LoRA and what shares
-its formula (rsLoRA, LoRA+) on an unquantised `nn.Linear`, in one precision throughout. All others
-keep PEFT's way. Knows nothing of data, optimisers or trials.
+its formula (rsLoRA, LoRA+), and DoRA, on an unquantised `nn.Linear`, in one precision throughout.
+All others keep PEFT's way, and so does all scoring, to the last bit. Knows nothing of data,
+optimisers or trials.
 """
 
+from collections.abc import Callable
 from types import MethodType
 from typing import Any
 
+import torch
 from peft.tuners.lora.layer import Linear as LoraLinear
+from peft.tuners.lora.variants import DoraLinearVariant
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional
@@ -25,40 +29,68 @@ def fuse(model: nn.Module) -> int:
     Returns:
         How many layers were taken.
     """
-    layers = [module for module in model.modules() if _is_plain(module)]
-    for layer in layers:
-        layer.forward = MethodType(_forward, layer)
-    return len(layers)
+    taken = 0
+    for module in model.modules():
+        forward = _forward_of(module)
+        if forward is not None:
+            module.forward = MethodType(forward, module)
+            taken += 1
+    return taken
 
 
-def _is_plain(module: nn.Module) -> bool:
-    if type(module) is not LoraLinear or module.lora_variant or len(module.active_adapters) != 1:
-        return False
+def _forward_of(module: nn.Module) -> Callable[..., Tensor] | None:
+    """What can take the place of the layer's `forward`; None where PEFT's has to stay."""
+    if type(module) is not LoraLinear or len(module.active_adapters) != 1:
+        return None
     base, name = module.base_layer, module.active_adapters[0]
     if type(base) is not nn.Linear or name not in module.lora_A or module.fan_in_fan_out:
-        return False
+        return None
     first, second = module.lora_A[name], module.lora_B[name]
     matrices = (base.weight, first.weight, second.weight)
-    return first.bias is second.bias is None and len({one.dtype for one in matrices}) == 1
+    if not (first.bias is second.bias is None and len({one.dtype for one in matrices}) == 1):
+        return None
+    if not module.lora_variant:
+        return _lora
+    plain = type(module.lora_variant.get(name)) is DoraLinearVariant
+    return _dora if plain and first.weight.dtype == torch.float32 else None
 
 
-def _forward(layer: LoraLinear, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+def _lora(layer: LoraLinear, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """In place of `peft.tuners.lora.layer.Linear.forward`."""
+    return _run(_FusedLora, layer, x, (), args, kwargs)
+
+
+def _dora(layer: LoraLinear, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """The same with DoRA's magnitude."""
+    name = layer.active_adapters[0]
+    magnitude = layer.lora_magnitude_vector[name].get_parameter("weight")
+    return _run(_FusedDora, layer, x, (magnitude,), args, kwargs)
+
+
+def _run(
+    function: type[Function],
+    layer: LoraLinear,
+    x: Tensor,
+    further: tuple[Tensor, ...],
+    args: Any,
+    kwargs: Any,
+) -> Tensor:
     base, name = layer.base_layer, layer.active_adapters[0]
     first, second = layer.lora_A[name].weight, layer.lora_B[name].weight
-    if layer.disable_adapters or layer.merged or args or kwargs or x.dtype != first.dtype:
+    other = layer.disable_adapters or layer.merged or args or kwargs or x.dtype != first.dtype
+    if other or not torch.is_grad_enabled():
         usual: Tensor = LoraLinear.forward(layer, x, *args, **kwargs)
         return usual
     rows = x.reshape(-1, x.shape[-1])
     dropped = layer.lora_dropout[name](x)
     seen = rows if dropped is x else dropped.reshape(rows.shape)
-    out: Tensor = _Fused.apply(  # type: ignore[no-untyped-call]
-        rows, seen, base.weight, base.bias, first, second, float(layer.scaling[name])
+    out: Tensor = function.apply(  # type: ignore[no-untyped-call]
+        rows, seen, base.weight, base.bias, first, second, float(layer.scaling[name]), *further
     )
     return out.view(*x.shape[:-1], out.shape[-1])
 
 
-class _Fused(Function):
+class _FusedLora(Function):
     """`rows Wᵀ + bias + scale (seen Aᵀ) Bᵀ`; W and bias are frozen.
 
     `seen` is `rows`, or what dropout left of it.
@@ -95,3 +127,59 @@ class _Fused(Function):
         if not ctx.same and ctx.needs_input_grad[1]:
             for_seen = back @ first
         return for_rows, for_seen, None, None, for_first, for_second, None
+
+
+class _FusedDora(Function):
+    """`rows Wᵀ + bias + share (seen Wᵀ + scale (seen Aᵀ) Bᵀ) - seen Wᵀ`.
+
+    The share of each output is its magnitude over the norm of its row in `W + scale B A`; that
+    norm is a constant on the way back (Liu et al. 2024, arXiv 2402.09353, section 4.3). As in
+    PEFT, dropout is before the frozen weights too wherever they count for the direction. Without
+    dropout `seen` is `rows`, and what the frozen weights make is made once.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        rows: Tensor,
+        seen: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        first: Tensor,
+        second: Tensor,
+        scale: float,
+        magnitude: Tensor,
+    ) -> Tensor:
+        norm = torch.linalg.vector_norm(torch.addmm(weight, second, first, alpha=scale), dim=1)
+        share = magnitude / norm
+        low = seen @ first.T
+        if seen is rows:
+            direction = functional.linear(rows, weight).addmm_(low, second.T, alpha=scale)
+            out = direction * share if bias is None else torch.addcmul(bias, direction, share)
+        else:
+            frozen = functional.linear(seen, weight)
+            direction = torch.addmm(frozen, low, second.T, alpha=scale)
+            out = functional.linear(rows, weight, bias).sub_(frozen).addcmul_(direction, share)
+        ctx.save_for_backward(seen, weight, first, second, low, direction, norm, share)
+        ctx.scale, ctx.same = scale, seen is rows
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        seen, weight, first, second, low, direction, norm, share = ctx.saved_tensors
+        scale: float = ctx.scale
+        for_magnitude = (gradient * direction).sum(0) / norm
+        shared = gradient * share
+        back = (shared @ second).mul_(scale)
+        for_first = back.T @ seen
+        for_second = (shared.T @ low).mul_(scale)
+        for_rows = for_seen = None
+        if ctx.same:
+            if ctx.needs_input_grad[0]:
+                for_rows = (shared @ weight).addmm_(back, first)
+        else:
+            if ctx.needs_input_grad[0]:
+                for_rows = gradient @ weight
+            if ctx.needs_input_grad[1]:
+                for_seen = ((shared - gradient) @ weight).addmm_(back, first)
+        return for_rows, for_seen, None, None, for_first, for_second, None, for_magnitude
