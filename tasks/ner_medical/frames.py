@@ -27,11 +27,11 @@ def _lines(block: str) -> tuple[str, ...]:
 
 PATTERNS: dict[str, tuple[str, ...]] = {
     "full": _lines("""
-        {M1} {D1} {often} was [started|prescribed] [for|because of] {C1}.
+        [He|She] was [started on|prescribed] {M1} {D1} {often} for {C1}.
         [The patient|He] [takes|is taking] {M1} {D1} {often}.
         [Continue|We continue] {M1} {D1} {often} [for|for the] {C1}.
         [We will|Please] [increase|reduce] {M1} from {D1} to {E1} {often}.
-        [She|He] [was discharged on|went home on] {M1} {D1} {often} and {M2} {D2} {often}.
+        [She|He] [was discharged on|went home on] {M1} {D1} and {M2} {D2}.
         [Known|Chronic] {C1}, [treated with|on] {M1} for {few} years.
         [He|She] [was diagnosed with|developed] {C1} and underwent {P1} {when}.
         [This|The] {age}-year-old {who} with {C1} [presents|comes in] for {P1}.
@@ -43,9 +43,9 @@ PATTERNS: dict[str, tuple[str, ...]] = {
         There [is|was] no [evidence|sign] of {C1}.
     """),
     "terse": _lines("""
-        [PMH|Past hx]: {C1}, {C2}[,| and] {C3}.
+        [PMH|Past hx]: {C1}[,| and] {C2}.
         [PSH|Past surg]: {P1} ({year})[,| and] {P2}.
-        [Meds|Home meds]: {M1} {D1} {often}[,| and] {M2} {D2} {often}.
+        [Meds|Home meds]: {M1} {D1}[,| and] {M2} {D2}.
         [Hx|H/o] {C1}, [on|now on] {M1}.
         [A/P|Plan]: {C1}, [cont|start] {M1} {D1} {often}.
         [s/p|Had] {P1} [|on ]{date}.

@@ -36,7 +36,7 @@ LABELS = {"M": "MEDICATION", "D": "DOSAGE", "E": "DOSAGE", "C": "CONDITION", "P"
 #: Share of the names in validation and test that are drawn from the names held out for that split.
 HELD_OUT = 0.68
 #: Relative frequency of notes of one and of two sentences.
-LENGTHS = (0.75, 0.25)
+LENGTHS = (0.9, 0.1)
 TERSE = 0.35  # share of notes in telegraphic style
 QUIET = 0.2  # share of sentences without an entity
 TIGHT = 0.3  # share of the terse notes that write "10mg" for "10 mg"
