@@ -18,9 +18,10 @@ from harness.storage.heartbeat import Heart, reap
 from harness.storage.records import Records
 from harness.storage.studies import Studies, is_lost
 from harness.training.trainer import Trainer
-from harness.trial import Measurement, Outcome, Stage, TrialRequest, TrialResult
+from harness.trial import Measurement, Outcome, SplitScores, Stage, TrialRequest, TrialResult
 from harness.variants import VARIANTS
 from harness.workers.assignment import Assignment
+from harness.workers.baseline_jobs import BaselineJobs, Scorer
 from harness.workers.tasks import load_task_of
 
 #: Seconds between looks at a study in which others are still running.
@@ -56,6 +57,7 @@ class Worker:
         """
         # torch is only needed here; a worker that finds nothing to do still has to load it.
         from harness.training import base_model
+        from harness.training.evaluation import score
         from harness.training.sequential import SequentialTrainer
 
         base = base_model.load(self.sweep.model, self.assignment.threads)
@@ -68,7 +70,28 @@ class Worker:
             )
         self._note_names(base.model)
         trainer = SequentialTrainer(base, self.task, self.sweep.training)
-        self.work(trainer, _baselines(base, self))
+
+        def bare(split: str, prefix: str, rows: int) -> SplitScores:
+            return score(base, self.task, split, prefix=prefix, batch_size=rows)
+
+        self.work(trainer, self.baselines(bare).step)
+
+    def baselines(self, bare: Scorer) -> BaselineJobs:
+        """This worker's share of what has to be beaten.
+
+        Args:
+            bare: scores a split with the base model alone.
+        """
+        given = self.assignment
+        return BaselineJobs(
+            self.task,
+            self.sweep,
+            self.records,
+            bare,
+            self._time_is_over,
+            given.index,
+            given.workers,
+        )
 
     def _note_names(self, model: Any) -> None:
         """Notes what a `LoraConfig` needs beside the search space, for whoever has no model."""
@@ -220,33 +243,3 @@ class Worker:
 def run(assignment: Assignment) -> None:
     """Makes a worker and lets it work."""
     Worker(assignment).run()
-
-
-def _baselines(base: Any, worker: Worker) -> Callable[[], bool]:
-    """Scores one of this worker's missing baselines at each call; False when none is left."""
-    from harness.training.evaluation import score, score_predictions
-
-    task, sweep, records = worker.task, worker.sweep, worker.records
-    shots = {f"base_{count}_shot": count for count in sweep.baselines.shots}
-    jobs = [(name, split) for split in ("validation", "test") for name in ("dictionary", *shots)]
-    index, workers = worker.assignment.index, worker.assignment.workers
-    mine = [job for place, job in enumerate(jobs) if place % workers == index]
-
-    def step() -> bool:
-        there = records.baselines()
-        for name, split in mine:
-            if (name, split) in there:
-                continue
-            if name == "dictionary":
-                scores = score_predictions(task, split, task.dictionary(split))
-            else:
-                count = shots[name]
-                prefix = task.few_shot(count, sweep.seed) if count else ""
-                # Worked examples make a prompt so much longer: fewer rows need the same memory.
-                rows = max(1, sweep.training.score_batch_size // (1 + count))
-                scores = score(base, task, split, prefix=prefix, batch_size=rows)
-            records.add_baseline(name, scores)
-            return True
-        return False
-
-    return step

@@ -10,6 +10,7 @@ from harness.analysis.recommendation import recommend
 from harness.session import open_study
 from harness.stages import search_slots
 from harness.sweep import load
+from harness.training.evaluation import score_predictions
 from harness.workers.assignment import Assignment
 from harness.workers.local import Crew
 from harness.workers.worker import Worker
@@ -160,3 +161,51 @@ def test_no_minute_left_starts_nothing(tmp_path):
     found = study(tmp_path, minutes=1.0, began=time.time(), spent=61.0)
     assert found.trials.empty
     assert any("--minutes" in line for line in found.attributes["dropped"])
+
+
+def baselines_of(folder, shares=1, **clock):
+    """The baselines of a study without trials; the base is played by the dictionary."""
+    sweep = load("ner_medical", SMALL)
+    opened = open_study(sweep, "study", folder, Crew(shares, 1))
+    url = f"sqlite:///{opened.folder / 'study.db'}"
+    asked = []
+
+    def bare(split, prefix, rows):
+        asked.append((split, bool(prefix), rows))
+        return score_predictions(opened.task, split, opened.task.dictionary(split))
+
+    for index in range(shares):
+        jobs = Worker(Assignment(url, "study", index, shares, **clock)).baselines(bare)
+        while jobs.step():
+            pass
+    found = opened.records.read()
+    opened.studies.close()
+    return found, asked
+
+
+@pytest.mark.parametrize("shares", [1, 2, 3])
+def test_workers_score_each_baseline_once_and_test_first(tmp_path, shares):
+    found, asked = baselines_of(tmp_path, shares)
+    rows = found.baselines.groupby(["name", "split"]).size()
+    assert set(rows.index) == {
+        (name, split)
+        for name in ("dictionary", "base_0_shot", "base_5_shot")
+        for split in ("validation", "test")
+    }
+    assert sorted(asked) == sorted(set(asked))
+    assert ("test", True, 200 // 6) in asked
+    assert ("test", False, 200) in asked
+    assert shares > 1 or asked[0][0] == "test"
+    assert found.attributes["dropped"] == []
+
+
+def test_baselines_that_minutes_do_not_allow_are_named_and_stay_left_out(tmp_path):
+    found, asked = baselines_of(tmp_path, minutes=1.0, began=time.time(), spent=61.0)
+    assert asked == []
+    assert set(found.baselines["name"]) == {"dictionary"}
+    assert "the base model with 5 examples on test: --minutes was over" in str(
+        found.attributes["dropped"]
+    )
+    again, asked = baselines_of(tmp_path)
+    assert asked == []
+    assert again.attributes["dropped"] == found.attributes["dropped"]

@@ -1,0 +1,77 @@
+"""What has to be beaten: the dictionary of training entities and the bare base, scored when idle.
+
+Each worker takes its share of the jobs. What `--minutes` leaves no time for is noted as dropped.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from harness.storage.records import Records
+from harness.sweep import Sweep
+from harness.task import Task
+from harness.trial import SplitScores
+
+#: Scores a split with the bare base: (split, text before each prompt, rows decoded together).
+Scorer = Callable[[str, str, int], SplitScores]
+#: Test first: that is what the report compares with.
+_SPLITS = ("test", "validation")
+
+
+@dataclass(frozen=True)
+class BaselineJobs:
+    """One worker's baselines.
+
+    Attributes:
+        task: what is scored.
+        sweep: how many worked examples.
+        records: where scores go.
+        score: runs the base.
+        is_over: whether the study's time is over.
+        index: which worker, from 0.
+        workers: how many there are.
+    """
+
+    task: Task
+    sweep: Sweep
+    records: Records
+    score: Scorer
+    is_over: Callable[[], bool]
+    index: int = 0
+    workers: int = 1
+
+    def step(self) -> bool:
+        """Scores, or drops, one baseline that is missing; False when none is left."""
+        missing = next(self._missing(), None)
+        if missing is None:
+            return False
+        name, split, shots = missing
+        if shots is None:
+            self.records.add_baseline(name, self._dictionary(split))
+        elif self.is_over():
+            said = f"the base model with {shots} examples on {split}: --minutes was over"
+            self.records.decide(_dropped(name, split), [said])
+        else:
+            prefix = self.task.few_shot(shots, self.sweep.seed) if shots else ""
+            # Worked examples make a prompt so much longer: fewer rows need the same memory.
+            rows = max(1, self.sweep.training.score_batch_size // (1 + shots))
+            self.records.add_baseline(name, self.score(split, prefix, rows))
+        return True
+
+    def _missing(self) -> Iterator[tuple[str, str, int | None]]:
+        named: list[tuple[str, int | None]] = [("dictionary", None)]
+        named += [(f"base_{count}_shot", count) for count in self.sweep.baselines.shots]
+        jobs = [(name, split, shots) for split in _SPLITS for name, shots in named]
+        there, known = self.records.baselines(), self.records.attributes()
+        for place, (name, split, shots) in enumerate(jobs):
+            done = (name, split) in there or _dropped(name, split) in known
+            if place % self.workers == self.index and not done:
+                yield name, split, shots
+
+    def _dictionary(self, split: str) -> SplitScores:
+        from harness.training.evaluation import score_predictions  # torch is loaded by then
+
+        return score_predictions(self.task, split, self.task.dictionary(split))
+
+
+def _dropped(name: str, split: str) -> str:
+    return f"dropped.time.{name}.{split}"
