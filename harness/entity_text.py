@@ -1,13 +1,14 @@
 """Entities as the text that a model writes, and back.
 
-A line such as ` MEDICATION: Lisinopril; Metformin | DOSAGE: 10 mg | CONDITION: none`: the labels
-in a fixed order, mentions in the order of the text and as often as they stand there. A separator
-inside a mention is written behind a backslash. Knows nothing of tasks, files or metrics.
+A line such as ` MEDICATION: Lisinopril; Metformin | DOSAGE: 10 mg | CONDITION: none`: the labels,
+or the names given to them, in a fixed order, mentions in the order of the text and as often as
+they stand there. A separator inside a mention is written behind a backslash. Knows nothing of
+tasks, files or metrics.
 """
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 _ESCAPE = "\\"
@@ -43,6 +44,7 @@ class Layout:
         between_items: the same between mentions, such as `;`.
         between_labels: the same between labels, such as `|`.
         empty: the word for no mention.
+        names: how a label is written; those left out are written as they are.
     """
 
     labels: tuple[str, ...]
@@ -50,6 +52,7 @@ class Layout:
     between_items: str = ";"
     between_labels: str = "|"
     empty: str = "none"
+    names: Mapping[str, str] = field(default_factory=dict)
 
     def write(self, mentions: Iterable[tuple[str, str]]) -> str:
         """The line for these mentions, with a blank in front.
@@ -64,7 +67,7 @@ class Layout:
             by_label[label].append(self._escape(" ".join(text.split())))
         joint = f"{self.between_items} "
         parts = [
-            f"{label}{self.after_label} {joint.join(texts) or self.empty}"
+            f"{self.names.get(label, label)}{self.after_label} {joint.join(texts) or self.empty}"
             for label, texts in by_label.items()
         ]
         return " " + f" {self.between_labels} ".join(parts)
@@ -72,13 +75,14 @@ class Layout:
     def parse(self, output: str) -> Parsed:
         """Reads the first line of an output; never raises."""
         line = output.partition("\n")[0]
+        labels = {self.names.get(label, label): label for label in self.labels}
         found: list[Mention] = []
         met: list[str] = []
         faulty = False
         for part in _split(line, self.between_labels):
             head, colon, tail = part.partition(self.after_label)
-            label = head.strip()
-            if not colon or label not in self.labels:
+            label = labels.get(head.strip())
+            if not colon or label is None:
                 faulty = True
                 continue
             met.append(label)

@@ -82,7 +82,12 @@ class Task:
         self._examples: dict[str, tuple[Example, ...]] = {}
         target = file.target
         self._layout = Layout(
-            labels, target.after_label, target.between_items, target.between_labels, target.empty
+            labels,
+            target.after_label,
+            target.between_items,
+            target.between_labels,
+            target.empty,
+            _names(folder, labels, target.names),
         )
 
     def examples(self, split: str) -> tuple[Example, ...]:
@@ -217,6 +222,19 @@ class Task:
         for split in SPLITS:
             whole.update(f"{split} {fingerprint(self._rows(split))}\n".encode())
         return whole.hexdigest()
+
+
+def _names(folder: Path, labels: Sequence[str], names: Mapping[str, str]) -> dict[str, str]:
+    """How these labels are written; the user's own data may have others than task.yaml."""
+    chosen = {label: name for label, name in names.items() if label in labels}
+    written = [chosen.get(label, label) for label in labels]
+    twice = next((name for name in written if written.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(
+            f"{folder / 'task.yaml'}: target.names: two labels would be written '{twice}'; "
+            "rename one of them in the data"
+        )
+    return chosen
 
 
 def load(

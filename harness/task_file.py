@@ -65,12 +65,21 @@ class Data(_Model):
 
 
 class Target(_Model):
-    """How entities are written: see `harness.entity_text.Layout`."""
+    """How entities are written: see `harness.entity_text.Layout`.
+
+    Attributes:
+        after_label: between a label and its mentions.
+        between_items: between mentions.
+        between_labels: between labels.
+        empty: the word for no mention.
+        names: how labels are written, by label; short names make short answers.
+    """
 
     after_label: str = ":"
     between_items: str = ";"
     between_labels: str = "|"
     empty: str = "none"
+    names: dict[str, str] = {}
 
     @field_validator("after_label", "between_items", "between_labels")
     @classmethod
@@ -85,7 +94,17 @@ class Target(_Model):
             raise ValueError("the three separators have to differ")
         if not self.empty.isalnum():
             raise ValueError(f"empty: '{self.empty}' should be a word of letters and digits")
+        if len(set(self.names.values())) < len(self.names):
+            raise ValueError("names: two labels have the same name")
         return self
+
+    @field_validator("names")
+    @classmethod
+    def _words(cls, value: dict[str, str]) -> dict[str, str]:
+        for label, name in value.items():
+            if not name.isalnum():
+                raise ValueError(f"{label}: '{name}' should be a word of letters and digits")
+        return value
 
 
 class ObjectiveKeys(_Model):
@@ -153,6 +172,10 @@ class TaskFile(_Model):
     def _consistent(self) -> Self:
         if self.labels == "auto" and self.data.generator is not None:
             raise ValueError("labels: a generator's labels have to be named")
+        for label in self.target.names if self.labels != "auto" else ():
+            if label not in self.labels:
+                known = did_you_mean(label, self.labels)
+                raise ValueError(f"target.names: '{label}' is none of the labels; {known}")
         for name in self.metrics:
             if name not in METRICS:
                 raise ValueError(f"metrics: unknown metric '{name}'; {_known_metrics(name)}")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,6 +24,15 @@ mentions = st.lists(st.builds(Mention, st.sampled_from(LAYOUT.labels), surface),
 
 def test_labels_stand_in_their_order_and_mentions_in_that_of_the_text() -> None:
     assert LAYOUT.write([MENTIONS[2], *MENTIONS[:2]]) == LINE
+
+
+def test_labels_are_written_and_read_by_the_names_given_to_them() -> None:
+    short = replace(LAYOUT, names={"MEDICATION": "MED", "CONDITION": "C"})
+    line = short.write(MENTIONS)
+    assert line == " MED: heparin; Lasix | DOSAGE: 20 mg | C: none"
+    assert short.parse(line) == (tuple(MENTIONS), False)
+    # A label's own word is no name any more.
+    assert short.parse(line.replace("MED", "MEDICATION")) == ((MENTIONS[2],), True)
 
 
 def test_a_repeated_mention_is_written_repeatedly() -> None:

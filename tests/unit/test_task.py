@@ -53,6 +53,33 @@ def small(folder: Path, fold_case: bool = False) -> Task:
     return load(f"{folder}/")
 
 
+def own_data(folder: Path, other: str) -> Task:
+    """The user's own notes with two labels, `MEDICATION` and another one."""
+    for split in SPLITS:
+        drug = {"start": 3, "end": 10, "label": "MEDICATION"}
+        illness = {"start": 0, "end": 4, "label": other}
+        rows = [
+            {"id": f"{split}-0", "text": f"On heparin ({split}).", "entities": [drug]},
+            {"id": f"{split}-1", "text": f"Gout ({split}).", "entities": [illness]},
+        ]
+        lines = map(json.dumps, rows)
+        (folder / f"{split}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    return load("ner_medical", folder)
+
+
+def test_names_of_labels_that_the_data_lack_are_left_aside(tmp_path: Path) -> None:
+    mine = own_data(tmp_path, "DISEASE")
+    assert {mine.target(one) for split in SPLITS for one in mine.examples(split)} == {
+        " MED: heparin | DISEASE: none",
+        " MED: none | DISEASE: Gout",
+    }
+
+
+def test_a_name_that_is_another_label_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"task\.yaml: target\.names: .* be written 'MED'"):
+        own_data(tmp_path, "MED")
+
+
 def test_the_objective_is_what_task_yaml_says(task: Task) -> None:
     goal = task.objective
     assert (goal.name, goal.direction, goal.margin, goal.form) == (

@@ -76,6 +76,15 @@ FAULTS = {
         "target: the three separators have to differ"
     ),
     ("name: mine", "name: mine\ntarget: {empty: '-'}"): "target: empty: '-' should be a word",
+    ("name: mine", "name: mine\ntarget: {names: {A: 'x:'}}"): (
+        "target.names: A: 'x:' should be a word of letters and digits"
+    ),
+    ("name: mine", "name: mine\ntarget: {names: {A: x, B: x}}"): (
+        "target: names: two labels have the same name"
+    ),
+    ("name: mine", "name: mine\ntarget: {names: {AA: x}}"): (
+        "target.names: 'AA' is none of the labels; did you mean 'A'?"
+    ),
 }  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from harness.embedded.frames import Domain
 from harness.embedded.sentences import any_case, invented_domain, passage
 from harness.embedded.tokenizer import BOS_ID, EOS_ID, train
 
-_TASK_LABELS = re.compile(r"medication|dosage|condition|procedure", re.IGNORECASE)
+_TASK_LABELS = re.compile(r"(?i:medication|dosage|condition|procedure)|\b(MED|DOS|CON|PRO)\b")
 _TASK_FORMAT = re.compile(r"\w+: [^|;\n]+; [^|\n]+ \| \w+: ")
 
 
