@@ -31,19 +31,19 @@ PATTERNS: dict[str, tuple[str, ...]] = {
         [The patient|He] [takes|is taking] {M1} {D1} {often}.
         [Continue|We continue] {M1} {D1} {often} [for|for the] {C1}.
         [We will|Please] [increase|reduce] {M1} from {D1} to {E1} {often}.
-        [She|He] [was discharged on|went home on] {M1} {D1} and {M2} {D2}.
+        [Discharged|Sent home] [on|with] {M1} {D1} and {M2} {D2}.
         [Known|Chronic] {C1}, [treated with|on] {M1} for {few} years.
         [He|She] [was diagnosed with|developed] {C1} and underwent {P1} {when}.
         [This|The] {age}-year-old {who} with {C1} [presents|comes in] for {P1}.
         The plan is {P1} [next week|next month][, followed by| and then] {M1} {D1}.
         {P1} was [performed|done] {when} without [complications|problems].
         {P1} [showed|revealed] no [acute|new] findings.
-        [His|Her] surgical history [includes|is notable for] {P1} and {P2}.
+        [Previous|Past] operations [were|included] {P1} and {P2}.
         [Family|His family] history is [positive|significant] for {C1}.
         There [is|was] no [evidence|sign] of {C1}.
     """),
     "terse": _lines("""
-        [PMH|Past hx]: {C1}[,| and] {C2}.
+        [PMH|Past hx]: {C1} and {C2}[|, stable].
         [PSH|Past surg]: {P1} ({year})[,| and] {P2}.
         [Meds|Home meds]: {M1} {D1}[,| and] {M2} {D2}.
         [Hx|H/o] {C1}, [on|now on] {M1}.

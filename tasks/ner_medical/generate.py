@@ -1,8 +1,8 @@
 """Writes clinical notes with their entities: `generate(split, count, seed)`.
 
-Each note is one or two sentences of one style. Draws come from `random.Random.random` alone, so
-that equal seeds give equal notes on every platform and release of Python. Needs nothing but the
-two files beside it.
+Each note is a sentence, some with a second one that has no entity. Draws come from
+`random.Random.random` alone, so that equal seeds give equal notes on every platform and release of
+Python. Needs nothing but the two files beside it.
 """
 
 from __future__ import annotations
@@ -35,10 +35,9 @@ SPLITS = ("train", "validation", "test")
 LABELS = {"M": "MEDICATION", "D": "DOSAGE", "E": "DOSAGE", "C": "CONDITION", "P": "PROCEDURE"}
 #: Share of the names in validation and test that are drawn from the names held out for that split.
 HELD_OUT = 0.68
-#: Relative frequency of notes of one and of two sentences.
-LENGTHS = (0.9, 0.1)
+LONGER = 0.15  # share of notes that go on with a second sentence, one without an entity
 TERSE = 0.35  # share of notes in telegraphic style
-QUIET = 0.2  # share of sentences without an entity
+QUIET = 0.15  # share of notes whose first sentence has no entity
 TIGHT = 0.3  # share of the terse notes that write "10mg" for "10 mg"
 
 _SLOT = re.compile(r"\{(\w+)\}")
@@ -158,16 +157,12 @@ class _Note:
 
 def _note(rng: random.Random, split: str) -> _Note:
     note = _Note(rng, split)
-    count = 1 if rng.random() < LENGTHS[0] else 2
-    used: set[str] = set()
-    while len(used) < count:
-        quiet = rng.random() < QUIET
-        style = "terse" if note.terse else "full"
-        kind = ("quiet_terse" if note.terse else "quiet") if quiet else style
-        frame = _pick(rng, frames.FRAMES[split][kind])
-        if frame not in used:
-            used.add(frame)
-            note.sentence(frame)
+    said, quiet = ("terse", "quiet_terse") if note.terse else ("full", "quiet")
+    first = _pick(rng, frames.FRAMES[split][quiet if rng.random() < QUIET else said])
+    note.sentence(first)
+    if rng.random() < LONGER:
+        others = [frame for frame in frames.FRAMES[split][quiet] if frame != first]
+        note.sentence(_pick(rng, others))
     return note
 
 

@@ -14,7 +14,7 @@ def test_stages_count_what_the_sweep_owes():
     assert stages["search"].trials == 30
     assert stages["tune"].trials == 15 * 3
     assert stages["ablate"].trials == 15 * 3
-    assert stages["confirm"].trials == 5 * 5 + 3 * 5
+    assert stages["confirm"].trials == 4 * 5 + 2 * 5
     assert stages["ablate"].seconds == pytest.approx(45 * 35.0 / 2)
     assert all(row.fits for row in stages.values())
 
