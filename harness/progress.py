@@ -33,7 +33,13 @@ class Progress:
 
 def read(studies: Studies) -> Progress:
     """Reads the progress of a study."""
-    trials = [trial for trial in studies.trials() if not is_lost(trial)]
+    slots: set[str] = set()
+    trials: list[FrozenTrial] = []
+    for trial in studies.trials():
+        # Two workers may plan a slot at the same time; it is run once all the same.
+        if not is_lost(trial) and trial.user_attrs["slot"] not in slots:
+            slots.add(trial.user_attrs["slot"])
+            trials.append(trial)
     ended = [trial for trial in trials if trial.state.is_finished()]
     search = [
         trial

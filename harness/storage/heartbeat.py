@@ -85,7 +85,7 @@ def reap(studies: Studies) -> int:
     with Session(studies.engine) as session:
         rows = session.scalars(select(WorkerRow).where(WorkerRow.study == name)).all()
         dead = [row.worker for row in rows if not _alive(row)]
-    return sum(studies.release(worker) for worker in dead)
+    return sum(studies.release(worker) for worker in dead) + studies.release_unnamed(DEAD_SECONDS)
 
 
 def _alive(row: WorkerRow) -> bool:

@@ -8,6 +8,7 @@ import copy
 import hashlib
 import warnings
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, cast
 
@@ -130,13 +131,12 @@ class Studies:
         waiting = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
         for frozen in sorted(waiting, key=_turn):
             try:
-                # Named before it is taken, so that no running trial is ever without a worker.
-                self.storage.set_trial_user_attr(frozen._trial_id, "worker", worker)
                 taken = self.storage.set_trial_state_values(frozen._trial_id, TrialState.RUNNING)
             except optuna.exceptions.UpdateFinishedTrialError:
                 taken = False
             if not taken:
                 continue
+            # Only now: whoever comes too late must not put its name on another's trial.
             self.storage.set_trial_user_attr(frozen._trial_id, "worker", worker)
             if self._superseded(frozen):
                 self._fail(frozen, "superseded: another trial holds its slot")
@@ -177,6 +177,18 @@ class Studies:
             trial
             for trial in self.trials(TrialState.RUNNING)
             if trial.user_attrs.get("worker") == worker
+        ]
+        return sum(self._fail(trial, f"{LOST}: its worker has gone") for trial in held)
+
+    def release_unnamed(self, seconds: float) -> int:
+        """Fails as lost the trials taken so long ago whose worker died before it named itself."""
+        latest = datetime.now() - timedelta(seconds=seconds)  # noqa: DTZ005, as Optuna writes it
+        held = [
+            trial
+            for trial in self.trials(TrialState.RUNNING)
+            if "worker" not in trial.user_attrs
+            and trial.datetime_start is not None
+            and trial.datetime_start <= latest
         ]
         return sum(self._fail(trial, f"{LOST}: its worker has gone") for trial in held)
 

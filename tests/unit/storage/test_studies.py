@@ -1,3 +1,5 @@
+from unittest import mock
+
 import pytest
 from optuna.trial import TrialState
 
@@ -25,6 +27,32 @@ def test_each_slot_is_claimed_once(studies, tmp_path):
     assert other.claim("b") is None
     assert [trial.user_attrs["slot"] for trial in taken] == [f"search/{i}" for i in range(4)]
     other.close()
+
+
+def test_a_worker_that_comes_too_late_does_not_put_its_name_on_the_trial(studies, tmp_path):
+    studies.enqueue(search_slots(SWEEP))
+    late = Studies(url_of(tmp_path), "study", SWEEP)
+    seen = late.study.get_trials(states=(TrialState.WAITING,))
+    trial = studies.claim("first")
+    with mock.patch.object(late.study, "get_trials", return_value=seen[:1]):
+        assert late.claim("late") is None
+    assert late.release("late") == 0
+    assert studies.release("first") == 1
+    assert is_lost(studies.trials(TrialState.FAIL)[0])
+    assert trial.number == 0
+    late.close()
+
+
+def test_a_trial_that_was_taken_and_never_named_is_taken_back(studies):
+    studies.enqueue(search_slots(SWEEP))
+    # As a worker does that is killed between taking a trial and putting its name on it.
+    waiting = studies.trials(TrialState.WAITING)[0]
+    studies.storage.set_trial_state_values(waiting._trial_id, TrialState.RUNNING)
+    named = studies.claim("w")
+    assert studies.release_unnamed(60) == 0  # it may be about to
+    assert studies.release_unnamed(0) == 1
+    assert [t.user_attrs["slot"] for t in studies.trials() if is_lost(t)] == ["search/0"]
+    assert named.user_attrs["slot"] == "search/1"
 
 
 def test_enqueueing_twice_adds_nothing(studies):
