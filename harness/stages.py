@@ -112,7 +112,9 @@ def _cells(
         kept = planned.cells
         if settings.max_cells and limit < 2:
             kept = ()
-            dropped = [f"ablation: --minutes leaves room for {max(0, limit)} cells, 2 are needed"]
+            dropped = [
+                f"ablation: --minutes leaves room for {max(0, limit)} of the 2 cells needed at least"
+            ]
         rates = sweep.space.rate_grid(incumbent.learning_rate, settings.rates, settings.rate_step)
         decide("rung_correlation", correlation)
         decide("dropped.ablation", dropped)
@@ -235,7 +237,7 @@ def _finalists(
             limit = int(room)
             decide(
                 "dropped.confirmation",
-                [f"confirmation: --minutes leaves room for {limit} finalists"],
+                [f"confirmation: --minutes leaves room for {limit} finalist{'s' * (limit != 1)}"],
             )
         chosen = recommendation.finalists(results, limit) if limit else []
         configs = [_config(row) for row in chosen]
