@@ -112,9 +112,7 @@ def _cells(
         kept = planned.cells
         if settings.max_cells and limit < 2:
             kept = ()
-            dropped = [
-                f"ablation: --minutes leaves room for {max(0, limit)} of the 2 cells needed at least"
-            ]
+            dropped = [f"ablation: --minutes leaves room for {max(0, limit)} of 2 cells at least"]
         rates = sweep.space.rate_grid(incumbent.learning_rate, settings.rates, settings.rate_step)
         decide("rung_correlation", correlation)
         decide("dropped.ablation", dropped)
