@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from harness.analysis.ablation import FACTORS, ablation_table, all_cells, at_edge
 from harness.analysis.scores import configurations
 from harness.analysis.verdict import STAGE, Standing, current_look
-from harness.analysis.wording import labels_of
+from harness.analysis.wording import Figures, labels_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Below so many seeds a spread over seeds is known badly.
 FEW_SEEDS = 10
+#: More levels than these are counted, not named; the tables mark each of them.
+FEW_NAMES = 4
 _LEVEL = 0.05
 _NAMES = {
     "rank": "rank",
@@ -37,6 +42,8 @@ def not_supported(results: StudyResults, now: Standing | None) -> tuple[str, ...
     sentences = [
         *_confirmed(results, now),
         *_ranks(results),
+        *_best_cell(results),
+        *_tuning(results),
         *_edges(results),
         *_equal_levels(results),
         *_interactions(results),
@@ -106,36 +113,73 @@ def _ranks(results: StudyResults) -> list[str]:
     return [f"{many} {_and(missing)} {verb} not confirmed: the verdict says nothing of them."]
 
 
-def _edges(results: StudyResults) -> list[str]:
-    found: dict[str, list[str]] = {}
-    for cell in results.attributes.get("cells") or ():
-        if cell["key"] is not None and at_edge(cell):
-            found.setdefault(f"{float(cell['rate']):.2g}", []).append(
-                f"{cell['factor']}={cell['level']}"
-            )
+def _best_cell(results: StudyResults) -> list[str]:
+    whole = all_cells(results)
+    confirmed = set(configurations(results, STAGE)["key"])
+    if whole is None or not confirmed:
+        return []
+    best = int(np.argmax(results.objective.sign * whole.values))
+    if whole.cube.keys[best] in confirmed:
+        return []
+    table = configurations(results, "ablate")
+    name = dict(zip(table["key"], labels_of(table), strict=True))[whole.cube.keys[best]]
+    show = Figures(results.objective)
     return [
-        f"The best learning rate tried, {rate}, lies at the edge of the grid for {_and(cells)}: "
-        "a rate beyond it may be better."
-        for rate, cells in found.items()
+        f"The ablation's best cell, {name}, with {show.plain(whole.values[best])} {show.unit} on "
+        f"validation the {show.highest} of {len(whole.values)}, was not confirmed: the best "
+        "finalist need not be the best there is."
     ]
+
+
+def _tuning(results: StudyResults) -> list[str]:
+    cells = results.attributes.get("cells") or ()
+    share = float((results.attributes.get("plan") or {}).get("budget", 1.0))
+    if not cells or share == 1.0:
+        return []
+    # Bjorck et al. 2024, "Scaling Optimal LR Across Token Horizons", arXiv:2409.19913
+    part = Fraction(share).limit_denominator(10)
+    return [
+        f"Learning rates were tuned with {part} of the steps: a shorter run favours a higher "
+        "rate, so a lower one may be better in full."
+    ]
+
+
+def _edges(results: StudyResults) -> list[str]:
+    cells = [cell for cell in results.attributes.get("cells") or () if cell["key"] is not None]
+    said = []
+    for end, extreme in (("lowest", min), ("highest", max)):
+        found = [
+            f"{cell['factor']}={cell['level']} ({float(cell['rate']):.2g})"
+            for cell in cells
+            if at_edge(cell) and cell["rate"] == extreme(cell["rates"])
+        ]
+        if found:
+            many = f"{len(found)} of {len(cells)} levels"
+            where = _and(found) if len(found) <= FEW_NAMES else many
+            said.append(
+                f"The best learning rate is the {end} of those tried, at the edge of the grid, "
+                f"for {where}: one beyond it may be better."
+            )
+    return said
 
 
 def _equal_levels(results: StudyResults) -> list[str]:
     whole = all_cells(results)
     if whole is None:
         return []
-    said = []
+    said: list[str] = []
+    alike: dict[int, list[str]] = {}
     for factor in FACTORS:
         table = ablation_table(results, factor, whole)
         if len(table) < 2:
             said.append(f"The effect of {_NAMES[factor]} was not measured.")
         elif not (table["p_holm"] < _LEVEL).any():
-            seeds = int(table["seeds"].min())
-            said.append(
-                f"No level of {_NAMES[factor]} could be told from the reference "
-                f"({seeds} seed{'s' if seeds != 1 else ''} a level); that is not a proof of "
-                "equality."
-            )
+            alike.setdefault(int(table["seeds"].min()), []).append(_NAMES[factor])
+    for seeds, factors in alike.items():
+        said.append(
+            f"No level of {_and(factors, 'or')} could be told from the reference "
+            f"({seeds} seed{'s' if seeds != 1 else ''} a level); that is not a proof of equality."
+        )
     return said
 
 
@@ -158,5 +202,5 @@ def _scope(results: StudyResults) -> str:
     return f"Another model than {model} and other data than {task} may want another choice."
 
 
-def _and(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+def _and(words: Sequence[str], last: str = "and") -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {last} {words[-1]}"

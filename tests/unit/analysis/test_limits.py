@@ -20,8 +20,52 @@ def test_rates_at_the_edge_are_named_with_their_cells():
     changed = dataclasses.replace(study, attributes={**study.attributes, "cells": cells})
     said = [line for line in not_supported(changed, None) if "edge of the grid" in line]
     assert len(said) == 1
-    assert "0.013" in said[0]
-    assert "rank=4:" in said[0]
+    assert "the lowest of those tried" not in said[0]
+    assert "rank=4 (0.013):" in said[0]
+
+
+def test_many_rates_at_the_edge_are_counted():
+    study = make_results(sizes=SIZES, trials=5, stages=("search", "ablate"))
+    cells = [{**cell, "rate": cell["rates"][0]} for cell in study.attributes["cells"]]
+    changed = dataclasses.replace(study, attributes={**study.attributes, "cells": cells})
+    said = [line for line in not_supported(changed, None) if "edge of the grid" in line]
+    assert said == [
+        "The best learning rate is the lowest of those tried, at the edge of the grid, for "
+        f"{len(cells)} of {len(cells)} levels: one beyond it may be better."
+    ]
+
+
+def test_tuning_on_fewer_steps_is_told():
+    study = make_results(sizes=SIZES, trials=5, stages=("search", "ablate"))
+    for budget, count in ((1 / 3, 1), (1.0, 0)):
+        attributes = {**study.attributes, "plan": {"budget": budget}}
+        said = not_supported(dataclasses.replace(study, attributes=attributes), None)
+        assert sum("tuned with 1/3 of the steps" in line for line in said) == count
+
+
+def test_the_ablations_best_cell_is_named_when_it_was_not_confirmed():
+    study = make_results(sizes=SIZES, trials=5)
+    ablated = study.trials[study.trials["stage"] == "ablate"]
+    best = ablated.groupby("key")["value"].mean().idxmax()
+    confirmed = study.trials["stage"].eq("confirm")
+    others = study.trials[~(confirmed & study.trials["key"].eq(best))]
+    here = not_supported(study, standing(study))
+    missing = dataclasses.replace(study, trials=others)
+    gone = not_supported(missing, standing(missing))
+    was = bool((confirmed & study.trials["key"].eq(best)).any())
+    assert any("ablation's best cell" in line for line in here) is not was
+    said = [line for line in gone if "ablation's best cell" in line]
+    assert len(said) == 1
+    mean = 100 * ablated.loc[ablated["key"] == best, "value"].mean()
+    assert f"with {mean:.1f} points of F1 on validation" in said[0]
+    assert said[0].count("highest of") == 1
+
+
+def test_factors_without_an_effect_stand_in_one_sentence():
+    study = make_results(sizes=SIZES, trials=5, seed_sd=0.2, stages=("search", "ablate"))
+    said = [line for line in not_supported(study, None) if "not a proof of equality" in line]
+    assert len(said) == 1
+    assert " or " in said[0]
 
 
 def test_a_factor_without_levels_was_not_measured():
