@@ -48,9 +48,10 @@ def incumbent(results: StudyResults) -> pd.Series | None:
 def finalists(results: StudyResults, limit: int) -> list[dict[str, Any]]:
     """Configurations for the confirm stage, most wanted first.
 
-    The incumbent at its cell's tuned rate, each rank of the ablation (at its tuned rate) that is
-    not already shown to be worse than the best rank by more than the margin, then the Pareto
-    front of validation score and trainable parameters over all cells, new ranks first.
+    The incumbent at its cell's tuned rate, the ablation's best cell (a verdict on "the best" must
+    not leave that one out), each rank of the ablation (at its tuned rate) that is not already
+    shown to be worse than the best rank by more than the margin, then the Pareto front of
+    validation score and trainable parameters over all cells, new ranks first.
 
     Args:
         results: the study, its ablate stage done; without one, the best search trial of each rank
@@ -66,13 +67,13 @@ def finalists(results: StudyResults, limit: int) -> list[dict[str, Any]]:
     table = configurations(results, "ablate").set_index("key")
     records = {str(key): dict(row) for key, row in table.iterrows()}
     values = dict(zip(whole.cube.keys, results.objective.sign * whole.values, strict=True))
-    order = _own_cell(results, values) + _ranks(results, whole, values)
     front = pareto(
         [*values], [*table.loc[[*values], "parameters"].astype(float)], [*values.values()]
     )
-    order += sorted(front, key=lambda key: (-values[key], key))
-    chosen: list[str] = []
-    ranks: set[Any] = set()
+    front = sorted(front, key=lambda key: (-values[key], key))
+    chosen = list(dict.fromkeys(_own_cell(results, values) + front[:1]))
+    ranks = {records[key]["rank"] for key in chosen}
+    order = _ranks(results, whole, values) + front
     for key in dict.fromkeys(order):
         if records[key]["rank"] not in ranks:
             ranks.add(records[key]["rank"])
