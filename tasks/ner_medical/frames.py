@@ -38,7 +38,7 @@ PATTERNS: dict[str, tuple[str, ...]] = {
         The plan is {P1} [next week|next month][, followed by| and then] {M1} {D1}.
         {P1} was [performed|done] {when} without [complications|problems].
         {P1} [showed|revealed] no [acute|new] findings.
-        [Previous|Past] operations [were|included] {P1} and {P2}.
+        [Previous|Past] operations included {P1} [and|as well as] {P2}.
         [Family|His family] history is [positive|significant] for {C1}.
         There [is|was] no [evidence|sign] of {C1}.
     """),
