@@ -144,7 +144,7 @@ class AblationSettings(Section):
         pairs: further cells with one other factor held at a level.
         rates: learning rates tried at each cell, around the incumbent's.
         rate_step: factor between neighbouring rates.
-        seeds: fresh seeds for each cell at its best rate.
+        seeds: fresh seeds for each cell at its tuned rate.
         max_cells: distinct cells at most, the incumbent's included; 0 skips the stage.
         tuning_budget: share of the steps for the rate tuning, where readings at that share rank
             trials as their ends do; otherwise tuning runs take all steps.

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any, Final, NamedTuple
 
 from harness.analysis import importance, recommendation
+from harness.analysis.tuning import tuned_rate
 from harness.cells import Cell, neighbours
 from harness.clock import ABLATE_SHARE, CONFIRM_FACTOR, Clock, trial_seconds
 from harness.results import StudyResults
@@ -148,24 +149,16 @@ def _tune_slots(cells: list[Cell], sweep: Sweep) -> tuple[Slot, ...]:
 
 
 def _tuned(results: StudyResults, cells: list[Cell], decide: Decide) -> list[dict[str, Any]]:
-    """Each cell at its best rate on the tuning seed; a cell whose runs all failed has none."""
+    """Each cell at the rate that was tuned for it; a cell whose runs all failed has none."""
     if "cells" in results.attributes:
         return list(results.attributes["cells"])
-    trials = results.trials[
-        (results.trials["stage"] == Stage.TUNE.value) & (results.trials["state"] == "complete")
-    ]
-    values = dict(zip(trials["key"], trials["value"] * results.objective.sign, strict=True))
     tuned, dropped = [], []
     for cell in cells:
-        scored = {
-            rate: values[key]
-            for rate in cell.rates
-            if (key := cell.config.with_(learning_rate=rate).key) in values
-        }
-        if not scored:
+        keys = {rate: cell.config.with_(learning_rate=rate).key for rate in cell.rates}
+        rate = tuned_rate(results, keys)
+        if rate is None:
             dropped.append(f"ablation: {cell.factor}={cell.level} failed at every learning rate")
             continue
-        rate = max(scored, key=lambda rate: scored[rate])
         config = cell.config.with_(learning_rate=rate, budget=1.0, seed=0)
         tuned.append(
             {

@@ -128,7 +128,7 @@ def ablation_table(
 
 
 def at_edge(cell: Mapping[str, Any]) -> bool:
-    """Whether the best learning rate of a cell is the lowest or the highest one that was tried."""
+    """Whether the learning rate of a cell is the lowest or the highest one that was tried."""
     rates = [float(rate) for rate in cell["rates"]]
     return len(rates) > 1 and float(cell["rate"]) in {min(rates), max(rates)}
 

@@ -157,7 +157,7 @@ def _edges(results: StudyResults) -> list[str]:
             many = f"{len(found)} of {len(cells)} levels"
             where = _and(found) if len(found) <= FEW_NAMES else many
             said.append(
-                f"The best learning rate is the {end} of those tried, at the edge of the grid, "
+                f"The learning rate is the {end} of those tried, at the edge of the grid, "
                 f"for {where}: one beyond it may be better."
             )
     return said

@@ -84,14 +84,14 @@ def _one(results: StudyResults, name: str, frame: pd.DataFrame) -> Markup:
                 lambda row: scale.gap_interval(row["difference_low"], row["difference_high"]),
             ),
             figures("p", "p_holm", display.p_value, "Holm"),
-            Column("Best rate", _rate),
+            Column("Tuned rate", _rate),
             figures("Scale", "scale", display.short, "effective"),
             figures("Parameters", "parameters", display.count, "trainable"),
             figures("Time", "train_seconds", lambda value: display.number(value, 1), "s"),
             figures("Memory", "peak_memory", _mebibytes, "MiB"),
             figures("Seeds", "seeds", display.count),
         ],
-        caption=f"{_title(name)}: score on the validation split, each level at its own best "
+        caption=f"{_title(name)}: score on the validation split, each level at its own "
         "learning rate.",
         mark=lambda row: "near" if _true(row["near_best"]) else "",
     )

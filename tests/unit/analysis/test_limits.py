@@ -30,7 +30,7 @@ def test_many_rates_at_the_edge_are_counted():
     changed = dataclasses.replace(study, attributes={**study.attributes, "cells": cells})
     said = [line for line in not_supported(changed, None) if "edge of the grid" in line]
     assert said == [
-        "The best learning rate is the lowest of those tried, at the edge of the grid, for "
+        "The learning rate is the lowest of those tried, at the edge of the grid, for "
         f"{len(cells)} of {len(cells)} levels: one beyond it may be better."
     ]
 
