@@ -4,6 +4,7 @@ import math
 import time
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from harness.analysis.recommendation import recommend
@@ -80,7 +81,21 @@ def test_the_test_split_is_met_in_the_confirm_stage_alone_and_once(results):
     assert not confirm.duplicated(["key", "seed"]).any()
 
 
-def test_all_cells_tune_on_one_grid_and_the_best_rate_is_taken(results):
+def bootstrapped_lead(results, best, other):
+    """The lead of one trial over another on resamples of the examples, by plain bootstrap."""
+    columns = list(results.objective.columns)
+    rows = results.examples[results.examples["split"] == "validation"]
+    tables = [
+        rows[rows["trial"] == number].set_index("example")[columns].sort_index().to_numpy(float)
+        for number in (best, other)
+    ]
+    drawn = np.random.default_rng(0).integers(0, len(tables[0]), (500, len(tables[0])))
+    value = results.objective.value
+    first, second = ([value(table[one].sum(axis=0)) for one in drawn] for table in tables)
+    return np.array(first) - np.array(second)
+
+
+def test_all_cells_tune_on_one_grid_and_no_rate_shown_to_be_worse_is_taken(results):
     tune = results.trials[results.trials["stage"] == "tune"]
     grids = {tuple(cell["rates"]) for cell in results.attributes["cells"]}
     assert len(grids) == 1
@@ -94,7 +109,12 @@ def test_all_cells_tune_on_one_grid_and_the_best_rate_is_taken(results):
             & (tune["alpha"] == config["alpha"])
         ]
         assert len(rows) == 3
-        assert cell["rate"] == rows.loc[rows["value"].idxmax(), "learning_rate"]
+        best = rows.loc[rows["value"].idxmax()]
+        taken = rows[rows["learning_rate"] == cell["rate"]].iloc[0]
+        assert taken["learning_rate"] <= best["learning_rate"]
+        if taken["number"] != best["number"]:
+            lead = bootstrapped_lead(results, best["number"], taken["number"])
+            assert np.quantile(lead, 0.01) <= 0
 
 
 def test_the_verdict_rests_on_confirm_rows(results):
