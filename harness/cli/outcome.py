@@ -27,7 +27,8 @@ def print_outcome(results: StudyResults, console: Console) -> Recommendation:
     if not verdict.comparison.empty:
         console.print(_table(results, verdict))
     if verdict.indistinguishable:
-        say("cannot be told apart from the pick: " + "; ".join(verdict.indistinguishable))
+        chief = "best" if verdict.pick is None else "pick"
+        say(f"cannot be told apart from the {chief}: {'; '.join(verdict.indistinguishable)}")
     if verdict.more_seeds:
         say(f"about {verdict.more_seeds} more seeds would decide it")
     for sentence in verdict.not_supported:

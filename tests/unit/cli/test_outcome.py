@@ -1,0 +1,31 @@
+import io
+
+from rich.console import Console
+
+from harness.cli.outcome import print_outcome
+from tests.studies import config, confirm_results
+
+
+def printed(results):
+    console = Console(file=io.StringIO(), width=120)
+    verdict = print_outcome(results, console)
+    return verdict, console.file.getvalue()
+
+
+def test_without_a_pick_the_like_ones_are_those_of_the_best():
+    uneven = {
+        config(rank=8): [0.80, 0.90, 0.80, 0.90, 0.80],
+        config(rank=32): [0.90, 0.80, 0.90, 0.80, 0.91],
+    }
+    verdict, text = printed(confirm_results(uneven, examples=40))
+    assert verdict.pick is None
+    assert verdict.indistinguishable
+    assert "cannot be told apart from the best: " in text
+    assert "from the pick" not in text
+
+
+def test_a_pick_is_named_with_those_that_are_like_it():
+    close = {config(rank=rank): [0.86 + 0.001 * i for i in range(10)] for rank in (8, 32)}
+    verdict, text = printed(confirm_results(close, examples=400))
+    assert verdict.pick is not None
+    assert "cannot be told apart from the pick: " in text
