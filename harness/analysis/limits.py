@@ -16,6 +16,7 @@ from harness.analysis.wording import Figures, labels_of
 if TYPE_CHECKING:
     import pandas as pd
 
+    from harness.analysis.comparison import AllPairs
     from harness.results import StudyResults
 
 #: Below so many seeds a spread over seeds is known badly.
@@ -39,13 +40,14 @@ def not_supported(results: StudyResults, now: Standing | None) -> tuple[str, ...
         results: the study.
         now: what its confirm stage shows, or None.
     """
+    whole = all_cells(results)
     sentences = [
         *_confirmed(results, now),
         *_ranks(results),
-        *_best_cell(results),
+        *_best_cell(results, whole),
         *_tuning(results),
         *_edges(results),
-        *_equal_levels(results),
+        *_equal_levels(results, whole),
         *_interactions(results),
         *_dropped(results),
         _scope(results),
@@ -113,8 +115,7 @@ def _ranks(results: StudyResults) -> list[str]:
     return [f"{many} {_and(missing)} {verb} not confirmed: the verdict says nothing of them."]
 
 
-def _best_cell(results: StudyResults) -> list[str]:
-    whole = all_cells(results)
+def _best_cell(results: StudyResults, whole: AllPairs | None) -> list[str]:
     confirmed = set(configurations(results, STAGE)["key"])
     if whole is None or not confirmed:
         return []
@@ -163,8 +164,7 @@ def _edges(results: StudyResults) -> list[str]:
     return said
 
 
-def _equal_levels(results: StudyResults) -> list[str]:
-    whole = all_cells(results)
+def _equal_levels(results: StudyResults, whole: AllPairs | None) -> list[str]:
     if whole is None:
         return []
     said: list[str] = []
