@@ -55,11 +55,11 @@ class Bench:
     def seconds(self, variant: str, targets: str, dropout: float, steps: int) -> float:
         """Processor seconds of a step of a rank-16 adapter."""
         config = TrialConfig(variant, 16, 32.0, dropout, targets, 2e-3, 0)
-        with adapters.attached(self._base, config):
+        with adapters.attached(self._base, config) as adapter:
             progress, training = Progress(), self._sweep.training
             total = WARM_UP + steps
             run = iter(
-                Run(self._base, self._loss, self._sequences, config, training, {}, total, progress)
+                Run(self._base, self._loss, self._sequences, adapter, training, total, progress)
             )
             for _ in range(WARM_UP):
                 next(run)

@@ -41,7 +41,7 @@ def trial_seconds(results: StudyResults) -> float:
         (results.trials["state"] == "complete")
         & (results.trials["budget"] == 1.0)
         & results.trials["duplicate_of"].isna()
-        & (results.trials["stage"] != Stage.CONFIRM.value)
+        & ~results.trials["stage"].isin([Stage.CONFIRM.value, Stage.FULL.value])
     ]
     costs = results.costs[results.costs["trial"].isin(full["number"])]
     seconds = (costs["train_seconds"] + costs["score_seconds"]).median()

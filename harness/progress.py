@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from optuna.trial import FrozenTrial, TrialState
 
-from harness.storage.studies import Studies, drawn, is_lost
+from harness.storage.studies import Studies, config_of, drawn, is_lost
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,10 @@ def read(studies: Studies) -> Progress:
 def _label(trial: FrozenTrial) -> str:
     if not drawn(trial):
         return "being drawn"
-    params = trial.params
+    config = config_of(trial)
+    if config.variant == "full":
+        return f"all weights lr={config.learning_rate:.2g}"
     return (
-        f"{params['variant']} r={params['rank']} {params['target_modules']} "
-        f"alpha={params['alpha_ratio']:g}r dropout={params['dropout']:g} "
-        f"lr={params['learning_rate']:.2g}"
+        f"{config.variant} r={config.rank} {config.target_modules} "
+        f"alpha={config.alpha_ratio:g}r dropout={config.dropout:g} lr={config.learning_rate:.2g}"
     )

@@ -32,6 +32,7 @@ TRIAL_COLUMNS = (
     "test",  # objective on test, NaN unless scored
     "duplicate_of",  # number of the trial it repeats (then it was not run), else NA
     "error",  # why it failed or was pruned, else None
+    "proofs",  # what showed that the variant is what its name says, joined by blanks
     "worker",
     "started",  # UTC timestamps
     "finished",

@@ -102,14 +102,15 @@ class SearchSettings(Section):
     """The first stage.
 
     Attributes:
-        trials: distinct configurations to try.
+        trials: distinct configurations to try; 0 where `ablation.centre` names the configuration
+            that everything is held against.
         sampler: Optuna's sampler.
         startup: trials sampled at random before TPE starts.
         pruner: Optuna's pruner; `none` lets every trial run to its end.
         pruner_startup: complete trials before the first is pruned.
     """
 
-    trials: Annotated[int, Field(ge=1)] = 30
+    trials: Annotated[int, Field(ge=0)] = 30
     sampler: Literal["tpe", "random"] = "tpe"
     startup: Annotated[int, Field(ge=0)] = 10
     pruner: Literal["median", "halving", "none"] = "median"
@@ -136,10 +137,31 @@ class PairSettings(Section):
         return f"{self.vary}@{factor}={level}"
 
 
+class CentreSettings(Section):
+    """A configuration: what the ablation is around where no search looks for it.
+
+    Attributes:
+        variant: name of a variant.
+        rank: LoRA rank.
+        alpha_ratio: alpha as a multiple of the rank.
+        target_modules: a group, or module names joined by `+`.
+        dropout: dropout probability.
+        learning_rate: where the grids of learning rates have their middle.
+    """
+
+    variant: str = "lora"
+    rank: Count = 16
+    alpha_ratio: Annotated[float, Field(gt=0)] = 2.0
+    target_modules: str = "all_linear"
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    learning_rate: Annotated[float, Field(gt=0)]
+
+
 class AblationSettings(Section):
     """The second stage: one factor at a time around the incumbent.
 
     Attributes:
+        centre: the configuration in the place of the search's incumbent; needs `search.trials: 0`.
         factors: levels to try, factor by factor; cells are taken in this order until `max_cells`.
         pairs: further cells with one other factor held at a level.
         rates: learning rates tried at each cell, around the incumbent's.
@@ -148,9 +170,11 @@ class AblationSettings(Section):
         max_cells: distinct cells at most, the incumbent's included; 0 skips the stage.
         tuning_budget: share of the steps for the rate tuning, where readings at that share rank
             trials as their ends do; otherwise tuning runs take all steps.
-        min_correlation: the rank correlation from which on the share is trusted.
+        min_correlation: the rank correlation from which on the share is trusted; -1 trusts it
+            whatever the search says, also where there is none.
     """
 
+    centre: CentreSettings | None = None
     factors: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
     pairs: tuple[PairSettings, ...] = ()
     rates: Count = 3
@@ -191,6 +215,16 @@ class ConfirmationSettings(Section):
 
 
 class BaselineSettings(Section):
-    """What the adapters are held against: the bare base with `shots` worked examples."""
+    """What the adapters are held against.
+
+    Attributes:
+        shots: the bare base with so many worked examples each.
+        full: fine-tuning of all weights, at a learning rate tuned like the adapters', on the
+            ablation's seeds; left out, with the reason, where memory forbids.
+        full_rates: its learning rates; by default as many as a cell of the ablation has, around a
+            tenth of the incumbent's.
+    """
 
     shots: tuple[Annotated[int, Field(ge=0)], ...] = (5,)
+    full: bool = False
+    full_rates: tuple[Annotated[float, Field(gt=0)], ...] | None = None

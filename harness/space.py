@@ -23,20 +23,66 @@ PARAMETERS: Final = (
 )  # fmt: skip
 
 
-class RateRange(BaseModel):
-    """A range of learning rates, sampled log-uniformly unless `log` is false."""
+class RateSpan(BaseModel):
+    """The lowest and the highest learning rate."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     low: Annotated[float, Field(gt=0, description="lowest rate")]
     high: Annotated[float, Field(gt=0, description="highest rate")]
-    log: Annotated[bool, Field(description="sample the logarithm uniformly")] = True
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.low > self.high:
             raise ValueError(f"low {self.low:g} is above high {self.high:g}")
         return self
+
+
+class RateRange(RateSpan):
+    """A range of learning rates, sampled log-uniformly unless `log` is false.
+
+    Attributes:
+        low: lowest rate.
+        high: highest rate.
+        log: sample the logarithm uniformly.
+        by_variant: ranges of variants that want other rates. A rate of the range stands for the
+            one at the same place of the variant's own, on a logarithmic scale, so that what the
+            sampler learns of one variant holds for the others.
+    """
+
+    log: Annotated[bool, Field(description="sample the logarithm uniformly")] = True
+    by_variant: dict[str, RateSpan] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _wide(self) -> Self:
+        if self.by_variant and self.low == self.high:
+            raise ValueError("by_variant needs a low below high to measure places by")
+        return self
+
+    def span(self, variant: str) -> RateSpan:
+        """The variant's own range, or the one of all."""
+        return self.by_variant.get(variant, self)
+
+    def own(self, variant: str, rate: float) -> float:
+        """The variant's own rate at the place of a rate of the common range.
+
+        Rounded to four digits, so that `common` and back gives the same number.
+        """
+        if variant not in self.by_variant:
+            return rate
+        place = math.log(rate / self.low) / math.log(self.high / self.low)
+        span = self.by_variant[variant]
+        return float(f"{span.low * (span.high / span.low) ** place:.4g}")
+
+    def common(self, variant: str, rate: float) -> float:
+        """The rate of the common range at the place of a variant's own rate."""
+        if variant not in self.by_variant:
+            return rate
+        span = self.by_variant[variant]
+        width = math.log(span.high / span.low)
+        place = math.log(rate / span.low) / width if width else 0.5
+        rate = self.low * float((self.high / self.low) ** place)
+        return min(max(rate, self.low), self.high)
 
 
 class SearchSpace(BaseModel):
@@ -94,8 +140,11 @@ class SearchSpace(BaseModel):
             rate = trial.suggest_float("learning_rate", rates.low, rates.high, log=rates.log)
         else:
             rate = float(trial.suggest_categorical("learning_rate", self.learning_rate))
+        variant = str(trial.suggest_categorical("variant", self.variant))
+        if isinstance(self.learning_rate, RateRange):
+            rate = self.learning_rate.own(variant, rate)
         return TrialConfig(
-            variant=str(trial.suggest_categorical("variant", self.variant)),
+            variant=variant,
             rank=rank,
             alpha=ratio * rank,
             dropout=float(trial.suggest_categorical("dropout", self.dropout)),
@@ -107,6 +156,9 @@ class SearchSpace(BaseModel):
 
     def parameters(self, config: TrialConfig) -> dict[str, Any]:
         """The Optuna parameters that make `suggest` give this configuration."""
+        rate = config.learning_rate
+        if isinstance(self.learning_rate, RateRange):
+            rate = self.learning_rate.common(config.variant, rate)
         return {
             "variant": config.variant,
             "rank": config.rank,
@@ -114,16 +166,36 @@ class SearchSpace(BaseModel):
             "alpha_ratio": min(self.alpha_ratio, key=lambda x: abs(x - config.alpha_ratio)),
             "target_modules": config.target_modules,
             "dropout": config.dropout,
-            "learning_rate": config.learning_rate,
+            "learning_rate": rate,
         }
 
-    def rate_grid(self, centre: float, count: int, step: float) -> tuple[float, ...]:
+    def holds(self, config: TrialConfig) -> bool:
+        """Whether the configuration lies in the space, its learning rate apart."""
+        ratios = (math.isclose(config.alpha_ratio, ratio) for ratio in self.alpha_ratio)
+        return (
+            config.variant in self.variant
+            and config.rank in self.rank
+            and config.target_modules in self.target_modules
+            and config.dropout in self.dropout
+            and any(ratios)
+        )
+
+    def moved(self, rate: float, before: str, after: str) -> float:
+        """The rate at the same place of another variant's range."""
+        if not isinstance(self.learning_rate, RateRange) or before == after:
+            return rate
+        return self.learning_rate.own(after, self.learning_rate.common(before, rate))
+
+    def rate_grid(
+        self, centre: float, count: int, step: float, variant: str = ""
+    ) -> tuple[float, ...]:
         """A geometric grid of learning rates around a centre, moved to lie inside the space.
 
         Args:
             centre: the rate in the middle.
             count: number of rates.
             step: factor from one rate to the next, above 1.
+            variant: whose range to stay in.
 
         Returns:
             Ascending rates, three significant digits each.
@@ -133,7 +205,8 @@ class SearchSpace(BaseModel):
             nearest = min(range(len(levels)), key=lambda i: abs(math.log(levels[i] / centre)))
             first = max(0, min(nearest - count // 2, len(levels) - count))
             return tuple(levels[first : first + count])
-        low, high = self.learning_rate.low, self.learning_rate.high
+        span = self.learning_rate.span(variant)
+        low, high = span.low, span.high
         reach = step ** ((count - 1) / 2)
         if low * reach > high / reach:  # the range is narrower than the grid: spread over it
             reach = math.sqrt(high / low)

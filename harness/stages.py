@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, Final, NamedTuple
 
+from harness import full
 from harness.analysis import importance, recommendation
 from harness.analysis.tuning import tuned_rate
 from harness.cells import Cell, neighbours
@@ -16,6 +17,7 @@ from harness.results import StudyResults
 from harness.storage.studies import Slot
 from harness.sweep import Sweep
 from harness.trial import Stage, TrialConfig
+from harness.variants import resolve
 
 #: Seeds of one study lie in its own thousand, those of a stage in its own hundred.
 _SEEDS: Final = {Stage.SEARCH: 0, Stage.TUNE: 100, Stage.ABLATE: 200, Stage.CONFIRM: 300}
@@ -58,26 +60,44 @@ def owed(
     duplicates = int(results.trials["duplicate_of"].notna().sum())
     if missing := _missing(search_slots(sweep, duplicates), done):
         return Owed("search", missing)
+    incumbent = _incumbent(results, sweep, decide)
+    if incumbent is None:
+        return Owed("done", ())
+    cells = _cells(results, sweep, incumbent, decide, clock)
+    whole = full.cell(results, sweep, incumbent, decide, clock)
+    if missing := _missing(_tune_slots([*cells, *whole], sweep), done):
+        return Owed("tune", missing)
+    tuned = _tuned(results, cells, decide)
+    if missing := _missing(_ablate_slots(tuned, sweep), done):
+        return Owed("ablate", missing)
+    whole_slots = tuple(
+        _slot(Stage.FULL, config, seed_of(sweep, Stage.ABLATE, i))
+        for config in full.tuned(results, whole, decide)
+        for i in range(sweep.ablation.seeds)
+    )
+    if missing := _missing(whole_slots, done):
+        return Owed("full", missing)
+    for slots in _confirm_slots(results, sweep, decide, clock):
+        if missing := _missing(slots, done):
+            return Owed("confirm", missing)
+    return Owed("done", ())
+
+
+def _incumbent(results: StudyResults, sweep: Sweep, decide: Decide) -> TrialConfig | None:
+    """What the ablation is around: the search's best, or the centre that the sweep names."""
+    centre = sweep.ablation.centre
+    if centre is not None:
+        body = centre.model_dump()
+        config = TrialConfig(alpha=body.pop("alpha_ratio") * body["rank"], seed=0, **body)
+        return TrialConfig(**decide("incumbent", asdict(config)))
     best = recommendation.incumbent(results)
     if best is None:
         decide(
             "dropped.search", ["every search trial failed or was pruned: nothing to go on with"]
         )
-        return Owed("done", ())
-    noted = decide(
-        "incumbent", asdict(_config({str(name): value for name, value in best.items()}))
-    )
-    incumbent = TrialConfig(**noted)
-    cells = _cells(results, sweep, incumbent, decide, clock)
-    if missing := _missing(_tune_slots(cells, sweep), done):
-        return Owed("tune", missing)
-    tuned = _tuned(results, cells, decide)
-    if missing := _missing(_ablate_slots(tuned, sweep), done):
-        return Owed("ablate", missing)
-    for slots in _confirm_slots(results, sweep, decide, clock):
-        if missing := _missing(slots, done):
-            return Owed("confirm", missing)
-    return Owed("done", ())
+        return None
+    row = {str(name): value for name, value in best.items()}
+    return TrialConfig(**decide("incumbent", asdict(_config(row))))
 
 
 def _missing(slots: tuple[Slot, ...], done: set[str]) -> tuple[Slot, ...]:
@@ -103,7 +123,8 @@ def _cells(
     if "plan" not in results.attributes:
         settings = sweep.ablation
         correlation = importance.rung_correlation(results, settings.tuning_budget)
-        trusted = correlation is not None and correlation >= settings.min_correlation
+        seen = -1.0 if correlation is None else correlation
+        trusted = seen >= settings.min_correlation
         share = settings.tuning_budget if trusted else 1.0
         runs = settings.rates * share + settings.seeds
         room = clock.trials_until(ABLATE_SHARE, trial_seconds(results)) / runs
@@ -114,15 +135,25 @@ def _cells(
         if settings.max_cells and limit < 2:
             kept = ()
             dropped = [f"ablation: --minutes leaves room for {max(0, limit)} of 2 cells at least"]
-        rates = sweep.space.rate_grid(incumbent.learning_rate, settings.rates, settings.rate_step)
+        rates = {
+            variant: _grid(sweep, incumbent, variant)
+            for variant in {cell.config.variant for cell in kept}
+        }
         decide("rung_correlation", correlation)
         decide("dropped.ablation", dropped)
         decide(
             "plan",
             {
-                "rates": list(rates),
+                "rates": _grid(sweep, incumbent, incumbent.variant),
                 "budget": share,
-                "cells": [{**cell._asdict(), "config": asdict(cell.config)} for cell in kept],
+                "cells": [
+                    {
+                        **cell._asdict(),
+                        "config": asdict(cell.config),
+                        "rates": rates[cell.config.variant],
+                    }
+                    for cell in kept
+                ],
             },
         )
     plan = decide("plan", None)
@@ -131,10 +162,17 @@ def _cells(
             cell["factor"],
             cell["level"],
             TrialConfig(**{**cell["config"], "budget": plan["budget"]}),
-            tuple(plan["rates"]),
+            tuple(cell["rates"]),
         )
         for cell in plan["cells"]
     ]
+
+
+def _grid(sweep: Sweep, incumbent: TrialConfig, variant: str) -> list[float]:
+    """Rates around the incumbent's, at the same place of the variant's own range."""
+    centre = sweep.space.moved(incumbent.learning_rate, incumbent.variant, variant)
+    settings = sweep.ablation
+    return list(sweep.space.rate_grid(centre, settings.rates, settings.rate_step, variant))
 
 
 def _tune_slots(cells: list[Cell], sweep: Sweep) -> tuple[Slot, ...]:
@@ -168,6 +206,7 @@ def _tuned(results: StudyResults, cells: list[Cell], decide: Decide) -> list[dic
                 "rate": rate,
                 "key": config.key,
                 "config": asdict(config),
+                "scale": resolve(config.variant).scale(config.rank, config.alpha),
             }
         )
     if dropped:

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 from harness import catalog
 from harness.errors import UserError, did_you_mean
 from harness.settings import (
+    FACTORS,
     AblationSettings,
     BaselineSettings,
     ConfirmationSettings,
@@ -21,7 +22,7 @@ from harness.settings import (
     TrainingSettings,
 )
 from harness.space import SearchSpace
-from harness.variants import VARIANTS
+from harness.variants import refusal, resolve
 
 #: Keys that may differ when a study goes on: they change when it ends or how fast, not what it is.
 FREE_KEYS: Final = ("minutes", "workers", "threads", "summary")
@@ -90,9 +91,37 @@ class Sweep(Section):
     @model_validator(mode="after")
     def _known_variants(self) -> Self:
         for name in self.space.variant:
-            if name not in VARIANTS:
-                hint = did_you_mean(name, VARIANTS.names())
-                raise ValueError(f"space.variant: unknown variant '{name}'; {hint}")
+            try:
+                variant = resolve(name)
+            except UserError as error:
+                raise ValueError(f"space.variant: {error}") from None
+            told = refusal(variant, self.space.rank, self.model.quantization)
+            early = self.training.restore_best or self.training.early_stopping is not None
+            if variant.initial_rank != 1.0 and early:
+                told = (
+                    f"variant {name} moves ranks until late: training.restore_best and "
+                    "early_stopping would take it at another rank"
+                )
+            if told is not None:
+                raise ValueError(f"space.variant: {told}")
+        return self
+
+    @model_validator(mode="after")
+    def _centred(self) -> Self:
+        centre = self.ablation.centre
+        if centre is None:
+            if self.search.trials == 0:
+                raise ValueError("search.trials: 0 needs an ablation.centre")
+            return self
+        if self.search.trials:
+            raise ValueError("ablation.centre: needs search.trials: 0, for a search finds its own")
+        for factor in FACTORS:
+            level, levels = getattr(centre, factor), getattr(self.space, factor)
+            if level not in levels:
+                known = ", ".join(map(str, levels))
+                raise ValueError(
+                    f"ablation.centre.{factor}: {level} is no level of space.{factor} ({known})"
+                )
         return self
 
     def plain(self) -> dict[str, Any]:

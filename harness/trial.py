@@ -15,11 +15,15 @@ from typing import Any, Self
 
 
 class Stage(StrEnum):
-    """The part of a study a trial belongs to; `TUNE` is the rate tuning that precedes `ABLATE`."""
+    """The part of a study a trial belongs to.
+
+    `TUNE` is the rate tuning that precedes `ABLATE`; `FULL` trains all weights, to compare with.
+    """
 
     SEARCH = "search"
     TUNE = "tune"
     ABLATE = "ablate"
+    FULL = "full"
     CONFIRM = "confirm"
 
 
@@ -189,6 +193,7 @@ class TrialResult:
         cost: what it cost, also when it failed.
         adapter: folder of the saved adapter, or None.
         error: why it failed or was pruned, in one line, else None.
+        proofs: what was checked and held, by name; see `harness.training.proof`.
     """
 
     number: int
@@ -198,3 +203,4 @@ class TrialResult:
     cost: Cost = Cost()
     adapter: str | None = None
     error: str | None = None
+    proofs: tuple[str, ...] = ()

@@ -1,12 +1,14 @@
 """One entry for each LoRA variant: what it is, what PEFT and the optimiser must be told.
 
-A variant does not know which engines exist: an engine reads its keywords and traits.
+Names joined by `+` (`dora+lora_plus`) mean both at once, where that is possible. A variant does
+not know which engines exist: an engine reads its keywords, traits and the names of its proofs.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, NamedTuple
 
+from harness.errors import UserError
 from harness.registry import Registry
 
 
@@ -18,9 +20,17 @@ class Variant:
         name: what a sweep calls it.
         summary: what it changes, in one line.
         source: the paper, as arXiv identifier.
-        peft: keywords of `peft.LoraConfig` beside rank, alpha, dropout and targets.
+        peft: keywords of PEFT's configuration beside rank, alpha, dropout and targets.
         optimiser: traits for the optimiser; `b_rate_ratio` is the rate of B over that of A.
         root_scale: the update is scaled by alpha/sqrt(rank) instead of alpha/rank.
+        kind: how the adapter is put on, started and saved; an entry of
+            `harness.training.adapter.ADAPTERS`.
+        frozen: adapter weights that stay as they start, by PEFT's name (`lora_A`).
+        initial_rank: rank at the start as a multiple of the rank asked for.
+        even_rank: odd ranks are impossible.
+        full_precision: the base must not be quantised.
+        proofs: what shows that it does what its name says; `harness.training.proofs.PROOFS`.
+        excludes: variants that it cannot be joined with, and why.
     """
 
     name: str
@@ -29,10 +39,24 @@ class Variant:
     peft: Mapping[str, Any] = field(default_factory=dict)
     optimiser: Mapping[str, float] = field(default_factory=dict)
     root_scale: bool = False
+    kind: str = "lora"
+    frozen: tuple[str, ...] = ()
+    initial_rank: float = 1.0
+    even_rank: bool = False
+    full_precision: bool = False
+    proofs: tuple[str, ...] = ("starts_as_base", "b_zero", "scale")
+    excludes: Mapping[str, str] = field(default_factory=dict)
+
+    def rank_at_start(self, rank: int) -> int:
+        """The rank of each layer before any of it is taken away."""
+        return max(rank, round(self.initial_rank * rank))
 
     def scale(self, rank: int, alpha: float) -> float:
-        """The factor on B·A: alpha/rank (Hu et al. 2021), rsLoRA alpha/sqrt(rank) (eq. 4)."""
-        return float(alpha / rank**0.5) if self.root_scale else alpha / rank
+        """The factor on B·A: alpha/rank (Hu et al. 2021), rsLoRA alpha/sqrt(rank) (eq. 4).
+
+        AdaLoRA's is alpha over the rank at the start.
+        """
+        return float(alpha / rank**0.5) if self.root_scale else alpha / self.rank_at_start(rank)
 
 
 VARIANTS: Final[Registry[Variant]] = Registry("variant")
@@ -55,6 +79,7 @@ for _variant in (
         "LoRA on the direction of each weight, with a trained magnitude for each output",
         "arXiv:2402.09353",
         peft={"use_dora": True},
+        proofs=("starts_as_base", "b_zero", "scale", "magnitude"),
     ),
     Variant(
         "lora_plus",
@@ -62,6 +87,201 @@ for _variant in (
         "arXiv:2402.12354",
         # The paper's section 5 recommends a ratio of about 2^4.
         optimiser={"b_rate_ratio": 16.0},
+        proofs=("starts_as_base", "b_zero", "scale", "b_faster"),
+    ),
+    Variant(
+        "adalora",
+        "starts at 1.5 times the rank and prunes to it where the update matters least",
+        "arXiv:2303.10512",
+        kind="adalora",
+        initial_rank=1.5,  # The paper's section 4.1 (budget schedule): 1.5 times the final budget.
+        proofs=("starts_as_base", "scale", "ranks_pruned"),
+        excludes={
+            "rslora": "its scale is alpha over the rank it starts with",
+            "dora": "its layers have no magnitude",
+        },
+    ),
+    Variant(
+        "pissa",
+        "A and B start as the largest singular directions of the weight, the rest is frozen",
+        "arXiv:2404.02948",
+        peft={"init_lora_weights": "pissa"},
+        kind="decomposed",
+        full_precision=True,
+        proofs=("starts_as_base", "scale", "decomposed"),
+        excludes={"lora_fa": "a frozen A would keep the weight's own directions"},
+    ),
+    Variant(
+        "olora",
+        "A and B start as the first columns of the weight's QR decomposition",
+        "arXiv:2406.01775",
+        peft={"init_lora_weights": "olora"},
+        kind="decomposed",
+        full_precision=True,
+        proofs=("starts_as_base", "scale", "decomposed"),
+        excludes={"lora_fa": "a frozen A would keep the weight's own directions"},
+    ),
+    Variant(
+        "orthogonal",
+        "A and B both start non-zero, with orthogonal rows that cancel each other",
+        "https://datta0.github.io/posts/rethink-lora-init/",
+        peft={"init_lora_weights": "orthogonal"},
+        even_rank=True,
+        proofs=("starts_as_base", "scale", "cancelling"),
+    ),
+    Variant(
+        "loftq",
+        "the base is rounded to 4 bits, and A and B start where they undo most of the rounding",
+        "arXiv:2310.08659",
+        kind="loftq",
+        full_precision=True,
+        proofs=("scale", "less_error"),
+        excludes={"dora": "the magnitudes would be those of the weights before rounding"},
+    ),
+    Variant(
+        "lora_fa",
+        "LoRA whose A stays as it was drawn; only B is trained",
+        "arXiv:2308.03303",
+        frozen=("lora_A",),
+        proofs=("starts_as_base", "b_zero", "scale", "a_frozen"),
+        excludes={"lora_plus": "the rate of B is a multiple of the rate of A, and A has none"},
+    ),
+    Variant(
+        "vera",
+        "random A and B shared by all layers, with a trained vector on each side",
+        "arXiv:2310.11454",
+        kind="vera",
+        proofs=("starts_as_base", "vectors_only"),
+        excludes={
+            "lora_plus": "it trains no B",
+            "lora_fa": "it trains neither A nor B",
+            "rslora": "it has no scale",
+            "dora": "it has no magnitude",
+        },
+    ),
+    Variant(
+        "eva",
+        "A starts as the main directions of each layer's inputs on the training data",
+        "arXiv:2410.07170",
+        peft={"init_lora_weights": "eva"},
+        kind="eva",
+        proofs=("starts_as_base", "b_zero", "scale", "from_activations"),
     ),
 ):
     VARIANTS.add(_variant.name, _variant)
+
+#: No variant of LoRA, but what all of them are held against.
+FULL: Final = Variant(
+    "full",
+    "all weights are trained, without an adapter",
+    "",
+    kind="full",
+    full_precision=True,
+    proofs=("all_trained",),
+)
+
+
+class Elsewhere(NamedTuple):
+    """What people look for among the variants, and where it is instead.
+
+    Attributes:
+        told: in one line.
+        source: the paper, as arXiv identifier.
+        proof: what is checked.
+    """
+
+    told: str
+    source: str
+    proof: str
+
+
+ELSEWHERE: Final = {
+    "qlora": Elsewhere(
+        "a quantised base, not a variant: write model.quantization: nf4, with any variant here "
+        "that does not round or decompose the base itself",
+        "arXiv:2305.14314",
+        "",
+    ),
+}
+
+
+def resolve(name: str, variants: Registry[Variant] = VARIANTS) -> Variant:
+    """The variant of that name; names joined by `+` mean all of them at once.
+
+    Args:
+        name: such as `lora` or `dora+lora_plus`.
+        variants: where to look names up.
+
+    Raises:
+        UserError: a name is unknown, or the variants cannot go together; says why.
+    """
+    if name == FULL.name and name not in variants:
+        return FULL
+    parts = [part.strip() for part in name.split("+")]
+    for part in parts:
+        if part in ELSEWHERE and part not in variants:
+            raise UserError(f"{part} is {ELSEWHERE[part].told}")
+    if len(set(parts)) < len(parts):
+        raise UserError(f"variant '{name}' names a part twice")
+    joined = variants.get(parts[0])
+    for part in parts[1:]:
+        joined = _join(joined, variants.get(part))
+    return joined
+
+
+def refusal(variant: Variant, ranks: tuple[int, ...], quantization: str) -> str | None:
+    """Why a variant cannot be trained at these ranks on such a base; None where it can.
+
+    Args:
+        variant: as `resolve` answers it.
+        ranks: every rank that it would be trained at.
+        quantization: `model.quantization`.
+    """
+    odd = [rank for rank in ranks if rank % 2]
+    if variant.even_rank and odd:
+        return f"variant {variant.name} needs even ranks, but space.rank has {odd[0]}"
+    if variant.full_precision and quantization != "none":
+        why = "rounds the base itself" if variant.kind == "loftq" else "takes the weights apart"
+        return (
+            f"variant {variant.name} {why}: it needs model.quantization: none, not {quantization}"
+        )
+    return None
+
+
+def _join(one: Variant, other: Variant) -> Variant:
+    for first, second in ((one, other), (other, one)):
+        for name in second.name.split("+"):
+            if name in first.excludes:
+                told = f"{first.name} cannot be joined with {name}: {first.excludes[name]}"
+                raise UserError(f"variant '{one.name}+{other.name}': {told}")
+    both = [each.kind for each in (one, other) if each.kind != "lora"]
+    starts = [each for each in (one, other) if "init_lora_weights" in each.peft]
+    if len(both) > 1 or len(starts) > 1:
+        raise UserError(
+            f"variant '{one.name}+{other.name}': both decide what the adapter is made of or "
+            "starts from"
+        )
+    # Where another start was chosen, B is not zero.
+    other_start = any("b_zero" not in each.proofs for each in (one, other))
+    proofs = tuple(
+        proof
+        for proof in dict.fromkeys((*one.proofs, *other.proofs))
+        if not (proof == "b_zero" and other_start)
+        and (proof != "starts_as_base" or all(proof in each.proofs for each in (one, other)))
+    )
+    return replace(
+        one,
+        name=f"{one.name}+{other.name}",
+        summary=f"{one.summary}; {other.summary}",
+        source=f"{one.source}, {other.source}",
+        peft={**one.peft, **other.peft},
+        optimiser={**one.optimiser, **other.optimiser},
+        root_scale=one.root_scale or other.root_scale,
+        kind=both[0] if both else "lora",
+        frozen=tuple(dict.fromkeys((*one.frozen, *other.frozen))),
+        initial_rank=max(one.initial_rank, other.initial_rank),
+        even_rank=one.even_rank or other.even_rank,
+        full_precision=one.full_precision or other.full_precision,
+        proofs=proofs,
+        excludes={**one.excludes, **other.excludes},
+    )

@@ -122,6 +122,7 @@ class Study:
                 "error": {"failed": "loss is NaN at step 12", "pruned": "pruned at step 16"}.get(
                     state
                 ),
+                "proofs": "starts_as_base b_zero scale",
                 "worker": f"local-{number % 2}",
                 "started": pd.NaT if state == "waiting" else started,
                 "finished": started + pd.Timedelta(seconds=38)

@@ -47,6 +47,9 @@ COLUMNS: Final = (
     "peak_memory",
     "seeds",
     "near_best",
+    "gain",
+    "percent_of_full",
+    "proofs",
 )
 _STAGE: Final = "ablate"
 _SPLIT: Final = "validation"
@@ -90,8 +93,10 @@ def ablation_table(
         `COLUMNS`. Scores and differences (level minus reference) are in the metric's own unit;
         `low` and `high` hold on their own, `difference_low` and `difference_high` together over
         the levels; `scale` is alpha/rank, or alpha/sqrt(rank) for rsLoRA; `near_best` says that
-        the level is shown to be no worse than the best one by more than the margin. Empty, with
-        these columns, when the study has no such rows.
+        the level is shown to be no worse than the best one by more than the margin; `gain` is the
+        score less the bare base's, better being more; `percent_of_full` is the score in percent
+        of full fine-tuning's (the other way round where less is better); `proofs` names what was
+        checked on all its trials. Empty, with these columns, when the study has no such rows.
     """
     cells = cells_of(results, factor)
     whole = whole or (all_cells(results) if cells else None)
@@ -104,7 +109,7 @@ def ablation_table(
             "key": [str(cell["key"]) for cell in cells],
             "learning_rate": [float(cell["rate"]) for cell in cells],
             "rate_at_edge": [at_edge(cell) for cell in cells],
-            "scale": [_scale(cell["config"]) for cell in cells],
+            "scale": [_scale(cell) for cell in cells],
         }
     )
     keys = tuple(frame["key"])
@@ -124,7 +129,34 @@ def ablation_table(
         frame[["difference", *names.values(), "p_holm"]] = math.nan
     bounds = against_best(among(whole, keys), CONFIDENCE)
     frame["near_best"] = (bounds.low >= -results.objective.margin) & (len(keys) > 1)
+    scores, sign = frame["value"].astype(float), results.objective.sign
+    frame["gain"] = sign * (scores - base_score(results))
+    shares = scores / full_score(results)
+    frame["percent_of_full"] = 100 * (shares if sign > 0 else 1 / shares)
+    frame["proofs"] = [_proofs(results, key) for key in keys]
     return frame[list(COLUMNS)]
+
+
+def base_score(results: StudyResults) -> float:
+    """What the bare base scores on validation, with the fewest examples given; NaN if unknown."""
+    rows = results.baselines
+    rows = rows[(rows["split"] == _SPLIT) & rows["name"].str.startswith("base_")]
+    if rows.empty:
+        return math.nan
+    fewest = min(rows["name"].unique(), key=lambda name: int(str(name).split("_")[1]))
+    return float(score_from_rows(rows[rows["name"] == fewest], results.objective))
+
+
+def full_score(results: StudyResults) -> float:
+    """What full fine-tuning scores on validation, mean over seeds; NaN if it was not run."""
+    return float(complete(results, "full")["value"].astype(float).mean())
+
+
+def _proofs(results: StudyResults, key: str) -> str:
+    rows = complete(results, _STAGE)
+    found = [str(proofs).split() for proofs in rows.loc[rows["key"] == key, "proofs"].dropna()]
+    held = [proof for proof in found[0] if all(proof in each for each in found)] if found else []
+    return " ".join(held)
 
 
 def at_edge(cell: Mapping[str, Any]) -> bool:
@@ -221,7 +253,10 @@ def _reference(
     return None
 
 
-def _scale(config: Mapping[str, Any]) -> float:
+def _scale(cell: Mapping[str, Any]) -> float:
+    if "scale" in cell:
+        return float(cell["scale"])
+    config = cell["config"]
     # LoRA, section 4.1: alpha/r; rsLoRA (arXiv 2312.03732), eq. 4: alpha/sqrt(r).
     rank = float(config["rank"])
     return float(config["alpha"]) / (math.sqrt(rank) if config["variant"] == "rslora" else rank)

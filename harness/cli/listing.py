@@ -1,4 +1,4 @@
-"""`harness list`: the sweeps, tasks and studies there are. Loads none of them."""
+"""`harness list`: the sweeps, tasks, variants and studies there are. Loads none of them."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -16,6 +16,7 @@ class What(StrEnum):
 
     SWEEPS = "sweeps"
     TASKS = "tasks"
+    VARIANTS = "variants"
     STUDIES = "studies"
 
 
@@ -26,11 +27,12 @@ def register(app: typer.Typer) -> None:
 
 def show(
     what: Annotated[
-        What | None, typer.Argument(help="Only these; all three if left out.", show_default=False)
+        What | None,
+        typer.Argument(help="Only these; all but the variants if left out.", show_default=False),
     ] = None,
     results: Annotated[Path, typer.Option(help="Folder of the studies.")] = Path("results"),
 ) -> None:
-    """List the sweeps, the tasks and the studies there are.
+    """List the sweeps, the tasks, the variants of LoRA and the studies there are.
 
     A name in the working folder's sweeps/ or tasks/ goes before a bundled one of the same name.
     """
@@ -38,6 +40,8 @@ def show(
         tables.show("Sweeps", ("name", "task", "summary", "file"), sweep_rows())
     if what in (None, What.TASKS):
         tables.show("Tasks", ("name", "summary", "folder"), task_rows())
+    if what is What.VARIANTS:
+        tables.show("Variants", ("name", "summary", "source", "proofs"), variant_rows())
     if what in (None, What.STUDIES):
         columns = ("name", "trials", "complete", "stage", "folder")
         tables.show("Studies", columns, study_rows(results), empty=f"none under {results}")
@@ -63,6 +67,24 @@ def task_rows() -> list[tuple[str, str, str]]:
         summary = str(body.get("summary") or body.get("description") or _first_comment(text))
         rows.append((name, " ".join(summary.split()), _near(folder)))
     return rows
+
+
+def variant_rows() -> list[tuple[str, str, str, str]]:
+    """One row a variant: name, what it changes, its source, what is checked on each trial."""
+    from harness.variants import ELSEWHERE, VARIANTS
+
+    rows = [
+        (
+            name,
+            each.summary,
+            each.source,
+            ", ".join(proof.replace("_", " ") for proof in each.proofs),
+        )
+        for name, each in VARIANTS
+    ]
+    return rows + [
+        (name, told, source, proof) for name, (told, source, proof) in ELSEWHERE.items()
+    ]
 
 
 def study_rows(results: Path) -> list[tuple[str, int, int, str, str]]:

@@ -1,4 +1,4 @@
-"""A picked configuration as Python to paste: `peft.LoraConfig(...)`.
+"""A picked configuration as Python to paste: `peft.LoraConfig(...)`, or the variant's own class.
 
 Knows the names PEFT uses, nothing of pages, studies or models. Imports no PEFT: it writes text.
 """
@@ -23,16 +23,16 @@ def lora_config(
         pick: variant, rank, alpha, dropout, target_modules and learning_rate.
         modules: module names of each group of target modules; a group that is not in it is read
             as module names joined by `+`.
-        traits: `peft` (keywords of `LoraConfig`) and `optimiser` (`b_rate_ratio`) of the
-            variant; None where nobody noted them.
+        traits: of the variant: `peft` (keywords of the configuration), `optimiser`
+            (`b_rate_ratio`), `kind` of adapter, `frozen` weights and `initial_rank`; None where
+            nobody noted them.
 
     Returns:
         Python source, ending in a newline.
     """
-    keywords: dict[str, Any] = {
-        "r": int(pick["rank"]),
-        "lora_alpha": _plain(float(pick["alpha"])),
-        "lora_dropout": _plain(float(pick["dropout"])),
+    noted = traits or {}
+    name, keywords = _class_of(pick, noted)
+    keywords |= {
         "target_modules": _modules(str(pick["target_modules"]), modules),
         "bias": "none",
         "task_type": "CAUSAL_LM",
@@ -40,15 +40,49 @@ def lora_config(
     lines = []
     if traits is None:
         lines.append(f"# add the keywords that variant {pick['variant']!r} needs")
-    keywords.update((traits or {}).get("peft", {}))
-    lines += ["from peft import LoraConfig", "", "config = LoraConfig("]
+    keywords.update(noted.get("peft", {}))
+    lines += [f"from peft import {name}", "", f"config = {name}("]
     lines += [f"    {name}={_literal(value)}," for name, value in keywords.items()]
     lines += [")", f"learning_rate = {float(pick['learning_rate'])!r}"]
-    ratio = (traits or {}).get("optimiser", {}).get("b_rate_ratio")
+    ratio = noted.get("optimiser", {}).get("b_rate_ratio")
     if ratio is not None:
         lines.append(f"# LoRA+: train the B matrices at learning_rate * {_plain(float(ratio))},")
         lines.append("# as peft.optimizers.create_loraplus_optimizer does")
+    lines += [f"# {remark}" for remark in _remarks(noted)]
     return "\n".join(lines) + "\n"
+
+
+def _class_of(pick: Mapping[str, Any], traits: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """PEFT's class and its keywords for rank, alpha and dropout."""
+    rank, dropout = int(pick["rank"]), _plain(float(pick["dropout"]))
+    if traits.get("kind") == "vera":
+        return "VeraConfig", {"r": rank, "vera_dropout": dropout}
+    rest = {"lora_alpha": _plain(float(pick["alpha"])), "lora_dropout": dropout}
+    if traits.get("kind") == "adalora":
+        first = max(rank, round(float(traits.get("initial_rank", 1.0)) * rank))
+        # The number of steps is the trial's; whoever trains longer puts in their own.
+        steps = {"total_step": 1000, "tinit": 150, "tfinal": 450}
+        return "AdaLoraConfig", {"init_r": first, "target_r": rank, **rest, **steps}
+    return "LoraConfig", {"r": rank, **rest}
+
+
+def _remarks(traits: Mapping[str, Any]) -> list[str]:
+    """What a configuration alone cannot say."""
+    remarks = {
+        "adalora": "AdaLoRA: total_step is the number of your steps, of which 15 % are before "
+        "ranks fall and 45 % after;\n# call model.base_model.update_and_allocate(step) after "
+        "each optimizer.step(), before zero_grad",
+        "decomposed": "the base's weights change when this is put on: to take the adapter to the "
+        "untouched base, save\n# it with path_initial_model_for_weight_conversion",
+        "eva": "EVA: call peft.initialize_lora_eva_weights(model, dataloader) before training, "
+        "with EvaConfig(rho=1.0)",
+        "loftq": "LoftQ: the adapter belongs to a base rounded to 4 bits, saved beside the "
+        "study's adapters",
+    }
+    found = [remarks[kind] for kind in [traits.get("kind")] if kind in remarks]
+    frozen = traits.get("frozen") or ()
+    found += [f"{name} is not trained: set requires_grad_(False) on it" for name in frozen]
+    return found
 
 
 def config_of(results: StudyResults, pick: Mapping[str, Any]) -> str:

@@ -8,8 +8,7 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from harness.results import TRIAL_COLUMNS, Objective
-from harness.storage.studies import drawn, is_lost
-from harness.trial import TrialConfig
+from harness.storage.studies import config_of, drawn, is_lost
 
 _STATES = {
     TrialState.COMPLETE: "complete",
@@ -34,18 +33,7 @@ def trial_frame(trials: list[FrozenTrial], scores: Any, objective: Objective) ->
 
 
 def _trial(trial: FrozenTrial, state: str, tests: Mapping[int, float | None]) -> dict[str, Any]:
-    noted, chosen = trial.user_attrs, trial.params
-    ratio = float(chosen["alpha_ratio"])
-    config = TrialConfig(
-        variant=str(chosen["variant"]),
-        rank=int(chosen["rank"]),
-        alpha=ratio * int(chosen["rank"]),
-        dropout=float(chosen["dropout"]),
-        target_modules=str(chosen["target_modules"]),
-        learning_rate=float(chosen["learning_rate"]),
-        seed=int(noted["seed"]),
-        budget=float(noted["budget"]),
-    )
+    noted, config = trial.user_attrs, config_of(trial)
     complete = trial.state == TrialState.COMPLETE
     test = tests.get(trial.number)
     return {
@@ -53,12 +41,13 @@ def _trial(trial: FrozenTrial, state: str, tests: Mapping[int, float | None]) ->
         "number": trial.number,
         "stage": str(noted["stage"]),
         "state": state,
-        "alpha_ratio": ratio,
+        "alpha_ratio": float(trial.params.get("alpha_ratio", config.alpha_ratio)),
         "key": config.key,
         "value": float(trial.values[0]) if complete and trial.values else float("nan"),
         "test": float(test) if complete and test is not None else float("nan"),
         "duplicate_of": noted.get("duplicate_of", pd.NA),
         "error": noted.get("error"),
+        "proofs": " ".join(noted.get("proofs", ())),
         "worker": noted.get("worker"),
         "started": trial.datetime_start,
         "finished": trial.datetime_complete,

@@ -4,19 +4,19 @@ Every trial is a *slot* that a stage owes (`search/7`, `confirm/<key>/<seed>`): 
 then claimed by one worker, whoever is first. Knows nothing of training.
 """
 
-import copy
-import hashlib
 import warnings
 from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple, cast
+from typing import Any, Final, Literal, NamedTuple
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from harness.errors import UserError
 from harness.space import PARAMETERS
+from harness.storage.sampling import pruner, sampler, turn
 from harness.storage.tables import connect, tune
 from harness.sweep import Sweep
 from harness.trial import Stage, TrialConfig
@@ -34,7 +34,8 @@ class Slot(NamedTuple):
         name: unique within the study.
         stage: the stage that owes it.
         seed: seed of the training run.
-        config: what to train; None leaves the choice to the sampler.
+        config: what to train; None leaves the choice to the sampler. One that lies outside the
+            search space, such as full fine-tuning, is written down instead of suggested.
         budget: share of the training steps.
     """
 
@@ -88,7 +89,7 @@ class Studies:
         except KeyError:
             raise UserError(f"{url}: holds no study '{name}'") from None
         if sweep is not None:
-            self.study.pruner = _pruner(sweep)
+            self.study.pruner = pruner(sweep)
 
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
         """Trials in those states (all, where none is named), without superseded ones."""
@@ -109,16 +110,18 @@ class Studies:
             if slot.name in held:
                 continue
             fixed: dict[str, Any] = {}
-            if slot.config is not None:
-                fixed = self._sweep.space.parameters(slot.config)
-            elif slot.name in lost:
-                fixed = dict(lost[slot.name].params)  # what its worker was on is run again
-            noted = {
+            noted: dict[str, Any] = {
                 "slot": slot.name,
                 "stage": slot.stage.value,
                 "seed": slot.seed,
                 "budget": slot.budget,
             }
+            if slot.config is not None and self._sweep.space.holds(slot.config):
+                fixed = self._sweep.space.parameters(slot.config)
+            elif slot.config is not None:
+                noted["config"] = asdict(slot.config)
+            elif slot.name in lost:
+                fixed = dict(lost[slot.name].params)  # what its worker was on is run again
             self.study.enqueue_trial(fixed, user_attrs=noted)
             count += 1
         return count
@@ -129,7 +132,7 @@ class Studies:
         What `Study.ask` does, except that it never makes a trial nobody owes.
         """
         waiting = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-        for frozen in sorted(waiting, key=_turn):
+        for frozen in sorted(waiting, key=turn):
             try:
                 taken = self.storage.set_trial_state_values(frozen._trial_id, TrialState.RUNNING)
             except optuna.exceptions.UpdateFinishedTrialError:
@@ -144,7 +147,7 @@ class Studies:
             if self._sweep is not None:
                 # Seeded by the slot, so that what the sampler suggests depends on the trials
                 # before it and not on which process asks, or how often it was restarted.
-                self.study.sampler = _sampler(self._sweep, str(frozen.user_attrs["slot"]))
+                self.study.sampler = sampler(self._sweep, str(frozen.user_attrs["slot"]))
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                 return optuna.Trial(self.study, frozen._trial_id)
@@ -154,9 +157,14 @@ class Studies:
         """What the claimed trial is to train; samples what its slot left open."""
         assert self._sweep is not None
         attributes = trial.user_attrs
-        return self._sweep.space.suggest(
+        if "config" in attributes:
+            return TrialConfig(**attributes["config"])
+        config = self._sweep.space.suggest(
             trial, seed=int(attributes["seed"]), budget=float(attributes["budget"])
         )
+        if config.learning_rate != trial.params["learning_rate"]:  # a variant's own range
+            trial.set_user_attr("learning_rate", config.learning_rate)
+        return config
 
     def twin(self, trial: optuna.Trial) -> FrozenTrial | None:
         """A complete search trial with the same parameters, if the sampler repeated itself."""
@@ -224,77 +232,21 @@ def is_lost(trial: FrozenTrial) -> bool:
 
 def drawn(trial: FrozenTrial) -> bool:
     """Whether its configuration is complete: parameters are written one by one."""
-    return set(PARAMETERS) <= set(trial.params)
+    return "config" in trial.user_attrs or set(PARAMETERS) <= set(trial.params)
 
 
-def _turn(trial: FrozenTrial) -> tuple[int, int]:
-    """The order of claims: search slots by their index.
-
-    One that is run again comes before its successors, so that the sampler sees what it would have
-    seen without the interruption.
-    """
-    stage, _, index = str(trial.user_attrs.get("slot", "")).partition("/")
-    return (int(index), 0) if stage == Stage.SEARCH.value else (trial.number, 1)
-
-
-#: Where the numbers of all other stages begin; the search's are its slots'.
-_AFTER_SEARCH: Final = 1_000_000
-
-
-class _InTurn(optuna.samplers.TPESampler):
-    """TPE that sees trials in the order of their slots.
-
-    Which kernel it draws from depends on the trials' numbers, and a trial that was lost and run
-    again has a later one: a study that was interrupted would go another way.
-    """
-
-    def _sample(self, study: Any, trial: FrozenTrial, search_space: Any) -> dict[str, Any]:
-        return super()._sample(
-            cast("optuna.Study", _ByTurn(study)), _renumbered(trial), search_space
-        )
-
-
-class _ByTurn:
-    """A study whose trials bear the numbers of their slots."""
-
-    def __init__(self, study: optuna.Study) -> None:
-        self._study = study
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._study, name)
-
-    def _get_trials(self, *args: Any, **keywords: Any) -> list[FrozenTrial]:
-        trials = [_renumbered(one) for one in self._study._get_trials(*args, **keywords)]
-        return sorted(trials, key=lambda one: one.number)
-
-
-def _renumbered(trial: FrozenTrial) -> FrozenTrial:
-    twin = copy.copy(trial)
-    place, later = _turn(trial)
-    twin.number = place + later * _AFTER_SEARCH
-    return twin
-
-
-def _sampler(sweep: Sweep, slot: str) -> optuna.samplers.BaseSampler:
-    digest = hashlib.sha256(f"{sweep.seed}/{slot}".encode()).digest()
-    seed = int.from_bytes(digest[:4], "big")
-    if sweep.search.sampler == "random":
-        return optuna.samplers.RandomSampler(seed=seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return _InTurn(
-            seed=seed,
-            n_startup_trials=sweep.search.startup,
-            multivariate=True,
-            constant_liar=True,
-        )
-
-
-def _pruner(sweep: Sweep) -> optuna.pruners.BasePruner:
-    if sweep.search.pruner == "none" or sweep.training.readings == 0:
-        return optuna.pruners.NopPruner()
-    if sweep.search.pruner == "halving":
-        return optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=3)
-    return optuna.pruners.MedianPruner(
-        n_startup_trials=sweep.search.pruner_startup, n_warmup_steps=0
+def config_of(trial: FrozenTrial) -> TrialConfig:
+    """What a trial that is `drawn` trains."""
+    noted, chosen = trial.user_attrs, trial.params
+    if "config" in noted:
+        return TrialConfig(**noted["config"])
+    return TrialConfig(
+        variant=str(chosen["variant"]),
+        rank=int(chosen["rank"]),
+        alpha=float(chosen["alpha_ratio"]) * int(chosen["rank"]),
+        dropout=float(chosen["dropout"]),
+        target_modules=str(chosen["target_modules"]),
+        learning_rate=float(noted.get("learning_rate", chosen["learning_rate"])),
+        seed=int(noted["seed"]),
+        budget=float(noted["budget"]),
     )

@@ -12,10 +12,10 @@ import numpy as np
 from peft.helpers import DoraCaching
 
 from harness.task import Example, Mention, Task
-from harness.training.adapters import merged
 from harness.training.base_model import BaseModel
 from harness.training.batches import TaskTokens
 from harness.training.decoding import greedy
+from harness.training.merging import merged
 from harness.trial import SplitScores
 
 _newline_ids: weakref.WeakKeyDictionary[Any, frozenset[int]] = weakref.WeakKeyDictionary()

@@ -117,7 +117,7 @@ class _FusedLora(Function):
         seen, weight, first, second, low = ctx.saved_tensors
         scale: float = ctx.scale
         back = (gradient @ second).mul_(scale)
-        for_first = back.T @ seen
+        for_first = back.T @ seen if ctx.needs_input_grad[4] else None
         for_second = (gradient.T @ low).mul_(scale)
         for_rows = for_seen = None
         if ctx.needs_input_grad[0]:
@@ -171,7 +171,7 @@ class _FusedDora(Function):
         for_magnitude = (gradient * direction).sum(0) / norm
         shared = gradient * share
         back = (shared @ second).mul_(scale)
-        for_first = back.T @ seen
+        for_first = back.T @ seen if ctx.needs_input_grad[4] else None
         for_second = (shared.T @ low).mul_(scale)
         for_rows = for_seen = None
         if ctx.same:

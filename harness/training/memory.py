@@ -11,6 +11,7 @@ import torch
 
 _RESET: Final = Path("/proc/self/clear_refs")
 _STATUS: Final = Path("/proc/self/status")
+_MEMORY: Final = Path("/proc/meminfo")
 _PHRASES: Final = ("not enough memory", "can't allocate memory", "out of memory")
 
 
@@ -47,6 +48,19 @@ class PeakMemory:
         except OSError:
             pass
         return _lifetime_peak()
+
+
+def available() -> int:
+    """Bytes of memory that are free: on the GPU where there is one, else in the machine."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.mem_get_info()[0])
+    try:
+        for line in _MEMORY.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return sys.maxsize
 
 
 def _lifetime_peak() -> int:

@@ -6,19 +6,19 @@ Knows nothing of scoring, pruning or saving.
 import math
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import torch
 
 from harness.settings import TrainingSettings
 from harness.training import adapters, optimisation
+from harness.training.adapter import Adapter
 from harness.training.base_model import BaseModel
 from harness.training.batches import TokenSequence, collate, data_order
 from harness.training.completion_loss import CompletionLoss
 from harness.training.seeds import Purpose, derive
-from harness.trial import TrialConfig
 
 #: Steps over which the running loss is averaged.
 _RUNNING: Final = 10
@@ -57,9 +57,8 @@ class Run:
         base: the frozen base with the adapter.
         loss: made for that base.
         sequences: training examples.
-        config: seed and rate of the trial.
+        adapter: put on the base; names seed, rate and the optimiser's traits.
         training: batch size, schedule and bounds.
-        traits: `Variant.optimiser`.
         steps: steps of this trial.
         progress: counts what is done.
     """
@@ -69,21 +68,28 @@ class Run:
         base: BaseModel,
         loss: CompletionLoss,
         sequences: tuple[TokenSequence, ...],
-        config: TrialConfig,
+        adapter: Adapter,
         training: TrainingSettings,
-        traits: Mapping[str, float],
         steps: int,
         progress: Progress,
     ) -> None:
         """Makes the optimiser; draws nothing."""
         self._base, self._loss, self._sequences = base, loss, sequences
-        self._config, self._training = config, training
+        self._adapter, self._config, self._training = adapter, adapter.config, training
         self._steps, self._progress = steps, progress
         self.parameters = [p for p in base.model.parameters() if p.requires_grad]
         self._optimiser = optimisation.optimiser(
-            base.model.named_parameters(), config.learning_rate, training.weight_decay, traits
+            base.model.named_parameters(),
+            self._config.learning_rate,
+            training.weight_decay,
+            adapter.variant.optimiser,
         )
         self._running: deque[float] = deque(maxlen=_RUNNING)
+
+    @property
+    def groups(self) -> list[dict[str, Any]]:
+        """The optimiser's parameter groups, each with its rate at the peak as `peak`."""
+        return self._optimiser.param_groups
 
     def __iter__(self) -> Iterator[int]:
         """Trains step by step.
@@ -128,10 +134,14 @@ class Run:
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.item()
             self._progress.tokens += part.tokens
+        penalty = self._adapter.penalty()
+        if penalty is not None:  # it moves the weights, but is no part of the loss that is told
+            penalty.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, training.max_gradient_norm)
         if math.isfinite(total) and not torch.isfinite(norm):
             raise DivergedError(f"diverged at step {self._progress.step + 1}: gradient {norm}")
         self._optimiser.step()
+        self._adapter.after_step(self._progress.step + 1)
         self._optimiser.zero_grad(set_to_none=True)
         return total
 

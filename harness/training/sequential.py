@@ -10,18 +10,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
-from peft import PeftModel
 
 from harness.errors import UserError
 from harness.registry import Registry
 from harness.settings import TrainingSettings
 from harness.task import Task
 from harness.training import adapters, evaluation, optimisation
+from harness.training.adapter import Adapter, Circumstances
 from harness.training.base_model import BaseModel
 from harness.training.batches import TaskTokens
 from harness.training.checksums import quick_checksum
 from harness.training.completion_loss import CompletionLoss
 from harness.training.memory import PeakMemory, ran_out
+from harness.training.proof import PROOFS, Proof, ProofError, Subject
 from harness.training.run import DivergedError, Progress, Run
 from harness.training.trainer import Report
 from harness.trial import Cost, Measurement, Outcome, SplitScores, TrialRequest, TrialResult
@@ -44,6 +45,7 @@ class _Trial:
     best: float | None = None
     best_reading: int = 0
     best_weights: list[torch.Tensor] | None = None
+    proofs: tuple[str, ...] = ()
 
     def note(self, value: float, parameters: list[torch.nn.Parameter]) -> None:
         """Keeps the weights if this reading (more is better) is the best so far."""
@@ -79,6 +81,10 @@ class SequentialTrainer:
         self._sequences = self._tokens.training().sequences
         self._loss = CompletionLoss(base.model)
         self._checksum = quick_checksum(base.model)
+        self._weights = _weights(base.model)
+        self._probe = torch.tensor([self._sequences[0].ids], device=base.device)
+        with torch.no_grad():
+            self._bare = base.model(input_ids=self._probe, use_cache=False).logits
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -110,7 +116,7 @@ class SequentialTrainer:
         outcome, error, folder = Outcome.COMPLETE, None, None
         try:
             with _random(self._base), self._attached(trial) as adapter:
-                self._fit(trial, report)
+                self._fit(trial, adapter, report)
                 scores = {split: self._score(trial, split) for split in request.splits}
                 if request.adapter_dir is not None:
                     folder = str(adapters.save(adapter, request.adapter_dir))
@@ -133,30 +139,41 @@ class SequentialTrainer:
                 peak_memory=peak.bytes(),
             ),
             adapter=folder,
+            proofs=trial.proofs if outcome is Outcome.COMPLETE else (),
             error=error,
         )
 
     @contextmanager
-    def _attached(self, trial: _Trial) -> Iterator[PeftModel]:
-        with adapters.attached(self._base, trial.request.config, self._variants) as adapter:
-            trial.parameters = sum(p.numel() for p in adapter.parameters() if p.requires_grad)
+    def _attached(self, trial: _Trial) -> Iterator[Adapter]:
+        config = trial.request.config
+        steps = optimisation.step_count(self._training, len(self._sequences), config.budget)
+        pad = int(self._base.tokenizer.pad_token_id)
+        given = Circumstances(steps, self._sequences, pad)
+        with adapters.attached(self._base, config, self._variants, given) as adapter:
+            trained = (p for p in self._base.model.parameters() if p.requires_grad)
+            trial.parameters = sum(weight.numel() for weight in trained)
             yield adapter
 
-    def _fit(self, trial: _Trial, report: Report) -> None:
-        """Trains to the end, to the last useful reading, or until `report` says stop."""
-        config, training = trial.request.config, self._training
-        traits = self._variants.get(config.variant).optimiser
-        steps = optimisation.step_count(training, len(self._sequences), config.budget)
+    def _fit(self, trial: _Trial, adapter: Adapter, report: Report) -> None:
+        """Trains to the end, to the last useful reading, or until `report` says stop.
+
+        Raises:
+            ProofError: the variant does not do what its name says.
+        """
+        training, steps = self._training, adapter.given.steps
         run = Run(
             self._base,
             self._loss,
             self._sequences,
-            config,
+            adapter,
             training,
-            traits,
             steps,
             trial.progress,
         )
+        proofs = self._proofs(adapter, run)
+        with torch.no_grad():
+            for proof in proofs.values():
+                proof.begin()
         rungs = rung_steps(steps, training.readings)
         for step in run:
             if step in rungs or step == steps:
@@ -164,8 +181,17 @@ class SequentialTrainer:
                 if self._is_stale(trial):
                     break
         adapters.dropout_mode(self._base.model, on=False)
+        if trial.progress.step == steps:  # what a variant ends as is not there before
+            with torch.no_grad():
+                for proof in proofs.values():
+                    proof.end()
+            trial.proofs = tuple(proofs)
         if training.restore_best and trial.best_weights is not None:
             _restore(run.parameters, trial.best_weights)
+
+    def _proofs(self, adapter: Adapter, run: Run) -> dict[str, Proof]:
+        subject = Subject(adapter, run.groups, self._probe, self._bare, self._weights)
+        return {name: PROOFS.get(name)(subject) for name in adapter.variant.proofs}
 
     def _read(self, trial: _Trial, run: Run, last: bool, report: Report) -> None:
         """One reading: the loss so far and, where somebody asks for it, the objective.
@@ -222,6 +248,15 @@ def rung_steps(steps: int, readings: int) -> tuple[int, ...]:
     return tuple(sorted(rungs - {0, steps}))
 
 
+def _weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The weights of the base's layers by the layer's name; views, no copies."""
+    return {
+        name.removesuffix(".weight"): weight.data
+        for name, weight in model.named_parameters()
+        if name.endswith(".weight")
+    }
+
+
 @contextmanager
 def _random(base: BaseModel) -> Iterator[None]:
     """Leaves the global random state as it was found."""
@@ -239,6 +274,8 @@ def _told(error: Exception) -> str:
     """An error in one line."""
     if isinstance(error, DivergedError | UserError):
         return str(error)
+    if isinstance(error, ProofError):
+        return f"not what the variant's name says: {error}"
     if ran_out(error):
         return "out of memory; smaller training.micro_batch_size or score_batch_size need less"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

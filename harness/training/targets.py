@@ -1,7 +1,8 @@
 """Resolves what a sweep calls target modules (`qv`, `all_linear`, ...) to a model's own names.
 
 Works by the names and kinds of modules that are there, on a loaded model as on one without
-weights. The output head and the embeddings are never targets.
+weights. The output head and the embeddings are never targets. PEFT takes a list that matches only
+some of the layers without a word; here that is an error.
 """
 
 import re
@@ -23,7 +24,7 @@ _ROLES: Final[dict[str, frozenset[str]]] = {
     "k": frozenset({"k_proj", "k_lin", "key", "wk", "k"}),
     "v": frozenset({"v_proj", "v_lin", "value", "wv", "v"}),
 }
-#: One matrix for query, key and value: q, qv and qkv all mean this one, for it cannot be cut.
+#: One matrix for query, key and value: it cannot be cut, so only qkv means it.
 _FUSED: Final = frozenset(
     {"c_attn", "query_key_value", "qkv_proj", "qkv", "Wqkv", "wqkv", "W_pack", "in_proj"}
 )
@@ -32,8 +33,8 @@ _FUSED: Final = frozenset(
 def target_names(model: nn.Module, group: str) -> tuple[str, ...]:
     """Module names for `peft.LoraConfig(target_modules=...)`.
 
-    Where query, key and value are one matrix (GPT-2, GPT-NeoX, BLOOM, Phi-3), `q`, `qv` and `qkv`
-    all answer that matrix.
+    Where query, key and value are one matrix (GPT-2, GPT-NeoX, BLOOM, Falcon, Phi-3), `qkv` is
+    that matrix, and `q` and `qv` cannot be had.
 
     Args:
         model: a causal language model, with or without weights, without adapter.
@@ -43,14 +44,17 @@ def target_names(model: nn.Module, group: str) -> tuple[str, ...]:
         The shortest suffixes that match these modules and no others, sorted.
 
     Raises:
-        UserError: a part matches nothing; lists the names that exist.
+        UserError: a part matches nothing, or not in every layer, or cannot be had on its own;
+            lists the names that exist.
     """
     linear = _linear(model)
     chosen: set[str] = set()
-    for part in group.split("+"):
-        found = _members(linear, part.strip())
+    for part in map(str.strip, group.split("+")):
+        found = _members(linear, part)
         if not found:
-            raise UserError(_nothing(part.strip(), linear))
+            raise UserError(_nothing(part, linear))
+        if not any(piece.isdigit() for piece in part.split(".")):  # else one layer is meant
+            _demand_everywhere(part, found, linear)
         chosen.update(found)
     others = [name for name, _ in model.named_modules() if name and name not in chosen]
     return _suffixes(sorted(chosen), others)
@@ -94,7 +98,13 @@ def _members(linear: Iterable[str], part: str) -> set[str]:
     if part in GROUPS:
         wanted = frozenset().union(*(_ROLES[letter] for letter in part))
         separate = {name for name in attention if _leaf(name) in wanted}
-        return separate or {name for name in attention if _leaf(name) in _FUSED}
+        fused = {name for name in attention if _leaf(name) in _FUSED}
+        if fused and not separate and part != "qkv":
+            raise UserError(
+                f"target modules '{part}' cannot be had on this model: query, key and value are "
+                f"one matrix ({', '.join(sorted({_leaf(name) for name in fused}))}); use qkv"
+            )
+        return separate or fused
     return {name for name in linear if name == part or name.endswith(f".{part}")}
 
 
@@ -111,6 +121,24 @@ def _suffixes(chosen: list[str], others: list[str]) -> tuple[str, ...]:
                 found.add(suffix)
                 break
     return tuple(sorted(found))
+
+
+def _demand_everywhere(part: str, found: set[str], linear: tuple[str, ...]) -> None:
+    """Refuses a part that some of the blocks do not have."""
+    blocks = dict.fromkeys(_block(name) for name in linear)
+    there = {_block(name) for name in found}
+    gone = [block for block in blocks if block not in there]
+    if gone:
+        raise UserError(
+            f"target modules '{part}' match only {len(there)} of {len(blocks)} layers of this "
+            f"model, not {gone[0]}; name the modules of each kind of layer, joined by +"
+        )
+
+
+def _block(name: str) -> str:
+    """The block that a module lies in: its name up to the first number."""
+    parts = name.split(".")
+    return ".".join(parts[: next(i for i, part in enumerate(parts) if part.isdigit()) + 1])
 
 
 def _leaf(name: str) -> str:

@@ -19,7 +19,7 @@ from harness.storage.records import Records
 from harness.storage.studies import Studies, is_lost
 from harness.training.trainer import Trainer
 from harness.trial import Measurement, Outcome, SplitScores, Stage, TrialRequest, TrialResult
-from harness.variants import VARIANTS
+from harness.variants import Variant, resolve
 from harness.workers.assignment import Assignment
 from harness.workers.baseline_jobs import BaselineJobs, Scorer
 from harness.workers.tasks import load_task_of
@@ -69,6 +69,7 @@ class Worker:
                 "--study NAME"
             )
         self._note_names(base.model)
+        self._note_full(base.model)
         trainer = SequentialTrainer(base, self.task, self.sweep.training)
 
         def bare(split: str, prefix: str, rows: int) -> SplitScores:
@@ -101,14 +102,17 @@ class Worker:
         self.records.decide("modules", {name: list(target_names(model, name)) for name in groups})
         self.records.decide(
             "variants",
-            {
-                name: {
-                    "peft": dict(VARIANTS.get(name).peft),
-                    "optimiser": dict(VARIANTS.get(name).optimiser),
-                }
-                for name in self.sweep.space.variant
-            },
+            {name: _traits(resolve(name)) for name in self.sweep.space.variant},
         )
+
+    def _note_full(self, model: Any) -> None:
+        """Notes whether all weights can be trained here, for the stage that would do so."""
+        from harness.training.kinds.full import impossible
+        from harness.training.memory import available
+
+        if self.sweep.baselines.full:
+            free = available() // self.assignment.workers
+            self.records.decide("full_impossible", impossible(model, free))
 
     def work(self, trainer: Trainer, idle: Callable[[], bool]) -> None:
         """Has a trainer run trials until the study owes nothing, or its time is over.
@@ -166,6 +170,8 @@ class Worker:
         """Stores an outcome, ours first: a trial that Optuna calls complete has its record."""
         trial = self._trials.pop(result.number)
         self.records.add(result)
+        if result.proofs:
+            trial.set_user_attr("proofs", list(result.proofs))
         if result.error is not None:
             trial.set_user_attr("error", result.error)
         if result.outcome is Outcome.COMPLETE:
@@ -185,11 +191,11 @@ class Worker:
             self.studies.study.tell(trial, twin.values)
             return None
         self._trials[trial.number] = trial
-        confirm = stage is Stage.CONFIRM
+        confirm, compared = stage is Stage.CONFIRM, stage is Stage.FULL
         return TrialRequest(
             trial.number,
             config,
-            splits=("validation", "test") if confirm else ("validation",),
+            splits=("validation", "test") if confirm or compared else ("validation",),
             readings=stage is Stage.SEARCH,
             adapter_dir=self._adapter_dir(trial.number) if confirm else None,
         )
@@ -238,6 +244,19 @@ class Worker:
                 f"dropped.time.{stage}",
                 [f"{stage}: {count} trials were not run, --minutes was over"],
             )
+
+
+def _traits(variant: Variant) -> dict[str, Any]:
+    """What a reader needs to write the configuration down."""
+    return {
+        "peft": dict(variant.peft),
+        "optimiser": dict(variant.optimiser),
+        "kind": variant.kind,
+        "frozen": list(variant.frozen),
+        "initial_rank": variant.initial_rank,
+        "root_scale": variant.root_scale,
+        "source": variant.source,
+    }
 
 
 def run(assignment: Assignment) -> None:

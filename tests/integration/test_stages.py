@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from harness.analysis.ablation import ablation_table
 from harness.analysis.recommendation import recommend
 from harness.session import open_study
 from harness.stages import search_slots
@@ -28,9 +29,9 @@ SMALL = [
 ]
 
 
-def study(folder, overrides=(), stop_after=None, **clock):
+def study(folder, overrides=(), stop_after=None, name="ner_medical", **clock):
     """Runs or takes up a study; returns its results, or None if it was interrupted."""
-    sweep = load("ner_medical", [*SMALL, *overrides])
+    sweep = load(name, [*(SMALL if name == "ner_medical" else ()), *overrides])
     opened = open_study(sweep, "study", folder, Crew(1, 1))
     opened.studies.enqueue(search_slots(sweep))
     url = f"sqlite:///{opened.folder / 'study.db'}"
@@ -229,3 +230,64 @@ def test_baselines_that_minutes_do_not_allow_are_named_and_stay_left_out(tmp_pat
     again, asked = baselines_of(tmp_path)
     assert asked == []
     assert again.attributes["dropped"] == found.attributes["dropped"]
+
+
+def test_full_fine_tuning_is_tuned_and_scored_beside_the_adapters(tmp_path):
+    results = study(tmp_path, ["baselines.full=true"])
+    trials, (noted,) = results.trials, results.attributes["full"]
+    tuned = trials[(trials["stage"] == "tune") & (trials["variant"] == "full")]
+    assert sorted(tuned["learning_rate"]) == noted["rates"]
+    centre = results.attributes["incumbent"]["learning_rate"] / 10
+    assert noted["rates"] == pytest.approx([centre / 2, centre, centre * 2], rel=1e-2)
+    rows = trials[trials["stage"] == "full"]
+    assert set(rows["variant"]) == {"full"}
+    assert set(rows["learning_rate"]) == {noted["rate"]} <= set(noted["rates"])
+    # The seeds of the ablation, none of those that rates were tuned on; test met once a seed.
+    assert set(rows["seed"]) == set(trials.loc[trials["stage"] == "ablate", "seed"])
+    assert rows["test"].notna().all()
+    assert len(rows) == 2
+    # It is something to compare with, not a candidate.
+    keys = {cell["key"] for cell in results.attributes["cells"]}
+    assert noted["key"] not in keys | set(results.attributes["finalists"])
+    table = ablation_table(results, "rank")
+    expected = 100 * table["value"] / rows["value"].mean()
+    assert table["percent_of_full"].tolist() == pytest.approx(expected.tolist())
+
+
+def test_full_fine_tuning_that_is_impossible_is_left_out_with_its_reason(tmp_path):
+    sweep = load("ner_medical", [*SMALL, "baselines.full=true"])
+    opened = open_study(sweep, "study", tmp_path, Crew(1, 1))
+    opened.records.decide("full_impossible", "it needs 9.0 GiB more a worker, 1.0 are free")
+    opened.studies.close()
+    results = study(tmp_path, ["baselines.full=true"])
+    assert "full" not in set(results.trials["stage"]) | set(results.trials["variant"])
+    assert (
+        "full fine-tuning: it needs 9.0 GiB more a worker, 1.0 are free"
+        in (results.attributes["dropped"])
+    )
+    assert ablation_table(results, "rank")["percent_of_full"].isna().all()
+
+
+def test_a_question_that_is_laid_down_needs_no_search(tmp_path):
+    variants = "[lora,dora,vera]"
+    overrides = [
+        "data.limit=16",
+        f"space.variant={variants}",
+        f"ablation.factors={{variant: {variants}}}",
+        "ablation.seeds=2",
+    ]
+    results = study(tmp_path, overrides, name="variants_ner")
+    assert Counter(results.trials["stage"]) == {"tune": 21, "ablate": 12, "full": 2}
+    assert results.attributes["incumbent"]["variant"] == "lora"
+    rates = {}
+    for cell in results.attributes["cells"]:
+        rates.setdefault(cell["config"]["variant"], cell["rates"])
+    # VeRA's grid lies at the same place of its own range, ten times higher.
+    assert rates["dora"] == rates["lora"] == pytest.approx([1.2e-3, 3e-3, 7.5e-3])
+    assert rates["vera"] == pytest.approx([1.2e-2, 3e-2, 7.5e-2], rel=1e-2)
+    vera = results.trials[results.trials["variant"] == "vera"]
+    assert set(vera["learning_rate"]) <= set(rates["vera"])
+    # Tuned on a third of the steps, for the sweep says so.
+    assert set(results.trials.loc[results.trials["stage"] == "tune", "budget"]) == {1 / 3}
+    assert results.attributes["finalists"] == []
+    assert recommend(results).outcome == "none"

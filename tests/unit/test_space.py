@@ -87,3 +87,42 @@ def test_one_level_needs_no_brackets():
 def test_restrict_keeps_levels_of_the_space():
     kept = SPACE.restrict({"rank": (4, 32), "dropout": (0.1,)})
     assert kept == {"rank": (4,), "dropout": (0.1,)}
+
+
+VARIED = SPACE.model_copy(
+    update={
+        "learning_rate": RateRange(
+            low=1e-3, high=1e-1, by_variant={"dora": {"low": 1e-4, "high": 1e-2}}
+        )
+    }
+)
+
+
+def test_a_variant_may_have_a_range_of_its_own():
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for _ in range(30):
+        trial = study.ask()
+        config = VARIED.suggest(trial, seed=3)
+        drawn = trial.params["learning_rate"]
+        assert 1e-3 <= drawn <= 1e-1
+        if config.variant == "dora":
+            assert config.learning_rate == pytest.approx(drawn / 10, rel=1e-3)
+            again = optuna.create_study()
+            again.enqueue_trial(VARIED.parameters(config))
+            assert VARIED.suggest(again.ask(), seed=3) == config
+        else:
+            assert config.learning_rate == drawn
+
+
+def test_a_grid_lies_at_the_same_place_of_another_range():
+    assert VARIED.moved(1e-2, "lora", "dora") == pytest.approx(1e-3)
+    assert VARIED.moved(1e-3, "dora", "lora") == pytest.approx(1e-2)
+    assert VARIED.rate_grid(1e-4, 3, 2.0, "dora") == pytest.approx((1e-4, 2e-4, 4e-4))
+    assert VARIED.rate_grid(1e-2, 3, 2.0, "lora") == pytest.approx((5e-3, 1e-2, 2e-2))
+
+
+def test_what_lies_outside_the_space_is_known():
+    config = TrialConfig("dora", 16, 0.3 * 16, 0.1, "qv", 5e-3, seed=7)
+    assert SPACE.holds(config)
+    assert not SPACE.holds(config.with_(variant="full"))
+    assert not SPACE.holds(config.with_(rank=2))

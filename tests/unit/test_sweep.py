@@ -42,6 +42,15 @@ def test_the_digest_follows_what_the_study_is_and_not_how_fast_it_runs():
             "ablation.factors={rnk: [4]}",
             "ablation.factors: unknown factor 'rnk'; did you mean 'rank'?",
         ),
+        ("space.variant=[adalora+dora]", "adalora cannot be joined with dora"),
+        ("space.variant=[qlora]", "qlora is a quantised base, not a variant"),
+        ("space.variant=[orthogonal]", "needs even ranks, but space.rank has 1"),
+        ("search.trials=0", "search.trials: 0 needs an ablation.centre"),
+        ("ablation.centre={learning_rate: 1e-3}", "a search finds its own"),
+        (
+            "space.learning_rate={low: 0.1, high: 0.1, by_variant: {dora: {low: 1, high: 2}}}",
+            "needs a low below high",
+        ),
         ("model.name.x=3", "'name' is a value, not a section"),
         ("rank", "write it as key.path=value"),
         ("space.rank=[1", "the value is no YAML"),
@@ -88,3 +97,18 @@ def test_unknown_names_get_a_hint():
         load("ner_medcal")
     with pytest.raises(UserError, match="unknown preset 'quik'; did you mean 'quick'"):
         load("ner_medical", preset="quik")
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("ablation.centre.rank=4", "ablation.centre.rank: 4 is no level of space.rank (8, 16)"),
+        ("ablation.centre.variant=dorra", "dorra is no level of space.variant"),
+        ("model.quantization=nf4", "takes the weights apart: it needs model.quantization: none"),
+        ("training.restore_best=true", "variant adalora moves ranks until late"),
+    ],
+)
+def test_a_fault_of_a_sweep_around_a_centre_is_told(override, told):
+    with pytest.raises(UserError) as fault:
+        load("variants_ner", [override])
+    assert told in str(fault.value)

@@ -90,12 +90,32 @@ def _one(results: StudyResults, name: str, frame: pd.DataFrame) -> Markup:
             figures("Time", "train_seconds", lambda value: display.number(value, 1), "s"),
             figures("Memory", "peak_memory", _mebibytes, "MiB"),
             figures("Seeds", "seeds", display.count),
+            *_against(results, frame),
         ],
         caption=f"{_title(name)}: score on the validation split, each level at its own "
         "learning rate.",
         mark=lambda row: "near" if _true(row["near_best"]) else "",
     )
     return shown + _plot(results, name, frame)
+
+
+def _against(results: StudyResults, frame: pd.DataFrame) -> list[Column]:
+    """What the levels are held against, as far as the study has it."""
+    scale = display.scale(results.objective)
+    columns = [
+        figures("Gain", "gain", scale.gap, "over the base"),
+        figures("Of full", "percent_of_full", lambda value: display.number(value, 1), "%"),
+    ]
+    shown = [column for column in columns if frame[str(column.value)].notna().any()]
+    if frame["proofs"].astype(bool).any():
+        shown.append(
+            Column("Checked", lambda row: _words(row["proofs"]), numeric=False, wide=True)
+        )
+    return shown
+
+
+def _words(proofs: object) -> str:
+    return ", ".join(name.replace("_", " ") for name in str(proofs).split())
 
 
 def _level(row: Record) -> Markup:

@@ -11,6 +11,7 @@ from harness.cli import listing, run
 from harness.storage.studies import Slot, Studies, url_of
 from harness.sweep import load
 from harness.trial import Stage, TrialConfig
+from harness.variants import VARIANTS
 
 
 def write(file: Path, text: str) -> None:
@@ -60,6 +61,20 @@ def test_what_is_shipped_is_listed(workplace: Path, capsys: pytest.CaptureFixtur
 def test_one_kind_alone(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["list", "studies", "--results", str(workplace)]) == 0
     assert capsys.readouterr().out == f"Studies: none under {workplace}\n"
+
+
+def test_variants_come_with_their_papers(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["list", "variants"]) == 0
+    title, head, *rows = capsys.readouterr().out.splitlines()
+    assert title == "Variants"
+    assert head.split() == ["name", "summary", "source", "proofs"]
+    found = {row.split()[0]: row for row in rows}
+    assert {*VARIANTS.names(), "qlora"} == set(found)
+    assert "arXiv:2402.09353" in found["dora"]
+    assert "magnitude" in found["dora"]
+    assert "model.quantization: nf4" in found["qlora"]
 
 
 def test_a_study_is_listed_with_its_trials(

@@ -8,6 +8,7 @@ import pytest
 
 from harness.report.snippet import lora_config
 from harness.variants import VARIANTS
+from harness.workers.worker import _traits
 
 PICK = {
     "variant": "lora",
@@ -24,7 +25,7 @@ MODULES = {"qv": ["q_proj", "v_proj"]}
 
 def traits(variant: str) -> dict[str, Any]:
     entry = VARIANTS.get(variant)
-    return {"peft": dict(entry.peft), "optimiser": dict(entry.optimiser)}
+    return _traits(entry)
 
 
 def run(source: str) -> dict[str, Any]:
@@ -34,11 +35,16 @@ def run(source: str) -> dict[str, Any]:
 
 
 @pytest.mark.filterwarnings("ignore")  # PEFT's imports are not what is tested here
-@pytest.mark.parametrize("variant", ["lora", "rslora", "dora", "lora_plus"])
+@pytest.mark.parametrize("variant", VARIANTS.names())
 def test_it_makes_the_configuration(variant: str) -> None:
     names = run(lora_config({**PICK, "variant": variant}, MODULES, traits(variant)))
     config = names["config"]
-    assert (config.r, config.lora_alpha, config.lora_dropout) == (16, 32, 0.05)
+    if variant == "vera":
+        assert (config.r, config.vera_dropout) == (16, 0.05)
+        return
+    rank = (config.init_r, config.target_r) if variant == "adalora" else config.r
+    assert rank == ((24, 16) if variant == "adalora" else 16)
+    assert (config.lora_alpha, config.lora_dropout) == (32, 0.05)
     assert set(config.target_modules) == {"q_proj", "v_proj"}
     assert config.use_rslora == (variant == "rslora")
     assert config.use_dora == (variant == "dora")
@@ -66,6 +72,17 @@ def test_the_second_rate_of_lora_plus_is_told() -> None:
     assert "learning_rate * 16" in lora_config(
         {**PICK, "variant": "lora_plus"}, MODULES, traits("lora_plus")
     )
+
+
+def test_what_a_configuration_cannot_say_is_told() -> None:
+    def told(variant: str) -> str:
+        return lora_config({**PICK, "variant": variant}, MODULES, traits(variant))
+
+    assert "update_and_allocate" in told("adalora")
+    assert "# lora_A is not trained" in told("lora_fa")
+    assert "path_initial_model_for_weight_conversion" in told("pissa")
+    assert "initialize_lora_eva_weights" in told("eva")
+    assert "rounded to 4 bits" in told("loftq")
 
 
 def test_hostile_words_stay_words() -> None:

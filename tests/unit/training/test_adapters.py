@@ -1,16 +1,20 @@
 import json
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 import torch
 from peft import PeftModel
 from peft.tuners.lora.layer import LoraLayer
+from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import AutoModelForCausalLM, GPT2Config
 
 from harness.errors import UserError
 from harness.settings import ModelSettings
-from harness.training import adapters
+from harness.training import adapters, merging
+from harness.training.adapter import Adapter, Circumstances
 from harness.training.base_model import BaseModel
+from harness.training.batches import TokenSequence
 from harness.training.checksums import checksum, quick_checksum
 from harness.trial import TrialConfig
 from harness.variants import VARIANTS
@@ -22,6 +26,18 @@ IDS = torch.tensor([[1, 20, 30, 40, 50, 60, 70]])
 def config(variant: str = "lora", **changes: object) -> TrialConfig:
     plain = TrialConfig(variant, 4, 8.0, 0.0, "all_linear", 1e-3, 7)
     return plain.with_(**changes)
+
+
+#: What EVA looks at, and a number of steps that AdaLoRA can move ranks in.
+SEQUENCES = tuple(
+    TokenSequence(tuple((start + 7 * step) % 250 + 3 for step in range(40)), 20)
+    for start in range(0, 96, 3)
+)
+GIVEN = Circumstances(20, SEQUENCES, 0)
+
+
+def attached(base: BaseModel, wanted: TrialConfig) -> AbstractContextManager[Adapter]:
+    return adapters.attached(base, wanted, given=GIVEN)
 
 
 def stir(base: BaseModel) -> None:
@@ -45,8 +61,9 @@ class TestEveryVariant:
     ) -> None:
         full, quick, before = checksum(base.model), quick_checksum(base.model), logits(base)
         names = [name for name, _ in base.model.named_modules()]
-        with adapters.attached(base, config(variant)):
-            torch.testing.assert_close(logits(base), before, rtol=1e-5, atol=1e-5)
+        with attached(base, config(variant)):
+            same = torch.allclose(logits(base), before, rtol=1e-4, atol=1e-4)
+            assert same == ("starts_as_base" in VARIANTS.get(variant).proofs)
             stir(base)
             assert not torch.allclose(logits(base), before, atol=1e-2)
         assert (checksum(base.model), quick_checksum(base.model)) == (full, quick)
@@ -57,7 +74,7 @@ class TestEveryVariant:
     def test_a_saved_adapter_gives_equal_logits_when_loaded(
         self, variant: str, base: BaseModel, model_folder: Path, tmp_path: Path
     ) -> None:
-        with adapters.attached(base, config(variant)) as adapter:
+        with attached(base, config(variant)) as adapter:
             stir(base)
             folder = adapters.save(adapter, tmp_path / "deep" / "0007")
             trained = logits(base)
@@ -65,24 +82,27 @@ class TestEveryVariant:
             "adapter_config.json",
             "adapter_model.safetensors",
         }
-        assert [file.name for file in folder.parent.iterdir()] == ["0007"]
-        fresh = AutoModelForCausalLM.from_pretrained(model_folder)
+        # LoftQ's base is another one, which lies beside its adapters.
+        others = [file for file in folder.parent.iterdir() if file != folder]
+        assert len(others) == (variant == "loftq")
+        fresh = AutoModelForCausalLM.from_pretrained(others[0] if others else model_folder)
         loaded = PeftModel.from_pretrained(fresh, str(folder)).eval()
         with torch.no_grad():
-            assert torch.equal(loaded(input_ids=IDS).logits, trained)
+            found = loaded(input_ids=IDS).logits
+        torch.testing.assert_close(found, trained, rtol=1e-5, atol=1e-5)
 
     def test_merged_it_writes_the_same_and_the_base_is_untouched(
         self, variant: str, base: BaseModel
     ) -> None:
-        with adapters.attached(base, config(variant)):
+        with attached(base, config(variant)):
             stir(base)
             frozen = {
                 name: (parameter.data_ptr(), parameter.detach().clone())
                 for name, parameter in base.model.named_parameters()
             }
             apart = logits(base)
-            with adapters.merged(base.model):
-                layers = [m for m in base.model.modules() if isinstance(m, LoraLayer)]
+            with merging.merged(base.model):
+                layers = [m for m in base.model.modules() if isinstance(m, BaseTunerLayer)]
                 assert all(layer.merged for layer in layers)
                 torch.testing.assert_close(logits(base), apart, rtol=1e-4, atol=1e-4)
             assert torch.equal(logits(base), apart)
@@ -94,10 +114,10 @@ class TestEveryVariant:
     def test_parameters_are_counted_without_weights(
         self, variant: str, base: BaseModel, model_folder: Path
     ) -> None:
-        for rank, targets in ((1, "q"), (4, "all_linear"), (16, "mlp")):
+        for rank, targets in ((2, "q"), (4, "all_linear"), (16, "mlp")):
             wanted = config(variant, rank=rank, target_modules=targets)
-            with adapters.attached(base, wanted) as adapter:
-                real = sum(p.numel() for p in adapter.parameters() if p.requires_grad)
+            with attached(base, wanted):
+                real = sum(p.numel() for p in base.model.parameters() if p.requires_grad)
             counted = adapters.count_parameters(ModelSettings(name=str(model_folder)), wanted)
             assert counted == real
             assert adapters.count_parameters(base.model, wanted) == real
@@ -170,7 +190,7 @@ def test_an_error_inside_takes_the_adapter_off_too(base: BaseModel) -> None:
     before = checksum(base.model)
 
     def fail() -> None:
-        with adapters.attached(base, config()), adapters.merged(base.model):
+        with adapters.attached(base, config()), merging.merged(base.model):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -182,7 +202,7 @@ def test_a_half_precision_base_is_not_merged(model_folder: Path) -> None:
     from harness.training import base_model
 
     half = base_model.load(ModelSettings(name=str(model_folder), dtype="bfloat16"))
-    with adapters.attached(half, config()), adapters.merged(half.model):
+    with adapters.attached(half, config()), merging.merged(half.model):
         layers = [m for m in half.model.modules() if isinstance(m, LoraLayer)]
         assert layers
         assert not any(layer.merged for layer in layers)
@@ -205,15 +225,15 @@ def test_gpt2_is_told_that_its_weights_are_transposed() -> None:
     model = AutoModelForCausalLM.from_config(
         GPT2Config(n_embd=32, n_layer=2, n_head=2, vocab_size=64)
     )
-    assert adapters.lora_config(model, config(target_modules="attention")).fan_in_fan_out
-    assert adapters.count_parameters(model, config(target_modules="qv")) == 2 * 4 * (32 + 96)
+    assert adapters.make(model, config(target_modules="attention")).transposed
+    assert adapters.count_parameters(model, config(target_modules="qkv")) == 2 * 4 * (32 + 96)
 
 
 def test_mistakes_are_the_users(base: BaseModel) -> None:
     with pytest.raises(UserError, match="did you mean 'dora'"):
-        adapters.lora_config(base.model, config("dorra"))
+        adapters.make(base.model, config("dorra"))
     with pytest.raises(UserError, match="match no layer"):
-        adapters.lora_config(base.model, config(target_modules="q_prj"))
+        adapters.make(base.model, config(target_modules="q_prj"))
 
 
 def test_the_toy_model_has_grouped_heads() -> None:

@@ -6,7 +6,7 @@ from peft import LoraConfig, get_peft_model
 from peft.tuners.lora.layer import LoraLayer
 
 from harness.settings import ModelSettings
-from harness.training import adapters, fused_lora
+from harness.training import adapters, fused_lora, merging
 from harness.training.base_model import BaseModel, load
 from tests.unit.training.test_adapters import IDS, config, stir
 
@@ -88,7 +88,7 @@ def test_a_layer_is_taken_again_after_merged_scoring(base: BaseModel) -> None:
     with adapters.attached(base, config("lora")):
         stir(base)
         before = [m.__dict__["forward"] for m in base.model.modules() if isinstance(m, LoraLayer)]
-        with adapters.merged(base.model):
+        with merging.merged(base.model):
             assert taken(base) == 14  # by the base layers' own
         after = [m.__dict__["forward"] for m in base.model.modules() if isinstance(m, LoraLayer)]
         assert after == before
@@ -99,7 +99,7 @@ def test_a_switched_off_adapter_gives_the_base(base: BaseModel) -> None:
         bare = base.model(input_ids=IDS).logits
     with adapters.attached(base, config("lora")) as adapter:
         stir(base)
-        with adapter.disable_adapter(), torch.no_grad():
+        with adapter.model.disable_adapter(), torch.no_grad():
             assert torch.equal(base.model(input_ids=IDS).logits, bare)
 
 

@@ -35,10 +35,8 @@ def train(
     training = TrainingSettings(**({"steps": 6, "batch_size": 4} | settings))
     sequences = TaskTokens(base, task, 200).training().sequences
     loss, progress = Recording(base), Progress()
-    with adapters.attached(base, config):
-        run = Run(
-            base, loss, sequences, config, training, {}, training.steps or 0, progress
-        )  # fmt: skip
+    with adapters.attached(base, config) as adapter:
+        run = Run(base, loss, sequences, adapter, training, training.steps or 0, progress)
         assert list(run) == list(range(1, (training.steps or 0) + 1))
         weights = {
             name: p.detach().clone()
@@ -85,12 +83,12 @@ def masks(base: BaseModel, task: Task, wanted: TrialConfig) -> Iterator[torch.Te
     training = TrainingSettings(steps=3, batch_size=4)
     sequences = TaskTokens(base, task, 200).training().sequences
     loss = CompletionLoss(base.model)
-    with adapters.attached(base, wanted):
+    with adapters.attached(base, wanted) as adapter:
         layer = next(m for m in base.model.modules() if isinstance(m, LoraLayer))
         layer.lora_dropout["default"].register_forward_hook(
             lambda _module, _input, output: kept.append(output != 0)
         )
-        list(Run(base, loss, sequences, wanted, training, {}, 3, Progress()))
+        list(Run(base, loss, sequences, adapter, training, 3, Progress()))
     yield from kept
 
 

@@ -1,0 +1,75 @@
+import re
+
+import pytest
+
+from harness.errors import UserError
+from harness.variants import VARIANTS, refusal, resolve
+
+
+@pytest.mark.parametrize("name", VARIANTS.names())
+def test_a_variant_says_what_it_is_and_where_it_comes_from(name: str) -> None:
+    variant = VARIANTS.get(name)
+    assert variant.name == name
+    assert variant.summary
+    assert not variant.summary.endswith(".")
+    assert re.fullmatch(r"arXiv:\d{4}\.\d{5}|https://\S+", variant.source)
+    assert variant.proofs
+    assert set(variant.excludes) <= set(VARIANTS.names())
+
+
+def test_the_scale_is_the_papers() -> None:
+    assert VARIANTS.get("lora").scale(4, 8.0) == 2.0
+    assert VARIANTS.get("rslora").scale(4, 8.0) == 4.0
+    # AdaLoRA divides by the rank it starts with, 1.5 times the one it ends with.
+    assert VARIANTS.get("adalora").rank_at_start(8) == 12
+    assert VARIANTS.get("adalora").scale(8, 24.0) == 2.0
+    assert VARIANTS.get("adalora").rank_at_start(1) == 2
+
+
+def test_variants_can_be_joined() -> None:
+    both = resolve("dora+lora_plus")
+    assert both.name == "dora+lora_plus"
+    assert both.peft == {"use_dora": True}
+    assert both.optimiser == {"b_rate_ratio": 16.0}
+    assert set(both.proofs) == {"starts_as_base", "b_zero", "scale", "magnitude", "b_faster"}
+    start = resolve("rslora+pissa")
+    assert start.peft == {"use_rslora": True, "init_lora_weights": "pissa"}
+    assert (start.kind, start.root_scale, start.full_precision) == ("decomposed", True, True)
+    # PiSSA's B is not zero at first, whatever it is joined with.
+    assert set(start.proofs) == {"starts_as_base", "scale", "decomposed"}
+    assert resolve("lora+loftq").proofs == ("scale", "less_error")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("dorra", "unknown variant 'dorra'; did you mean 'dora'"),
+        ("lora+dorra", "unknown variant 'dorra'"),
+        ("dora+dora", "names a part twice"),
+        ("adalora+dora", "adalora cannot be joined with dora: its layers have no magnitude"),
+        ("dora+adalora", "adalora cannot be joined with dora"),
+        ("adalora+loftq", "both decide"),
+        ("pissa+olora", "both decide"),
+        ("orthogonal+eva", "both decide"),
+        ("vera+lora_plus", "vera cannot be joined with lora_plus: it trains no B"),
+        ("rslora+dora+adalora", "cannot be joined with"),
+        ("qlora", "model.quantization: nf4"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(name: str, told: str) -> None:
+    with pytest.raises(UserError) as refused:
+        resolve(name)
+    assert told in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_ranks_and_quantised_bases_may_rule_a_variant_out() -> None:
+    assert refusal(resolve("orthogonal"), (2, 8), "none") is None
+    told = refusal(resolve("orthogonal"), (8, 7), "none")
+    assert told == "variant orthogonal needs even ranks, but space.rank has 7"
+    for name in ("pissa", "olora", "loftq", "rslora+pissa"):
+        assert "needs model.quantization: none, not nf4" in (
+            refusal(resolve(name), (8,), "nf4") or ""
+        )
+        assert refusal(resolve(name), (8,), "none") is None
+    assert refusal(resolve("dora"), (7,), "nf4") is None
