@@ -31,7 +31,7 @@ def check(sweep: Sweep) -> tuple[str, ...]:
         if not task.examples(split):
             raise UserError(f"task '{sweep.task}': its split '{split}' has no example")
     _check_model(sweep)
-    return (*task.notes, *_ablation_notes(sweep))
+    return (*task.notes, *_ablation_notes(sweep), *_full_notes(sweep))
 
 
 def facts(sweep: Sweep) -> tuple[str, ...]:
@@ -100,6 +100,15 @@ def parameters(sweep: Sweep, config: TrialConfig) -> int:
     from harness.training.adapters import count_parameters
 
     return count_parameters(sweep.model, config)
+
+
+def _full_notes(sweep: Sweep) -> tuple[str, ...]:
+    model = sweep.model
+    if not sweep.baselines.full or (model.dtype, model.quantization) == ("float32", "none"):
+        return ()
+    key = "dtype" if model.dtype != "float32" else "quantization"
+    told = f"model.{key}: {getattr(model, key)}"
+    return (f"baselines.full: full fine-tuning is left out, for {told} cannot be trained",)
 
 
 def _ablation_notes(sweep: Sweep) -> tuple[str, ...]:

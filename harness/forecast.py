@@ -55,6 +55,17 @@ class StageForecast:
     fits: bool
 
 
+def _full(sweep: Sweep, timing: Timing) -> list[tuple[str, int, float]]:
+    """Full fine-tuning, taken to cost what the largest adapter costs."""
+    if not sweep.baselines.full:
+        return []
+    settings = sweep.ablation
+    tune = settings.rates * (timing.train_seconds * settings.tuning_budget)
+    each = timing.train_seconds + timing.validation_seconds + timing.test_seconds
+    seconds = tune + settings.rates * timing.validation_seconds + settings.seeds * each
+    return [("full", settings.rates + settings.seeds, seconds)]
+
+
 def largest(sweep: Sweep) -> TrialConfig:
     """The configuration with the most trainable parameters: the slowest, most or less."""
     return max(checks.representatives(sweep), key=lambda config: checks.parameters(sweep, config))
@@ -122,6 +133,7 @@ def stages(sweep: Sweep, timing: Timing, workers: int) -> tuple[StageForecast, .
         ("search", sweep.search.trials, sweep.search.trials * full * _PRUNED_SHARE),
         ("tune", tune, tune_seconds),
         ("ablate", distinct * settings.seeds, distinct * settings.seeds * full),
+        *_full(sweep, timing),
         ("confirm", confirm, confirm * (full + timing.test_seconds)),
     ]
     limit = float("inf") if sweep.minutes is None else sweep.minutes * 60

@@ -28,7 +28,7 @@ class Variant:
         frozen: adapter weights that stay as they start, by PEFT's name (`lora_A`).
         initial_rank: rank at the start as a multiple of the rank asked for.
         even_rank: odd ranks are impossible.
-        full_precision: the base must not be quantised.
+        bases: values of `model.quantization` that it can be trained on.
         proofs: what shows that it does what its name says; `harness.training.proofs.PROOFS`.
         excludes: variants that it cannot be joined with, and why.
     """
@@ -43,7 +43,7 @@ class Variant:
     frozen: tuple[str, ...] = ()
     initial_rank: float = 1.0
     even_rank: bool = False
-    full_precision: bool = False
+    bases: tuple[str, ...] = ("none", "nf4", "int8")
     proofs: tuple[str, ...] = ("starts_as_base", "b_zero", "scale")
     excludes: Mapping[str, str] = field(default_factory=dict)
 
@@ -79,6 +79,7 @@ for _variant in (
         "LoRA on the direction of each weight, with a trained magnitude for each output",
         "arXiv:2402.09353",
         peft={"use_dora": True},
+        bases=("none", "nf4"),
         proofs=("starts_as_base", "b_zero", "scale", "magnitude"),
     ),
     Variant(
@@ -107,7 +108,7 @@ for _variant in (
         "arXiv:2404.02948",
         peft={"init_lora_weights": "pissa"},
         kind="decomposed",
-        full_precision=True,
+        bases=("none",),
         proofs=("starts_as_base", "scale", "decomposed"),
         excludes={"lora_fa": "a frozen A would keep the weight's own directions"},
     ),
@@ -117,7 +118,7 @@ for _variant in (
         "arXiv:2406.01775",
         peft={"init_lora_weights": "olora"},
         kind="decomposed",
-        full_precision=True,
+        bases=("none",),
         proofs=("starts_as_base", "scale", "decomposed"),
         excludes={"lora_fa": "a frozen A would keep the weight's own directions"},
     ),
@@ -127,6 +128,7 @@ for _variant in (
         "https://datta0.github.io/posts/rethink-lora-init/",
         peft={"init_lora_weights": "orthogonal"},
         even_rank=True,
+        bases=("none",),
         proofs=("starts_as_base", "scale", "cancelling"),
     ),
     Variant(
@@ -134,7 +136,7 @@ for _variant in (
         "the base is rounded to 4 bits, and A and B start where they undo most of the rounding",
         "arXiv:2310.08659",
         kind="loftq",
-        full_precision=True,
+        bases=("none",),
         proofs=("scale", "less_error"),
         excludes={"dora": "the magnitudes would be those of the weights before rounding"},
     ),
@@ -176,7 +178,7 @@ FULL: Final = Variant(
     "all weights are trained, without an adapter",
     "",
     kind="full",
-    full_precision=True,
+    bases=("none",),
     proofs=("all_trained",),
 )
 
@@ -240,10 +242,14 @@ def refusal(variant: Variant, ranks: tuple[int, ...], quantization: str) -> str 
     odd = [rank for rank in ranks if rank % 2]
     if variant.even_rank and odd:
         return f"variant {variant.name} needs even ranks, but space.rank has {odd[0]}"
-    if variant.full_precision and quantization != "none":
-        why = "rounds the base itself" if variant.kind == "loftq" else "takes the weights apart"
+    if quantization not in variant.bases:
+        why = {
+            "loftq": "rounds the base itself",
+            "decomposed": "takes the weights apart",
+        }.get(variant.kind, "does not go with such layers in PEFT")
         return (
-            f"variant {variant.name} {why}: it needs model.quantization: none, not {quantization}"
+            f"variant {variant.name} {why}: it needs model.quantization: "
+            f"{' or '.join(variant.bases)}, not {quantization}"
         )
     return None
 
@@ -281,7 +287,7 @@ def _join(one: Variant, other: Variant) -> Variant:
         frozen=tuple(dict.fromkeys((*one.frozen, *other.frozen))),
         initial_rank=max(one.initial_rank, other.initial_rank),
         even_rank=one.even_rank or other.even_rank,
-        full_precision=one.full_precision or other.full_precision,
+        bases=tuple(base for base in one.bases if base in other.bases),
         proofs=proofs,
         excludes={**one.excludes, **other.excludes},
     )

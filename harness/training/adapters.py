@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from harness.registry import Registry
 from harness.settings import ModelSettings
-from harness.training import kinds, proofs
+from harness.training import footprint, kinds, proofs
 from harness.training.adapter import ADAPTERS, Adapter, Circumstances
 from harness.training.base_model import BaseModel, freeze, load_config
 from harness.training.fused_lora import fuse
@@ -25,7 +25,8 @@ from harness.training.seeds import Purpose, derive
 from harness.trial import TrialConfig
 from harness.variants import VARIANTS, Variant, resolve
 
-__all__ = ["attached", "count_parameters", "dropout_mode", "kinds", "make", "proofs", "save"]
+#: Kinds of adapters and proofs register themselves when they are imported.
+_REGISTERED = (footprint, kinds, proofs)
 
 
 def make(

@@ -47,7 +47,7 @@ class Scale(Proof):
         demand(bool(layers), "no layer has an A and a B")
         for name, layer in layers.items():
             found = _factor(layer)
-            demand(abs(found / wanted - 1) < 1e-3, f"{name}: scale {found:.4g}, not {wanted:.4g}")
+            demand(abs(found / wanted - 1) < 1e-2, f"{name}: scale {found:.4g}, not {wanted:.4g}")
 
 
 class BFaster(Proof):
@@ -118,7 +118,10 @@ class AFrozen(Proof):
 
 
 def _factor(layer: LoraLayer) -> float:
-    """The factor on B A, found by setting A and B to ones for the time being."""
+    """The factor on B A, found by setting A and B to ones for the time being.
+
+    AdaLoRA's quantised layers cannot tell their update: there it is what one input adds.
+    """
     names = ("lora_A", "lora_B", "lora_E")
     held: list[tuple[torch.nn.Parameter, Tensor]] = []
     for name in names:
@@ -128,7 +131,12 @@ def _factor(layer: LoraLayer) -> float:
             weight.data = torch.ones_like(weight.data)
     try:
         rank = held[0][0].shape[0]
-        return float(update_of(layer).flatten()[0]) / rank
+        if hasattr(layer, "get_delta_weight"):
+            return float(update_of(layer).flatten()[0]) / rank
+        assert isinstance(layer, torch.nn.Module)
+        one = torch.zeros(1, int(layer.in_features or 0), device=held[0][0].device)
+        one[0, 0] = 1.0
+        return float((layer(one) - layer.get_base_layer()(one))[0, 0]) / rank
     finally:
         for weight, data in held:
             weight.data = data

@@ -191,7 +191,10 @@ class SequentialTrainer:
 
     def _proofs(self, adapter: Adapter, run: Run) -> dict[str, Proof]:
         subject = Subject(adapter, run.groups, self._probe, self._bare, self._weights)
-        return {name: PROOFS.get(name)(subject) for name in adapter.variant.proofs}
+        names = adapter.variant.proofs
+        if getattr(self._base.model.config, "quantization_config", None) is not None:
+            names = (*names, "quantised")
+        return {name: PROOFS.get(name)(subject) for name in names}
 
     def _read(self, trial: _Trial, run: Run, last: bool, report: Report) -> None:
         """One reading: the loss so far and, where somebody asks for it, the objective.

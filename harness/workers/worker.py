@@ -58,6 +58,7 @@ class Worker:
         # torch is only needed here; a worker that finds nothing to do still has to load it.
         from harness.training import base_model
         from harness.training.evaluation import score
+        from harness.training.footprint import footprint
         from harness.training.sequential import SequentialTrainer
 
         base = base_model.load(self.sweep.model, self.assignment.threads)
@@ -70,6 +71,7 @@ class Worker:
             )
         self._note_names(base.model)
         self._note_full(base.model)
+        self.records.decide("base_memory", footprint(base.model)._asdict())
         trainer = SequentialTrainer(base, self.task, self.sweep.training)
 
         def bare(split: str, prefix: str, rows: int) -> SplitScores:

@@ -18,6 +18,15 @@ def test_ablation_levels_that_the_space_lacks_are_named():
     assert any("ablation.factors.rank: 4, 32 left out" in note for note in notes)
 
 
+def test_that_full_fine_tuning_cannot_be_is_known_beforehand():
+    wanted = [*QUICK, "baselines.full=true"]
+    assert checks.check(load("ner_medical", wanted)) == ()
+    (note,) = checks.check(load("ner_medical", [*wanted, "model.dtype=bfloat16"]))
+    assert note.endswith(
+        "full fine-tuning is left out, for model.dtype: bfloat16 cannot be trained"
+    )
+
+
 def test_targets_that_match_nothing_are_told_with_their_key():
     with pytest.raises(UserError, match=r"space\.target_modules: .*'query'.*q_proj"):
         checks.check(load("ner_medical", [*QUICK, "space.target_modules=[qv, query]"]))

@@ -19,6 +19,16 @@ def test_stages_count_what_the_sweep_owes():
     assert all(row.fits for row in stages.values())
 
 
+def test_full_fine_tuning_is_a_row_of_its_own():
+    sweep = load("variants_ner")
+    stages = {row.stage: row for row in forecast.stages(sweep, TIMING, workers=1)}
+    assert stages["search"].trials == 0
+    assert stages["tune"].trials == 24 * 3
+    assert stages["full"].trials == 3 + 3
+    assert stages["full"].seconds == pytest.approx(3 * (10.0 + 5.0) + 3 * 45.0)
+    assert stages["confirm"].trials == 0
+
+
 def test_more_workers_take_less_time():
     sweep = load("ner_medical")
     one = sum(row.seconds for row in forecast.stages(sweep, TIMING, workers=1))

@@ -34,7 +34,7 @@ def test_variants_can_be_joined() -> None:
     assert set(both.proofs) == {"starts_as_base", "b_zero", "scale", "magnitude", "b_faster"}
     start = resolve("rslora+pissa")
     assert start.peft == {"use_rslora": True, "init_lora_weights": "pissa"}
-    assert (start.kind, start.root_scale, start.full_precision) == ("decomposed", True, True)
+    assert (start.kind, start.root_scale, start.bases) == ("decomposed", True, ("none",))
     # PiSSA's B is not zero at first, whatever it is joined with.
     assert set(start.proofs) == {"starts_as_base", "scale", "decomposed"}
     assert resolve("lora+loftq").proofs == ("scale", "less_error")
@@ -73,3 +73,5 @@ def test_ranks_and_quantised_bases_may_rule_a_variant_out() -> None:
         )
         assert refusal(resolve(name), (8,), "none") is None
     assert refusal(resolve("dora"), (7,), "nf4") is None
+    told = refusal(resolve("rslora+dora"), (7,), "int8") or ""
+    assert "needs model.quantization: none or nf4, not int8" in told

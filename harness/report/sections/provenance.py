@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 def provenance_table(results: StudyResults) -> pd.DataFrame:
     """What the study noted about itself: columns `item` (a dotted path) and `value`."""
-    return pd.DataFrame(_flat(results.provenance, ""), columns=["item", "value"], dtype=object)
+    rows = [*_flat(results.provenance, ""), *_memory(results.attributes.get("base_memory"))]
+    return pd.DataFrame(rows, columns=["item", "value"], dtype=object)
 
 
 def seed_table(results: StudyResults) -> pd.DataFrame:
@@ -99,6 +100,16 @@ def _flat(value: Any, path: str) -> Iterator[tuple[str, str]]:
         yield path, ", ".join(str(one) for one in value)
     else:
         yield path, display.MISSING if display.missing(value) else str(value)
+
+
+def _memory(noted: Mapping[str, int] | None) -> Iterator[tuple[str, str]]:
+    """What the frozen weights take."""
+    if noted is None:
+        return
+    linear, plain = noted["linear"], noted["linear_in_bfloat16"]
+    share = f", {100 * linear / plain:.0f} % of what bfloat16 takes" if plain else ""
+    yield "base.linear_layers", f"{linear / 2**20:.1f} MiB{share}"
+    yield "base.other_weights", f"{noted['rest'] / 2**20:.1f} MiB (embeddings, output head, norms)"
 
 
 def _dirty(value: Any) -> bool:

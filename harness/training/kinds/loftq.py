@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import torch
-from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 from peft.tuners.lora.layer import LoraLayer
 
 from harness.training.adapter import ADAPTERS, Adapter
@@ -78,6 +77,8 @@ def _nothing(weight: torch.Tensor, rank: int) -> tuple[torch.Tensor, torch.Tenso
 
 def nf4(weight: torch.Tensor) -> torch.Tensor:
     """What a weight's 4-bit normal-float code stands for (QLoRA, arXiv:2305.14314, section 3)."""
+    from bitsandbytes.functional import dequantize_4bit, quantize_4bit  # slow to import
+
     codes, state = quantize_4bit(weight.contiguous(), blocksize=_BLOCK, quant_type="nf4")
     values: torch.Tensor = dequantize_4bit(codes, state)
     return values.to(torch.float32)
