@@ -71,20 +71,12 @@ def neighbours(sweep: Sweep, incumbent: TrialConfig, limit: int) -> Neighbours:
 
 
 def _with_own(levels: tuple[Any, ...], own: TrialConfig, factor: str) -> list[Any]:
-    mine = getattr(own, factor)
+    mine = own.level(factor)
     return [*levels] if mine in levels else [*levels, mine]
 
 
 def _cell(own: TrialConfig, factor: str, level: Any) -> Cell:
-    return Cell(factor, level, _changed(own, factor, level))
-
-
-def _changed(config: TrialConfig, factor: str, level: Any) -> TrialConfig:
-    if factor == "alpha_ratio":
-        return config.with_(alpha=float(level) * config.rank)
-    if factor == "rank":  # alpha goes along, so that its ratio to the rank stays
-        return config.with_(rank=int(level), alpha=config.alpha_ratio * int(level))
-    return config.with_(**{factor: level})
+    return Cell(factor, level, own.at(factor, level))
 
 
 def _in_order(sweep: Sweep, own: TrialConfig, others: dict[str, list[Cell]]) -> Iterator[Cell]:
@@ -95,12 +87,12 @@ def _in_order(sweep: Sweep, own: TrialConfig, others: dict[str, list[Cell]]) -> 
             held, level = next(iter(pair.at.items()))
             if level not in sweep.space.levels(held):
                 continue
-            centre = _changed(own, held, level)
+            centre = own.at(held, level)
             for cell in sorted(
-                [*cells, Cell(factor, getattr(own, factor), own)],
+                [*cells, Cell(factor, own.level(factor), own)],
                 key=lambda cell: _place(sweep, cell),
             ):
-                yield Cell(pair.name, cell.level, _changed(centre, factor, cell.level))
+                yield Cell(pair.name, cell.level, centre.at(factor, cell.level))
 
 
 def _place(sweep: Sweep, cell: Cell) -> int:

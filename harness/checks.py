@@ -87,8 +87,21 @@ def _check_model(sweep: Sweep) -> None:
             target_names(skeleton(sweep.model), targets)
         except UserError as error:
             raise UserError(f"space.target_modules: {error}") from None
+    if "float16" in space.compute_dtype and not cuda():
+        raise UserError("space.compute_dtype: float16 needs a GPU; use bfloat16 or float32")
     for variant in space.variant:
-        parameters(sweep, TrialConfig(variant, 1, 1.0, 0.0, space.target_modules[0], 1e-3, 0))
+        plain = TrialConfig(variant, 2, 1.0, 0.0, space.target_modules[0], 1e-3, 0)
+        parameters(sweep, plain)
+        for name in space.varied():
+            for level in space.levels(name):
+                try:
+                    parameters(sweep, plain.at(name, level))
+                except UserError as error:
+                    raise UserError(f"space.{name}: {variant}: {_bare(error, name)}") from None
+
+
+def _bare(error: UserError, name: str) -> str:
+    return str(error).removeprefix(f"{name}: ")
 
 
 def parameters(sweep: Sweep, config: TrialConfig) -> int:

@@ -25,6 +25,7 @@ TRIAL_COLUMNS = (
     "dropout",
     "target_modules",
     "learning_rate",
+    "extras",  # settings beside these, as `name=value` joined by blanks; empty where all are usual
     "budget",
     "seed",
     "key",  # names the configuration without its seed (TrialConfig.key)

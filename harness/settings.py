@@ -4,10 +4,12 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from harness.dimensions import READERS
 from harness.errors import did_you_mean
+from harness.trial import EXTRAS
 
 #: What an ablation can vary one at a time; the learning rate is tuned at each level instead.
-FACTORS: Final = ("rank", "alpha_ratio", "target_modules", "dropout", "variant")
+FACTORS: Final = ("rank", "alpha_ratio", "target_modules", "dropout", "variant", *EXTRAS)
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -120,7 +122,7 @@ class SearchSettings(Section):
 class PairSettings(Section):
     """One factor varied while another is held: `{vary: rank, at: {target_modules: qv}}`."""
 
-    vary: Literal["rank", "alpha_ratio", "target_modules", "dropout", "variant"]
+    vary: str
     at: dict[str, Any]
 
     @field_validator("at")
@@ -128,6 +130,13 @@ class PairSettings(Section):
     def _one(cls, value: dict[str, Any]) -> dict[str, Any]:
         if len(value) != 1 or next(iter(value)) not in FACTORS:
             raise ValueError(f"names one factor of {', '.join(FACTORS)} and its level")
+        return value
+
+    @field_validator("vary")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in FACTORS:
+            raise ValueError(f"unknown factor '{value}'; {did_you_mean(value, FACTORS)}")
         return value
 
     @property
@@ -190,7 +199,11 @@ class AblationSettings(Section):
         for name in value:
             if name not in FACTORS:
                 raise ValueError(f"unknown factor '{name}'; {did_you_mean(name, FACTORS)}")
-        return value
+        # Levels of extras are kept as words, as the space keeps them.
+        return {
+            name: tuple(READERS[name](level) for level in levels) if name in READERS else levels
+            for name, levels in value.items()
+        }
 
 
 class ConfirmationSettings(Section):

@@ -8,9 +8,17 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Final, Self
 
 import optuna
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from harness.trial import TrialConfig
+from harness.dimensions import READERS
+from harness.trial import EXTRAS, TrialConfig
 
 Rank = Annotated[int, Field(ge=1)]
 Ratio = Annotated[float, Field(gt=0)]
@@ -96,6 +104,14 @@ class SearchSpace(BaseModel):
             joined by `+`.
         dropout: dropout probabilities.
         learning_rate: a range, or a list of rates.
+        b_rate_ratio: LoRA+'s rate of B over that of A; other variants have none.
+        bias: which biases are trained: `none`, `all`, `lora_only`.
+        layers: `all`, `upper_half`, `lower_half`, or numbers of layers.
+        rank_pattern: ranks of single modules, as `{q_proj: 16}`.
+        modules_to_save: modules that are trained whole beside the adapter.
+        optimizer: `adamw`, `adamw_8bit`, `paged_adamw_8bit`.
+        compute_dtype: what the forward pass computes in: `base`, or a dtype.
+        gradient_checkpointing: whether activations are computed again on the way back.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -106,6 +122,20 @@ class SearchSpace(BaseModel):
     target_modules: tuple[str, ...] = ("qv",)
     dropout: tuple[Dropout, ...] = (0.0,)
     learning_rate: RateRange | tuple[Ratio, ...] = RateRange(low=1e-4, high=1e-2)
+    b_rate_ratio: tuple[str, ...] = (EXTRAS["b_rate_ratio"],)
+    bias: tuple[str, ...] = (EXTRAS["bias"],)
+    layers: tuple[str, ...] = (EXTRAS["layers"],)
+    rank_pattern: tuple[str, ...] = (EXTRAS["rank_pattern"],)
+    modules_to_save: tuple[str, ...] = (EXTRAS["modules_to_save"],)
+    optimizer: tuple[str, ...] = (EXTRAS["optimizer"],)
+    compute_dtype: tuple[str, ...] = (EXTRAS["compute_dtype"],)
+    gradient_checkpointing: tuple[str, ...] = (EXTRAS["gradient_checkpointing"],)
+
+    @field_validator(*EXTRAS, mode="before")
+    @classmethod
+    def _words(cls, value: Any, info: ValidationInfo) -> Any:
+        levels = value if isinstance(value, list | tuple) else [value]
+        return tuple(READERS[str(info.field_name)](level) for level in levels)
 
     @field_validator("variant", "rank", "alpha_ratio", "target_modules", "dropout", mode="before")
     @classmethod
@@ -114,7 +144,7 @@ class SearchSpace(BaseModel):
         return value if isinstance(value, list | tuple) else [value]
 
     @field_validator(
-        "variant", "rank", "alpha_ratio", "target_modules", "dropout", "learning_rate"
+        "variant", "rank", "alpha_ratio", "target_modules", "dropout", "learning_rate", *EXTRAS
     )
     @classmethod
     def _levels(cls, value: Any) -> Any:
@@ -143,7 +173,7 @@ class SearchSpace(BaseModel):
         variant = str(trial.suggest_categorical("variant", self.variant))
         if isinstance(self.learning_rate, RateRange):
             rate = self.learning_rate.own(variant, rate)
-        return TrialConfig(
+        config = TrialConfig(
             variant=variant,
             rank=rank,
             alpha=ratio * rank,
@@ -153,6 +183,19 @@ class SearchSpace(BaseModel):
             seed=seed,
             budget=budget,
         )
+        for name in self.varied():
+            level = str(trial.suggest_categorical(name, self.levels(name)))
+            config = config.at(name, self._fitting(config, name, level))
+        return config
+
+    def varied(self) -> tuple[str, ...]:
+        """The extras that this space says something of."""
+        return tuple(name for name, usual in EXTRAS.items() if self.levels(name) != (usual,))
+
+    def _fitting(self, config: TrialConfig, name: str, level: str) -> str:
+        # Only LoRA+ has two rates: for other variants every ratio is the same configuration.
+        none = name == "b_rate_ratio" and "lora_plus" not in config.variant.split("+")
+        return EXTRAS[name] if none else level
 
     def parameters(self, config: TrialConfig) -> dict[str, Any]:
         """The Optuna parameters that make `suggest` give this configuration."""
@@ -167,7 +210,12 @@ class SearchSpace(BaseModel):
             "target_modules": config.target_modules,
             "dropout": config.dropout,
             "learning_rate": rate,
+            **{name: self._nearest(config, name) for name in self.varied()},
         }
+
+    def _nearest(self, config: TrialConfig, name: str) -> str:
+        level = str(config.level(name))
+        return level if level in self.levels(name) else str(self.levels(name)[0])
 
     def holds(self, config: TrialConfig) -> bool:
         """Whether the configuration lies in the space, its learning rate apart."""
@@ -178,6 +226,11 @@ class SearchSpace(BaseModel):
             and config.target_modules in self.target_modules
             and config.dropout in self.dropout
             and any(ratios)
+            and all(
+                config.level(name) in self.levels(name)
+                or self._fitting(config, name, "") == config.level(name)
+                for name in EXTRAS
+            )
         )
 
     def moved(self, rate: float, before: str, after: str) -> float:

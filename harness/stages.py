@@ -113,6 +113,7 @@ def _config(row: Mapping[str, Any]) -> TrialConfig:
         target_modules=str(row["target_modules"]),
         learning_rate=float(row["learning_rate"]),
         seed=int(row.get("seed", 0)),
+        extras=str(row.get("extras") or ""),
     )
 
 

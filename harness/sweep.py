@@ -12,7 +12,6 @@ from pydantic import Field, ValidationError, model_validator
 from harness import catalog
 from harness.errors import UserError, did_you_mean
 from harness.settings import (
-    FACTORS,
     AblationSettings,
     BaselineSettings,
     ConfirmationSettings,
@@ -115,7 +114,7 @@ class Sweep(Section):
             return self
         if self.search.trials:
             raise ValueError("ablation.centre: needs search.trials: 0, for a search finds its own")
-        for factor in FACTORS:
+        for factor in type(centre).model_fields.keys() - {"learning_rate"}:
             level, levels = getattr(centre, factor), getattr(self.space, factor)
             if level not in levels:
                 known = ", ".join(map(str, levels))

@@ -11,7 +11,19 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, Final, Self
+
+#: Settings of a trial beside its six parameters, and what they are where nobody says otherwise.
+EXTRAS: Final[Mapping[str, str]] = {
+    "b_rate_ratio": "own",  # of LoRA+: the variant's own
+    "bias": "none",
+    "layers": "all",
+    "rank_pattern": "none",
+    "modules_to_save": "none",
+    "optimizer": "adamw",
+    "compute_dtype": "base",
+    "gradient_checkpointing": "off",
+}
 
 
 class Stage(StrEnum):
@@ -48,6 +60,8 @@ class TrialConfig:
         learning_rate: peak learning rate, above 0.
         seed: seeds data order, initialisation and dropout, each by a generator of its own.
         budget: share of the full number of training steps, in (0, 1].
+        extras: further settings that are not as in `EXTRAS`, as `name=value` joined by blanks in
+            the order of `EXTRAS`.
     """
 
     variant: str
@@ -58,6 +72,7 @@ class TrialConfig:
     learning_rate: float
     seed: int
     budget: float = 1.0
+    extras: str = ""
 
     def __post_init__(self) -> None:
         """Refuses values that no adapter can have."""
@@ -70,6 +85,8 @@ class TrialConfig:
             f"seed {self.seed} is negative": self.seed >= 0,
             f"budget {self.budget} is outside (0, 1]": 0 < self.budget <= 1,
             "target modules are empty": bool(self.target_modules),
+            f"extras {self.extras!r} are not in their one form": self.extras
+            == _joined(self._extras()),
         }
         for fault, fine in checks.items():
             if not fine:
@@ -83,19 +100,46 @@ class TrialConfig:
     @property
     def key(self) -> str:
         """Twelve hex digits that name the configuration without its seed."""
-        body = {k: v for k, v in dataclasses.asdict(self).items() if k != "seed"}
+        left_out = {"seed"} if self.extras else {"seed", "extras"}
+        body = {k: v for k, v in dataclasses.asdict(self).items() if k not in left_out}
         return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:12]
 
     def with_(self, **changes: Any) -> Self:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
 
+    def level(self, factor: str) -> Any:
+        """What a factor is here: a field, the alpha ratio, or one of `EXTRAS`."""
+        if factor in EXTRAS:
+            return self._extras().get(factor, EXTRAS[factor])
+        return getattr(self, factor)
+
+    def at(self, factor: str, level: Any) -> Self:
+        """A copy with one factor at another level; alpha goes along with the rank."""
+        if factor in EXTRAS:
+            return self.with_(extras=_joined({**self._extras(), factor: str(level)}))
+        if factor == "alpha_ratio":
+            return self.with_(alpha=float(level) * self.rank)
+        if factor == "rank":
+            return self.with_(rank=int(level), alpha=self.alpha_ratio * int(level))
+        return self.with_(**{factor: level})
+
+    def _extras(self) -> dict[str, str]:
+        pairs = (part.partition("=") for part in self.extras.split())
+        return {name: value for name, _, value in pairs}
+
     def label(self) -> str:
         """The configuration in one short line, for tables and messages."""
         return (
             f"{self.variant} r={self.rank} alpha={self.alpha:g} {self.target_modules} "
-            f"dropout={self.dropout:g} lr={self.learning_rate:.2g}"
-        )
+            f"dropout={self.dropout:g} lr={self.learning_rate:.2g} {self.extras}"
+        ).rstrip()
+
+
+def _joined(extras: Mapping[str, str]) -> str:
+    """The one form of these extras: in the order of `EXTRAS`, without those as they are there."""
+    known = {name: extras[name] for name in EXTRAS if name in extras}
+    return " ".join(f"{name}={value}" for name, value in known.items() if value != EXTRAS[name])
 
 
 @dataclass(frozen=True)

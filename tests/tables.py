@@ -115,6 +115,7 @@ class Study:
                 "state": state,
                 **{name: getattr(config, name) for name in _FIELDS},
                 "alpha_ratio": config.alpha_ratio,
+                "extras": config.extras,
                 "key": config.key,
                 "value": values.get("validation", math.nan),
                 "test": values.get("test", math.nan),

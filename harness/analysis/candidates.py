@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from harness.aggregates import Array
     from harness.results import StudyResults
 
-_FIELDS = ("variant", "rank", "alpha", "dropout", "target_modules", "learning_rate")
+_FIELDS = ("variant", "rank", "alpha", "dropout", "target_modules", "extras", "learning_rate")
 
 
 def incumbent(results: StudyResults) -> pd.Series | None:
@@ -116,7 +116,7 @@ def inferior(differences: Array, margin: float) -> NDArray[np.bool_]:
 def _own_cell(results: StudyResults, values: Mapping[str, float]) -> list[str]:
     noted = results.attributes.get("incumbent") or {}
     for cell in results.attributes.get("cells") or ():
-        same = all(cell["config"].get(name) == noted.get(name) for name in _FIELDS[:-1])
+        same = all((cell["config"].get(x) or "") == (noted.get(x) or "") for x in _FIELDS[:-1])
         if noted and same and cell["key"] in values:
             return [str(cell["key"])]
     return []
@@ -142,6 +142,7 @@ def configuration(row: Mapping[str, Any] | pd.Series) -> dict[str, Any]:
         "dropout": float(row["dropout"]),
         "target_modules": str(row["target_modules"]),
         "learning_rate": float(row["learning_rate"]),
+        "extras": str(row.get("extras") or ""),
     }
 
 

@@ -26,6 +26,7 @@ CONFIGURATION = (
     "dropout",
     "target_modules",
     "learning_rate",
+    "extras",
 )
 
 

@@ -60,6 +60,7 @@ def labels(rows: Sequence[Mapping[str, Any]]) -> list[str]:
             for name, form in _EXTRAS.items()
             if len({one[name] for one in twins}) > 1
         ]
+        extras += str(row.get("extras") or "").split()
         named.append(", ".join([short[place], *extras]) + ")")
     return named
 

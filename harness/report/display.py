@@ -166,6 +166,8 @@ def label(config: Mapping[Any, Any], *, rate_too: bool = False) -> str:
         parts.append(str(config["target_modules"]))
     if not missing(config.get("dropout")) and float(config["dropout"]) > 0:
         parts.append(f"dropout {short(config['dropout'])}")
+    if not missing(config.get("extras")) and config["extras"]:
+        parts.append(str(config["extras"]))
     if rate_too and not missing(config.get("learning_rate")):
         parts.append(f"lr {rate(config['learning_rate'])}")
     return " ".join(parts) or MISSING

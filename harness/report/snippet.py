@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from harness.results import StudyResults
 
+#: Settings of the training, which a configuration of PEFT has no place for.
+_TRAINING = ("optimizer", "compute_dtype", "gradient_checkpointing")
+
 
 def lora_config(
     pick: Mapping[str, Any],
@@ -30,13 +33,18 @@ def lora_config(
     Returns:
         Python source, ending in a newline.
     """
-    noted = traits or {}
+    noted, extras = traits or {}, _extras(pick)
     name, keywords = _class_of(pick, noted)
     keywords |= {
-        "target_modules": _modules(str(pick["target_modules"]), modules),
-        "bias": "none",
+        "target_modules": _modules(str(pick["target_modules"]), extras.get("layers"), modules),
+        "bias": extras.get("bias", "none"),
         "task_type": "CAUSAL_LM",
     }
+    if "modules_to_save" in extras:
+        keywords["modules_to_save"] = extras["modules_to_save"].split(",")
+    if "rank_pattern" in extras:
+        pairs = (part.split(":") for part in extras["rank_pattern"].split(","))
+        keywords["rank_pattern"] = {module: int(rank) for module, rank in pairs}
     lines = []
     if traits is None:
         lines.append(f"# add the keywords that variant {pick['variant']!r} needs")
@@ -44,11 +52,16 @@ def lora_config(
     lines += [f"from peft import {name}", "", f"config = {name}("]
     lines += [f"    {name}={_literal(value)}," for name, value in keywords.items()]
     lines += [")", f"learning_rate = {float(pick['learning_rate'])!r}"]
-    ratio = noted.get("optimiser", {}).get("b_rate_ratio")
+    ratio = noted.get("optimiser", {}).get("b_rate_ratio") and extras.get(
+        "b_rate_ratio", noted["optimiser"]["b_rate_ratio"]
+    )
     if ratio is not None:
         lines.append(f"# LoRA+: train the B matrices at learning_rate * {_plain(float(ratio))},")
         lines.append("# as peft.optimizers.create_loraplus_optimizer does")
     lines += [f"# {remark}" for remark in _remarks(noted)]
+    trained = [f"{name} {extras[name]}" for name in _TRAINING if name in extras]
+    if trained:
+        lines.append(f"# trained with {', '.join(trained)}")
     return "\n".join(lines) + "\n"
 
 
@@ -91,14 +104,23 @@ def config_of(results: StudyResults, pick: Mapping[str, Any]) -> str:
     return lora_config(pick, results.attributes.get("modules") or {}, traits)
 
 
-def _modules(group: str, modules: Mapping[str, Sequence[str]]) -> list[str]:
-    return list(modules.get(group, group.split("+")))
+def _modules(group: str, layers: str | None, modules: Mapping[str, Sequence[str]]) -> list[str]:
+    name = f"{group} in {layers}" if layers else group
+    return list(modules.get(name, group.split("+")))
+
+
+def _extras(pick: Mapping[str, Any]) -> dict[str, str]:
+    pairs = (part.partition("=") for part in str(pick.get("extras") or "").split())
+    return {name: value for name, _, value in pairs}
 
 
 def _literal(value: Any) -> str:
     # Python's own repr, with the double quotes that formatters prefer.
     if isinstance(value, str):
         return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+    if isinstance(value, dict):
+        pairs = (f"{_literal(key)}: {_literal(one)}" for key, one in value.items())
+        return "{" + ", ".join(pairs) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(_literal(one) for one in value) + "]"
     return repr(value)

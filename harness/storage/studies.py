@@ -164,6 +164,8 @@ class Studies:
         )
         if config.learning_rate != trial.params["learning_rate"]:  # a variant's own range
             trial.set_user_attr("learning_rate", config.learning_rate)
+        if config.extras:
+            trial.set_user_attr("extras", config.extras)
         return config
 
     def twin(self, trial: optuna.Trial) -> FrozenTrial | None:
@@ -240,7 +242,7 @@ def config_of(trial: FrozenTrial) -> TrialConfig:
     noted, chosen = trial.user_attrs, trial.params
     if "config" in noted:
         return TrialConfig(**noted["config"])
-    return TrialConfig(
+    config = TrialConfig(
         variant=str(chosen["variant"]),
         rank=int(chosen["rank"]),
         alpha=float(chosen["alpha_ratio"]) * int(chosen["rank"]),
@@ -250,3 +252,4 @@ def config_of(trial: FrozenTrial) -> TrialConfig:
         seed=int(noted["seed"]),
         budget=float(noted["budget"]),
     )
+    return config.with_(extras=str(noted.get("extras", "")))

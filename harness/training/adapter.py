@@ -12,6 +12,7 @@ from typing import Any, Final
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils.other import ModulesToSaveWrapper
 from transformers import PreTrainedModel
 
 from harness.errors import UserError
@@ -53,7 +54,7 @@ class Adapter:
         """Puts nothing on yet."""
         self.base, self.config, self.variant, self.given = base, config, variant, given
         #: Module names of the targets, the shortest suffixes that match them and no others.
-        self.targets = target_names(base, config.target_modules)
+        self.targets = target_names(base, config.target_modules, str(config.level("layers")))
         self.transposed = is_transposed(base, self.targets)
         self._model: PeftModel | None = None
 
@@ -65,12 +66,40 @@ class Adapter:
 
     def keywords(self) -> dict[str, Any]:
         """What all of PEFT's configurations of low-rank adapters are told."""
-        return {
+        config = self.config
+        found: dict[str, Any] = {
             "target_modules": list(self.targets),
             "fan_in_fan_out": self.transposed,
             "task_type": "CAUSAL_LM",
+            "bias": config.level("bias"),
             **self.variant.peft,
         }
+        if config.level("modules_to_save") != "none":
+            found["modules_to_save"] = self._saved_modules()
+        if config.level("rank_pattern") != "none":
+            found["rank_pattern"] = self._rank_pattern()
+        return found
+
+    def _saved_modules(self) -> list[str]:
+        names = str(self.config.level("modules_to_save")).split(",")
+        there = [name for name, _ in self.base.named_modules()]
+        found: list[str] = []
+        for name in names:
+            members = [one for one in there if one == name or one.endswith(f".{name}")]
+            if not members:
+                raise UserError(f"modules_to_save: '{name}' is no module of this model")
+            found += members  # in full, for PEFT would take `norm` for every `..._layernorm`
+        return found
+
+    def _rank_pattern(self) -> dict[str, int]:
+        pairs = (part.split(":") for part in str(self.config.level("rank_pattern")).split(","))
+        found = {name: int(rank) for name, rank in pairs}
+        for name in found:
+            if not any(target == name or target.endswith(f".{name}") for target in self.targets):
+                raise UserError(
+                    f"rank_pattern: '{name}' is none of the targets ({', '.join(self.targets)})"
+                )
+        return found
 
     def peft_config(self) -> PeftConfig:
         """What PEFT must be told."""
@@ -105,11 +134,18 @@ class Adapter:
 
     def take_off(self) -> None:
         """Unwraps the base's layers, also after `put_on` failed half way."""
+        # PEFT's own unloading would leave the trained copy of a module in the base.
+        for name, module in [*self.base.named_modules()]:
+            if isinstance(module, ModulesToSaveWrapper):
+                self._put_back(name, module.original_module)
         if self._model is not None:
             self._model.unload()
         for name, layer in self.layers().items():
-            parent, _, leaf = name.rpartition(".")
-            setattr(self.base.get_submodule(parent), leaf, layer.get_base_layer())
+            self._put_back(name, layer.get_base_layer())
+
+    def _put_back(self, name: str, module: torch.nn.Module) -> None:
+        parent, _, leaf = name.rpartition(".")
+        setattr(self.base.get_submodule(parent), leaf, module)
 
     def layers(self) -> dict[str, BaseTunerLayer]:
         """The wrapped layers by name."""
@@ -146,6 +182,8 @@ class Adapter:
             except ValueError as error:
                 raise UserError(f"PEFT refuses this adapter: {error}") from error
         for name, parameter in self.base.named_parameters():
+            if name.endswith("bias") and parameter.requires_grad:
+                parameter.data = parameter.data.clone()  # the base's own stays as it is
             if any(f".{frozen}." in name for frozen in self.variant.frozen):
                 parameter.requires_grad_(False)
 

@@ -33,18 +33,20 @@ class CompletionLoss:
         """Tries the short way."""
         self._model = model
         parts = _parts(model)
-        self._parts = parts if parts is not None and _is_exact(model, parts) else None
+        self._short = parts is not None and _is_exact(model, parts)
 
     @property
     def short(self) -> bool:
         """Whether logits are computed for answer tokens alone."""
-        return self._parts is not None
+        return self._short
 
     def __call__(self, batch: Batch) -> torch.Tensor:
         """The summed loss in nats, a scalar that gradients flow through."""
-        if self._parts is not None:
-            hidden = self._parts.inner(input_ids=batch.ids, use_cache=False).last_hidden_state
-            logits = self._parts.head(hidden[batch.rows])
+        # Looked up anew: a trial may train the output head, and then it is another module.
+        parts = _parts(self._model) if self._short else None
+        if parts is not None:
+            hidden = parts.inner(input_ids=batch.ids, use_cache=False).last_hidden_state
+            logits = parts.head(hidden[batch.rows])
         else:
             logits = self._model(input_ids=batch.ids, use_cache=False).logits[batch.rows]
         return functional.cross_entropy(logits.float(), batch.targets, reduction="sum")

@@ -78,7 +78,7 @@ def _run(
     base, name = layer.base_layer, layer.active_adapters[0]
     first, second = layer.lora_A[name].weight, layer.lora_B[name].weight
     other = layer.disable_adapters or layer.merged or args or kwargs or x.dtype != first.dtype
-    if other or not torch.is_grad_enabled():
+    if other or not torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type):
         usual: Tensor = LoraLinear.forward(layer, x, *args, **kwargs)
         return usual
     rows = x.reshape(-1, x.shape[-1])

@@ -1,6 +1,7 @@
 """AdamW over an adapter's weights, and how the learning rate rises and falls."""
 
 import math
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -14,7 +15,8 @@ def optimiser(
     rate: float,
     weight_decay: float,
     traits: Mapping[str, float],
-) -> torch.optim.AdamW:
+    kind: str = "adamw",
+) -> torch.optim.Optimizer:
     """AdamW over all parameters that require a gradient.
 
     Matrices decay, vectors (DoRA's magnitudes) do not. With the trait `b_rate_ratio` the B
@@ -26,6 +28,7 @@ def optimiser(
         rate: peak learning rate.
         weight_decay: decoupled decay of the matrices.
         traits: `Variant.optimiser`.
+        kind: `adamw`, or bitsandbytes' `adamw_8bit` and `paged_adamw_8bit`.
 
     Raises:
         ValueError: a trait that this optimiser does not know.
@@ -37,8 +40,8 @@ def optimiser(
     groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
     for name, parameter in named:
         if parameter.requires_grad:
-            kind = ("lora_B" in name and ratio != 1.0, parameter.ndim >= 2)
-            groups.setdefault(kind, []).append(parameter)
+            which = ("lora_B" in name and ratio != 1.0, parameter.ndim >= 2)
+            groups.setdefault(which, []).append(parameter)
     settings: list[dict[str, Any]] = [
         {
             "params": parameters,
@@ -48,7 +51,16 @@ def optimiser(
         }
         for (faster, decays), parameters in groups.items()
     ]
-    return torch.optim.AdamW(settings, lr=rate, fused=True)
+    if kind == "adamw":
+        return torch.optim.AdamW(settings, lr=rate, fused=True)
+    from bitsandbytes.optim.adamw import AdamW8bit, PagedAdamW8bit  # slow to import
+
+    kinds = {"adamw_8bit": AdamW8bit, "paged_adamw_8bit": PagedAdamW8bit}
+    with warnings.catch_warnings():
+        # Without a GPU there is nothing to page out of: it runs all the same, as it says.
+        warnings.filterwarnings("ignore", message=".*[Pp]aged.*")
+        made: torch.optim.Optimizer = kinds[kind](settings, lr=rate)
+    return made
 
 
 def set_rate(optimiser: torch.optim.Optimizer, share: float) -> None:

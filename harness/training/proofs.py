@@ -42,10 +42,13 @@ class Scale(Proof):
     def begin(self) -> None:
         """Asks each layer for its update with A and B set to known numbers, and sets them back."""
         adapter = self.subject.adapter
-        wanted = adapter.variant.scale(adapter.config.rank, adapter.config.alpha)
         layers = self.subject.lora()
         demand(bool(layers), "no layer has an A and a B")
         for name, layer in layers.items():
+            rank = adapter.config.rank
+            if adapter.config.level("rank_pattern") != "none":  # alpha is one for all
+                rank = int(layer.r[NAME])
+            wanted = adapter.variant.scale(rank, adapter.config.alpha)
             found = _factor(layer)
             demand(abs(found / wanted - 1) < 1e-2, f"{name}: scale {found:.4g}, not {wanted:.4g}")
 
@@ -55,10 +58,13 @@ class BFaster(Proof):
 
     def begin(self) -> None:
         """Looks at the optimiser's groups, the ratio being the variant's."""
-        ratio = self.subject.adapter.variant.optimiser.get("b_rate_ratio", 1.0)
+        adapter = self.subject.adapter
+        ratio = adapter.variant.optimiser.get("b_rate_ratio", 1.0)
+        if adapter.config.level("b_rate_ratio") != "own":
+            ratio = float(adapter.config.level("b_rate_ratio"))
         demand(ratio != 1.0, "the rates of A and B are the same")
         rates = {id(p): group["peak"] for group in self.subject.groups for p in group["params"]}
-        named = dict(self.subject.adapter.base.named_parameters())
+        named = dict(adapter.base.named_parameters())
         first = {rates.get(id(p)) for name, p in named.items() if ".lora_A." in name}
         second = {rates.get(id(p)) for name, p in named.items() if ".lora_B." in name}
         demand(len(first) == 1 and len(second) == 1, f"several rates: A {first}, B {second}")

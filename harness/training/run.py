@@ -17,7 +17,9 @@ from harness.training import adapters, optimisation
 from harness.training.adapter import Adapter
 from harness.training.base_model import BaseModel
 from harness.training.batches import TokenSequence, collate, data_order
+from harness.training.checkpointing import checkpointed
 from harness.training.completion_loss import CompletionLoss
+from harness.training.precision import Precision
 from harness.training.seeds import Purpose, derive
 
 #: Steps over which the running loss is averaged.
@@ -82,8 +84,10 @@ class Run:
             base.model.named_parameters(),
             self._config.learning_rate,
             training.weight_decay,
-            adapter.variant.optimiser,
+            _traits(adapter),
+            str(self._config.level("optimizer")),
         )
+        self._precision = Precision(str(self._config.level("compute_dtype")), base.device)
         self._running: deque[float] = deque(maxlen=_RUNNING)
 
     @property
@@ -107,6 +111,13 @@ class Run:
         lengths = [len(sequence.ids) for sequence in self._sequences]
         batches = data_order(lengths, self._training.batch_size, self._config.seed)
         adapters.dropout_mode(self._base.model, on=True)
+        if self._config.level("gradient_checkpointing") == "on":
+            with checkpointed(self._base.model):
+                yield from self._steps_of(batches)
+        else:
+            yield from self._steps_of(batches)
+
+    def _steps_of(self, batches: Iterator[tuple[int, ...]]) -> Iterator[int]:
         for step, batch in zip(range(self._steps), batches, strict=False):
             start = time.perf_counter()
             share = optimisation.rate_share(step, self._steps, self._training)
@@ -130,17 +141,20 @@ class Run:
         answers = sum(part.targets.numel() for part in parts)
         total = 0.0
         for part in parts:
-            loss = self._loss(part) / answers
-            loss.backward()  # type: ignore[no-untyped-call]
+            with self._precision.forward():
+                loss = self._loss(part) / answers
+            self._precision.scaled(loss).backward()  # type: ignore[no-untyped-call]
             total += loss.item()
             self._progress.tokens += part.tokens
         penalty = self._adapter.penalty()
         if penalty is not None:  # it moves the weights, but is no part of the loss that is told
-            penalty.backward()  # type: ignore[no-untyped-call]
+            self._precision.scaled(penalty).backward()  # type: ignore[no-untyped-call]
+        self._precision.unscale(self._optimiser)
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, training.max_gradient_norm)
-        if math.isfinite(total) and not torch.isfinite(norm):
+        overflown = math.isfinite(total) and not torch.isfinite(norm)
+        if overflown and not self._precision.scales:
             raise DivergedError(f"diverged at step {self._progress.step + 1}: gradient {norm}")
-        self._optimiser.step()
+        self._precision.step(self._optimiser)
         self._adapter.after_step(self._progress.step + 1)
         self._optimiser.zero_grad(set_to_none=True)
         return total
@@ -155,3 +169,11 @@ class Run:
                 f"diverged at step {self._progress.step}: running loss {running:.3g} is above "
                 f"{self._training.divergence:g}"
             )
+
+
+def _traits(adapter: Adapter) -> dict[str, float]:
+    """The variant's traits for the optimiser, its ratio of rates as the trial has it."""
+    traits, ratio = dict(adapter.variant.optimiser), adapter.config.level("b_rate_ratio")
+    if ratio != "own" and "b_rate_ratio" in traits:
+        traits["b_rate_ratio"] = float(ratio)
+    return traits

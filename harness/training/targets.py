@@ -30,7 +30,7 @@ _FUSED: Final = frozenset(
 )
 
 
-def target_names(model: nn.Module, group: str) -> tuple[str, ...]:
+def target_names(model: nn.Module, group: str, layers: str = "all") -> tuple[str, ...]:
     """Module names for `peft.LoraConfig(target_modules=...)`.
 
     Where query, key and value are one matrix (GPT-2, GPT-NeoX, BLOOM, Falcon, Phi-3), `qkv` is
@@ -39,6 +39,8 @@ def target_names(model: nn.Module, group: str) -> tuple[str, ...]:
     Args:
         model: a causal language model, with or without weights, without adapter.
         group: one of `GROUPS`, or names of groups and modules joined by `+`.
+        layers: `all`, `upper_half` (those next to the output), `lower_half`, or numbers of layers
+            joined by commas.
 
     Returns:
         The shortest suffixes that match these modules and no others, sorted.
@@ -56,6 +58,9 @@ def target_names(model: nn.Module, group: str) -> tuple[str, ...]:
         if not any(piece.isdigit() for piece in part.split(".")):  # else one layer is meant
             _demand_everywhere(part, found, linear)
         chosen.update(found)
+    if layers != "all":
+        kept = _kept(layers, linear)
+        chosen = {name for name in chosen if _block(name) in kept}
     others = [name for name, _ in model.named_modules() if name and name not in chosen]
     return _suffixes(sorted(chosen), others)
 
@@ -133,6 +138,26 @@ def _demand_everywhere(part: str, found: set[str], linear: tuple[str, ...]) -> N
             f"target modules '{part}' match only {len(there)} of {len(blocks)} layers of this "
             f"model, not {gone[0]}; name the modules of each kind of layer, joined by +"
         )
+
+
+def _kept(layers: str, linear: tuple[str, ...]) -> set[str]:
+    """The blocks of these layers, of each stack of blocks apart (T5 has two)."""
+    stacks: dict[str, list[str]] = {}
+    for block in dict.fromkeys(_block(name) for name in linear):
+        stacks.setdefault(block.rpartition(".")[0], []).append(block)
+    kept: set[str] = set()
+    for blocks in stacks.values():
+        half = len(blocks) // 2
+        if layers in ("upper_half", "lower_half"):
+            kept.update(blocks[half:] if layers == "upper_half" else blocks[:half])
+            continue
+        for number in map(int, layers.split(",")):
+            if number >= len(blocks):
+                raise UserError(
+                    f"layers: this model has no layer {number}, only 0 to {len(blocks) - 1}"
+                )
+            kept.add(blocks[number])
+    return kept
 
 
 def _block(name: str) -> str:

@@ -5,6 +5,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
+from itertools import product
 from typing import Any, Final
 
 import optuna
@@ -18,7 +19,15 @@ from harness.storage.heartbeat import Heart, reap
 from harness.storage.records import Records
 from harness.storage.studies import Studies, is_lost
 from harness.training.trainer import Trainer
-from harness.trial import Measurement, Outcome, SplitScores, Stage, TrialRequest, TrialResult
+from harness.trial import (
+    EXTRAS,
+    Measurement,
+    Outcome,
+    SplitScores,
+    Stage,
+    TrialRequest,
+    TrialResult,
+)
 from harness.variants import Variant, resolve
 from harness.workers.assignment import Assignment
 from harness.workers.baseline_jobs import BaselineJobs, Scorer
@@ -100,8 +109,12 @@ class Worker:
         """Notes what a `LoraConfig` needs beside the search space, for whoever has no model."""
         from harness.training.targets import target_names
 
-        groups = self.sweep.space.target_modules
-        self.records.decide("modules", {name: list(target_names(model, name)) for name in groups})
+        space = self.sweep.space
+        names = {group: target_names(model, group) for group in space.target_modules}
+        for group, layers in product(space.target_modules, space.layers):
+            if layers != EXTRAS["layers"]:
+                names[f"{group} in {layers}"] = target_names(model, group, layers)
+        self.records.decide("modules", {name: list(found) for name, found in names.items()})
         self.records.decide(
             "variants",
             {name: _traits(resolve(name)) for name in self.sweep.space.variant},

@@ -32,6 +32,23 @@ def test_targets_that_match_nothing_are_told_with_their_key():
         checks.check(load("ner_medical", [*QUICK, "space.target_modules=[qv, query]"]))
 
 
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("space.layers=[all, [9]]", "space.layers: lora: this model has no layer 9, only 0 to 3"),
+        (
+            "space.modules_to_save=[[lm_hd]]",
+            "space.modules_to_save: lora: 'lm_hd' is no module of this model",
+        ),
+        ("space.rank_pattern=[{q_prj: 4}]", "space.rank_pattern: lora: 'q_prj' is none of"),
+    ],
+)
+def test_levels_that_the_model_does_not_have_are_told_with_their_key(override, told):
+    with pytest.raises(UserError) as fault:
+        checks.check(load("ner_medical", [*QUICK, override]))
+    assert told in str(fault.value)
+
+
 def test_facts_give_sizes_and_the_range_of_parameters():
     # 4 layers, width 192: q of rank 1 has 4 * (192 + 192) parameters.
     task, model = checks.facts(load("ner_medical", QUICK))

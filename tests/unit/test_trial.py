@@ -53,6 +53,7 @@ def test_the_key_leaves_out_the_seed_and_nothing_else() -> None:
         "target_modules": "q",
         "learning_rate": 6e-3,
         "budget": 0.5,
+        "extras": "bias=all",
     }
     assert {*changes, "seed"} == {field.name for field in dataclasses.fields(config)}
     keys = {config.with_(**{name: value}).key for name, value in changes.items()}
@@ -85,7 +86,7 @@ def test_the_label_says_all_but_the_seed() -> None:
 
 
 def test_stages_and_outcomes_are_plain_text() -> None:
-    assert [str(stage) for stage in Stage] == ["search", "tune", "ablate", "confirm"]
+    assert [str(stage) for stage in Stage] == ["search", "tune", "ablate", "full", "confirm"]
     assert [str(outcome) for outcome in Outcome] == ["complete", "pruned", "failed"]
 
 

@@ -30,9 +30,11 @@ class AdaLora(Adapter):
         """The budget falls from 1.5 times the rank to the rank.
 
         Raises:
-            UserError: too few steps for ranks to fall.
+            UserError: too few steps for ranks to fall, or ranks are given to single modules.
         """
-        steps = self.given.steps
+        steps, keywords = self.given.steps, self.keywords()
+        if "rank_pattern" in keywords:
+            raise UserError("rank_pattern: AdaLoRA finds each layer's rank itself")
         if steps < _LEAST:
             raise UserError(f"adalora needs {_LEAST} steps at least to move ranks, not {steps}")
         return AdaLoraConfig(
@@ -43,7 +45,7 @@ class AdaLora(Adapter):
             total_step=steps,
             tinit=int(_BEFORE * steps),
             tfinal=int(_AFTER * steps),
-            **self.keywords(),
+            **keywords,
         )
 
     def penalty(self) -> torch.Tensor:

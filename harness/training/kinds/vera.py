@@ -7,6 +7,7 @@ import torch
 from peft import PeftConfig, VeraConfig
 from peft.tuners.vera.layer import VeraLayer
 
+from harness.errors import UserError
 from harness.training.adapter import ADAPTERS, Adapter
 from harness.training.proof import NAME, PROOFS, Proof, demand
 from harness.training.seeds import Purpose, derive
@@ -16,12 +17,21 @@ class Vera(Adapter):
     """Shared random matrices; the trained vectors are `vera_lambda_b` and `vera_lambda_d`."""
 
     def peft_config(self) -> PeftConfig:
-        """The random matrices are drawn from the trial's seed and saved with the adapter."""
+        """The random matrices are drawn from the trial's seed and saved with the adapter.
+
+        Raises:
+            UserError: single modules are to have other ranks.
+        """
+        keywords = self.keywords()
+        if "rank_pattern" in keywords:
+            raise UserError("rank_pattern: VeRA's layers share one rank")
+        if keywords["bias"] == "lora_only":
+            keywords["bias"] = "vera_only"
         return VeraConfig(
             r=self.config.rank,
             vera_dropout=self.config.dropout,
             projection_prng_key=derive(self.config.seed, Purpose.INITIALISATION) % 2**31,
-            **self.keywords(),
+            **keywords,
         )
 
     def put_on_empty(self) -> None:

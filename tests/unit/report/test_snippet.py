@@ -85,6 +85,23 @@ def test_what_a_configuration_cannot_say_is_told() -> None:
     assert "rounded to 4 bits" in told("loftq")
 
 
+def test_settings_beside_the_six_come_along() -> None:
+    extras = (
+        "bias=lora_only layers=upper_half rank_pattern=q_proj:32 modules_to_save=lm_head,norm "
+        "optimizer=adamw_8bit"
+    )
+    modules = {**MODULES, "qv in upper_half": ["1.self_attn.q_proj", "1.self_attn.v_proj"]}
+    source = lora_config({**PICK, "extras": extras}, modules, traits("lora"))
+    config = run(source)["config"]
+    assert set(config.target_modules) == {"1.self_attn.q_proj", "1.self_attn.v_proj"}
+    assert config.bias == "lora_only"
+    assert config.rank_pattern == {"q_proj": 32}
+    assert config.modules_to_save == ["lm_head", "norm"]
+    assert "# trained with optimizer adamw_8bit" in source
+    plus = {**PICK, "variant": "lora_plus", "extras": "b_rate_ratio=4"}
+    assert "learning_rate * 4" in lora_config(plus, MODULES, traits("lora_plus"))
+
+
 def test_hostile_words_stay_words() -> None:
     hostile = 'x"\n); import os  # '
     source = lora_config({**PICK, "target_modules": hostile, "variant": "a\nimport os"}, {}, None)
