@@ -3,19 +3,18 @@
 Decides, runs nothing; `harness.training.kinds.full` trains.
 """
 
-from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Final
 
 from harness.analysis.tuning import tuned_rate
 from harness.cells import Cell
 from harness.clock import ABLATE_SHARE, Clock, trial_seconds
 from harness.results import StudyResults
+from harness.storage.rounds import Decide
 from harness.sweep import Sweep
 from harness.trial import TrialConfig
 from harness.variants import FULL
 
-Decide = Callable[[str, Any], Any]
 #: Its best rate lies about so much below LoRA's (Schulman et al. 2025, "LoRA Without Regret").
 _BELOW: Final = 10.0
 

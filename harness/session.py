@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 import yaml
 
-from harness import checks, progress, provenance, stages
+from harness import checks, progress, provenance, stages, widening
 from harness.errors import UserError
 from harness.progress import Progress
 from harness.results import StudyResults
@@ -94,21 +94,26 @@ def _make(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
 
 
-def run(opened: Opened, sweep: Sweep, tick: Callable[[Progress], None]) -> None:
+def run(
+    opened: Opened, sweep: Sweep, tick: Callable[[Progress], None], extend_grid: bool = False
+) -> None:
     """Runs workers until the study owes nothing, or `minutes` is over.
 
     Args:
         opened: the study.
         sweep: what it runs.
         tick: shown the progress about once a second.
+        extend_grid: first widen the grids of learning rates whose best rate lies at their edge.
 
     Raises:
-        UserError: a mistake of the user's that only a worker could see.
+        UserError: a mistake of the user's that only a worker could see, or nothing to widen.
         RuntimeError: workers failed again and again.
         KeyboardInterrupt: the user stopped it.
     """
     studies, crew = opened.studies, opened.crew
     reap(studies)
+    if extend_grid:
+        _widen(opened, sweep)
     if not studies.trials():
         studies.enqueue(stages.search_slots(sweep))
     # Earlier sessions count: the bound is on the study.
@@ -131,6 +136,19 @@ def run(opened: Opened, sweep: Sweep, tick: Callable[[Progress], None]) -> None:
     ]
     local.run(assignments, opened.folder / "logs", lambda: tick(progress.read(studies)))
     tick(progress.read(studies))
+
+
+def _widen(opened: Opened, sweep: Sweep) -> None:
+    results = opened.records.read()
+    name = opened.studies.study.study_name
+    if "cells" not in results.attributes:
+        raise UserError(
+            f"--extend-grid: study '{name}' has no tuned learning rates yet; run it without first"
+        )
+    if not widening.widen(results, sweep, opened.records.decide):
+        raise UserError(
+            f"--extend-grid: no tuned learning rate of study '{name}' lies at the edge of its grid"
+        )
 
 
 def run_sweep(sweep: Sweep, name: str, results: Path | str = "results") -> StudyResults:

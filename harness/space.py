@@ -218,7 +218,7 @@ class SearchSpace(BaseModel):
         return level if level in self.levels(name) else str(self.levels(name)[0])
 
     def holds(self, config: TrialConfig) -> bool:
-        """Whether the configuration lies in the space, its learning rate apart."""
+        """Whether the configuration lies in the space."""
         ratios = (math.isclose(config.alpha_ratio, ratio) for ratio in self.alpha_ratio)
         return (
             config.variant in self.variant
@@ -226,12 +226,19 @@ class SearchSpace(BaseModel):
             and config.target_modules in self.target_modules
             and config.dropout in self.dropout
             and any(ratios)
+            and self._has_rate(config)
             and all(
                 config.level(name) in self.levels(name)
                 or self._fitting(config, name, "") == config.level(name)
                 for name in EXTRAS
             )
         )
+
+    def _has_rate(self, config: TrialConfig) -> bool:
+        if not isinstance(self.learning_rate, RateRange):
+            return config.learning_rate in self.learning_rate
+        span = self.learning_rate.span(config.variant)
+        return span.low <= config.learning_rate <= span.high
 
     def moved(self, rate: float, before: str, after: str) -> float:
         """The rate at the same place of another variant's range."""

@@ -4,7 +4,6 @@ A stage is a set of slots. What a stage has decided (the incumbent, the cells, t
 written down once, so that a study that is stopped and taken up again goes the same way.
 """
 
-from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, Final, NamedTuple
 
@@ -14,10 +13,12 @@ from harness.analysis.tuning import tuned_rate
 from harness.cells import Cell, neighbours
 from harness.clock import ABLATE_SHARE, CONFIRM_FACTOR, Clock, trial_seconds
 from harness.results import StudyResults
+from harness.storage.rounds import Decide, deciding
 from harness.storage.studies import Slot
 from harness.sweep import Sweep
 from harness.trial import Stage, TrialConfig
 from harness.variants import resolve
+from harness.widening import widened
 
 #: Seeds of one study lie in its own thousand, those of a stage in its own hundred.
 _SEEDS: Final = {Stage.SEARCH: 0, Stage.TUNE: 100, Stage.ABLATE: 200, Stage.CONFIRM: 300}
@@ -28,9 +29,6 @@ class Owed(NamedTuple):
 
     stage: str
     slots: tuple[Slot, ...]
-
-
-Decide = Callable[[str, Any], Any]
 
 
 def seed_of(sweep: Sweep, stage: Stage, index: int = 0) -> int:
@@ -57,14 +55,15 @@ def owed(
         decide: writes a decision unless there is one, and returns the one that holds.
         clock: what `--minutes` leaves.
     """
+    decide = deciding(decide, results.attributes)
     duplicates = int(results.trials["duplicate_of"].notna().sum())
     if missing := _missing(search_slots(sweep, duplicates), done):
         return Owed("search", missing)
     incumbent = _incumbent(results, sweep, decide)
     if incumbent is None:
         return Owed("done", ())
-    cells = _cells(results, sweep, incumbent, decide, clock)
-    whole = full.cell(results, sweep, incumbent, decide, clock)
+    cells = widened(results, _cells(results, sweep, incumbent, decide, clock))
+    whole = widened(results, full.cell(results, sweep, incumbent, decide, clock))
     if missing := _missing(_tune_slots([*cells, *whole], sweep), done):
         return Owed("tune", missing)
     tuned = _tuned(results, cells, decide)
@@ -97,24 +96,11 @@ def _incumbent(results: StudyResults, sweep: Sweep, decide: Decide) -> TrialConf
         )
         return None
     row = {str(name): value for name, value in best.items()}
-    return TrialConfig(**decide("incumbent", asdict(_config(row))))
+    return TrialConfig(**decide("incumbent", asdict(TrialConfig.of(row))))
 
 
 def _missing(slots: tuple[Slot, ...], done: set[str]) -> tuple[Slot, ...]:
     return tuple(slot for slot in slots if slot.name not in done)
-
-
-def _config(row: Mapping[str, Any]) -> TrialConfig:
-    return TrialConfig(
-        variant=str(row["variant"]),
-        rank=int(row["rank"]),
-        alpha=float(row["alpha"]),
-        dropout=float(row["dropout"]),
-        target_modules=str(row["target_modules"]),
-        learning_rate=float(row["learning_rate"]),
-        seed=int(row.get("seed", 0)),
-        extras=str(row.get("extras") or ""),
-    )
 
 
 def _cells(
@@ -230,8 +216,11 @@ def _confirm_slots(
     """The slots of each look; a later look is planned once the earlier one is done."""
     finalists = _finalists(results, sweep, decide, clock)
     configs = {config.key: config for config in finalists}
-    groups: list[tuple[Slot, ...]] = []
     keys = list(configs)
+    # Where rates were widened after a verdict, earlier finalists are contenders all the same.
+    rows = results.trials[results.trials["stage"] == Stage.CONFIRM.value].to_dict("records")
+    configs = {TrialConfig.of(row).key: TrialConfig.of(row) for row in rows} | configs
+    groups: list[tuple[Slot, ...]] = []
     reached = 0
     for look in sweep.confirmation.looks:
         if reached:
@@ -271,7 +260,7 @@ def _finalists(
                 [f"confirmation: --minutes leaves room for {limit} finalist{'s' * (limit != 1)}"],
             )
         chosen = recommendation.finalists(results, limit) if limit else []
-        configs = [_config(row) for row in chosen]
+        configs = [TrialConfig.of(row) for row in chosen]
         decide("finalist_configs", [asdict(config) for config in configs])
         decide("finalists", [config.key for config in configs])
     noted = decide("finalist_configs", None) or []

@@ -92,6 +92,20 @@ class TrialConfig:
             if not fine:
                 raise ValueError(fault)
 
+    @classmethod
+    def of(cls, row: Mapping[Any, Any]) -> Self:
+        """The configuration in a table's row, its budget 1."""
+        return cls(
+            variant=str(row["variant"]),
+            rank=int(row["rank"]),
+            alpha=float(row["alpha"]),
+            dropout=float(row["dropout"]),
+            target_modules=str(row["target_modules"]),
+            learning_rate=float(row["learning_rate"]),
+            seed=int(row.get("seed", 0)),
+            extras=str(row.get("extras") or ""),
+        )
+
     @property
     def alpha_ratio(self) -> float:
         """Alpha as a multiple of the rank."""

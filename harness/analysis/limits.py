@@ -47,6 +47,7 @@ def not_supported(results: StudyResults, now: Standing | None) -> tuple[str, ...
         *_best_cell(results, whole),
         *_tuning(results),
         *_edges(results),
+        *_widened(results),
         *_equal_levels(results, whole),
         *_interactions(results),
         *_dropped(results),
@@ -162,6 +163,16 @@ def _edges(results: StudyResults) -> list[str]:
                 f"for {where}: one beyond it may be better."
             )
     return said
+
+
+def _widened(results: StudyResults) -> list[str]:
+    count = sum(str(name).startswith("widened.") for name in results.attributes)
+    if not count:
+        return []
+    return [
+        "Learning rates were widened after a first verdict, so that levels at an edge had more of "
+        "them to choose from: the verdict is exploratory."
+    ]
 
 
 def _equal_levels(results: StudyResults, whole: AllPairs | None) -> list[str]:

@@ -31,6 +31,10 @@ def sweep(
     limit: opt.Limit = None,
     preset: opt.Preset = None,
     study: Annotated[str | None, typer.Option(help="the study's name, else the sweep's")] = None,
+    extend_grid: Annotated[
+        bool,
+        typer.Option("--extend-grid", help="try one learning rate beyond each grid's edge"),
+    ] = False,
     results: opt.Results = Path("results"),
     reports: opt.Reports = Path("reports"),
 ) -> None:
@@ -53,12 +57,9 @@ def sweep(
     crew = choose_crew(plan.workers, plan.threads, checks.cuda)
     opened = session.open_study(plan, chosen, results, crew)
     crew = opened.crew
-    console.print(
-        f"study {chosen}: {plan.task} on {plan.model.name}, {crew.workers} workers with "
-        f"{crew.threads} threads each, in {opened.folder}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    who = f"{crew.workers} workers with {crew.threads} threads each"
+    told = f"study {chosen}: {plan.task} on {plan.model.name}, {who}, in {opened.folder}"
+    console.print(told, highlight=False, soft_wrap=True)
     stage = ""
 
     def tick(progress: Progress) -> None:
@@ -71,7 +72,7 @@ def sweep(
     view = View(plan, opened.task.objective, console, crew.workers)
     try:
         with view:
-            session.run(opened, plan, tick)
+            session.run(opened, plan, tick, extend_grid)
     finally:
         # What is there is worth a page, also after Ctrl-C.
         path = _report(opened.records.read(), reports)

@@ -21,6 +21,7 @@ from harness.results import (
     StudyResults,
 )
 from harness.storage.frames import example_frame, plain_frame, trial_frame
+from harness.storage.rounds import visible
 from harness.storage.studies import Studies, is_lost, url_of
 from harness.storage.tables import (
     SCHEMA,
@@ -102,7 +103,12 @@ class Records:
                 session.add(AttributeRow(study=self.name, name=name, value=value))
             return value
         except IntegrityError:
-            return self.attributes()[name]
+            return self._attribute(name)
+
+    def _attribute(self, name: str) -> Any:
+        with Session(self._engine) as session:
+            row = session.get(AttributeRow, (self.name, name))
+            return None if row is None else row.value
 
     def attributes(self) -> dict[str, Any]:
         """All attributes by name."""
@@ -111,7 +117,7 @@ class Records:
             found = {row.name: row.value for row in session.scalars(chosen)}
         # What each stage dropped lies under a name of its own; readers want one list.
         parts = [value for name, value in sorted(found.items()) if name.startswith("dropped.")]
-        return {**found, "dropped": [line for part in parts for line in part]}
+        return visible({**found, "dropped": [line for part in parts for line in part]})
 
     def add(self, result: TrialResult) -> None:
         """Stores one outcome, in one transaction; a second call replaces the first."""

@@ -7,8 +7,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from harness.analysis.ablation import ablation_table
+from harness import session, widening
+from harness.analysis.ablation import ablation_table, at_edge
 from harness.analysis.recommendation import recommend
+from harness.errors import UserError
 from harness.session import open_study
 from harness.stages import search_slots
 from harness.sweep import load
@@ -291,3 +293,44 @@ def test_a_question_that_is_laid_down_needs_no_search(tmp_path):
     assert set(results.trials.loc[results.trials["stage"] == "tune", "budget"]) == {1 / 3}
     assert results.attributes["finalists"] == []
     assert recommend(results).outcome == "none"
+
+
+def test_grids_can_be_widened_where_the_best_rate_lies_at_the_edge(tmp_path):
+    # The oracle's best rate is 5e-3, above all of the space.
+    overrides = ["baselines.full=true", "space.learning_rate={low: 5.0e-4, high: 2.0e-3}"]
+    first = study(tmp_path, overrides)
+    at_the_edge = [cell for cell in first.attributes["cells"] if at_edge(cell)]
+    assert at_the_edge
+    sweep = load("ner_medical", [*SMALL, *overrides])
+    opened = open_study(sweep, "study", tmp_path, Crew(1, 1))
+    assert widening.widen(opened.records.read(), sweep, opened.records.decide) > 0
+    between = opened.records.read().attributes
+    assert "cells" not in between  # until the new rates have been tuned
+    opened.studies.close()
+    second = study(tmp_path, overrides)
+    for before, after in zip(first.attributes["cells"], second.attributes["cells"], strict=True):
+        assert (before["factor"], before["level"]) == (after["factor"], after["level"])
+        if not at_edge(before):
+            assert after["rates"] == before["rates"]
+            continue
+        (new,) = set(after["rates"]) - set(before["rates"])
+        top = before["rate"] == max(before["rates"])
+        expected = before["rate"] * 2 if top else before["rate"] / 2
+        assert new == pytest.approx(expected, rel=1e-2)  # also outside the space
+    # Old trials are kept and count; no configuration meets the test split twice with a seed.
+    assert len(second.trials) > len(first.trials)
+    assert second.trials["number"].iloc[: len(first.trials)].tolist() == (
+        first.trials["number"].tolist()
+    )
+    tested = second.trials[second.trials["stage"].isin(["confirm", "full"])]
+    assert not tested.duplicated(["key", "seed"]).any()
+    assert any("exploratory" in said for said in recommend(second).not_supported)
+    assert not any("exploratory" in said for said in recommend(first).not_supported)
+
+
+def test_there_has_to_be_something_to_widen(tmp_path):
+    sweep = load("ner_medical", SMALL)
+    opened = open_study(sweep, "study", tmp_path, Crew(1, 1))
+    with pytest.raises(UserError, match="has no tuned learning rates yet; run it without first"):
+        session.run(opened, sweep, lambda _: None, extend_grid=True)
+    opened.studies.close()

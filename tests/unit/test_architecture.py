@@ -65,7 +65,8 @@ TABLE: dict[str, Room] = {
     "task": Room(4, beside=("task_file", "task_data")),
     "storage": Room(4, beside=("storage",)),
     "cells": Room(4),
-    "full": Room(5, beside=("stages",)),
+    "full": Room(5),
+    "widening": Room(5),
     "clock": Room(4, only=("results", "trial")),
     "embedded": Room(4, only=("embedded",)),
     "training": Room(5, beside=("training",)),
@@ -85,7 +86,13 @@ TABLE: dict[str, Room] = {
 
 #: The two wings meet only here and on the floor of the command line.
 READING_WING = ("analysis", "report")
-MAY_READ = {"stages": ("analysis",), "full": ("analysis",), "cli": READING_WING, "": READING_WING}
+MAY_READ = {
+    "stages": ("analysis",),
+    "full": ("analysis",),
+    "widening": ("analysis",),
+    "cli": READING_WING,
+    "": READING_WING,
+}
 #: Heads of drop-in folders: their neighbours register with them, never the other way round.
 HEADS = ("metrics.metric", "formats.format", "report.section")
 #: What the reading wing may take from outside; `results` and the report stay light.

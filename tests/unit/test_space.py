@@ -126,3 +126,6 @@ def test_what_lies_outside_the_space_is_known():
     assert SPACE.holds(config)
     assert not SPACE.holds(config.with_(variant="full"))
     assert not SPACE.holds(config.with_(rank=2))
+    assert not SPACE.holds(config.with_(learning_rate=4e-2))
+    assert VARIED.holds(config.with_(learning_rate=2e-4))
+    assert not VARIED.holds(config.with_(learning_rate=2e-2))
