@@ -202,7 +202,7 @@ ELSEWHERE: Final = {
         "a quantised base, not a variant: write model.quantization: nf4, with any variant here "
         "that does not round or decompose the base itself",
         "arXiv:2305.14314",
-        "",
+        "quantised",
     ),
 }
 

@@ -41,26 +41,25 @@ class PeakMemory:
         """The peak so far, in bytes."""
         if self._device.type == "cuda":
             return torch.cuda.max_memory_allocated(self._device)
-        try:
-            for line in _STATUS.read_text().splitlines():
-                if line.startswith("VmHWM:"):
-                    return int(line.split()[1]) * 1024
-        except OSError:
-            pass
-        return _lifetime_peak()
+        return _read(_STATUS, "VmHWM:") or _lifetime_peak()
 
 
 def available() -> int:
     """Bytes of memory that are free: on the GPU where there is one, else in the machine."""
     if torch.cuda.is_available():
         return int(torch.cuda.mem_get_info()[0])
+    return _read(_MEMORY, "MemAvailable:") or sys.maxsize
+
+
+def _read(file: Path, name: str) -> int | None:
+    """A figure of the kernel's in bytes; None where it does not tell."""
     try:
-        for line in _MEMORY.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
+        for line in file.read_text().splitlines():
+            if line.startswith(name):
                 return int(line.split()[1]) * 1024
     except OSError:
         pass
-    return sys.maxsize
+    return None
 
 
 def _lifetime_peak() -> int:
