@@ -17,7 +17,8 @@ class Progress:
         done: trials that have ended, by stage.
         owed: trials of that stage that wait or run.
         outcomes: how trials ended: `complete`, `pruned`, `fail`.
-        best: best objective value of the search so far, or None.
+        best: best objective value of the search so far (where there is none, of the ablation),
+            or None.
         best_label: the configuration behind it.
         running: labels of the trials in hand.
     """
@@ -41,13 +42,13 @@ def read(studies: Studies) -> Progress:
             slots.add(trial.user_attrs["slot"])
             trials.append(trial)
     ended = [trial for trial in trials if trial.state.is_finished()]
-    search = [
-        trial
-        for trial in ended
-        if trial.state == TrialState.COMPLETE and trial.user_attrs["stage"] == "search"
+    complete = [trial for trial in ended if trial.state == TrialState.COMPLETE]
+    found = [
+        [trial for trial in complete if trial.user_attrs["stage"] == stage]
+        for stage in ("search", "ablate")
     ]
     sign = 1 if studies.study.direction.name == "MAXIMIZE" else -1
-    best = max(search, key=lambda trial: sign * trial.values[0], default=None)
+    best = max(found[0] or found[1], key=lambda trial: sign * trial.values[0], default=None)
     return Progress(
         stage=str(trials[-1].user_attrs["stage"]) if trials else "start",
         done=dict(Counter(str(trial.user_attrs["stage"]) for trial in ended)),

@@ -58,6 +58,9 @@ def not_supported(results: StudyResults, now: Standing | None) -> tuple[str, ...
 
 def _confirmed(results: StudyResults, now: Standing | None) -> list[str]:
     rows = results.trials[results.trials["stage"] == STAGE]
+    if rows.empty and (results.sweep.get("search") or {}).get("trials") == 0:
+        return ["Nothing was confirmed: scores are on the validation split, that learning rates "
+                "were tuned on too, and the best of many looks better than it is."]  # fmt: skip
     if rows.empty:
         return ["Nothing was confirmed: search scores come from one seed and are flattered by "
                 "having been chosen."]  # fmt: skip
@@ -179,13 +182,17 @@ def _equal_levels(results: StudyResults, whole: AllPairs | None) -> list[str]:
     if whole is None:
         return []
     said: list[str] = []
+    unmeasured: list[str] = []
     alike: dict[int, list[str]] = {}
     for factor in FACTORS:
         table = ablation_table(results, factor, whole)
         if len(table) < 2:
-            said.append(f"The effect of {_NAMES[factor]} was not measured.")
+            unmeasured.append(_NAMES[factor])
         elif not (table["p_holm"] < _LEVEL).any():
             alike.setdefault(int(table["seeds"].min()), []).append(_NAMES[factor])
+    if unmeasured:
+        effects = "The effect of {} was" if len(unmeasured) == 1 else "The effects of {} were"
+        said.append(effects.format(_and(unmeasured)) + " not measured.")
     for seeds, factors in alike.items():
         said.append(
             f"No level of {_and(factors, 'or')} could be told from the reference "

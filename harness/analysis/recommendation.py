@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from harness.analysis.ablated import best_cell
 from harness.analysis.candidates import configuration, finalists, incumbent
 from harness.analysis.comparison import Interval, estimate, estimates, finite, noise_floor
 from harness.analysis.limits import not_supported
@@ -54,7 +55,7 @@ class Recommendation:
             parameters of the configuration to use; None unless decided or tied.
         score: its score on test with a 95 % interval of its own.
         best: like `pick`, of the best mean score on test; without a confirm stage, of the
-            search's incumbent.
+            search's incumbent; without a search too, of the ablation's best cell.
         evidence: one sentence with the figures.
         comparison: one row a finalist, cheapest first: `COLUMNS`. `difference_to_best` is to the
             best of the others (so the best one's own is its lead), `lower` and `upper` its joint
@@ -202,9 +203,14 @@ def _single(results: StudyResults, scored: pd.DataFrame) -> Recommendation:
 
 
 def _unconfirmed(results: StudyResults) -> Recommendation:
-    row = incumbent(results)
+    row, seeds, examples = incumbent(results), 0, 0
     text = "No search trial is complete yet: there is nothing to recommend."
-    if row is not None:
+    if results.attributes.get("incumbent") and complete(results, "search").empty:
+        text = "No two cells of the ablation are complete yet: there is nothing to compare."
+        found = best_cell(results)
+        if found is not None:
+            row, text, seeds, examples = found
+    elif row is not None:
         name = labels([{str(k): v for k, v in row.items()}])[0]
         count = len(complete(results, "search"))
         text = search_only(name, float(row["value"]), count, results.objective)
@@ -218,8 +224,8 @@ def _unconfirmed(results: StudyResults) -> Recommendation:
         indistinguishable=(),
         not_supported=not_supported(results, None),
         more_seeds=None,
-        seeds=0,
-        examples=0,
+        seeds=seeds,
+        examples=examples,
         seed_sd=_known(noise_floor(results)),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -160,6 +160,57 @@ def search_only(label: str, value: float, trials: int, objective: Objective) -> 
         f"Nothing was confirmed on fresh seeds and the test split; the best of {trials} search "
         f"trial{'s' if trials != 1 else ''} is {label} with {show.plain(value)} {show.unit} on "
         "validation, one seed: the winner of a search looks better than it is."
+    )
+
+
+class Ablated(NamedTuple):
+    """The best cell of an ablation, for `ablated_only`; scores in the metric's own unit.
+
+    Attributes:
+        label: its name.
+        value: its mean score.
+        cells: how many are compared.
+        seeds: seeds of the cell that has most.
+        examples: examples of the split.
+        reference: name of the reference; None if it has no complete trial.
+        difference: best less reference, low and high; None where they are the same.
+        good: cells shown to be no worse than the best by more than the margin.
+        planned: whether the sweep asks for no confirmation.
+    """
+
+    label: str
+    value: float
+    cells: int
+    seeds: int
+    examples: int
+    reference: str | None
+    difference: tuple[float, float, float] | None
+    good: int
+    planned: bool
+
+
+def ablated_only(found: Ablated, objective: Objective) -> str:
+    """The sentence for a study that has an ablation alone."""
+    show = Figures(objective)
+    begin = "By plan nothing was" if found.planned else "Nothing was"
+    text = (
+        f"{begin} confirmed on the test split. On validation {found.label} has the {show.highest} "
+        f"mean of {found.cells} configurations, each at its own learning rate "
+        f"({show.plain(found.value)} {show.unit}, {found.seeds} seeds x {found.examples} examples)"
+    )
+    if found.difference is not None:
+        gap, low, high = found.difference
+        text += (
+            f"; difference to the reference, {found.reference}: {show.signed(gap)}, joint 95 % CI "
+            f"{show.range(low, high)}"
+        )
+    elif found.reference is not None:
+        text += "; it is the reference itself"
+    some = "None" if found.good == 0 else str(found.good)
+    verb = "is" if found.good < 2 else "are"
+    return (
+        f"{text}. {some} of the {found.cells} {verb} shown to be not more than {show.margin} "
+        f"{show.behind} the best."
     )
 
 

@@ -81,15 +81,14 @@ class View:
 
     def _best(self, progress: Progress) -> str:
         if progress.best is None:
-            return "-"
+            return ""
         return f"{progress.best * self._objective.scale:.1f} ({progress.best_label})"
 
     def _line(self, progress: Progress) -> str:
         done = progress.done.get(progress.stage, 0)
-        return (
-            f"{progress.stage}: {done} of {done + progress.owed} trials, "
-            f"best {self._best(progress)}"
-        )
+        line = f"{progress.stage}: {done} of {done + progress.owed} trials"
+        best = self._best(progress)
+        return f"{line}, best {best}" if best else line
 
     def _table(self, progress: Progress) -> Group:
         done = progress.done.get(progress.stage, 0)
@@ -99,7 +98,8 @@ class View:
         table.add_row(
             "so far", ", ".join(f"{count} {state}" for state, count in progress.outcomes.items())
         )
-        table.add_row("best", f"{self._best(progress)} {self._objective.unit}, validation")
+        if best := self._best(progress):
+            table.add_row("best", f"{best} {self._objective.unit}, validation")
         table.add_row(
             "time",
             f"{_clock(time.monotonic() - self._began)} so far, this stage "

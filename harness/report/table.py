@@ -32,6 +32,7 @@ class Column:
         numeric: aligned to the right, in figures of equal width.
         value: name of the frame's column that the cell is sorted by, if the table can be sorted.
         wide: may be broken into several lines.
+        note: small print below the cell's text, such as its interval, from the frame's row.
     """
 
     heading: str
@@ -40,6 +41,7 @@ class Column:
     numeric: bool = True
     value: str | None = None
     wide: bool = False
+    note: Callable[[Record], str] | None = None
 
 
 def text(heading: str, name: str, *, wide: bool = False) -> Column:
@@ -50,10 +52,14 @@ def text(heading: str, name: str, *, wide: bool = False) -> Column:
 
 
 def figures(
-    heading: str, name: str, show: Callable[[Any], str] = display.short, unit: str = ""
+    heading: str,
+    name: str,
+    show: Callable[[Any], str] = display.short,
+    unit: str = "",
+    note: Callable[[Record], str] | None = None,
 ) -> Column:
     """A column of numbers."""
-    return Column(heading, lambda row: show(row[name]), unit=unit, value=name)
+    return Column(heading, lambda row: show(row[name]), unit=unit, value=name, note=note)
 
 
 def table(
@@ -101,7 +107,8 @@ def tag(word: str, kind: str = "plain") -> Markup:
 
 
 def _cell(column: Column, record: Record, sortable: bool) -> dict[str, Any]:
-    shown: dict[str, Any] = {"text": column.show(record), "key": None}
+    note = column.note(record) if column.note else ""
+    shown: dict[str, Any] = {"text": column.show(record), "note": note, "key": None}
     if sortable and column.value is not None:
         value = record[column.value]
         shown["key"] = "" if display.missing(value) else str(value)

@@ -2,8 +2,9 @@ from pathlib import Path
 
 from harness import progress
 from harness.stages import search_slots
-from harness.storage.studies import Studies, url_of
+from harness.storage.studies import Slot, Studies, url_of
 from harness.sweep import load
+from harness.trial import Stage, TrialConfig
 
 SWEEP = load("ner_medical", ["search.trials=3"])
 
@@ -22,3 +23,17 @@ def test_a_slot_that_was_planned_twice_counts_once(tmp_path: Path) -> None:
     assert (now.stage, now.done, now.owed) == ("search", {"search": 1}, 2)
     assert (now.best, now.outcomes) == (0.5, {"complete": 1})
     assert len(now.running) == 1
+
+
+def test_without_a_search_the_best_is_the_ablations(tmp_path: Path) -> None:
+    studies = Studies(url_of(tmp_path), "study", SWEEP, create=True)
+    told = ((Stage.TUNE, 0.9), (Stage.ABLATE, 0.7), (Stage.ABLATE, 0.8))
+    for place, (stage, value) in enumerate(told):
+        config = TrialConfig("lora", 8, 16.0, 0.0, "qv", 1e-3, place)
+        studies.enqueue((Slot(f"{stage}/{place}", stage, place, config),))
+        claimed = studies.claim("w")
+        assert claimed is not None
+        studies.study.tell(claimed, value)
+    now = progress.read(studies)
+    studies.close()
+    assert now.best == 0.8

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from harness.analysis.ablation import FACTORS
+from harness.analysis.ablation import FACTORS, base_score
+from harness.analysis.comparison import estimates
+from harness.analysis.scores import configurations
 from harness.report import display, findings
 from harness.report.axis import axis
 from harness.report.figure import Band, intervals
@@ -29,10 +31,12 @@ TITLES = {
 
 
 def factors(results: StudyResults) -> tuple[str, ...]:
-    """The five factors, then the planned pairs such as `rank@target_modules=qv`."""
+    """The factors that the sweep asks for, then its pairs such as `rank@target_modules=qv`."""
+    asked = (results.sweep.get("ablation") or {}).get("factors") or FACTORS
     cells = results.attributes.get("cells") or ()
-    pairs = dict.fromkeys(str(cell["factor"]) for cell in cells)
-    return (*FACTORS, *(name for name in pairs if name not in FACTORS))
+    planned = dict.fromkeys(str(cell["factor"]) for cell in cells)
+    order = [name for name in FACTORS if name in asked or name in planned]
+    return tuple(dict.fromkeys([*order, *planned]))
 
 
 def tables(results: StudyResults) -> dict[str, pd.DataFrame]:
@@ -60,8 +64,29 @@ def render(results: StudyResults) -> str:
         margin=scale.show(results.objective.margin),
         unit=scale.unit,
         incumbent=results.attributes.get("incumbent"),
+        centred=bool((results.sweep.get("ablation") or {}).get("centre")),
+        full=_full(results),
+        base=_base(results),
         label=display.label,
     )
+
+
+def _full(results: StudyResults) -> str:
+    found = estimates(results, "full", "validation")
+    if found.empty:
+        return ""
+    scale, row = display.scale(results.objective), found.iloc[0]
+    cost = configurations(results, "full").iloc[0]
+    return (
+        f"{scale.show(row['value'])} {scale.unit} ({scale.interval(row['low'], row['high'])}; "
+        f"{display.count(cost['parameters'])} parameters, {display.seconds(cost['train_seconds'])}"
+        f", {display.memory(cost['peak_memory'])})"
+    )
+
+
+def _base(results: StudyResults) -> str:
+    scale, value = display.scale(results.objective), base_score(results)
+    return "" if display.missing(value) else f"{scale.show(value)} {scale.unit}"
 
 
 def _title(name: str) -> str:
@@ -76,12 +101,21 @@ def _one(results: StudyResults, name: str, frame: pd.DataFrame) -> Markup:
         frame,
         [
             Column("Level", _level, numeric=False),
-            figures("Score", "value", scale.show, scale.unit),
-            Column("95 % interval", lambda row: scale.interval(row["low"], row["high"])),
-            figures("Difference", "difference", scale.gap, "to the reference"),
-            Column(
-                "Corrected interval",
-                lambda row: scale.gap_interval(row["difference_low"], row["difference_high"]),
+            figures(
+                "Score",
+                "value",
+                scale.show,
+                scale.unit,
+                lambda row: _known(scale.interval(row["low"], row["high"])),
+            ),
+            figures(
+                "Difference",
+                "difference",
+                scale.gap,
+                "to the reference",
+                lambda row: _known(
+                    scale.gap_interval(row["difference_low"], row["difference_high"])
+                ),
             ),
             figures("p", "p_holm", display.p_value, "Holm"),
             Column("Tuned rate", _rate),
@@ -112,6 +146,10 @@ def _against(results: StudyResults, frame: pd.DataFrame) -> list[Column]:
             Column("Checked", lambda row: _words(row["proofs"]), numeric=False, wide=True)
         )
     return shown
+
+
+def _known(interval: str) -> str:
+    return "" if interval == display.MISSING else interval
 
 
 def _words(proofs: object) -> str:

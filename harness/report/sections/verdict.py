@@ -71,7 +71,7 @@ def render(results: StudyResults) -> str:
     return fill(
         "verdict.html.j2",
         kicker=_kicker(results, advice),
-        headline=_headline(results, pick),
+        headline=_headline(results, advice),
         pick=pick,
         score=advice.score,
         scale=scale,
@@ -100,12 +100,25 @@ def _kicker(results: StudyResults, advice: Recommendation) -> str:
     finished = int((results.trials["state"] == "complete").sum())
     if not len(results.trials):
         return "Nothing to report"
+    if _planned(results) and advice.best is not None:
+        return f"{KICKERS['none']}: nothing was confirmed, by plan. Highest on validation:"
     return "Too little to go by" if finished <= 1 else KICKERS[advice.outcome]
 
 
-def _headline(results: StudyResults, pick: Mapping[str, Any] | None) -> str:
-    if pick is not None:
-        return display.label(pick)
+def _planned(results: StudyResults) -> bool:
+    """Whether the sweep asks for an ablation alone."""
+    wanted = [
+        (results.sweep.get(section) or {}).get(key)
+        for section, key in (("search", "trials"), ("confirmation", "max_configurations"))
+    ]
+    return wanted == [0, 0]
+
+
+def _headline(results: StudyResults, advice: Recommendation) -> str:
+    if advice.pick is not None:
+        return display.label(advice.pick)
+    if _planned(results) and advice.best is not None:
+        return display.label(advice.best)
     if not len(results.trials):
         return "No trial yet"
     complete = int((results.trials["state"] == "complete").sum())
@@ -118,7 +131,12 @@ def _next_steps(results: StudyResults, advice: Recommendation) -> list[str]:
     steps: list[str] = []
     if advice.outcome in {"decided", "tie"}:
         return steps
-    if not (results.trials["stage"] == "confirm").any():
+    if _planned(results):
+        steps.append(
+            "For a pick on fresh seeds and the test split run the sweep again with --study NAME "
+            "--set confirmation.max_configurations=4."
+        )
+    elif not (results.trials["stage"] == "confirm").any():
         after = "The command below goes on where the study stopped."
         if results.attributes.get("dropped"):
             after = (

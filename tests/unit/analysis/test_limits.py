@@ -75,6 +75,25 @@ def test_a_factor_without_levels_was_not_measured():
     assert "The effect of dropout was not measured." in not_supported(changed, None)
 
 
+def test_factors_without_levels_stand_in_one_sentence():
+    study = make_results(sizes=SIZES, trials=5, stages=("search", "ablate"))
+    cells = [cell for cell in study.attributes["cells"] if cell["factor"] == "variant"]
+    changed = dataclasses.replace(study, attributes={**study.attributes, "cells": cells})
+    said = [line for line in not_supported(changed, None) if "not measured" in line]
+    assert said == [
+        "The effects of rank, alpha as a multiple of the rank, target modules and dropout were "
+        "not measured."
+    ]
+
+
+def test_without_a_search_no_search_score_is_spoken_of():
+    study = make_results(sizes=SIZES, stages=("ablate",))
+    changed = dataclasses.replace(study, sweep={**study.sweep, "search": {"trials": 0}})
+    said = not_supported(changed, None)
+    assert not any("search scores" in line for line in said)
+    assert "validation split" in said[0]
+
+
 def test_a_cheaper_one_that_is_open_is_named():
     close = {
         config(rank=32): [0.86 + 0.004 * (i % 3) for i in range(10)],

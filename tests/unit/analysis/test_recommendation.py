@@ -1,11 +1,13 @@
 import dataclasses
 import math
+import re
 
 import pandas as pd
 import pytest
 
 from harness.analysis.recommendation import COLUMNS, recommend
 from tests.studies import (
+    F1,
     PERPLEXITY,
     config,
     confirm_results,
@@ -198,3 +200,49 @@ def test_missing_costs_do_not_stop_it():
     study = confirm_results(scores, examples=100)
     bare = dataclasses.replace(study, costs=study.costs.head(0))
     assert recommend(bare).pick["parameters"] is None
+
+
+def ablated(objective=F1, confirm=0):
+    study = make_results(
+        sizes={"validation": 200, "test": 5}, stages=("ablate",), objective=objective
+    )
+    settings = {"search": {"trials": 0}, "confirmation": {"max_configurations": confirm}}
+    return dataclasses.replace(study, sweep={**study.sweep, **settings})
+
+
+@pytest.mark.parametrize("objective", [F1, PERPLEXITY])
+def test_an_ablation_alone_is_summed_up_against_its_reference(objective):
+    study = ablated(objective)
+    advice = recommend(study)
+    values = study.trials[study.trials["stage"] == "ablate"].groupby("key")["value"].mean()
+    best = (objective.sign * values).idxmax()
+    assert (advice.outcome, advice.pick) == ("none", None)
+    assert advice.best["key"] == best
+    assert (advice.seeds, advice.examples) == (3, 200)
+    assert advice.evidence.startswith("By plan nothing was confirmed on the test split. ")
+    told = re.search(r"joint 95 % CI (\S+) to (\S+)\. ", advice.evidence)
+    low, high = map(float, told.groups())
+    own = study.attributes["incumbent"]
+    reference = config(**{name: own[name] for name in ("rank", "variant", "target_modules")})
+    gap = values[best] - values[reference.key]
+    assert low <= gap * objective.scale <= high
+    assert f"of {len(values)} configurations" in advice.evidence
+
+
+def test_an_ablation_that_was_not_all_the_plan_does_not_say_so():
+    assert recommend(ablated(confirm=4)).evidence.startswith("Nothing was confirmed on the test")
+
+
+def test_a_reference_that_is_the_best_is_called_so():
+    study = ablated()
+    best = recommend(study).best
+    cells = study.attributes["cells"]
+    (own, *_) = (cell["config"] for cell in cells if cell["key"] == best["key"])
+    changed = dataclasses.replace(study, attributes={**study.attributes, "incumbent": own})
+    assert "it is the reference itself" in recommend(changed).evidence
+
+
+def test_an_ablation_under_way_says_what_is_missing():
+    study = ablated()
+    none = dataclasses.replace(study, trials=study.trials[study.trials["stage"] == "tune"])
+    assert "No two cells" in recommend(none).evidence

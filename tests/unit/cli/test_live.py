@@ -47,3 +47,9 @@ def test_time_left_follows_the_pace_of_the_stage(monkeypatch):
     assert view.left(progress(4, 16)) is None
     now[0] = 60.0
     assert view.left(progress(8, 12)) == 60.0 / 4 * 12
+
+
+def test_before_anything_is_scored_no_best_is_told():
+    nothing = Progress("tune", {"tune": 0}, 9, {}, None, "", ())
+    for terminal in (False, True):
+        assert "best" not in shown(nothing, terminal=terminal)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import re
 from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.analysis.ablation import FACTORS
+from harness.analysis.ablation import FACTORS, base_score
 from harness.report import display
 from harness.report.sections import ablation
 
@@ -32,8 +33,8 @@ def test_each_level_shows_its_own_numbers(full: StudyResults, shown: str) -> Non
     scale = display.scale(full.objective)
     for frame in ablation.tables(full).values():
         for row in frame.to_dict("records"):
-            assert f">{scale.show(row['value'])}</td>" in shown
-            assert f">{scale.interval(row['low'], row['high'])}</td>" in shown
+            own = f"{scale.show(row['value'])}<small>{scale.interval(row['low'], row['high'])}"
+            assert f">{own}</small></td>" in shown
 
 
 def test_one_reference_a_table_is_marked_and_levels_near_the_best_are_shaded(
@@ -58,3 +59,26 @@ def test_without_an_ablation_it_says_so(searched: StudyResults) -> None:
     text = ablation.render(searched)
     assert "there is no ablation" in text
     assert "<table" not in text
+
+
+def test_factors_that_nobody_asked_for_have_no_heading(full: StudyResults) -> None:
+    cells = [cell for cell in full.attributes["cells"] if cell["factor"] == "variant"]
+    settings = {**full.sweep["ablation"], "factors": {"variant": ["lora", "dora"]}}
+    study = dataclasses.replace(
+        full,
+        attributes={**full.attributes, "cells": cells},
+        sweep={**full.sweep, "ablation": settings},
+    )
+    assert ablation.factors(study) == ("variant",)
+    assert ablation.render(study).count("<h3>") == 1
+
+
+def test_what_the_levels_are_held_against_is_told(full: StudyResults) -> None:
+    text = ablation.render(full)
+    scale = display.scale(full.objective)
+    assert f"The bare base scores {scale.show(base_score(full))} {scale.unit}." in text
+    assert "Full fine-tuning" not in text  # this study has none
+
+
+def test_a_grid_that_is_too_narrow_names_the_way_out(shown: str) -> None:
+    assert "--extend-grid" in shown
