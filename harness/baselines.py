@@ -1,6 +1,7 @@
-"""The dictionary of training entities: what a lookup without any model would find.
+"""Answers without any model: the dictionary of training entities, a copied text, the usual class.
 
-A model that is not clearly better than this has learnt the training set's names, not extraction.
+A model that is not clearly better than the dictionary has learnt the training set's names, not
+extraction; a summary that is not better than the text's first sentence says nothing of its own.
 Knows mentions and texts; nothing of tasks, files or metrics.
 """
 
@@ -13,6 +14,40 @@ from harness.entity_text import Mention
 
 # a number with its decimals is one token, so that "5 mg" is not found in "2.5 mg"
 _TOKEN = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+|[^\w\s]|_")
+
+# a full stop, or the like, before a blank and a new beginning; a line's end always ends one
+_SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]*[A-Z0-9])|\n+")
+_ABBREVIATED = re.compile(r"(?:\b(?:Dr|Mr|Mrs|Ms|Prof|St|vs|e\.g|i\.e|approx|No)|\b[A-Z])\.$")
+
+
+def copied(text: str) -> str:
+    """The input itself, on one line: what a summary has to beat in ROUGE."""
+    return " ".join(text.split())
+
+
+def first_sentence(text: str) -> str:
+    """The first sentence of a text, or its first line if that ends sooner; on one line.
+
+    A title such as `Dr.` or a single capital ends no sentence.
+    """
+    text = text.strip()
+    for end in _SENTENCE_END.finditer(text):
+        head = text[: end.end()].strip()
+        if "\n" in end.group() or not _ABBREVIATED.search(head):
+            return copied(head)
+    return copied(text)
+
+
+def most_frequent(classes: Iterable[str]) -> str:
+    """The most frequent class of the training split; among equals the one met first.
+
+    Raises:
+        ValueError: there is none.
+    """
+    counts = Counter(classes)
+    if not counts:
+        raise ValueError("no class to choose from")
+    return counts.most_common(1)[0][0]
 
 
 class _Token(NamedTuple):

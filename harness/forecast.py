@@ -60,10 +60,10 @@ def _full(sweep: Sweep, timing: Timing) -> list[tuple[str, int, float]]:
     if not sweep.baselines.full:
         return []
     settings = sweep.ablation
-    tune = settings.rates * (timing.train_seconds * settings.tuning_budget)
+    rates = len(sweep.baselines.full_rates or ()) or settings.rates
+    tune = timing.train_seconds * settings.tuning_budget + timing.validation_seconds
     each = timing.train_seconds + timing.validation_seconds + timing.test_seconds
-    seconds = tune + settings.rates * timing.validation_seconds + settings.seeds * each
-    return [("full", settings.rates + settings.seeds, seconds)]
+    return [("full", rates + settings.seeds, rates * tune + settings.seeds * each)]
 
 
 def largest(sweep: Sweep) -> TrialConfig:

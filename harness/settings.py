@@ -238,6 +238,6 @@ class BaselineSettings(Section):
             tenth of the incumbent's.
     """
 
-    shots: tuple[Annotated[int, Field(ge=0)], ...] = (5,)
-    full: bool = False
+    shots: tuple[Annotated[int, Field(ge=0)], ...] = (0, 5)
+    full: bool = True
     full_rates: tuple[Annotated[float, Field(gt=0)], ...] | None = None

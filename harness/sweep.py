@@ -237,6 +237,8 @@ def _fault(error: ValidationError) -> str:
         return f"{path}: unknown key; {did_you_mean(last, _keys(parents))}"
     if first["type"] == "missing":
         return f"{path}: is missing"
+    if first["type"] in {"tuple_type", "list_type"}:
+        message = "should be a list"
     given = first.get("input")
     told = (
         ""

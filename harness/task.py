@@ -163,10 +163,15 @@ class Task:
             mention for example in self.examples("train") for mention in example.reference
         )
 
-    def dictionary(self, split: str) -> tuple[tuple[Mention, ...], ...]:
-        """What a lookup of training entities finds in each example of a split."""
-        find = self.training_dictionary.find
-        return tuple(find(example.text) for example in self.examples(split))
+    @property
+    def untrained(self) -> Mapping[str, Callable[[Example], tuple[Mention, ...]]]:
+        """What a model has to beat, by name: answers of nothing that was trained."""
+        return {"dictionary": lambda example: self.training_dictionary.find(example.text)}
+
+    def guesses(self, name: str, split: str) -> tuple[tuple[Mention, ...], ...]:
+        """What the entry `name` of `untrained` answers to each example of a split."""
+        answer = self.untrained[name]
+        return tuple(answer(example) for example in self.examples(split))
 
     def seen(self, example: Example) -> tuple[bool, ...]:
         """For each mention of the reference whether its form, in any case, was one in training."""

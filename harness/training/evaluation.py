@@ -87,7 +87,7 @@ def score_texts(
 def score_predictions(
     task: Task, split: str, predictions: Sequence[Sequence[Mention]]
 ) -> SplitScores:
-    """Scores predictions that no model wrote, such as `task.dictionary(split)`.
+    """Scores predictions that no model wrote, such as `task.guesses("dictionary", split)`.
 
     Args:
         task: what was asked.

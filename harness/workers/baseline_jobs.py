@@ -1,4 +1,4 @@
-"""What has to be beaten: the dictionary of training entities and the bare base, scored when idle.
+"""What has to be beaten: the task's own guesses and the bare base, scored when idle.
 
 Each worker takes its share of the jobs. What `--minutes` leaves no time for is noted as dropped.
 """
@@ -46,7 +46,7 @@ class BaselineJobs:
             return False
         name, split, shots = missing
         if shots is None:
-            self.records.add_baseline(name, self._dictionary(split))
+            self.records.add_baseline(name, self._guesses(name, split))
         elif self.is_over():
             said = f"the base model with {shots} examples on {split}: --minutes was over"
             self.records.decide(_dropped(name, split), [said])
@@ -58,7 +58,7 @@ class BaselineJobs:
         return True
 
     def _missing(self) -> Iterator[tuple[str, str, int | None]]:
-        named: list[tuple[str, int | None]] = [("dictionary", None)]
+        named: list[tuple[str, int | None]] = [(name, None) for name in self.task.untrained]
         named += [(f"base_{count}_shot", count) for count in self.sweep.baselines.shots]
         jobs = [(name, split, shots) for split in _SPLITS for name, shots in named]
         there, known = self.records.baselines(), self.records.attributes()
@@ -67,10 +67,10 @@ class BaselineJobs:
             if place % self.workers == self.index and not done:
                 yield name, split, shots
 
-    def _dictionary(self, split: str) -> SplitScores:
+    def _guesses(self, name: str, split: str) -> SplitScores:
         from harness.training.evaluation import score_predictions  # torch is loaded by then
 
-        return score_predictions(self.task, split, self.task.dictionary(split))
+        return score_predictions(self.task, split, self.task.guesses(name, split))
 
 
 def _dropped(name: str, split: str) -> str:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.baselines import EntityDictionary
+from harness.baselines import EntityDictionary, copied, first_sentence, most_frequent
 from harness.entity_text import Mention
 
 DICTIONARY = EntityDictionary(
@@ -51,3 +51,32 @@ def test_among_equals_the_label_met_first_wins() -> None:
 
 def test_an_empty_dictionary_finds_nothing() -> None:
     assert EntityDictionary([]).find("asthma") == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Asthma since 2001. Takes insulin.", "Asthma since 2001."),
+        ("  Doctor: How are you?\nPatient: Well.", "Doctor: How are you?"),
+        ("Seen by Dr. Miller today. Well.", "Seen by Dr. Miller today."),
+        ("Seen by J. Miller! Well.", "Seen by J. Miller!"),
+        ("He takes 2.5 mg a day. Then rests.", "He takes 2.5 mg a day."),
+        ('He said "it hurts." Then he left.', 'He said "it hurts."'),
+        ("no end at all", "no end at all"),
+        ("one\ttwo  three", "one two three"),
+        ("", ""),
+    ],
+)
+def test_the_first_sentence_of_a_text(text: str, found: str) -> None:
+    assert first_sentence(text) == found
+
+
+def test_a_copy_stands_on_one_line() -> None:
+    assert copied(" Doctor: Hello.\n\nPatient:  Hi. ") == "Doctor: Hello. Patient: Hi."
+
+
+def test_the_most_frequent_class_and_among_equals_the_first() -> None:
+    assert most_frequent(["b", "a", "a", "b", "c"]) == "b"
+    assert most_frequent(["a", "b", "b"]) == "b"
+    with pytest.raises(ValueError, match="no class"):
+        most_frequent([])

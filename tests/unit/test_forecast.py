@@ -10,7 +10,7 @@ TIMING = Timing(train_seconds=30.0, validation_seconds=5.0, test_seconds=10.0, p
 def test_stages_count_what_the_sweep_owes():
     sweep = load("ner_medical")
     stages = {row.stage: row for row in forecast.stages(sweep, TIMING, workers=2)}
-    assert list(stages) == ["search", "tune", "ablate", "confirm"]
+    assert list(stages) == ["search", "tune", "ablate", "full", "confirm"]
     assert stages["search"].trials == 30
     assert stages["tune"].trials == 15 * 3
     assert stages["ablate"].trials == 15 * 3
@@ -29,6 +29,17 @@ def test_full_fine_tuning_is_a_row_of_its_own():
     assert stages["confirm"].trials == 0
 
 
+def test_rates_of_its_own_are_counted():
+    sweep = load("ner_medical", ["baselines.full_rates=[1.0e-4, 2.0e-4]"])
+    stages = {row.stage: row for row in forecast.stages(sweep, TIMING, workers=1)}
+    assert stages["full"].trials == 2 + 3
+
+
+def test_without_it_there_is_no_such_row():
+    sweep = load("ner_medical", ["baselines.full=false"])
+    assert "full" not in {row.stage for row in forecast.stages(sweep, TIMING, workers=1)}
+
+
 def test_more_workers_take_less_time():
     sweep = load("ner_medical")
     one = sum(row.seconds for row in forecast.stages(sweep, TIMING, workers=1))
@@ -38,7 +49,7 @@ def test_more_workers_take_less_time():
 
 def test_what_minutes_do_not_hold_is_told():
     stages = forecast.stages(load("ner_medical", minutes=15), TIMING, workers=2)
-    assert [row.fits for row in stages] == [True, True, False, False]
+    assert [row.fits for row in stages] == [True, True, False, False, False]
 
 
 def test_a_few_steps_are_timed_for_real():

@@ -51,6 +51,7 @@ def test_the_digest_follows_what_the_study_is_and_not_how_fast_it_runs():
             "space.learning_rate={low: 0.1, high: 0.1, by_variant: {dora: {low: 1, high: 2}}}",
             "needs a low below high",
         ),
+        ("baselines.full_rates=5", "baselines.full_rates: should be a list, but is 5"),
         ("model.name.x=3", "'name' is a value, not a section"),
         ("rank", "write it as key.path=value"),
         ("space.rank=[1", "the value is no YAML"),

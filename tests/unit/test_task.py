@@ -142,7 +142,7 @@ def test_case_counts_unless_task_yaml_folds_it(
 
 def test_the_dictionary_finds_what_stood_in_training(tmp_path: Path) -> None:
     mine = small(tmp_path / "small")
-    assert mine.dictionary("test") == ((Mention("C", "GOUT"),), ())
+    assert mine.guesses("dictionary", "test") == ((Mention("C", "GOUT"),), ())
     assert [mine.seen(one) for one in mine.examples("test")] == [
         (False, True, False, False),
         (False,),
@@ -230,6 +230,8 @@ def test_public_data_take_the_place_of_the_tasks_own(
             assert not found.unparsed
             assert sorted(found.prediction) == sorted(example.reference)
     gold = mine.examples("test")
-    rows = [mine.score(*pair) for pair in zip(mine.dictionary("test"), gold, strict=True)]
+    rows = [
+        mine.score(*pair) for pair in zip(mine.guesses("dictionary", "test"), gold, strict=True)
+    ]
     assert floor - 0.1 < mine.values(rows)["entity_f1"] < floor + 0.1
-    assert mine.unseen_f1(mine.dictionary("test"), "test") == 0.0
+    assert mine.unseen_f1(mine.guesses("dictionary", "test"), "test") == 0.0

@@ -260,7 +260,7 @@ def test_the_notes_are_the_same_everywhere(generator: ModuleType, task: Task) ->
 
 def test_a_dictionary_of_training_entities_is_a_floor_and_no_solution(task: Task) -> None:
     examples = task.examples("test")
-    found = task.dictionary("test")
+    found = task.guesses("dictionary", "test")
     values = task.values([task.score(*pair) for pair in zip(found, examples, strict=True)])
     assert 0.5 < values["entity_f1"] < 0.68
     assert values["precision"] > 0.95

@@ -92,12 +92,12 @@ def test_right_texts_are_perfect_and_garbage_counts_as_wrong(task: Task) -> None
 
 
 def test_predictions_without_a_model(task: Task) -> None:
-    scores = score_predictions(task, "validation", task.dictionary("validation"))
+    scores = score_predictions(task, "validation", task.guesses("dictionary", "validation"))
     # Known from training: Advil, 5 mg, Xarel, Zocor, Advil; new: 8 mg and Bumex.
     assert scores.values["entity_f1"] == pytest.approx(2 * 5 / (2 * 5 + 0 + 2))
     assert scores.predictions[0] == " MED: Advil | DOSE: 5 mg"
     read = [task.parse(text).prediction for text in scores.predictions]
-    assert read == list(task.dictionary("validation"))
+    assert read == list(task.guesses("dictionary", "validation"))
     assert not any(scores.unparsed)
     perfect = [example.reference for example in task.examples("validation")]
     assert score_predictions(task, "validation", perfect).values["entity_f1"] == 1.0
