@@ -12,7 +12,7 @@ import time
 from statistics import mean, stdev
 
 from harness import sweep
-from harness.training import base_model
+from harness.models import base_model
 from harness.training.sequential import SequentialTrainer
 from harness.trial import TrialConfig, TrialRequest
 from harness.workers.tasks import load_task_of

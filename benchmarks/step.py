@@ -15,7 +15,8 @@ from statistics import median
 from unittest import mock
 
 from harness import sweep
-from harness.training import adapters, base_model
+from harness.adapters import attaching
+from harness.models import base_model
 from harness.training.batches import TaskTokens
 from harness.training.completion_loss import CompletionLoss
 from harness.training.run import Progress, Run
@@ -34,8 +35,8 @@ WARM_UP = 2
 @contextmanager
 def _peft_alone() -> Iterator[None]:
     with (
-        mock.patch.object(adapters, "fuse", return_value=0),
-        mock.patch.object(adapters, "quicken", return_value=None),
+        mock.patch.object(attaching, "fuse", return_value=0),
+        mock.patch.object(attaching, "quicken", return_value=None),
     ):
         yield
 
@@ -55,7 +56,7 @@ class Bench:
     def seconds(self, variant: str, targets: str, dropout: float, steps: int) -> float:
         """Processor seconds of a step of a rank-16 adapter."""
         config = TrialConfig(variant, 16, 32.0, dropout, targets, 2e-3, 0)
-        with adapters.attached(self._base, config) as adapter:
+        with attaching.attached(self._base, config) as adapter:
             progress, training = Progress(), self._sweep.training
             total = WARM_UP + steps
             run = iter(

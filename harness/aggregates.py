@@ -20,10 +20,14 @@ class Form(NamedTuple):
     Attributes:
         parts: names of the numbers kept for each example and class, in order.
         value: maps sums of shape (..., len(parts)) to values of shape (...).
+        least: no value is below it.
+        most: no value is above it.
     """
 
     parts: tuple[str, ...]
     value: Callable[[Array], Array]
+    least: float = -np.inf
+    most: float = np.inf
 
 
 def _f1(sums: Array) -> Array:
@@ -44,7 +48,7 @@ def _perplexity(sums: Array) -> Array:
 
 
 FORMS: Final[dict[str, Form]] = {
-    "f1": Form(("tp", "fp", "fn"), _f1),
+    "f1": Form(("tp", "fp", "fn"), _f1, 0.0, 1.0),
     "mean": Form(("sum", "n"), _mean),
-    "perplexity": Form(("nll", "tokens"), _perplexity),
+    "perplexity": Form(("nll", "tokens"), _perplexity, 1.0),
 }

@@ -78,8 +78,8 @@ def representatives(sweep: Sweep) -> tuple[TrialConfig, ...]:
 
 def _check_model(sweep: Sweep) -> None:
     """Targets are looked up in the model's names; each variant is put on once, without weights."""
-    from harness.training.adapters import skeleton
-    from harness.training.targets import target_names
+    from harness.adapters.attaching import skeleton
+    from harness.adapters.targets import target_names
 
     space = sweep.space
     for targets in space.target_modules:
@@ -110,7 +110,7 @@ def parameters(sweep: Sweep, config: TrialConfig) -> int:
     Raises:
         UserError: the model is not there, or the targets match none of its modules.
     """
-    from harness.training.adapters import count_parameters
+    from harness.adapters.attaching import count_parameters
 
     return count_parameters(sweep.model, config)
 

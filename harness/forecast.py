@@ -78,7 +78,7 @@ def time_trial(sweep: Sweep, threads: int) -> Timing:
         UserError: the model cannot be loaded, or the trial fails.
     """
     from harness.errors import UserError
-    from harness.training import base_model
+    from harness.models import base_model
     from harness.training.evaluation import score
     from harness.training.optimisation import step_count
     from harness.training.sequential import SequentialTrainer

@@ -1,6 +1,6 @@
 """Full fine-tuning as a baseline: whether a study runs it, and at which learning rates.
 
-Decides, runs nothing; `harness.training.kinds.full` trains.
+Decides, runs nothing; `harness.adapters.kinds.full` trains.
 """
 
 from dataclasses import asdict

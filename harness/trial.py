@@ -251,7 +251,7 @@ class TrialResult:
         cost: what it cost, also when it failed.
         adapter: folder of the saved adapter, or None.
         error: why it failed or was pruned, in one line, else None.
-        proofs: what was checked and held, by name; see `harness.training.proof`.
+        proofs: what was checked and held, by name; see `harness.adapters.proof`.
     """
 
     number: int

@@ -24,12 +24,12 @@ class Variant:
         optimiser: traits for the optimiser; `b_rate_ratio` is the rate of B over that of A.
         root_scale: the update is scaled by alpha/sqrt(rank) instead of alpha/rank.
         kind: how the adapter is put on, started and saved; an entry of
-            `harness.training.adapter.ADAPTERS`.
+            `harness.adapters.adapter.ADAPTERS`.
         frozen: adapter weights that stay as they start, by PEFT's name (`lora_A`).
         initial_rank: rank at the start as a multiple of the rank asked for.
         even_rank: odd ranks are impossible.
         bases: values of `model.quantization` that it can be trained on.
-        proofs: what shows that it does what its name says; `harness.training.proofs.PROOFS`.
+        proofs: what shows that it does what its name says; `harness.adapters.proofs.PROOFS`.
         excludes: variants that it cannot be joined with, and why.
     """
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 import pandas as pd
 
+from harness.aggregates import FORMS
 from harness.analysis.bootstrap import Contrasts, Value, contrasts, scores
 from harness.analysis.scores import Cube, complete, micro, panel, value_of
 from harness.analysis.simultaneous import (
@@ -128,7 +129,7 @@ def estimates(
         return pd.DataFrame(columns=columns)
     statistics, value = micro(cube.statistics, results.objective), value_of(results.objective)
     found = _contrasts(statistics, value, np.eye(len(cube.keys)))
-    bounds = intervals(found, CONFIDENCE)
+    bounds, form = intervals(found, CONFIDENCE), FORMS[results.objective.form]
     table = scores(statistics, value)
     spread = [
         float(row[~np.isnan(row)].std(ddof=1)) if count >= 2 else float("nan")
@@ -138,8 +139,9 @@ def estimates(
         {
             "key": list(cube.keys),
             "value": found.estimate,
-            "low": finite(bounds.low),
-            "high": finite(bounds.high),
+            # What no adapter can score lies outside of every interval.
+            "low": finite(bounds.low).clip(min=form.least),
+            "high": finite(bounds.high).clip(max=form.most),
             "seeds": found.seeds.astype(int),
             "seed_sd": spread,
             "examples": len(cube.examples),

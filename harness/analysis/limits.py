@@ -163,7 +163,7 @@ def _edges(results: StudyResults) -> list[str]:
             where = _and(found) if len(found) <= FEW_NAMES else many
             said.append(
                 f"The learning rate is the {end} of those tried, at the edge of the grid, "
-                f"for {where}: one beyond it may be better."
+                f"for {where}: one beyond it may be better (--extend-grid tries one more)."
             )
     return said
 

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from harness.training.batches import Batch
+from harness.models.tokens import Batch
 
 
 class _Parts(NamedTuple):

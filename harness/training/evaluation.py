@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from peft.helpers import DoraCaching
 
+from harness.adapters.merging import merged
+from harness.models.base_model import BaseModel
 from harness.task import Example, Mention, Task
-from harness.training.base_model import BaseModel
 from harness.training.batches import TaskTokens
 from harness.training.decoding import greedy
-from harness.training.merging import merged
 from harness.trial import SplitScores
 
 _newline_ids: weakref.WeakKeyDictionary[Any, frozenset[int]] = weakref.WeakKeyDictionary()

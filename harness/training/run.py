@@ -12,15 +12,16 @@ from typing import Any, Final
 
 import torch
 
+from harness.adapters import attaching
+from harness.adapters.adapter import Adapter
+from harness.models.base_model import BaseModel
+from harness.models.tokens import TokenSequence, collate, data_order
+from harness.seeds import Purpose, derive
 from harness.settings import TrainingSettings
-from harness.training import adapters, optimisation
-from harness.training.adapter import Adapter
-from harness.training.base_model import BaseModel
-from harness.training.batches import TokenSequence, collate, data_order
+from harness.training import optimisation
 from harness.training.checkpointing import checkpointed
 from harness.training.completion_loss import CompletionLoss
 from harness.training.precision import Precision
-from harness.training.seeds import Purpose, derive
 
 #: Steps over which the running loss is averaged.
 _RUNNING: Final = 10
@@ -110,7 +111,7 @@ class Run:
         torch.manual_seed(derive(self._config.seed, Purpose.DROPOUT))
         lengths = [len(sequence.ids) for sequence in self._sequences]
         batches = data_order(lengths, self._training.batch_size, self._config.seed)
-        adapters.dropout_mode(self._base.model, on=True)
+        attaching.dropout_mode(self._base.model, on=True)
         if self._config.level("gradient_checkpointing") == "on":
             with checkpointed(self._base.model):
                 yield from self._steps_of(batches)

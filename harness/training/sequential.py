@@ -11,18 +11,19 @@ from dataclasses import dataclass, field
 
 import torch
 
+from harness.adapters import attaching
+from harness.adapters.adapter import Adapter, Circumstances
+from harness.adapters.proof import PROOFS, Proof, ProofError, Subject
 from harness.errors import UserError
+from harness.models.base_model import BaseModel
+from harness.models.checksums import quick_checksum
+from harness.models.memory import PeakMemory, ran_out
 from harness.registry import Registry
 from harness.settings import TrainingSettings
 from harness.task import Task
-from harness.training import adapters, evaluation, optimisation
-from harness.training.adapter import Adapter, Circumstances
-from harness.training.base_model import BaseModel
+from harness.training import evaluation, optimisation
 from harness.training.batches import TaskTokens
-from harness.training.checksums import quick_checksum
 from harness.training.completion_loss import CompletionLoss
-from harness.training.memory import PeakMemory, ran_out
-from harness.training.proof import PROOFS, Proof, ProofError, Subject
 from harness.training.run import DivergedError, Progress, Run
 from harness.training.trainer import Report
 from harness.trial import Cost, Measurement, Outcome, SplitScores, TrialRequest, TrialResult
@@ -119,7 +120,7 @@ class SequentialTrainer:
                 self._fit(trial, adapter, report)
                 scores = {split: self._score(trial, split) for split in request.splits}
                 if request.adapter_dir is not None:
-                    folder = str(adapters.save(adapter, request.adapter_dir))
+                    folder = str(attaching.save(adapter, request.adapter_dir))
         except _PrunedError as reason:
             outcome, error = Outcome.PRUNED, str(reason)
         except Exception as reason:
@@ -149,7 +150,7 @@ class SequentialTrainer:
         steps = optimisation.step_count(self._training, len(self._sequences), config.budget)
         pad = int(self._base.tokenizer.pad_token_id)
         given = Circumstances(steps, self._sequences, pad)
-        with adapters.attached(self._base, config, self._variants, given) as adapter:
+        with attaching.attached(self._base, config, self._variants, given) as adapter:
             trained = (p for p in self._base.model.parameters() if p.requires_grad)
             trial.parameters = sum(weight.numel() for weight in trained)
             yield adapter
@@ -180,7 +181,7 @@ class SequentialTrainer:
                 self._read(trial, run, last=step == steps, report=report)
                 if self._is_stale(trial):
                     break
-        adapters.dropout_mode(self._base.model, on=False)
+        attaching.dropout_mode(self._base.model, on=False)
         if trial.progress.step == steps:  # what a variant ends as is not there before
             with torch.no_grad():
                 for proof in proofs.values():
@@ -205,11 +206,11 @@ class SequentialTrainer:
         value = None
         keeps_best = training.restore_best or (training.early_stopping is not None and not last)
         if keeps_best or (trial.request.readings and not last):
-            adapters.dropout_mode(self._base.model, on=False)
+            attaching.dropout_mode(self._base.model, on=False)
             split = trial.request.splits[0] if trial.request.splits else "validation"
             scores = self._score(trial, split, training.reading_examples)
             value = evaluation.objective_value(self._task, scores)
-            adapters.dropout_mode(self._base.model, on=True)
+            attaching.dropout_mode(self._base.model, on=True)
         batches = -(-len(self._sequences) // training.batch_size)
         measurement = Measurement(
             step=progress.step,

@@ -65,9 +65,9 @@ class Worker:
             UserError: the model cannot be loaded, or is not the one the study began with.
         """
         # torch is only needed here; a worker that finds nothing to do still has to load it.
-        from harness.training import base_model
+        from harness.models import base_model
+        from harness.models.footprint import footprint
         from harness.training.evaluation import score
-        from harness.training.footprint import footprint
         from harness.training.sequential import SequentialTrainer
 
         base = base_model.load(self.sweep.model, self.assignment.threads)
@@ -107,7 +107,7 @@ class Worker:
 
     def _note_names(self, model: Any) -> None:
         """Notes what a `LoraConfig` needs beside the search space, for whoever has no model."""
-        from harness.training.targets import target_names
+        from harness.adapters.targets import target_names
 
         space = self.sweep.space
         names = {group: target_names(model, group) for group in space.target_modules}
@@ -122,8 +122,8 @@ class Worker:
 
     def _note_full(self, model: Any) -> None:
         """Notes whether all weights can be trained here, for the stage that would do so."""
-        from harness.training.kinds.full import impossible
-        from harness.training.memory import available
+        from harness.adapters.kinds.full import impossible
+        from harness.models.memory import available
 
         if self.sweep.baselines.full:
             free = available() // self.assignment.workers

@@ -65,7 +65,7 @@ RETRAIN = """
 import json, sys
 from harness import sweep as sweeps
 from harness.storage.records import read_study
-from harness.training import base_model
+from harness.models import base_model
 from harness.training.sequential import SequentialTrainer
 from harness.trial import TrialConfig, TrialRequest
 from harness.workers.tasks import load_task_of

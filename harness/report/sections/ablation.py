@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
@@ -153,7 +154,8 @@ def _known(interval: str) -> str:
 
 
 def _words(proofs: object) -> str:
-    return ", ".join(name.replace("_", " ") for name in str(proofs).split())
+    words = ", ".join(name.replace("_", " ") for name in str(proofs).split())
+    return re.sub(r"\b[ab] ", lambda found: found.group().upper(), words)  # the matrices A and B
 
 
 def _level(row: Record) -> Markup:

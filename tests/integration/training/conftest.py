@@ -1,5 +1,5 @@
-"""The same small base and task as in the unit tests."""
+"""The small base and the small task that all tests of these modules share."""
 
-from tests.unit.training.conftest import base, model_folder, task
+from tests.toy_fixtures import base, model_folder, task
 
 __all__ = ["base", "model_folder", "task"]

@@ -7,10 +7,10 @@ import pytest
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
+from harness.models.base_model import BaseModel
+from harness.models.checksums import checksum
 from harness.settings import TrainingSettings
 from harness.task import Task
-from harness.training.base_model import BaseModel
-from harness.training.checksums import checksum
 from harness.training.evaluation import score
 from harness.training.trainer import Trainer
 from harness.trial import Measurement, Outcome, TrialConfig, TrialRequest, TrialResult

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness.training import adapters
-from harness.training.base_model import BaseModel
+from harness.adapters import attaching
+from harness.models.base_model import BaseModel
 from harness.variants import VARIANTS
-from tests.unit.training.test_adapters import IDS, attached, config, logits, stir
+from tests.unit.adapters.test_attaching import IDS, attached, config, logits, stir
 
 NAMES = [*VARIANTS.names(), "dora+lora_plus", "rslora+pissa", "dora+pissa", "dora+eva"]
 
@@ -44,7 +44,7 @@ def test_a_fresh_process_reads_each_variants_folder(
         with attached(base, config(name)) as adapter:
             stir(base)
             trained[name] = logits(base)
-            folder = adapters.save(adapter, tmp_path / name / "adapter")
+            folder = attaching.save(adapter, tmp_path / name / "adapter")
         # LoftQ's adapters belong to a base of their own.
         bases = [file for file in folder.parent.iterdir() if file.name.startswith("base-")]
         places[name] = [str(bases[0] if bases else model_folder), str(folder)]

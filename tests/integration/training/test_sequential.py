@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from harness.models.base_model import BaseModel
+from harness.models.checksums import checksum
 from harness.settings import TrainingSettings
 from harness.task import Task
 from harness.training import evaluation, sequential
-from harness.training.base_model import BaseModel
-from harness.training.checksums import checksum
 from harness.training.sequential import SequentialTrainer, rung_steps
 from harness.trial import Measurement, Outcome, TrialRequest
+from tests import toy
 from tests.integration.training.contract import TrainerContract, config, go_on, losses
-from tests.unit.training import toy
 
 
 class TestSequentialTrainer(TrainerContract):
@@ -112,8 +112,8 @@ class TestSequentialTrainer(TrainerContract):
         assert checksum(base.model) == before
 
     def test_a_changed_base_stops_everything(self, task: Task, tmp_path: Path) -> None:
+        from harness.models import base_model
         from harness.settings import ModelSettings
-        from harness.training import base_model
 
         own = base_model.load(ModelSettings(name=str(toy.save_model(tmp_path))))
 
@@ -158,7 +158,7 @@ PROGRAM = """
 import json, sys
 from harness.settings import ModelSettings, TrainingSettings
 from harness.task import load
-from harness.training import base_model
+from harness.models import base_model
 from harness.training.sequential import SequentialTrainer
 from harness.trial import TrialConfig, TrialRequest
 

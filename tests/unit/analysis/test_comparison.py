@@ -91,3 +91,10 @@ def test_infinite_bounds_are_told_as_unknown():
         True,
         False,
     ]
+
+
+def test_no_interval_reaches_beyond_what_can_be_scored():
+    study = confirm_results({config(): [0.999, 0.9, 0.985]}, examples=40)
+    table = comparison.estimates(study, "confirm", "test")
+    assert table["high"].tolist() == [1.0]
+    assert 0.0 <= table["low"].iloc[0] < table["value"].iloc[0]

@@ -31,7 +31,8 @@ def test_many_rates_at_the_edge_are_counted():
     said = [line for line in not_supported(changed, None) if "edge of the grid" in line]
     assert said == [
         "The learning rate is the lowest of those tried, at the edge of the grid, for "
-        f"{len(cells)} of {len(cells)} levels: one beyond it may be better."
+        f"{len(cells)} of {len(cells)} levels: one beyond it may be better (--extend-grid tries "
+        "one more)."
     ]
 
 

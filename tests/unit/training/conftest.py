@@ -1,29 +1,5 @@
-"""One small frozen base and one small task for all tests of a module."""
+"""The small base and the small task that all tests of these modules share."""
 
-from pathlib import Path
+from tests.toy_fixtures import base, model_folder, task
 
-import pytest
-import torch
-
-from harness.settings import ModelSettings
-from harness.task import Task
-from harness.training import base_model
-from harness.training.base_model import BaseModel
-from tests.unit.training import toy
-
-
-@pytest.fixture(scope="session")
-def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return toy.save_model(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="session")
-def base(model_folder: Path) -> BaseModel:
-    if torch.get_num_threads() != 1:
-        torch.set_num_threads(1)
-    return base_model.load(ModelSettings(name=str(model_folder)), threads=1)
-
-
-@pytest.fixture(scope="session")
-def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
-    return toy.load_task(tmp_path_factory.mktemp("task"))
+__all__ = ["base", "model_folder", "task"]

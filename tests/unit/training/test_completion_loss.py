@@ -11,9 +11,9 @@ from transformers import (
     PreTrainedModel,
 )
 
-from harness.training.batches import Batch, TokenSequence, collate
+from harness.models.tokens import Batch, TokenSequence, collate
 from harness.training.completion_loss import CompletionLoss
-from tests.unit.training.toy import llama_config
+from tests.toy import llama_config
 
 SMALL = {
     "hidden_size": 32,

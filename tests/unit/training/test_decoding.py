@@ -12,7 +12,7 @@ from transformers import (
 )
 
 from harness.training.decoding import greedy
-from tests.unit.training.toy import llama_config
+from tests.toy import llama_config
 
 SMALL = {
     "hidden_size": 32,

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from harness.entity_text import Mention
+from harness.models.base_model import BaseModel
 from harness.task import Task
-from harness.training.base_model import BaseModel
 from harness.training.batches import TaskTokens
 from harness.training.evaluation import (
     evenly,
@@ -16,7 +16,7 @@ from harness.training.evaluation import (
     score_predictions,
     score_texts,
 )
-from tests.unit.training import toy
+from tests import toy
 
 
 def test_every_example_is_scored_in_order(base: BaseModel, task: Task) -> None:

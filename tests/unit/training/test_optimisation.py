@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import nn
 
+from harness.adapters import attaching
+from harness.models.base_model import BaseModel
 from harness.settings import TrainingSettings
-from harness.training import adapters
-from harness.training.base_model import BaseModel
 from harness.training.optimisation import optimiser, rate_share, set_rate, step_count
 from harness.trial import TrialConfig
 from harness.variants import VARIANTS
@@ -50,7 +50,7 @@ def test_steps_follow_epochs_and_budget() -> None:
 
 def attached_groups(base: BaseModel, variant: str, decay: float) -> list[dict]:
     config = TrialConfig(variant, 4, 8.0, 0.0, "qv", 1e-3, 0)
-    with adapters.attached(base, config):
+    with attaching.attached(base, config):
         names = {id(p): name for name, p in base.model.named_parameters()}
         made = optimiser(
             base.model.named_parameters(), 1e-3, decay, VARIANTS.get(variant).optimiser

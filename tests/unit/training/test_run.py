@@ -4,11 +4,12 @@ from itertools import pairwise
 import pytest
 import torch
 
+from harness.adapters import attaching
+from harness.models.base_model import BaseModel
+from harness.models.tokens import Batch
 from harness.settings import TrainingSettings
 from harness.task import Task
-from harness.training import adapters
-from harness.training.base_model import BaseModel
-from harness.training.batches import Batch, TaskTokens
+from harness.training.batches import TaskTokens
 from harness.training.completion_loss import CompletionLoss
 from harness.training.run import DivergedError, Progress, Run
 from harness.trial import TrialConfig
@@ -35,7 +36,7 @@ def train(
     training = TrainingSettings(**({"steps": 6, "batch_size": 4} | settings))
     sequences = TaskTokens(base, task, 200).training().sequences
     loss, progress = Recording(base), Progress()
-    with adapters.attached(base, config) as adapter:
+    with attaching.attached(base, config) as adapter:
         run = Run(base, loss, sequences, adapter, training, training.steps or 0, progress)
         assert list(run) == list(range(1, (training.steps or 0) + 1))
         weights = {
@@ -83,7 +84,7 @@ def masks(base: BaseModel, task: Task, wanted: TrialConfig) -> Iterator[torch.Te
     training = TrainingSettings(steps=3, batch_size=4)
     sequences = TaskTokens(base, task, 200).training().sequences
     loss = CompletionLoss(base.model)
-    with adapters.attached(base, wanted) as adapter:
+    with attaching.attached(base, wanted) as adapter:
         layer = next(m for m in base.model.modules() if isinstance(m, LoraLayer))
         layer.lora_dropout["default"].register_forward_hook(
             lambda _module, _input, output: kept.append(output != 0)

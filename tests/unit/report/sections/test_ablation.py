@@ -82,3 +82,7 @@ def test_what_the_levels_are_held_against_is_told(full: StudyResults) -> None:
 
 def test_a_grid_that_is_too_narrow_names_the_way_out(shown: str) -> None:
     assert "--extend-grid" in shown
+
+
+def test_what_was_checked_is_named_in_words(shown: str) -> None:
+    assert ">starts as base, B zero, scale</td>" in shown

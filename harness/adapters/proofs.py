@@ -1,0 +1,179 @@
+"""Proofs that any variant may name: how it starts, its scale, what is trained and at which rate.
+
+Importing this module lets them register.
+"""
+
+from typing import Any
+
+import torch
+from peft.tuners.lora.layer import LoraLayer
+from torch import Tensor
+
+from harness.adapters.proof import NAME, PROOFS, Proof, demand, near, update_of
+
+
+class StartsAsBase(Proof):
+    """Before the first step the logits are the base's."""
+
+    def begin(self) -> None:
+        """Runs the probe through base and adapter."""
+        subject = self.subject
+        with torch.no_grad():
+            logits = subject.adapter.base(input_ids=subject.ids, use_cache=False).logits
+        demand(near(logits, subject.logits), "logits differ from the base's at first")
+
+
+class BZero(Proof):
+    """B is zero at first, and has moved at the end."""
+
+    def begin(self) -> None:
+        """Looks at every B."""
+        found = self.subject.parts("lora_B")
+        demand(bool(found), "there is no B")
+        demand(not any(bool(b.any()) for b in found.values()), "B is not zero at first")
+
+    def end(self) -> None:
+        """Looks for a B that is still zero everywhere."""
+        found = self.subject.parts("lora_B")
+        demand(any(bool(b.any()) for b in found.values()), "no B has moved")
+
+
+class Scale(Proof):
+    """The factor on B A is the one that rank and alpha ask for."""
+
+    def begin(self) -> None:
+        """Asks each layer for its update with A and B set to known numbers, and sets them back."""
+        adapter = self.subject.adapter
+        layers = self.subject.lora()
+        demand(bool(layers), "no layer has an A and a B")
+        for name, layer in layers.items():
+            rank = adapter.config.rank
+            if adapter.config.level("rank_pattern") != "none":  # alpha is one for all
+                rank = int(layer.r[NAME])
+            wanted = adapter.variant.scale(rank, adapter.config.alpha)
+            found = _factor(layer)
+            demand(abs(found / wanted - 1) < 1e-2, f"{name}: scale {found:.4g}, not {wanted:.4g}")
+
+
+class BFaster(Proof):
+    """The optimiser holds every B at its ratio times the rate of A."""
+
+    def begin(self) -> None:
+        """Looks at the optimiser's groups, the ratio being the variant's."""
+        adapter = self.subject.adapter
+        ratio = adapter.variant.optimiser.get("b_rate_ratio", 1.0)
+        if adapter.config.level("b_rate_ratio") != "own":
+            ratio = float(adapter.config.level("b_rate_ratio"))
+        demand(ratio != 1.0, "the rates of A and B are the same")
+        rates = {id(p): group["peak"] for group in self.subject.groups for p in group["params"]}
+        named = dict(adapter.base.named_parameters())
+        first = {rates.get(id(p)) for name, p in named.items() if ".lora_A." in name}
+        second = {rates.get(id(p)) for name, p in named.items() if ".lora_B." in name}
+        demand(len(first) == 1 and len(second) == 1, f"several rates: A {first}, B {second}")
+        a, b = first.pop(), second.pop()
+        demand(a is not None and b is not None, "the optimiser does not hold A or B")
+        assert a is not None
+        assert b is not None
+        demand(abs(b / a / ratio - 1) < 1e-6, f"B learns {b / a:g} times as fast, not {ratio:g}")
+
+
+class Magnitude(Proof):
+    """Each output has a magnitude, which has moved at the end."""
+
+    def begin(self) -> None:
+        """Counts the magnitudes."""
+        self._first = self.subject.parts("lora_magnitude_vector")
+        outputs = [layer.out_features for layer in self.subject.lora().values()]
+        found = [vector.numel() for vector in self._first.values()]
+        demand(found == outputs, f"{len(found)} layers of {len(outputs)} have magnitudes")
+
+    def end(self) -> None:
+        """Compares them with the first ones."""
+        last = self.subject.parts("lora_magnitude_vector")
+        still = [name for name in last if torch.equal(last[name], self._first[name])]
+        demand(not still, f"{len(still)} magnitudes have not moved")
+
+
+class Cancelling(Proof):
+    """A and B are both non-zero at first, and their product is zero."""
+
+    def begin(self) -> None:
+        """Multiplies them."""
+        for name, layer in self.subject.lora().items():
+            a, b = (part[NAME].get_parameter("weight") for part in (layer.lora_A, layer.lora_B))
+            demand(bool(a.any()) and bool(b.any()), f"{name}: A or B is zero at first")
+            size = float(a.norm() * b.norm())
+            demand(float((b @ a).norm()) <= 1e-4 * size, f"{name}: B A is not zero at first")
+
+
+class AFrozen(Proof):
+    """A is not trained, and is at the end what it was at first."""
+
+    def begin(self) -> None:
+        """Looks for A among what is trained."""
+        self._first = self.subject.parts("lora_A")
+        demand(bool(self._first), "there is no A")
+        held = {id(p) for group in self.subject.groups for p in group["params"]}
+        named = self.subject.adapter.base.named_parameters()
+        trained = [n for n, p in named if ".lora_A." in n and (p.requires_grad or id(p) in held)]
+        demand(not trained, f"{len(trained)} A are trained")
+
+    def end(self) -> None:
+        """Compares with the first."""
+        last = self.subject.parts("lora_A")
+        moved = [name for name in last if not torch.equal(last[name], self._first[name])]
+        demand(not moved, f"{len(moved)} A have moved")
+
+
+def _factor(layer: LoraLayer) -> float:
+    """The factor on B A, found by setting A and B to ones for the time being.
+
+    AdaLoRA's quantised layers cannot tell their update: there it is what one input adds.
+    """
+    names = ("lora_A", "lora_B", "lora_E")
+    held: list[tuple[torch.nn.Parameter, Tensor]] = []
+    for name in names:
+        for part in (getattr(layer, name)[NAME],) if hasattr(layer, name) else ():
+            weight = part if isinstance(part, torch.nn.Parameter) else part.weight
+            held.append((weight, weight.data))
+            weight.data = torch.ones_like(weight.data)
+    try:
+        rank = held[0][0].shape[0]
+        if hasattr(layer, "get_delta_weight"):
+            return float(update_of(layer).flatten()[0]) / rank
+        assert isinstance(layer, torch.nn.Module)
+        one = torch.zeros(1, int(layer.in_features or 0), device=held[0][0].device)
+        one[0, 0] = 1.0
+        return float((layer(one) - layer.get_base_layer()(one))[0, 0]) / rank
+    finally:
+        for weight, data in held:
+            weight.data = data
+
+
+class Quantised(Proof):
+    """The frozen weights below the adapter really are 4-bit codes, their scales coded too."""
+
+    def begin(self) -> None:
+        """Looks at every layer; 8-bit bases hold whole bytes."""
+        for name, layer in self.subject.adapter.layers().items():
+            weight = layer.get_base_layer().get_parameter("weight")
+            if self.subject.adapter.base.config.quantization_config.load_in_8bit:
+                demand(weight.dtype == torch.int8, f"{name}: its weight is {weight.dtype}")
+                continue
+            state: Any = getattr(weight, "quant_state", None)
+            demand(weight.dtype == torch.uint8, f"{name}: its weight is {weight.dtype}")
+            demand(state is not None and state.quant_type == "nf4", f"{name}: no NF4 code")
+            demand(state.nested, f"{name}: its scales are not quantised")
+
+
+for _name, _proof in {
+    "starts_as_base": StartsAsBase,
+    "b_zero": BZero,
+    "scale": Scale,
+    "b_faster": BFaster,
+    "magnitude": Magnitude,
+    "cancelling": Cancelling,
+    "a_frozen": AFrozen,
+    "quantised": Quantised,
+}.items():
+    PROOFS.add(_name, _proof)

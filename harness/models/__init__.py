@@ -1,0 +1,1 @@
+"""Frozen base models: loaded, counted, and the tokens they are given."""

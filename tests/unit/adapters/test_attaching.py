@@ -1,0 +1,241 @@
+import json
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from peft.tuners.lora.layer import LoraLayer
+from peft.tuners.tuners_utils import BaseTunerLayer
+from transformers import AutoModelForCausalLM, GPT2Config
+
+from harness.adapters import attaching, merging
+from harness.adapters.adapter import Adapter, Circumstances
+from harness.errors import UserError
+from harness.models.base_model import BaseModel
+from harness.models.checksums import checksum, quick_checksum
+from harness.models.tokens import TokenSequence
+from harness.settings import ModelSettings
+from harness.trial import TrialConfig
+from harness.variants import VARIANTS
+from tests import toy
+
+IDS = torch.tensor([[1, 20, 30, 40, 50, 60, 70]])
+
+
+def config(variant: str = "lora", **changes: object) -> TrialConfig:
+    plain = TrialConfig(variant, 4, 8.0, 0.0, "all_linear", 1e-3, 7)
+    return plain.with_(**changes)
+
+
+#: What EVA looks at, and a number of steps that AdaLoRA can move ranks in.
+SEQUENCES = tuple(
+    TokenSequence(tuple((start + 7 * step) % 250 + 3 for step in range(40)), 20)
+    for start in range(0, 96, 3)
+)
+GIVEN = Circumstances(20, SEQUENCES, 0)
+
+
+def attached(base: BaseModel, wanted: TrialConfig) -> AbstractContextManager[Adapter]:
+    return attaching.attached(base, wanted, given=GIVEN)
+
+
+def stir(base: BaseModel) -> None:
+    """Gives every adapter weight another value, as training would."""
+    generator = torch.Generator().manual_seed(1)
+    for parameter in base.model.parameters():
+        if parameter.requires_grad:
+            parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator)
+
+
+def logits(base: BaseModel) -> torch.Tensor:
+    with torch.no_grad():
+        return base.model(input_ids=IDS).logits
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")  # PEFT's
+@pytest.mark.parametrize("variant", VARIANTS.names())
+class TestEveryVariant:
+    def test_it_starts_as_the_base_and_leaves_it_as_it_was(
+        self, variant: str, base: BaseModel
+    ) -> None:
+        full, quick, before = checksum(base.model), quick_checksum(base.model), logits(base)
+        names = [name for name, _ in base.model.named_modules()]
+        with attached(base, config(variant)):
+            same = torch.allclose(logits(base), before, rtol=1e-4, atol=1e-4)
+            assert same == ("starts_as_base" in VARIANTS.get(variant).proofs)
+            stir(base)
+            assert not torch.allclose(logits(base), before, atol=1e-2)
+        assert (checksum(base.model), quick_checksum(base.model)) == (full, quick)
+        assert torch.equal(logits(base), before)
+        assert [name for name, _ in base.model.named_modules()] == names
+        assert not any(parameter.requires_grad for parameter in base.model.parameters())
+
+    def test_a_saved_adapter_gives_equal_logits_when_loaded(
+        self, variant: str, base: BaseModel, model_folder: Path, tmp_path: Path
+    ) -> None:
+        with attached(base, config(variant)) as adapter:
+            stir(base)
+            folder = attaching.save(adapter, tmp_path / "deep" / "0007")
+            trained = logits(base)
+        assert {file.name for file in folder.iterdir()} == {
+            "adapter_config.json",
+            "adapter_model.safetensors",
+        }
+        # LoftQ's base is another one, which lies beside its adapters.
+        others = [file for file in folder.parent.iterdir() if file != folder]
+        assert len(others) == (variant == "loftq")
+        fresh = AutoModelForCausalLM.from_pretrained(others[0] if others else model_folder)
+        loaded = PeftModel.from_pretrained(fresh, str(folder)).eval()
+        with torch.no_grad():
+            found = loaded(input_ids=IDS).logits
+        torch.testing.assert_close(found, trained, rtol=1e-5, atol=1e-5)
+
+    def test_merged_it_writes_the_same_and_the_base_is_untouched(
+        self, variant: str, base: BaseModel
+    ) -> None:
+        with attached(base, config(variant)):
+            stir(base)
+            frozen = {
+                name: (parameter.data_ptr(), parameter.detach().clone())
+                for name, parameter in base.model.named_parameters()
+            }
+            apart = logits(base)
+            with merging.merged(base.model):
+                layers = [m for m in base.model.modules() if isinstance(m, BaseTunerLayer)]
+                assert all(layer.merged for layer in layers)
+                torch.testing.assert_close(logits(base), apart, rtol=1e-4, atol=1e-4)
+            assert torch.equal(logits(base), apart)
+            for name, parameter in base.model.named_parameters():
+                place, value = frozen[name]
+                assert parameter.data_ptr() == place, name
+                assert torch.equal(parameter, value), name
+
+    def test_parameters_are_counted_without_weights(
+        self, variant: str, base: BaseModel, model_folder: Path
+    ) -> None:
+        for rank, targets in ((2, "q"), (4, "all_linear"), (16, "mlp")):
+            wanted = config(variant, rank=rank, target_modules=targets)
+            with attached(base, wanted):
+                real = sum(p.numel() for p in base.model.parameters() if p.requires_grad)
+            counted = attaching.count_parameters(ModelSettings(name=str(model_folder)), wanted)
+            assert counted == real
+            assert attaching.count_parameters(base.model, wanted) == real
+
+
+def test_the_count_of_plain_lora_is_rank_times_both_widths(base: BaseModel) -> None:
+    # q and v of two layers: 32 -> 32 and 32 -> 16.
+    count = attaching.count_parameters(base.model, config(target_modules="qv", rank=3))
+    assert count == 2 * 3 * ((32 + 32) + (32 + 16))
+
+
+def test_the_skeleton_has_no_weights_and_is_made_once(model_folder: Path) -> None:
+    settings = ModelSettings(name=str(model_folder))
+    skeleton = attaching.skeleton(settings)
+    assert {parameter.device.type for parameter in skeleton.parameters()} == {"meta"}
+    attaching.count_parameters(settings, config())
+    assert attaching.skeleton(settings) is skeleton
+    assert not any(isinstance(module, LoraLayer) for module in skeleton.modules())
+
+
+def weights(base: BaseModel, wanted: TrialConfig) -> dict[str, torch.Tensor]:
+    with attaching.attached(base, wanted):
+        return {n: p.detach().clone() for n, p in base.model.named_parameters() if "lora_" in n}
+
+
+def test_first_weights_follow_the_seed_and_nothing_else(base: BaseModel) -> None:
+    torch.manual_seed(1)
+    first = weights(base, config())
+    torch.manual_seed(2)
+    again = weights(base, config(learning_rate=5e-2, dropout=0.1))
+    other = weights(base, config(seed=8))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+def test_the_global_generator_is_left_as_it_was(base: BaseModel) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    for rank in (1, 64):
+        torch.manual_seed(5)
+        with attaching.attached(base, config(rank=rank)):
+            pass
+        assert torch.equal(torch.rand(3), expected)
+
+
+def test_scale_follows_alpha_and_rank(base: BaseModel) -> None:
+    for variant, scale in (("lora", 2.0), ("rslora", 4.0)):
+        wanted = config(variant, rank=4, alpha=8.0)
+        assert VARIANTS.get(variant).scale(4, 8.0) == scale
+        with attaching.attached(base, wanted):
+            layers = [m for m in base.model.modules() if isinstance(m, LoraLayer)]
+            assert {layer.scaling["default"] for layer in layers} == {scale}
+    with attaching.attached(base, config(rank=4, alpha=2.0)):
+        layers = [m for m in base.model.modules() if isinstance(m, LoraLayer)]
+        assert {layer.scaling["default"] for layer in layers} == {0.5}
+
+
+def test_dropout_acts_in_training_mode_only_and_the_base_has_none(base: BaseModel) -> None:
+    with attaching.attached(base, config(dropout=0.5)):
+        stir(base)
+        assert torch.equal(logits(base), logits(base))
+        attaching.dropout_mode(base.model, on=True)
+        assert not torch.equal(logits(base), logits(base))
+        assert not base.model.training
+        attaching.dropout_mode(base.model, on=False)
+        assert torch.equal(logits(base), logits(base))
+
+
+def test_an_error_inside_takes_the_adapter_off_too(base: BaseModel) -> None:
+    before = checksum(base.model)
+
+    def fail() -> None:
+        with attaching.attached(base, config()), merging.merged(base.model):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert checksum(base.model) == before
+
+
+def test_a_half_precision_base_is_not_merged(model_folder: Path) -> None:
+    from harness.models import base_model
+
+    half = base_model.load(ModelSettings(name=str(model_folder), dtype="bfloat16"))
+    with attaching.attached(half, config()), merging.merged(half.model):
+        layers = [m for m in half.model.modules() if isinstance(m, LoraLayer)]
+        assert layers
+        assert not any(layer.merged for layer in layers)
+        assert {layer.lora_A["default"].weight.dtype for layer in layers} == {torch.float32}
+
+
+def test_saving_replaces_what_is_there(base: BaseModel, tmp_path: Path) -> None:
+    target = tmp_path / "adapter"
+    target.mkdir()
+    (target / "old.txt").write_text("old")
+    with attaching.attached(base, config(rank=2)) as adapter:
+        attaching.save(adapter, target)
+    assert not (target / "old.txt").exists()
+    saved = json.loads((target / "adapter_config.json").read_text())
+    assert saved["r"] == 2
+    assert saved["base_model_name_or_path"] == base.name
+
+
+def test_gpt2_is_told_that_its_weights_are_transposed() -> None:
+    model = AutoModelForCausalLM.from_config(
+        GPT2Config(n_embd=32, n_layer=2, n_head=2, vocab_size=64)
+    )
+    assert attaching.make(model, config(target_modules="attention")).transposed
+    assert attaching.count_parameters(model, config(target_modules="qkv")) == 2 * 4 * (32 + 96)
+
+
+def test_mistakes_are_the_users(base: BaseModel) -> None:
+    with pytest.raises(UserError, match="did you mean 'dora'"):
+        attaching.make(base.model, config("dorra"))
+    with pytest.raises(UserError, match="match no layer"):
+        attaching.make(base.model, config(target_modules="q_prj"))
+
+
+def test_the_toy_model_has_grouped_heads() -> None:
+    # Else q and v would have one shape, and a mix-up of the two could not be seen.
+    assert toy.llama_config().num_key_value_heads < toy.llama_config().num_attention_heads

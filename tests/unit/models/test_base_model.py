@@ -1,0 +1,164 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import BertConfig, BertModel
+
+from harness import embedded
+from harness.errors import UserError
+from harness.models import base_model
+from harness.models.base_model import BaseModel, fingerprint, load, load_config, locate
+from harness.models.checksums import checksum
+from harness.settings import ModelSettings
+from tests import toy
+
+
+def refused(name: object, **settings: object) -> str:
+    with pytest.raises(UserError) as told:
+        load(ModelSettings(name=str(name), **settings))
+    message = str(told.value)
+    assert "\n" not in message
+    assert message.startswith("model")
+    return message
+
+
+def test_a_loaded_base_is_frozen(base: BaseModel) -> None:
+    assert not base.model.training
+    assert not any(parameter.requires_grad for parameter in base.model.parameters())
+    assert base.fingerprint == fingerprint(base.model, base.tokenizer)
+    assert base.context == 256
+    assert {p.dtype for p in base.model.parameters()} == {torch.float32}
+
+
+def test_equal_folders_have_equal_fingerprints(base: BaseModel, tmp_path: Path) -> None:
+    again = load(ModelSettings(name=str(toy.save_model(tmp_path / "a"))))
+    other = load(ModelSettings(name=str(toy.save_model(tmp_path / "b", seed=1))))
+    assert again.fingerprint == base.fingerprint
+    assert other.fingerprint != base.fingerprint
+
+
+def test_a_tokenizer_that_adds_no_start_token_makes_another_base(
+    base: BaseModel, tmp_path: Path
+) -> None:
+    folder = toy.save_model(tmp_path)
+    toy.tokenizer(marks_start=False).save_pretrained(folder)
+    other = load(ModelSettings(name=str(folder)))
+    assert checksum(other.model) == checksum(base.model)
+    assert other.fingerprint != base.fingerprint
+
+
+def test_precision_is_as_asked(model_folder: Path) -> None:
+    half = load(ModelSettings(name=str(model_folder), dtype="bfloat16"))
+    assert {p.dtype for p in half.model.parameters()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("quantization", ["nf4", "int8"])
+@pytest.mark.filterwarnings("ignore")  # of bitsandbytes and what it stands on
+def test_a_quantised_base_is_smaller_and_frozen(model_folder: Path, quantization: str) -> None:
+    small = load(ModelSettings(name=str(model_folder), quantization=quantization))
+    projection = small.model.model.layers[0].mlp.up_proj
+    assert type(projection).__name__ in {"Linear4bit", "Linear8bitLt"}
+    assert projection.weight.element_size() == 1
+    assert not any(parameter.requires_grad for parameter in small.model.parameters())
+    assert small.fingerprint == fingerprint(small.model, small.tokenizer)
+
+
+def test_the_threads_are_set(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    load(ModelSettings(name=str(model_folder)), threads=3)
+    load(ModelSettings(name=str(model_folder)))
+    assert asked == [3]
+
+
+@pytest.mark.parametrize("missing", ["pad", "pad and eos"])
+def test_a_pad_token_is_chosen_without_a_new_embedding(tmp_path: Path, missing: str) -> None:
+    folder = toy.save_model(tmp_path)
+    tokenizer = toy.tokenizer()
+    tokenizer.pad_token = None
+    if missing == "pad and eos":
+        tokenizer.eos_token = None
+    tokenizer.save_pretrained(folder)
+    found = load(ModelSettings(name=str(folder)))
+    assert found.tokenizer.pad_token == ("</s>" if missing == "pad" else "<s>")
+    rows = found.model.get_input_embeddings().weight.shape[0]
+    assert len(found.tokenizer) == rows == len(toy.tokenizer())
+
+
+def test_builtin_names_lead_to_the_package(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(embedded, "names", lambda: ("tiny",))
+    monkeypatch.setattr(embedded, "path", lambda name: tmp_path / name)
+    place = locate(ModelSettings(name="builtin:tiny"))
+    assert place == (str(tmp_path / "tiny"), {}, True)
+    assert "no embedded model 'tinny'; did you mean 'tiny'?" in refused("builtin:tinny")
+
+
+def test_a_hub_id_keeps_its_revision() -> None:
+    place = locate(ModelSettings(name="owner/name", revision="abc"))
+    assert place == ("owner/name", {"revision": "abc"}, False)
+
+
+def test_a_gguf_file_is_named_with_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "x.gguf").write_bytes(b"")
+    place = locate(ModelSettings(name=str(tmp_path / "x.gguf")))
+    assert place == (str(tmp_path), {"gguf_file": "x.gguf"}, True)
+    assert "no such GGUF file" in refused(tmp_path / "y.gguf")
+    assert "cannot be loaded" in refused(tmp_path / "x.gguf")
+
+
+def test_a_missing_folder_is_told(tmp_path: Path) -> None:
+    assert "no such folder" in refused(tmp_path / "nowhere")
+    assert "no such folder" in refused("./nowhere")
+    assert "no such folder" in refused("nowhere")
+    assert "no config.json in this folder" in refused(tmp_path)
+
+
+def test_a_hub_out_of_reach_is_told() -> None:
+    message = refused("nobody/no-such-model")
+    assert "neither a folder here nor to be had from the model hub" in message
+
+
+def test_a_model_without_tokenizer_is_told(model_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(model_folder, folder)
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+    assert "no tokenizer in this folder" in refused(folder)
+
+
+def test_a_model_without_weights_is_told(model_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(model_folder, folder)
+    (folder / "model.safetensors").unlink()
+    assert "cannot be loaded" in refused(folder)
+    # A configuration is all that counting parameters needs.
+    assert load_config(ModelSettings(name=str(folder))).hidden_size == 32
+
+
+def test_an_encoder_is_no_causal_language_model(tmp_path: Path) -> None:
+    small = BertConfig(
+        hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
+    )
+    BertModel(small).save_pretrained(tmp_path)
+    toy.tokenizer().save_pretrained(tmp_path)
+    assert "is not a causal language model (BertModel)" in refused(tmp_path)
+
+
+@pytest.mark.parametrize("body", ["{", json.dumps({"model_type": "llamma"}), "{}"])
+def test_a_broken_configuration_is_told(tmp_path: Path, body: str) -> None:
+    (tmp_path / "config.json").write_text(body)
+    refused(tmp_path)
+
+
+def test_memory_that_runs_out_is_told_with_a_way_out(
+    model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate")
+
+    monkeypatch.setattr(base_model.AutoModelForCausalLM, "from_pretrained", full)
+    assert "not enough memory; try quantization: nf4" in refused(model_folder)
