@@ -21,7 +21,7 @@ from harness.settings import (
     TrainingSettings,
 )
 from harness.space import SearchSpace
-from harness.variants import refusal, resolve
+from harness.variants import FULL, refusal, resolve
 
 #: Keys that may differ when a study goes on: they change when it ends or how fast, not what it is.
 FREE_KEYS: Final = ("minutes", "workers", "threads", "summary")
@@ -94,6 +94,8 @@ class Sweep(Section):
                 variant = resolve(name)
             except UserError as error:
                 raise ValueError(f"space.variant: {error}") from None
+            if variant is FULL:
+                raise ValueError(f"space.variant: '{name}' trains no adapter; see baselines.full")
             told = refusal(variant, self.space.rank, self.model.quantization)
             early = self.training.restore_best or self.training.early_stopping is not None
             if variant.initial_rank != 1.0 and early:

@@ -43,6 +43,7 @@ def test_the_digest_follows_what_the_study_is_and_not_how_fast_it_runs():
             "ablation.factors: unknown factor 'rnk'; did you mean 'rank'?",
         ),
         ("space.variant=[adalora+dora]", "adalora cannot be joined with dora"),
+        ("space.variant=[full]", "space.variant: 'full' trains no adapter; see baselines.full"),
         ("space.variant=[qlora]", "qlora is a quantised base, not a variant"),
         ("space.variant=[orthogonal]", "needs even ranks, but space.rank has 1"),
         ("search.trials=0", "search.trials: 0 needs an ablation.centre"),
