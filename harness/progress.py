@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from optuna.trial import FrozenTrial, TrialState
 
-from harness.storage.studies import Studies, config_of, drawn, is_lost
+from harness.storage.studies import Studies, config_of, drawn, is_dropped, is_lost
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,10 @@ def read(studies: Studies) -> Progress:
     slots: set[str] = set()
     trials: list[FrozenTrial] = []
     for trial in studies.trials():
+        if is_lost(trial) or is_dropped(trial):
+            continue
         # Two workers may plan a slot at the same time; it is run once all the same.
-        if not is_lost(trial) and trial.user_attrs["slot"] not in slots:
+        if trial.user_attrs["slot"] not in slots:
             slots.add(trial.user_attrs["slot"])
             trials.append(trial)
     ended = [trial for trial in trials if trial.state.is_finished()]

@@ -25,6 +25,8 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 #: Why a trial that a dead worker held is told as failed; its slot is then owed again.
 LOST: Final = "lost"
+#: Why a trial that nobody claimed is told as failed; its slot is not owed again.
+DROPPED: Final = "dropped"
 
 
 class Slot(NamedTuple):
@@ -177,9 +179,9 @@ class Studies:
         return None
 
     def cancel_waiting(self, reason: str) -> int:
-        """Fails all trials that nobody has claimed yet; returns how many."""
+        """Fails as dropped all trials that nobody has claimed yet; returns how many."""
         waiting = self.trials(TrialState.WAITING)
-        return sum(self._fail(trial, reason) for trial in waiting)
+        return sum(self._fail(trial, f"{DROPPED}: {reason}") for trial in waiting)
 
     def release(self, worker: str) -> int:
         """Fails the running trials of a worker as lost, so that they are owed again."""
@@ -230,6 +232,12 @@ def is_lost(trial: FrozenTrial) -> bool:
     """Whether the trial ended with its worker, or was never run: then its slot is owed again."""
     error = str(trial.user_attrs.get("error", ""))
     return trial.state == TrialState.FAIL and error.startswith((LOST, "superseded"))
+
+
+def is_dropped(trial: FrozenTrial) -> bool:
+    """Whether the trial was never run, for want of time."""
+    error = str(trial.user_attrs.get("error", ""))
+    return trial.state == TrialState.FAIL and error.startswith(DROPPED)
 
 
 def drawn(trial: FrozenTrial) -> bool:

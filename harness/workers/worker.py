@@ -152,7 +152,7 @@ class Worker:
         """
         while True:
             if self._time_is_over():
-                self._give_up("dropped: --minutes is over")
+                self._give_up("--minutes is over")
             self._end_search_in_time()
             trial = self.studies.claim(self.name)
             if trial is not None:
@@ -248,16 +248,16 @@ class Worker:
             return
         waiting = self.studies.trials(TrialState.WAITING)
         if any(trial.user_attrs["stage"] == Stage.SEARCH.value for trial in waiting):
-            self._give_up("dropped: --minutes leaves no more time for the search")
+            self._give_up("--minutes leaves no more time for the search")
 
     def _give_up(self, reason: str) -> None:
         waiting = self.studies.trials(TrialState.WAITING)
         if waiting:
             stage = waiting[0].user_attrs["stage"]
             count = self.studies.cancel_waiting(reason)
+            trials = "trial was" if count == 1 else "trials were"
             self.records.decide(
-                f"dropped.time.{stage}",
-                [f"{stage}: {count} trials were not run, --minutes was over"],
+                f"dropped.time.{stage}", [f"{stage}: {count} {trials} not run, {reason}"]
             )
 
 

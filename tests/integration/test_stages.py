@@ -1,6 +1,7 @@
 """Whole studies with a trainer that answers at once; database, Optuna and task are real."""
 
 import math
+import re
 import time
 from collections import Counter
 
@@ -178,8 +179,14 @@ def test_duplicates_are_not_run_twice(tmp_path):
 def test_what_minutes_do_not_allow_is_dropped_and_named(tmp_path):
     # Trials claim 1.5 seconds each: one minute is over long before the plan is through.
     found = study(tmp_path, minutes=1.0, began=time.time(), spent=30.0)
-    assert found.attributes["dropped"]
-    assert any("--minutes" in line for line in found.attributes["dropped"])
+    dropped = found.attributes["dropped"]
+    assert any("--minutes" in line for line in dropped)
+    said = [line for line in dropped if "not run" in line]
+    assert said
+    assert all(
+        re.search(r"(\b1 trial was|[2-9] trials were|\d\d trials were) not run, ", line)
+        for line in said
+    )
 
 
 def test_no_minute_left_starts_nothing(tmp_path):

@@ -37,3 +37,15 @@ def test_without_a_search_the_best_is_the_ablations(tmp_path: Path) -> None:
     now = progress.read(studies)
     studies.close()
     assert now.best == 0.8
+
+
+def test_trials_that_there_was_no_time_for_are_not_counted_as_done(tmp_path: Path) -> None:
+    studies = Studies(url_of(tmp_path), "study", SWEEP, create=True)
+    studies.enqueue(search_slots(SWEEP))
+    first = studies.claim("w")
+    assert first is not None
+    studies.study.tell(first, 0.5)
+    assert studies.cancel_waiting("--minutes is over") == 2
+    now = progress.read(studies)
+    studies.close()
+    assert (now.done, now.owed, now.outcomes) == ({"search": 1}, 0, {"complete": 1})

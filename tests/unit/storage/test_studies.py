@@ -127,7 +127,7 @@ def test_a_repeated_configuration_is_found(studies):
 def test_cancelled_slots_are_not_owed_again(studies):
     studies.enqueue(search_slots(SWEEP))
     studies.claim("a")
-    assert studies.cancel_waiting("dropped: --minutes is over") == 3
+    assert studies.cancel_waiting("--minutes is over") == 3
     assert studies.claim("a") is None
     assert studies.enqueue(search_slots(SWEEP)) == 0
 
