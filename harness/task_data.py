@@ -16,10 +16,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from harness.errors import UserError, did_you_mean
-from harness.formats import FORMATS, Row, Span, leaks
+from harness.formats import FORMATS, Format, Row, Span, Wanted, leaks
 
 if TYPE_CHECKING:
-    from harness.task_file import TaskFile
+    from harness.task_file import Data, TaskFile
 
 SPLITS: Final = ("train", "validation", "test")
 
@@ -54,9 +54,12 @@ def open_source(
         return Source(
             tuple(file.labels), lambda split: _limited(generated(split), limit, seed), ()
         )
-    place = data if data is not None else folder / str(file.data.folder)
-    fixed = None if data is not None or file.labels == "auto" else tuple(file.labels)
-    rows, notes = _files(file, place, fixed, seed)
+    if data is None and file.data.hub is not None:
+        rows, notes = _hub(file, file.data.hub, seed)
+    else:
+        place = data if data is not None else folder / str(file.data.folder)
+        fixed = None if data is not None or file.labels == "auto" else tuple(file.labels)
+        rows, notes = _files(file, place, fixed, seed)
     labels = _labels(file, rows, notes)
     notes += _leaking(rows)
     cut = {split: _limited(found, limit, seed) for split, found in rows.items()}
@@ -101,37 +104,88 @@ def _files(
     file: TaskFile, place: Path, labels: tuple[str, ...] | None, seed: int
 ) -> tuple[Rows, list[str]]:
     """Rows by split and notes."""
-    reader = FORMATS.get(file.data.format)
+    reader, keys = FORMATS.get(file.data.format), file.data
     if not place.is_dir():
-        raise UserError(f"{place}: no such folder; it should hold train{reader.suffix}")
-    paths = {split: place / f"{split}{reader.suffix}" for split in SPLITS}
+        raise UserError(f"{place}: no such folder; it should hold {_usual(reader, 'train')}")
+    names = {split: keys.splits.get(split, split) for split in SPLITS}
+    paths = {split: _path(reader, place, name) for split, name in names.items()}
     for split in ("train", "validation"):
-        if not paths[split].is_file():
-            raise UserError(f"{paths[split]}: no such file; a data folder needs train, validation")
+        if paths[split] is None:
+            raise UserError(
+                f"{place / _usual(reader, names[split])}: no such "
+                f"{'file' if reader.suffixes else 'folder'}; a data folder needs train, validation"
+                f"{_instead(place, names[split])}"
+            )
+    wanted = Wanted(file.kind, labels, file.names(), keys.read_options())
+    rows = {split: reader.read(path, wanted) for split, path in paths.items() if path is not None}
+    return _with_test(rows, keys, seed, str(place), str(paths["train"]))
+
+
+def _hub(file: TaskFile, name: str, seed: int) -> tuple[Rows, list[str]]:
+    """The same of a data set."""
+    from harness.formats import hub
+
+    keys = file.data
+    fixed = None if file.labels == "auto" else tuple(file.labels)
+    wanted = Wanted(file.kind, fixed, file.names())
+    names = {split: keys.splits.get(split, split) for split in SPLITS}
+    there = hub.split_names(name, keys.config, keys.revision)
+    for split in ("train", "validation"):
+        if names[split] not in there:
+            raise UserError(
+                f"{name}: no split '{names[split]}', only {', '.join(there)}; "
+                f"data.splits: {{{split}: NAME}} in task.yaml names another"
+            )
     rows = {
-        split: reader.read(path, file.kind, labels)
-        for split, path in paths.items()
-        if path.is_file()
+        split: hub.read(name, keys.config, keys.revision, called, wanted)
+        for split, called in names.items()
+        if called in there
     }
+    return _with_test(rows, keys, seed, name, f"{name}/{names['train']}")
+
+
+def _instead(place: Path, name: str) -> str:
+    """What else could be read there."""
+    found = {path.name: other for other, reader in FORMATS if (path := _path(reader, place, name))}
+    if not found:
+        return ""
+    file, other = next(iter(found.items()))
+    return f" ({file} is there: data.format: {other} in task.yaml reads it)"
+
+
+def _usual(reader: Format, name: str) -> str:
+    return f"{name}{reader.suffixes[0] if reader.suffixes else '/'}"
+
+
+def _path(reader: Format, place: Path, name: str) -> Path | None:
+    if not reader.suffixes:
+        return place / name if (place / name).is_dir() else None
+    there = [place / f"{name}{suffix}" for suffix in reader.suffixes]
+    return next((path for path in there if path.is_file()), None)
+
+
+def _with_test(
+    rows: Rows, keys: Data, seed: int, place: str, train: str
+) -> tuple[Rows, list[str]]:
     if "test" in rows:
         return rows, []
-    kept, carved = _carve(rows["train"], file.data.test_share, seed, paths["train"])
+    kept, carved = _carve(rows["train"], keys.test_share, seed, train)
     documents = len({row.document for row in carved})
     note = (
-        f"no test split in {place.name}: {len(carved)} of {len(rows['train'])} training examples "
-        f"({documents} documents, seed {seed}) were set aside as test"
+        f"no test split in {Path(place).name}: {len(carved)} of {len(rows['train'])} training "
+        f"examples ({documents} documents, seed {seed}) were set aside as test"
     )
     return {**rows, "train": kept, "test": carved}, [note]
 
 
 def _carve(
-    rows: tuple[Row, ...], share: float, seed: int, path: Path
+    rows: tuple[Row, ...], share: float, seed: int, place: str
 ) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
     """Training rows and test rows, no document in both."""
     documents = sorted({row.document for row in rows}, key=lambda name: _order(seed, name))
     if len(documents) < 2:
         raise UserError(
-            f"{path}: one document only, so no test split can be made; add a test file"
+            f"{place}: one document only, so no test split can be made; add a test file"
         )
     chosen = set(documents[: max(1, round(share * len(documents)))])
     return (

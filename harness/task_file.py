@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from harness.errors import UserError, did_you_mean
-from harness.formats import FORMATS
+from harness.formats import FORMATS, Options
 from harness.metrics import METRICS
 
 
@@ -34,14 +34,19 @@ class Sizes(_Model):
 
 
 class Data(_Model):
-    """Where examples come from: a generator in the task's folder, or files there.
+    """Where examples come from: a generator in the task's folder, files there, or the hub.
 
     Attributes:
         generator: a Python file with `generate(split, count, seed) -> list[dict]`.
         sizes: for a generator.
         seed: of the generator, and of a test split carved from train where there is none.
         folder: with train, validation and perhaps test files; relative to the task's folder.
-        format: key of `harness.formats.FORMATS`.
+        hub: id of a data set on the Hugging Face hub, or a folder like one.
+        config: the data set's configuration, where it has several.
+        revision: the data set's branch, tag or commit.
+        format: key of `harness.formats.FORMATS`, for files.
+        options: what the format wants to know of its files.
+        splits: what the files or the data set call `train`, `validation` and `test`.
         test_share: share of the training documents that become the test split where none is given.
     """
 
@@ -49,19 +54,36 @@ class Data(_Model):
     sizes: Sizes | None = None
     seed: int = 0
     folder: str | None = None
+    hub: str | None = None
+    config: str | None = None
+    revision: str | None = None
     format: str = "jsonl"
+    options: dict[str, Any] = {}
+    splits: dict[Literal["train", "validation", "test"], str] = {}
     test_share: float = Field(default=0.2, gt=0, lt=1)
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if (self.generator is None) == (self.folder is None):
-            raise ValueError("give either 'generator' or 'folder'")
+        if [self.generator, self.folder, self.hub].count(None) != 2:
+            raise ValueError("give either 'generator', 'folder' or 'hub'")
+        if self.hub is None and (self.config or self.revision):
+            raise ValueError("'config' and 'revision' belong to 'hub'")
         if (self.generator is None) != (self.sizes is None):
             raise ValueError("'sizes' belong to a 'generator', and a generator needs them")
         if self.format not in FORMATS:
             known = did_you_mean(self.format, FORMATS.names())
             raise ValueError(f"unknown format '{self.format}'; {known}")
+        try:
+            self.read_options()
+        except ValidationError as fault:
+            first = fault.errors(include_url=False)[0]
+            where = ".".join(map(str, first["loc"]))
+            raise ValueError(f"options.{where}: {first['msg']} (format {self.format})") from None
         return self
+
+    def read_options(self) -> Options:
+        """The format's options."""
+        return FORMATS.get(self.format).options.model_validate(self.options)
 
 
 class Target(_Model):
@@ -131,6 +153,7 @@ class TaskFile(_Model):
         kind: what rows are, and so what the model writes.
         labels: the entity labels in order of writing, or `auto`: those of the data.
         data: where examples come from.
+        fields: the files' names for `id`, `text`, `entities`, `tokens`, `tags`, where they differ.
         prompt: with `{text}`; the model goes on from its end.
         target: how entities are written.
         max_new_tokens: how much a model may write for one example.
@@ -146,6 +169,9 @@ class TaskFile(_Model):
     kind: Literal["entities"] = "entities"
     labels: tuple[str, ...] | Literal["auto"] = "auto"
     data: Data
+    fields: dict[
+        Literal["id", "text", "entities", "tokens", "tags", "input", "output", "instruction"], str
+    ] = {}
     prompt: str
     target: Target = Target()
     max_new_tokens: int = Field(default=160, ge=1)
@@ -153,6 +179,10 @@ class TaskFile(_Model):
     unseen_excludes: tuple[str, ...] = ()
     metrics: tuple[str, ...]
     objective: ObjectiveKeys
+
+    def names(self) -> dict[str, str]:
+        """`fields` as plain words."""
+        return {str(field): name for field, name in self.fields.items()}
 
     @field_validator("prompt")
     @classmethod

@@ -5,9 +5,29 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-from harness.formats.format import FORMATS, Format, Leak, Row, Span, fingerprint, leaks
+from harness.formats.format import (
+    FORMATS,
+    Format,
+    Leak,
+    Options,
+    Row,
+    Span,
+    Wanted,
+    fingerprint,
+    leaks,
+)
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
-__all__ = ["FORMATS", "Format", "Leak", "Row", "Span", "fingerprint", "leaks"]
+__all__ = [
+    "FORMATS",
+    "Format",
+    "Leak",
+    "Options",
+    "Row",
+    "Span",
+    "Wanted",
+    "fingerprint",
+    "leaks",
+]

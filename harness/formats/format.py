@@ -1,6 +1,7 @@
 """`Format`: from a file to rows in one shape, with a fingerprint and a check for leaks.
 
-A format reads; it does not know what a task asks of its rows beyond their kind.
+A format reads; of the task it knows what `Wanted` says. A file with other names for its columns
+is read through `Wanted.fields`.
 """
 
 from __future__ import annotations
@@ -8,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
+
+from pydantic import BaseModel, ConfigDict
 
 from harness.registry import Registry
 
@@ -36,12 +39,14 @@ class Row:
         text: the input.
         entities: in the order of the text; none unless the kind is `entities`.
         output: what belongs to the input; only where the kind is `pairs`.
+        instruction: what is asked of the input, where each row brings its own.
     """
 
     id: str
     text: str
     entities: tuple[Span, ...] = ()
     output: str | None = None
+    instruction: str | None = None
 
     @property
     def document(self) -> str:
@@ -52,25 +57,61 @@ class Row:
         """The row as plain values."""
         found: dict[str, Any] = {"id": self.id, "text": self.text}
         found["entities"] = [entity._asdict() for entity in self.entities]
-        return found if self.output is None else found | {"output": self.output}
+        more = {"output": self.output, "instruction": self.instruction}
+        return found | {name: value for name, value in more.items() if value is not None}
+
+
+class Options(BaseModel):
+    """What a user may say of files in one format; most formats need nothing."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a task asks of its rows.
+
+    Attributes:
+        kind: one of `KINDS`.
+        labels: the labels that entities may have; None: any.
+        fields: the file's names for `id`, `text`, `entities`, `input`, `output`, `instruction`,
+            `tokens` and `tags`, where they are others.
+        options: those of the format; None: its defaults.
+    """
+
+    kind: str
+    labels: Sequence[str] | None = None
+    fields: Mapping[str, str] = field(default_factory=dict)
+    options: Options | None = None
 
 
 class Format(Protocol):
-    """A way to keep rows in a file."""
+    """A way to keep rows in files."""
 
-    name: str
-    suffix: str
+    @property
+    def name(self) -> str:
+        """What task.yaml calls it."""
 
-    def read(self, path: Path, kind: str, labels: Sequence[str] | None) -> tuple[Row, ...]:
-        """All rows of a file, checked.
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Ends of file names, the usual one first; none where a split is a folder."""
 
-        Args:
-            path: the file.
-            kind: one of `KINDS`.
-            labels: the labels that entities may have; None: any.
+    @property
+    def options(self) -> type[Options]:
+        """What may be said of its files."""
+
+    def read(self, path: Path, wanted: Wanted) -> tuple[Row, ...]:
+        """All rows of a file (of a folder, where there are no suffixes), checked.
 
         Raises:
             UserError: the file or a row of it is faulty, told as `file:line: what`.
+        """
+
+    def survey(self, path: Path) -> dict[str, Any]:
+        """What the file holds, counted without a task in mind: rows, columns, labels ...
+
+        Raises:
+            UserError: as `read`.
         """
 
 

@@ -153,3 +153,90 @@ def test_a_task_may_keep_its_rows_in_files(data: Path, tmp_path: Path) -> None:
     # labels are fixed by task.yaml here, so the row itself is named
     with pytest.raises(UserError, match=r"validation\.jsonl:1: entities\[0\]: unknown label"):
         load(place)
+
+
+YAML = """\
+name: mine
+summary: Something to extract
+data: {{{data}}}
+fields: {{{fields}}}
+prompt: "Text: {{text}}\\nFound:"
+metrics: [entity_f1]
+objective: {{metric: entity_f1, direction: maximize, margin: 0.02}}
+"""
+
+
+def task_of(folder: Path, data: str, fields: str = "") -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "task.yaml").write_text(YAML.format(data=data, fields=fields), encoding="utf-8")
+    return folder
+
+
+def test_a_task_may_keep_its_rows_in_folders_of_brat(tmp_path: Path) -> None:
+    folder = task_of(tmp_path / "mine", "folder: rows, format: brat, options: {nested: outermost}")
+    notes = "T1\tSIGN 0 12\tPain in left\nT2\tSITE 8 12\tleft\n"
+    for split in SPLITS:
+        place = folder / "rows" / split
+        place.mkdir(parents=True)
+        (place / f"{split}1.txt").write_text("Pain in left knee.")
+        (place / f"{split}1.ann").write_text(notes)
+    task = load(str(folder))
+    (example,) = task.examples("test")
+    assert example.reference == (("SIGN", "Pain in left"),)
+    (folder / "rows" / "validation" / "validation1.ann").unlink()
+    with pytest.raises(UserError, match=r"validation1\.ann: no such file"):
+        load(str(folder))
+
+
+def test_files_and_splits_may_have_names_of_their_own(tmp_path: Path) -> None:
+    names = "splits: {validation: devel, test: held_out}"
+    folder = task_of(tmp_path / "mine", f"folder: ., format: conll, {names}")
+    for name in ("train", "devel", "held_out"):
+        (folder / f"{name}.tsv").write_text(f"In\tO\n{name}\tB-NAME\n")
+    task = load(str(folder))
+    assert [task.examples(split)[0].text for split in SPLITS] == [
+        "In train",
+        "In devel",
+        "In held_out",
+    ]
+    (folder / "devel.tsv").unlink()
+    with pytest.raises(UserError, match=r"devel\.conll: no such file; a data folder needs train"):
+        load(str(folder))
+    (folder / "devel.jsonl").write_text("{}")
+    with pytest.raises(
+        UserError, match=r"devel\.jsonl is there: data\.format: jsonl in task\.yaml"
+    ):
+        load(str(folder))
+
+
+def test_a_task_may_take_its_rows_from_the_hub(tmp_path: Path) -> None:
+    place = tmp_path / "like_a_hub"
+    place.mkdir()
+    for split, count in (("train", 10), ("validation", 2)):
+        rows = [
+            {"id": f"{split}{n}-0", "tokens": ["Has", f"{split}{n}"], "ner_tags": ["O", "B-C"]}
+            for n in range(count)
+        ]
+        (place / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    task = load(str(task_of(tmp_path / "mine", f"hub: {place}")))
+    assert (len(task.examples("train")), len(task.examples("test"))) == (8, 2)
+    assert "no test split in like_a_hub: 2 of 10 training examples" in task.notes[0]
+    other = task_of(tmp_path / "other", f"hub: {place}, splits: {{validation: dev}}")
+    with pytest.raises(
+        UserError, match=r"no split 'dev', only .*data\.splits: {validation: NAME}"
+    ):
+        load(str(other))
+
+
+def test_fields_are_mapped(tmp_path: Path) -> None:
+    folder = task_of(tmp_path / "mine", "folder: .", "text: note, entities: spans")
+    spans = [{"start": 0, "end": 4, "label": "C"}]
+    for split in SPLITS:
+        line = json.dumps({"id": split, "note": f"Gout {split}", "spans": spans})
+        (folder / f"{split}.jsonl").write_text(line)
+    assert load(str(folder)).examples("test")[0].reference == (("C", "Gout"),)
+    (folder / "test.jsonl").write_text('{"text": "Gout", "entities": []}')
+    with pytest.raises(
+        UserError, match=r"test\.jsonl:1: no 'note' \(task\.yaml maps text to it\)"
+    ):
+        load(str(folder))

@@ -42,6 +42,15 @@ def test_every_task_that_is_shipped_is_right(name: str) -> None:
 
 
 FAULTS = {
+    ("{folder: data}", "{folder: data, hub: a/b}"): "data: give either 'generator', 'folder' or",
+    ("{folder: data}", "{folder: data, revision: main}"): "data: 'config' and 'revision' belong",
+    ("{folder: data}", "{folder: data, format: brat, options: {nested: inner}}"): (
+        "data: options.nested: Input should be 'keep', 'outermost' or 'innermost' (format brat)"
+    ),
+    ("{folder: data}", "{folder: data, options: {nested: keep}}"): (
+        "data: options.nested: Extra inputs are not permitted (format jsonl)"
+    ),
+    ("prompt:", "fields: {txt: note}\nprompt:"): "fields.txt",
     ("metrics:", "metric:"): "metric: unknown key; did you mean 'metrics'?",
     ("margin: 0.02", "margn: 0.02"): "objective.margn: unknown key; did you mean 'margin'?",
     ("{folder: data}", "{folder: data, sizes: {trian: 1}}"): (
@@ -61,7 +70,7 @@ FAULTS = {
     ("{text}", "text"): "prompt: has to name {text} exactly once",
     ("[A, B]", "[A, A]"): "labels: give at least one label and none twice, or 'auto'",
     ("[A, B]", "5"): "labels: ",
-    ("{folder: data}", "{}"): "data: give either 'generator' or 'folder'",
+    ("{folder: data}", "{}"): "data: give either 'generator', 'folder' or 'hub'",
     ("{folder: data}", "{generator: g.py}"): "data: 'sizes' belong to a 'generator'",
     ("{folder: data}", "{folder: data, format: json}"): (
         "data: unknown format 'json'; did you mean 'jsonl'?"

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import csv
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
-from harness.formats import FORMATS, Format, Leak, Row, Span, fingerprint, leaks
+from harness.errors import UserError
+from harness.formats import FORMATS, Format, Leak, Row, Span, Wanted, fingerprint, leaks
 
 ROWS = (
     Row(
@@ -13,14 +18,110 @@ ROWS = (
     ),
     Row("a-1", "No complaints."),
 )
+PAIRS = (
+    Row("a-0", "How,\nare you?", output='He said "fine".'),
+    Row("a-1", "Then?", output="Nothing."),
+)
+#: CoNLL keeps tokens, not texts, and numbers its sentences.
+SENTENCES = (
+    Row("rows1", "Gout — on colchicine .", ROWS[0].entities),
+    Row("rows2", "No complaints ."),
+)
 
 
-def written(name: str, folder: Path) -> Path:
-    """`ROWS` as a file of that format."""
-    assert name == "jsonl", f"write a sample of '{name}' here, so that its contract is tested"
-    path = folder / "rows.jsonl"
-    path.write_text("".join(json.dumps(row.plain()) + "\n" for row in ROWS), encoding="utf-8")
+def plain(rows: tuple[Row, ...]) -> list[dict[str, Any]]:
+    if rows is not PAIRS:
+        return [row.plain() for row in rows]
+    return [{"id": row.id, "input": row.text, "output": row.output} for row in rows]
+
+
+def as_jsonl(folder: Path) -> Path:
+    text = "".join(json.dumps(row) + "\n" for row in plain(ROWS))
+    return made(folder / "rows.jsonl", text)
+
+
+def made(path: Path, text: str) -> Path:
+    path.write_bytes(text.encode())
     return path
+
+
+def as_delimited(folder: Path, name: str) -> Path:
+    path = folder / f"rows.{name}"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(
+            file, ["id", "input", "output"], delimiter="," if name == "csv" else "\t"
+        )
+        writer.writeheader()
+        writer.writerows(plain(PAIRS))
+    return path
+
+
+def as_conll(folder: Path) -> Path:
+    lines = []
+    for row in SENTENCES:
+        place = 0
+        for token in row.text.split():
+            found = [span.label for span in row.entities if span.start == place]
+            lines.append(f"{token}\t{'B-' + found[0] if found else 'O'}")
+            place += len(token) + 1
+        lines.append("")
+    return made(folder / "rows.conll", "\n".join(lines))
+
+
+def as_pubtator(folder: Path) -> Path:
+    blocks = []
+    for row in ROWS:
+        title, _, abstract = row.text.partition(" ")
+        lines = [f"{row.id}|t|{title}", f"{row.id}|a|{abstract}"]
+        lines += [f"{row.id}\t{s.start}\t{s.end}\t{s.text}\t{s.label}\tX1" for s in row.entities]
+        blocks.append("\n".join(lines) + "\n")
+    return made(folder / "rows.txt", "\n".join(blocks))
+
+
+def as_brat(folder: Path) -> Path:
+    place = folder / "rows"
+    place.mkdir()
+    for row in ROWS:
+        made(place / f"{row.id}.txt", row.text)
+        spans = enumerate(row.entities, start=1)
+        notes = [f"T{n}\t{s.label} {s.start} {s.end}\t{s.text}\n" for n, s in spans]
+        made(place / f"{row.id}.ann", "".join(notes))
+    return place
+
+
+def as_parquet(folder: Path) -> Path:
+    table().to_parquet(folder / "rows.parquet")
+    return folder / "rows.parquet"
+
+
+def as_saved(folder: Path) -> Path:
+    table().save_to_disk(folder / "rows")
+    return folder / "rows"
+
+
+def table() -> Any:
+    from datasets import Dataset
+
+    return Dataset.from_list(plain(ROWS))
+
+
+class Sample(NamedTuple):
+    rows: tuple[Row, ...]
+    write: Callable[[Path], Path]
+    kind: str = "entities"
+
+
+#: A format that is added here has its contract tested.
+SAMPLES = {
+    "jsonl": Sample(ROWS, as_jsonl),
+    "csv": Sample(PAIRS, partial(as_delimited, name="csv"), "pairs"),
+    "tsv": Sample(PAIRS, partial(as_delimited, name="tsv"), "pairs"),
+    "conll": Sample(SENTENCES, as_conll),
+    "pubtator": Sample(ROWS, as_pubtator),
+    "brat": Sample(ROWS, as_brat),
+    "parquet": Sample(ROWS, as_parquet),
+    "saved": Sample(ROWS, as_saved),
+}
 
 
 @pytest.fixture(params=FORMATS.names())
@@ -29,17 +130,38 @@ def reader(request: pytest.FixtureRequest) -> Format:
 
 
 def test_counts_agree_and_offsets_hold(reader: Format, tmp_path: Path) -> None:
-    rows = reader.read(written(reader.name, tmp_path), "entities", None)
-    assert rows == ROWS
+    sample = SAMPLES[reader.name]
+    rows = reader.read(sample.write(tmp_path), Wanted(sample.kind))
+    assert rows == sample.rows
     for row in rows:
         for entity in row.entities:
             assert row.text[entity.start : entity.end] == entity.text
 
 
 def test_reading_twice_gives_the_same_fingerprint(reader: Format, tmp_path: Path) -> None:
-    path = written(reader.name, tmp_path)
-    first, second = (fingerprint(reader.read(path, "entities", None)) for _ in range(2))
-    assert first == second == fingerprint(ROWS)
+    sample = SAMPLES[reader.name]
+    path = sample.write(tmp_path)
+    first, second = (fingerprint(reader.read(path, Wanted(sample.kind))) for _ in range(2))
+    assert first == second == fingerprint(sample.rows)
+
+
+def test_a_survey_counts_what_is_read(reader: Format, tmp_path: Path) -> None:
+    sample = SAMPLES[reader.name]
+    found = reader.survey(sample.write(tmp_path))
+    counts = {found.get("rows"), found.get("docs"), found.get("sentences")}
+    assert counts == {None, len(sample.rows)}
+
+
+def test_a_label_that_the_task_does_not_know_is_told(reader: Format, tmp_path: Path) -> None:
+    sample = SAMPLES[reader.name]
+    if sample.kind == "entities":
+        with pytest.raises(UserError, match="unknown label 'C'; did you mean"):
+            reader.read(sample.write(tmp_path), Wanted("entities", ("M", "CC")))
+
+
+def test_a_file_that_is_not_there_is_told(reader: Format, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nothing"):
+        reader.read(tmp_path / "nothing", Wanted(SAMPLES[reader.name].kind))
 
 
 def test_the_fingerprint_changes_with_any_row_and_with_their_order() -> None:

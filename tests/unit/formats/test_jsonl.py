@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from harness.errors import UserError
-from harness.formats import Row, Span
+from harness.formats import Row, Span, Wanted
 from harness.formats.jsonl import JSONL
 
 SHARED = Path(
@@ -34,7 +34,7 @@ def read(
     path = folder / "train.jsonl"
     whole = [one if isinstance(one, bytes) else json.dumps(one).encode() for one in lines]
     path.write_bytes(b"\n".join(whole) + b"\n")
-    return JSONL.read(path, kind, labels)
+    return JSONL.read(path, Wanted(kind, labels))
 
 
 def test_entities_come_in_the_order_of_the_text(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_an_empty_file_and_a_missing_one_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"train\.jsonl: no rows; give one JSON object a line"):
         read(tmp_path, b"")
     with pytest.raises(UserError, match=r"none\.jsonl: cannot be read \(No such file"):
-        JSONL.read(tmp_path / "none.jsonl", "entities", None)
+        JSONL.read(tmp_path / "none.jsonl", Wanted("entities"))
 
 
 @pytest.mark.parametrize(
@@ -136,5 +136,5 @@ def test_public_data_are_read_whole(folder: str, kind: str, counts: dict[str, in
     if not (SHARED / folder).is_dir():
         pytest.skip(f"no public data at {SHARED / folder}; set HARNESS_SHARED_DATA")
     for split, count in counts.items():
-        rows = JSONL.read(SHARED / folder / f"{split}.jsonl", kind, None)
+        rows = JSONL.read(SHARED / folder / f"{split}.jsonl", Wanted(kind))
         assert len(rows) == count
