@@ -209,6 +209,10 @@ class TaskFile(_Model):
         for name in self.metrics:
             if name not in METRICS:
                 raise ValueError(f"metrics: unknown metric '{name}'; {_known_metrics(name)}")
+            if self.kind not in (kinds := METRICS.get(name).kinds):
+                raise ValueError(
+                    f"metrics: {name} scores tasks of kind {' or '.join(kinds)}, not {self.kind}"
+                )
         chosen = self.objective.metric
         if chosen not in self.metrics:
             raise ValueError(

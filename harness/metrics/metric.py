@@ -30,6 +30,7 @@ class Metric:
             each class in order the numbers that the form names, flat.
         breakdown: `breakdown(sums, classes)` gives named values besides the aggregate from sums
             of shape (classes, parts).
+        kinds: kinds of task whose answers it can score.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Metric:
     unit: str
     score: Callable[[Any, Any, tuple[str, ...]], tuple[float, ...]]
     breakdown: Callable[[Array, tuple[str, ...]], dict[str, float]]
+    kinds: tuple[str, ...] = ("entities",)
 
     def sums(self, rows: Sequence[Sequence[float]] | Array, classes: tuple[str, ...]) -> Array:
         """Statistics summed over examples, shape (classes, parts).

@@ -51,6 +51,7 @@ FAULTS = {
         "data: options.nested: Extra inputs are not permitted (format jsonl)"
     ),
     ("prompt:", "fields: {txt: note}\nprompt:"): "fields.txt",
+    ("[entity_f1]", "[entity_f1, rougeL]"): "metrics: rougeL scores tasks of kind pairs, not ent",
     ("metrics:", "metric:"): "metric: unknown key; did you mean 'metrics'?",
     ("margin: 0.02", "margn: 0.02"): "objective.margn: unknown key; did you mean 'margin'?",
     ("{folder: data}", "{folder: data, sizes: {trian: 1}}"): (

@@ -42,6 +42,27 @@ SAMPLES: dict[str, Sample] = {
         ],
     ),
 }
+TEXTS = Sample(
+    ("text",),
+    ["the pain is gone", "give 5 mg", "#### 7"],
+    [
+        ["the pain is gone", "give 5 mg", "#### 7"],
+        ["the pain is back", "give 5 mg", "#### 7"],
+        ["no", "give 6 mg", "seven or 8"],
+        ["", "", ""],
+    ],
+)
+CHOICES = Sample(
+    ("ask", "tell"),
+    ["ask", "tell", "tell"],
+    [["ask", "tell", "tell"], ["ask", "tell", "ask"], ["tell", "ask", "ask"], [None] * 3],
+)
+SAMPLES |= {name: TEXTS for name in ("rouge1", "rouge2", "rougeL", "rougeLsum", "exact_match")}
+SAMPLES["number_match"] = TEXTS._replace(
+    references=["3", "5 mg", "#### 7"],
+    predictions=[["3", "5", "7"], ["3", "5", "8"], ["1", "5.5", "8"], ["", "", ""]],
+)
+SAMPLES |= {"accuracy": CHOICES, "class_f1": CHOICES}
 
 
 @pytest.fixture(params=METRICS.names())

@@ -1,0 +1,43 @@
+import random
+
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support
+
+from harness.metrics import METRICS
+
+CLASSES = ("ask", "tell", "thank", "leave")
+
+
+def test_they_are_what_sklearn_says_on_hundreds_of_sets() -> None:
+    generator = random.Random(0)
+    accuracy, f1 = METRICS.get("accuracy"), METRICS.get("class_f1")
+    for _ in range(300):
+        size = generator.randrange(1, 30)
+        wanted = generator.choices(CLASSES, k=size)
+        found = [one if generator.random() < 0.5 else generator.choice(CLASSES) for one in wanted]
+        pairs = list(zip(found, wanted, strict=True))
+        rows = [accuracy.score(*pair, CLASSES) for pair in pairs]
+        assert accuracy.aggregate(rows, CLASSES) == pytest.approx(accuracy_score(wanted, found))
+        values = f1.values([f1.score(*pair, CLASSES) for pair in pairs], CLASSES)
+        labels = list(CLASSES)
+        # A class that neither side names is right all the same here, and 0 or 1 there as one asks.
+        expected = f1_score(wanted, found, labels=labels, average=None, zero_division=1.0)
+        assert [values[f"{name}.f1"] for name in CLASSES] == pytest.approx(list(expected))
+        assert values["macro_f1"] == pytest.approx(np.mean(expected))
+        assert values["class_f1"] == pytest.approx(accuracy_score(wanted, found))
+        seen = sorted(set(wanted))
+        recall = precision_recall_fscore_support(wanted, found, labels=seen, zero_division=1.0)[1]
+        by_class = accuracy.values(rows, CLASSES)
+        assert [by_class[f"{name}.accuracy"] for name in seen] == pytest.approx(list(recall))
+
+
+def test_an_answer_that_cannot_be_read_is_wrong_for_its_class_alone() -> None:
+    assert METRICS.get("accuracy").score(None, "tell", CLASSES[:2]) == (0, 0, 0, 1)
+    assert METRICS.get("class_f1").score(None, "tell", CLASSES[:2]) == (0, 0, 0, 0, 0, 1)
+
+
+def test_an_unknown_class_is_a_fault_of_the_program() -> None:
+    for name in ("accuracy", "class_f1"):
+        with pytest.raises(ValueError, match="'shout' is none of"):
+            METRICS.get(name).score("shout", "tell", CLASSES)
