@@ -56,7 +56,7 @@ class Sweep(Section):
     Attributes:
         task: name of a task, or path of its folder.
         summary: one line for `list`.
-        seed: seeds the sampler and all trials; equal seeds give equal studies.
+        seed: seeds the sampler and all trials; equal seeds give equal studies with one worker.
         model: the frozen base.
         data: the user's own rows.
         space: what is searched.
