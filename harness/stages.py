@@ -117,7 +117,7 @@ def _cells(
         room = clock.trials_until(ABLATE_SHARE, trial_seconds(results)) / runs
         limit = settings.max_cells if room == float("inf") else min(settings.max_cells, int(room))
         planned = neighbours(sweep, incumbent, limit)
-        dropped = list(planned.dropped)
+        dropped = list(planned.dropped) if settings.max_cells else []  # 0: nobody asked for it
         kept = planned.cells
         if settings.max_cells and limit < 2:
             kept = ()
