@@ -6,6 +6,7 @@ Uses `datasets`, which is imported when a file is read.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -16,20 +17,30 @@ from harness.formats.collecting import rows_of
 from harness.formats.format import FORMATS, Options, Row, Wanted
 
 
-class Parquet:
-    """The format `parquet`."""
+class Tables(ABC):
+    """Formats that `datasets` reads."""
 
-    name = "parquet"
-    suffixes = (".parquet",)
     options = Options
 
     def read(self, path: Path, wanted: Wanted) -> tuple[Row, ...]:
-        """All rows of a file, checked; see `Format.read`."""
+        """All rows of a file or folder, checked; see `Format.read`."""
         return rows_of(path, records(self._table(path)), wanted, "one row is right", "row")
 
     def survey(self, path: Path) -> dict[str, Any]:
         """Rows and columns; see `Format.survey`."""
-        return counted(self._table(path))
+        table = self._table(path)
+        return {"rows": len(table), "columns": list(table.column_names)}
+
+    @abstractmethod
+    def _table(self, path: Path) -> Any:
+        """A `datasets.Dataset`."""
+
+
+class Parquet(Tables):
+    """The format `parquet`."""
+
+    name = "parquet"
+    suffixes: tuple[str, ...] = (".parquet",)
 
     def _table(self, path: Path) -> Any:
         from datasets import Dataset
@@ -42,20 +53,11 @@ class Parquet:
             raise UserError(f"{path}: no Parquet file that can be read ({told})") from None
 
 
-class Saved:
+class Saved(Tables):
     """The format `saved`: a folder that `Dataset.save_to_disk` wrote."""
 
     name = "saved"
     suffixes: tuple[str, ...] = ()
-    options = Options
-
-    def read(self, path: Path, wanted: Wanted) -> tuple[Row, ...]:
-        """All rows of a folder, checked; see `Format.read`."""
-        return rows_of(path, records(self._table(path)), wanted, "one row is right", "row")
-
-    def survey(self, path: Path) -> dict[str, Any]:
-        """Rows and columns; see `Format.survey`."""
-        return counted(self._table(path))
 
     def _table(self, path: Path) -> Any:
         from datasets import Dataset, load_from_disk
@@ -67,11 +69,6 @@ class Saved:
         if not isinstance(found, Dataset):
             raise UserError(f"{path}: holds splits ({', '.join(found)}); give the folder above")
         return found
-
-
-def counted(table: Any) -> dict[str, Any]:
-    """Rows and columns of a `datasets.Dataset`."""
-    return {"rows": len(table), "columns": list(table.column_names)}
 
 
 def records(table: Any) -> Iterator[tuple[int, Callable[[], dict[str, Any]]]]:
