@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from harness.analysis.ablation import all_cells
+from harness.analysis.candidates import own_cell
 from harness.analysis.comparison import CONFIDENCE
 from harness.analysis.scores import configurations
 from harness.analysis.simultaneous import against_best, all_pairs
@@ -50,7 +51,8 @@ def best_cell(results: StudyResults) -> Found | None:
     table = table.loc[list(whole.cube.keys)].reset_index(drop=True)
     names, values = labels_of(table), results.objective.sign * whole.values
     best = int(np.argmax(values))
-    reference = _reference(results, whole.cube.keys)
+    own = own_cell(results, whole.cube.keys)
+    reference = None if own is None else whole.cube.keys.index(own)
     bounds = all_pairs(whole.pairs, CONFIDENCE)
     good = against_best(whole.pairs, CONFIDENCE).low >= -results.objective.margin
     seeds, examples = int(table["seeds"].max()), len(whole.cube.examples)
@@ -73,14 +75,3 @@ def best_cell(results: StudyResults) -> Found | None:
         (results.sweep.get("confirmation") or {}).get("max_configurations") == 0,
     )
     return Found(table.iloc[best], ablated_only(found, results.objective), seeds, examples)
-
-
-def _reference(results: StudyResults, keys: tuple[str, ...]) -> int | None:
-    own = results.attributes.get("incumbent") or {}
-    named = ("variant", "rank", "target_modules", "dropout", "alpha", "extras")
-    for cell in results.attributes.get("cells") or ():
-        config = cell["config"]
-        same = all((config.get(name) or "") == (own.get(name) or "") for name in named)
-        if same and str(cell["key"]) in keys:
-            return keys.index(str(cell["key"]))
-    return None

@@ -5,7 +5,7 @@ Choosing here may be greedy, because the confirm stage judges on fresh seeds and
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -71,7 +71,8 @@ def finalists(results: StudyResults, limit: int) -> list[dict[str, Any]]:
         [*values], [*table.loc[[*values], "parameters"].astype(float)], [*values.values()]
     )
     front = sorted(front, key=lambda key: (-values[key], key))
-    chosen = list(dict.fromkeys(_own_cell(results, values) + front[:1]))
+    own = own_cell(results, values)
+    chosen = list(dict.fromkeys(([] if own is None else [own]) + front[:1]))
     ranks = {records[key]["rank"] for key in chosen}
     order = _ranks(results, whole, values) + front
     for key in dict.fromkeys(order):
@@ -113,13 +114,19 @@ def inferior(differences: Array, margin: float) -> NDArray[np.bool_]:
     return np.asarray((differences < -margin).any(axis=1))
 
 
-def _own_cell(results: StudyResults, values: Mapping[str, float]) -> list[str]:
+def own_cell(results: StudyResults, keys: Collection[str]) -> str | None:
+    """The key of the incumbent's cell, at its tuned rate; None if it is none of these.
+
+    Args:
+        results: the study.
+        keys: of the cells that count.
+    """
     noted = results.attributes.get("incumbent") or {}
     for cell in results.attributes.get("cells") or ():
         same = all((cell["config"].get(x) or "") == (noted.get(x) or "") for x in _FIELDS[:-1])
-        if noted and same and cell["key"] in values:
-            return [str(cell["key"])]
-    return []
+        if noted and same and cell["key"] in keys:
+            return str(cell["key"])
+    return None
 
 
 def _ranks(results: StudyResults, whole: AllPairs, values: Mapping[str, float]) -> list[str]:

@@ -7,6 +7,7 @@ its own cache; imported when something is read.
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,6 +29,11 @@ def split_names(name: str, config: str | None, revision: str | None) -> tuple[st
     Raises:
         UserError: it cannot be had.
     """
+    return _split_names(name, config, revision)
+
+
+@cache  # every question goes over the network
+def _split_names(name: str, config: str | None, revision: str | None) -> tuple[str, ...]:
     from datasets import get_dataset_split_names
 
     return tuple(_told(name, lambda: get_dataset_split_names(name, config, revision=revision)))

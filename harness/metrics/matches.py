@@ -6,8 +6,7 @@ import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from harness.metrics.metric import METRICS, Metric
-from harness.metrics.rouge import breakdown
+from harness.metrics.metric import METRICS, Metric, no_breakdown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +47,9 @@ def final_number(text: str) -> Decimal | None:
 
 
 def _add(name: str, unit: str, score: Callable[..., tuple[float, ...]]) -> None:
-    METRICS.add(name, Metric(name, "mean", "maximize", 100.0, unit, score, breakdown, ("pairs",)))
+    METRICS.add(
+        name, Metric(name, "mean", "maximize", 100.0, unit, score, no_breakdown, ("pairs",))
+    )
 
 
 _add("exact_match", "percent of exact matches", exact)

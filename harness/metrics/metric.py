@@ -80,4 +80,10 @@ class Metric:
         return found
 
 
+def no_breakdown(sums: Array, classes: tuple[str, ...]) -> dict[str, float]:
+    """For metrics of whole texts, which have no classes."""
+    del sums, classes
+    return {}
+
+
 METRICS: Registry[Metric] = Registry("metric")

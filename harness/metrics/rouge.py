@@ -6,12 +6,9 @@
 from __future__ import annotations
 
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from harness.metrics.metric import METRICS, Metric
-
-if TYPE_CHECKING:
-    from harness.aggregates import Array
+from harness.metrics.metric import METRICS, Metric, no_breakdown
 
 #: Names as `rouge_score` and the papers write them.
 NAMES: Final = ("rouge1", "rouge2", "rougeL", "rougeLsum")
@@ -39,12 +36,6 @@ def score(
     return float(_scorer(name).score(reference, prediction)[name].fmeasure), 1.0
 
 
-def breakdown(sums: Array, classes: tuple[str, ...]) -> dict[str, float]:
-    """Nothing: a text has no classes."""
-    del sums, classes
-    return {}
-
-
 for _name in NAMES:
     METRICS.add(
         _name,
@@ -55,7 +46,7 @@ for _name in NAMES:
             100.0,
             f"points of {_name.replace('rouge', 'ROUGE-')}",
             partial(score, name=_name),
-            breakdown,
+            no_breakdown,
             ("pairs",),
         ),
     )
