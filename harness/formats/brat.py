@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 from harness.errors import UserError
-from harness.formats.collecting import only_entities, read_text
+from harness.formats.collecting import at, only_entities, read_text
 from harness.formats.format import FORMATS, Options, Row, Span, Wanted
-from harness.formats.records import RowError, check_label
+from harness.formats.records import check_label
 
 #: First letters of the lines that BRAT knows beside T.
 _OTHERS: Final = frozenset("REAMN*#")
@@ -61,10 +61,8 @@ class Brat:
                 raise UserError(f"{text_file}: empty; leave the document out or give it a text")
             found: list[Span] = []
             for entity in _entities(notes, text, Counter()):
-                try:
+                with at(f"{notes}:{entity.line}"):
                     check_label(entity.label, wanted.labels, "the entity")
-                except RowError as fault:
-                    raise UserError(f"{notes}:{entity.line}: {fault}") from fault
                 found += _spans(entity, text, options)
             kept = _not_nested(sorted(set(found)), options) if wanted.kind == "entities" else []
             rows.append(Row(text_file.stem, text, tuple(kept)))

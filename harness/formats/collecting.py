@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from harness.errors import UserError
 from harness.formats.records import RowError, row_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from harness.formats.format import Row, Wanted
@@ -43,6 +44,19 @@ def read_text(path: Path) -> str:
         ) from fault
 
 
+@contextmanager
+def at(place: str) -> Iterator[None]:
+    """Tells what is wrong with a row together with its place, such as `file:line`.
+
+    Raises:
+        UserError: a `RowError` was raised inside.
+    """
+    try:
+        yield
+    except RowError as fault:
+        raise UserError(f"{place}: {fault}") from fault
+
+
 def rows_of(
     path: Path,
     records: Iterable[tuple[int, Callable[[], Record]]],
@@ -66,10 +80,8 @@ def rows_of(
     rows: list[Row] = []
     places: dict[str, int] = {}
     for number, record in records:
-        try:
+        with at(f"{path}{mark}{number}"):
             row = row_of(record(), wanted, f"{path.stem}{number}")
-        except RowError as fault:
-            raise UserError(f"{path}{mark}{number}: {fault}") from fault
         if row.id in places:
             raise UserError(
                 f"{path}{mark}{number}: id '{row.id}' already stands in {unit} {places[row.id]}; "

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 from harness.errors import UserError
-from harness.formats.collecting import only_entities, read_text
+from harness.formats.collecting import at, only_entities, read_text
 from harness.formats.format import FORMATS, Options, Row, Wanted
-from harness.formats.records import RowError, check_label
+from harness.formats.records import check_label
 from harness.formats.tags import Scheme, TagError, parse, scheme_of, sentence
 
 _DOCUMENT: Final = "-DOCSTART-"
@@ -58,11 +58,8 @@ class Conll:
         for number, one in enumerate(found, start=1):
             text, spans = _read(path, one, scheme)
             for span in spans:
-                try:
+                with at(f"{path}:{one.line + text.count(' ', 0, span.start)}"):
                     check_label(span.label, wanted.labels, "the tag")
-                except RowError as fault:
-                    line = one.line + text.count(" ", 0, span.start)
-                    raise UserError(f"{path}:{line}: {fault}") from fault
             head = f"{path.stem}{one.document}-" if one.document else path.stem
             kept = spans if wanted.kind == "entities" else ()
             rows.append(Row(f"{head}{number}", text, kept))

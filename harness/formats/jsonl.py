@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from harness.errors import UserError
-from harness.formats.collecting import read_bytes, read_text, rows_of
+from harness.formats.collecting import at, read_bytes, read_text, rows_of
 from harness.formats.format import FORMATS, Options, Row, Wanted
 from harness.formats.records import RowError
 
@@ -29,41 +29,36 @@ class JsonLines:
 
     def read(self, path: Path, wanted: Wanted) -> tuple[Row, ...]:
         """All rows of a file, checked; see `Format.read`."""
-        return rows_of(path, _records(path), wanted, _RIGHT, _unit(path))
+        unit, records = _open(path)
+        return rows_of(path, records, wanted, _RIGHT, unit)
 
     def survey(self, path: Path) -> dict[str, Any]:
         """Rows, and in how many of them each key stands; see `Format.survey`."""
         keys: Counter[str] = Counter()
         rows = 0
-        for number, record in _records(path):
-            try:
-                keys.update(record())
-            except RowError as fault:
-                raise UserError(f"{path}: {_unit(path)} {number}: {fault}") from fault
+        unit, records = _open(path)
+        for number, record in records:
+            with at(f"{path}: {unit} {number}"):
+                keys.update(record().keys())
             rows += 1
         return {"rows": rows, "keys": dict(keys)}
 
 
-def _is_list(path: Path) -> bool:
-    return path.suffix == ".json" and read_bytes(path).lstrip()[:1] == b"["
+class _Opened(NamedTuple):
+    unit: str  # what the records are numbered by: `line` or `row`
+    records: Iterator[tuple[int, Callable[[], dict[str, Any]]]]
 
 
-def _unit(path: Path) -> str:
-    return "row" if _is_list(path) else "line"
-
-
-def _records(path: Path) -> Iterator[tuple[int, Callable[[], dict[str, Any]]]]:
-    if _is_list(path):
-        try:
-            whole = json.loads(read_text(path))
-        except json.JSONDecodeError as fault:
-            raise UserError(f"{path}:{fault.lineno}: not JSON: {fault.msg}") from fault
-        for number, value in enumerate(whole, start=1):
-            yield number, partial(_object, value)
-        return
-    for number, line in enumerate(read_bytes(path).split(b"\n"), start=1):
-        if line.strip():
-            yield number, partial(_decode, line)
+def _open(path: Path) -> _Opened:
+    content = read_bytes(path)
+    if path.suffix != ".json" or content.lstrip()[:1] != b"[":
+        lines = enumerate(content.split(b"\n"), start=1)
+        return _Opened("line", ((n, partial(_decode, line)) for n, line in lines if line.strip()))
+    try:
+        whole = json.loads(read_text(path))  # which names the line of a byte that is not UTF-8
+    except json.JSONDecodeError as fault:
+        raise UserError(f"{path}:{fault.lineno}: not JSON: {fault.msg}") from fault
+    return _Opened("row", ((n, partial(_object, one)) for n, one in enumerate(whole, start=1)))
 
 
 def _decode(line: bytes) -> dict[str, Any]:

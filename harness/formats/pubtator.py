@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
-from harness.formats.collecting import only_entities, read_text
+from harness.formats.collecting import at, only_entities, read_text
 from harness.formats.format import FORMATS, Options, Row, Span, Wanted
-from harness.formats.records import RowError, span_at
+from harness.formats.records import span_at
 
 
 @dataclass
@@ -111,12 +111,10 @@ def _span(path: Path, one: _Document, mention: tuple[int, list[str]], wanted: Wa
     number, (_, first, behind, text, label, *_) = mention
     if not (first.isdigit() and behind.isdigit()):
         raise UserError(f"{path}:{number}: offsets '{first}' and '{behind}' are no whole numbers")
-    try:
+    with at(f"{path}:{number}"):
         return span_at(
             one.text, int(first), int(behind), label, text, wanted.labels, f"'{text[:40]}'"
         )
-    except RowError as fault:
-        raise UserError(f"{path}:{number}: {fault}") from fault
 
 
 PUBTATOR = FORMATS.add("pubtator", Pubtator())

@@ -138,3 +138,18 @@ def test_public_data_are_read_whole(folder: str, kind: str, counts: dict[str, in
     for split, count in counts.items():
         rows = JSONL.read(SHARED / folder / f"{split}.jsonl", Wanted(kind))
         assert len(rows) == count
+
+
+def test_a_json_file_may_be_one_list_of_rows(tmp_path: Path) -> None:
+    path = tmp_path / "train.json"
+    path.write_text('\n[{"text": "One."},\n {"text": "Two."}]')
+    assert [one.text for one in JSONL.read(path, Wanted("text"))] == ["One.", "Two."]
+    assert JSONL.survey(path) == {"rows": 2, "keys": {"text": 2}}
+    for content, told in (
+        ('[{"text": "One."}, 5]', "train.json: row 2: a JSON int where an object"),
+        ('[{"text": "One."}\n{}]', "train.json:2: not JSON: Expecting ',' delimiter"),
+    ):
+        path.write_text(content)
+        with pytest.raises(UserError) as fault:
+            JSONL.read(path, Wanted("text"))
+        assert told in str(fault.value)
