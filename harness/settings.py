@@ -53,6 +53,7 @@ class TrainingSettings(Section):
         batch_size: examples an optimiser step.
         micro_batch_size: examples a forward pass; gradients are accumulated up to `batch_size`.
         max_length: tokens of prompt and answer together; prompts are cut, answers never.
+        packing: language modelling: texts share rows of `max_length` tokens, none sees another.
         warmup: share of the steps over which the rate rises to its peak.
         schedule: how the rate falls after the warm-up.
         floor: share of the peak rate at the last step.
@@ -71,6 +72,7 @@ class TrainingSettings(Section):
     batch_size: Count = 8
     micro_batch_size: Count | None = None
     max_length: Annotated[int, Field(ge=8)] = 384
+    packing: bool = False
     warmup: Share = 0.05
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     floor: Share = 0.05

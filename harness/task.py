@@ -1,49 +1,42 @@
 """`Task`: the examples, prompt, parser, metrics and objective of one tasks/ folder.
 
-Says what a model is asked, what a right answer looks like and how an answer is scored. Knows
-nothing of models, tokens or studies.
+Says what a model is asked, what a right answer looks like and how an answer is scored; what
+differs from kind to kind lies in `harness.kinds`. Knows nothing of models, tokens or studies.
 """
 
 import hashlib
 import random
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any, Final, NamedTuple
 
 from harness import catalog, task_data
-from harness.baselines import EntityDictionary
-from harness.entity_text import Layout, Mention, Parsed
+from harness.entity_text import Layout
 from harness.errors import UserError, did_you_mean
 from harness.formats import Row, fingerprint
+from harness.kinds import KINDS, Answers, Example, Given, Kind, Parsed
 from harness.metrics import METRICS, Metric
 from harness.results import Objective
 from harness.task_data import SPLITS
 from harness.task_file import TaskFile, read_task_file
 
-__all__ = ["SPLITS", "Example", "Mention", "Parsed", "Task", "load"]
+__all__ = ["SPLITS", "Answers", "Example", "Parsed", "Scored", "Task", "load"]
+
+_FIELD: Final = re.compile(r"\{(input|text|instruction)\}")
 
 
-@dataclass(frozen=True)
-class Example:
-    """One example.
+class Scored(NamedTuple):
+    """What predictions come to.
 
     Attributes:
-        id: unique within its split.
-        prompt_fields: what the prompt is filled with: `text`.
-        reference: the right answer, as mentions in the order of the text.
-        target: the right answer as text, with a blank in front; the end of text follows it.
+        statistics: one row an example, in the order of `Objective.columns`.
+        values: the objective's metric and its breakdown, then the task's other metrics, by name.
     """
 
-    id: str
-    prompt_fields: Mapping[str, str]
-    reference: tuple[Mention, ...]
-    target: str
-
-    @property
-    def text(self) -> str:
-        """The input."""
-        return self.prompt_fields["text"]
+    statistics: tuple[tuple[float, ...], ...]
+    values: dict[str, float]
 
 
 class Task:
@@ -52,11 +45,13 @@ class Task:
     Attributes:
         name: as task.yaml says.
         folder: where task.yaml lies.
+        file: the keys of task.yaml.
         summary: one line on what it asks.
         public: whether its data may be shown to anybody.
-        labels: the entity labels, in the order of writing.
         max_new_tokens: how much a model may write for one example.
-        metrics: those that are reported; the first named by the objective.
+        kind: what it asks, and how answers are read.
+        labels: the entity labels in the order of writing, or the classes of a choice.
+        metrics: those that are reported; one of them is the objective's.
         notes: what the user should know of the data, such as a test split carved from train.
     """
 
@@ -71,140 +66,161 @@ class Task:
         """Made by `load`; `rows` gives the rows of a split when they are first needed."""
         self.name = file.name
         self.folder = folder
+        self.file = file
         self.summary = file.summary
         self.public = file.public
-        self.labels = labels
         self.max_new_tokens = file.max_new_tokens
+        self.labels = labels
         self.metrics: tuple[Metric, ...] = tuple(METRICS.get(name) for name in file.metrics)
         self.notes = notes
-        self._file = file
         self._rows = rows
         self._examples: dict[str, tuple[Example, ...]] = {}
-        target = file.target
-        self._layout = Layout(
+        target, names = file.target, _names(folder, file, labels)
+        marks = (target.after_label, target.between_items, target.between_labels, target.empty)
+        given = Given(
             labels,
-            target.after_label,
-            target.between_items,
-            target.between_labels,
-            target.empty,
-            _names(folder, labels, target.names),
+            lambda: self.examples("train"),
+            Layout(labels, *marks, names),
+            names,
+            file.fold_case,
+            file.unseen_excludes,
+            file.metrics,
+            file.answers == "generation",
         )
+        self.kind: Kind = KINDS.get(file.kind)(given)
+
+    def rows(self, split: str) -> tuple[Row, ...]:
+        """The rows of `train`, `validation` or `test`, as they were read.
+
+        Raises:
+            UserError: there is no such split.
+        """
+        if split not in SPLITS:
+            raise UserError(f"unknown split '{split}'; {did_you_mean(split, SPLITS)}")
+        return self._rows(split)
 
     def examples(self, split: str) -> tuple[Example, ...]:
         """The examples of `train`, `validation` or `test`, always in the same order."""
-        if split not in SPLITS:
-            raise UserError(f"unknown split '{split}'; {did_you_mean(split, SPLITS)}")
         if split not in self._examples:
-            self._examples[split] = tuple(self._example(row) for row in self._rows(split))
+            self._examples[split] = tuple(self.kind.example(row) for row in self.rows(split))
         return self._examples[split]
 
-    def _example(self, row: Row) -> Example:
-        reference = tuple(
-            Mention(span.label, " ".join(span.text.split())) for span in row.entities
-        )
-        return Example(row.id, {"text": row.text}, reference, self._layout.write(reference))
-
     def prompt(self, example: Example) -> str:
-        """What the model is given."""
-        return self._file.prompt.replace("{text}", example.text)
+        """What the model is given; nothing for language modelling.
+
+        Raises:
+            UserError: the prompt asks for what the row does not have.
+        """
+        template = self.file.prompt
+        if template is None:
+            return ""
+
+        def value(hit: re.Match[str]) -> str:
+            field = hit.group(1)
+            if field not in example.prompt_fields:
+                raise UserError(
+                    f"{self.folder / 'task.yaml'}: prompt: names {{{field}}}, which row "
+                    f"{example.id} does not have"
+                )
+            return example.prompt_fields[field]
+
+        return _FIELD.sub(value, template)
 
     def target(self, example: Example) -> str:
         """What the model should write after the prompt, before the end of text."""
         return example.target
 
-    def write(self, mentions: Iterable[Mention]) -> str:
-        """An answer that says these mentions; `parse` reads it back."""
-        return self._layout.write(mentions)
+    def write(self, prediction: Any) -> str:
+        """An answer that says a prediction; `parse` reads it back."""
+        return self.kind.write(prediction)
 
     def parse(self, text: str) -> Parsed:
-        """Reads an output: its first line; see `harness.entity_text.Layout.parse`."""
-        return self._layout.parse(text)
+        """Reads an output; never raises."""
+        return self.kind.parse(text)
 
     @property
     def metric(self) -> Metric:
         """The metric of the objective."""
-        return METRICS.get(self._file.objective.metric)
+        return METRICS.get(self.file.objective.metric)
 
     @property
     def objective(self) -> Objective:
         """What a study of this task optimises."""
-        keys, metric = self._file.objective, self.metric
+        keys, metric = self.file.objective, self.metric
         return Objective(
             name=metric.name,
             direction=keys.direction,
             margin=keys.margin,
             form=metric.form,
-            classes=self.labels,
+            classes=self.kind.classes,
             scale=metric.scale,
             unit=metric.unit,
         )
 
-    def score(self, prediction: Iterable[Mention], example: Example) -> tuple[float, ...]:
-        """The statistics of one example, in the order of `objective.columns`."""
-        return self.metric.score(
-            self._comparable(prediction), self._comparable(example.reference), self.labels
-        )
+    def score(
+        self, prediction: Any, example: Example, metric: Metric | None = None
+    ) -> tuple[float, ...]:
+        """The statistics of one example, in the order of `objective.columns`.
+
+        Args:
+            prediction: as the kind has it.
+            example: what was asked.
+            metric: another than the objective's.
+        """
+        chosen = metric or self.metric
+        return chosen.score(*self.kind.compared(chosen, prediction, example), self.kind.classes)
 
     def values(
         self, rows: Sequence[Sequence[float]], unparsed: Sequence[bool] = ()
     ) -> dict[str, float]:
-        """All values reported for a split, from what `score` gave; see `Metric.values`."""
-        return self.metric.values(rows, self.labels, unparsed)
+        """The objective's values for a split, from what `score` gave; see `Metric.values`."""
+        return self.metric.values(rows, self.kind.classes, unparsed)
 
-    def _comparable(self, mentions: Iterable[Mention]) -> list[Mention]:
-        if self._file.fold_case:
-            return [Mention(label, text.casefold()) for label, text in mentions]
-        return list(mentions)
+    def scored(
+        self,
+        predictions: Iterable[Any],
+        examples: Sequence[Example],
+        unparsed: Sequence[bool] = (),
+    ) -> Scored:
+        """Scores predictions by all metrics of the task.
 
-    @cached_property
-    def training_dictionary(self) -> EntityDictionary:
-        """All entities of the training split."""
-        return EntityDictionary(
-            mention for example in self.examples("train") for mention in example.reference
-        )
+        Args:
+            predictions: for each example, in their order.
+            examples: what was asked.
+            unparsed: for each example whether its output could not be read.
+        """
+        found = list(predictions)
+        rows: dict[str, list[tuple[float, ...]]] = {}
+        for metric in self.metrics:
+            rows[metric.name] = [
+                tuple(map(float, self.score(prediction, example, metric)))
+                for prediction, example in zip(found, examples, strict=True)
+            ]
+        objective = rows[self.metric.name]
+        others = {
+            metric.name: metric.aggregate(rows[metric.name], self.kind.classes)
+            for metric in self.metrics
+        }
+        return Scored(tuple(objective), {**others, **self.values(objective, unparsed)})
 
     @property
-    def untrained(self) -> Mapping[str, Callable[[Example], tuple[Mention, ...]]]:
+    def untrained(self) -> Mapping[str, Callable[[Example], Any]]:
         """What a model has to beat, by name: answers of nothing that was trained."""
-        return {"dictionary": lambda example: self.training_dictionary.find(example.text)}
+        return self.kind.untrained
 
-    def guesses(self, name: str, split: str) -> tuple[tuple[Mention, ...], ...]:
+    def guesses(self, name: str, split: str) -> tuple[Any, ...]:
         """What the entry `name` of `untrained` answers to each example of a split."""
         answer = self.untrained[name]
         return tuple(answer(example) for example in self.examples(split))
 
-    def seen(self, example: Example) -> tuple[bool, ...]:
-        """For each mention of the reference whether its form, in any case, was one in training."""
-        return tuple(text in self.training_dictionary for _, text in example.reference)
+    def worked(self, count: int, seed: int = 0) -> tuple[Example, ...]:
+        """Training examples to show before a prompt.
 
-    def unseen_f1(self, predictions: Sequence[Iterable[Mention]], split: str) -> float:
-        """Micro-F1 on entities that were never entities in training.
-
-        Both sides leave out forms that were entities in training (in any case) and the labels that
-        task.yaml excludes (a dosage is new by its number alone).
+        Chosen from the shorter half of the training split; each is the first in a seeded order
+        that shows most of the labels or classes not shown so far, so that they soon cover all.
 
         Args:
-            predictions: for each example of the split, in its order.
-            split: the split.
-        """
-        rows = [
-            self.score(self._new(found), Example(gold.id, {}, self._new(gold.reference), ""))
-            for found, gold in zip(predictions, self.examples(split), strict=True)
-        ]
-        return self.metric.aggregate(rows, self.labels)
-
-    def _new(self, mentions: Iterable[Mention]) -> tuple[Mention, ...]:
-        known, excluded = self.training_dictionary, self._file.unseen_excludes
-        return tuple(m for m in mentions if m.label not in excluded and m.text not in known)
-
-    def few_shot(self, count: int, seed: int = 0) -> str:
-        """A prefix of worked training examples: prompt and target, one block after the other.
-
-        Chosen from the shorter half of the training notes; each is the first in a seeded order
-        that shows most of the labels not shown so far, so that they soon cover all.
-
-        Args:
-            count: how many; 0 gives an empty prefix.
+            count: how many; 0 gives none.
             seed: of the choice.
         """
         pool = sorted(self.examples("train"), key=lambda one: (len(one.text), one.id))
@@ -213,12 +229,16 @@ class Task:
         chosen: list[Example] = []
         missing = set(self.labels)
         while pool and len(chosen) < count:
-            best = max(pool, key=lambda one: len(missing & {m.label for m in one.reference}))
+            best = max(pool, key=lambda one: len(missing.intersection(self.kind.shows(one))))
             pool.remove(best)
             chosen.append(best)
-            missing -= {mention.label for mention in best.reference}
+            missing -= set(self.kind.shows(best))
             missing = missing or set(self.labels)
-        return "".join(f"{self.prompt(one)}{one.target}\n" for one in chosen)
+        return tuple(chosen)
+
+    def few_shot(self, count: int, seed: int = 0) -> str:
+        """`worked` examples as text: prompt and target, one block after the other."""
+        return "".join(f"{self.prompt(one)}{one.target}\n" for one in self.worked(count, seed))
 
     @cached_property
     def digest(self) -> str:
@@ -229,16 +249,18 @@ class Task:
         return whole.hexdigest()
 
 
-def _names(folder: Path, labels: Sequence[str], names: Mapping[str, str]) -> dict[str, str]:
+def _names(folder: Path, file: TaskFile, labels: Sequence[str]) -> dict[str, str]:
     """How these labels are written; the user's own data may have others than task.yaml."""
-    chosen = {label: name for label, name in names.items() if label in labels}
-    written = [chosen.get(label, label) for label in labels]
-    twice = next((name for name in written if written.count(name) > 1), None)
-    if twice is not None:
-        raise UserError(
-            f"{folder / 'task.yaml'}: target.names: two labels would be written '{twice}'; "
-            "rename one of them in the data"
-        )
+    chosen = {label: name for label, name in file.target.names.items() if label in labels}
+    first: dict[str, str] = {}
+    for label in labels:
+        name = chosen.get(label, label)
+        other = first.setdefault(name if file.kind == "entities" else name.casefold(), label)
+        if other != label:
+            raise UserError(
+                f"{folder / 'task.yaml'}: target.names: two labels would be written '{name}'; "
+                "rename one of them in the data"
+            )
     return chosen
 
 

@@ -13,13 +13,15 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from harness.errors import UserError, did_you_mean
 from harness.formats import FORMATS, Format, Row, Span, Wanted, leaks
+from harness.kinds import KINDS
 
 if TYPE_CHECKING:
-    from harness.task_file import Data, TaskFile
+    from harness.task_file import TaskFile
+    from harness.task_sections import Data
 
 SPLITS: Final = ("train", "validation", "test")
 
@@ -51,9 +53,8 @@ def open_source(
     seed = file.data.seed if seed is None else seed
     if data is None and file.data.generator is not None:
         generated = _generated(file, folder, file.data.generator, seed)
-        return Source(
-            tuple(file.labels), lambda split: _limited(generated(split), limit, seed), ()
-        )
+        labels = () if file.labels == "auto" else tuple(file.labels)
+        return Source(labels, lambda split: _limited(generated(split), limit, seed), ())
     if data is None and file.data.hub is not None:
         rows, notes = _hub(file, file.data.hub, seed)
     else:
@@ -76,12 +77,16 @@ def _generated(
     @cache
     def rows(split: str) -> tuple[Row, ...]:
         found = module.generate(split, getattr(sizes, split), seed)
-        return tuple(
-            Row(row["id"], row["text"], tuple(Span(**entity) for entity in row["entities"]))
-            for row in found
-        )
+        return tuple(_row(row) for row in found)
 
     return rows
+
+
+def _row(made: Mapping[str, Any]) -> Row:
+    """A generator's row; its keys are those of a JSONL file."""
+    entities = tuple(Span(**entity) for entity in made.get("entities", ()))
+    text = made["input"] if "input" in made else made["text"]
+    return Row(made["id"], text, entities, made.get("output"), made.get("instruction"))
 
 
 def load_module(path: Path) -> ModuleType:
@@ -116,7 +121,7 @@ def _files(
                 f"{'file' if reader.suffixes else 'folder'}; a data folder needs train, validation"
                 f"{_instead(place, names[split])}"
             )
-    wanted = Wanted(file.kind, labels, file.names(), keys.read_options())
+    wanted = Wanted(KINDS.get(file.kind).rows, labels, file.names(), keys.read_options())
     rows = {split: reader.read(path, wanted) for split, path in paths.items() if path is not None}
     return _with_test(rows, keys, seed, str(place), str(paths["train"]))
 
@@ -127,7 +132,7 @@ def _hub(file: TaskFile, name: str, seed: int) -> tuple[Rows, list[str]]:
 
     keys = file.data
     fixed = None if file.labels == "auto" else tuple(file.labels)
-    wanted = Wanted(file.kind, fixed, file.names())
+    wanted = Wanted(KINDS.get(file.kind).rows, fixed, file.names())
     names = {split: keys.splits.get(split, split) for split in SPLITS}
     there = hub.split_names(name, keys.config, keys.revision)
     for split in ("train", "validation"):
@@ -210,8 +215,12 @@ def _labels(
     file: TaskFile, rows: Mapping[str, tuple[Row, ...]], notes: list[str]
 ) -> tuple[str, ...]:
     """The labels in use; those of task.yaml come first, in its order."""
+    kind = KINDS.get(file.kind)
+    if not kind.labelled:
+        return ()
     counts = {
-        split: Counter(s.label for r in found for s in r.entities) for split, found in rows.items()
+        split: Counter(label for row in found for label in kind.labels_of(row))
+        for split, found in rows.items()
     }
     train = counts["train"]
     if not train:

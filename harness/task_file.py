@@ -7,155 +7,35 @@ from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from harness.errors import UserError, did_you_mean
-from harness.formats import FORMATS, Options
+from harness.kinds import KINDS
 from harness.metrics import METRICS
+from harness.task_sections import Data, Keys, ObjectiveKeys, Target, Window
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Sizes(_Model):
-    """How many examples the generator writes for each split."""
-
-    train: int = Field(ge=1)
-    validation: int = Field(ge=1)
-    test: int = Field(ge=1)
-
-
-class Data(_Model):
-    """Where examples come from: a generator in the task's folder, files there, or the hub.
-
-    Attributes:
-        generator: a Python file with `generate(split, count, seed) -> list[dict]`.
-        sizes: for a generator.
-        seed: of the generator, and of a test split carved from train where there is none.
-        folder: with train, validation and perhaps test files; relative to the task's folder.
-        hub: id of a data set on the Hugging Face hub, or a folder like one.
-        config: the data set's configuration, where it has several.
-        revision: the data set's branch, tag or commit.
-        format: key of `harness.formats.FORMATS`, for files.
-        options: what the format wants to know of its files.
-        splits: what the files or the data set call `train`, `validation` and `test`.
-        test_share: share of the training documents that become the test split where none is given.
-    """
-
-    generator: str | None = None
-    sizes: Sizes | None = None
-    seed: int = 0
-    folder: str | None = None
-    hub: str | None = None
-    config: str | None = None
-    revision: str | None = None
-    format: str = "jsonl"
-    options: dict[str, Any] = {}
-    splits: dict[Literal["train", "validation", "test"], str] = {}
-    test_share: float = Field(default=0.2, gt=0, lt=1)
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        if [self.generator, self.folder, self.hub].count(None) != 2:
-            raise ValueError("give either 'generator', 'folder' or 'hub'")
-        if self.hub is None and (self.config or self.revision):
-            raise ValueError("'config' and 'revision' belong to 'hub'")
-        if (self.generator is None) != (self.sizes is None):
-            raise ValueError("'sizes' belong to a 'generator', and a generator needs them")
-        if self.format not in FORMATS:
-            known = did_you_mean(self.format, FORMATS.names())
-            raise ValueError(f"unknown format '{self.format}'; {known}")
-        try:
-            self.read_options()
-        except ValidationError as fault:
-            first = fault.errors(include_url=False)[0]
-            where = ".".join(map(str, first["loc"]))
-            raise ValueError(f"options.{where}: {first['msg']} (format {self.format})") from None
-        return self
-
-    def read_options(self) -> Options:
-        """The format's options."""
-        return FORMATS.get(self.format).options.model_validate(self.options)
-
-
-class Target(_Model):
-    """How entities are written: see `harness.entity_text.Layout`.
-
-    Attributes:
-        after_label: between a label and its mentions.
-        between_items: between mentions.
-        between_labels: between labels.
-        empty: the word for no mention.
-        names: how labels are written, by label; short names make short answers.
-    """
-
-    after_label: str = ":"
-    between_items: str = ";"
-    between_labels: str = "|"
-    empty: str = "none"
-    names: dict[str, str] = {}
-
-    @field_validator("after_label", "between_items", "between_labels")
-    @classmethod
-    def _mark(cls, value: str) -> str:
-        if len(value) != 1 or value.isspace() or value.isalnum() or value == "\\":
-            raise ValueError(f"'{value}' should be one visible mark such as ; or |")
-        return value
-
-    @model_validator(mode="after")
-    def _different(self) -> Self:
-        if len({self.after_label, self.between_items, self.between_labels}) < 3:
-            raise ValueError("the three separators have to differ")
-        if not self.empty.isalnum():
-            raise ValueError(f"empty: '{self.empty}' should be a word of letters and digits")
-        if len(set(self.names.values())) < len(self.names):
-            raise ValueError("names: two labels have the same name")
-        return self
-
-    @field_validator("names")
-    @classmethod
-    def _words(cls, value: dict[str, str]) -> dict[str, str]:
-        for label, name in value.items():
-            if not name.isalnum():
-                raise ValueError(f"{label}: '{name}' should be a word of letters and digits")
-        return value
-
-
-class ObjectiveKeys(_Model):
-    """What a study optimises.
-
-    Attributes:
-        metric: one of the task's metrics.
-        direction: `maximize` or `minimize`; has to be the metric's own.
-        margin: differences of at most this much do not matter in practice; unit of the metric.
-    """
-
-    metric: str
-    direction: Literal["maximize", "minimize"]
-    margin: float = Field(ge=0)
-
-
-class TaskFile(_Model):
+class TaskFile(Keys):
     """The keys of task.yaml.
 
     Attributes:
         name: the task's name.
         summary: one line on what it asks.
         public: whether its data may be shown to anybody, in a report or outside.
-        kind: what rows are, and so what the model writes.
-        labels: the entity labels in order of writing, or `auto`: those of the data.
+        kind: one of `harness.kinds.KINDS`: what rows are, and so what the model is asked.
+        labels: the entity labels in order of writing, or the classes of a choice; `auto`: those
+            of the data.
         data: where examples come from.
         fields: the files' names for `id`, `text`, `entities`, `tokens`, `tags`, where they differ.
-        prompt: with `{text}`; the model goes on from its end.
-        target: how entities are written.
+        prompt: with `{text}` or `{input}`, and with `{instruction}` where rows bring one; the
+            model goes on from its end. Language modelling has none.
+        chat: whether the prompt goes through the model's own chat template, as a user's turn.
+        system: the system's turn in front of it.
+        shots: worked training examples before each prompt, in training and in scoring.
+        truncate: which side of the input is cut where an example is too long.
+        target: how entities are written, and how labels are named.
+        answers: for a choice, whether the likeliest class is taken or the one that is written.
+        window: for language modelling, how texts longer than the model's context are scored.
         max_new_tokens: how much a model may write for one example.
         fold_case: whether case is disregarded when mentions are compared.
         unseen_excludes: labels that do not count among entities never seen in training.
@@ -166,14 +46,20 @@ class TaskFile(_Model):
     name: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
     summary: str = Field(min_length=1)
     public: bool = False
-    kind: Literal["entities"] = "entities"
+    kind: str = "entities"
     labels: tuple[str, ...] | Literal["auto"] = "auto"
     data: Data
     fields: dict[
         Literal["id", "text", "entities", "tokens", "tags", "input", "output", "instruction"], str
-    ] = {}
-    prompt: str
+    ] = Field(default_factory=dict)
+    prompt: str | None = None
+    chat: bool = False
+    system: str | None = None
+    shots: int = Field(default=0, ge=0)
+    truncate: Literal["left", "right"] = "left"
     target: Target = Target()
+    answers: Literal["likelihood", "generation"] = "likelihood"
+    window: Window = Window()
     max_new_tokens: int = Field(default=160, ge=1)
     fold_case: bool = False
     unseen_excludes: tuple[str, ...] = ()
@@ -184,12 +70,32 @@ class TaskFile(_Model):
         """`fields` as plain words."""
         return {str(field): name for field, name in self.fields.items()}
 
-    @field_validator("prompt")
+    @field_validator("kind")
     @classmethod
-    def _has_text(cls, value: str) -> str:
-        if value.count("{text}") != 1:
-            raise ValueError("has to name {text} exactly once")
+    def _known_kind(cls, value: str) -> str:
+        if value not in KINDS:
+            raise ValueError(f"unknown kind '{value}'; {did_you_mean(value, KINDS.names())}")
         return value
+
+    @model_validator(mode="after")
+    def _prompted(self) -> Self:
+        fields = KINDS.get(self.kind).fields
+        if not fields:
+            given = {"prompt": self.prompt, "system": self.system}
+            told = [name for name, value in given.items() if value is not None]
+            told += [name for name in ("chat", "shots") if getattr(self, name)]
+            if told:
+                raise ValueError(f"{told[0]}: a task of kind {self.kind} asks nothing")
+            return self
+        if self.prompt is None:
+            raise ValueError(f"prompt: is missing; it has to name {{{fields[0]}}}")
+        inputs = [name for name in fields if name != "instruction"]
+        if sum(self.prompt.count(f"{{{name}}}") for name in inputs) != 1:
+            named = " or ".join(f"{{{name}}}" for name in inputs)
+            raise ValueError(f"prompt: has to name {named} exactly once")
+        if self.system is not None and not self.chat:
+            raise ValueError("system: needs 'chat: true'")
+        return self
 
     @field_validator("labels")
     @classmethod
@@ -200,12 +106,22 @@ class TaskFile(_Model):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.labels == "auto" and self.data.generator is not None:
+        kind = KINDS.get(self.kind)
+        if kind.labelled and self.labels == "auto" and self.data.generator is not None:
             raise ValueError("labels: a generator's labels have to be named")
+        if not kind.labelled and self.labels != "auto":
+            raise ValueError(f"labels: a task of kind {self.kind} has none")
         for label in self.target.names if self.labels != "auto" else ():
             if label not in self.labels:
                 known = did_you_mean(label, self.labels)
                 raise ValueError(f"target.names: '{label}' is none of the labels; {known}")
+        for label, name in self.target.names.items():
+            if self.kind == "entities" and not name.isalnum():
+                raise ValueError(
+                    f"target.names.{label}: '{name}' should be a word of letters and digits"
+                )
+            if name != name.strip() or not name or "\n" in name:
+                raise ValueError(f"target.names.{label}: {name!r} should be one line of text")
         for name in self.metrics:
             if name not in METRICS:
                 raise ValueError(f"metrics: unknown metric '{name}'; {_known_metrics(name)}")
@@ -265,6 +181,8 @@ def _told(fault: ValidationError) -> str:
     if first["type"] == "missing":
         return f"{where}: is missing"
     message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "string_type" and isinstance(first["input"], bool):
+        message = "YAML takes yes, no, on and off for true and false; put it in quotes"
     return f"{where}: {message}" if where else message
 
 

@@ -31,6 +31,7 @@ class Metric:
         breakdown: `breakdown(sums, classes)` gives named values besides the aggregate from sums
             of shape (classes, parts).
         kinds: kinds of task whose answers it can score.
+        reads: `answer`, or `spans`: then predictions and references have `start`, `end`, `label`.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Metric:
     score: Callable[[Any, Any, tuple[str, ...]], tuple[float, ...]]
     breakdown: Callable[[Array, tuple[str, ...]], dict[str, float]]
     kinds: tuple[str, ...] = ("entities",)
+    reads: str = "answer"
 
     def sums(self, rows: Sequence[Sequence[float]] | Array, classes: tuple[str, ...]) -> Array:
         """Statistics summed over examples, shape (classes, parts).

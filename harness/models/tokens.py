@@ -6,6 +6,7 @@ identical batches. Knows nothing of tasks and of tokenizers.
 
 import random
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import Final, NamedTuple
 
 import torch
@@ -17,15 +18,17 @@ WINDOW: Final = 8
 
 
 class TokenSequence(NamedTuple):
-    """One training example: prompt, answer, end of text.
+    """One training example: prompt, answer, end of text; or several texts that share a row.
 
     Attributes:
         ids: token ids.
         start: where the answer begins.
+        breaks: where each further text begins, if the row holds several; none sees another.
     """
 
     ids: tuple[int, ...]
     start: int
+    breaks: tuple[int, ...] = ()
 
 
 class Batch(NamedTuple):
@@ -36,12 +39,15 @@ class Batch(NamedTuple):
         rows: whether a position predicts an answer token, shape as `ids`.
         targets: the answer tokens predicted, in the order of `rows`, shape (answer tokens,).
         tokens: tokens of all sequences, padding excluded.
+        positions: places within their text, shape as `ids`, where a row holds several texts: from
+            where they begin anew, Transformers keeps texts apart. None where each row is one.
     """
 
     ids: torch.Tensor
     rows: torch.Tensor
     targets: torch.Tensor
     tokens: int
+    positions: torch.Tensor | None = None
 
 
 def data_order(lengths: Sequence[int], batch_size: int, seed: int) -> Iterator[tuple[int, ...]]:
@@ -83,8 +89,53 @@ def collate(sequences: Sequence[TokenSequence], pad: int, device: torch.device) 
     ids = torch.tensor([(*s.ids, *(pad,) * (longest - len(s.ids))) for s in sequences])
     rows = torch.zeros_like(ids, dtype=torch.bool)
     for row, sequence in zip(rows, sequences, strict=True):
-        # Position i predicts token i + 1; the first token of all is predicted by nothing.
+        # Position i predicts token i + 1; the first token of a text is predicted by nothing.
         row[max(0, sequence.start - 1) : len(sequence.ids) - 1] = True
+        row[[place - 1 for place in sequence.breaks]] = False
     targets = ids.roll(-1, dims=1)[rows]
     tokens = sum(len(sequence.ids) for sequence in sequences)
-    return Batch(ids.to(device), rows.to(device), targets.to(device), tokens)
+    positions = None
+    if any(sequence.breaks for sequence in sequences):
+        positions = torch.tensor([_positions(sequence, longest) for sequence in sequences])
+        positions = positions.to(device)
+    return Batch(ids.to(device), rows.to(device), targets.to(device), tokens, positions)
+
+
+def _positions(sequence: TokenSequence, longest: int) -> list[int]:
+    """Places within each text; padding is a text of its own."""
+    ends = (*sequence.breaks, len(sequence.ids), longest)
+    return [
+        place for start, end in zip((0, *ends), ends, strict=False) for place in range(end - start)
+    ]
+
+
+def packed(texts: Sequence[TokenSequence], length: int) -> tuple[TokenSequence, ...]:
+    """Texts joined to rows of at most `length` tokens, the longest first, each where it fits.
+
+    First-fit decreasing; equal texts give equal rows.
+
+    Args:
+        texts: each of one text, with its loss on all tokens (`start` 0), at most `length` long.
+        length: tokens of a row.
+    """
+    rows: list[list[TokenSequence]] = []
+    free: list[int] = []
+    first: dict[int, int] = {}  # the first row that can still have room for so many tokens
+    for text in sorted(texts, key=lambda one: -len(one.ids)):
+        size = len(text.ids)
+        place = first.get(size, 0)
+        while place < len(rows) and free[place] < size:
+            place += 1
+        first[size] = place
+        if place == len(rows):
+            rows.append([])
+            free.append(length)
+        rows[place].append(text)
+        free[place] -= size
+    return tuple(_joined(row) for row in rows)
+
+
+def _joined(row: Sequence[TokenSequence]) -> TokenSequence:
+    ids = tuple(token for text in row for token in text.ids)
+    ends = list(accumulate(len(text.ids) for text in row))
+    return TokenSequence(ids, 0, tuple(ends[:-1]))

@@ -9,16 +9,18 @@ from typing import NamedTuple
 
 from harness.errors import UserError
 from harness.models.base_model import BaseModel
-from harness.models.tokens import TokenSequence
-from harness.task import Task
+from harness.models.tokens import TokenSequence, packed
+from harness.settings import TrainingSettings
+from harness.task import Answers, Example, Task
+from harness.training.prompting import Prompted, Prompting
 
 
 class TrainingTokens(NamedTuple):
     """The training examples as tokens.
 
     Attributes:
-        sequences: in the order of the examples.
-        cut: prompts that had to be cut on the left to fit.
+        sequences: in the order of the examples; of texts alone, pieces of them, perhaps packed.
+        cut: examples that had to be cut to fit; texts alone are cut into pieces, all of them used.
         left_out: examples whose answer alone is too long.
     """
 
@@ -32,7 +34,7 @@ class PromptTokens(NamedTuple):
 
     Attributes:
         prompts: in the order of the examples.
-        cut: prompts that had to be cut on the left to fit.
+        cut: prompts that had to be cut to fit.
     """
 
     prompts: tuple[tuple[int, ...], ...]
@@ -48,18 +50,24 @@ class TaskTokens:
     Args:
         base: whose tokenizer to use.
         task: the examples.
-        max_length: tokens of a training example; prompts are cut on the left, answers never.
+        max_length: tokens of a training example; prompts are cut, answers never.
+        packing: whether texts alone share a row of `max_length` tokens, none seeing another.
     """
 
-    def __init__(self, base: BaseModel, task: Task, max_length: int) -> None:
+    def __init__(
+        self, base: BaseModel, task: Task, max_length: int, packing: bool = False
+    ) -> None:
         """Makes no tokens yet."""
-        self._tokenizer = base.tokenizer
-        self._context = base.context
-        self._task = task
-        self._max_length = max_length
-        self._head = _start(base)
+        self._base, self._task = base, task
+        self._max_length, self._packing = max_length, packing
+        self._prompting = Prompting(base, task)
         self._training: TrainingTokens | None = None
-        self._prompts: dict[tuple[str, str], PromptTokens] = {}
+        self._prompts: dict[tuple[str, ...], PromptTokens] = {}
+
+    @property
+    def tail(self) -> tuple[int, ...]:
+        """What ends an answer."""
+        return self._prompting.tail
 
     def training(self) -> TrainingTokens:
         """The training split, with answers and the end of text.
@@ -68,72 +76,127 @@ class TaskTokens:
             UserError: no answer fits into `max_length`.
         """
         if self._training is None:
-            self._training = self._encode_training()
+            texts = self._task.kind.answers is Answers.LIKELIHOOD
+            self._training = self._texts_alone() if texts else self._with_answers()
         return self._training
 
-    def prompts(self, split: str, prefix: str = "") -> PromptTokens:
+    def answers(self, texts: Sequence[str]) -> tuple[tuple[int, ...], ...]:
+        """Answers as tokens, with what ends them."""
+        return tuple((*ids, *self.tail) for ids in self._prompting.answers(texts))
+
+    def prompts(self, split: str, shots: Sequence[Example] | None = None) -> PromptTokens:
         """The prompts of a split, each with room for an answer within the model's context.
 
         Args:
             split: name of the split.
-            prefix: text put before each prompt, such as worked examples.
+            shots: worked examples to show before each; None for those that the task asks for.
         """
-        key = (split, prefix)
+        chosen = tuple(self._task.worked(self._task.file.shots) if shots is None else shots)
+        key = (split, *(one.id for one in chosen))
         if key not in self._prompts:
             examples = self._task.examples(split)
-            texts = [prefix + self._task.prompt(example) for example in examples]
-            room = None
-            if self._context is not None:
-                room = max(1, self._context - self._task.max_new_tokens - len(self._head))
-            encoded = self._encode(texts)
-            cut = 0 if room is None else sum(len(ids) > room for ids in encoded)
-            prompts = tuple((*self._head, *_tail(ids, room)) for ids in encoded)
-            self._prompts[key] = PromptTokens(prompts, cut)
+            context, room = self._base.context, None
+            if context is not None:
+                room = max(1, context - self._longest_answer())
+            made = self._prompting.prompts(examples, chosen, [room] * len(examples))
+            self._prompts[key] = PromptTokens(
+                tuple(one.ids for one in made), sum(one.cut for one in made)
+            )
         return self._prompts[key]
 
-    def _encode(self, texts: list[str]) -> list[list[int]]:
-        if not texts:
-            return []
-        found: list[list[int]] = self._tokenizer(
-            texts, add_special_tokens=False, return_attention_mask=False, verbose=False
-        )["input_ids"]
-        return found
+    def texts(self, split: str) -> tuple[tuple[int, ...], ...]:
+        """The texts of a split, whole, each behind the token that stands before a text."""
+        ids = self._prompting.encode([one.target for one in self._task.examples(split)])
+        head = self._before_text()
+        return tuple((*head, *each) for each in ids)
 
-    def _encode_training(self) -> TrainingTokens:
-        examples = self._task.examples("train")
-        prompts = self._encode([self._task.prompt(example) for example in examples])
-        answers = self._encode([self._task.target(example) for example in examples])
-        end = self._tokenizer.eos_token_id
-        tail = [] if end is None else [int(end)]
+    def _before_text(self) -> tuple[int, ...]:
+        """What a text's first token is predicted from.
+
+        The start token, or else the end of the text before, as in lm-evaluation-harness.
+        """
+        tokenizer = self._base.tokenizer
+        found = tokenizer.bos_token_id
+        if found is None:
+            found = tokenizer.eos_token_id
+        return () if found is None else (int(found),)
+
+    def _longest_answer(self) -> int:
+        if self._task.kind.answers is Answers.CHOSEN:
+            names = [self._task.write(name) for name in self._task.kind.classes]
+            return max(len(ids) for ids in self.answers(names))
+        return self._task.max_new_tokens
+
+    def _texts_alone(self) -> TrainingTokens:
+        """Texts with the end of text; longer ones in pieces that each begin anew."""
+        head, tail, length = self._before_text(), self.tail, self._max_length
+        pieces: list[TokenSequence] = []
+        cut = 0
+        for ids in self._prompting.encode([one.target for one in self._task.examples("train")]):
+            whole = (*ids, *tail)
+            room = length - len(head)
+            cut += len(whole) > room
+            for start in range(0, len(whole), room):
+                piece = (*head, *whole[start : start + room])
+                if len(piece) > 1:  # a lone first token predicts nothing
+                    pieces.append(TokenSequence(piece, 0))
+        sequences = packed(pieces, length) if self._packing else tuple(pieces)
+        return TrainingTokens(sequences, cut, 0)
+
+    def _with_answers(self) -> TrainingTokens:
+        task, examples = self._task, self._task.examples("train")
+        answers = self.answers([task.target(example) for example in examples])
+        rooms = [self._max_length - len(answer) for answer in answers]
+        least = len(self._prompting.head) + 1
+        fitting = [index for index, room in enumerate(rooms) if room >= least]
         sequences: list[TokenSequence] = []
         cut = 0
-        for prompt, answer in zip(prompts, answers, strict=True):
-            room = self._max_length - len(self._head) - len(answer) - len(tail)
-            if room < 1:
-                continue
-            cut += len(prompt) > room
-            front = (*self._head, *_tail(prompt, room))
-            sequences.append(TokenSequence((*front, *answer, *tail), len(front)))
+        for index, prompt in zip(fitting, self._training_prompts(fitting, rooms), strict=True):
+            cut += prompt.cut
+            sequences.append(TokenSequence((*prompt.ids, *answers[index]), len(prompt.ids)))
         if not sequences:
             shortest = min((len(answer) for answer in answers), default=0)
             raise UserError(
                 f"training.max_length: {self._max_length} tokens hold no training example of "
-                f"{self._task.name}; the shortest of {len(examples)} answers has {shortest}"
+                f"{task.name}; the shortest of {len(examples)} answers has {shortest}"
             )
         return TrainingTokens(tuple(sequences), cut, len(examples) - len(sequences))
 
+    def _training_prompts(self, chosen: Sequence[int], rooms: Sequence[int]) -> list[Prompted]:
+        """Prompts of training examples; none is shown its own answer."""
+        examples, count = self._task.examples("train"), self._task.file.shots
+        pool = self._task.worked(count + 1) if count else ()
+        usual = pool[:count]
+        names = {one.id for one in usual}
+        found: dict[int, Prompted] = {}
+        mine = [index for index in chosen if examples[index].id in names]
+        others = [index for index in chosen if examples[index].id not in names]
+        made = self._prompting.prompts(
+            [examples[index] for index in others], usual, [rooms[index] for index in others]
+        )
+        found.update(zip(others, made, strict=True))
+        for index in mine:
+            shots = tuple(one for one in pool if one.id != examples[index].id)
+            found[index] = self._prompting.prompts([examples[index]], shots, [rooms[index]])[0]
+        return [found[index] for index in chosen]
 
-def _start(base: BaseModel) -> tuple[int, ...]:
-    """The start token, where the tokenizer puts it before a text or declares that it should."""
-    tokenizer = base.tokenizer
-    start = tokenizer.bos_token_id
-    if start is None:
-        return ()
-    marked = tokenizer("a", add_special_tokens=True)["input_ids"]
-    if marked[:1] == [start] or getattr(tokenizer, "add_bos_token", False):
-        return (int(start),)
-    return ()
 
-
-def _tail(ids: Sequence[int], room: int | None) -> Sequence[int]:
-    return ids if room is None or len(ids) <= room else ids[len(ids) - room :]
+def token_notes(task: Task, tokens: TrainingTokens, training: TrainingSettings) -> tuple[str, ...]:
+    """What the user should know of the training tokens: examples cut, left out or not packed."""
+    length, found = training.max_length, []
+    texts = task.kind.answers is Answers.LIKELIHOOD
+    if tokens.cut and texts:
+        found.append(f"{tokens.cut} training texts were cut into pieces of {length} tokens")
+    elif tokens.cut:
+        side = task.file.truncate
+        found.append(f"{tokens.cut} training prompts were cut on the {side} to {length} tokens")
+    if tokens.left_out:
+        found.append(
+            f"{tokens.left_out} training examples were left out, for their answers alone exceed "
+            f"{length} tokens"
+        )
+    if training.packing and not texts:
+        found.append("training.packing: only language modelling packs; each example has its row")
+    elif training.packing and not any(sequence.breaks for sequence in tokens.sequences):
+        found.append("training.packing: this model would not keep texts apart; each has its row")
+    return tuple(found)

@@ -44,12 +44,36 @@ class CompletionLoss:
         """The summed loss in nats, a scalar that gradients flow through."""
         # Looked up anew: a trial may train the output head, and then it is another module.
         parts = _parts(self._model) if self._short else None
+        inputs = {"input_ids": batch.ids, "use_cache": False}
+        if batch.positions is not None:
+            inputs["position_ids"] = batch.positions
         if parts is not None:
-            hidden = parts.inner(input_ids=batch.ids, use_cache=False).last_hidden_state
+            hidden = parts.inner(**inputs).last_hidden_state
             logits = parts.head(hidden[batch.rows])
         else:
-            logits = self._model(input_ids=batch.ids, use_cache=False).logits[batch.rows]
+            logits = self._model(**inputs).logits[batch.rows]
         return functional.cross_entropy(logits.float(), batch.targets, reduction="sum")
+
+
+@torch.no_grad()
+def keeps_apart(model: PreTrainedModel) -> bool:
+    """Whether texts that share a row do not see each other in this model, tried on a probe.
+
+    Some architectures take no positions, or do not begin anew where positions do.
+
+    Args:
+        model: in evaluation mode.
+    """
+    size = int(model.config.get_text_config().vocab_size)
+    device = next(model.parameters()).device
+    ids = (torch.arange(12, device=device) * 7919 % size).reshape(1, 12)
+    places = torch.tensor([[*range(5), *range(7)]], device=device)
+    try:
+        joint = model(input_ids=ids, position_ids=places, use_cache=False).logits[0, 5:].float()
+        alone = model(input_ids=ids[:, 5:], use_cache=False).logits[0].float()
+    except (TypeError, ValueError, RuntimeError):
+        return False
+    return torch.allclose(joint, alone, rtol=1e-3, atol=1e-3 * float(alone.abs().max()))
 
 
 def _parts(model: PreTrainedModel) -> _Parts | None:

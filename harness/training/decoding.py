@@ -5,8 +5,9 @@ buffers of the final length where Transformers' own cache copies them at each to
 ids only, nothing of texts or tasks.
 """
 
+import copy
 import inspect
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final
 
 import torch
@@ -82,24 +83,60 @@ def greedy(
         New token ids for each prompt, in the order given.
     """
     answers: list[list[int]] = [[] for _ in prompts]
-    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
     stops = frozenset(stop)
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
-        _Decoding(model, [prompts[i] for i in chosen], max_new_tokens, pad).run(
-            [answers[i] for i in chosen], stops
-        )
+    for chosen in by_length(prompts, batch_size):
+        going = Continuation(model, [prompts[i] for i in chosen], max_new_tokens, pad)
+        _write(going, [answers[i] for i in chosen], max_new_tokens, stops)
     return answers
 
 
-class _Decoding:
-    """One batch on its way."""
+def by_length(prompts: Sequence[Sequence[int]], batch_size: int) -> Iterator[list[int]]:
+    """Indices of prompts in batches of similar length, the shortest first."""
+    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]
+
+
+def _write(
+    going: "Continuation", answers: list[list[int]], new: int, stops: frozenset[int]
+) -> None:
+    """Appends new tokens to `answers`, one list a row, until each row has ended."""
+    rows = list(range(len(answers)))
+    open_ = [True] * len(rows)
+    for _ in range(new):
+        token = going.logits().argmax(dim=-1)
+        for place, (row, found) in enumerate(zip(rows, token.tolist(), strict=True)):
+            if open_[place] and found in stops:
+                open_[place] = False
+            elif open_[place]:
+                answers[row].append(found)
+        left = sum(open_)
+        if not left:
+            return
+        going.add(token)
+        if len(rows) - left >= max(1, _LEAVING * len(rows)):
+            keep = [place for place, goes in enumerate(open_) if goes]
+            going.keep(torch.tensor(keep, device=token.device))
+            rows = [rows[place] for place in keep]
+            open_ = [True] * left
+
+
+class Continuation:
+    """A batch of prompts that is gone on from, token by token, with keys and values kept.
+
+    Args:
+        model: a causal language model in evaluation mode.
+        prompts: token ids, each at least one; padded on the left.
+        new: tokens that may follow.
+        pad: id to pad with (masked).
+    """
 
     def __init__(
         self, model: PreTrainedModel, prompts: Sequence[Sequence[int]], new: int, pad: int
     ) -> None:
+        """Runs nothing yet."""
         device = next(model.parameters()).device
-        self._model, self._new = model, new
+        self._model = model
         longest = max(map(len, prompts))
         lengths = torch.tensor([len(prompt) for prompt in prompts])
         self._ids = torch.tensor(
@@ -112,28 +149,8 @@ class _Decoding:
         self._cache = _cache(model, longest + new)
         self._filled = 0
 
-    def run(self, answers: list[list[int]], stops: frozenset[int]) -> None:
-        """Appends new tokens to `answers`, one list a row, until each row has ended."""
-        rows = list(range(len(answers)))
-        going = [True] * len(rows)
-        for _ in range(self._new):
-            token = self._next()
-            for place, (row, found) in enumerate(zip(rows, token.tolist(), strict=True)):
-                if going[place] and found in stops:
-                    going[place] = False
-                elif going[place]:
-                    answers[row].append(found)
-            left = sum(going)
-            if not left:
-                return
-            self._ids = token[:, None]
-            if len(rows) - left >= max(1, _LEAVING * len(rows)):
-                keep = [place for place, goes in enumerate(going) if goes]
-                self._keep(torch.tensor(keep, device=token.device))
-                rows = [rows[place] for place in keep]
-                going = [True] * left
-
-    def _next(self) -> torch.Tensor:
+    def logits(self) -> torch.Tensor:
+        """Runs the tokens that were added last; logits of what follows, shape (rows, words)."""
         end = self._filled + self._ids.shape[1]
         keywords: dict[str, Any] = {}
         if self._padded:
@@ -147,14 +164,25 @@ class _Decoding:
         )
         self._cache = out.past_key_values
         self._filled = end
-        best: torch.Tensor = out.logits[:, -1].argmax(dim=-1)
-        return best
+        found: torch.Tensor = out.logits[:, -1]
+        return found
 
-    def _keep(self, rows: torch.Tensor) -> None:
+    def add(self, tokens: torch.Tensor) -> None:
+        """One more token for each row, shape (rows,)."""
+        self._ids = tokens[:, None]
+
+    def keep(self, rows: torch.Tensor) -> None:
+        """Goes on with these rows; one that is named several times branches."""
         self._ids = self._ids.index_select(0, rows)
         self._mask = self._mask.index_select(0, rows)
         self._positions = self._positions.index_select(0, rows)
         self._cache.batch_select_indices(rows)
+
+    def copy(self) -> "Continuation":
+        """The same batch at the same place; going on with one leaves the other."""
+        twin = copy.copy(self)
+        twin._cache = copy.deepcopy(self._cache)
+        return twin
 
 
 def _cache(model: PreTrainedModel, room: int) -> DynamicCache:

@@ -1,19 +1,22 @@
-"""Scores a split: decodes answers, has the task read them, keeps statistics for each example.
+"""Scores a split: has it answered, as the task's kind asks; keeps statistics for each example.
 
 Serves trained adapters, the bare base with and without worked examples, and predictions that come
 from no model. Knows nothing of training.
 """
 
 import weakref
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from peft.helpers import DoraCaching
 
 from harness.adapters.merging import merged
+from harness.errors import UserError
 from harness.models.base_model import BaseModel
-from harness.task import Example, Mention, Task
+from harness.task import Answers, Example, Task
+from harness.training import likelihood
 from harness.training.batches import TaskTokens
 from harness.training.decoding import greedy
 from harness.trial import SplitScores
@@ -21,16 +24,51 @@ from harness.trial import SplitScores
 _newline_ids: weakref.WeakKeyDictionary[Any, frozenset[int]] = weakref.WeakKeyDictionary()
 
 
+class Answer(NamedTuple):
+    """What a model answered to one example.
+
+    Attributes:
+        prediction: as the task's kind takes it.
+        text: what was written, or stands for it.
+        unparsed: whether any of it could not be read.
+    """
+
+    prediction: Any
+    text: str
+    unparsed: bool
+
+
+@dataclass(frozen=True)
+class _Asking:
+    """All that is needed to have some examples answered."""
+
+    base: BaseModel
+    task: Task
+    tokens: TaskTokens
+    split: str
+    chosen: tuple[int, ...]
+    shots: Sequence[Example] | None
+    batch_size: int
+
+    def prompts(self) -> list[tuple[int, ...]]:
+        made = self.tokens.prompts(self.split, self.shots).prompts
+        return [made[index] for index in self.chosen]
+
+    @property
+    def pad(self) -> int:
+        return int(self.base.tokenizer.pad_token_id)
+
+
 def score(
     base: BaseModel,
     task: Task,
     split: str,
     examples: int | None = None,
-    prefix: str = "",
+    shots: Sequence[Example] | None = None,
     batch_size: int = 64,
     tokens: TaskTokens | None = None,
 ) -> SplitScores:
-    """Decodes greedily and scores what was written; runs the adapter if one is attached.
+    """Has a split answered and scores it; runs the adapter if one is attached.
 
     Small adapters in full precision are merged into copies of the weights meanwhile: measured on
     the embedded model, that is faster and writes the same answers.
@@ -40,53 +78,108 @@ def score(
         task: what to ask.
         split: which examples.
         examples: score only so many, evenly spaced over the split; None scores all.
-        prefix: text put before each prompt, such as `task.few_shot(5)`.
-        batch_size: rows decoded together.
+        shots: worked examples before each prompt, such as `task.worked(5)`; None for those that
+            the task asks for.
+        batch_size: rows run together.
         tokens: tokens made before, else they are made here.
     """
     made = tokens or TaskTokens(base, task, max_length=1)
-    prompts = made.prompts(split, prefix).prompts
-    chosen = evenly(len(prompts), examples)
-    end = base.tokenizer.eos_token_id
-    stop = newline_ids(base) if one_line(task) else frozenset()
+    everything = task.examples(split)
+    chosen = evenly(len(everything), examples)
+    asking = _Asking(base, task, made, split, chosen, shots, batch_size)
     # Where it cannot be merged, a DoRA layer would compute the norms of its weights at each token.
     with merged(base.model), DoraCaching():
-        answers = greedy(
-            base.model,
-            [prompts[index] for index in chosen],
-            task.max_new_tokens,
-            stop if end is None else stop | {int(end)},
-            int(base.tokenizer.pad_token_id),
-            batch_size,
+        answers = _ANSWERS[task.kind.answers](asking)
+    return score_answers(task, split, [everything[index] for index in chosen], answers)
+
+
+def _written(asking: _Asking) -> list[Answer]:
+    """Decodes greedily; a line break ends an answer where all of the task's are single lines."""
+    base, task, tail = asking.base, asking.task, asking.tokens.tail
+    stop = newline_ids(base) if one_line(task) else frozenset()
+    end = base.tokenizer.eos_token_id
+    found = greedy(
+        base.model,
+        asking.prompts(),
+        task.max_new_tokens,
+        stop.union(tail, () if end is None else (int(end),)),
+        asking.pad,
+        asking.batch_size,
+    )
+    return _read(task, base.tokenizer.batch_decode(found, skip_special_tokens=True))
+
+
+def _read(task: Task, texts: Sequence[str]) -> list[Answer]:
+    parsed = [task.parse(text) for text in texts]
+    return [Answer(p.prediction, text, p.unparsed) for p, text in zip(parsed, texts, strict=True)]
+
+
+def _chosen(asking: _Asking) -> list[Answer]:
+    """The likeliest of the classes."""
+    task, tokens = asking.task, asking.tokens
+    names = task.kind.classes
+    answers = tokens.answers([task.write(name) for name in names])
+    try:
+        found = likelihood.likeliest(
+            asking.base.model, asking.prompts(), answers, asking.pad, asking.batch_size
         )
-    texts = base.tokenizer.batch_decode(answers, skip_special_tokens=True)
-    everything = task.examples(split)
-    return score_texts(task, split, [everything[index] for index in chosen], texts)
+    except likelihood.AmbiguousError as error:
+        first, second = (names[index] for index in error.answers)
+        raise UserError(
+            f"{task.folder / 'task.yaml'}: classes '{first}' and '{second}' cannot be told apart "
+            f"by the tokens of {asking.base.name}; give one of them another name in target.names, "
+            "or take 'answers: generation'"
+        ) from error
+    return [Answer(names[index], task.write(names[index]), unparsed=False) for index in found]
+
+
+def _likelihood(asking: _Asking) -> list[Answer]:
+    """How likely each text is."""
+    base, window = asking.base, asking.task.file.window
+    length = min(window.length, base.context or window.length)
+    made = asking.tokens.texts(asking.split)
+    found = likelihood.texts(
+        base.model,
+        [made[index] for index in asking.chosen],
+        length,
+        min(window.stride, length - 1),
+        asking.pad,
+        asking.batch_size,
+    )
+    return [Answer(each, f"{each.nll:.4f} nats, {each.tokens} tokens", False) for each in found]
+
+
+_ANSWERS: Final[dict[Answers, Callable[[_Asking], list[Answer]]]] = {
+    Answers.WRITTEN: _written,
+    Answers.CHOSEN: _chosen,
+    Answers.LIKELIHOOD: _likelihood,
+}
+
+
+def score_answers(
+    task: Task, split: str, examples: Sequence[Example], answers: Sequence[Answer]
+) -> SplitScores:
+    """Scores what was answered to these examples; what could not be read is wrong."""
+    unparsed = tuple(each.unparsed for each in answers)
+    found = task.scored((each.prediction for each in answers), examples, unparsed)
+    return SplitScores(
+        split=split,
+        ids=tuple(example.id for example in examples),
+        predictions=tuple(each.text for each in answers),
+        unparsed=unparsed,
+        statistics=found.statistics,
+        values=found.values,
+    )
 
 
 def score_texts(
     task: Task, split: str, examples: Sequence[Example], texts: Sequence[str]
 ) -> SplitScores:
     """Reads and scores what was written for these examples; what cannot be read is wrong."""
-    parsed = [task.parse(text) for text in texts]
-    unparsed = tuple(each.unparsed for each in parsed)
-    statistics = tuple(
-        tuple(map(float, task.score(each.prediction, example)))
-        for each, example in zip(parsed, examples, strict=True)
-    )
-    return SplitScores(
-        split=split,
-        ids=tuple(example.id for example in examples),
-        predictions=tuple(texts),
-        unparsed=unparsed,
-        statistics=statistics,
-        values=task.values(statistics, unparsed),
-    )
+    return score_answers(task, split, examples, _read(task, texts))
 
 
-def score_predictions(
-    task: Task, split: str, predictions: Sequence[Sequence[Mention]]
-) -> SplitScores:
+def score_predictions(task: Task, split: str, predictions: Sequence[Any]) -> SplitScores:
     """Scores predictions that no model wrote, such as `task.guesses("dictionary", split)`.
 
     Args:
@@ -94,7 +187,8 @@ def score_predictions(
         split: which examples.
         predictions: for each example of the split, in its order.
     """
-    return score_texts(task, split, task.examples(split), [task.write(p) for p in predictions])
+    answers = [Answer(each, task.write(each), unparsed=False) for each in predictions]
+    return score_answers(task, split, task.examples(split), answers)
 
 
 def objective_value(task: Task, scores: SplitScores) -> float:

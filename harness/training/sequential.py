@@ -20,10 +20,10 @@ from harness.models.checksums import quick_checksum
 from harness.models.memory import PeakMemory, ran_out
 from harness.registry import Registry
 from harness.settings import TrainingSettings
-from harness.task import Task
+from harness.task import Answers, Task
 from harness.training import evaluation, optimisation
-from harness.training.batches import TaskTokens
-from harness.training.completion_loss import CompletionLoss
+from harness.training.batches import TaskTokens, token_notes
+from harness.training.completion_loss import CompletionLoss, keeps_apart
 from harness.training.run import DivergedError, Progress, Run
 from harness.training.trainer import Report
 from harness.trial import Cost, Measurement, Outcome, SplitScores, TrialRequest, TrialResult
@@ -78,7 +78,7 @@ class SequentialTrainer:
             UserError: no training example fits into `max_length`.
         """
         self._base, self._task, self._training, self._variants = base, task, training, variants
-        self._tokens = TaskTokens(base, task, training.max_length)
+        self._tokens = TaskTokens(base, task, training.max_length, self._packs())
         self._sequences = self._tokens.training().sequences
         self._loss = CompletionLoss(base.model)
         self._checksum = quick_checksum(base.model)
@@ -87,16 +87,15 @@ class SequentialTrainer:
         with torch.no_grad():
             self._bare = base.model(input_ids=self._probe, use_cache=False).logits
 
+    def _packs(self) -> bool:
+        """Whether texts share rows: wanted, of a task of texts alone, and kept apart here."""
+        texts = self._task.kind.answers is Answers.LIKELIHOOD
+        return self._training.packing and texts and keeps_apart(self._base.model)
+
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the user should know of the training tokens: prompts cut, examples left out."""
-        tokens, length = self._tokens.training(), self._training.max_length
-        notes = {
-            f"{tokens.cut} training prompts were cut on the left to {length} tokens": tokens.cut,
-            f"{tokens.left_out} training examples were left out, for their answers alone "
-            f"exceed {length} tokens": tokens.left_out,
-        }
-        return tuple(note for note, count in notes.items() if count)
+        """What the user should know of the training tokens: examples cut or left out."""
+        return token_notes(self._task, self._tokens.training(), self._training)
 
     def train(self, trials: Iterator[TrialRequest], report: Report) -> Iterator[TrialResult]:
         """Trains one trial after the other; see `Trainer.train`.

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from harness.storage.records import Records
 from harness.sweep import Sweep
-from harness.task import Task
+from harness.task import Example, Task
 from harness.trial import SplitScores
 
-#: Scores a split with the bare base: (split, text before each prompt, rows decoded together).
-Scorer = Callable[[str, str, int], SplitScores]
+#: Scores a split with the bare base: (split, worked examples, rows run together).
+Scorer = Callable[[str, tuple[Example, ...], int], SplitScores]
 #: Test first: that is what the report compares with.
 _SPLITS = ("test", "validation")
 
@@ -51,15 +51,16 @@ class BaselineJobs:
             said = f"the base model with {shots} examples on {split}: --minutes was over"
             self.records.decide(_dropped(name, split), [said])
         else:
-            prefix = self.task.few_shot(shots, self.sweep.seed) if shots else ""
+            worked = self.task.worked(shots, self.sweep.seed)
             # Worked examples make a prompt so much longer: fewer rows need the same memory.
             rows = max(1, self.sweep.training.score_batch_size // (1 + shots))
-            self.records.add_baseline(name, self.score(split, prefix, rows))
+            self.records.add_baseline(name, self.score(split, worked, rows))
         return True
 
     def _missing(self) -> Iterator[tuple[str, str, int | None]]:
         named: list[tuple[str, int | None]] = [(name, None) for name in self.task.untrained]
-        named += [(f"base_{count}_shot", count) for count in self.sweep.baselines.shots]
+        counts = self.sweep.baselines.shots if self.task.kind.shots else (0,)
+        named += [(f"base_{count}_shot", count) for count in counts]
         jobs = [(name, split, shots) for split in _SPLITS for name, shots in named]
         there, known = self.records.baselines(), self.records.attributes()
         for place, (name, split, shots) in enumerate(jobs):

@@ -18,6 +18,7 @@ from harness.errors import UserError
 from harness.storage.heartbeat import Heart, reap
 from harness.storage.records import Records
 from harness.storage.studies import Studies, is_lost
+from harness.task import Example
 from harness.training.trainer import Trainer
 from harness.trial import (
     EXTRAS,
@@ -83,8 +84,8 @@ class Worker:
         self.records.decide("base_memory", footprint(base.model)._asdict())
         trainer = SequentialTrainer(base, self.task, self.sweep.training)
 
-        def bare(split: str, prefix: str, rows: int) -> SplitScores:
-            return score(base, self.task, split, prefix=prefix, batch_size=rows)
+        def bare(split: str, shots: tuple[Example, ...], rows: int) -> SplitScores:
+            return score(base, self.task, split, shots=shots, batch_size=rows)
 
         self.work(trainer, self.baselines(bare).step)
 

@@ -203,8 +203,8 @@ def baselines_of(folder, shares=1, **clock):
     url = f"sqlite:///{opened.folder / 'study.db'}"
     asked = []
 
-    def bare(split, prefix, rows):
-        asked.append((split, bool(prefix), rows))
+    def bare(split, shots, rows):
+        asked.append((split, bool(shots), rows))
         return score_predictions(opened.task, split, opened.task.guesses("dictionary", split))
 
     for index in range(shares):

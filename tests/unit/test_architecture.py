@@ -61,9 +61,21 @@ TABLE: dict[str, Room] = {
     "sweep": Room(3, beside=("variants",)),
     "report": Room(3, beside=("report",), only=(*READING, "analysis", "registry", "report")),
     "provenance": Room(4, only=("errors",)),
-    "task_file": Room(4, only=("formats", "metrics", "entity_text", "errors")),
-    "task_data": Room(4, beside=("task_file",), only=("formats", "entity_text", "errors")),
-    "task": Room(4, beside=("task_file", "task_data")),
+    "kinds": Room(
+        4,
+        beside=("kinds",),
+        only=("registry", "formats", "metrics", "baselines", "entity_text", "kinds"),
+    ),
+    "task_sections": Room(4, only=("formats", "errors")),
+    "task_file": Room(
+        4, beside=("task_sections", "kinds"), only=("metrics", "errors", "kinds", "task_sections")
+    ),
+    "task_data": Room(
+        4,
+        beside=("task_file", "task_sections", "kinds"),
+        only=("formats", "errors", "kinds", "task_file", "task_sections"),
+    ),
+    "task": Room(4, beside=("task_file", "task_data", "kinds")),
     "storage": Room(4, beside=("storage",)),
     "cells": Room(4),
     "full": Room(5),
@@ -97,7 +109,7 @@ MAY_READ = {
     "": READING_WING,
 }
 #: Heads of drop-in folders: their neighbours register with them, never the other way round.
-HEADS = ("metrics.metric", "formats.format", "report.section")
+HEADS = ("metrics.metric", "formats.format", "kinds.kind", "report.section")
 #: What the reading wing may take from outside; `results` and the report stay light.
 STATISTICS = {"numpy", "pandas", "scipy", "statsmodels"}
 HEAVY = {"torch", "transformers", "peft", "optuna", "bitsandbytes", "datasets", "sqlalchemy"}

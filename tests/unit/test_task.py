@@ -143,7 +143,7 @@ def test_case_counts_unless_task_yaml_folds_it(
 def test_the_dictionary_finds_what_stood_in_training(tmp_path: Path) -> None:
     mine = small(tmp_path / "small")
     assert mine.guesses("dictionary", "test") == ((Mention("C", "GOUT"),), ())
-    assert [mine.seen(one) for one in mine.examples("test")] == [
+    assert [mine.kind.seen(one) for one in mine.examples("test")] == [
         (False, True, False, False),
         (False,),
     ]
@@ -152,18 +152,20 @@ def test_the_dictionary_finds_what_stood_in_training(tmp_path: Path) -> None:
 def test_unseen_f1_leaves_out_what_was_seen_and_what_is_excluded(tmp_path: Path) -> None:
     mine = small(tmp_path / "small")
     gold = mine.examples("test")
-    assert mine.unseen_f1([one.reference for one in gold], "test") == 1.0
-    assert mine.unseen_f1([(), ()], "test") == 0.0
+    assert mine.kind.unseen_f1([one.reference for one in gold], mine.examples("test")) == 1.0
+    assert mine.kind.unseen_f1([(), ()], mine.examples("test")) == 0.0
     # Lupus right, Lasix and "a;b | c" missed, lupin wrong; GOUT and dosages do not count
     found = [[Mention("C", "Lupus"), Mention("C", "lupin"), Mention("D", "9 mg")],
              [Mention("C", "gout")]]  # fmt: skip
-    assert mine.unseen_f1(found, "test") == pytest.approx(2 * 1 / (2 * 1 + 1 + 2))
+    assert mine.kind.unseen_f1(found, mine.examples("test")) == pytest.approx(
+        2 * 1 / (2 * 1 + 1 + 2)
+    )
 
 
 def test_unseen_f1_wants_a_prediction_for_each_example(tmp_path: Path) -> None:
     mine = small(tmp_path / "small")
     with pytest.raises(ValueError, match="zip"):
-        mine.unseen_f1([()], "test")
+        mine.kind.unseen_f1([()], mine.examples("test"))
 
 
 def test_few_shot_shows_all_labels_in_short_training_notes(task: Task) -> None:
@@ -234,4 +236,4 @@ def test_public_data_take_the_place_of_the_tasks_own(
         mine.score(*pair) for pair in zip(mine.guesses("dictionary", "test"), gold, strict=True)
     ]
     assert floor - 0.1 < mine.values(rows)["entity_f1"] < floor + 0.1
-    assert mine.unseen_f1(mine.guesses("dictionary", "test"), "test") == 0.0
+    assert mine.kind.unseen_f1(mine.guesses("dictionary", "test"), mine.examples("test")) == 0.0

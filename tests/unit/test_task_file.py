@@ -87,7 +87,7 @@ FAULTS = {
     ),
     ("name: mine", "name: mine\ntarget: {empty: '-'}"): "target: empty: '-' should be a word",
     ("name: mine", "name: mine\ntarget: {names: {A: 'x:'}}"): (
-        "target.names: A: 'x:' should be a word of letters and digits"
+        "target.names.A: 'x:' should be a word of letters and digits"
     ),
     ("name: mine", "name: mine\ntarget: {names: {A: x, B: x}}"): (
         "target: names: two labels have the same name"

@@ -6,7 +6,7 @@ from harness.errors import UserError
 from harness.models import base_model
 from harness.models.base_model import BaseModel
 from harness.settings import ModelSettings
-from harness.task import Task
+from harness.task import Task, load
 from harness.training.batches import TaskTokens
 from tests import toy
 
@@ -32,17 +32,31 @@ def test_no_start_token_where_the_tokenizer_sets_none(tmp_path: Path, task: Task
     assert text_of(base, first.ids).startswith("N: Takes")
 
 
-def test_prompts_are_cut_on_the_left_and_answers_never(base: BaseModel, task: Task) -> None:
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_inputs_are_cut_on_the_tasks_side_and_answers_never(
+    base: BaseModel, tmp_path: Path, side: str
+) -> None:
+    folder = toy.save_task(tmp_path)
+    file = folder / "task.yaml"
+    file.write_text(f"{file.read_text()}truncate: {side}\n")
+    task = load(f"{folder}/")
     whole = TaskTokens(base, task, 200).training().sequences
     length = sorted(len(sequence.ids) for sequence in whole)[5]
     found = TaskTokens(base, task, length).training()
     assert found.left_out == 0
     assert found.cut == sum(len(sequence.ids) > length for sequence in whole) > 0
-    for full, cut in zip(whole, found.sequences, strict=True):
-        assert len(cut.ids) == min(len(full.ids), length)
-        assert cut.ids[0] == base.tokenizer.bos_token_id
+    for example, full, cut in zip(task.examples("train"), whole, found.sequences, strict=True):
+        assert len(cut.ids) <= length
         assert cut.ids[cut.start :] == full.ids[full.start :]
-        assert cut.ids[1 : cut.start] == full.ids[1 : full.start][-(cut.start - 1) :]
+        prompt = text_of(base, cut.ids[: cut.start])
+        assert prompt.startswith("<s>N: ")  # what the task writes around the input stays
+        assert prompt.endswith("\nE:")
+        kept = prompt.removeprefix("<s>N: ").removesuffix("\nE:")
+        assert example.text.endswith(kept) if side == "left" else example.text.startswith(kept)
+        if len(full.ids) > length:  # no further word would fit
+            words = example.text.split(" ")
+            more = words[-len(kept.split(" ")) - 1] if side == "left" else words[len(kept.split())]
+            assert len(cut.ids) + len(f"{more} " if kept else more) > length
 
 
 def test_examples_whose_answer_is_too_long_are_left_out(base: BaseModel, task: Task) -> None:
@@ -64,12 +78,14 @@ def test_prompts_leave_room_for_the_answer(base: BaseModel, task: Task) -> None:
     assert plain.cut == 0
     assert [text_of(base, ids) for ids in plain.prompts] == texts
     assert base.context is not None
-    long = tokens.prompts("validation", prefix="x" * base.context)
-    assert long.cut == len(texts)
+    shots = task.worked(10)
+    long = tokens.prompts("validation", shots)
+    assert long.cut == len(texts)  # worked examples go first, the earliest of them
     for ids, text in zip(long.prompts, texts, strict=True):
-        assert len(ids) == base.context - task.max_new_tokens
-        assert text_of(base, ids).startswith("<s>xx")
-        assert text_of(base, ids).endswith(text.removeprefix("<s>"))
+        assert len(ids) <= base.context - task.max_new_tokens
+        last = f"{task.prompt(shots[-1])}{shots[-1].target}\n"
+        assert text_of(base, ids).endswith(last + text.removeprefix("<s>"))
+        assert text_of(base, ids).startswith("<s>N: ")
 
 
 def test_tokens_are_made_once(base: BaseModel, task: Task) -> None:

@@ -31,7 +31,7 @@ def test_every_example_is_scored_in_order(base: BaseModel, task: Task) -> None:
 
 
 def test_scores_can_be_rebuilt_from_what_was_written(base: BaseModel, task: Task) -> None:
-    scores = score(base, task, "validation", prefix=task.few_shot(2))
+    scores = score(base, task, "validation", shots=task.worked(2))
     rows = [
         task.score(task.parse(text).prediction, example)
         for text, example in zip(scores.predictions, task.examples("validation"), strict=True)
@@ -46,9 +46,9 @@ def test_a_line_break_ends_an_answer_of_one_line(base: BaseModel, task: Task) ->
     assert not any("\n" in text for text in score(base, task, "validation").predictions)
 
 
-def test_a_prefix_changes_what_is_written(base: BaseModel, task: Task) -> None:
+def test_worked_examples_change_what_is_written(base: BaseModel, task: Task) -> None:
     plain = score(base, task, "validation")
-    shots = score(base, task, "validation", prefix=task.few_shot(2))
+    shots = score(base, task, "validation", shots=task.worked(2))
     assert plain.predictions != shots.predictions
 
 

@@ -1,0 +1,149 @@
+"""Extraction: a model writes the entities of a text, label by label, as their surface forms."""
+
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from harness.baselines import EntityDictionary
+from harness.entity_text import Mention
+from harness.formats import Row, Span
+from harness.kinds.kind import KINDS, Example, Given, Kind, Parsed
+from harness.metrics import METRICS, Metric
+
+
+class Entities(Kind):
+    """Notes with entities.
+
+    Reference and prediction are mentions: label and surface form. Metrics that read spans get the
+    places where the mentions stand, see `located`.
+    """
+
+    rows = "entities"
+    fields = ("text",)
+    labelled = True
+
+    def __init__(self, given: Given) -> None:
+        """The classes are the labels."""
+        super().__init__(given)
+        self.classes = given.labels
+
+    @staticmethod
+    def labels_of(row: Row) -> Collection[str]:
+        """The labels of a row's entities."""
+        return {span.label for span in row.entities}
+
+    def example(self, row: Row) -> Example:
+        """The text, and its entities as a line."""
+        reference = tuple(
+            Mention(span.label, " ".join(span.text.split())) for span in row.entities
+        )
+        target = self.given.layout.write(reference)
+        return Example(row.id, {"text": row.text}, reference, target, row)
+
+    def parse(self, output: str) -> Parsed:
+        """Reads the first line of an output; see `harness.entity_text.Layout.parse`."""
+        return Parsed(*self.given.layout.parse(output))
+
+    def write(self, prediction: Iterable[Mention]) -> str:
+        """The line that says these mentions."""
+        return self.given.layout.write(prediction)
+
+    def compared(self, metric: Metric, prediction: Any, example: Example) -> tuple[Any, Any]:
+        """Mentions with mentions, or spans with spans; case folded where the task says so."""
+        if metric.reads == "spans":
+            row = example.row
+            assert row is not None, "spans need the row that they stand in"
+            return located(prediction, row.text, self.given.fold_case), row.entities
+        return self._comparable(prediction), self._comparable(example.reference)
+
+    def _comparable(self, mentions: Iterable[Mention]) -> list[Mention]:
+        if self.given.fold_case:
+            return [Mention(label, text.casefold()) for label, text in mentions]
+        return list(mentions)
+
+    @cached_property
+    def dictionary(self) -> EntityDictionary:
+        """All entities of the training split."""
+        return EntityDictionary(
+            mention for example in self.given.training() for mention in example.reference
+        )
+
+    @property
+    def untrained(self) -> Mapping[str, Callable[[Example], tuple[Mention, ...]]]:
+        """The dictionary of training entities."""
+        return {"dictionary": lambda example: self.dictionary.find(example.text)}
+
+    def seen(self, example: Example) -> tuple[bool, ...]:
+        """For each mention of the reference whether its form, in any case, was one in training."""
+        return tuple(text in self.dictionary for _, text in example.reference)
+
+    def unseen_f1(
+        self, predictions: Sequence[Iterable[Mention]], examples: Sequence[Example]
+    ) -> float:
+        """Micro-F1 on entities that were never entities in training.
+
+        Both sides leave out forms that were entities in training (in any case) and the labels that
+        task.yaml excludes (a dosage is new by its number alone).
+
+        Args:
+            predictions: for each example, in the order of `examples`.
+            examples: of one split.
+        """
+        metric = METRICS.get("entity_f1")
+        rows = [
+            metric.score(
+                self._comparable(self._new(found)),
+                self._comparable(self._new(gold.reference)),
+                self.classes,
+            )
+            for found, gold in zip(predictions, examples, strict=True)
+        ]
+        return metric.aggregate(rows, self.classes)
+
+    def _new(self, mentions: Iterable[Mention]) -> tuple[Mention, ...]:
+        excluded = self.given.unseen_excludes
+        return tuple(
+            m for m in mentions if m.label not in excluded and m.text not in self.dictionary
+        )
+
+
+def located(mentions: Iterable[Mention], text: str, fold_case: bool = False) -> tuple[Span, ...]:
+    """Where mentions stand in a text: the nth mention of a form at its nth place.
+
+    A model writes no offsets. Whole words go before parts of words; any white space in the text
+    fits a blank in the mention. A mention that stands nowhere, or more often than the text has it,
+    gets a span of its own behind the text: it overlaps nothing and so is wrong.
+
+    Args:
+        mentions: in the order of the text, label by label.
+        text: where they should stand.
+        fold_case: whether case is disregarded.
+    """
+    taken: dict[tuple[str, str], int] = {}
+    found: list[Span] = []
+    beyond = len(text) + 1
+    for label, surface in mentions:
+        key = (label, surface.casefold() if fold_case else surface)
+        places = _places(surface, text, fold_case)
+        number = taken.get(key, 0)
+        taken[key] = number + 1
+        if number < len(places):
+            start, end = places[number]
+        else:
+            start, end = beyond, beyond + 1
+            beyond += 2
+        found.append(Span(start, end, label, surface))
+    return tuple(found)
+
+
+def _places(surface: str, text: str, fold_case: bool) -> list[tuple[int, int]]:
+    body = r"\s+".join(re.escape(word) for word in surface.split())
+    if not body:
+        return []
+    flags = re.IGNORECASE if fold_case else re.NOFLAG
+    whole = [hit.span() for hit in re.finditer(rf"(?<!\w){body}(?!\w)", text, flags)]
+    return whole or [hit.span() for hit in re.finditer(body, text, flags)]
+
+
+KINDS.add("entities", Entities)
