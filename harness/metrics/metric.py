@@ -31,6 +31,9 @@ class Metric:
         breakdown: `breakdown(sums, classes)` gives named values besides the aggregate from sums
             of shape (classes, parts).
         kinds: kinds of task whose answers it can score.
+        reads: what `score` is given: `answer` (what the task's kind makes of a text, such as
+            label and surface form of each mention) or `spans` (things with `start`, `end`, which
+            is exclusive, and `label`, on both sides).
     """
 
     name: str
@@ -41,6 +44,7 @@ class Metric:
     score: Callable[[Any, Any, tuple[str, ...]], tuple[float, ...]]
     breakdown: Callable[[Array, tuple[str, ...]], dict[str, float]]
     kinds: tuple[str, ...] = ("entities",)
+    reads: str = "answer"
 
     def sums(self, rows: Sequence[Sequence[float]] | Array, classes: tuple[str, ...]) -> Array:
         """Statistics summed over examples, shape (classes, parts).

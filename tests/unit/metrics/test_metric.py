@@ -97,6 +97,7 @@ def test_its_form_and_direction_are_known(metric: Metric) -> None:
     assert metric.form in FORMS
     assert metric.direction in {"maximize", "minimize"}
     assert metric.scale > 0
+    assert metric.reads in {"answer", "spans"}
 
 
 def test_a_row_has_one_number_for_each_column(metric: Metric, sample: Sample) -> None:
