@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from harness.aggregates import FORMS
+from harness.formats import Span
 from harness.metrics import METRICS, Metric
 from harness.results import Objective
 
@@ -63,6 +64,17 @@ SAMPLES["number_match"] = TEXTS._replace(
     predictions=[["3", "5", "7"], ["3", "5", "8"], ["1", "5.5", "8"], ["", "", ""]],
 )
 SAMPLES |= {"accuracy": CHOICES, "class_f1": CHOICES}
+SPANS = Sample(
+    ("DRUG", "GROUP"),
+    [[Span(0, 7, "DRUG", "heparin"), Span(9, 17, "GROUP", "steroids")], []],
+    [
+        [[Span(0, 7, "DRUG", "heparin"), Span(9, 17, "GROUP", "steroids")], []],
+        [[Span(0, 7, "DRUG", "heparin")], []],
+        [[Span(20, 27, "DRUG", "aspirin")], [Span(0, 4, "GROUP", "acid")]],
+        [[], []],
+    ],
+)
+SAMPLES |= {f"span_f1_{name}": SPANS for name in ("strict", "exact", "partial", "type")}
 
 
 @pytest.fixture(params=METRICS.names())
@@ -141,7 +153,7 @@ def test_values_have_the_metric_its_breakdown_and_the_share_unparsed(
     metric: Metric, sample: Sample
 ) -> None:
     found = rows(metric, sample, sample.predictions[1])
-    values = metric.values(found, sample.classes, [True, False, False])
+    values = metric.values(found, sample.classes, [True] + [False] * (len(found) - 1))
     assert values[metric.name] == metric.aggregate(found, sample.classes)
-    assert values["unparsed"] == pytest.approx(1 / 3)
+    assert values["unparsed"] == pytest.approx(1 / len(found))
     assert "unparsed" not in metric.values(found, sample.classes)
