@@ -12,6 +12,7 @@ import pytest
 from harness.aggregates import FORMS
 from harness.formats import Span
 from harness.metrics import METRICS, Metric
+from harness.metrics.perplexity import Likelihood
 from harness.results import Objective
 
 
@@ -64,6 +65,16 @@ SAMPLES["number_match"] = TEXTS._replace(
     predictions=[["3", "5", "7"], ["3", "5", "8"], ["1", "5.5", "8"], ["", "", ""]],
 )
 SAMPLES |= {"accuracy": CHOICES, "class_f1": CHOICES}
+LIKELIHOODS = Sample(
+    ("all",),
+    ["the pain is gone", "give 5 mg"],
+    [
+        [Likelihood(0.5, 4), Likelihood(1.5, 4)],
+        [Likelihood(9.0, 4), Likelihood(1.5, 4)],
+        [Likelihood(40.0, 4), Likelihood(30.0, 4)],
+    ],
+)
+SAMPLES |= {name: LIKELIHOODS for name in ("perplexity", "word_perplexity", "bits_per_byte")}
 SPANS = Sample(
     ("DRUG", "GROUP"),
     [[Span(0, 7, "DRUG", "heparin"), Span(9, 17, "GROUP", "steroids")], []],
