@@ -43,12 +43,17 @@ def _mean(sums: Array) -> Array:
 
 
 def _perplexity(sums: Array) -> Array:
-    tokens = sums[..., 1]
-    return np.where(tokens > 0, np.exp(sums[..., 0] / np.where(tokens > 0, tokens, 1.0)), np.nan)
+    return np.asarray(np.exp(_mean(sums)))
+
+
+def _bits(sums: Array) -> Array:
+    return np.asarray(_mean(sums) / np.log(2))
 
 
 FORMS: Final[dict[str, Form]] = {
     "f1": Form(("tp", "fp", "fn"), _f1, 0.0, 1.0),
     "mean": Form(("sum", "n"), _mean),
     "perplexity": Form(("nll", "tokens"), _perplexity, 1.0),
+    "word_perplexity": Form(("nll", "words"), _perplexity, 1.0),
+    "bits": Form(("nll", "bytes"), _bits, 0.0),
 }

@@ -31,7 +31,9 @@ class Metric:
         breakdown: `breakdown(sums, classes)` gives named values besides the aggregate from sums
             of shape (classes, parts).
         kinds: kinds of task whose answers it can score.
-        reads: `answer`, or `spans`: then predictions and references have `start`, `end`, `label`.
+        reads: what `score` is given: `answer` (what the task's kind makes of a text, such as
+            label and surface form of each mention) or `spans` (things with `start`, `end`, which
+            is exclusive, and `label`, on both sides).
     """
 
     name: str

@@ -11,23 +11,12 @@ import torch
 from torch.nn import functional
 from transformers import PreTrainedModel
 
+from harness.metrics.perplexity import Likelihood
 from harness.models.tokens import TokenSequence, collate
 from harness.training.decoding import Continuation, by_length
 
 #: Logits held at once, in numbers: rows of a batch are bounded by it.
 _LOGITS: Final = 64 * 2**20
-
-
-class Likely(NamedTuple):
-    """How likely a text is.
-
-    Attributes:
-        nll: negative log-likelihood of the scored tokens, nats.
-        tokens: how many were scored.
-    """
-
-    nll: float
-    tokens: int
 
 
 @torch.inference_mode()
@@ -38,7 +27,7 @@ def texts(
     stride: int,
     pad: int,
     batch_size: int,
-) -> list[Likely]:
+) -> list[Likelihood]:
     """Negative log-likelihoods of texts, each token but the first scored once.
 
     A text longer than `length` is scored in windows that move by `stride`; of each window only the
@@ -76,7 +65,7 @@ def texts(
         for index, share in zip(chosen, shares, strict=True):
             sums[owners[index]] += float(share.sum())
             counts[owners[index]] += share.numel()
-    return [Likely(*each) for each in zip(sums, counts, strict=True)]
+    return [Likelihood(*each) for each in zip(sums, counts, strict=True)]
 
 
 def windows(ids: tuple[int, ...], length: int, stride: int) -> Iterator[TokenSequence]:

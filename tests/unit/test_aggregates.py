@@ -27,13 +27,15 @@ F1 = FORMS["f1"].value
         ("mean", (-3.0, 4), -0.75),
         ("perplexity", (10 * math.log(7), 10), 7.0),
         ("perplexity", (0.0, 10), 1.0),
+        ("word_perplexity", (10 * math.log(7), 10), 7.0),
+        ("bits", (10 * math.log(2), 5), 2.0),
     ],
 )
 def test_value(form: str, sums: tuple[float, ...], value: float) -> None:
     assert FORMS[form].value(np.array(sums, dtype=float)) == pytest.approx(value, rel=1e-12)
 
 
-@pytest.mark.parametrize("form", ["mean", "perplexity"])
+@pytest.mark.parametrize("form", ["mean", "perplexity", "word_perplexity", "bits"])
 def test_nothing_has_no_mean(form: str) -> None:
     assert np.isnan(FORMS[form].value(np.zeros(2)))
 

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from harness.aggregates import FORMS
+from harness.formats import Span
 from harness.metrics import METRICS, Metric
+from harness.metrics.perplexity import Likelihood
 from harness.results import Objective
 
 
@@ -63,6 +65,27 @@ SAMPLES["number_match"] = TEXTS._replace(
     predictions=[["3", "5", "7"], ["3", "5", "8"], ["1", "5.5", "8"], ["", "", ""]],
 )
 SAMPLES |= {"accuracy": CHOICES, "class_f1": CHOICES}
+LIKELIHOODS = Sample(
+    ("all",),
+    ["the pain is gone", "give 5 mg"],
+    [
+        [Likelihood(0.5, 4), Likelihood(1.5, 4)],
+        [Likelihood(9.0, 4), Likelihood(1.5, 4)],
+        [Likelihood(40.0, 4), Likelihood(30.0, 4)],
+    ],
+)
+SAMPLES |= {name: LIKELIHOODS for name in ("perplexity", "word_perplexity", "bits_per_byte")}
+SPANS = Sample(
+    ("DRUG", "GROUP"),
+    [[Span(0, 7, "DRUG", "heparin"), Span(9, 17, "GROUP", "steroids")], []],
+    [
+        [[Span(0, 7, "DRUG", "heparin"), Span(9, 17, "GROUP", "steroids")], []],
+        [[Span(0, 7, "DRUG", "heparin")], []],
+        [[Span(20, 27, "DRUG", "aspirin")], [Span(0, 4, "GROUP", "acid")]],
+        [[], []],
+    ],
+)
+SAMPLES |= {f"span_f1_{name}": SPANS for name in ("strict", "exact", "partial", "type")}
 
 
 @pytest.fixture(params=METRICS.names())
@@ -97,6 +120,7 @@ def test_its_form_and_direction_are_known(metric: Metric) -> None:
     assert metric.form in FORMS
     assert metric.direction in {"maximize", "minimize"}
     assert metric.scale > 0
+    assert metric.reads in {"answer", "spans"}
 
 
 def test_a_row_has_one_number_for_each_column(metric: Metric, sample: Sample) -> None:
@@ -140,7 +164,7 @@ def test_values_have_the_metric_its_breakdown_and_the_share_unparsed(
     metric: Metric, sample: Sample
 ) -> None:
     found = rows(metric, sample, sample.predictions[1])
-    values = metric.values(found, sample.classes, [True, False, False])
+    values = metric.values(found, sample.classes, [True] + [False] * (len(found) - 1))
     assert values[metric.name] == metric.aggregate(found, sample.classes)
-    assert values["unparsed"] == pytest.approx(1 / 3)
+    assert values["unparsed"] == pytest.approx(1 / len(found))
     assert "unparsed" not in metric.values(found, sample.classes)
