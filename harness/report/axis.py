@@ -39,6 +39,13 @@ class Axis(NamedTuple):
         if self.log:
             return self._log_ticks(count)
         step = _nice((self.high - self.low) / count)
+        found = self._every(step)
+        while len({self.show(tick) for tick in found}) < len(found):  # such as halves of a trial
+            step *= 2
+            found = self._every(step)
+        return found
+
+    def _every(self, step: float) -> list[float]:
         first = math.ceil(self.low / step - 1e-9)
         last = math.floor(self.high / step + 1e-9)
         return [round(index * step, 12) for index in range(first, last + 1)]

@@ -83,6 +83,7 @@ class Worker:
         self._note_full(base.model)
         self.records.decide("base_memory", footprint(base.model)._asdict())
         trainer = SequentialTrainer(base, self.task, self.sweep.training)
+        self.records.decide("token_notes", list(trainer.notes))
 
         def bare(split: str, shots: tuple[Example, ...], rows: int) -> SplitScores:
             return score(base, self.task, split, shots=shots, batch_size=rows)

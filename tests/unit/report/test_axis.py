@@ -43,3 +43,10 @@ def test_missing_values_do_not_count_and_none_at_all_is_refused() -> None:
     assert axis([math.nan, 1.0, 2.0], "x", str) == axis([1.0, 2.0], "x", str)
     with pytest.raises(ValueError, match="nothing to draw along the axis 'x'"):
         axis([math.nan], "x", str)
+
+
+def test_no_two_ticks_are_written_alike() -> None:
+    trials = axis([0, 1], "trial", "{:.0f}".format)
+    assert trials.ticks() == [0.0, 1.0]
+    assert axis([0, 2], "trial", "{:.0f}".format).ticks() == [0.0, 1.0, 2.0]
+    assert axis([0.2, 0.4], "share", "{:.2f}".format).ticks() == [0.2, 0.25, 0.3, 0.35, 0.4]
