@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+from harness import catalog
+from harness.heads import GENERATION, Head
 from harness.sweep import Sweep
 from harness.task import Task, load
+from harness.task_file import read_task_file
 
 
 def load_task_of(sweep: Sweep) -> Task:
@@ -14,3 +17,13 @@ def load_task_of(sweep: Sweep) -> Task:
     """
     folder = sweep.data.folder
     return load(sweep.task, data=Path(folder) if folder else None, limit=sweep.data.limit)
+
+
+def head_of(sweep: Sweep) -> Head:
+    """What has to stand on a sweep's base; rows are read only where they say it.
+
+    Raises:
+        UserError: the task or its data are faulty.
+    """
+    file = read_task_file(catalog.find_task(sweep.task) / "task.yaml")
+    return GENERATION if file.head == GENERATION.name else load_task_of(sweep).kind.head
