@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from harness.entity_tags import tags_of
 from harness.entity_text import Mention
-from harness.formats import Span
+from harness.formats import Row, Span
 from harness.heads import TOKEN_CLASSIFICATION, Head
 from harness.kinds.entities import Entities
 from harness.kinds.kind import HEADED, Answers, Example, Given, Parsed
@@ -31,6 +32,10 @@ class Tagged(Entities):
         """The head's labels are the tags."""
         super().__init__(given)
         self.head = Head(TOKEN_CLASSIFICATION, tags_of(given.labels))
+
+    def example(self, row: Row) -> Example:
+        """The text, and its entities as a line with their places."""
+        return replace(super().example(row), target=self.write(row.entities))
 
     def write(self, prediction: Iterable[Any]) -> str:
         """The line of the mentions, each with its place: ` MED: insulin [3:10] | DOSE: none`."""

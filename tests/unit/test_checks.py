@@ -1,10 +1,12 @@
 from pathlib import Path
 
 import pytest
+from transformers import OPTConfig
 
 from harness import checks
 from harness.errors import UserError
 from harness.sweep import load
+from tests import toy, toy_tags
 
 QUICK = ["data.limit=8"]
 
@@ -25,6 +27,40 @@ def test_that_full_fine_tuning_cannot_be_is_known_beforehand():
     assert note.endswith(
         "full fine-tuning is left out, for model.dtype: bfloat16 cannot be trained"
     )
+
+
+@pytest.fixture
+def tagged(tmp_path):
+    """A sweep of the toy task, its entities tagged, on an encoder."""
+    task, model = toy_tags.save_task(tmp_path / "task"), toy_tags.save_encoder(tmp_path / "model")
+    return [f"task={task}/", f"model.name={model}", "space.target_modules=[qv]", "space.rank=[4]"]
+
+
+def test_a_head_counts_and_the_bare_base_is_not_scored(tagged):
+    sweep = load("ner_medical", tagged)
+    assert any(
+        note.startswith("baselines.shots: the bare base is") for note in checks.check(sweep)
+    )
+    assert not [
+        note for note in checks.check(load("ner_medical", [*tagged, "baselines.shots=[]"]))
+    ]
+    (config,) = checks.representatives(sweep)
+    # q and v of two layers of width 32, and a head of five tags.
+    wanted = 2 * 2 * 4 * (32 + 32) + 5 * 32 + 5
+    assert checks.parameters(sweep, config) == wanted
+    assert f"{wanted:,} to {wanted:,} trainable parameters" in checks.facts(sweep)[1]
+
+
+def test_a_model_that_cannot_have_the_head_is_told_beforehand(tagged, tmp_path):
+    OPTConfig().save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="cannot be given a head for token classification"):
+        checks.check(load("ner_medical", [*tagged, f"model.name={tmp_path}"]))
+
+
+def test_an_encoder_cannot_write(tagged, tmp_path):
+    written = [*tagged, f"task={toy.save_task(tmp_path / 'written')}/"]
+    with pytest.raises(UserError, match="is not a causal language model"):
+        checks.check(load("ner_medical", written))
 
 
 def test_targets_that_match_nothing_are_told_with_their_key():

@@ -51,6 +51,15 @@ FAULTS = {
         "data: options.nested: Extra inputs are not permitted (format jsonl)"
     ),
     ("prompt:", "fields: {txt: note}\nprompt:"): "fields.txt",
+    ("prompt:", "head: token_classification\nprompt:"): (
+        "prompt: a task of head token_classification asks nothing"
+    ),
+    ("metrics:", "kind: pairs\nhead: token_classification\nmetrics:"): (
+        "head: token_classification is for tasks of kind entities"
+    ),
+    ("metrics:", "head: tagger\nmetrics:"): (
+        "head: Input should be 'generation' or 'token_classification'"
+    ),
     ("[entity_f1]", "[entity_f1, rougeL]"): "metrics: rougeL scores tasks of kind pairs, not ent",
     ("metrics:", "metric:"): "metric: unknown key; did you mean 'metrics'?",
     ("margin: 0.02", "margn: 0.02"): "objective.margn: unknown key; did you mean 'margin'?",

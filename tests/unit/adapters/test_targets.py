@@ -5,9 +5,11 @@ import pytest
 import torch
 from torch import nn
 from transformers import (
+    AutoModel,
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
     AutoModelForSeq2SeqLM,
+    AutoModelForTokenClassification,
     BertConfig,
     BloomConfig,
     FalconConfig,
@@ -227,6 +229,19 @@ def test_a_typo_is_answered_with_what_was_meant() -> None:
         target_names(on_meta("llama"), "q_prj")
     with pytest.raises(UserError, match=r"did you mean 'all_linear'\?"):
         target_names(on_meta("llama"), "all-linear")
+
+
+@pytest.mark.parametrize("architecture", ["bert", "roberta", "llama", "gpt2"])
+def test_a_head_that_tags_tokens_is_never_a_target(architecture: str) -> None:
+    with torch.device("meta"):
+        model = AutoModelForTokenClassification.from_config(CONFIGS[architecture])
+        whole = AutoModel.from_config(CONFIGS[architecture])  # BERT's has a pooler
+    for group in ("qkv", "attention", "mlp", "all_linear"):
+        hit = hits(model, target_names(model, group)) | hits(whole, target_names(whole, group))
+        assert not [n for n in hit if any(w in n for w in ("classifier", "score", "pooler"))]
+    for name in ("classifier", "score", "pooler", "pooler.dense"):
+        with pytest.raises(UserError, match="match no layer"):
+            target_names(whole, name)
 
 
 def test_only_gpt2_keeps_its_weights_transposed() -> None:

@@ -107,3 +107,18 @@ def test_hostile_words_stay_words() -> None:
     source = lora_config({**PICK, "target_modules": hostile, "variant": "a\nimport os"}, {}, None)
     compile(source, "snippet", "exec")
     assert not any(line.lstrip().startswith("import os") for line in source.splitlines())
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_new_head_is_told_with_its_labels() -> None:
+    head = {"module": "classifier", "labels": ["O", 'B-"X"'], "task_type": "TOKEN_CLS"}
+    source = lora_config(PICK, MODULES, traits("lora"), head)
+    config = run(source)["config"]
+    assert str(config.task_type).endswith("TOKEN_CLS")
+    assert config.modules_to_save == ["classifier"]
+    assert "AutoModelForTokenClassification" in source
+    assert r'id2label={0: "O", 1: "B-\"X\""})' in source
+    also = {**PICK, "extras": "modules_to_save=norm"}
+    both = run(lora_config(also, MODULES, traits("lora"), head))["config"]
+    assert both.modules_to_save == ["norm", "classifier"]
+    assert "CAUSAL_LM" in lora_config(PICK, MODULES, traits("lora"))

@@ -1,0 +1,166 @@
+"""Texts as tagged tokens: which are learnt, in which window, and what the user is told."""
+
+import json
+from pathlib import Path
+
+import pytest
+from transformers import PreTrainedTokenizerFast
+
+from harness import entity_tags
+from harness.errors import UserError
+from harness.formats import Span
+from harness.models import base_model
+from harness.models.base_model import BaseModel
+from harness.models.tokens import IGNORED
+from harness.settings import ModelSettings, TrainingSettings
+from harness.task import Task, load
+from harness.training.batches import TaskTokens, token_notes
+from harness.training.tagging import Tagging
+from tests import toy, toy_tags
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
+    return toy_tags.load_task(tmp_path_factory.mktemp("tagged"))
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory, task: Task) -> BaseModel:
+    folder = toy_tags.save_encoder(tmp_path_factory.mktemp("encoder"))
+    return base_model.load(ModelSettings(name=str(folder)), 1, task.kind.head)
+
+
+@pytest.fixture(scope="module")
+def causal(tmp_path_factory: pytest.TempPathFactory, task: Task) -> BaseModel:
+    folder = toy.save_model(tmp_path_factory.mktemp("causal"))
+    return base_model.load(ModelSettings(name=str(folder)), 1, task.kind.head)
+
+
+def task_of(folder: Path, text: str, *entities: tuple[int, int, str]) -> Task:
+    """The toy task with one note."""
+    toy_tags.save_task(folder)
+    spans = [{"start": a, "end": b, "label": label} for a, b, label in entities]
+    row = json.dumps({"id": "one", "text": text, "entities": spans})
+    for split in ("train", "validation", "test"):
+        (folder / f"{split}.jsonl").write_text(row, encoding="utf-8")
+    return load(f"{folder}/")
+
+
+def read_off(base: BaseModel, task: Task, length: int | None = None) -> list[tuple[Span, ...]]:
+    """The entities of each training text, read from the tags that are learnt."""
+    tagging = Tagging(base, task, length)
+    examples = task.examples("train")
+    parts = iter(tagging.learnt(examples).sequences)
+    labels = task.kind.head.labels
+    found = []
+    for text, example in zip(tagging.read(examples), examples, strict=True):
+        mine = [next(parts) for _ in text.parts]
+        tags = [labels[tag] for part in mine for tag in part.tags if tag != IGNORED]
+        assert len(tags) == len(text.places)
+        found.append(entity_tags.spans(tags, text.places, example.text))
+    return found
+
+
+@pytest.mark.parametrize("length", [None, 22])
+@pytest.mark.parametrize("kind", ["encoder", "causal"])
+def test_the_tags_that_are_learnt_say_the_entities_and_their_places(
+    kind: str, length: int | None, task: Task, request: pytest.FixtureRequest
+) -> None:
+    base = request.getfixturevalue(kind)
+    wanted = [example.row.entities for example in task.examples("train")]
+    assert [tuple(sorted(one)) for one in read_off(base, task, length)] == [
+        tuple(sorted(one)) for one in wanted
+    ]
+
+
+def test_special_tokens_stand_around_each_window_and_are_not_learnt(
+    encoder: BaseModel, task: Task
+) -> None:
+    start, end = encoder.tokenizer.cls_token_id, encoder.tokenizer.sep_token_id
+    for part in Tagging(encoder, task, 12).learnt(task.examples("train")).sequences:
+        assert (part.ids[0], part.ids[-1]) == (start, end)
+        assert (part.tags[0], part.tags[-1]) == (IGNORED, IGNORED)
+        assert len(part.ids) == len(part.tags) <= 12
+
+
+def test_a_causal_model_has_its_start_token(causal: BaseModel, task: Task) -> None:
+    first = Tagging(causal, task, None).learnt(task.examples("train")).sequences[0]
+    assert first.ids[0] == causal.tokenizer.bos_token_id
+    assert causal.tokenizer.decode(first.ids[1:]) == "Takes Xarel 5 mg."
+
+
+@pytest.mark.parametrize("kind", ["encoder", "causal"])
+def test_offsets_count_characters_whatever_the_text_holds(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    text = "😀 Naïve\n\n  ÉSOME  5 µg."
+    places = [
+        (text.index("É"), text.index("É") + 5, "MED"),
+        (len(text) - 5, len(text) - 1, "DOSE"),
+    ]
+    task = task_of(tmp_path, text, *places)
+    (found,) = read_off(request.getfixturevalue(kind), task)
+    assert [one[:3] for one in found] == places
+    assert [one.text for one in found] == ["ÉSOME", "5 µg"]
+
+
+def test_an_entity_out_of_whose_sight_a_window_begins_is_not_learnt_there(
+    causal: BaseModel, tmp_path: Path
+) -> None:
+    """A long entity fills windows of its own: these must not learn it as another one."""
+    text = "Had " + "x" * 40 + " now."
+    task = task_of(tmp_path, text, (4, 44, "MED"))
+    tagging = Tagging(causal, task, 13)  # a start token and twelve bytes
+    begins = 0
+    for part in tagging.learnt(task.examples("train")).sequences:
+        tags = [task.kind.head.labels[tag] for tag in part.tags if tag != IGNORED]
+        begins += tags.count("B-MED")
+        assert "I-MED" not in tags or "B-MED" in tags
+    assert begins == 1
+
+
+def test_an_entity_at_a_windows_edge_is_learnt_once(causal: BaseModel, tmp_path: Path) -> None:
+    for start in range(30):
+        text = "a" * start + " Xarel " + "b" * (40 - start)
+        task = task_of(tmp_path / str(start), text, (start + 1, start + 6, "MED"))
+        (found,) = read_off(causal, task, 25)
+        assert [one.text for one in found] == ["Xarel"]
+
+
+def test_what_cannot_be_learnt_is_told(encoder: BaseModel, tmp_path: Path) -> None:
+    nested = task_of(
+        tmp_path / "nested", "Takes no drugs now.", (9, 14, "MED"), (6, 14, "MED"), (6, 8, "DOSE")
+    )
+    tokens = TaskTokens(encoder, nested, 64)
+    (note,) = token_notes(nested, tokens.training(), TrainingSettings(epochs=1))
+    assert note.startswith("2 of 3 training entities overlap longer ones and are not learnt")
+    labels = nested.kind.head.labels
+    (part,) = tokens.training().sequences
+    assert [labels[tag] for tag in part.tags[1:-1]] == ["O", "B-MED", "I-MED", "O", "O"]
+    inside = task_of(tmp_path / "inside", "Takes no drugs now.", (9, 13, "MED"))
+    (note,) = TaskTokens(encoder, inside, 64).training().notes
+    assert note.startswith("1 of 1 training entities begin or end inside a token of this model")
+    long = task_of(tmp_path / "long", "Takes no drugs now. " * 8, (9, 14, "MED"))
+    (note,) = TaskTokens(encoder, long, 20).training().notes
+    assert note.startswith("1 training texts were cut into windows of 20 tokens")
+
+
+def test_windows_never_exceed_what_the_model_was_made_for(encoder: BaseModel, task: Task) -> None:
+    assert Tagging(encoder, task, 4000).length == 128
+    assert Tagging(encoder, task, 64).length == 64
+    assert Tagging(encoder, task, None).length == 128
+
+
+def test_a_tokenizer_that_knows_no_places_is_refused(encoder: BaseModel, task: Task) -> None:
+    class Slow(PreTrainedTokenizerFast):
+        is_fast = False
+
+    slow = Slow(tokenizer_object=toy_tags.tokenizer().backend_tokenizer)
+    base = BaseModel("mine", encoder.model, slow, encoder.device, "")
+    with pytest.raises(UserError, match=r"model\.name: mine: its tokenizer does not say where"):
+        Tagging(base, task, None)
+
+
+def test_texts_without_any_token_are_told(encoder: BaseModel, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no training text has a token"):
+        TaskTokens(encoder, task_of(tmp_path, "\u200b\u200b", (0, 1, "MED")), 64).training()
