@@ -61,8 +61,8 @@ class Metric:
     def aggregate(
         self, rows: Sequence[Sequence[float]] | Array, classes: tuple[str, ...]
     ) -> float:
-        """The metric over all classes together (micro) for any multiset of rows."""
-        return float(FORMS[self.form].value(self.sums(rows, classes).sum(axis=0)))
+        """The metric over all classes for any multiset of rows; its form sums or averages them."""
+        return float(FORMS[self.form].over_classes(self.sums(rows, classes)))
 
     def values(
         self,
