@@ -140,8 +140,7 @@ def resampled_scores(statistics: Array, value: Value, weights: Array) -> Array:
     adapters = statistics.reshape(-1, examples, width)
     found = np.full((len(adapters), resamples), np.nan)
     there = np.flatnonzero(~np.isnan(adapters.sum(axis=(1, 2))))
-    # The sums of all adapters would not fit where each class is kept: 77 of them are 231 numbers
-    # for each adapter and resample.
+    # Where each class is kept, the sums of all adapters at once would not fit.
     step = max(1, _HELD // (resamples * width))
     across = np.ascontiguousarray(weights.T)
     for first in range(0, len(there), step):
