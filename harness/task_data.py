@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from harness.errors import UserError, did_you_mean
-from harness.formats import FORMATS, Format, Row, Span, Wanted, leaks
+from harness.formats import FORMATS, Format, Row, Span, Wanted, folders, leaks
 from harness.kinds import KINDS
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def open_source(
     else:
         place = data if data is not None else folder / str(file.data.folder)
         fixed = None if data is not None or file.labels == "auto" else tuple(file.labels)
-        rows, notes = _files(file, place, fixed, seed)
+        rows, notes = _files(file, place, fixed, seed, data is not None)
     labels = _labels(file, rows, notes)
     notes += _leaking(rows)
     cut = {split: _limited(found, limit, seed) for split, found in rows.items()}
@@ -106,13 +106,16 @@ def load_module(path: Path) -> ModuleType:
 
 
 def _files(
-    file: TaskFile, place: Path, labels: tuple[str, ...] | None, seed: int
+    file: TaskFile, place: Path, labels: tuple[str, ...] | None, seed: int, users: bool
 ) -> tuple[Rows, list[str]]:
     """Rows by split and notes."""
-    reader, keys = FORMATS.get(file.data.format), file.data
+    keys, given = file.data, folders.Given(file.data.format, file.data.splits, file.names())
+    if users and place.is_dir():
+        given = folders.as_given(place, *given)
+    reader = FORMATS.get(given.format)
     if not place.is_dir():
         raise UserError(f"{place}: no such folder; it should hold {_usual(reader, 'train')}")
-    names = {split: keys.splits.get(split, split) for split in SPLITS}
+    names = {split: given.splits.get(split, split) for split in SPLITS}
     paths = {split: _path(reader, place, name) for split, name in names.items()}
     for split in ("train", "validation"):
         if paths[split] is None:
@@ -121,7 +124,8 @@ def _files(
                 f"{'file' if reader.suffixes else 'folder'}; a data folder needs train, validation"
                 f"{_instead(place, names[split])}"
             )
-    wanted = Wanted(KINDS.get(file.kind).rows, labels, file.names(), keys.read_options())
+    options = keys.read_options() if given.format == keys.format else None
+    wanted = Wanted(KINDS.get(file.kind).rows, labels, given.fields, options)
     rows = {split: reader.read(path, wanted) for split, path in paths.items() if path is not None}
     return _with_test(rows, keys, seed, str(place), str(paths["train"]))
 

@@ -76,6 +76,9 @@ TABLE: dict[str, Room] = {
         only=("formats", "errors", "kinds", "task_file", "task_sections"),
     ),
     "task": Room(4, beside=("task_file", "task_data", "kinds")),
+    "initialise": Room(
+        5, beside=("initialise",), only=("errors", "formats", "kinds", "task", "initialise")
+    ),
     "storage": Room(4, beside=("storage",)),
     "cells": Room(4),
     "full": Room(5),
