@@ -94,7 +94,7 @@ class Objective:
         return 1.0 if self.direction == "maximize" else -1.0
 
     def value(self, statistics: Array) -> Array:
-        """The metric over all classes together (micro), from statistics summed over examples.
+        """The metric over all classes (summed or averaged, as its form has it), from sums.
 
         Args:
             statistics: sums over examples, shape (..., len(columns)).
@@ -102,7 +102,7 @@ class Objective:
         Returns:
             Values of shape (...).
         """
-        return FORMS[self.form].value(self._split(statistics).sum(axis=-2))
+        return FORMS[self.form].over_classes(self._split(statistics))
 
     def by_class(self, statistics: Array) -> Array:
         """The metric for each class, from statistics summed over examples.
@@ -111,7 +111,7 @@ class Objective:
             statistics: sums over examples, shape (..., len(columns)).
 
         Returns:
-            Values of shape (..., len(classes)).
+            Values of shape (..., len(classes)); NaN for a class of which nothing is known.
         """
         return FORMS[self.form].value(self._split(statistics))
 

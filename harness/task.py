@@ -5,7 +5,6 @@ differs from kind to kind lies in `harness.kinds`. Knows nothing of models, toke
 """
 
 import hashlib
-import random
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
@@ -17,10 +16,11 @@ from harness.entity_text import Layout
 from harness.errors import UserError, did_you_mean
 from harness.formats import Row, fingerprint
 from harness.kinds import KINDS, Answers, Example, Given, Kind, Parsed
-from harness.metrics import METRICS, Metric
+from harness.metrics import Metric, find
 from harness.results import Objective
 from harness.task_data import SPLITS
 from harness.task_file import TaskFile, read_task_file
+from harness.worked import choose
 
 __all__ = ["SPLITS", "Answers", "Example", "Parsed", "Scored", "Task", "load"]
 
@@ -71,7 +71,7 @@ class Task:
         self.public = file.public
         self.max_new_tokens = file.max_new_tokens
         self.labels = labels
-        self.metrics: tuple[Metric, ...] = tuple(METRICS.get(name) for name in file.metrics)
+        self.metrics = _metrics(file, folder)
         self.notes = notes
         self._rows = rows
         self._examples: dict[str, tuple[Example, ...]] = {}
@@ -141,7 +141,7 @@ class Task:
     @property
     def metric(self) -> Metric:
         """The metric of the objective."""
-        return METRICS.get(self.file.objective.metric)
+        return self.metrics[self.file.metrics.index(self.file.objective.metric)]
 
     @property
     def objective(self) -> Objective:
@@ -214,27 +214,8 @@ class Task:
         return tuple(answer(example) for example in self.examples(split))
 
     def worked(self, count: int, seed: int = 0) -> tuple[Example, ...]:
-        """Training examples to show before a prompt.
-
-        Chosen from the shorter half of the training split; each is the first in a seeded order
-        that shows most of the labels or classes not shown so far, so that they soon cover all.
-
-        Args:
-            count: how many; 0 gives none.
-            seed: of the choice.
-        """
-        pool = sorted(self.examples("train"), key=lambda one: (len(one.text), one.id))
-        pool = pool[: max(count, (len(pool) + 1) // 2)]
-        random.Random(f"few shot {seed}").shuffle(pool)
-        chosen: list[Example] = []
-        missing = set(self.labels)
-        while pool and len(chosen) < count:
-            best = max(pool, key=lambda one: len(missing.intersection(self.kind.shows(one))))
-            pool.remove(best)
-            chosen.append(best)
-            missing -= set(self.kind.shows(best))
-            missing = missing or set(self.labels)
-        return tuple(chosen)
+        """Training examples to show before a prompt; see `harness.worked.choose`."""
+        return choose(self.examples("train"), self.kind, self.labels, count, seed)
 
     def few_shot(self, count: int, seed: int = 0) -> str:
         """`worked` examples as text: prompt and target, one block after the other."""
@@ -242,11 +223,24 @@ class Task:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 (hex) over task.yaml and all rows: equal digests, equal task."""
+        """SHA-256 (hex) over task.yaml, scripts of metrics and all rows: equal for equal tasks."""
         whole = hashlib.sha256((self.folder / "task.yaml").read_bytes())
+        for metric in self.metrics:
+            whole.update(metric.digest.encode())
         for split in SPLITS:
             whole.update(f"{split} {fingerprint(self._rows(split))}\n".encode())
         return whole.hexdigest()
+
+
+def _metrics(file: TaskFile, folder: Path) -> tuple[Metric, ...]:
+    found = tuple(find(name, folder) for name in file.metrics)
+    for metric in found:
+        if file.kind not in metric.kinds:
+            raise UserError(
+                f"{folder / 'task.yaml'}: metrics: {metric.name} scores tasks of kind "
+                f"{' or '.join(metric.kinds)}, not {file.kind}"
+            )
+    return found
 
 
 def _names(folder: Path, file: TaskFile, labels: Sequence[str]) -> dict[str, str]:

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from harness.errors import UserError, did_you_mean
 from harness.kinds import KINDS
 from harness.metrics import METRICS
+from harness.metrics.evaluated import PREFIX
 from harness.task_sections import Data, Keys, ObjectiveKeys, Target, Window
 
 
@@ -39,7 +40,8 @@ class TaskFile(Keys):
         max_new_tokens: how much a model may write for one example.
         fold_case: whether case is disregarded when mentions are compared.
         unseen_excludes: labels that do not count among entities never seen in training.
-        metrics: names of `harness.metrics.METRICS`.
+        metrics: names of `harness.metrics.METRICS`, or of the `evaluate` library's, such as
+            `evaluate:./mine.py`; see `harness.metrics.evaluated`.
         objective: what a study optimises.
     """
 
@@ -123,6 +125,8 @@ class TaskFile(Keys):
             if name != name.strip() or not name or "\n" in name:
                 raise ValueError(f"target.names.{label}: {name!r} should be one line of text")
         for name in self.metrics:
+            if name.startswith(PREFIX):
+                continue  # loaded with the task, since it may lie in its folder
             if name not in METRICS:
                 raise ValueError(f"metrics: unknown metric '{name}'; {_known_metrics(name)}")
             if self.kind not in (kinds := METRICS.get(name).kinds):
@@ -135,8 +139,8 @@ class TaskFile(Keys):
                 f"objective.metric: '{chosen}' is none of the task's metrics; "
                 f"{did_you_mean(chosen, self.metrics)}"
             )
-        right = METRICS.get(chosen).direction
-        if self.objective.direction != right:
+        right = "" if chosen.startswith(PREFIX) else METRICS.get(chosen).direction
+        if right and self.objective.direction != right:
             raise ValueError(f"objective.direction: {chosen} is to {right}")
         return self
 

@@ -75,10 +75,8 @@ TABLE: dict[str, Room] = {
         beside=("task_file", "task_sections", "kinds"),
         only=("formats", "errors", "kinds", "task_file", "task_sections"),
     ),
-    "task": Room(4, beside=("task_file", "task_data", "kinds")),
-    "initialise": Room(
-        5, beside=("initialise",), only=("errors", "formats", "kinds", "task", "initialise")
-    ),
+    "worked": Room(4, only=("kinds",)),
+    "task": Room(4, beside=("task_file", "task_data", "kinds", "worked")),
     "storage": Room(4, beside=("storage",)),
     "cells": Room(4),
     "full": Room(5),
@@ -89,6 +87,9 @@ TABLE: dict[str, Room] = {
     "adapters": Room(4, beside=("adapters", "models")),
     "training": Room(5, beside=("training",)),
     "progress": Room(5),
+    "initialise": Room(
+        5, beside=("initialise",), only=("errors", "formats", "kinds", "task", "initialise")
+    ),
     "training.trainer": Room(5, only=("trial", "errors")),
     "stages": Room(6),
     "checks": Room(6, beside=("workers.tasks",)),
