@@ -109,7 +109,7 @@ def _files(
     file: TaskFile, place: Path, labels: tuple[str, ...] | None, seed: int, users: bool
 ) -> tuple[Rows, list[str]]:
     """Rows by split and notes."""
-    keys, given = file.data, folders.Given(file.data.format, dict(file.data.splits), file.names())
+    keys, given = file.data, folders.Given(file.data.format, {str(k): v for k, v in file.data.splits.items()}, file.names())
     if users and place.is_dir():
         given = folders.as_given(place, *given)
     reader = FORMATS.get(given.format)
