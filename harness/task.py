@@ -18,12 +18,13 @@ from harness.formats import Row, fingerprint
 from harness.kinds import KINDS, Answers, Example, Given, Kind, Parsed
 from harness.metrics import Metric, find
 from harness.results import Objective
-from harness.task_data import SPLITS
+from harness.task_data import SPLITS, History
 from harness.task_file import TaskFile, read_task_file
 from harness.worked import choose
 
 __all__ = ["SPLITS", "Answers", "Example", "Parsed", "Scored", "Task", "load"]
 
+_UNTOUCHED: Final = History({}, 0)
 _FIELD: Final = re.compile(r"\{(input|text|instruction)\}")
 
 
@@ -53,6 +54,7 @@ class Task:
         labels: the entity labels in the order of writing, or the classes of a choice.
         metrics: those that are reported; one of them is the objective's.
         notes: what the user should know of the data, such as a test split carved from train.
+        history: what was done to the training rows.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Task:
         labels: tuple[str, ...],
         rows: Callable[[str], tuple[Row, ...]],
         notes: tuple[str, ...] = (),
+        history: History = _UNTOUCHED,
     ) -> None:
         """Made by `load`; `rows` gives the rows of a split when they are first needed."""
         self.name = file.name
@@ -73,6 +76,7 @@ class Task:
         self.labels = labels
         self.metrics = _metrics(file, folder)
         self.notes = notes
+        self.history = history
         self._rows = rows
         self._examples: dict[str, tuple[Example, ...]] = {}
         target, names = file.target, _names(folder, file, labels)
@@ -270,8 +274,8 @@ def load(
         name_or_path: a name in `tasks/`, or a folder with a task.yaml.
         data: a folder with train, validation and perhaps test files that replace the task's data.
         limit: at most so many examples of each split; a smaller limit gives a part of a larger.
-        seed: instead of the one in task.yaml: of the generator, of a test split carved from
-            train, and of the choice under a limit.
+        seed: instead of the one in task.yaml: of the generator, of splits made from train, of a
+            hook, and of the choice under a limit.
 
     Raises:
         UserError: there is no such task, or its file or data are faulty.
@@ -281,4 +285,4 @@ def load(
     if limit is not None and limit < 1:
         raise UserError(f"limit: {limit} examples; at least 1 is right")
     source = task_data.open_source(file, folder, data, limit, seed)
-    return Task(file, folder, source.labels, source.rows, source.notes)
+    return Task(file, folder, source.labels, source.rows, source.notes, source.history)

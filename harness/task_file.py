@@ -13,7 +13,7 @@ from harness.errors import UserError, did_you_mean
 from harness.kinds import KINDS
 from harness.metrics import METRICS
 from harness.metrics.evaluated import PREFIX
-from harness.task_sections import Data, Keys, ObjectiveKeys, Target, Window
+from harness.task_sections import Data, Keys, ObjectiveKeys, Quality, Target, Window
 
 
 class TaskFile(Keys):
@@ -27,6 +27,7 @@ class TaskFile(Keys):
         labels: the entity labels in order of writing, or the classes of a choice; `auto`: those
             of the data.
         data: where examples come from.
+        quality: which training rows are good enough.
         fields: the files' names for `id`, `text`, `entities`, `tokens`, `tags`, where they differ.
         prompt: with `{text}` or `{input}`, and with `{instruction}` where rows bring one; the
             model goes on from its end. Language modelling has none.
@@ -51,6 +52,7 @@ class TaskFile(Keys):
     kind: str = "entities"
     labels: tuple[str, ...] | Literal["auto"] = "auto"
     data: Data
+    quality: Quality = Quality()
     fields: dict[
         Literal["id", "text", "entities", "tokens", "tags", "input", "output", "instruction"], str
     ] = Field(default_factory=dict)

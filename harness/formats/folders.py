@@ -18,7 +18,7 @@ SPLITS: Final = ("train", "validation", "test")
 ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
     "train": ("train", "training"),
     "validation": ("validation", "valid", "val", "dev", "devel", "development", "eval"),
-    "test": ("test", "testing"),
+    "test": ("test", "testing", "heldout", "held_out"),
 }
 #: So much of a file is looked at to tell formats apart that share a suffix.
 _HEAD: Final = 20_000
@@ -148,9 +148,9 @@ def as_given(
         fields: what they call the fields.
     """
     chosen = name
-    if splits and path_of(FORMATS.get(name), place, splits.get("train", "train")) is None:
-        splits = {}
-    train = path_of(FORMATS.get(chosen), place, splits.get("train", "train"))
+    if splits and not all(path_of(FORMATS.get(name), place, one) for one in splits.values()):
+        splits = _usual_names(FORMATS.get(name), place)
+    train = path_of(FORMATS.get(name), place, splits.get("train", "train"))
     if train is None:
         others = [
             (other, path)
@@ -160,10 +160,19 @@ def as_given(
         if len(others) != 1:
             return Given(name, splits, fields)
         ((chosen, train),) = others
-    elif splits and not all(path_of(FORMATS.get(chosen), place, one) for one in splits.values()):
-        splits = {}
+    if not splits or chosen != name:
+        splits = _usual_names(FORMATS.get(chosen), place)
     columns = FORMATS.get(chosen).survey(train)
     there = columns.get("keys", columns.get("columns"))
     if isinstance(there, int) or there is None:
         return Given(chosen, splits, fields)
     return Given(chosen, splits, {key: one for key, one in fields.items() if one in there})
+
+
+def _usual_names(reader: Format, place: Path) -> dict[str, str]:
+    """What the splits of a folder are called, where it is not the first of `ALIASES`."""
+    found = {
+        split: next((one for one in aliases if path_of(reader, place, one)), split)
+        for split, aliases in ALIASES.items()
+    }
+    return {split: name for split, name in found.items() if name != split}

@@ -174,6 +174,16 @@ def _as_tuple(value: str | tuple[str, ...]) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value)
 
 
+def load_tokenizer(settings: ModelSettings) -> PreTrainedTokenizerBase:
+    """The tokenizer alone, without weights.
+
+    Raises:
+        UserError: there is none.
+    """
+    with _quiet():
+        return _tokenizer(settings, locate(settings))
+
+
 def _tokenizer(settings: ModelSettings, place: Location) -> PreTrainedTokenizerBase:
     folder = Path(place.path)
     names = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")

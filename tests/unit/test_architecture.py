@@ -70,11 +70,19 @@ TABLE: dict[str, Room] = {
     "task_file": Room(
         4, beside=("task_sections", "kinds"), only=("metrics", "errors", "kinds", "task_sections")
     ),
+    "rows": Room(4, beside=("rows",), only=("formats", "errors", "rows")),
+    "task_source": Room(
+        4,
+        beside=("task_file", "kinds", "rows"),
+        only=("formats", "errors", "kinds", "task_file", "rows"),
+    ),
     "task_data": Room(
         4,
-        beside=("task_file", "task_sections", "kinds"),
-        only=("formats", "errors", "kinds", "task_file", "task_sections"),
+        beside=("task_file", "task_source", "kinds", "rows"),
+        only=("formats", "errors", "kinds", "task_file", "task_source", "rows"),
     ),
+    "data_card": Room(4, beside=("rows",), only=("formats", "rows")),
+    "data_warnings": Room(4, beside=("data_card", "rows"), only=("data_card", "rows")),
     "worked": Room(4, only=("kinds",)),
     "task": Room(4, beside=("task_file", "task_data", "kinds", "worked")),
     "storage": Room(4, beside=("storage",)),
@@ -93,6 +101,7 @@ TABLE: dict[str, Room] = {
     "training.trainer": Room(5, only=("trial", "errors")),
     "stages": Room(6),
     "checks": Room(6, beside=("workers.tasks",)),
+    "check_data": Room(6, beside=("workers.tasks",)),
     "workers": Room(6, beside=("workers",)),
     "workers.worker": Room(6, beside=("stages", "workers")),
     "forecast": Room(6, beside=("checks", "workers.tasks")),

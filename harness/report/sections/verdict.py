@@ -80,6 +80,7 @@ def render(results: StudyResults) -> str:
         facts=_facts(results, advice),
         steps=_next_steps(results, advice),
         dropped=[str(one) for one in results.attributes.get("dropped") or ()],
+        notes=[str(one) for one in results.provenance.get("task_notes") or ()],
         pending=int(results.trials["state"].isin(["running", "waiting"]).sum()),
         comparison=_comparison(results, advice),
         snippet=_snippet(results, pick),

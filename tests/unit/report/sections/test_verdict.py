@@ -76,6 +76,14 @@ def test_what_was_left_out_and_the_snippet_are_there(full: StudyResults, shown: 
     assert 'data-from="snippet"' in shown
 
 
+def test_what_was_noted_of_the_data_stands_on_the_first_screen(full: StudyResults) -> None:
+    notes = ["3 inputs stand in more than one split", "quality: 2 of 9 training rows left out"]
+    noted = dataclasses.replace(full, provenance={**full.provenance, "task_notes": notes})
+    text = html.unescape(verdict.render(noted))
+    assert all(text.index(one) < text.index("<h3>Evidence</h3>") for one in notes)
+    assert "On the data of this study" not in verdict.render(full)
+
+
 def test_the_command_is_the_one_that_was_noted_else_the_plain_one(full: StudyResults) -> None:
     noted = dataclasses.replace(
         full, provenance={"command": "python -m harness sweep x --trials 9"}
