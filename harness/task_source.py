@@ -5,13 +5,13 @@ Gives the splits that are there, as they are there. Knows nothing of what is don
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from harness.errors import UserError
-from harness.formats import FORMATS, Format, Row, Wanted
+from harness.formats import FORMATS, Format, Row, Wanted, folders
 from harness.kinds import KINDS
 from harness.rows import generating
 from harness.rows.splitting import DOCUMENT, ROW
@@ -19,13 +19,7 @@ from harness.rows.splitting import DOCUMENT, ROW
 if TYPE_CHECKING:
     from harness.task_file import TaskFile
 
-SPLITS: Final = ("train", "validation", "test")
-#: What others call a split; where there is such a one, none is made in its place.
-_OTHER_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
-    "train": (),
-    "validation": ("dev", "devel", "development", "valid", "val", "eval"),
-    "test": ("testing", "heldout", "held_out"),
-}
+SPLITS: Final = folders.SPLITS
 _GENERATE: Final = "generate"
 
 Rows = dict[str, tuple[Row, ...]]
@@ -64,7 +58,7 @@ def read(file: TaskFile, folder: Path, data: Path | None, seed: int) -> Found:
     else:
         place = data if data is not None else folder / str(file.data.folder)
         fixed = None if data is not None or file.labels == "auto" else tuple(file.labels)
-        found = _files(file, place, fixed)
+        found = _files(file, place, fixed, users=data is not None)
     _check_asked(file, found)
     return found
 
@@ -113,17 +107,26 @@ def _generated(file: TaskFile, script: Path, seed: int) -> Found:
     return Found(rows, str(script), f"{script}: {_GENERATE} train")
 
 
-def _files(file: TaskFile, place: Path, labels: tuple[str, ...] | None) -> Found:
-    reader, keys = FORMATS.get(file.data.format), file.data
+def _files(
+    file: TaskFile, place: Path, labels: tuple[str, ...] | None, users: bool = False
+) -> Found:
+    keys = file.data
     if not place.is_dir():
-        raise UserError(f"{place}: no such folder; it should hold {_usual(reader, 'train')}")
+        hint = "; --data FOLDER names another" if keys.folder and not users else ""
+        usual = _usual(FORMATS.get(keys.format), keys.splits.get("train", "train"))
+        raise UserError(f"{place}: no such folder; it should hold {usual}{hint}")
+    splits = {str(split): name for split, name in keys.splits.items()}
+    given = folders.Given(keys.format, splits, file.names())
+    if users:
+        given = folders.as_given(place, *given)
+    reader = FORMATS.get(given.format)
     paths: dict[str, Path] = {}
     for split in SPLITS:
-        name = keys.splits.get(split, split)
-        path = _path(reader, place, name)
+        name = given.splits.get(split, split)
+        path = folders.path_of(reader, place, name)
         if path is not None:
             paths[split] = path
-        elif split == "train" or split in keys.splits:
+        elif split == "train" or split in given.splits:
             kind = "file" if reader.suffixes else "folder"
             raise UserError(
                 f"{place / _usual(reader, name)}: no such {kind}; a data folder needs train, and "
@@ -131,7 +134,8 @@ def _files(file: TaskFile, place: Path, labels: tuple[str, ...] | None) -> Found
             )
         else:
             _refuse_other_name(split, str(place), _there(reader, place))
-    wanted = Wanted(KINDS.get(file.kind).rows, labels, file.names(), keys.read_options())
+    options = keys.read_options() if given.format == keys.format else None
+    wanted = Wanted(KINDS.get(file.kind).rows, labels, given.fields, options)
     asked = _in_training(wanted, file, paths)
     rows = {
         split: reader.read(path, asked if split == "train" else wanted)
@@ -171,7 +175,7 @@ def _hub(file: TaskFile, name: str) -> Found:
 
 def _refuse_other_name(split: str, place: str, there: Collection[str]) -> None:
     """Nobody who has a split `dev` wants validation rows taken out of train."""
-    other = next((name for name in _OTHER_NAMES[split] if name in there), None)
+    other = next((name for name in folders.ALIASES[split][1:] if name in there), None)
     if other is not None:
         raise UserError(
             f"{place}: no {split}, but {other}; data.splits: {{{split}: {other}}} in task.yaml "
@@ -182,7 +186,7 @@ def _refuse_other_name(split: str, place: str, there: Collection[str]) -> None:
 def _instead(reader: Format, place: Path, name: str) -> str:
     """What else could be read there."""
     for other, one in FORMATS:
-        path = _path(one, place, name)
+        path = folders.path_of(one, place, name)
         if path is not None:
             return f" ({path.name} is there: data.format: {other} in task.yaml reads it)"
     if name == "train" and len(there := _there(reader, place)) == 1:
@@ -200,10 +204,3 @@ def _there(reader: Format, place: Path) -> tuple[str, ...]:
 
 def _usual(reader: Format, name: str) -> str:
     return f"{name}{reader.suffixes[0] if reader.suffixes else '/'}"
-
-
-def _path(reader: Format, place: Path, name: str) -> Path | None:
-    if not reader.suffixes:
-        return place / name if (place / name).is_dir() else None
-    there = [place / f"{name}{suffix}" for suffix in reader.suffixes]
-    return next((path for path in there if path.is_file()), None)

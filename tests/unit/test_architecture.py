@@ -108,6 +108,9 @@ TABLE: dict[str, Room] = {
     "adapters": Room(4, beside=("adapters", "models")),
     "training": Room(5, beside=("training",)),
     "progress": Room(5),
+    "initialise": Room(
+        5, beside=("initialise",), only=("errors", "formats", "kinds", "task", "initialise")
+    ),
     "training.trainer": Room(5, only=("trial", "errors")),
     "stages": Room(6),
     "checks": Room(6, beside=("workers.tasks",)),
