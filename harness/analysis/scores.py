@@ -6,6 +6,7 @@ and seed the first one does. Knows nothing of statistics.
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -182,6 +183,20 @@ def score_from_rows(rows: pd.DataFrame, objective: Objective) -> float:
     return float(objective.value(sums))
 
 
+def shots(name: str) -> int | None:
+    """Worked examples before the prompt of a bare base; None if the baseline is none."""
+    found = re.fullmatch(r"base(?:_(\d+)_shot)?", name)
+    return None if found is None else int(found[1] or 0)
+
+
+def baselines(results: StudyResults, split: str) -> tuple[str, ...]:
+    """Names of what was scored without an adapter: the bare base by its shots, then the others."""
+    rows = results.baselines
+    names = {str(name) for name in rows.loc[rows["split"] == split, "name"]}
+    count = {name: shots(name) for name in names}
+    return tuple(sorted(names, key=lambda name: (count[name] is None, count[name] or 0, name)))
+
+
 def bare_score(results: StudyResults, split: str) -> float:
     """The best that the base without an adapter reached on a split, at any number of shots.
 
@@ -189,7 +204,8 @@ def bare_score(results: StudyResults, split: str) -> float:
         The objective, NaN where no such baseline was scored.
     """
     rows = results.baselines
-    bare = rows[rows["name"].str.startswith("base_") & (rows["split"] == split)]
+    names = [name for name in baselines(results, split) if shots(name) is not None]
+    bare = rows[rows["name"].isin(names) & (rows["split"] == split)]
     values = [score_from_rows(part, results.objective) for _, part in bare.groupby("name")]
     sign = results.objective.sign
     return sign * max((sign * value for value in values), default=float("nan"))
