@@ -77,7 +77,8 @@ def panel(
     """
     trials = complete(results, stage)
     # Statistics of many classes are wide: they are read trial by trial and kept as `kept` says.
-    columns = list(results.objective.columns)
+    order = list(results.examples.columns)
+    columns = np.array([order.index(name) for name in results.objective.columns])
     rows = results.examples[["trial", "split", "example"]].reset_index(drop=True)
     rows = rows[(rows["split"] == split) & rows["trial"].isin(trials["number"])]
     trials = trials[trials["number"].isin(rows["trial"])]
@@ -99,7 +100,7 @@ def panel(
     places = {number: group["example"] for number, group in rows.groupby("trial")}
     for key, seed, number in zip(trials["key"], trials["seed"], trials["number"], strict=True):
         mine = pd.Series(places[number].index, index=places[number]).loc[list(examples)]
-        values = results.examples.iloc[mine.to_numpy()][columns].to_numpy(dtype=float)
+        values = results.examples.iloc[mine.to_numpy(), columns].to_numpy(dtype=float)
         statistics[present.index(key), seeds.index(int(seed))] = kept(values, results.objective)
     return Cube(present, seeds, examples, statistics)
 
