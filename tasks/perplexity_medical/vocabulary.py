@@ -65,7 +65,7 @@ OPERATIONS: dict[str, dict[str, tuple[Operation, ...]]] = {
             Whipple procedure = pancreatic head; duodenum; pancreatic head mass; ampullary tumor
             ileostomy closure = stoma loop; stoma rim; loop ileostomy; stoma prolapse
             open myomectomy = myoma; myometrium; submucous myoma; infertility
-            choledochal exploration = common duct; choledochus wall; choledochal stones; cholangitis
+            choledochal incision = common duct; choledochus; choledochal stones; cholangitis
         """),
     },
     "keyhole": {
@@ -128,7 +128,7 @@ OPERATIONS: dict[str, dict[str, tuple[Operation, ...]]] = {
         "test": _operations("""
             PCL reconstruction = posterior cruciate; popliteal recess; PCL rupture; posterior sag
             biceps tenodesis = biceps anchor; bicipital groove; SLAP tear; biceps tendinosis
-            trochlear grooving = trochlea; suprapatellar gutter; patellar maltracking; chondral flap
+            trochlear grooving = trochlea; suprapatellar gutter; maltracking; chondral flap
         """),
     },
     "vessel": {
@@ -231,8 +231,8 @@ LISTS: dict[str, dict[str, Names]] = {
     },
     "state": {
         "train": _names("""
-            inflamed; swollen; torn; stuck; thick; dusky; soft; bleeding; hard; pale; enlarged; thin;
-            necrotic; scarred
+            inflamed; swollen; torn; stuck; thick; dusky; soft; bleeding; hard; pale; enlarged;
+            thin; necrotic; scarred
         """),
         "validation": _names("friable; gelatinous; fibrotic; twisted"),
         "test": _names("edematous; calcified; nodular; hyperemic; macerated"),
@@ -292,6 +292,6 @@ NUMBERS: dict[str, tuple[int, int, int]] = {
     "cm": (2, 18, 1), "mm": (2, 30, 1), "volume": (100, 3000, 100), "gas": (10, 15, 1),
     "loss": (5, 600, 5), "minutes": (12, 95, 1), "ports": (3, 6, 1), "holes": (4, 12, 1),
     "screws": (2, 9, 1), "weeks": (2, 8, 1), "cuff": (220, 300, 10), "units": (2000, 8000, 500),
-    "hour": (7, 19, 1), "french": (10, 28, 1), "depth": (12, 60, 1), "days": (2, 14, 1),
+    "hour": (7, 19, 1), "depth": (12, 60, 1), "days": (2, 14, 1),
     "minute": (10, 59, 1), "degrees": (60, 150, 5),
 }  # fmt: skip

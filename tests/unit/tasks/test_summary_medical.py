@@ -23,7 +23,10 @@ SEED = 20261
 PLACE = re.compile(r"\[[^]|]*\|[^]|]*\]")
 SLOT = re.compile(r"\{\w+\}")
 #: Words of a note that are the house's own, not facts.
-HOUSE = set("yo x hx takes allergic to plan review in refer worse better with no".split())
+HOUSE = {
+    "yo", "x", "hx", "takes", "allergic", "to", "plan", "review", "in", "refer", "worse", "better",
+    "with", "no",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -253,7 +256,7 @@ def test_talks_are_no_near_copies_of_training(task: Task, split: str) -> None:
     assert sum(shares) / len(shares) < 0.1
 
 
-def test_no_talk_stands_in_two_splits(generator: ModuleType, task: Task) -> None:
+def test_no_talk_stands_in_two_splits(task: Task) -> None:
     assert leaks({split: task.rows(split) for split in SPLITS}) == ()
     for split in SPLITS:
         assert len({row.text for row in task.rows(split)}) == len(task.rows(split))
@@ -279,10 +282,14 @@ def test_the_rows_are_the_same_everywhere(task: Task) -> None:
 def test_copying_is_a_floor_and_no_solution(task: Task) -> None:
     examples = task.examples("test")
     floors = {
-        name: task.scored(task.guesses(name, "test"), examples).values["rougeL"]
+        name: task.scored(task.guesses(name, "test"), examples).values
         for name in ("copied_input", "first_sentence")
     }
-    assert 0.3 < floors["copied_input"] < 0.42
-    assert floors["first_sentence"] < 0.1
+    names = ("rougeL", "rouge1", "rouge2")
+    found = {each: [round(values[n] * 100, 1) for n in names] for each, values in floors.items()}
+    assert found == {  # README.md has these figures
+        "copied_input": [35.4, 37.4, 16.4],
+        "first_sentence": [3.3, 3.3, 0.0],
+    }
     right = task.scored([example.reference for example in examples], examples)
     assert right.values["rougeL"] == 1.0
