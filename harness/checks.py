@@ -1,12 +1,16 @@
 """Everything about a sweep that can be known before anything is trained or written."""
 
 import os
+from collections import Counter
 from itertools import product
 from pathlib import Path
 
 from harness.errors import UserError
+from harness.formats import leaks
 from harness.heads import Head
+from harness.rows import leaking
 from harness.sweep import Sweep
+from harness.task import SPLITS, Task
 from harness.trial import TrialConfig
 from harness.workers.tasks import head_of, load_task_of
 
@@ -28,9 +32,10 @@ def check(sweep: Sweep) -> tuple[str, ...]:
         UserError: the first thing that would stop it.
     """
     task = load_task_of(sweep)
-    for split in ("train", "validation", "test"):
+    for split in SPLITS:
         if not task.examples(split):
             raise UserError(f"task '{sweep.task}': its split '{split}' has no example")
+    _refuse_leaks(sweep, task)
     _check_model(sweep, task.kind.head)
     notes = (*task.notes, *_ablation_notes(sweep), *_full_notes(sweep))
     if task.kind.bare or not sweep.baselines.shots:
@@ -43,9 +48,7 @@ def facts(sweep: Sweep) -> tuple[str, ...]:
     task = load_task_of(sweep)
     head = task.kind.head
     counts = [parameters(sweep, config, head) for config in representatives(sweep)]
-    sizes = ", ".join(
-        f"{len(task.examples(split))} {split}" for split in ("train", "validation", "test")
-    )
+    sizes = ", ".join(f"{len(task.examples(split))} {split}" for split in SPLITS)
     return (
         f"task {task.name}: {sizes} examples; objective {task.objective.name}, "
         f"{task.objective.direction}d, margin {task.objective.margin * task.objective.scale:g} "
@@ -69,6 +72,22 @@ def check_folder(folder: Path) -> Path:
     if not there.is_dir() or not os.access(there, os.W_OK):
         raise UserError(f"{folder}: cannot be written to; give another folder")
     return there
+
+
+def leaked(task: Task) -> dict[str, int]:
+    """How many inputs of a split stand in an earlier one, too; splits without such left out."""
+    found = leaks({split: task.rows(split) for split in SPLITS})
+    return dict(Counter(leak.split for leak in found))
+
+
+def _refuse_leaks(sweep: Sweep, task: Task) -> None:
+    found = leaks({split: task.rows(split) for split in SPLITS})
+    if found and not sweep.data.allow_leaks:
+        raise UserError(
+            f"{leaking.told(found)}: scores on them would be too good; take them out of one "
+            f"split, say data.leaks: drop in {task.folder / 'task.yaml'} to train without them, "
+            "or run with --allow-leaks, which the report tells"
+        )
 
 
 def representatives(sweep: Sweep) -> tuple[TrialConfig, ...]:

@@ -67,6 +67,7 @@ def open_study(sweep: Sweep, name: str, results: Path, crew: local.Crew) -> Open
             "sweep_digest": sweep.digest(),
             "task_digest": task.digest,
             "task_notes": list(task.notes),
+            "leaks": checks.leaked(task),
             "examples": {
                 split: len(task.examples(split)) for split in ("train", "validation", "test")
             },

@@ -44,10 +44,17 @@ PRESETS: Final[dict[str, dict[str, Any]]] = {
 
 
 class DataSettings(Section):
-    """The user's own rows in the place of the task's, and how many of them to use."""
+    """The user's own rows in the place of the task's, and how many of them to use.
+
+    Attributes:
+        folder: with files for train and perhaps validation and test.
+        limit: at most so many examples of each split.
+        allow_leaks: go on though inputs stand in two splits.
+    """
 
     folder: str | None = None
     limit: Annotated[int, Field(ge=2)] | None = None
+    allow_leaks: bool = False
 
 
 class Sweep(Section):
@@ -136,7 +143,11 @@ class Sweep(Section):
 
 
 def load(
-    name: str, overrides: Sequence[str] = (), preset: str | None = None, **changes: Any
+    name: str,
+    overrides: Sequence[str] = (),
+    preset: str | None = None,
+    or_task: bool = False,
+    **changes: Any,
 ) -> Sweep:
     """Reads a sweep by name or path.
 
@@ -144,20 +155,19 @@ def load(
         name: a name in `sweeps/`, or the path of a YAML file.
         overrides: `key.path=value` with values in YAML, as `--set` takes them; the last word.
         preset: `quick`, `standard`, `thorough`, or one that the sweep itself declares.
+        or_task: the name may be a task's, with the default settings of a sweep.
         **changes: values by dotted key path with `__` for the dot, such as `model__name`;
             None is left out.
 
     Raises:
         UserError: a fault, told with file and key path.
     """
-    path = catalog.find_sweep(name)
-    body = _read(path)
+    source, body = _body(name, or_task)
     if preset is not None:
         presets = {**PRESETS, **(body.get("presets") or {})}
         if preset not in presets:
             raise UserError(f"unknown preset '{preset}'; {did_you_mean(preset, presets)}")
         body = _merge(body, presets[preset])
-    source = f"{path}"
     for key, value in changes.items():
         if value is not None:
             _put(body, key.replace("__", "."), value, source)
@@ -186,6 +196,25 @@ def parse(body: Mapping[str, Any], source: str) -> Sweep:
         return Sweep.model_validate(dict(body))
     except ValidationError as error:
         raise UserError(f"{source}: {_fault(error)}") from None
+
+
+def _body(name: str, or_task: bool) -> tuple[str, dict[str, Any]]:
+    """What to call a sweep in messages, and its keys."""
+    try:
+        path = catalog.find_sweep(name)
+    except UserError:
+        if not or_task:
+            raise
+        known = {**catalog.sweeps(), **catalog.tasks()}
+        if "/" not in name and name not in known:
+            raise UserError(
+                f"no sweep and no task '{name}'; {did_you_mean(name, known)}"
+            ) from None
+        catalog.find_task(name)
+        # as it is where a sweep leaves it out, so that its other keys can be set alone
+        epochs = Sweep.model_fields["training"].default.epochs
+        return f"task {name}", {"task": name, "training": {"epochs": epochs}}
+    return str(path), _read(path)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -5,7 +5,6 @@ differs from kind to kind lies in `harness.kinds`. Knows nothing of models, toke
 """
 
 import hashlib
-import random
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
@@ -17,13 +16,15 @@ from harness.entity_text import Layout
 from harness.errors import UserError, did_you_mean
 from harness.formats import Row, fingerprint
 from harness.kinds import Answers, Example, Given, Kind, Parsed, kind_under
-from harness.metrics import METRICS, Metric
+from harness.metrics import Metric, find
 from harness.results import Objective
-from harness.task_data import SPLITS
+from harness.task_data import SPLITS, History
 from harness.task_file import TaskFile, read_task_file
+from harness.worked import choose
 
 __all__ = ["SPLITS", "Answers", "Example", "Parsed", "Scored", "Task", "load"]
 
+_UNTOUCHED: Final = History({}, 0)
 _FIELD: Final = re.compile(r"\{(input|text|instruction)\}")
 
 
@@ -53,6 +54,7 @@ class Task:
         labels: the entity labels in the order of writing, or the classes of a choice.
         metrics: those that are reported; one of them is the objective's.
         notes: what the user should know of the data, such as a test split carved from train.
+        history: what was done to the training rows.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Task:
         labels: tuple[str, ...],
         rows: Callable[[str], tuple[Row, ...]],
         notes: tuple[str, ...] = (),
+        history: History = _UNTOUCHED,
     ) -> None:
         """Made by `load`; `rows` gives the rows of a split when they are first needed."""
         self.name = file.name
@@ -71,8 +74,9 @@ class Task:
         self.public = file.public
         self.max_new_tokens = file.max_new_tokens
         self.labels = labels
-        self.metrics: tuple[Metric, ...] = tuple(METRICS.get(name) for name in file.metrics)
+        self.metrics = _metrics(file, folder)
         self.notes = notes
+        self.history = history
         self._rows = rows
         self._examples: dict[str, tuple[Example, ...]] = {}
         target, names = file.target, _names(folder, file, labels)
@@ -141,7 +145,7 @@ class Task:
     @property
     def metric(self) -> Metric:
         """The metric of the objective."""
-        return METRICS.get(self.file.objective.metric)
+        return self.metrics[self.file.metrics.index(self.file.objective.metric)]
 
     @property
     def objective(self) -> Objective:
@@ -214,27 +218,8 @@ class Task:
         return tuple(answer(example) for example in self.examples(split))
 
     def worked(self, count: int, seed: int = 0) -> tuple[Example, ...]:
-        """Training examples to show before a prompt.
-
-        Chosen from the shorter half of the training split; each is the first in a seeded order
-        that shows most of the labels or classes not shown so far, so that they soon cover all.
-
-        Args:
-            count: how many; 0 gives none.
-            seed: of the choice.
-        """
-        pool = sorted(self.examples("train"), key=lambda one: (len(one.text), one.id))
-        pool = pool[: max(count, (len(pool) + 1) // 2)]
-        random.Random(f"few shot {seed}").shuffle(pool)
-        chosen: list[Example] = []
-        missing = set(self.labels)
-        while pool and len(chosen) < count:
-            best = max(pool, key=lambda one: len(missing.intersection(self.kind.shows(one))))
-            pool.remove(best)
-            chosen.append(best)
-            missing -= set(self.kind.shows(best))
-            missing = missing or set(self.labels)
-        return tuple(chosen)
+        """Training examples to show before a prompt; see `harness.worked.choose`."""
+        return choose(self.examples("train"), self.kind, self.labels, count, seed)
 
     def few_shot(self, count: int, seed: int = 0) -> str:
         """`worked` examples as text: prompt and target, one block after the other."""
@@ -242,11 +227,24 @@ class Task:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 (hex) over task.yaml and all rows: equal digests, equal task."""
+        """SHA-256 (hex) over task.yaml, scripts of metrics and all rows: equal for equal tasks."""
         whole = hashlib.sha256((self.folder / "task.yaml").read_bytes())
+        for metric in self.metrics:
+            whole.update(metric.digest.encode())
         for split in SPLITS:
             whole.update(f"{split} {fingerprint(self._rows(split))}\n".encode())
         return whole.hexdigest()
+
+
+def _metrics(file: TaskFile, folder: Path) -> tuple[Metric, ...]:
+    found = tuple(find(name, folder) for name in file.metrics)
+    for metric in found:
+        if file.kind not in metric.kinds:
+            raise UserError(
+                f"{folder / 'task.yaml'}: metrics: {metric.name} scores tasks of kind "
+                f"{' or '.join(metric.kinds)}, not {file.kind}"
+            )
+    return found
 
 
 def _names(folder: Path, file: TaskFile, labels: Sequence[str]) -> dict[str, str]:
@@ -276,8 +274,8 @@ def load(
         name_or_path: a name in `tasks/`, or a folder with a task.yaml.
         data: a folder with train, validation and perhaps test files that replace the task's data.
         limit: at most so many examples of each split; a smaller limit gives a part of a larger.
-        seed: instead of the one in task.yaml: of the generator, of a test split carved from
-            train, and of the choice under a limit.
+        seed: instead of the one in task.yaml: of the generator, of splits made from train, of a
+            hook, and of the choice under a limit.
 
     Raises:
         UserError: there is no such task, or its file or data are faulty.
@@ -287,4 +285,4 @@ def load(
     if limit is not None and limit < 1:
         raise UserError(f"limit: {limit} examples; at least 1 is right")
     source = task_data.open_source(file, folder, data, limit, seed)
-    return Task(file, folder, source.labels, source.rows, source.notes)
+    return Task(file, folder, source.labels, source.rows, source.notes, source.history)

@@ -1,4 +1,4 @@
-"""Where a task's rows come from: its generator, files in its folder, or a user's folder.
+"""A task's rows as a study uses them: splits made, bad rows left out, a hook's rows added.
 
 Gives rows by split, the labels they use and notes on what was done to them. Knows nothing of
 prompts, metrics or models.
@@ -6,40 +6,52 @@ prompts, metrics or models.
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 from collections import Counter
-from collections.abc import Callable, Mapping
-from functools import cache
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from harness import task_source
 from harness.errors import UserError, did_you_mean
-from harness.formats import FORMATS, Format, Row, Span, Wanted, leaks
+from harness.formats import Row, leaks
 from harness.kinds import KINDS
+from harness.rows import leaking, splitting
+from harness.rows.augmenting import FILE, HOOK, augmented
+from harness.rows.quality import screen
+from harness.task_source import SPLITS, Found, Rows
 
 if TYPE_CHECKING:
     from harness.task_file import TaskFile
-    from harness.task_sections import Data
 
-SPLITS: Final = ("train", "validation", "test")
+__all__ = ["SPLITS", "History", "Source", "open_source"]
 
-Rows = dict[str, tuple[Row, ...]]
+
+class History(NamedTuple):
+    """What was done to the training rows.
+
+    Attributes:
+        left_out: how many went, by reason.
+        augmented: how many a hook added.
+    """
+
+    left_out: Mapping[str, int]
+    augmented: int
 
 
 class Source(NamedTuple):
     """A task's data.
 
     Attributes:
-        labels: the entity labels.
+        labels: the entity labels, or the classes of a choice.
         rows: gives the rows of a split.
         notes: what the user should know.
+        history: what was done to the training rows.
     """
 
     labels: tuple[str, ...]
     rows: Callable[[str], tuple[Row, ...]]
     notes: tuple[str, ...]
+    history: History
 
 
 def open_source(
@@ -47,175 +59,164 @@ def open_source(
 ) -> Source:
     """Opens the data of a task; see `harness.task.load`.
 
+    Splits are made first of all, so that nothing that is done to the training rows afterwards
+    reaches the rows that scores come from.
+
     Raises:
         UserError: the data are missing or faulty.
     """
     seed = file.data.seed if seed is None else seed
-    if data is None and file.data.generator is not None:
-        generated = _generated(file, folder, file.data.generator, seed)
-        labels = () if file.labels == "auto" else tuple(file.labels)
-        return Source(labels, lambda split: _limited(generated(split), limit, seed), ())
-    if data is None and file.data.hub is not None:
-        rows, notes = _hub(file, file.data.hub, seed)
-    else:
-        place = data if data is not None else folder / str(file.data.folder)
-        fixed = None if data is not None or file.labels == "auto" else tuple(file.labels)
-        rows, notes = _files(file, place, fixed, seed)
-    labels = _labels(file, rows, notes)
+    found = task_source.read(file, folder, data, seed)
+    notes: list[str] = []
+    left_out: Counter[str] = Counter()
+    rows = _with_all_splits(file, found, seed, left_out, notes)
+    rows = _screened(file, found, rows, left_out, notes)
+    if file.data.leaks == "drop":
+        rows = _without_leaks(rows, left_out, notes)
+    generated = data is None and file.data.generator is not None
+    labels = _declared(file) if generated else _labels(file, rows, notes, found.rows)
+    rows = {split: _limited(own, limit, seed) for split, own in rows.items()}
+    added = augmented(folder, rows["train"], seed, task_source.wanted_of(file, labels or None))
+    if added:
+        _check_classes(file, folder, added, labels)
+        rows["train"] += added
+        notes.append(f"{FILE}: {HOOK} added {len(added)} training rows")
+        if file.data.leaks == "drop":
+            rows = _without_leaks(rows, left_out, notes)
     notes += _leaking(rows)
-    cut = {split: _limited(found, limit, seed) for split, found in rows.items()}
-    return Source(labels, cut.__getitem__, tuple(notes))
+    whole = {split: rows[split] for split in SPLITS}
+    history = History(dict(left_out), len(added))
+    return Source(labels, whole.__getitem__, tuple(notes), history)
 
 
-def _generated(
-    file: TaskFile, folder: Path, script: str, seed: int
-) -> Callable[[str], tuple[Row, ...]]:
-    module = load_module(folder / script)
-    sizes = file.data.sizes
-    assert sizes is not None  # checked by TaskFile
+def _with_all_splits(
+    file: TaskFile, found: Found, seed: int, left_out: Counter[str], notes: list[str]
+) -> Rows:
+    """The splits that are there, and those that are made from train; their order is `SPLITS`.
 
-    @cache
-    def rows(split: str) -> tuple[Row, ...]:
-        found = module.generate(split, getattr(sizes, split), seed)
-        return tuple(_row(row) for row in found)
-
-    return rows
-
-
-def _row(made: Mapping[str, Any]) -> Row:
-    """A generator's row; its keys are those of a JSONL file."""
-    entities = tuple(Span(**entity) for entity in made.get("entities", ()))
-    text = made["input"] if "input" in made else made["text"]
-    return Row(made["id"], text, entities, made.get("output"), made.get("instruction"))
-
-
-def load_module(path: Path) -> ModuleType:
-    """Runs a Python file of a task's folder, which is no package, and answers it as a module.
-
-    Raises:
-        UserError: there is no such file.
+    A split that is made never has an input of the rows that it was made from.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; task.yaml names it under data.generator")
-    spec = importlib.util.spec_from_file_location(f"_task_{path.parent.name}_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def _files(
-    file: TaskFile, place: Path, labels: tuple[str, ...] | None, seed: int
-) -> tuple[Rows, list[str]]:
-    """Rows by split and notes."""
-    reader, keys = FORMATS.get(file.data.format), file.data
-    if not place.is_dir():
-        raise UserError(f"{place}: no such folder; it should hold {_usual(reader, 'train')}")
-    names = {split: keys.splits.get(split, split) for split in SPLITS}
-    paths = {split: _path(reader, place, name) for split, name in names.items()}
-    for split in ("train", "validation"):
-        if paths[split] is None:
-            raise UserError(
-                f"{place / _usual(reader, names[split])}: no such "
-                f"{'file' if reader.suffixes else 'folder'}; a data folder needs train, validation"
-                f"{_instead(place, names[split])}"
+    rows = dict(found.rows)
+    keys, kind = file.data.split, KINDS.get(file.kind)
+    stratified = file.kind == "choice" if keys.stratify is None else keys.stratify
+    shares: dict[str, float] = {"test": keys.test_share, "validation": keys.validation_share}
+    missing = [split for split in shares if split not in rows]
+    whole = rows["train"]
+    by = _by(file, whole, notes) if missing else keys.by
+    for split in missing:
+        groups = len(splitting.grouped(whole, by))
+        count = shares[split] * (len(whole) if stratified else groups)
+        try:
+            cut = splitting.carve(
+                rows["train"], count, seed, by, kind.labels_of if stratified else None
             )
-    wanted = Wanted(KINDS.get(file.kind).rows, labels, file.names(), keys.read_options())
-    rows = {split: reader.read(path, wanted) for split, path in paths.items() if path is not None}
-    return _with_test(rows, keys, seed, str(place), str(paths["train"]))
-
-
-def _hub(file: TaskFile, name: str, seed: int) -> tuple[Rows, list[str]]:
-    """The same of a data set."""
-    from harness.formats import hub
-
-    keys = file.data
-    fixed = None if file.labels == "auto" else tuple(file.labels)
-    wanted = Wanted(KINDS.get(file.kind).rows, fixed, file.names())
-    names = {split: keys.splits.get(split, split) for split in SPLITS}
-    there = hub.split_names(name, keys.config, keys.revision)
-    for split in ("train", "validation"):
-        if names[split] not in there:
+        except ValueError:
+            what = "document" if by == splitting.DOCUMENT else f"group by {by}"
             raise UserError(
-                f"{name}: no split '{names[split]}', only {', '.join(there)}; "
-                f"data.splits: {{{split}: NAME}} in task.yaml names another"
-            )
-    rows = {
-        split: hub.read(name, keys.config, keys.revision, called, wanted)
-        for split, called in names.items()
-        if called in there
-    }
-    return _with_test(rows, keys, seed, name, f"{name}/{names['train']}")
-
-
-def _instead(place: Path, name: str) -> str:
-    """What else could be read there."""
-    found = {path.name: other for other, reader in FORMATS if (path := _path(reader, place, name))}
-    if not found:
-        return ""
-    file, other = next(iter(found.items()))
-    return f" ({file} is there: data.format: {other} in task.yaml reads it)"
-
-
-def _usual(reader: Format, name: str) -> str:
-    return f"{name}{reader.suffixes[0] if reader.suffixes else '/'}"
-
-
-def _path(reader: Format, place: Path, name: str) -> Path | None:
-    if not reader.suffixes:
-        return place / name if (place / name).is_dir() else None
-    there = [place / f"{name}{suffix}" for suffix in reader.suffixes]
-    return next((path for path in there if path.is_file()), None)
-
-
-def _with_test(
-    rows: Rows, keys: Data, seed: int, place: str, train: str
-) -> tuple[Rows, list[str]]:
-    if "test" in rows:
-        return rows, []
-    kept, carved = _carve(rows["train"], keys.test_share, seed, train)
-    documents = len({row.document for row in carved})
-    note = (
-        f"no test split in {Path(place).name}: {len(carved)} of {len(rows['train'])} training "
-        f"examples ({documents} documents, seed {seed}) were set aside as test"
-    )
-    return {**rows, "train": kept, "test": carved}, [note]
-
-
-def _carve(
-    rows: tuple[Row, ...], share: float, seed: int, place: str
-) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
-    """Training rows and test rows, no document in both."""
-    documents = sorted({row.document for row in rows}, key=lambda name: _order(seed, name))
-    if len(documents) < 2:
-        raise UserError(
-            f"{place}: one document only, so no test split can be made; add a test file"
+                f"{found.train}: one {what} only, so no {split} split can be made; add a {split} "
+                "file, or say data.split: {by: row} in task.yaml where rows do not belong together"
+            ) from None
+        rows["train"], rows[split] = cut.kept, cut.carved
+        notes.append(
+            f"no {split} split in {found.place}: {len(cut.carved)} of {len(whole)} training "
+            f"examples ({_groups(by, cut)}seed {seed}) were set aside as {split}"
         )
-    chosen = set(documents[: max(1, round(share * len(documents)))])
-    return (
-        tuple(row for row in rows if row.document not in chosen),
-        tuple(row for row in rows if row.document in chosen),
+    made: Rows = {split: rows[split] for split in SPLITS if split == "train" or split in missing}
+    rows.update(_without_leaks(made, left_out, notes))
+    return {split: rows[split] for split in SPLITS}
+
+
+def _by(file: TaskFile, rows: Sequence[Row], notes: list[str]) -> str:
+    """What must not fall into two splits.
+
+    Ids such as `mine-0001` name no documents. Of notes that were cut into sentences it has to be
+    known whether they are one document; other rows are then taken one by one.
+    """
+    keys = file.data.split
+    sentences = file.kind == "entities" or "by" in keys.model_fields_set
+    if sentences or keys.by != splitting.DOCUMENT:
+        return keys.by
+    documents = splitting.grouped(rows, splitting.DOCUMENT)
+    if len(documents) > 1 or len(rows) < 2:
+        return keys.by
+    notes.append(
+        f"all training ids begin with '{next(iter(documents))}-', so they were taken to name no "
+        "documents; data.split: {by: FIELD} in task.yaml names what belongs together"
     )
+    return splitting.ROW
 
 
-def _order(seed: int, name: str) -> str:
-    return hashlib.sha256(f"{seed}:{name}".encode()).hexdigest()
+def _groups(by: str, cut: splitting.Cut) -> str:
+    if by == splitting.ROW or cut.groups == len(cut.carved):
+        return ""
+    several = "s" if cut.groups != 1 else ""
+    if by == splitting.DOCUMENT:
+        return f"{cut.groups} document{several}, "
+    return f"{cut.groups} group{several} by {by}, "
+
+
+def _screened(
+    file: TaskFile, found: Found, rows: Rows, left_out: Counter[str], notes: list[str]
+) -> Rows:
+    """Training rows that are good enough; the other splits as they are."""
+    kept, reasons = screen(rows["train"], file.quality)
+    if not reasons:
+        return rows
+    told = ", ".join(f"{number} {reason}" for reason, number in reasons.items())
+    if not kept:
+        raise UserError(
+            f"{found.train}: quality in task.yaml leaves none of {len(rows['train'])} training "
+            f"rows ({told})"
+        )
+    left_out.update(reasons)
+    gone = len(rows["train"]) - len(kept)
+    notes.append(f"quality: {gone} of {len(rows['train'])} training rows left out ({told})")
+    return {**rows, "train": kept}
+
+
+def _without_leaks(rows: Rows, left_out: Counter[str], notes: list[str]) -> Rows:
+    """Rows less those whose input stands in a later split, too."""
+    kept = leaking.without(rows)
+    gone = {split: len(own) - len(kept[split]) for split, own in rows.items()}
+    told = [f"{number} of {split}" for split, number in gone.items() if number]
+    for split, own in kept.items():
+        if not own:
+            raise UserError(
+                f"no row of {split} is left: the input of each stands in a later split, too"
+            )
+    if told:
+        left_out.update({"in a later split": gone["train"]} if gone["train"] else {})
+        notes.append(
+            f"{' and '.join(told)} left out, for their input stands in a later split, too"
+        )
+    return kept
 
 
 def _limited(rows: tuple[Row, ...], limit: int | None, seed: int) -> tuple[Row, ...]:
     """At most `limit` rows, chosen by the hash of their ids, in their old order."""
     if limit is None or len(rows) <= limit:
         return rows
-    chosen = set(sorted((row.id for row in rows), key=lambda name: _order(seed, name))[:limit])
+    names = sorted((row.id for row in rows), key=lambda name: splitting.order(seed, name))
+    chosen = set(names[:limit])
     return tuple(row for row in rows if row.id in chosen)
 
 
+def _declared(file: TaskFile) -> tuple[str, ...]:
+    return () if file.labels == "auto" else tuple(file.labels)
+
+
 def _labels(
-    file: TaskFile, rows: Mapping[str, tuple[Row, ...]], notes: list[str]
+    file: TaskFile, rows: Rows, notes: list[str], given: Collection[str]
 ) -> tuple[str, ...]:
-    """The labels in use; those of task.yaml come first, in its order."""
-    kind = KINDS.get(file.kind)
+    """The labels in use; those of task.yaml come first, in its order.
+
+    Args:
+        file: the task's keys.
+        rows: by split.
+        notes: gets what the user should know.
+        given: the splits that were there; the others were made from train.
+    """
+    kind, declared = KINDS.get(file.kind), _declared(file)
     if not kind.labelled:
         return ()
     counts = {
@@ -227,11 +228,12 @@ def _labels(
         raise UserError(f"{file.name}: no entity in the training rows; nothing can be learnt")
     for split, found in counts.items():
         for label in sorted(found.keys() - train.keys()):
+            advice = did_you_mean(label, train)
+            if split not in given:
+                advice = "data.split: {stratify: true} in task.yaml keeps each label in train"
             raise UserError(
-                f"{file.name}: label '{label}' stands in {split} but in no training row; "
-                f"{did_you_mean(label, train)}"
+                f"{file.name}: label '{label}' stands in {split} but in no training row; {advice}"
             )
-    declared = () if file.labels == "auto" else tuple(file.labels)
     present = tuple(name for name in declared if name in train)
     present += tuple(sorted(train.keys() - set(declared)))
     if declared and present != declared:
@@ -241,12 +243,19 @@ def _labels(
     return present
 
 
+def _check_classes(
+    file: TaskFile, folder: Path, added: tuple[Row, ...], labels: tuple[str, ...]
+) -> None:
+    """A hook's rows bring no classes of their own; those of entities were checked when read."""
+    kind = KINDS.get(file.kind)
+    for row in added if kind.labelled else ():
+        for label in sorted(set(kind.labels_of(row)) - set(labels)):
+            raise UserError(
+                f"{folder / FILE}: {HOOK}: row {row.id}: unknown label '{label}'; "
+                f"{did_you_mean(label, labels)}"
+            )
+
+
 def _leaking(rows: Mapping[str, tuple[Row, ...]]) -> list[str]:
-    found = leaks({split: rows[split] for split in SPLITS})
-    if not found:
-        return []
-    first = found[0]
-    return [
-        f"{len(found)} texts stand in more than one split, such as {first.id} ({first.split}) "
-        f"and {first.other_id} ({first.other_split}); scores on them are too good"
-    ]
+    found = leaks(rows)
+    return [f"{leaking.told(found)}; scores on them are too good"] if found else []

@@ -13,7 +13,8 @@ from harness.errors import UserError, did_you_mean
 from harness.heads import GENERATION
 from harness.kinds import HEADED, KINDS, kind_under
 from harness.metrics import METRICS
-from harness.task_sections import Data, Keys, ObjectiveKeys, Target, Window
+from harness.metrics.evaluated import PREFIX
+from harness.task_sections import Data, Keys, ObjectiveKeys, Quality, Target, Window
 
 
 class TaskFile(Keys):
@@ -29,6 +30,7 @@ class TaskFile(Keys):
         labels: the entity labels in order of writing, or the classes of a choice; `auto`: those
             of the data.
         data: where examples come from.
+        quality: which training rows are good enough.
         fields: the files' names for `id`, `text`, `entities`, `tokens`, `tags`, where they differ.
         prompt: with `{text}` or `{input}`, and with `{instruction}` where rows bring one; the
             model goes on from its end. Language modelling has none.
@@ -42,7 +44,8 @@ class TaskFile(Keys):
         max_new_tokens: how much a model may write for one example.
         fold_case: whether case is disregarded when mentions are compared.
         unseen_excludes: labels that do not count among entities never seen in training.
-        metrics: names of `harness.metrics.METRICS`.
+        metrics: names of `harness.metrics.METRICS`, or of the `evaluate` library's, such as
+            `evaluate:./mine.py`; see `harness.metrics.evaluated`.
         objective: what a study optimises.
     """
 
@@ -53,6 +56,7 @@ class TaskFile(Keys):
     head: Literal["generation", "token_classification"] = "generation"
     labels: tuple[str, ...] | Literal["auto"] = "auto"
     data: Data
+    quality: Quality = Quality()
     fields: dict[
         Literal["id", "text", "entities", "tokens", "tags", "input", "output", "instruction"], str
     ] = Field(default_factory=dict)
@@ -132,6 +136,8 @@ class TaskFile(Keys):
             if name != name.strip() or not name or "\n" in name:
                 raise ValueError(f"target.names.{label}: {name!r} should be one line of text")
         for name in self.metrics:
+            if name.startswith(PREFIX):
+                continue  # loaded with the task, since it may lie in its folder
             if name not in METRICS:
                 raise ValueError(f"metrics: unknown metric '{name}'; {_known_metrics(name)}")
             if self.kind not in (kinds := METRICS.get(name).kinds):
@@ -144,8 +150,8 @@ class TaskFile(Keys):
                 f"objective.metric: '{chosen}' is none of the task's metrics; "
                 f"{did_you_mean(chosen, self.metrics)}"
             )
-        right = METRICS.get(chosen).direction
-        if self.objective.direction != right:
+        right = "" if chosen.startswith(PREFIX) else METRICS.get(chosen).direction
+        if right and self.objective.direction != right:
             raise ValueError(f"objective.direction: {chosen} is to {right}")
         return self
 

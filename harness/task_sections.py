@@ -1,4 +1,4 @@
-"""The sections of a task.yaml: data, target, window, objective; no behaviour."""
+"""The sections of a task.yaml: data, quality, target, window, objective; no behaviour."""
 
 from typing import Any, Literal, Self
 
@@ -29,13 +29,62 @@ class Sizes(Keys):
     test: int = Field(ge=1)
 
 
+class Split(Keys):
+    """How splits that are not given are made from the training rows.
+
+    Attributes:
+        validation_share: of all rows, where there is no validation split.
+        test_share: of all rows, where there is no test split.
+        by: what never falls into two splits: `document` (what stands before the last `-` of an
+            id), `row`, or a field of the records, such as `patient`.
+        stratify: whether classes keep their proportions; null: for a choice, but not for entities.
+    """
+
+    validation_share: float = Field(default=0.1, gt=0, lt=1)
+    test_share: float = Field(default=0.2, gt=0, lt=1)
+    by: str = Field(default="document", min_length=1)
+    stratify: bool | None = None
+
+    @model_validator(mode="after")
+    def _something_left(self) -> Self:
+        if self.validation_share + self.test_share >= 1:
+            raise ValueError("validation_share and test_share leave no row to train on")
+        return self
+
+
+class Quality(Keys):
+    """Which training rows are good enough; validation and test keep all of theirs.
+
+    Attributes:
+        min_score: rows with a lower score are left out.
+        score_field: the records' name for the score.
+        drop_duplicates: leave rows out whose input and answer stand in an earlier row.
+        min_words: rows with a shorter input are left out.
+        max_words: rows with a longer input are left out.
+    """
+
+    min_score: float | None = None
+    score_field: str = "score"
+    drop_duplicates: bool = False
+    min_words: int | None = Field(default=None, ge=1)
+    max_words: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.min_words and self.max_words and self.min_words > self.max_words:
+            raise ValueError(f"min_words {self.min_words} is above max_words {self.max_words}")
+        if self.min_score is None and "score_field" in self.model_fields_set:
+            raise ValueError("score_field: names the score that min_score asks for; give both")
+        return self
+
+
 class Data(Keys):
     """Where examples come from: a generator in the task's folder, files there, or the hub.
 
     Attributes:
         generator: a Python file with `generate(split, count, seed) -> list[dict]`.
         sizes: for a generator.
-        seed: of the generator, and of a test split carved from train where there is none.
+        seed: of the generator, and of splits that are made from train where there are none.
         folder: with train, validation and perhaps test files; relative to the task's folder.
         hub: id of a data set on the Hugging Face hub, or a folder like one.
         config: the data set's configuration, where it has several.
@@ -43,7 +92,9 @@ class Data(Keys):
         format: key of `harness.formats.FORMATS`, for files.
         options: what the format wants to know of its files.
         splits: what the files or the data set call `train`, `validation` and `test`.
-        test_share: share of the training documents that become the test split where none is given.
+        split: how those that are not there are made from train.
+        leaks: what is done where an input stands in two splits: `stop`, or `drop` the training
+            rows (of validation and test, the validation rows).
     """
 
     generator: str | None = None
@@ -56,7 +107,8 @@ class Data(Keys):
     format: str = "jsonl"
     options: dict[str, Any] = {}
     splits: dict[Literal["train", "validation", "test"], str] = {}
-    test_share: float = Field(default=0.2, gt=0, lt=1)
+    split: Split = Split()
+    leaks: Literal["stop", "drop"] = "stop"
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 CLASSES = ("MEDICATION", "DOSAGE", "CONDITION", "PROCEDURE")
 F1 = Objective("entity_f1", "maximize", 0.02, "f1", CLASSES, 100.0, "points of F1")
-PERPLEXITY = Objective("perplexity", "minimize", 0.2, "perplexity", ("text",), 1.0, "perplexity")
+PERPLEXITY = Objective("perplexity", "minimize", 0.2, "perplexity", ("all",), 1.0, "perplexity")
+INTENTS = tuple(f"intent_{number:02d}" for number in range(77))
+ACCURACY = Objective("accuracy", "maximize", 0.02, "share", INTENTS, 100.0, "points of accuracy")
+MACRO = Objective("macro_f1", "maximize", 0.03, "macro_f1", INTENTS, 100.0, "points of macro F1")
+ROUGE = Objective("rougeL", "maximize", 0.01, "share", ("all",), 100.0, "points of ROUGE-L")
 #: True F1 of a rank on all linear layers at the best learning rate.
 RANKS: Mapping[int, float] = {4: 0.78, 8: 0.83, 16: 0.86, 32: 0.862}
 #: What the other settings take from it.
@@ -41,7 +45,7 @@ class World:
     """Draws statistics of trials whose true score is known; the examples are the same for all.
 
     Attributes:
-        objective: `F1` or `PERPLEXITY`.
+        objective: one of those above.
         sizes: number of examples of each split.
         seed_sd: spread of a configuration's true score over training seeds.
         seed: of every draw.
@@ -77,6 +81,8 @@ class World:
             hardness = np.resize(self._splits[split][1][0], size)
             level = math.log(12.0 - 8.0 * score) + 0.1 * hardness + 0.05 * noise(size)
             return np.stack([tokens * level, tokens], axis=1)
+        if self.objective.form in {"share", "macro_f1"}:
+            return self._texts(score, split)
         cells, hardness = self._splits[split]
         # A latent normal for each entity, most of it the entity's own: P(found) = score exactly.
         found = math.sqrt(0.7) * hardness + math.sqrt(0.3) * noise(hardness.shape)
@@ -85,4 +91,25 @@ class World:
         np.add.at(table[:, 0], cells, found[0] < quantile)
         np.add.at(table[:, 2], cells, found[0] >= quantile)
         np.add.at(table[:, 1], cells, found[1] >= quantile)
+        return table.reshape(size, -1)
+
+    def _texts(self, score: float, split: str) -> np.ndarray:
+        """One score for each text, or one class of several; frequent classes come first."""
+        size, count = self.sizes[split], len(self.objective.classes)
+        fixed = np.random.default_rng([self.seed, size])
+        hardness = fixed.standard_normal(size)
+        latent = math.sqrt(0.7) * hardness + math.sqrt(0.3) * self.rng.standard_normal(size)
+        if count == 1:
+            return np.stack([np.clip(score + 0.15 * latent, 0.0, 1.0), np.ones(size)], axis=1)
+        wanted = np.minimum(fixed.exponential(count / 3, size).astype(int), count - 1)
+        right = latent < float(scipy.stats.norm.ppf(score))
+        found = np.where(right, wanted, (wanted + self.rng.integers(1, count, size)) % count)
+        table = np.zeros((size, count, len(self.objective.parts)))
+        every = np.arange(size)
+        if self.objective.form == "share":
+            table[every, wanted, 0], table[every, wanted, 1] = right, 1.0
+        else:
+            table[every, wanted, 0] = right
+            table[every, found, 1] = ~right
+            table[every, wanted, 2] = ~right
         return table.reshape(size, -1)

@@ -28,6 +28,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from harness.aggregates import Array
 
@@ -40,6 +41,10 @@ RESAMPLES: Final = 10_000
 SEED: Final = 20_260_105
 #: Seeds shared by configurations may make their scores go together, but never quite.
 MOST_ALIKE: Final = 0.9
+#: Numbers of resampled sums that are held at a time: 128 MiB of them.
+_HELD: Final = 2**24
+#: Statistics of which fewer than this share are not 0 are summed faster without their zeros.
+_SPARSE: Final = 0.05
 
 
 class Contrasts(NamedTuple):
@@ -115,8 +120,8 @@ def example_weights(examples: int, resamples: int, seed: int = SEED) -> Array:
 
 def scores(statistics: Array, value: Value) -> Array:
     """The metric of each trained adapter: (C, S, E, W) to (C, S), NaN where it is missing."""
-    missing = np.isnan(statistics).any(axis=(2, 3))
-    return np.where(missing, np.nan, value(np.nan_to_num(statistics).sum(axis=2)))
+    sums = statistics.sum(axis=2)
+    return np.where(np.isnan(sums).any(axis=2), np.nan, value(np.nan_to_num(sums)))
 
 
 def resampled_scores(statistics: Array, value: Value, weights: Array) -> Array:
@@ -131,10 +136,26 @@ def resampled_scores(statistics: Array, value: Value, weights: Array) -> Array:
         Shape (C, S, B), NaN where the training is missing.
     """
     configurations, seeds, examples, width = statistics.shape
-    missing = np.asarray(np.isnan(statistics).any(axis=(2, 3)), dtype=bool)[:, :, None]
-    flat = np.nan_to_num(statistics).transpose(2, 0, 1, 3).reshape(examples, -1)
-    sums = (weights @ flat).reshape(-1, configurations, seeds, width)
-    return np.where(missing, np.nan, np.moveaxis(value(sums), 0, -1))
+    resamples = len(weights)
+    adapters = statistics.reshape(-1, examples, width)
+    found = np.full((len(adapters), resamples), np.nan)
+    there = np.flatnonzero(~np.isnan(adapters.sum(axis=(1, 2))))
+    # Where each class is kept, the sums of all adapters at once would not fit.
+    step = max(1, _HELD // (resamples * width))
+    across = np.ascontiguousarray(weights.T)
+    for first in range(0, len(there), step):
+        few = there[first : first + step]
+        flat = adapters[few].transpose(0, 2, 1).reshape(-1, examples)
+        sums = _times_weights(flat, across).reshape(len(few), width, resamples)
+        found[few] = value(np.moveaxis(sums, 1, 2))
+    return found.reshape(configurations, seeds, resamples)
+
+
+def _times_weights(flat: Array, across: Array) -> Array:
+    """Rows (..., E) times weights (E, B); rows of one class of many are nearly all zeros."""
+    if np.count_nonzero(flat) < _SPARSE * flat.size:
+        return np.asarray(csr_array(flat) @ across)
+    return flat @ across
 
 
 def influence(statistics: Array, value: Value) -> Array:
@@ -144,10 +165,10 @@ def influence(statistics: Array, value: Value) -> Array:
         Shape (C, S, E): (E-1) (score of all - score without the example). Their variance over the
         examples, over E, is the variance of the score.
     """
-    whole = np.nan_to_num(statistics)
-    rest = whole.sum(axis=2, keepdims=True) - whole
     fewer = statistics.shape[2] - 1
-    return np.asarray(fewer * (scores(statistics, value)[:, :, None] - value(rest)))
+    # One configuration at a time: what is left without an example is as large as the statistics.
+    left = [value(one.sum(axis=1, keepdims=True) - one) for one in map(np.nan_to_num, statistics)]
+    return np.asarray(fewer * (scores(statistics, value)[:, :, None] - np.array(left)))
 
 
 def contrasts(

@@ -7,7 +7,7 @@ are NaN.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ import pandas as pd
 
 from harness.aggregates import FORMS
 from harness.analysis.bootstrap import Contrasts, Value, contrasts, scores
-from harness.analysis.scores import Cube, complete, micro, panel, value_of
+from harness.analysis.scores import Cube, complete, panel, value_of
 from harness.analysis.simultaneous import (
     Pairs,
     as_pairs,
@@ -79,7 +79,7 @@ class AllPairs(NamedTuple):
 
 def compare(cube: Cube, objective: Objective) -> AllPairs:
     """Compares all configurations of a panel with each other; more is better in every contrast."""
-    statistics, value = micro(cube.statistics, objective), value_of(objective)
+    statistics, value = cube.statistics, value_of(objective)
     count = len(cube.keys)
     table = scores(statistics, value)
     values = np.array([row[~np.isnan(row)].mean() for row in table])
@@ -87,25 +87,23 @@ def compare(cube: Cube, objective: Objective) -> AllPairs:
     return AllPairs(cube, values, found, as_pairs(found, count))
 
 
-@lru_cache(maxsize=8)
-def _remembered(
-    statistics: bytes, shape: tuple[int, ...], matrix: bytes, rows: int, value: Value
-) -> Contrasts:
-    found = contrasts(
-        np.frombuffer(statistics).reshape(shape), value, np.frombuffer(matrix).reshape(rows, -1)
-    )
-    for array in found:
-        array.flags.writeable = False
-    return found
+#: The last comparisons, oldest first.
+_remembered: dict[tuple[object, ...], Contrasts] = {}
+_REMEMBERED: Final = 8
 
 
 def _contrasts(statistics: Array, value: Value, matrix: Array) -> Contrasts:
-    # A page asks for the same comparison several times: bytes are a key, arrays are not.
-    if not len(matrix):
-        return contrasts(statistics, value, matrix)
-    return _remembered(
-        statistics.tobytes(), statistics.shape, matrix.tobytes(), len(matrix), value
-    )
+    # A page asks for the same comparison several times. A digest is a key that takes no room.
+    prints = [blake2b(np.ascontiguousarray(array).data).digest() for array in (statistics, matrix)]
+    key = (*prints, statistics.shape, matrix.shape, value)
+    if key not in _remembered:
+        found = contrasts(statistics, value, matrix)
+        for array in found:
+            array.flags.writeable = False
+        _remembered[key] = found
+        if len(_remembered) > _REMEMBERED:
+            del _remembered[next(iter(_remembered))]
+    return _remembered[key]
 
 
 def estimates(
@@ -127,7 +125,7 @@ def estimates(
         cube = panel(results, stage, split, keys)
     except ValueError:
         return pd.DataFrame(columns=columns)
-    statistics, value = micro(cube.statistics, results.objective), value_of(results.objective)
+    statistics, value = cube.statistics, value_of(results.objective)
     found = _contrasts(statistics, value, np.eye(len(cube.keys)))
     bounds, form = intervals(found, CONFIDENCE), FORMS[results.objective.form]
     table = scores(statistics, value)

@@ -42,6 +42,7 @@ def not_supported(results: StudyResults, now: Standing | None) -> tuple[str, ...
     """
     whole = all_cells(results)
     sentences = [
+        *_leaked(results),
         *_confirmed(results, now),
         *_ranks(results),
         *_best_cell(results, whole),
@@ -208,6 +209,17 @@ def _interactions(results: StudyResults) -> list[str]:
         return []
     but = f" but {_and(pairs)}" if pairs else ""
     return [f"Factors were varied one at a time: no interaction{but} was tested."]
+
+
+def _leaked(results: StudyResults) -> list[str]:
+    found = results.provenance.get("leaks") or {}
+    if not found:
+        return []
+    told = _and([f"{count} of {split}" for split, count in found.items()])
+    return [
+        f"Scores are too good: inputs of another split were there too ({told}), which the sweep "
+        "allows."
+    ]
 
 
 def _dropped(results: StudyResults) -> list[str]:

@@ -6,6 +6,8 @@ and seed the first one does. Knows nothing of statistics.
 
 from __future__ import annotations
 
+import re
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -37,7 +39,8 @@ class Cube(NamedTuple):
         keys: C configurations.
         seeds: S training seeds.
         examples: ids of E examples.
-        statistics: (C, S, E, W), W the objective's columns; NaN for a missing training.
+        statistics: (C, S, E, W), of the objective's columns as much as `kept` leaves, which
+            `value_of` reads; NaN for a missing training.
     """
 
     keys: tuple[str, ...]
@@ -73,8 +76,11 @@ def panel(
         ValueError: there is no such trial, or no example that all have.
     """
     trials = complete(results, stage)
-    rows = results.examples[results.examples["split"] == split]
-    rows = rows[rows["trial"].isin(trials["number"])]
+    # Statistics of many classes are wide: they are read trial by trial and kept as `kept` says.
+    order = list(results.examples.columns)
+    columns = np.array([order.index(name) for name in results.objective.columns])
+    rows = results.examples[["trial", "split", "example"]].reset_index(drop=True)
+    rows = rows[(rows["split"] == split) & rows["trial"].isin(trials["number"])]
     trials = trials[trials["number"].isin(rows["trial"])]
     if keys is not None:
         trials = trials[trials["key"].isin(keys)]
@@ -82,21 +88,21 @@ def panel(
     if trials.empty:
         raise ValueError(f"no complete {stage} trial with scores on {split}")
     order = list(keys) if keys is not None else list(dict.fromkeys(trials["key"]))
-    present = set(trials["key"])
-    kept = tuple(str(key) for key in order if key in present)
+    present = tuple(str(key) for key in order if key in set(trials["key"]))
     seeds = tuple(sorted({int(seed) for seed in trials["seed"]}))
-    counts = rows.drop_duplicates(["trial", "example"])["example"].value_counts()
+    rows = rows.drop_duplicates(["trial", "example"])
+    counts = rows["example"].value_counts()
     examples = tuple(sorted(str(name) for name in counts.index[counts == len(trials)]))
     if not examples:
         raise ValueError(f"the {stage} trials have no example of {split} in common")
-    columns = list(results.objective.columns)
-    statistics = np.full((len(kept), len(seeds), len(examples), len(columns)), np.nan)
-    tables = dict(iter(rows.groupby("trial")))
+    width = kept(np.zeros((0, len(columns))), results.objective).shape[1]
+    statistics = np.full((len(present), len(seeds), len(examples), width), np.nan)
+    places = {number: group["example"] for number, group in rows.groupby("trial")}
     for key, seed, number in zip(trials["key"], trials["seed"], trials["number"], strict=True):
-        table = tables[number].drop_duplicates("example").set_index("example")
-        values = table.loc[list(examples), columns].to_numpy(dtype=float)
-        statistics[kept.index(key), seeds.index(int(seed))] = values
-    return Cube(kept, seeds, examples, statistics)
+        mine = pd.Series(places[number].index, index=places[number]).loc[list(examples)]
+        values = results.examples.iloc[mine.to_numpy(), columns].to_numpy(dtype=float)
+        statistics[present.index(key), seeds.index(int(seed))] = kept(values, results.objective)
+    return Cube(present, seeds, examples, statistics)
 
 
 def cube(
@@ -115,16 +121,33 @@ def cube(
     return found._replace(seeds=seeds, statistics=found.statistics[:, whole])
 
 
-def micro(statistics: Array, objective: Objective) -> Array:
-    """Statistics summed over classes: (..., W) to (..., parts), which is all a score needs."""
+def kept(statistics: Array, objective: Objective) -> Array:
+    """What a score needs of statistics: (..., columns) to (..., W).
+
+    Summed over classes, so that W is the number of parts; all of them where the metric is a mean
+    over classes, for that needs each class by itself in every resample.
+    """
+    if FORMS[objective.form].averaged:
+        return statistics
     shape = (*statistics.shape[:-1], len(objective.classes), len(objective.parts))
     summed: Array = statistics.reshape(shape).sum(axis=-2)
     return summed
 
 
 def value_of(objective: Objective) -> Value:
-    """From sums (..., parts), as `micro` gives them, to the objective's value (...)."""
-    return FORMS[objective.form].value
+    """From sums (..., W), of what `kept` leaves, to the objective's value (...)."""
+    form = FORMS[objective.form]
+    return _averaged(objective.form, len(objective.classes)) if form.averaged else form.value
+
+
+@cache  # one function for equal questions, so that results can be kept by it
+def _averaged(name: str, classes: int) -> Value:
+    form = FORMS[name]
+
+    def value(sums: Array) -> Array:
+        return form.over_classes(sums.reshape(*sums.shape[:-1], classes, len(form.parts)))
+
+    return value
 
 
 def configurations(results: StudyResults, stage: str) -> pd.DataFrame:
@@ -161,6 +184,20 @@ def score_from_rows(rows: pd.DataFrame, objective: Objective) -> float:
     return float(objective.value(sums))
 
 
+def shots(name: str) -> int | None:
+    """Worked examples before the prompt of a bare base; None if the baseline is none."""
+    found = re.fullmatch(r"base(?:_(\d+)_shot)?", name)
+    return None if found is None else int(found[1] or 0)
+
+
+def baselines(results: StudyResults, split: str) -> tuple[str, ...]:
+    """Names of what was scored without an adapter: the bare base by its shots, then the others."""
+    rows = results.baselines
+    names = {str(name) for name in rows.loc[rows["split"] == split, "name"]}
+    count = {name: shots(name) for name in names}
+    return tuple(sorted(names, key=lambda name: (count[name] is None, count[name] or 0, name)))
+
+
 def bare_score(results: StudyResults, split: str) -> float:
     """The best that the base without an adapter reached on a split, at any number of shots.
 
@@ -168,7 +205,8 @@ def bare_score(results: StudyResults, split: str) -> float:
         The objective, NaN where no such baseline was scored.
     """
     rows = results.baselines
-    bare = rows[rows["name"].str.startswith("base_") & (rows["split"] == split)]
+    names = [name for name in baselines(results, split) if shots(name) is not None]
+    bare = rows[rows["name"].isin(names) & (rows["split"] == split)]
     values = [score_from_rows(part, results.objective) for _, part in bare.groupby("name")]
     sign = results.objective.sign
     return sign * max((sign * value for value in values), default=float("nan"))

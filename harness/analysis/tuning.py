@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from harness.analysis.bootstrap import influence, scores
-from harness.analysis.scores import micro, panel, value_of
+from harness.analysis.scores import panel, value_of
 
 if TYPE_CHECKING:
     from harness.results import StudyResults
@@ -41,7 +41,7 @@ def tuned_rate(results: StudyResults, keys: Mapping[float, str]) -> float | None
         found = panel(results, _STAGE, _SPLIT, tuple(rates))
     except ValueError:
         return None
-    statistics, value = micro(found.statistics, results.objective), value_of(results.objective)
+    statistics, value = found.statistics, value_of(results.objective)
     values = results.objective.sign * np.nanmean(scores(statistics, value), axis=1)
     effects = results.objective.sign * np.nanmean(influence(statistics, value), axis=1)
     best = int(np.argmax(values))

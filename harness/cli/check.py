@@ -1,6 +1,7 @@
-"""`check`: everything about a sweep that can be known before training."""
+"""`check`: everything about a sweep, or a task, that can be known before training."""
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -15,7 +16,9 @@ def register(app: typer.Typer) -> None:
 
 
 def check(
-    name: opt.Name,
+    name: Annotated[
+        str, typer.Argument(help="a sweep, as for `sweep`, or else a task or its folder")
+    ],
     model: opt.Model = None,
     trials: opt.Trials = None,
     minutes: opt.Minutes = None,
@@ -25,15 +28,29 @@ def check(
     data: opt.Data = None,
     limit: opt.Limit = None,
     preset: opt.Preset = None,
+    allow_leaks: opt.AllowLeaks = False,
     results: opt.Results = Path("results"),
 ) -> None:
-    """Says what was found; exit code 2 at the first fault."""
-    from harness import checks
+    """Prints the data card, then what else was found; exit code 2 at the first fault."""
+    from harness import check_data, checks
+    from harness.cli.card import print_card
 
     plan = opt.sweep_of(
-        name, model, trials, minutes, seeds, overrides, workers, data, limit, preset
+        name,
+        model,
+        trials,
+        minutes,
+        seeds,
+        overrides,
+        workers,
+        data,
+        limit,
+        preset,
+        allow_leaks,
+        or_task=True,
     )
     checks.check_folder(results)
+    print_card(check_data.card_of(plan))
     for note in checks.check(plan):
         print(f"note: {note}")
     for line in checks.facts(plan):

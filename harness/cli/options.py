@@ -27,6 +27,9 @@ Set = Annotated[
 Workers = Annotated[int | None, typer.Option(help="local processes")]
 Data = Annotated[Path | None, typer.Option(help="folder of your own rows, in place of the task's")]
 Limit = Annotated[int | None, typer.Option(help="examples of each split at most")]
+AllowLeaks = Annotated[
+    bool, typer.Option("--allow-leaks", help="go on though inputs stand in two splits")
+]
 Preset = Annotated[str | None, typer.Option(help="quick, standard or thorough")]
 Results = Annotated[Path, typer.Option(help="folder of studies")]
 Reports = Annotated[Path, typer.Option(help="folder of reports")]
@@ -43,8 +46,10 @@ def sweep_of(
     data: Path | None,
     limit: int | None,
     preset: str | None,
+    allow_leaks: bool,
+    or_task: bool = False,
 ) -> Sweep:
-    """The sweep of that name, with what the options change."""
+    """The sweep of that name (or of that task), with what the options change."""
     from harness.sweep import load
 
     if data is not None and not data.is_dir():
@@ -53,6 +58,7 @@ def sweep_of(
         name,
         overrides or (),
         preset,
+        or_task,
         model__name=model,
         search__trials=trials,
         minutes=minutes,
@@ -60,6 +66,7 @@ def sweep_of(
         workers=workers,
         data__folder=None if data is None else str(data.resolve()),
         data__limit=limit,
+        data__allow_leaks=allow_leaks or None,
     )
 
 

@@ -30,6 +30,7 @@ def plan(
     data: opt.Data = None,
     limit: opt.Limit = None,
     preset: opt.Preset = None,
+    allow_leaks: opt.AllowLeaks = False,
     price: Annotated[str | None, typer.Option(help="of the machine, such as 1.29/h")] = None,
 ) -> None:
     """Times a few steps on this machine and says what the whole sweep would take."""
@@ -42,7 +43,7 @@ def plan(
 
     hourly = price_of(price)
     sweep = opt.sweep_of(
-        name, model, trials, minutes, seeds, overrides, workers, data, limit, preset
+        name, model, trials, minutes, seeds, overrides, workers, data, limit, preset, allow_leaks
     )
     console = Console()
     for note in checks.check(sweep):

@@ -30,6 +30,7 @@ def sweep(
     data: opt.Data = None,
     limit: opt.Limit = None,
     preset: opt.Preset = None,
+    allow_leaks: opt.AllowLeaks = False,
     study: Annotated[str | None, typer.Option(help="the study's name, else the sweep's")] = None,
     extend_grid: Annotated[
         bool,
@@ -48,7 +49,7 @@ def sweep(
 
     console = Console()
     plan = opt.sweep_of(
-        name, model, trials, minutes, seeds, overrides, workers, data, limit, preset
+        name, model, trials, minutes, seeds, overrides, workers, data, limit, preset, allow_leaks
     )
     chosen = opt.study_name(name, study)
     if not session.exists(results, chosen):  # what goes on was checked when it began

@@ -14,6 +14,7 @@ from harness.formats.format import (
     Span,
     Wanted,
     fingerprint,
+    input_key,
     leaks,
 )
 
@@ -29,5 +30,6 @@ __all__ = [
     "Span",
     "Wanted",
     "fingerprint",
+    "input_key",
     "leaks",
 ]

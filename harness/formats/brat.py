@@ -24,15 +24,17 @@ _ENTITY: Final = re.compile(r"(\S+) (\d+ \d+(?:;\d+ \d+)*)$")
 
 
 class BratOptions(Options):
-    """What becomes of entities that a list of spans cannot hold as they are.
+    """What a row is, and what becomes of entities that a list of spans cannot hold as they are.
 
     Attributes:
+        passages: `document`: a row each; `line`: a row for each line of it that is not blank.
         discontinuous: an entity in several pieces: `cover` takes all from its first character to
             its last, `pieces` makes each piece an entity, `drop` leaves it out.
         nested: entities that overlap: `keep` keeps all, `outermost` those that lie in no longer
             one, `innermost` those that hold no shorter one.
     """
 
+    passages: Literal["document", "line"] = "document"
     discontinuous: Literal["cover", "pieces", "drop"] = "cover"
     nested: Literal["keep", "outermost", "innermost"] = "keep"
 
@@ -54,7 +56,7 @@ class Brat:
         """All documents of a folder, checked; see `Format.read`."""
         only_entities(path, wanted, "BRAT")
         options = wanted.options if isinstance(wanted.options, BratOptions) else BratOptions()
-        rows = []
+        rows: list[Row] = []
         for text_file in _texts(path):
             text, notes = read_text(text_file), text_file.with_suffix(".ann")
             if not text.strip():
@@ -65,7 +67,10 @@ class Brat:
                     check_label(entity.label, wanted.labels, "the entity")
                 found += _spans(entity, text, options)
             kept = _not_nested(sorted(set(found)), options) if wanted.kind == "entities" else []
-            rows.append(Row(text_file.stem, text, tuple(kept)))
+            if options.passages == "document":
+                rows.append(Row(text_file.stem, text, tuple(kept)))
+            else:
+                rows += _by_line(text_file, text, kept)
         return tuple(rows)
 
     def survey(self, path: Path) -> dict[str, Any]:
@@ -84,6 +89,25 @@ class Brat:
             "discontinuous": split,
             "T_labels": dict(sorted(labels.items())),
         }
+
+
+def _by_line(path: Path, text: str, spans: list[Span]) -> Iterator[Row]:
+    """A row a line, called by the document and the line's number; offsets count from its start."""
+    start = 0
+    for number, line in enumerate(text.split("\n"), start=1):
+        end = start + len(line)
+        mine = [span for span in spans if start <= span.start < end]
+        for span in mine:
+            if span.end > end:
+                told = " ".join(span.text.split())[:40]
+                raise UserError(
+                    f"{path}:{number}: {span.label} '{told}' goes over the end of the line; "
+                    "data.options: {passages: document} in task.yaml keeps documents whole"
+                )
+        moved = tuple(Span(s.start - start, s.end - start, s.label, s.text) for s in mine)
+        if line.strip():
+            yield Row(f"{path.stem}-{number}", line.rstrip("\r"), moved)
+        start = end + 1
 
 
 def _texts(path: Path) -> list[Path]:

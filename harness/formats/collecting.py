@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from harness.errors import UserError
 from harness.formats.records import RowError, row_of
@@ -14,6 +14,18 @@ if TYPE_CHECKING:
 
     from harness.formats.format import Row, Wanted
     from harness.formats.records import Record
+
+
+@runtime_checkable
+class Recorded(Protocol):
+    """A format whose files hold records: names and values."""
+
+    def records(self, path: Path) -> Iterator[Record]:
+        """All records of a file, as they stand.
+
+        Raises:
+            UserError: one cannot be read.
+        """
 
 
 def read_bytes(path: Path) -> bytes:

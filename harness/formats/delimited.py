@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError, did_you_mean
-from harness.formats.collecting import read_bytes, read_text, rows_of
+from harness.formats.collecting import at, read_bytes, read_text, rows_of
 from harness.formats.format import FORMATS, Options, Row, Wanted
-from harness.formats.records import RowError
+from harness.formats.records import Record, RowError
 
 _COLUMNS = {"pairs": ("input", "output"), "text": ("text",)}
 
@@ -55,6 +55,13 @@ class Delimited:
                 )
         records = ((number, partial(_record, header, values)) for number, values in lines)
         return rows_of(path, records, wanted, "a line of column names, then rows, is right")
+
+    def records(self, path: Path) -> Iterator[Record]:
+        """All records of a file; see `harness.formats.collecting.Recorded`."""
+        header, lines = self._table(path)
+        for number, values in lines:
+            with at(f"{path}:{number}"):
+                yield _record(header, values)
 
     def survey(self, path: Path) -> dict[str, Any]:
         """Rows, columns, lines of the file, byte order mark and kind of line ends."""

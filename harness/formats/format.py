@@ -40,6 +40,8 @@ class Row:
         entities: in the order of the text; none unless the kind is `entities`.
         output: what belongs to the input; only where the kind is `pairs`.
         instruction: what is asked of the input, where each row brings its own.
+        score: how good somebody found the row, where `Wanted.score` asked for it.
+        group: what it belongs to, where `Wanted.group` asked for it.
     """
 
     id: str
@@ -47,6 +49,8 @@ class Row:
     entities: tuple[Span, ...] = ()
     output: str | None = None
     instruction: str | None = None
+    score: float | None = None
+    group: str | None = None
 
     @property
     def document(self) -> str:
@@ -57,7 +61,8 @@ class Row:
         """The row as plain values."""
         found: dict[str, Any] = {"id": self.id, "text": self.text}
         found["entities"] = [entity._asdict() for entity in self.entities]
-        more = {"output": self.output, "instruction": self.instruction}
+        names = ("output", "instruction", "score", "group")
+        more = {name: getattr(self, name) for name in names}
         return found | {name: value for name, value in more.items() if value is not None}
 
 
@@ -77,12 +82,16 @@ class Wanted:
         fields: the file's names for `id`, `text`, `entities`, `input`, `output`, `instruction`,
             `tokens` and `tags`, where they are others.
         options: those of the format; None: its defaults.
+        score: the file's name for the number that becomes `Row.score`; None: nobody asks.
+        group: the file's name for what becomes `Row.group`; None: nobody asks.
     """
 
     kind: str
     labels: Sequence[str] | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
     options: Options | None = None
+    score: str | None = None
+    group: str | None = None
 
 
 class Format(Protocol):
@@ -128,7 +137,7 @@ def fingerprint(rows: Iterable[Row]) -> str:
 
 
 class Leak(NamedTuple):
-    """The same text in two splits."""
+    """The same input in two splits."""
 
     split: str
     id: str
@@ -136,8 +145,13 @@ class Leak(NamedTuple):
     other_id: str
 
 
+def input_key(row: Row) -> str:
+    """What is asked, for comparing: instruction and input without case and extra white space."""
+    return " ".join(f"{row.instruction or ''} {row.text}".casefold().split())
+
+
 def leaks(splits: Mapping[str, Sequence[Row]]) -> tuple[Leak, ...]:
-    """Rows whose text also stands in an earlier split; case and white space do not matter.
+    """Rows whose input also stands in an earlier split; case and white space do not matter.
 
     Args:
         splits: rows by split, the training split first.
@@ -146,8 +160,7 @@ def leaks(splits: Mapping[str, Sequence[Row]]) -> tuple[Leak, ...]:
     found: list[Leak] = []
     for split, rows in splits.items():
         for row in rows:
-            text = " ".join(row.text.casefold().split())
-            other = first.setdefault(text, (split, row.id))
+            other = first.setdefault(input_key(row), (split, row.id))
             if other[0] != split:
                 found.append(Leak(split, row.id, *other))
     return tuple(found)

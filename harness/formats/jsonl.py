@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from harness.errors import UserError
 from harness.formats.collecting import at, read_bytes, read_text, rows_of
 from harness.formats.format import FORMATS, Options, Row, Wanted
-from harness.formats.records import RowError
+from harness.formats.records import Record, RowError
 
 _RIGHT: Final = "give one JSON object a line"
 
@@ -32,14 +32,19 @@ class JsonLines:
         unit, records = _open(path)
         return rows_of(path, records, wanted, _RIGHT, unit)
 
+    def records(self, path: Path) -> Iterator[Record]:
+        """All records of a file; see `harness.formats.collecting.Recorded`."""
+        unit, found = _open(path)
+        for number, record in found:
+            with at(f"{path}: {unit} {number}"):
+                yield record()
+
     def survey(self, path: Path) -> dict[str, Any]:
         """Rows, and in how many of them each key stands; see `Format.survey`."""
         keys: Counter[str] = Counter()
         rows = 0
-        unit, records = _open(path)
-        for number, record in records:
-            with at(f"{path}: {unit} {number}"):
-                keys.update(record().keys())
+        for record in self.records(path):
+            keys.update(record.keys())
             rows += 1
         return {"rows": rows, "keys": dict(keys)}
 

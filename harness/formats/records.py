@@ -9,7 +9,9 @@ nothing of files.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from harness.errors import did_you_mean
@@ -43,12 +45,37 @@ def row_of(record: Record, wanted: Wanted, default: str) -> Row:
     if isinstance(identity, bool) or not isinstance(identity, str | int) or identity == "":
         raise RowError(f"'id' is {shown(identity)}; give a text that is not empty")
     if wanted.kind == "pairs":
-        return _pair(record, wanted, str(identity))
-    if wanted.kind == "entities" and _has_tokens(record, wanted):
-        return _tagged(record, wanted, str(identity))
-    text = _text(record, wanted, "text")
-    entities = _entities(record, wanted, text) if wanted.kind == "entities" else ()
-    return Row(str(identity), text, entities)
+        row = _pair(record, wanted, str(identity))
+    elif wanted.kind == "entities" and _has_tokens(record, wanted):
+        row = _tagged(record, wanted, str(identity))
+    else:
+        text = _text(record, wanted, "text")
+        entities = _entities(record, wanted, text) if wanted.kind == "entities" else ()
+        row = Row(str(identity), text, entities)
+    if wanted.score is not None:
+        row = replace(row, score=_score(record, wanted.score))
+    if wanted.group is not None:
+        row = replace(row, group=_group(record, wanted.group))
+    return row
+
+
+def _score(record: Record, name: str) -> float:
+    value = _value(record, name, name)
+    try:
+        # a table of text, such as CSV, has "4" for 4
+        score = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        score = math.nan
+    if math.isnan(score):
+        raise RowError(f"'{name}' is {shown(value)}; it should be a number")
+    return score
+
+
+def _group(record: Record, name: str) -> str:
+    value = _value(record, name, name)
+    if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
+        raise RowError(f"'{name}' is {shown(value)}; it should be a name or a whole number")
+    return str(value)
 
 
 def _pair(record: Record, wanted: Wanted, identity: str) -> Row:

@@ -10,11 +10,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import UserError
 from harness.formats.collecting import rows_of
 from harness.formats.format import FORMATS, Options, Row, Wanted
+
+if TYPE_CHECKING:
+    from harness.formats.records import Record
 
 
 class Tables(ABC):
@@ -25,6 +28,11 @@ class Tables(ABC):
     def read(self, path: Path, wanted: Wanted) -> tuple[Row, ...]:
         """All rows of a file or folder, checked; see `Format.read`."""
         return rows_of(path, records(self._table(path)), wanted, "one row is right", "row")
+
+    def records(self, path: Path) -> Iterator[Record]:
+        """All records of a file or folder; see `harness.formats.collecting.Recorded`."""
+        for _, record in records(self._table(path)):
+            yield record()
 
     def survey(self, path: Path) -> dict[str, Any]:
         """Rows and columns; see `Format.survey`."""

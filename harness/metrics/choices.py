@@ -1,4 +1,4 @@
-"""One class of several: accuracy, and F1 by class with its mean over classes (macro)."""
+"""One class of several: accuracy, F1 of all answers together (micro), F1 as a mean of classes."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ def by_class(sums: Array, classes: tuple[str, ...]) -> dict[str, float]:
 
 METRICS.add(
     "accuracy",
-    Metric("accuracy", "mean", "maximize", 100.0, "percent", right, by_class, ("choice",)),
+    Metric(
+        "accuracy", "share", "maximize", 100.0, "points of accuracy", right, by_class, ("choice",)
+    ),
 )
 METRICS.add(
     "class_f1",
@@ -65,6 +67,19 @@ METRICS.add(
         "points of F1",
         counts,
         entity_f1.breakdown,
+        ("choice",),
+    ),
+)
+METRICS.add(
+    "macro_f1",
+    Metric(
+        "macro_f1",
+        "macro_f1",
+        "maximize",
+        100.0,
+        "points of macro F1",
+        counts,
+        entity_f1.macro_breakdown,
         ("choice",),
     ),
 )

@@ -23,7 +23,7 @@ class Metric:
     Attributes:
         name: as task.yaml and the report call it.
         form: key of `harness.aggregates.FORMS`; says what is kept for each example and class.
-        direction: `maximize` or `minimize`.
+        direction: `maximize` or `minimize`; empty where nobody but the task's author knows.
         scale: factor from the metric to what people read.
         unit: what people read, such as `points of F1`.
         score: `score(prediction, reference, classes)` gives the statistics of one example: for
@@ -34,6 +34,8 @@ class Metric:
         reads: what `score` is given: `answer` (what the task's kind makes of a text, such as
             label and surface form of each mention) or `spans` (things with `start`, `end`, which
             is exclusive, and `label`, on both sides).
+        digest: SHA-256 (hex) of a script of the task's that computes it, else empty: part of what
+            makes two tasks equal.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Metric:
     breakdown: Callable[[Array, tuple[str, ...]], dict[str, float]]
     kinds: tuple[str, ...] = ("entities",)
     reads: str = "answer"
+    digest: str = ""
 
     def sums(self, rows: Sequence[Sequence[float]] | Array, classes: tuple[str, ...]) -> Array:
         """Statistics summed over examples, shape (classes, parts).
@@ -61,8 +64,8 @@ class Metric:
     def aggregate(
         self, rows: Sequence[Sequence[float]] | Array, classes: tuple[str, ...]
     ) -> float:
-        """The metric over all classes together (micro) for any multiset of rows."""
-        return float(FORMS[self.form].value(self.sums(rows, classes).sum(axis=0)))
+        """The metric over all classes for any multiset of rows; its form sums or averages them."""
+        return float(FORMS[self.form].over_classes(self.sums(rows, classes)))
 
     def values(
         self,

@@ -181,6 +181,16 @@ def load_config(settings: ModelSettings, head: Head = GENERATION) -> PretrainedC
     return config
 
 
+def load_tokenizer(settings: ModelSettings) -> PreTrainedTokenizerBase:
+    """The tokenizer alone, without weights.
+
+    Raises:
+        UserError: there is none.
+    """
+    with _quiet(expected=False):
+        return _tokenizer(settings, locate(settings))
+
+
 def _tokenizer(settings: ModelSettings, place: Location) -> PreTrainedTokenizerBase:
     folder = Path(place.path)
     names = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")

@@ -58,6 +58,27 @@ def test_f1_is_the_one_of_scikit_learn(pairs: list[tuple[bool, bool]]) -> None:
     assert F1(sums) == pytest.approx(f1_score(truth, said, zero_division=1.0))
 
 
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=30))
+def test_macro_f1_is_the_one_of_scikit_learn(pairs: list[tuple[int, int]]) -> None:
+    truth, said = np.array(pairs).T
+    sums = np.array([
+        [((truth == k) & (said == k)).sum() for k in range(6)],
+        [((truth != k) & (said == k)).sum() for k in range(6)],
+        [((truth == k) & (said != k)).sum() for k in range(6)],
+    ], dtype=float).T  # fmt: skip
+    form = FORMS["macro_f1"]
+    assert form.averaged
+    assert form.over_classes(sums) == pytest.approx(f1_score(truth, said, average="macro"))
+
+
+def test_summed_or_averaged_is_the_forms_to_say() -> None:
+    sums = np.array([[9.0, 1, 0], [0, 0, 5], [0, 0, 0]])
+    assert FORMS["f1"].over_classes(sums) == pytest.approx(18 / 24)
+    assert FORMS["macro_f1"].over_classes(sums) == pytest.approx((18 / 19 + 0) / 2)
+    assert FORMS["macro_f1"].over_classes(sums[2:]) == 1.0
+    assert FORMS["macro_f1"].over_classes(np.stack([sums, 2 * sums])).shape == (2,)
+
+
 counts = st.integers(0, 50)
 
 

@@ -6,7 +6,9 @@ from transformers import OPTConfig
 from harness import checks
 from harness.errors import UserError
 from harness.sweep import load
+from harness.workers.tasks import load_task_of
 from tests import toy, toy_tags
+from tests.task_folders import pair, task_folder, write_rows
 
 QUICK = ["data.limit=8"]
 
@@ -38,12 +40,9 @@ def tagged(tmp_path):
 
 def test_a_head_counts_and_the_bare_base_is_not_scored(tagged):
     sweep = load("ner_medical", tagged)
-    assert any(
-        note.startswith("baselines.shots: the bare base is") for note in checks.check(sweep)
-    )
-    assert not [
-        note for note in checks.check(load("ner_medical", [*tagged, "baselines.shots=[]"]))
-    ]
+    told = "baselines.shots: the bare base is not scored, for its head is new"
+    assert told in checks.check(sweep)
+    assert told not in checks.check(load("ner_medical", [*tagged, "baselines.shots=[]"]))
     (config,) = checks.representatives(sweep)
     # q and v of two layers of width 32, and a head of five tags.
     wanted = 2 * 2 * 4 * (32 + 32) + 5 * 32 + 5
@@ -104,3 +103,39 @@ def test_a_file_is_no_folder(tmp_path):
     file.write_text("x", encoding="utf-8")
     with pytest.raises(UserError, match="cannot be written to"):
         checks.check_folder(Path(file) / "study")
+
+
+def leaking(folder: Path) -> str:
+    """A task with two leaking rows; answers its folder."""
+    write_rows(folder, "train", [pair(f"t-{n}", "o", f"text {n}") for n in range(4)])
+    write_rows(folder, "validation", [pair("v-0", "o", "Text  1"), pair("v-1", "o", "other")])
+    write_rows(folder, "test", [pair("e-0", "o", "text 2"), pair("e-1", "o", "new")])
+    return task_folder(folder, "pairs")
+
+
+def test_inputs_in_two_splits_stop_a_sweep(tmp_path):
+    wanted = [f"task={leaking(tmp_path)}"]
+    with pytest.raises(UserError) as fault:
+        checks.check(load("ner_medical", wanted))
+    assert str(fault.value) == (
+        "2 inputs stand in more than one split (1 of validation in train, 1 of test in train), "
+        "such as v-0 (validation) and t-1 (train), e-0 (test) and t-2 (train): scores on them "
+        f"would be too good; take them out of one split, say data.leaks: drop in {tmp_path}"
+        "/task.yaml to train without them, or run with --allow-leaks, which the report tells"
+    )
+    notes = checks.check(load("ner_medical", [*wanted, "data.allow_leaks=true"]))
+    assert notes[0].startswith("2 inputs stand in more than one split")
+    assert notes[0].endswith("scores on them are too good")
+
+
+def test_leaks_are_counted_by_split(tmp_path):
+    place = leaking(tmp_path)
+    task = load_task_of(load("ner_medical", [f"task={place}"]))
+    assert checks.leaked(task) == {"validation": 1, "test": 1}
+    assert checks.leaked(load_task_of(load("ner_medical", QUICK))) == {}
+
+
+def test_the_same_input_twice_in_one_split_stops_nothing(tmp_path):
+    place = leaking(tmp_path)
+    write_rows(tmp_path, "train", [pair(f"t-{n}", "o", "the same") for n in range(4)])
+    assert checks.check(load("ner_medical", [f"task={place}"])) == ()

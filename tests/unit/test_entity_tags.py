@@ -1,6 +1,7 @@
 """Tags of tokens: what they are made of, and what any sequence of them is read as."""
 
 import random
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -58,7 +59,6 @@ def test_entities_side_by_side_stay_two() -> None:
 
 
 def test_a_token_of_two_entities_is_the_ones_that_it_shares_more_with() -> None:
-    text = "5mg/day"
     both = [Span(0, 1, "A", "5"), Span(1, 3, "B", "mg")]
     assert tags(both, [(0, 3), (3, 7)]) == ["B-B", "O"]
     assert tags(both, [(0, 2), (2, 7)]) == ["B-A", "B-B"]
@@ -132,6 +132,6 @@ def test_what_is_kept_never_overlaps_and_comes_back_from_its_tags(
     every = [Span(a, a + size, "AB"[a % 2], text[a : a + size]) for a, size in given_]
     kept, left_out = flat(every)
     assert len(kept) + left_out == len(every)
-    assert all(one.end <= other.start for one, other in zip(kept, kept[1:], strict=False))
+    assert all(one.end <= other.start for one, other in pairwise(kept))
     places = [(place, place + 1) for place in range(len(text))]
     assert spans(tags(kept, places), places, text) == kept

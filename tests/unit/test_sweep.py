@@ -114,3 +114,21 @@ def test_a_fault_of_a_sweep_around_a_centre_is_told(override, told):
     with pytest.raises(UserError) as fault:
         load("variants_ner", [override])
     assert told in str(fault.value)
+
+
+def test_a_task_may_stand_for_a_sweep_if_asked(tmp_path):
+    folder = catalog.find_task("ner_medical")
+    for name in (f"{folder}/", str(folder)):
+        sweep = load(name, ["data.limit=8"], or_task=True)
+        assert (sweep.task, sweep.data.limit) == (name, 8)
+        assert sweep.space == parse({"task": "x"}, "").space
+    assert load("ner_medical", or_task=True) == load("ner_medical")  # a sweep goes before a task
+    longer = load(str(folder), ["training.max_length=500"], or_task=True).training
+    assert (longer.max_length, longer.epochs) == (500, parse({"task": "x"}, "").training.epochs)
+    assert load(str(folder), ["training.steps=9"], or_task=True).training.epochs is None
+    with pytest.raises(UserError, match="no sweep and no task 'ner_medcal'; did you mean 'ner_m"):
+        load("ner_medcal", or_task=True)
+    with pytest.raises(UserError, match=r"no task\.yaml in this folder"):
+        load(f"{tmp_path}/", or_task=True)
+    with pytest.raises(UserError, match=r"^task .*: space\.rnk: unknown key"):
+        load(str(folder), ["space.rnk=3"], or_task=True)

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from harness.errors import UserError
-from harness.task import SPLITS, load
+from harness.formats import leaks
+from harness.task import SPLITS, Task, load
+from tests.task_folders import note, pair, task_folder, write_rows
 
 
 def write(folder: Path, split: str, rows: list[tuple[str, str, str]]) -> None:
@@ -88,7 +91,8 @@ def test_the_same_text_in_two_splits_is_noted(data: Path) -> None:
         load("ner_medical", data)
         .notes[-1]
         .startswith(
-            "8 texts stand in more than one split, such as v-0 (test) and v-0 (validation)"
+            "8 inputs stand in more than one split (8 of test in validation), such as v-0 (test) "
+            "and v-0 (validation)"
         )
     )
 
@@ -99,8 +103,8 @@ def test_faults_of_the_folder_are_told(data: Path, tmp_path: Path) -> None:
     write(data, "train", [(f"1-{k}", "CONDITION", "gout") for k in range(4)])
     with pytest.raises(UserError, match=r"train\.jsonl: one document only, so no test split"):
         load("ner_medical", data)
-    (data / "validation.jsonl").unlink()
-    with pytest.raises(UserError, match=r"validation\.jsonl: no such file"):
+    (data / "train.jsonl").unlink()
+    with pytest.raises(UserError, match=r"train\.jsonl: no such file"):
         load("ner_medical", data)
 
 
@@ -128,7 +132,7 @@ def test_a_limit_below_one_is_told() -> None:
         load("ner_medical", limit=0)
 
 
-def task_folder(tmp_path: Path, old: str, new: str) -> str:
+def changed_task(tmp_path: Path, old: str, new: str) -> str:
     """A copy of ner_medical's task.yaml with a change; answers the folder."""
     folder = tmp_path / "task"
     folder.mkdir()
@@ -141,13 +145,13 @@ def task_folder(tmp_path: Path, old: str, new: str) -> str:
 
 def test_a_generator_that_is_missing_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"other\.py: no such file; task.yaml names it under"):
-        load(task_folder(tmp_path, "generator: generate.py", "generator: other.py"))
+        load(changed_task(tmp_path, "generator: generate.py", "generator: other.py"))
 
 
 def test_a_task_may_keep_its_rows_in_files(data: Path, tmp_path: Path) -> None:
     shipped = (load("ner_medical").folder / "task.yaml").read_text(encoding="utf-8")
     source = re.search(r"  generator: .*\n  seed: .*\n  sizes: .*\n", shipped)[0]
-    place = task_folder(tmp_path, source, f"  folder: {json.dumps(str(data))}\n")
+    place = changed_task(tmp_path, source, f"  folder: {json.dumps(str(data))}\n")
     assert load(place).notes[0].startswith("no test split in mine")
     write(data, "validation", [("v-0", "CONDITON", "gout")])
     # labels are fixed by task.yaml here, so the row itself is named
@@ -240,3 +244,263 @@ def test_fields_are_mapped(tmp_path: Path) -> None:
         UserError, match=r"test\.jsonl:1: no 'note' \(task\.yaml maps text to it\)"
     ):
         load(str(folder))
+
+
+def outputs(task: Task, split: str) -> list[str]:
+    return [str(row.output) for row in task.rows(split)]
+
+
+def test_both_splits_are_made_where_only_train_is_there(tmp_path: Path) -> None:
+    labels = ("A", "B")
+    rows = [note(f"{k // 4}-{k % 4}", labels[k % 2], "gout") for k in range(120)]
+    write_rows(tmp_path, "train", rows)
+    place = task_folder(tmp_path, "entities")
+    task = load(place)
+    documents = {s: {row.document for row in task.rows(s)} for s in SPLITS}
+    assert [len(documents[split]) for split in SPLITS] == [21, 3, 6]
+    assert len(set().union(*documents.values())) == 30
+    assert task.notes == (
+        f"no test split in {tmp_path.name}: 24 of 120 training examples (6 documents, seed 0) "
+        "were set aside as test",
+        f"no validation split in {tmp_path.name}: 12 of 120 training examples (3 documents, "
+        "seed 0) were set aside as validation",
+    )
+    assert load(place).digest == task.digest != load(place, seed=1).digest
+
+
+def test_the_test_split_is_the_same_whether_validation_is_given_or_made(data: Path) -> None:
+    given = load("ner_medical", data)
+    (data / "validation.jsonl").unlink()
+    made = load("ner_medical", data)
+    assert ids(made, "test") == ids(given, "test")
+    assert set(ids(made, "validation")) < set(ids(given, "train"))
+
+
+def test_validation_alone_is_made_from_train(data: Path) -> None:
+    (data / "validation.jsonl").rename(data / "test.jsonl")
+    task = load("ner_medical", data)
+    assert ids(task, "test") == [f"v-{k}" for k in range(8)]
+    assert len(ids(task, "validation")) == 4  # one document of ten
+    assert task.notes[0].startswith("no validation split in mine: 4 of 40")
+
+
+def test_a_choice_is_split_in_the_proportions_of_its_classes(tmp_path: Path) -> None:
+    classes = "a" * 50 + "b" * 30 + "c" * 20
+    write_rows(tmp_path, "all", [pair(f"r{n}", one) for n, one in enumerate(classes)])
+    split = {"by": "row", "test_share": 0.3}
+    keys = {"splits": {"train": "all"}, "split": split}
+    task = load(task_folder(tmp_path, "choice", data=keys))
+    assert Counter(outputs(task, "test")) == {"a": 15, "b": 9, "c": 6}
+    assert Counter(outputs(task, "validation")) == {"a": 5, "b": 3, "c": 2}
+    assert task.notes[0].endswith("30 of 100 training examples (seed 0) were set aside as test")
+    keys["split"] = {**split, "stratify": False}
+    plain = load(task_folder(tmp_path, "choice", data=keys))
+    assert Counter(outputs(plain, "test")) != Counter(outputs(task, "test"))
+
+
+def test_entities_are_split_in_the_proportions_of_their_labels_if_asked(tmp_path: Path) -> None:
+    labels = ["RARE" if k % 12 == 0 else "USUAL" for k in range(240)]
+    write_rows(tmp_path, "train", [note(f"r{k}", label, "x") for k, label in enumerate(labels)])
+    for seed in range(3):
+        keys = {"split": {"stratify": True}, "seed": seed}
+        task = load(task_folder(tmp_path, "entities", data=keys))
+        counts = Counter(row.entities[0].label for row in task.rows("test"))
+        assert counts == {"RARE": 4, "USUAL": 44}
+
+
+def test_a_label_that_a_made_split_takes_out_of_train_names_the_remedy(tmp_path: Path) -> None:
+    rows = [note(f"r{k}", "RARE" if k == 7 else "USUAL", "x") for k in range(20)]
+    write_rows(tmp_path, "train", rows)
+    told = []
+    for seed in range(12):
+        place = task_folder(tmp_path, "entities", data={"seed": seed})
+        try:
+            load(place)
+        except UserError as fault:
+            told.append(str(fault))
+        keys = {"seed": seed, "split": {"stratify": True}}
+        assert load(task_folder(tmp_path, "entities", data=keys)).labels == ("RARE", "USUAL")
+    assert 0 < len(told) < 12
+    advice = "data.split: {stratify: true} in task.yaml keeps each label in train"
+    assert all("'RARE' stands in" in one and one.endswith(advice) for one in told)
+
+
+def test_rows_of_one_patient_fall_into_one_split(tmp_path: Path) -> None:
+    rows = [pair(f"d-{n}", "o", patient=n % 10) for n in range(60)]
+    path = write_rows(tmp_path, "train", rows)
+    place = task_folder(tmp_path, "pairs", data={"split": {"by": "patient"}})
+    task = load(place)
+    groups = [{row.group for row in task.rows(split)} for split in SPLITS]
+    assert [len(found) for found in groups] == [7, 1, 2]
+    assert not groups[0] & groups[1] | groups[0] & groups[2] | groups[1] & groups[2]
+    assert "12 of 60 training examples (2 groups by patient, seed 0)" in task.notes[0]
+    path.write_text(path.read_text().replace('"patient": 1}', '"doctor": 1}', 1))
+    with pytest.raises(UserError, match=r"train\.jsonl:2: no 'patient'; the row has: id, input"):
+        load(place)
+    for split in ("validation", "test"):
+        write_rows(tmp_path, split, [pair("v", "o", f"of {split}")])
+    assert len(load(place).rows("train")) == 60  # nothing is made, so nobody asks for patients
+
+
+def test_a_format_without_records_has_neither_fields_nor_scores(tmp_path: Path) -> None:
+    lines = "".join(f"In\tO\nword{n}\tB-NAME\n\n" for n in range(9))
+    (tmp_path / "train.conll").write_text(lines)
+    keys = {"format": "conll", "split": {"by": "patient"}}
+    with pytest.raises(UserError, match=r"train\.conll: format conll keeps no 'patient' with its"):
+        load(task_folder(tmp_path, "entities", data=keys))
+    keys = {"format": "conll"}
+    with pytest.raises(UserError, match=r"train\.conll: format conll keeps no 'score' with its"):
+        load(task_folder(tmp_path, "entities", data=keys, quality={"min_score": 4}))
+    assert len(load(task_folder(tmp_path, "entities", data=keys)).rows("train")) == 6
+
+
+def test_a_made_split_shares_no_input_with_what_it_was_made_from(tmp_path: Path) -> None:
+    rows = [note(f"{k // 4}-{k % 4}", "A", "gout") for k in range(80)]
+    rows += [note(f"{k}-9", "A", "gout", "As above:") for k in range(20)]
+    write_rows(tmp_path, "train", rows)
+    task = load(task_folder(tmp_path, "entities"))
+    assert not leaks({split: task.rows(split) for split in SPLITS})
+    assert task.notes[-1] == (
+        "14 of train and 2 of validation left out, for their input stands in a later split, too"
+    )
+    assert task.history.left_out == {"in a later split": 14}
+
+
+def scored(folder: Path) -> list[dict[str, object]]:
+    """Six training rows with scores, one repeated; validation and test rows without."""
+    rows = [pair(f"t-{n}", "o", score=score) for n, score in enumerate((5, 3.5, 4, 1, 4.5))]
+    rows.append(pair("t-5", "o", "Input  T-0", score=5))
+    write_rows(folder, "train", rows)
+    for split in ("validation", "test"):
+        write_rows(folder, split, [pair(split, "o"), pair(f"{split}-2", "o", f"input {split}")])
+    return rows
+
+
+def test_training_rows_that_are_not_good_enough_are_left_out_and_counted(tmp_path: Path) -> None:
+    scored(tmp_path)
+    write_rows(tmp_path, "test", [pair("e", "o", "the same"), pair("f", "o", "the same")])
+    quality = {"min_score": 4, "drop_duplicates": True}
+    task = load(task_folder(tmp_path, "pairs", quality=quality))
+    assert ids(task, "train") == ["t-0", "t-2", "t-4"]
+    assert ids(task, "test") == ["e", "f"]  # every row of the others stays
+    assert task.notes == ("quality: 3 of 6 training rows left out (2 scored below 4, 1 repeated)",)
+    assert task.history == ({"scored below 4": 2, "repeated": 1}, 0)
+
+
+def test_a_training_row_without_its_score_is_told(tmp_path: Path) -> None:
+    rows = scored(tmp_path)
+    del rows[2]["score"]
+    write_rows(tmp_path, "train", rows)
+    with pytest.raises(
+        UserError, match=r"train\.jsonl:3: no 'score'; the row has: id, input, out"
+    ):
+        load(task_folder(tmp_path, "pairs", quality={"min_score": 4}))
+    rows[2]["score"] = "good"
+    write_rows(tmp_path, "train", rows)
+    with pytest.raises(
+        UserError, match=r"train\.jsonl:3: 'score' is \"good\"; it should be a num"
+    ):
+        load(task_folder(tmp_path, "pairs", quality={"min_score": 4}))
+    with pytest.raises(UserError, match=r"train\.jsonl:1: no 'rating'"):
+        load(task_folder(tmp_path, "pairs", quality={"min_score": 4, "score_field": "rating"}))
+    assert len(load(task_folder(tmp_path, "pairs")).rows("train")) == 6  # nobody asks for it
+
+
+def test_quality_that_leaves_nothing_is_told(tmp_path: Path) -> None:
+    scored(tmp_path)
+    with pytest.raises(
+        UserError, match=r"quality in task\.yaml leaves none of 6 .* \(6 under 9 words\)"
+    ):
+        load(task_folder(tmp_path, "pairs", quality={"min_words": 9}))
+
+
+def test_a_generators_rows_have_their_quality_too(tmp_path: Path) -> None:
+    body = (
+        "def generate(split, count, seed):\n"
+        "    for n in range(count):\n"
+        "        yield {'id': str(n), 'input': f'{split} {n}', 'output': 'o', 'score': n}\n"
+    )
+    (tmp_path / "g.py").write_text(body)
+    sizes = {"train": 6, "validation": 1, "test": 1}
+    keys = {"folder": None, "generator": "g.py", "sizes": sizes}
+    task = load(task_folder(tmp_path, "pairs", data=keys, quality={"min_score": 4}))
+    assert ids(task, "train") == ["4", "5"]
+    (tmp_path / "g.py").write_text(body.replace("'output': 'o', ", ""))
+    with pytest.raises(UserError, match=r"g\.py: generate train: row 1: no 'output'"):
+        load(task_folder(tmp_path, "pairs", data=keys))
+
+
+def test_leaking_rows_may_be_dropped_before_the_test_split(tmp_path: Path) -> None:
+    write_rows(tmp_path, "train", [pair(f"t-{n}", "o", f"text {n}") for n in range(9)])
+    write_rows(tmp_path, "validation", [pair("v-0", "o", "Text 1"), pair("v-1", "o", "other")])
+    write_rows(tmp_path, "test", [pair("e-0", "o", "text  2"), pair("e-1", "o", "other")])
+    stopped = load(task_folder(tmp_path, "pairs"))
+    assert stopped.notes[-1].startswith("3 inputs stand in more than one split")
+    place = task_folder(tmp_path, "pairs", data={"leaks": "drop"})
+    task = load(place)
+    assert [len(task.rows(split)) for split in SPLITS] == [7, 1, 2]
+    assert not leaks({split: task.rows(split) for split in SPLITS})
+    assert task.notes == (
+        "2 of train and 1 of validation left out, for their input stands in a later split, too",
+    )
+    write_rows(tmp_path, "validation", [pair("v-1", "o", "other")])
+    with pytest.raises(UserError, match="no row of validation is left"):
+        load(place)
+
+
+HOOK = """\
+def training_rows(rows, seed):
+    return [{**row, "input": "again: " + row["input"]} for row in rows]
+"""
+
+
+def test_a_hook_adds_to_the_training_rows_alone_after_the_splits_are_made(tmp_path: Path) -> None:
+    rows = [pair(f"d-{n}", "o", score=n) for n in range(50)]
+    write_rows(tmp_path, "train", rows)
+    keys = {"data": {"split": {"by": "row"}}, "quality": {"min_score": 2}}
+    place = task_folder(tmp_path, "pairs", **keys)
+    plain = load(place)
+    hook = tmp_path / "task.py"
+    hook.write_text(HOOK)
+    task = load(place)
+    for split in ("validation", "test"):
+        assert task.rows(split) == plain.rows(split)
+    assert ids(task, "train") == [*ids(plain, "train"), *(f"{i}~1" for i in ids(plain, "train"))]
+    added = len(plain.rows("train"))
+    assert task.history.augmented == added
+    assert task.notes[-1] == f"task.py: training_rows added {added} training rows"
+    assert task.digest != plain.digest
+    hook.write_text(HOOK.replace("again", "anew"))
+    assert load(place).digest not in {task.digest, plain.digest}
+    hook.write_text(HOOK)
+    assert load(place).digest == task.digest
+    few = load(place, limit=10)
+    assert [len(few.rows(split)) for split in SPLITS] == [20, 5, 10]
+
+
+def test_a_hook_that_writes_a_test_text_leaks(tmp_path: Path) -> None:
+    write_rows(tmp_path, "train", [pair("t-0", "o")])
+    write_rows(tmp_path, "validation", [pair("v-0", "o")])
+    write_rows(tmp_path, "test", [pair("e-0", "o", "Again: input t-0")])
+    (tmp_path / "task.py").write_text(HOOK)
+    assert (
+        load(task_folder(tmp_path, "pairs"))
+        .notes[-1]
+        .startswith(
+            "1 input stands in more than one split (1 of test in train), such as e-0 (test) and "
+            "t-0~1 (train)"
+        )
+    )
+    task = load(task_folder(tmp_path, "pairs", data={"leaks": "drop"}))
+    assert ids(task, "train") == ["t-0"]
+
+
+def test_a_hook_that_invents_a_class_is_told(tmp_path: Path) -> None:
+    for split in SPLITS:
+        write_rows(tmp_path, split, [pair(f"{split}-{one}", one) for one in ("yes", "no")])
+    (tmp_path / "task.py").write_text(
+        "def training_rows(rows, seed): return [{**rows[0], 'output': 'yess'}]"
+    )
+    with pytest.raises(UserError, match=r"task\.py: training_rows: row train-yes~1: unknown label "
+                       r"'yess'; did you mean 'yes'\?"):  # fmt: skip
+        load(task_folder(tmp_path, "choice"))

@@ -88,6 +88,19 @@ FAULTS = {
     ("[A, B]\ndata: {folder: data}", "auto\ndata: {generator: g, sizes: {train: 1, test: 1, "
      "validation: 1}}"): "labels: a generator's labels have to be named",
     ("name: mine", "name: my task"): "name: String should match pattern",
+    ("{folder: data}", "{folder: data, split: {test_share: 0.5, validation_share: 0.5}}"): (
+        "data.split: validation_share and test_share leave no row to train on"
+    ),
+    ("{folder: data}", "{folder: data, split: {share: 0.5}}"): "data.split.share: unknown key",
+    ("{folder: data}", "{folder: data, leaks: allow}"): (
+        "data.leaks: Input should be 'stop' or 'drop'"
+    ),
+    ("name: mine", "name: mine\nquality: {min_scor: 4}"): (
+        "quality.min_scor: unknown key; did you mean 'min_score'?"
+    ),
+    ("name: mine", "name: mine\nquality: {min_words: 9, max_words: 2}"): (
+        "quality: min_words 9 is above max_words 2"
+    ),
     ("name: mine", "name: mine\ntarget: {between_items: a}"): (
         "target.between_items: 'a' should be one visible mark such as ; or |"
     ),

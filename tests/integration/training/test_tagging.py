@@ -197,9 +197,7 @@ def test_a_causal_model_can_be_given_a_head(task: Task, tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # of bitsandbytes and what it stands on
-def test_a_head_on_a_quantised_base_stays_whole(
-    task: Task, model_folder: Path, tmp_path: Path
-) -> None:
+def test_a_head_on_a_quantised_base_stays_whole(task: Task, model_folder: Path) -> None:
     settings = ModelSettings(name=str(model_folder), quantization="nf4")
     base = base_model.load(settings, 1, task.kind.head)
     assert type(base.model.classifier) is torch.nn.Linear

@@ -1,6 +1,5 @@
 """Adapters beside a new head, for every variant, on an encoder and on a causal model."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,10 +34,10 @@ GIVEN = Circumstances(20, SEQUENCES, 0)
 @pytest.fixture(scope="module", params=["bert", "llama"])
 def base(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[BaseModel]:
+) -> BaseModel:
     folder = tmp_path_factory.mktemp(request.param)
     made = (toy_tags.save_encoder if request.param == "bert" else toy.save_model)(folder)
-    yield base_model.load(ModelSettings(name=str(made)), 1, HEAD)
+    return base_model.load(ModelSettings(name=str(made)), 1, HEAD)
 
 
 def config(variant: str = "lora", **changes: object) -> TrialConfig:

@@ -1,10 +1,14 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from harness.aggregates import FORMS
 from harness.analysis import bootstrap
+from harness.analysis.scores import value_of
 from harness.analysis.simultaneous import intervals, p_values, pair_matrix
+from harness.results import Objective
 
 F1 = FORMS["f1"].value
 MEAN = FORMS["mean"].value
@@ -42,6 +46,64 @@ def test_vectorised_resamples_equal_a_plain_loop():
                         fn += statistics[c, s, example, 2]
                 expected = 2 * tp / (2 * tp + fp + fn)
                 assert found[c, s, b] == pytest.approx(expected, nan_ok=True)
+
+
+def choices(configurations=2, seeds=3, examples=30, classes=9):
+    """Statistics of macro F1 on one class of several; the last class has a single example."""
+    rng = np.random.default_rng(2)
+    wanted = rng.integers(0, classes - 1, examples)
+    wanted[0] = classes - 1
+    table = np.zeros((configurations, seeds, examples, classes, 3))
+    for c, s, e in np.ndindex(configurations, seeds, examples):
+        found = wanted[e] if rng.random() < 0.7 else rng.integers(classes)
+        table[c, s, e, wanted[e], 0 if found == wanted[e] else 2] += 1
+        if found != wanted[e]:
+            table[c, s, e, found, 1] += 1
+    return table.reshape(configurations, seeds, examples, -1)
+
+
+def macro(rows):
+    """Macro F1 of rows (E, classes x 3), class by class."""
+    sums = rows.reshape(len(rows), -1, 3).sum(axis=0)
+    return np.mean([2 * tp / (2 * tp + fp + fn) for tp, fp, fn in sums if tp + fp + fn])
+
+
+MACRO_OF_9 = value_of(Objective("m", "maximize", 0.0, "macro_f1", tuple("abcdefghi")))
+
+
+@pytest.mark.parametrize("sparse", [0.0, 1.1], ids=["dense", "sparse"])
+@pytest.mark.parametrize("held", [1, 2**24], ids=["one at a time", "all"])
+def test_a_mean_over_classes_is_redone_in_every_resample(monkeypatch, sparse, held):
+    monkeypatch.setattr(bootstrap, "_SPARSE", sparse)
+    monkeypatch.setattr(bootstrap, "_HELD", held)
+    statistics, weights = choices(), bootstrap.example_weights(30, 40)
+    statistics[1, 2] = np.nan
+    found = bootstrap.resampled_scores(statistics, MACRO_OF_9, weights)
+    assert np.isnan(found[1, 2]).all()
+    assert (weights[:, 0] == 0).any()  # so that some resample lacks a class that there is
+    for c, s in ((0, 0), (0, 2), (1, 1)):
+        for b in range(40):
+            drawn = np.repeat(statistics[c, s], weights[b].astype(int), axis=0)
+            assert found[c, s, b] == pytest.approx(macro(drawn))
+
+
+def test_the_influence_of_the_only_example_of_a_class_leaves_the_class_out():
+    statistics = choices()
+    whole, found = macro(statistics[0, 1]), bootstrap.influence(statistics, MACRO_OF_9)
+    rest = [macro(np.delete(statistics[0, 1], e, axis=0)) for e in range(30)]
+    assert found[0, 1] == pytest.approx(29 * (whole - np.array(rest)))
+
+
+def test_many_classes_do_not_multiply_the_memory(monkeypatch):
+    monkeypatch.setattr(bootstrap, "_HELD", 2**18)  # 2 MiB of sums at a time
+    statistics, weights = choices(8, 3, 60, 77), bootstrap.example_weights(60, 1000)
+    value = value_of(Objective("m", "maximize", 0.0, "macro_f1", tuple(map(str, range(77)))))
+    tracemalloc.start()
+    bootstrap.resampled_scores(statistics, value, weights)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert 8 * 3 * 1000 * 77 * 3 * 8 > 40e6  # the sums of all adapters
+    assert peak < 16e6
 
 
 def test_influence_of_a_mean_is_the_distance_from_it():

@@ -111,3 +111,14 @@ def test_a_cheaper_one_that_is_open_is_named():
 def test_few_seeds_are_told():
     study = confirm_results({config(): [0.8] * 5}, examples=5)
     assert any("from 5 seeds only" in line for line in not_supported(study, None))
+
+
+def test_inputs_in_two_splits_are_told_first():
+    study = make_results(sizes=SIZES, trials=5, stages=("search",))
+    noted = {**study.provenance, "leaks": {"validation": 1, "test": 3}}
+    said = not_supported(dataclasses.replace(study, provenance=noted), None)
+    assert said[0] == (
+        "Scores are too good: inputs of another split were there too (1 of validation and 3 of "
+        "test), which the sweep allows."
+    )
+    assert not any("too good:" in line for line in not_supported(study, None))

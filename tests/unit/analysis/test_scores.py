@@ -19,7 +19,7 @@ def test_cube_has_only_seeds_that_all_have(study):
     assert len(whole.seeds) == 10
     assert len(even.seeds) == 5
     assert np.isnan(whole.statistics).any()
-    assert even.statistics.shape == (6, 5, 15, len(F1.columns))
+    assert even.statistics.shape == (6, 5, 15, len(F1.parts))
     assert not np.isnan(even.statistics).any()
 
 
@@ -28,7 +28,7 @@ def test_cube_gives_the_stored_scores_again(study):
     trials = study.trials[study.trials["stage"] == "confirm"].set_index(["key", "seed"])
     for c, key in enumerate(cube.keys):
         for s, seed in enumerate(cube.seeds):
-            value = F1.value(cube.statistics[c, s].sum(axis=0))
+            value = scores.value_of(F1)(cube.statistics[c, s].sum(axis=0))
             assert value == pytest.approx(trials.loc[(key, seed), "test"])
 
 
@@ -63,11 +63,17 @@ def test_duplicates_and_retries_count_once(study):
     assert 10_000 not in set(scores.complete(twice, "confirm")["number"])
 
 
-def test_micro_keeps_what_the_score_needs():
-    statistics = np.random.default_rng(0).poisson(2.0, (4, len(F1.columns))).astype(float)
-    summed = scores.micro(statistics, F1).sum(axis=0)
-    assert scores.value_of(F1)(summed) == F1.value(statistics.sum(axis=0))
-    assert scores.micro(np.ones((3, 2)), PERPLEXITY).shape == (3, 2)
+MACRO = dataclasses.replace(F1, name="entity_macro_f1", form="macro_f1")
+
+
+@pytest.mark.parametrize(("objective", "width"), [(F1, 3), (MACRO, 12), (PERPLEXITY, 2)])
+def test_kept_is_what_the_score_needs(objective, width):
+    columns = len(objective.columns)
+    statistics = 1.0 + np.random.default_rng(0).poisson(0.3, (4, columns))
+    left = scores.kept(statistics, objective)
+    assert left.shape == (4, width)
+    found = scores.value_of(objective)(left.sum(axis=0))
+    assert found == objective.value(statistics.sum(axis=0))
 
 
 def test_configurations_have_one_row_a_key_with_medians(study):

@@ -105,3 +105,21 @@ def test_an_empty_folder_and_an_empty_text_are_told(tmp_path: Path) -> None:
         BRAT.read(tmp_path, Wanted("entities"))
     with pytest.raises(UserError, match=r"doc\.txt: empty"):
         BRAT.read(folder(tmp_path / "dev", "", text=" \n"), Wanted("entities"))
+
+
+def test_a_row_a_line_has_offsets_of_its_own(tmp_path: Path) -> None:
+    text = "Took aspirin.\n\nNo pain, no fever.\n"
+    notes = "T1\tDRUG 5 12\taspirin\nT2\tSIGN 18 22\tpain\nT3\tSIGN 27 32\tfever\n"
+    wanted = Wanted("entities", options=BratOptions(passages="line"))
+    first, third = BRAT.read(folder(tmp_path / "d", notes, text), wanted)
+    assert (first.id, first.text, third.id) == ("doc-1", "Took aspirin.", "doc-3")
+    assert first.document == third.document == "doc"
+    for row in (first, third):
+        assert all(row.text[one.start : one.end] == one.text for one in row.entities)
+    assert [one.text for one in third.entities] == ["pain", "fever"]
+
+
+def test_an_entity_over_a_line_end_needs_whole_documents(tmp_path: Path) -> None:
+    place = folder(tmp_path / "d", "T1\tSITE 13 22\tand right\n")
+    with pytest.raises(UserError, match=r"doc\.txt:1: SITE 'and right' .*passages: document"):
+        BRAT.read(place, Wanted("entities", options=BratOptions(passages="line")))

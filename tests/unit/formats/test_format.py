@@ -184,3 +184,50 @@ def test_a_leak_is_the_same_text_in_two_splits() -> None:
     test = (Row("e-0", "gout  TODAY."), Row("e-1", "Asthma"))
     assert leaks({"train": train, "test": test}) == (Leak("test", "e-0", "train", "t-0"),)
     assert leaks({"train": train, "test": test[1:]}) == ()
+
+
+def test_a_leak_of_pairs_is_the_same_instruction_and_input() -> None:
+    rows = {
+        "train": [Row("a", "x", output="1", instruction="Do  it.")],
+        "test": [
+            Row("b", "X", output="2", instruction="do it."),
+            Row("c", "x", output="1", instruction="Leave it."),
+            Row("d", "x", output="1"),
+        ],
+    }
+    assert leaks(rows) == (Leak("test", "b", "train", "a"),)
+
+
+def test_score_and_group_are_read_where_they_are_asked_for(tmp_path: Path) -> None:
+    record = {"id": "a", "text": "x", "rating": "4.5", "patient": 7}
+    path = made(tmp_path / "rows.jsonl", json.dumps(record))
+    reader = FORMATS.get("jsonl")
+    plain = reader.read(path, Wanted("text"))
+    assert (plain[0].score, plain[0].group) == (None, None)
+    (row,) = reader.read(path, Wanted("text", score="rating", group="patient"))
+    assert (row.score, row.group) == (4.5, "7")
+    assert fingerprint(plain) == fingerprint([Row("a", "x")])
+    assert fingerprint([row]) != fingerprint(plain)
+
+
+@pytest.mark.parametrize(
+    ("record", "wanted", "told"),
+    [
+        ({"rating": True}, Wanted("text", score="rating"), "'rating' is true; it should be a num"),
+        ({"rating": "nan"}, Wanted("text", score="rating"), "'rating' is \"nan\"; it should be"),
+        ({"rating": None}, Wanted("text", score="rating"), "'rating' is null; it should be a num"),
+        ({}, Wanted("text", score="rating"), "no 'rating'; the row has: id, text"),
+        (
+            {"who": ""},
+            Wanted("text", group="who"),
+            "'who' is \"\"; it should be a name or a whole",
+        ),
+        ({"who": [1]}, Wanted("text", group="who"), "'who' is \\[1\\]; it should be a name"),
+    ],
+)
+def test_a_score_or_a_group_that_is_none_is_told(
+    record: dict[str, Any], wanted: Wanted, told: str, tmp_path: Path
+) -> None:
+    path = made(tmp_path / "rows.jsonl", json.dumps({"id": "a", "text": "x", **record}))
+    with pytest.raises(UserError, match=rf"rows\.jsonl:1: {told}"):
+        FORMATS.get("jsonl").read(path, wanted)

@@ -192,3 +192,51 @@ def test_a_mention_that_stands_nowhere_overlaps_nothing() -> None:
 def test_examples_know_their_spans(tmp_path: Path) -> None:
     (example,) = make(tmp_path, "entities").examples("test")
     assert example.row == Row("d-1", "On insulin.", (Span(3, 10, "MED", "insulin"),))
+
+
+SCRIPT = """
+import evaluate
+import datasets
+
+
+class Same(evaluate.Metric):
+    def _info(self):
+        return evaluate.MetricInfo(
+            description="", citation="", inputs_description="",
+            features=datasets.Features(
+                {"predictions": datasets.Value("string"), "references": datasets.Value("string")}
+            ),
+        )
+
+    def _compute(self, predictions, references):
+        pairs = zip(predictions, references)
+        return {"same": sum(a[:1] == b[:1] for a, b in pairs) / len(predictions)}
+"""
+
+
+def test_a_metric_of_the_users_own_scores_a_task(tmp_path: Path) -> None:
+    (tmp_path / "same.py").write_text(SCRIPT)
+    ends = ENDS["pairs"].replace("rougeL, rouge1", "'evaluate:./same.py', rougeL")
+    ends = ends.replace("metric: rougeL", "metric: 'evaluate:./same.py'")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(ENDS, "mine", ends)
+        patch.setitem(ROWS, "mine", ROWS["pairs"])
+        task = make(tmp_path, "mine")
+        found = task.scored(["Corn"], task.examples("test"))
+        assert found.values["evaluate:./same.py"] == 1.0
+        assert found.values["rougeL"] == 0.0
+        assert task.objective.name == "evaluate:./same.py"
+        (tmp_path / "same.py").write_text(SCRIPT.replace("[:1]", "[:2]"))
+        other = make(tmp_path, "mine")
+    assert other.digest != task.digest
+    assert other.scored(["Corn"], other.examples("test")).values["evaluate:./same.py"] == 0.0
+
+
+def test_a_users_metric_of_texts_scores_no_entities(tmp_path: Path) -> None:
+    (tmp_path / "same.py").write_text(SCRIPT)
+    ends = ENDS["entities"].replace("[entity_f1]", "[entity_f1, 'evaluate:./same.py']")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(ENDS, "mine", ends)
+        patch.setitem(ROWS, "mine", ROWS["entities"])
+        with pytest.raises(UserError, match=r"evaluate:\./same\.py scores tasks of kind pairs or"):
+            make(tmp_path, "mine")

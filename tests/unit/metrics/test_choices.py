@@ -1,6 +1,5 @@
 import random
 
-import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support
 
@@ -24,12 +23,32 @@ def test_they_are_what_sklearn_says_on_hundreds_of_sets() -> None:
         # A class that neither side names is right all the same here, and 0 or 1 there as one asks.
         expected = f1_score(wanted, found, labels=labels, average=None, zero_division=1.0)
         assert [values[f"{name}.f1"] for name in CLASSES] == pytest.approx(list(expected))
-        assert values["macro_f1"] == pytest.approx(np.mean(expected))
+        # Its mean is over the classes that occur, as scikit-learn's is unless told others.
+        assert values["macro_f1"] == pytest.approx(f1_score(wanted, found, average="macro"))
         assert values["class_f1"] == pytest.approx(accuracy_score(wanted, found))
         seen = sorted(set(wanted))
         recall = precision_recall_fscore_support(wanted, found, labels=seen, zero_division=1.0)[1]
         by_class = accuracy.values(rows, CLASSES)
         assert [by_class[f"{name}.accuracy"] for name in seen] == pytest.approx(list(recall))
+
+
+def test_macro_f1_is_what_sklearn_says_on_hundreds_of_sets() -> None:
+    generator = random.Random(1)
+    metric = METRICS.get("macro_f1")
+    for _ in range(300):
+        size = generator.randrange(1, 12)
+        wanted = generator.choices(CLASSES, weights=(9, 4, 2, 1), k=size)
+        found = [one if generator.random() < 0.5 else generator.choice(CLASSES) for one in wanted]
+        said = [one if generator.random() < 0.9 else None for one in found]
+        rows = [metric.score(*pair, CLASSES) for pair in zip(said, wanted, strict=True)]
+        values = metric.values(rows, CLASSES)
+        # An answer that cannot be read is no class of its own.
+        labels = sorted({*wanted, *said} - {None})
+        plain = [one or "" for one in said]
+        expected = f1_score(wanted, plain, labels=labels, average="macro")
+        assert values["macro_f1"] == metric.aggregate(rows, CLASSES) == pytest.approx(expected)
+        micro = f1_score(wanted, plain, labels=labels, average="micro")
+        assert values["micro_f1"] == pytest.approx(micro)
 
 
 def test_an_answer_that_cannot_be_read_is_wrong_for_its_class_alone() -> None:

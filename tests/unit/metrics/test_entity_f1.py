@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from harness.metrics import METRICS
 from harness.metrics.entity_f1 import ENTITY_F1, score
 
 CLASSES = ("MEDICATION", "CONDITION")
@@ -57,6 +58,16 @@ def test_values_by_hand() -> None:
             "CONDITION.recall": 1.0,
         }
     )
+
+
+def test_macro_f1_is_the_mean_of_the_classes_that_occur() -> None:
+    macro = METRICS.get("entity_macro_f1")
+    rows = [(2, 1, 2, 1, 0, 0, 0, 0, 0), (1, 0, 0, 0, 1, 2, 0, 0, 0)]
+    values = macro.values(rows, (*CLASSES, "DOSAGE"))
+    assert values["entity_macro_f1"] == pytest.approx((2 / 3 + 2 / 5) / 2)
+    assert values["micro_f1"] == pytest.approx(8 / 14)
+    assert "macro_f1" not in values
+    assert macro.aggregate([(0,) * 9], (*CLASSES, "DOSAGE")) == 1.0
 
 
 def test_nothing_to_find_and_nothing_found_is_perfect() -> None:

@@ -64,7 +64,8 @@ SAMPLES["number_match"] = TEXTS._replace(
     references=["3", "5 mg", "#### 7"],
     predictions=[["3", "5", "7"], ["3", "5", "8"], ["1", "5.5", "8"], ["", "", ""]],
 )
-SAMPLES |= {"accuracy": CHOICES, "class_f1": CHOICES}
+SAMPLES |= {"accuracy": CHOICES, "class_f1": CHOICES, "macro_f1": CHOICES}
+SAMPLES["entity_macro_f1"] = SAMPLES["entity_f1"]
 LIKELIHOODS = Sample(
     ("all",),
     ["the pain is gone", "give 5 mg"],

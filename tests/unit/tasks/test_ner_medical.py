@@ -8,8 +8,8 @@ from types import ModuleType
 import pytest
 
 from harness.formats import Row, Span, fingerprint, leaks
+from harness.rows.generating import load_module
 from harness.task import SPLITS, Task, load
-from harness.task_data import load_module
 
 CLASSES = {"MEDICATIONS": 150, "CONDITIONS": 200, "PROCEDURES": 120}
 SLOT = re.compile(r"\{\w+\}")

@@ -1,6 +1,7 @@
-"""Windows over a long text: everything is seen, and each token read where it has most around it."""
+"""Windows over a long text: all of it is seen, each token read where it has most around it."""
 
 import math
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,5 +45,5 @@ def test_each_token_is_read_off_the_window_in_which_it_is_farthest_from_the_edge
 @given(st.integers(1, 400), st.integers(3, 60))
 def test_neighbours_share_a_third(tokens: int, room: int) -> None:
     found = windows(tokens, room)
-    for one, other in zip(found, found[1:], strict=False):
+    for one, other in pairwise(found):
         assert one.end - other.start >= round(room * OVERLAP)

@@ -1,0 +1,1 @@
+"""Makes a task and its sweep from a user's data: looks at it, guesses, says why, and writes."""

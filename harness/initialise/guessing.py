@@ -1,0 +1,228 @@
+"""From columns to a kind of task and its fields, with the reasons in plain words.
+
+Goes by what columns are called and by what they hold; where that does not decide it, asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from harness.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from harness.initialise.columns import Column
+
+#: What inputs and outputs are often called; a name stands in one list only.
+INPUTS: Final = (
+    "input", "text", "question", "dialogue", "dialog", "conversation", "message", "sentence",
+    "utterance", "document", "article", "passage", "note_text", "query", "prompt", "source",
+    "context", "content", "body", "report", "review", "problem",
+)  # fmt: skip
+OUTPUTS: Final = (
+    "output", "answer", "response", "target", "completion", "summary", "note", "reference",
+    "label", "labels", "class", "category", "intent", "topic", "sentiment", "solution",
+    "translation", "highlights", "headline", "label_text", "reply",
+)  # fmt: skip
+_IDS: Final = ("id", "_id", "uid", "guid", "idx", "index", "row_id", "doc_id", "document_id")
+_INSTRUCTION: Final = "instruction"
+
+
+class Guess(NamedTuple):
+    """What a task is taken to be.
+
+    Attributes:
+        kind: one of `harness.kinds.KINDS`.
+        fields: as in task.yaml, only names that differ from the usual ones.
+        input: the input's column; None where the format has no columns.
+        output: the output's column, if there is one.
+        instructed: whether rows bring instructions that differ.
+        why: sentences for the user.
+    """
+
+    kind: str
+    fields: Mapping[str, str]
+    input: Column | None
+    output: Column | None
+    instructed: bool
+    why: tuple[str, ...]
+
+
+def guess(
+    columns: Sequence[Column], rows: int, kind: str | None, fields: Mapping[str, str]
+) -> Guess:
+    """What columns make of a task.
+
+    Args:
+        columns: of the training records.
+        rows: how many records there are.
+        kind: what the user says it is, or None.
+        fields: what the user says of columns, by the name that task.yaml has for them.
+
+    Raises:
+        UserError: a column is not there, or it cannot be told which is which.
+    """
+    by_name = {column.name: column for column in columns}
+    for key, name in fields.items():
+        if name not in by_name:
+            raise UserError(f"--field {key}={name}: no such column; {did_you_mean(name, by_name)}")
+    found = _entities(by_name, fields) if kind in (None, "entities") else None
+    if found is None and kind == "entities":
+        raise UserError(
+            f"--kind entities: no column of {_list(columns)} holds entities (lists of start, end, "
+            "label); --field entities=COLUMN, or --field tokens=COLUMN and --field tags=COLUMN, "
+            "name them"
+        )
+    return found or _of_texts(columns, rows, kind, fields)
+
+
+def _entities(by_name: Mapping[str, Column], fields: Mapping[str, str]) -> Guess | None:
+    """A task of entities, if a column holds some."""
+    spans = [column.name for column in by_name.values() if column.holds == "spans"]
+    place = fields.get("entities", spans[0] if spans else None)
+    if place is not None:
+        text = _named(tuple(by_name.values()), fields.get("text"), "text", INPUTS)
+        if text is None:
+            raise UserError(
+                f"column '{place}' holds entities, but which of {_list(by_name.values())} is the "
+                "text cannot be told; say --field text=COLUMN"
+            )
+        why = f"entities, for `{place}` holds lists of start, end and label"
+        found = {"entities": place, "text": text.name}
+        return Guess("entities", _other_names(fields, found), text, None, False, (why,))
+    tokens = by_name.get(fields.get("tokens", "tokens"))
+    tagged = [name for name in by_name if "tag" in name.casefold() and by_name[name] != tokens]
+    tags = fields.get("tags", tagged[0] if tagged else None)
+    if tokens is None or tags is None or tokens.holds != "words":
+        return None
+    if by_name[tags].holds != "words":
+        raise UserError(
+            f"column '{tags}' holds no lists of words; tags are written out, such as B-Disease"
+        )
+    why = f"entities, for `{tokens.name}` holds lists of words and `{tags}` their tags"
+    found = {"tokens": tokens.name, "tags": tags}
+    return Guess("entities", _other_names(fields, found), tokens, None, False, (why,))
+
+
+def _of_texts(
+    columns: Sequence[Column], rows: int, kind: str | None, fields: Mapping[str, str]
+) -> Guess:
+    by_name = {column.name: column for column in columns}
+    identity = _identity(columns, fields)
+    instruction = by_name.get(fields.get("instruction", _INSTRUCTION))
+    texts = [
+        column
+        for column in columns
+        if column.holds == "text" and column.values > 1 and column is not identity
+    ]
+    aside = [column for column in texts if column is not instruction]
+    if len(aside) > 1 or (kind == "text" and aside):
+        texts = aside  # else the instruction is the input
+    source, answer = _roles(columns, texts, kind, fields)
+    found = {} if identity is None else {"id": identity.name}
+    if answer is None:
+        chosen = "text"
+        found["text"] = source.name
+    else:
+        chosen = kind or ("choice" if answer.classes else "pairs")
+        found |= {"input": source.name, "output": answer.name}
+    told = _why(chosen, source, answer, rows)
+    varied = instruction is not None and instruction is not source and instruction.values > 1
+    if instruction is not None and instruction is not source and not varied:
+        told += (f"`{instruction.name}` says the same in every row and stays out of the prompt",)
+    more = {key: name for key, name in fields.items() if key == _INSTRUCTION}
+    return Guess(chosen, _other_names(more, found), source, answer, varied, told)
+
+
+def _identity(columns: Sequence[Column], fields: Mapping[str, str]) -> Column | None:
+    if "id" in fields:
+        return next(column for column in columns if column.name == fields["id"])
+    usual = (column for column in columns if column.name.casefold() in _IDS and column.unique)
+    return next(usual, None)
+
+
+def _roles(
+    columns: Sequence[Column],
+    texts: Sequence[Column],
+    kind: str | None,
+    fields: Mapping[str, str],
+) -> tuple[Column, Column | None]:
+    """Which column is the input and which the output, if there is one."""
+    if not texts:
+        raise UserError(f"no column of {_list(columns)} holds texts that differ from row to row")
+    alone = kind == "text" or (kind is None and len(texts) == 1)
+    asked = fields.get("input", fields.get("text"))
+    source = _named(texts, asked, "text" if alone else "input", INPUTS)
+    if alone:
+        _refuse_numbers(columns, kind)
+        source = texts[0] if len(texts) == 1 else source
+        if source is None:
+            raise _undecided(texts, "text")
+        return source, None
+    answer = _named(
+        [one for one in texts if one is not source], fields.get("output"), "output", OUTPUTS
+    )
+    rest = [column for column in texts if column not in (source, answer)]
+    long = [column for column in rest if not column.classes]
+    if source is None and len(long) == 1:
+        source = long[0]
+        rest.remove(source)
+    elif source is None and answer is not None and len(rest) == 1:
+        source = rest.pop()
+    if source is not None and answer is None and len(rest) == 1:
+        answer = rest[0]
+    if source is None or answer is None:
+        missing = {"input": source, "output": answer}
+        raise _undecided(texts, *(key for key, column in missing.items() if column is None))
+    return source, answer
+
+
+def _refuse_numbers(columns: Sequence[Column], kind: str | None) -> None:
+    """Classes that are numbers would be overlooked; rows have to have texts."""
+    for column in columns:
+        if kind is None and column.name.casefold() in OUTPUTS and column.holds == "number":
+            raise UserError(
+                f"column '{column.name}' holds numbers ({column.values} different ones); write "
+                "what they stand for as text, or say --kind text to pass over it"
+            )
+
+
+def _named(
+    columns: Sequence[Column], asked: str | None, key: str, usual: Sequence[str]
+) -> Column | None:
+    """The column that the user names, or the one of the key's name, or the only usual one."""
+    by_name = {column.name: column for column in columns}
+    if asked is not None or key in by_name:
+        return by_name.get(key if asked is None else asked)
+    found = [column for column in columns if column.name.casefold() in usual]
+    return found[0] if len(found) == 1 else None
+
+
+def _why(kind: str, source: Column, answer: Column | None, rows: int) -> tuple[str, ...]:
+    if answer is None:
+        return (f"text, for `{source.name}` is the only column that is read: language modelling",)
+    values = f"{answer.values:,} different values in {rows:,} rows"
+    if kind == "choice":
+        least = f", each at least {answer.rarest} times" if answer.rarest > 1 else ""
+        first = f"choice, for column `{answer.name}` has {values}{least}"
+    else:
+        mean = f"{answer.words:.0f} words on average"
+        first = f"pairs, for column `{answer.name}` has {values}, of {mean}"
+    return (first, f"`{source.name}` is the input, of {source.words:.0f} words on average")
+
+
+def _other_names(given: Mapping[str, str], found: Mapping[str, str]) -> dict[str, str]:
+    """What task.yaml has to say: names that are not the usual ones."""
+    usual = {"tags": "ner_tags"}
+    whole = {**found, **given}
+    return {key: name for key, name in whole.items() if name != usual.get(key, key)}
+
+
+def _undecided(columns: Sequence[Column], *keys: str) -> UserError:
+    which = " and which ".join(f"is the {key}" for key in keys)
+    options = " ".join(f"--field {key}=COLUMN" for key in keys)
+    return UserError(f"which column of {_list(columns)} {which} cannot be told; say {options}")
+
+
+def _list(columns: Iterable[Column]) -> str:
+    return ", ".join(column.name for column in columns)

@@ -1,0 +1,255 @@
+"""The text of a task.yaml and of its sweep, with comments; knows nothing of the data itself."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from harness.initialise.columns import Column
+    from harness.initialise.guessing import Guess
+
+#: An input of more words stands on lines of its own.
+_LONG: Final = 60
+
+
+class Lengths(NamedTuple):
+    """What is taken down of a task's examples.
+
+    Attributes:
+        answer: characters of the longest answers, all but one in a hundred.
+        whole: the same of prompt and answer together.
+        rows: training rows.
+        words: mean number of words of an answer.
+        numbered: whether all answers end in a line such as `#### 72`.
+    """
+
+    answer: int = 0
+    whole: int = 0
+    rows: int = 0
+    words: float = 0.0
+    numbered: bool = False
+
+
+class Source(NamedTuple):
+    """What `data` says in task.yaml."""
+
+    folder: str
+    format: str
+    splits: Mapping[str, str]
+    options: Mapping[str, Any]
+
+
+class Measured(NamedTuple):
+    """Metrics by kind, the objective first, with a margin and what it means."""
+
+    metrics: tuple[str, ...]
+    direction: str
+    margin: float
+    told: str
+
+
+def measured(kind: str, lengths: Lengths) -> Measured:
+    """What a task of a kind is scored by."""
+    if kind == "entities":
+        return Measured(("entity_f1",), "maximize", 0.02, "2 points of F1")
+    if kind == "choice":
+        return Measured(("accuracy", "class_f1"), "maximize", 0.01, "1 point of accuracy")
+    if kind == "text":
+        metrics = ("bits_per_byte", "word_perplexity", "perplexity")
+        return Measured(metrics, "minimize", 0.005, "about 2 % of perplexity by word")
+    if lengths.numbered:
+        return Measured(("number_match",), "maximize", 0.02, "2 of 100 numbers")
+    if lengths.words <= 4:
+        return Measured(("exact_match", "rougeL"), "maximize", 0.02, "2 of 100 answers")
+    return Measured(("rougeL", "rouge1", "rouge2"), "maximize", 0.01, "1 point of ROUGE-L")
+
+
+def task_text(name: str, data: str, source: Source, guess: Guess, lengths: Lengths) -> str:
+    """A task.yaml.
+
+    Args:
+        name: of the task.
+        data: what the user gave with --data.
+        source: where the rows are.
+        guess: kind and fields.
+        lengths: of the examples, as far as known.
+    """
+    chosen = measured(guess.kind, lengths)
+    lines = [
+        f"# Made by: python -m harness init {name} --data {_plain(data)}",
+        "# What each key may say stands in docs/tasks.md. The rows stay where they are.",
+        f"name: {name}",
+        f"summary: {_quoted(_summary(guess, source))}",
+        "public: false # true, if anybody may see its rows: reports show some of them",
+        f"kind: {guess.kind} # {_plain(guess.why[0].partition(', ')[2]) or 'as its format says'}",
+    ]
+    if guess.kind in {"entities", "choice"}:
+        lines.append("labels: auto # those of the training rows")
+    lines += ["", "data:", f"  folder: {_quoted(source.folder)}", f"  format: {source.format}"]
+    if source.options:
+        lines.append(f"  options: {_mapping(source.options)}")
+    if source.splits:
+        lines.append(f"  splits: {_mapping(source.splits)} # what the files call them")
+    if guess.fields:
+        lines.append(f"fields: {_mapping(guess.fields)} # what the files call them")
+    lines += ["", *_asked(guess, lengths), ""]
+    lines += [
+        f"metrics: [{', '.join(chosen.metrics)}]",
+        "objective:",
+        f"  metric: {chosen.metrics[0]}",
+        f"  direction: {chosen.direction}",
+        "  # Yours to choose, before you look at a score: differences of at most this much do not",
+        f"  # matter to you. Here: {chosen.told}.",
+        f"  margin: {chosen.margin}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _asked(guess: Guess, lengths: Lengths) -> list[str]:
+    """Prompt, and what belongs to it."""
+    if guess.kind == "text":
+        return [
+            "# Texts longer than a window are scored in overlapping ones, each token once.",
+            "window: {length: 1024, stride: 512}",
+        ]
+    lines = [
+        "# The model goes on from the end of the prompt. It is learnt with the answers, so that",
+        "# short is better than polite.",
+        f"prompt: {_quoted(prompt(guess))}",
+        "truncate: left # the side of the input that is cut where an example is too long",
+    ]
+    if guess.kind == "choice":
+        return [*lines, "answers: likelihood # the likeliest class; generation: the one it writes"]
+    if guess.kind == "entities":
+        lines.append("# target.names gives labels short names, which makes answers short:")
+        lines.append("# target: {names: {SOME_LONG_LABEL: SLL}}")
+    longest = f" # 99 of 100 answers have at most {lengths.answer} characters"
+    return [*lines, f"max_new_tokens: {new_tokens(lengths)}{longest}"]
+
+
+def prompt(guess: Guess) -> str:
+    """A prompt of the columns' own names."""
+    if guess.kind == "entities":
+        return "Text: {text}\n"
+    asked, answer = _title(guess.input, "Input"), _title(guess.output, "Output")
+    column = guess.input
+    long = column is not None and (column.lines or column.words > _LONG)
+    middle = "\n{input}\n" if long else " {input}\n"
+    before = "{instruction}\n" if guess.instructed else ""
+    return f"{before}{asked}:{middle}{answer}:"
+
+
+def new_tokens(lengths: Lengths) -> int:
+    """Tokens of an answer, by its characters: two and a half a token, as in small vocabularies."""
+    return max(16, _rounded(lengths.answer / 2.5, 16))
+
+
+def max_length(lengths: Lengths) -> int:
+    """Tokens of a training example, within what most small models were made for."""
+    return min(1024, max(96, _rounded(lengths.whole / 2.5, 32)))
+
+
+def sweep_text(name: str, guess: Guess, lengths: Lengths) -> str:
+    """A sweep of the task, of moderate size, with a quick preset."""
+    epochs = 4 if lengths.rows < 500 else 3 if lengths.rows < 3000 else 2
+    length = 512 if guess.kind == "text" else max_length(lengths)
+    texts = guess.kind == "text"
+    return _SWEEP.format(
+        name=name,
+        epochs=epochs,
+        steps=f"{max(1, round(epochs * lengths.rows / 8)):,} steps",
+        length=length,
+        packing="true " if texts else "false",
+        micro=4 if length > 384 else 8,
+        shots="[0]" if texts else "[0, 2]" if length > 512 else "[0, 5]",
+    )
+
+
+def _rounded(value: float, step: int) -> int:
+    return int(-(-value // step) * step)
+
+
+def _summary(guess: Guess, source: Source) -> str:
+    place = re.split(r"[\\/]", source.folder.rstrip("/"))[-1]
+    if guess.output is not None and guess.input is not None:
+        return f"{guess.kind}: from {guess.input.name} to {guess.output.name}, rows of {place}"
+    return f"{guess.kind}, rows of {place}"
+
+
+def _title(column: Column | None, other: str) -> str:
+    name = "" if column is None else " ".join(column.name.replace("_", " ").split())
+    return name[:1].upper() + name[1:] if re.fullmatch(r"[A-Za-z][A-Za-z ]*", name) else other
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _mapping(values: Mapping[str, Any]) -> str:
+    inside = ", ".join(f"{key}: {_quoted(value)}" for key, value in values.items())
+    return f"{{{inside}}}"
+
+
+def _plain(text: str) -> str:
+    """Text for a comment: one line."""
+    return " ".join(text.split())
+
+
+_SWEEP: Final = """\
+# Made by `python -m harness init`; docs/configuration.md explains every key.
+task: {name}
+summary: which LoRA settings are best on {name}?
+seed: 0
+model:
+  name: builtin:tiny        # runs anywhere; for a real answer give --model a folder or a hub id
+  dtype: float32
+space:
+  variant: [lora, rslora, dora]
+  rank: [4, 8, 16, 32]
+  alpha_ratio: [1, 2]                    # alpha = alpha_ratio * rank
+  target_modules: [qv, attention, all_linear]
+  dropout: [0.0, 0.05]
+  learning_rate: {{low: 1.0e-4, high: 1.0e-2, log: true}}
+training:
+  epochs: {epochs}                              # {steps}
+  batch_size: 8
+  micro_batch_size: {micro}                    # examples at once in memory
+  max_length: {length:<4}                       # tokens of prompt and answer; prompts are cut, answers never
+  packing: {packing}                         # language modelling: texts share rows of that length
+  warmup: 0.05
+  schedule: cosine
+  floor: 0.05
+  readings: 3                            # on validation, for the pruner
+  reading_examples: 64
+  score_batch_size: 32
+search:
+  trials: 16
+  sampler: tpe
+  startup: 6                             # at random before TPE
+  pruner: median
+ablation:
+  factors:                               # cells are taken in this order, up to max_cells
+    rank: [4, 16, 32]
+    target_modules: [qv, attention, all_linear]
+    variant: [lora, rslora, dora]
+  rates: 3                               # learning rates tried at each cell
+  seeds: 3                               # fresh ones, at the best rate
+  max_cells: 7
+confirmation:
+  looks: [5]                             # seeds of each finalist, each scored on test once
+  max_configurations: 3
+baselines:
+  shots: {shots}                          # worked examples before a prompt of the bare base
+  full: true                             # all weights, tuned like the adapters
+presets:
+  quick:
+    search: {{trials: 4, startup: 2}}
+    space: {{variant: [lora], rank: [8, 32], alpha_ratio: [2], dropout: [0.0]}}
+    ablation:
+      {{factors: {{rank: [8, 32], target_modules: [qv, all_linear]}}, max_cells: 3, rates: 2, seeds: 2}}
+    confirmation: {{looks: [3], max_configurations: 2}}
+    baselines: {{shots: [0], full: false}}
+"""  # noqa: E501 - the YAML's own lines

@@ -1,0 +1,1 @@
+"""What is done to rows before a task takes them: splits made, rows left out, rows added."""

@@ -1,0 +1,36 @@
+"""What the data of a study are like goes from its rows, through the database, to the report."""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+
+import pytest
+
+from harness import session
+from harness.analysis.limits import not_supported
+from harness.report.page import write
+from harness.sweep import parse
+from harness.workers.local import Crew
+from tests.task_folders import pair, task_folder, write_rows
+
+
+@pytest.mark.parametrize("leaking", [False, True])
+def test_leaks_that_are_allowed_stand_on_the_first_screen(tmp_path: Path, leaking: bool) -> None:
+    rows = tmp_path / "mine"
+    write_rows(rows, "train", [pair(f"t-{n}", "o", f"text {n}", score=n) for n in range(9)])
+    write_rows(rows, "validation", [pair("v-0", "o")])
+    write_rows(rows, "test", [pair("e-0", "o", "TEXT 8" if leaking else "another")])
+    place = task_folder(rows, "pairs", quality={"min_score": 3})
+    sweep = parse({"task": place, "data": {"allow_leaks": leaking}}, "test")
+    opened = session.open_study(sweep, "leaky", tmp_path / "results", Crew(1, 1))
+    results = opened.records.read()
+    opened.studies.close()
+    assert results.sweep["data"]["allow_leaks"] is leaking
+    assert results.provenance["leaks"] == ({"test": 1} if leaking else {})
+    said = any("Scores are too good" in line for line in not_supported(results, None))
+    page = html.unescape(write(results, tmp_path / "report.html").read_text(encoding="utf-8"))
+    screen = page[page.index('class="hero') : page.index("<h3>Evidence</h3>")]
+    shown = "1 input stands in more than one split (1 of test in train), such as e-0" in screen
+    assert (said, shown) == (leaking, leaking)
+    assert "quality: 3 of 9 training rows left out (3 scored below 3)" in screen
