@@ -75,6 +75,7 @@ FORMS: Final[dict[str, Form]] = {
     "f1": Form(("tp", "fp", "fn"), _f1, 0.0, 1.0),
     "macro_f1": Form(("tp", "fp", "fn"), _f1_of_present, 0.0, 1.0, averaged=True),
     "mean": Form(("sum", "n"), _mean),
+    "share": Form(("sum", "n"), _mean, 0.0, 1.0),  # a mean of what lies between 0 and 1
     "perplexity": Form(("nll", "tokens"), _perplexity, 1.0),
     "word_perplexity": Form(("nll", "words"), _perplexity, 1.0),
     "bits": Form(("nll", "bytes"), _bits, 0.0),

@@ -91,8 +91,15 @@ class EntityDictionary:
 
     def find(self, text: str) -> tuple[Mention, ...]:
         """All entries in a text, from left to right, none inside another."""
+        return tuple(
+            Mention(label, " ".join(text[start:end].split()))
+            for start, end, label in self.places(text)
+        )
+
+    def places(self, text: str) -> tuple[tuple[int, int, str], ...]:
+        """The same as (first character, behind the last one, label)."""
         tokens = _tokens(text)
-        found: list[Mention] = []
+        found: list[tuple[int, int, str]] = []
         place = 0
         while place < len(tokens):
             step = 1
@@ -100,8 +107,7 @@ class EntityDictionary:
                 window = tokens[place : place + length]
                 label = self._labels.get(tuple(token.text for token in window))
                 if label is not None:
-                    surface = text[window[0].start : window[-1].end]
-                    found.append(Mention(label, " ".join(surface.split())))
+                    found.append((window[0].start, window[-1].end, label))
                     step = length
                     break
             place += step

@@ -12,7 +12,7 @@ from harness import checks
 from harness.cells import neighbours
 from harness.sweep import Sweep
 from harness.trial import Outcome, TrialConfig, TrialRequest
-from harness.workers.tasks import load_task_of
+from harness.workers.tasks import head_of, load_task_of
 
 #: Optimiser steps of the run that is timed.
 _TIMED_STEPS = 6
@@ -68,7 +68,11 @@ def _full(sweep: Sweep, timing: Timing) -> list[tuple[str, int, float]]:
 
 def largest(sweep: Sweep) -> TrialConfig:
     """The configuration with the most trainable parameters: the slowest, most or less."""
-    return max(checks.representatives(sweep), key=lambda config: checks.parameters(sweep, config))
+    head = head_of(sweep)
+    return max(
+        checks.representatives(sweep),
+        key=lambda config: checks.parameters(sweep, config, head),
+    )
 
 
 def time_trial(sweep: Sweep, threads: int) -> Timing:
@@ -79,12 +83,13 @@ def time_trial(sweep: Sweep, threads: int) -> Timing:
     """
     from harness.errors import UserError
     from harness.models import base_model
+    from harness.training.batches import TaskTokens
     from harness.training.evaluation import score
     from harness.training.optimisation import step_count
     from harness.training.sequential import SequentialTrainer
 
     task = load_task_of(sweep)
-    base = base_model.load(sweep.model, threads)
+    base = base_model.load(sweep.model, threads, task.kind.head)
     short = sweep.training.model_copy(
         update={"epochs": None, "steps": _TIMED_STEPS, "readings": 0}
     )
@@ -101,7 +106,9 @@ def time_trial(sweep: Sweep, threads: int) -> Timing:
 
     began = time.perf_counter()
     count = min(32, len(task.examples("validation")))
-    score(base, task, "validation", count, batch_size=sweep.training.score_batch_size)
+    tokens = TaskTokens(base, task, sweep.training.max_length)
+    rows = sweep.training.score_batch_size
+    score(base, task, "validation", count, batch_size=rows, tokens=tokens)
     example = (time.perf_counter() - began) / count
     steps = step_count(sweep.training, len(task.examples("train")), 1.0)
     return Timing(

@@ -4,6 +4,7 @@ Storage makes it, analysis and report read it. Knows nothing of databases, model
 no torch.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -93,6 +94,20 @@ class Objective:
         """1 where more is better, -1 where less is."""
         return 1.0 if self.direction == "maximize" else -1.0
 
+    @property
+    def digits(self) -> int:
+        """Digits behind the point that people need: one more than the margin begins with."""
+        margin = self.margin * self.scale
+        return 3 if margin <= 0 else max(0, 1 - math.floor(math.log10(margin) + 1e-9))
+
+    @property
+    def margin_told(self) -> str:
+        """The margin as people say it: `2 points of F1`, `1 point of F1`, `0.5 perplexity`."""
+        amount, unit = f"{self.margin * self.scale:g}", self.unit or self.name
+        if amount == "1" and unit.startswith("points "):
+            unit = unit.replace("points", "point", 1)
+        return f"{amount} {unit}"
+
     def value(self, statistics: Array) -> Array:
         """The metric over all classes (summed or averaged, as its form has it), from sums.
 
@@ -132,7 +147,7 @@ class StudyResults:
         examples: `EXAMPLE_COLUMNS`, then `objective.columns`; one row for each trial, split and
             example.
         baselines: `BASELINE_COLUMNS`, then `objective.columns`; names are `base_0_shot`,
-            `base_5_shot`, `dictionary`, as far as the task has them.
+            `base_5_shot`, ... for the bare base, and the task's own, such as `dictionary`.
         costs: `COST_COLUMNS`.
         sweep: the sweep as it was run, as plain values (the frozen YAML).
         attributes: what the stages noted down: `incumbent`, `cells`, `finalists`, `dropped`,

@@ -14,6 +14,7 @@ class Purpose(StrEnum):
     DATA_ORDER = "data_order"
     INITIALISATION = "initialisation"
     DROPOUT = "dropout"
+    HEAD = "head"
 
 
 def derive(seed: int, purpose: Purpose) -> int:

@@ -15,7 +15,7 @@ from harness import catalog, task_data
 from harness.entity_text import Layout
 from harness.errors import UserError, did_you_mean
 from harness.formats import Row, fingerprint
-from harness.kinds import KINDS, Answers, Example, Given, Kind, Parsed
+from harness.kinds import Answers, Example, Given, Kind, Parsed, kind_under
 from harness.metrics import Metric, find
 from harness.results import Objective
 from harness.task_data import SPLITS, History
@@ -91,7 +91,7 @@ class Task:
             file.metrics,
             file.answers == "generation",
         )
-        self.kind: Kind = KINDS.get(file.kind)(given)
+        self.kind: Kind = kind_under(file.kind, file.head)(given)
 
     def rows(self, split: str) -> tuple[Row, ...]:
         """The rows of `train`, `validation` or `test`, as they were read.

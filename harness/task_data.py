@@ -7,7 +7,7 @@ prompts, metrics or models.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -102,15 +102,16 @@ def _with_all_splits(
     shares: dict[str, float] = {"test": keys.test_share, "validation": keys.validation_share}
     missing = [split for split in shares if split not in rows]
     whole = rows["train"]
+    by = _by(file, whole, notes) if missing else keys.by
     for split in missing:
-        groups = len(splitting.grouped(whole, keys.by))
+        groups = len(splitting.grouped(whole, by))
         count = shares[split] * (len(whole) if stratified else groups)
         try:
             cut = splitting.carve(
-                rows["train"], count, seed, keys.by, kind.labels_of if stratified else None
+                rows["train"], count, seed, by, kind.labels_of if stratified else None
             )
         except ValueError:
-            what = "document" if keys.by == splitting.DOCUMENT else f"group by {keys.by}"
+            what = "document" if by == splitting.DOCUMENT else f"group by {by}"
             raise UserError(
                 f"{found.train}: one {what} only, so no {split} split can be made; add a {split} "
                 "file, or say data.split: {by: row} in task.yaml where rows do not belong together"
@@ -118,11 +119,31 @@ def _with_all_splits(
         rows["train"], rows[split] = cut.kept, cut.carved
         notes.append(
             f"no {split} split in {found.place}: {len(cut.carved)} of {len(whole)} training "
-            f"examples ({_groups(keys.by, cut)}seed {seed}) were set aside as {split}"
+            f"examples ({_groups(by, cut)}seed {seed}) were set aside as {split}"
         )
     made: Rows = {split: rows[split] for split in SPLITS if split == "train" or split in missing}
     rows.update(_without_leaks(made, left_out, notes))
     return {split: rows[split] for split in SPLITS}
+
+
+def _by(file: TaskFile, rows: Sequence[Row], notes: list[str]) -> str:
+    """What must not fall into two splits.
+
+    Ids such as `mine-0001` name no documents. Of notes that were cut into sentences it has to be
+    known whether they are one document; other rows are then taken one by one.
+    """
+    keys = file.data.split
+    sentences = file.kind == "entities" or "by" in keys.model_fields_set
+    if sentences or keys.by != splitting.DOCUMENT:
+        return keys.by
+    documents = splitting.grouped(rows, splitting.DOCUMENT)
+    if len(documents) > 1 or len(rows) < 2:
+        return keys.by
+    notes.append(
+        f"all training ids begin with '{next(iter(documents))}-', so they were taken to name no "
+        "documents; data.split: {by: FIELD} in task.yaml names what belongs together"
+    )
+    return splitting.ROW
 
 
 def _groups(by: str, cut: splitting.Cut) -> str:

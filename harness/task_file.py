@@ -10,7 +10,8 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from harness.errors import UserError, did_you_mean
-from harness.kinds import KINDS
+from harness.heads import GENERATION
+from harness.kinds import HEADED, KINDS, kind_under
 from harness.metrics import METRICS
 from harness.metrics.evaluated import PREFIX
 from harness.task_sections import Data, Keys, ObjectiveKeys, Quality, Target, Window
@@ -24,6 +25,8 @@ class TaskFile(Keys):
         summary: one line on what it asks.
         public: whether its data may be shown to anybody, in a report or outside.
         kind: one of `harness.kinds.KINDS`: what rows are, and so what the model is asked.
+        head: `generation`, or `token_classification`: entities are not written, but a new head on
+            the base tags the tokens of the text.
         labels: the entity labels in order of writing, or the classes of a choice; `auto`: those
             of the data.
         data: where examples come from.
@@ -50,6 +53,7 @@ class TaskFile(Keys):
     summary: str = Field(min_length=1)
     public: bool = False
     kind: str = "entities"
+    head: Literal["generation", "token_classification"] = "generation"
     labels: tuple[str, ...] | Literal["auto"] = "auto"
     data: Data
     quality: Quality = Quality()
@@ -83,13 +87,18 @@ class TaskFile(Keys):
 
     @model_validator(mode="after")
     def _prompted(self) -> Self:
-        fields = KINDS.get(self.kind).fields
+        if self.head != GENERATION.name and (self.kind, self.head) not in HEADED:
+            kinds = [kind for kind, head in HEADED if head == self.head]
+            raise ValueError(f"head: {self.head} is for tasks of kind {' or '.join(kinds)}")
+        fields = kind_under(self.kind, self.head).fields
         if not fields:
             given = {"prompt": self.prompt, "system": self.system}
             told = [name for name, value in given.items() if value is not None]
             told += [name for name in ("chat", "shots") if getattr(self, name)]
             if told:
-                raise ValueError(f"{told[0]}: a task of kind {self.kind} asks nothing")
+                own = self.head == GENERATION.name
+                which = f"kind {self.kind}" if own else f"head {self.head}"
+                raise ValueError(f"{told[0]}: a task of {which} asks nothing")
             return self
         if self.prompt is None:
             raise ValueError(f"prompt: is missing; it has to name {{{fields[0]}}}")

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 CLASSES = ("MEDICATION", "DOSAGE", "CONDITION", "PROCEDURE")
 F1 = Objective("entity_f1", "maximize", 0.02, "f1", CLASSES, 100.0, "points of F1")
-PERPLEXITY = Objective("perplexity", "minimize", 0.2, "perplexity", ("text",), 1.0, "perplexity")
+PERPLEXITY = Objective("perplexity", "minimize", 0.2, "perplexity", ("all",), 1.0, "perplexity")
 INTENTS = tuple(f"intent_{number:02d}" for number in range(77))
-ACCURACY = Objective("accuracy", "maximize", 0.02, "mean", INTENTS, 100.0, "percent")
+ACCURACY = Objective("accuracy", "maximize", 0.02, "share", INTENTS, 100.0, "points of accuracy")
 MACRO = Objective("macro_f1", "maximize", 0.03, "macro_f1", INTENTS, 100.0, "points of macro F1")
-ROUGE = Objective("rougeL", "maximize", 0.01, "mean", ("all",), 100.0, "points of ROUGE-L")
+ROUGE = Objective("rougeL", "maximize", 0.01, "share", ("all",), 100.0, "points of ROUGE-L")
 #: True F1 of a rank on all linear layers at the best learning rate.
 RANKS: Mapping[int, float] = {4: 0.78, 8: 0.83, 16: 0.86, 32: 0.862}
 #: What the other settings take from it.
@@ -81,7 +81,7 @@ class World:
             hardness = np.resize(self._splits[split][1][0], size)
             level = math.log(12.0 - 8.0 * score) + 0.1 * hardness + 0.05 * noise(size)
             return np.stack([tokens * level, tokens], axis=1)
-        if self.objective.form in {"mean", "macro_f1"}:
+        if self.objective.form in {"share", "macro_f1"}:
             return self._texts(score, split)
         cells, hardness = self._splits[split]
         # A latent normal for each entity, most of it the entity's own: P(found) = score exactly.
@@ -106,7 +106,7 @@ class World:
         found = np.where(right, wanted, (wanted + self.rng.integers(1, count, size)) % count)
         table = np.zeros((size, count, len(self.objective.parts)))
         every = np.arange(size)
-        if self.objective.form == "mean":
+        if self.objective.form == "share":
             table[every, wanted, 0], table[every, wanted, 1] = right, 1.0
         else:
             table[every, wanted, 0] = right

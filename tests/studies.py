@@ -15,7 +15,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.variants import VARIANTS
-from tests.simulation import BEST_RATE, EFFECTS, F1, PERPLEXITY, RANKS, World
+from tests.simulation import (
+    ACCURACY,
+    BEST_RATE,
+    EFFECTS,
+    F1,
+    MACRO,
+    PERPLEXITY,
+    RANKS,
+    ROUGE,
+    World,
+)
 from tests.tables import Study, config, plain
 
 if TYPE_CHECKING:
@@ -23,8 +33,11 @@ if TYPE_CHECKING:
     from harness.trial import TrialConfig
 
 __all__ = [
+    "ACCURACY",
     "F1",
+    "MACRO",
     "PERPLEXITY",
+    "ROUGE",
     "config",
     "confirm_results",
     "empty_results",
@@ -128,6 +141,13 @@ def _ablate(study: Study, incumbent: TrialConfig, seeds: int) -> dict[str, Trial
     return {one.key: one for one in tuned.values()}
 
 
+def _full(study: Study, seeds: int) -> None:
+    """Trains all weights, a little better than the best adapter."""
+    whole = config(variant="full", rank=1, alpha=1.0, learning_rate=BEST_RATE / 10)
+    for number in range(seeds):
+        study.add("full", whole.with_(seed=2000 + number), score=0.89)
+
+
 def _confirm(study: Study, finalists: Sequence[TrialConfig], looks: Sequence[int]) -> None:
     truths = {one.key: study.world.truth(one) for one in finalists}
     best = max(truths.values())
@@ -158,14 +178,15 @@ def make_results(
     """A full study: search, tune, ablate and confirm, baselines, costs, readings, attributes.
 
     Args:
-        objective: `F1` or `PERPLEXITY`.
+        objective: one of `tests.simulation`.
         seed: of the simulation; equal seeds give equal tables.
         seed_sd: spread of a configuration's score over training seeds.
         sizes: examples of each split; 80 for validation and 160 for test.
         trials: search trials (one failed, two pruned, one duplicate on top).
         ablation_seeds: fresh seeds of a cell.
         looks: seeds at each look of the confirm stage.
-        stages: stages that were done; a shorter one is a study under way.
+        stages: stages that were done; a shorter one is a study under way. With `full` all weights
+            were trained, too.
         name: of the study.
 
     Returns:
@@ -189,6 +210,8 @@ def make_results(
         study.attributes["dropped"] = [
             "pairs: no room for rank=64 at target_modules=qv (max_cells 15)"
         ]
+    if "full" in stages:
+        _full(study, ablation_seeds)
     if "confirm" in stages:
         finalists = [config(rank=rank) for rank in RANKS]
         finalists += [config(target_modules="qv"), config(rank=4, target_modules="qv")]

@@ -167,8 +167,14 @@ class Study:
         )
 
     def add_baselines(self) -> None:
-        """Adds the base model without an adapter and the dictionary of training entities."""
-        scores = {"base_0_shot": 0.02, "base_5_shot": 0.12, "dictionary": 0.45}
+        """Adds the base model without an adapter, and what the task's kind has besides."""
+        bare = {"base_0_shot": 0.02, "base_5_shot": 0.12}
+        others: dict[str, dict[str, float]] = {
+            "entity_f1": {**bare, "dictionary": 0.45},
+            "perplexity": {"base_0_shot": 0.02},
+            "rougeL": {**bare, "first_sentence": 0.31, "copied": 0.22},
+        }
+        scores = others.get(self.world.objective.name, {**bare, "most_frequent": 0.05})
         for name, score in scores.items():
             for split in self.world.sizes:
                 statistics = self.world.statistics(score, split)

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from harness.adapters.targets import is_transposed, target_names
 from harness.errors import UserError
+from harness.models import token_head
 from harness.models.tokens import TokenSequence
 from harness.registry import Registry
 from harness.trial import TrialConfig
@@ -70,7 +71,7 @@ class Adapter:
         found: dict[str, Any] = {
             "target_modules": list(self.targets),
             "fan_in_fan_out": self.transposed,
-            "task_type": "CAUSAL_LM",
+            "task_type": token_head.task_type(self.base),
             "bias": config.level("bias"),
             **self.variant.peft,
         }
@@ -181,6 +182,9 @@ class Adapter:
                 self._model = get_peft_model(self.base, config)
             except ValueError as error:
                 raise UserError(f"PEFT refuses this adapter: {error}") from error
+        for module in self.base.modules():
+            if isinstance(module, ModulesToSaveWrapper):  # `bias: all` would train both copies
+                module.original_module.requires_grad_(False)
         for name, parameter in self.base.named_parameters():
             if name.endswith("bias") and parameter.requires_grad:
                 parameter.data = parameter.data.clone()  # the base's own stays as it is

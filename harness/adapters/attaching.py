@@ -3,6 +3,7 @@
 Knows variants and kinds of adapters, nothing of data, optimisers or trials in progress.
 """
 
+import json
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -12,12 +13,14 @@ from pathlib import Path
 
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
 from harness.adapters import kinds, proofs
 from harness.adapters.adapter import ADAPTERS, Adapter, Circumstances
 from harness.adapters.fused_lora import fuse
 from harness.adapters.quick_dropout import quicken
+from harness.heads import GENERATION, Head
+from harness.models import token_head
 from harness.models.base_model import BaseModel, freeze, load_config
 from harness.registry import Registry
 from harness.seeds import Purpose, derive
@@ -60,9 +63,10 @@ def attached(
     """The base with a fresh adapter, initialised from the trial's own generator.
 
     The layers of `base.model` are wrapped in place, so that calling `base.model` runs the adapter
-    too; on leaving, whatever happened, they are unwrapped, and weights that the adapter replaced
-    are put back. The global random state is left as it was found. The base stays in evaluation
-    mode: `config.dropout` is the only dropout.
+    too; on leaving, whatever happened, they are unwrapped, and weights that were replaced (by the
+    adapter, or of a head that each trial draws anew) are put back. The global random
+    state is left as it was found. The base stays in evaluation mode: `config.dropout` is the only
+    dropout.
 
     Args:
         base: no adapter may be attached to it.
@@ -77,6 +81,7 @@ def attached(
     frozen = [(weight, weight.data) for weight in base.model.parameters()]
     try:
         with torch.random.fork_rng(devices=[base.device] if base.device.type == "cuda" else []):
+            token_head.draw(base.model, derive(config.seed, Purpose.HEAD))
             torch.manual_seed(derive(config.seed, Purpose.INITIALISATION))
             adapter.put_on()
         quicken(base.model)
@@ -106,13 +111,17 @@ def save(adapter: Adapter, folder: str | Path) -> Path:
         folder: where to; what is there is replaced.
 
     Returns:
-        The folder, with `adapter_config.json` and `adapter_model.safetensors`.
+        The folder, with `adapter_config.json` and `adapter_model.safetensors`; with a head that
+        tags tokens also `labels.json`, what its outputs stand for.
     """
     target = Path(folder)
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
         adapter.save(scratch)
+        labels = token_head.labels(adapter.base)
+        if labels:
+            (scratch / "labels.json").write_text(json.dumps(labels), encoding="utf-8")
         scratch.chmod(0o755)
         if target.exists():
             shutil.rmtree(target)
@@ -126,6 +135,7 @@ def count_parameters(
     model: ModelSettings | PreTrainedModel,
     config: TrialConfig,
     variants: Registry[Variant] = VARIANTS,
+    head: Head = GENERATION,
 ) -> int:
     """Trainable parameters of a configuration at the start, counted without weights.
 
@@ -133,11 +143,12 @@ def count_parameters(
         model: which base, or a base that is already there (with or without weights).
         config: the adapter.
         variants: where to look the variant up.
+        head: what stands on a base that is not there yet; a new one is trained, so it counts.
 
     Raises:
         UserError: no such model, variant or target modules.
     """
-    base = skeleton(model) if isinstance(model, ModelSettings) else model
+    base = skeleton(model, head) if isinstance(model, ModelSettings) else model
     adapter = make(base, config, variants)
     try:
         with torch.device("meta"):
@@ -149,14 +160,14 @@ def count_parameters(
 
 
 @lru_cache(maxsize=4)
-def skeleton(settings: ModelSettings) -> PreTrainedModel:
+def skeleton(settings: ModelSettings, head: Head = GENERATION) -> PreTrainedModel:
     """The base without weights, on the meta device: names and shapes alone.
 
     Raises:
-        UserError: no such model, or not one of a causal language model.
+        UserError: no such model, or not one that can have this head.
     """
-    config = load_config(settings)
+    config = load_config(settings, head)
     with torch.device("meta"):
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+        model = token_head.empty(config, head)
     freeze(model)
     return model

@@ -34,14 +34,14 @@ class Subject:
         adapter: on the base.
         groups: the optimiser's parameter groups, each with its rate at the peak as `peak`.
         ids: token ids of a probe, shape (1, length).
-        logits: what the bare base makes of the probe, shape (1, length, vocabulary).
+        reading: what the bare base makes of the probe; see `harness.models.token_head.reading`.
         weights: the base's own weights by name, as they are without the adapter.
     """
 
     adapter: Adapter
     groups: Iterable[Mapping[str, Any]]
     ids: Tensor
-    logits: Tensor
+    reading: Tensor
     weights: Mapping[str, Tensor]
 
     def lora(self) -> dict[str, LoraLayer]:

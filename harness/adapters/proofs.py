@@ -10,17 +10,19 @@ from peft.tuners.lora.layer import LoraLayer
 from torch import Tensor
 
 from harness.adapters.proof import NAME, PROOFS, Proof, demand, near, update_of
+from harness.models import token_head
 
 
 class StartsAsBase(Proof):
-    """Before the first step the logits are the base's."""
+    """Before the first step the logits (or what a new head is given) are the base's."""
 
     def begin(self) -> None:
         """Runs the probe through base and adapter."""
         subject = self.subject
-        with torch.no_grad():
-            logits = subject.adapter.base(input_ids=subject.ids, use_cache=False).logits
-        demand(near(logits, subject.logits), "logits differ from the base's at first")
+        found = token_head.reading(subject.adapter.base, subject.ids)
+        headed = token_head.find(subject.adapter.base) is not None
+        what = "what the head is given differs" if headed else "logits differ"
+        demand(near(found, subject.reading), f"{what} from the base's at first")
 
 
 class BZero(Proof):
@@ -166,6 +168,28 @@ class Quantised(Proof):
             demand(state.nested, f"{name}: its scales are not quantised")
 
 
+class HeadTrained(Proof):
+    """The new head is drawn, is trained whole, and has moved at the end."""
+
+    def begin(self) -> None:
+        """Looks for the head among what the optimiser holds."""
+        self._first = {name: part.detach().clone() for name, part in self._parts().items()}
+        held = {id(p) for group in self.subject.groups for p in group["params"]}
+        gone = [name for name, part in self._parts().items() if id(part) not in held]
+        demand(bool(self._first) and not gone, "the head is not trained")
+        demand(all(bool(p.any()) for p in self._first.values() if p.ndim > 1), "it is not drawn")
+
+    def end(self) -> None:
+        """Compares it with its first weights."""
+        still = [n for n, part in self._parts().items() if torch.equal(part, self._first[n])]
+        demand(not still, f"{len(still)} weights of the head have not moved")
+
+    def _parts(self) -> dict[str, torch.nn.Parameter]:
+        found = token_head.find(self.subject.adapter.base)
+        named = () if found is None else found.module.named_parameters()
+        return {name: part for name, part in named if part.requires_grad}
+
+
 for _name, _proof in {
     "starts_as_base": StartsAsBase,
     "b_zero": BZero,
@@ -175,5 +199,6 @@ for _name, _proof in {
     "cancelling": Cancelling,
     "a_frozen": AFrozen,
     "quantised": Quantised,
+    "head_trained": HeadTrained,
 }.items():
     PROOFS.add(_name, _proof)

@@ -1,4 +1,4 @@
-"""Ablation tables: what each level of a factor does around the incumbent, and scores by class.
+"""Ablation tables: what each level of a factor does around the incumbent.
 
 Only rows of the ablate stage count: the learning rate was chosen on other ones. Scores are on
 validation. The variance over seeds is pooled over all cells of the stage; bounds and p-values are
@@ -21,7 +21,14 @@ from harness.analysis.comparison import (
     compare,
     estimates,
 )
-from harness.analysis.scores import complete, configurations, panel, score_from_rows
+from harness.analysis.scores import (
+    baselines,
+    complete,
+    configurations,
+    panel,
+    score_from_rows,
+    shots,
+)
 from harness.analysis.simultaneous import Pairs, against_best
 
 if TYPE_CHECKING:
@@ -49,11 +56,11 @@ COLUMNS: Final = (
     "near_best",
     "gain",
     "percent_of_full",
+    "percent_of_gain",
     "proofs",
 )
 _STAGE: Final = "ablate"
 _SPLIT: Final = "validation"
-_BASELINES: Final = ("base_0_shot", "base_5_shot", "dictionary")
 
 
 def cells_of(results: StudyResults, factor: str) -> list[Mapping[str, Any]]:
@@ -95,8 +102,9 @@ def ablation_table(
         the levels; `scale` is alpha/rank, or alpha/sqrt(rank) for rsLoRA; `near_best` says that
         the level is shown to be no worse than the best one by more than the margin; `gain` is the
         score less the bare base's, better being more; `percent_of_full` is the score in percent
-        of full fine-tuning's (the other way round where less is better); `proofs` names what was
-        checked on all its trials. Empty, with these columns, when the study has no such rows.
+        of full fine-tuning's, `percent_of_gain` the gain in percent of full fine-tuning's: one
+        of them is known at most, see `against_full`; `proofs` names what was checked on all its
+        trials. Empty, with these columns, when the study has no such rows.
     """
     cells = cells_of(results, factor)
     whole = whole or (all_cells(results) if cells else None)
@@ -129,10 +137,9 @@ def ablation_table(
         frame[["difference", *names.values(), "p_holm"]] = math.nan
     bounds = against_best(among(whole, keys), CONFIDENCE)
     frame["near_best"] = (bounds.low >= -results.objective.margin) & (len(keys) > 1)
-    scores, sign = frame["value"].astype(float), results.objective.sign
-    frame["gain"] = sign * (scores - base_score(results))
-    shares = scores / full_score(results)
-    frame["percent_of_full"] = 100 * (shares if sign > 0 else 1 / shares)
+    scores = frame["value"].astype(float)
+    frame["gain"] = results.objective.sign * (scores - base_score(results))
+    frame["percent_of_full"], frame["percent_of_gain"] = against_full(results, scores)
     frame["proofs"] = [_proofs(results, key) for key in keys]
     return frame[list(COLUMNS)]
 
@@ -140,16 +147,39 @@ def ablation_table(
 def base_score(results: StudyResults) -> float:
     """What the bare base scores on validation, with the fewest examples given; NaN if unknown."""
     rows = results.baselines
-    rows = rows[(rows["split"] == _SPLIT) & rows["name"].str.startswith("base_")]
-    if rows.empty:
+    first = next(iter(baselines(results, _SPLIT)), "")  # the base with the fewest, if there is one
+    if shots(first) is None:
         return math.nan
-    fewest = min(rows["name"].unique(), key=lambda name: int(str(name).split("_")[1]))
-    return float(score_from_rows(rows[rows["name"] == fewest], results.objective))
+    rows = rows[(rows["split"] == _SPLIT) & (rows["name"] == first)]
+    return float(score_from_rows(rows, results.objective))
 
 
 def full_score(results: StudyResults) -> float:
     """What full fine-tuning scores on validation, mean over seeds; NaN if it was not run."""
     return float(complete(results, "full")["value"].astype(float).mean())
+
+
+def against_full(results: StudyResults, scores: pd.Series) -> tuple[pd.Series, pd.Series]:
+    """Scores beside full fine-tuning's, in percent: of its score, of its gain over the base.
+
+    A share of a score says something where more is better and nought is the worst there is, as
+    with F1. Of a perplexity, whose best is 1 and worst nothing, it says nothing: there the share
+    of the gain is given, if full fine-tuning gains more than the margin.
+
+    Args:
+        results: the study.
+        scores: on validation.
+
+    Returns:
+        Both, all NaN where they say nothing or full fine-tuning was not run.
+    """
+    sign, full, none = results.objective.sign, full_score(results), scores * math.nan
+    if sign > 0 and full > 0 and bool((scores.dropna() >= 0).all()):
+        return 100 * scores / full, none
+    base = base_score(results)
+    if sign * (full - base) > results.objective.margin:
+        return none, 100 * (scores - base) / (full - base)
+    return none, none
 
 
 def _proofs(results: StudyResults, key: str) -> str:
@@ -163,78 +193,6 @@ def at_edge(cell: Mapping[str, Any]) -> bool:
     """Whether the learning rate of a cell is the lowest or the highest one that was tried."""
     rates = [float(rate) for rate in cell["rates"]]
     return len(rates) > 1 and float(cell["rate"]) in {min(rates), max(rates)}
-
-
-def class_table(
-    results: StudyResults, target_modules: str | None = None, part: str = "f1"
-) -> pd.DataFrame:
-    """Scores by class: what needs no adapter, each rank of the ablation, the best cell.
-
-    Args:
-        results: the study.
-        target_modules: None at the incumbent's other settings; `qv` for the cells of the pair
-            `rank@target_modules=qv`.
-        part: `f1`, `precision` or `recall`; for another form than F1 the metric itself is given.
-
-    Returns:
-        One row for each class, then `micro` and `macro`; columns class, the baselines that the
-        task has, `r=4`, ... , `best` (the cell with the best score of the whole ablation) and
-        support (entities of the class in the split; the sum in micro and macro). Validation,
-        mean over seeds. Empty, with the columns class, best and support, when no rank was ablated.
-    """
-    factor = "rank" if target_modules is None else f"rank@target_modules={target_modules}"
-    trials = complete(results, _STAGE)
-    # The incumbent itself may be on these target modules; then its ranks are the view.
-    incumbent = results.attributes.get("incumbent") or {}
-    if target_modules is not None and incumbent.get("target_modules") == target_modules:
-        factor = "rank"
-    chosen = {f"r={cell['level']}": str(cell["key"]) for cell in cells_of(results, factor)}
-    if not chosen:
-        return pd.DataFrame(columns=["class", "best", "support"])
-    names = [*results.objective.classes, "micro", "macro"]
-    frame = pd.DataFrame({"class": names})
-    for name in _BASELINES:
-        rows = results.baselines
-        rows = rows[(rows["name"] == name) & (rows["split"] == _SPLIT)]
-        if len(rows):
-            frame[name] = _by_class(results, rows, part)
-    means = (trials.groupby("key")["value"].mean() * results.objective.sign).dropna()
-    columns = dict(chosen)
-    if len(means):
-        columns["best"] = str(means.idxmax())
-    examples = results.examples[results.examples["split"] == _SPLIT]
-    for name, key in columns.items():
-        numbers = trials.loc[trials["key"] == key, "number"]
-        each = [
-            _by_class(results, examples[examples["trial"] == number], part) for number in numbers
-        ]
-        frame[name] = np.mean(each, axis=0)
-    first = trials.loc[trials["key"] == next(iter(chosen.values())), "number"].iloc[0]
-    frame["support"] = _support(results, examples[examples["trial"] == first])
-    return frame
-
-
-def _by_class(results: StudyResults, rows: pd.DataFrame, part: str) -> list[float]:
-    objective = results.objective
-    sums = rows[list(objective.columns)].to_numpy(dtype=float).sum(axis=0)
-    if objective.form != "f1" or part == "f1":
-        values = objective.by_class(sums)
-        return [*map(float, values), score_from_rows(rows, objective), float(values.mean())]
-    if part not in {"precision", "recall"}:
-        raise ValueError(f"unknown part {part!r}; known: f1, precision, recall")
-    counts = sums.reshape(len(objective.classes), 3)
-    counts = np.vstack([counts, counts.sum(axis=0)])
-    total = counts[:, 0] + counts[:, 1 if part == "precision" else 2]
-    # Nothing predicted (or nothing to find) makes no mistake of this kind.
-    shares = np.where(total > 0, counts[:, 0] / np.where(total > 0, total, 1.0), 1.0)
-    return [*map(float, shares), float(shares[:-1].mean())]
-
-
-def _support(results: StudyResults, rows: pd.DataFrame) -> list[float]:
-    sums = rows[list(results.objective.columns)].to_numpy(dtype=float).sum(axis=0)
-    counts = sums.reshape(len(results.objective.classes), -1)
-    found = counts[:, 0] + counts[:, 2] if results.objective.form == "f1" else counts[:, 1]
-    return [*map(float, found), float(found.sum()), float(found.sum())]
 
 
 def _reference(

@@ -6,6 +6,7 @@ and seed the first one does. Knows nothing of statistics.
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -76,7 +77,8 @@ def panel(
     """
     trials = complete(results, stage)
     # Statistics of many classes are wide: they are read trial by trial and kept as `kept` says.
-    columns = list(results.objective.columns)
+    order = list(results.examples.columns)
+    columns = np.array([order.index(name) for name in results.objective.columns])
     rows = results.examples[["trial", "split", "example"]].reset_index(drop=True)
     rows = rows[(rows["split"] == split) & rows["trial"].isin(trials["number"])]
     trials = trials[trials["number"].isin(rows["trial"])]
@@ -98,7 +100,7 @@ def panel(
     places = {number: group["example"] for number, group in rows.groupby("trial")}
     for key, seed, number in zip(trials["key"], trials["seed"], trials["number"], strict=True):
         mine = pd.Series(places[number].index, index=places[number]).loc[list(examples)]
-        values = results.examples.iloc[mine.to_numpy()][columns].to_numpy(dtype=float)
+        values = results.examples.iloc[mine.to_numpy(), columns].to_numpy(dtype=float)
         statistics[present.index(key), seeds.index(int(seed))] = kept(values, results.objective)
     return Cube(present, seeds, examples, statistics)
 
@@ -182,6 +184,20 @@ def score_from_rows(rows: pd.DataFrame, objective: Objective) -> float:
     return float(objective.value(sums))
 
 
+def shots(name: str) -> int | None:
+    """Worked examples before the prompt of a bare base; None if the baseline is none."""
+    found = re.fullmatch(r"base(?:_(\d+)_shot)?", name)
+    return None if found is None else int(found[1] or 0)
+
+
+def baselines(results: StudyResults, split: str) -> tuple[str, ...]:
+    """Names of what was scored without an adapter: the bare base by its shots, then the others."""
+    rows = results.baselines
+    names = {str(name) for name in rows.loc[rows["split"] == split, "name"]}
+    count = {name: shots(name) for name in names}
+    return tuple(sorted(names, key=lambda name: (count[name] is None, count[name] or 0, name)))
+
+
 def bare_score(results: StudyResults, split: str) -> float:
     """The best that the base without an adapter reached on a split, at any number of shots.
 
@@ -189,7 +205,8 @@ def bare_score(results: StudyResults, split: str) -> float:
         The objective, NaN where no such baseline was scored.
     """
     rows = results.baselines
-    bare = rows[rows["name"].str.startswith("base_") & (rows["split"] == split)]
+    names = [name for name in baselines(results, split) if shots(name) is not None]
+    bare = rows[rows["name"].isin(names) & (rows["split"] == split)]
     values = [score_from_rows(part, results.objective) for _, part in bare.groupby("name")]
     sign = results.objective.sign
     return sign * max((sign * value for value in values), default=float("nan"))

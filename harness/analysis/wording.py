@@ -27,11 +27,11 @@ class Figures:
     def __init__(self, objective: Objective) -> None:
         """Takes down scale and unit."""
         self.scale = objective.scale
-        self.decimals = 1 if objective.scale > 1 else 2
+        self.decimals = objective.digits
         self.unit = objective.unit or objective.name
         self.behind = "below" if objective.direction == "maximize" else "above"
         self.highest = "highest" if objective.direction == "maximize" else "lowest"
-        self.margin = f"{objective.margin * objective.scale:g} {self.unit}"
+        self.margin = objective.margin_told
 
     def plain(self, value: float) -> str:
         """A score: `85.1`."""

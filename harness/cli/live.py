@@ -10,6 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from harness.analysis.wording import Figures
 from harness.progress import Progress
 from harness.results import Objective
 from harness.sweep import Sweep
@@ -82,7 +83,7 @@ class View:
     def _best(self, progress: Progress) -> str:
         if progress.best is None:
             return ""
-        return f"{progress.best * self._objective.scale:.1f} ({progress.best_label})"
+        return f"{Figures(self._objective).plain(progress.best)} ({progress.best_label})"
 
     def _line(self, progress: Progress) -> str:
         done = progress.done.get(progress.stage, 0)

@@ -4,6 +4,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.analysis.recommendation import Recommendation, recommend
+from harness.analysis.wording import Figures
 from harness.report.snippet import config_of
 from harness.results import StudyResults
 
@@ -11,7 +12,7 @@ from harness.results import StudyResults
 def print_outcome(results: StudyResults, console: Console) -> Recommendation:
     """Prints pick, score, evidence, comparison and the configuration to paste."""
     verdict = recommend(results)
-    scale, unit = results.objective.scale, results.objective.unit
+    show = Figures(results.objective)
 
     def say(text: str) -> None:
         console.print(text, highlight=False, soft_wrap=True, markup=False)
@@ -19,11 +20,8 @@ def print_outcome(results: StudyResults, console: Console) -> Recommendation:
     say(f"\n{results.name}: {verdict.outcome}")
     say(verdict.evidence)
     if verdict.score is not None:
-        low, high = verdict.score.low * scale, verdict.score.high * scale
-        say(
-            f"test score {verdict.score.value * scale:.1f} "
-            f"(95 % CI {low:.1f} to {high:.1f}) {unit}"
-        )
+        low, high = show.plain(verdict.score.low), show.plain(verdict.score.high)
+        say(f"test score {show.plain(verdict.score.value)} (95 % CI {low} to {high}) {show.unit}")
     if not verdict.comparison.empty:
         console.print(_table(results, verdict))
     if verdict.indistinguishable:
@@ -42,8 +40,8 @@ def print_outcome(results: StudyResults, console: Console) -> Recommendation:
 
 
 def _table(results: StudyResults, verdict: Recommendation) -> Table:
-    scale = results.objective.scale
-    table = Table(title=f"finalists, test, {results.objective.unit}", title_justify="left")
+    show = Figures(results.objective)
+    table = Table(title=f"finalists, test, {show.unit}", title_justify="left")
     for column in ("configuration", "parameters", "score", "95 % CI", "to the best", "verdict"):
         table.add_column(column)
     for row in verdict.comparison.to_dict("records"):
@@ -51,9 +49,9 @@ def _table(results: StudyResults, verdict: Recommendation) -> Table:
             f"{row['variant']} r={row['rank']} alpha={row['alpha']:g} {row['target_modules']} "
             f"lr={row['learning_rate']:.2g}",
             f"{row['parameters']:,.0f}",
-            f"{row['value'] * scale:.1f}",
-            f"{row['low'] * scale:.1f} to {row['high'] * scale:.1f}",
-            f"{row['difference_to_best'] * scale:+.1f}",
+            show.plain(row["value"]),
+            f"{show.plain(row['low'])} to {show.plain(row['high'])}",
+            show.signed(row["difference_to_best"]),
             str(row["verdict"]),
         )
     return table

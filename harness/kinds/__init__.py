@@ -5,9 +5,18 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-from harness.kinds.kind import KINDS, Answers, Example, Given, Kind, Parsed
+from harness.kinds.kind import HEADED, KINDS, Answers, Example, Given, Kind, Parsed, kind_under
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
-__all__ = ["KINDS", "Answers", "Example", "Given", "Kind", "Parsed"]
+__all__ = [
+    "HEADED",
+    "KINDS",
+    "Answers",
+    "Example",
+    "Given",
+    "Kind",
+    "Parsed",
+    "kind_under",
+]

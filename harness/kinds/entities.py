@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 from harness.baselines import EntityDictionary
 from harness.entity_text import Mention
@@ -20,7 +20,7 @@ class Entities(Kind):
     """
 
     rows = "entities"
-    fields = ("text",)
+    fields: ClassVar[tuple[str, ...]] = ("text",)
     labelled = True
 
     def __init__(self, given: Given) -> None:
@@ -45,7 +45,7 @@ class Entities(Kind):
         """Reads the first line of an output; see `harness.entity_text.Layout.parse`."""
         return Parsed(*self.given.layout.parse(output))
 
-    def write(self, prediction: Iterable[Mention]) -> str:
+    def write(self, prediction: Iterable[Any]) -> str:
         """The line that says these mentions."""
         return self.given.layout.write(prediction)
 
@@ -54,8 +54,16 @@ class Entities(Kind):
         if metric.reads == "spans":
             row = example.row
             assert row is not None, "spans need the row that they stand in"
-            return located(prediction, row.text, self.given.fold_case), row.entities
-        return self._comparable(prediction), self._comparable(example.reference)
+            return self.spans(prediction, row.text), row.entities
+        return self._comparable(self.mentions(prediction)), self._comparable(example.reference)
+
+    def mentions(self, prediction: Iterable[Any]) -> tuple[Mention, ...]:
+        """A prediction's mentions, as those of a reference."""
+        return tuple(prediction)
+
+    def spans(self, prediction: Iterable[Any], text: str) -> tuple[Span, ...]:
+        """A prediction's entities at their places in a text."""
+        return located(prediction, text, self.given.fold_case)
 
     def _comparable(self, mentions: Iterable[Mention]) -> list[Mention]:
         if self.given.fold_case:
@@ -70,7 +78,7 @@ class Entities(Kind):
         )
 
     @property
-    def untrained(self) -> Mapping[str, Callable[[Example], tuple[Mention, ...]]]:
+    def untrained(self) -> Mapping[str, Callable[[Example], tuple[Any, ...]]]:
         """The dictionary of training entities."""
         return {"dictionary": lambda example: self.dictionary.find(example.text)}
 
@@ -79,7 +87,7 @@ class Entities(Kind):
         return tuple(text in self.dictionary for _, text in example.reference)
 
     def unseen_f1(
-        self, predictions: Sequence[Iterable[Mention]], examples: Sequence[Example]
+        self, predictions: Sequence[Iterable[Any]], examples: Sequence[Example]
     ) -> float:
         """Micro-F1 on entities that were never entities in training.
 
@@ -93,7 +101,7 @@ class Entities(Kind):
         metric = METRICS.get("entity_f1")
         rows = [
             metric.score(
-                self._comparable(self._new(found)),
+                self._comparable(self._new(self.mentions(found))),
                 self._comparable(self._new(gold.reference)),
                 self.classes,
             )

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Final, NamedTuple
 
 from harness.entity_text import Layout
 from harness.formats import Row
+from harness.heads import GENERATION, Head
 from harness.metrics import Metric
 from harness.registry import Registry
 
@@ -24,6 +25,7 @@ class Answers(StrEnum):
     WRITTEN = "written"  # decoded greedily
     CHOSEN = "chosen"  # the likeliest of several texts
     LIKELIHOOD = "likelihood"  # no answer: how likely the example's text is
+    TAGGED = "tagged"  # read off the tags of the text's own tokens
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,8 @@ class Kind(ABC):
         answers: how an answer is had.
         classes: what statistics are kept for, such as the entity labels.
         shots: whether worked examples can stand before a prompt.
+        bare: whether the base can answer before anything is trained.
+        head: what has to stand on the base.
     """
 
     rows: ClassVar[str]
@@ -105,10 +109,12 @@ class Kind(ABC):
     labelled: ClassVar[bool] = False
     answers: Answers = Answers.WRITTEN
     shots: ClassVar[bool] = True
+    bare: ClassVar[bool] = True
 
     def __init__(self, given: Given) -> None:
         """Keeps what is given."""
         self.given = given
+        self.head: Head = GENERATION
         self.classes: tuple[str, ...] = ALL
 
     @staticmethod
@@ -145,3 +151,10 @@ class Kind(ABC):
 
 
 KINDS: Registry[type[Kind]] = Registry("kind of task")
+#: What a kind is under another head than the one that writes, by names of kind and head.
+HEADED: Final[dict[tuple[str, str], type[Kind]]] = {}
+
+
+def kind_under(kind: str, head: str) -> type[Kind]:
+    """What a kind of `KINDS` is under a head; there has to be such a one."""
+    return KINDS.get(kind) if head == GENERATION.name else HEADED[kind, head]

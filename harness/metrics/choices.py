@@ -53,7 +53,9 @@ def by_class(sums: Array, classes: tuple[str, ...]) -> dict[str, float]:
 
 METRICS.add(
     "accuracy",
-    Metric("accuracy", "mean", "maximize", 100.0, "percent", right, by_class, ("choice",)),
+    Metric(
+        "accuracy", "share", "maximize", 100.0, "points of accuracy", right, by_class, ("choice",)
+    ),
 )
 METRICS.add(
     "class_f1",

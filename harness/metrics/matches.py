@@ -48,9 +48,9 @@ def final_number(text: str) -> Decimal | None:
 
 def _add(name: str, unit: str, score: Callable[..., tuple[float, ...]]) -> None:
     METRICS.add(
-        name, Metric(name, "mean", "maximize", 100.0, unit, score, no_breakdown, ("pairs",))
+        name, Metric(name, "share", "maximize", 100.0, unit, score, no_breakdown, ("pairs",))
     )
 
 
-_add("exact_match", "percent of exact matches", exact)
-_add("number_match", "percent of right numbers", number)
+_add("exact_match", "points of exact match", exact)
+_add("number_match", "points of right numbers", number)

@@ -41,7 +41,7 @@ for _name in NAMES:
         _name,
         Metric(
             _name,
-            "mean",
+            "share",
             "maximize",
             100.0,
             f"points of {_name.replace('rouge', 'ROUGE-')}",

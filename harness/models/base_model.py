@@ -1,7 +1,7 @@
 """Loads one frozen base model, quantised or not, once for a process.
 
-Knows nothing of tasks and trials. Every fault of the user's (no such folder, not a causal language
-model, no tokenizer, hub out of reach, no memory) is a `UserError` of one line.
+Knows nothing of tasks and trials. Every fault of the user's (no such folder, not a model for this
+head, no tokenizer, hub out of reach, no memory) is a `UserError` of one line.
 """
 
 import hashlib
@@ -14,18 +14,18 @@ from typing import Any, Final, NamedTuple, TypeVar
 import torch
 from transformers import (
     AutoConfig,
-    AutoModelForCausalLM,
     AutoTokenizer,
     BitsAndBytesConfig,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import logging
 
 from harness import embedded
 from harness.errors import UserError, did_you_mean
+from harness.heads import GENERATION, Head
+from harness.models import token_head
 from harness.models.checksums import checksum
 from harness.models.memory import ran_out
 from harness.settings import ModelSettings
@@ -62,7 +62,7 @@ class BaseModel:
     def context(self) -> int | None:
         """Tokens the model was made for, or None where its configuration does not say."""
         length = getattr(self.model.config, "max_position_embeddings", None)
-        return int(length) if length else None
+        return int(length) - _kept_back(self.model) if length else None
 
 
 class Location(NamedTuple):
@@ -79,12 +79,23 @@ class Location(NamedTuple):
     local: bool
 
 
-def load(settings: ModelSettings, threads: int | None = None) -> BaseModel:
+def _kept_back(model: PreTrainedModel) -> int:
+    """Positions that no token of a text can have: RoBERTa counts from behind the padding's."""
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, torch.nn.Embedding):
+            return 0 if module.padding_idx is None else int(module.padding_idx) + 1
+    return 0
+
+
+def load(
+    settings: ModelSettings, threads: int | None = None, head: Head = GENERATION
+) -> BaseModel:
     """Loads a base model, freezes it and takes its fingerprint.
 
     Args:
         settings: which model, in which precision.
         threads: torch threads of this process, or None to leave them as they are.
+        head: what stands on it; a new one is zero.
 
     Raises:
         UserError: it cannot be loaded; says why.
@@ -92,10 +103,10 @@ def load(settings: ModelSettings, threads: int | None = None) -> BaseModel:
     if threads is not None:
         torch.set_num_threads(threads)
     place = locate(settings)
-    with _quiet():
-        config = load_config(settings)
+    with _quiet(expected=head != GENERATION):
+        config = load_config(settings, head)
         tokenizer = _tokenizer(settings, place)
-        model = _model(settings, place, config)
+        model = _model(settings, place, config, head)
     freeze(model)
     _choose_pad(tokenizer, settings.name)
     return BaseModel(settings.name, model, tokenizer, _device(), fingerprint(model, tokenizer))
@@ -149,29 +160,25 @@ def locate(settings: ModelSettings) -> Location:
     return Location(name, keywords, local=False)
 
 
-def load_config(settings: ModelSettings) -> PretrainedConfig:
+def load_config(settings: ModelSettings, head: Head = GENERATION) -> PretrainedConfig:
     """The configuration alone, without weights.
 
     Raises:
-        UserError: there is none, or it is not one of a causal language model.
+        UserError: there is none, or it is not one of a model with such a head.
     """
     place = locate(settings)
+    if head != GENERATION and "gguf_file" in place.keywords:
+        raise UserError(f"model.name: {settings.name}: a new head needs a folder, no .gguf file")
     if place.local and not place.keywords and not (Path(place.path) / "config.json").is_file():
         raise UserError(f"model.name: {settings.name}: no config.json in this folder")
     config: PretrainedConfig = _told(
         settings, place, lambda: AutoConfig.from_pretrained(place.path, **place.keywords)
     )
-    known = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-    classes = {each for value in known.values() for each in _as_tuple(value)}
-    made_for = tuple(config.architectures or ())
-    if config.model_type not in known or (made_for and not classes.intersection(made_for)):
-        told = ", ".join(made_for) or config.model_type
-        raise UserError(f"model.name: {settings.name} is not a causal language model ({told})")
+    refused = token_head.refusal(config, head)
+    if refused is not None:
+        raise UserError(f"model.name: {settings.name} {refused}")
+    token_head.put_labels(config, head)
     return config
-
-
-def _as_tuple(value: str | tuple[str, ...]) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else tuple(value)
 
 
 def load_tokenizer(settings: ModelSettings) -> PreTrainedTokenizerBase:
@@ -180,7 +187,7 @@ def load_tokenizer(settings: ModelSettings) -> PreTrainedTokenizerBase:
     Raises:
         UserError: there is none.
     """
-    with _quiet():
+    with _quiet(expected=False):
         return _tokenizer(settings, locate(settings))
 
 
@@ -195,7 +202,9 @@ def _tokenizer(settings: ModelSettings, place: Location) -> PreTrainedTokenizerB
     )
 
 
-def _model(settings: ModelSettings, place: Location, config: PretrainedConfig) -> PreTrainedModel:
+def _model(
+    settings: ModelSettings, place: Location, config: PretrainedConfig, head: Head
+) -> PreTrainedModel:
     dtype = _DTYPES[settings.dtype]
     keywords: dict[str, Any] = {
         "dtype": dtype,
@@ -203,8 +212,11 @@ def _model(settings: ModelSettings, place: Location, config: PretrainedConfig) -
         **place.keywords,
     }
     device = _device()
+    # A head that is new is trained, so it stays whole; None is bitsandbytes' own choice.
+    whole = None if head == GENERATION else list(token_head.NAMES)
     if settings.quantization == "nf4":
         keywords["quantization_config"] = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+            llm_int8_skip_modules=whole,
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
@@ -212,15 +224,15 @@ def _model(settings: ModelSettings, place: Location, config: PretrainedConfig) -
         )
     elif settings.quantization == "int8":
         keywords["quantization_config"] = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
-            load_in_8bit=True
+            llm_int8_skip_modules=whole, load_in_8bit=True
         )
     if settings.quantization != "none":
         keywords["device_map"] = {"": device}
-    elif "gguf_file" not in keywords:
+    if head != GENERATION or (settings.quantization == "none" and "gguf_file" not in keywords):
         keywords["config"] = config
 
     def build() -> PreTrainedModel:
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(place.path, **keywords)
+        model = token_head.load(settings.name, place.path, head, keywords)
         return model if settings.quantization != "none" else model.to(device)  # type: ignore[arg-type]
 
     return _told(settings, place, build)
@@ -267,12 +279,15 @@ def _line(error: BaseException) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps Transformers' progress bars off the terminal."""
-    bars = logging.is_progress_bar_enabled()
+def _quiet(expected: bool) -> Iterator[None]:
+    """Keeps Transformers' progress bars off the terminal, and what is expected of a new head."""
+    bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    if expected:
+        logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
+        logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()  # type: ignore[no-untyped-call]

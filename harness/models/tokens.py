@@ -13,22 +13,27 @@ import torch
 
 from harness.seeds import Purpose, derive
 
+#: A token that no tag is learnt for.
+IGNORED: Final = -100
 #: Batches that are sorted by length together: more pads less, fewer shuffles better.
 WINDOW: Final = 8
 
 
 class TokenSequence(NamedTuple):
-    """One training example: prompt, answer, end of text; or several texts that share a row.
+    """One training example: prompt, answer, end of text; texts that share a row; tagged tokens.
 
     Attributes:
         ids: token ids.
         start: where the answer begins.
         breaks: where each further text begins, if the row holds several; none sees another.
+        tags: where tokens are tagged, the number of each one's tag or `IGNORED`; then no token is
+            predicted from those before it, and `start` means nothing.
     """
 
     ids: tuple[int, ...]
     start: int
     breaks: tuple[int, ...] = ()
+    tags: tuple[int, ...] = ()
 
 
 class Batch(NamedTuple):
@@ -36,11 +41,13 @@ class Batch(NamedTuple):
 
     Attributes:
         ids: token ids, shape (sequences, longest).
-        rows: whether a position predicts an answer token, shape as `ids`.
-        targets: the answer tokens predicted, in the order of `rows`, shape (answer tokens,).
+        rows: whether a position predicts an answer token or has a tag, shape as `ids`.
+        targets: the answer tokens or tags predicted, in the order of `rows`, one dimension.
         tokens: tokens of all sequences, padding excluded.
         positions: places within their text, shape as `ids`, where a row holds several texts: from
             where they begin anew, Transformers keeps texts apart. None where each row is one.
+        mask: 1 for tokens and 0 for padding, shape as `ids`, where tokens are tagged: a model may
+            look to the right, too. None where what it reads is causal.
     """
 
     ids: torch.Tensor
@@ -48,6 +55,7 @@ class Batch(NamedTuple):
     targets: torch.Tensor
     tokens: int
     positions: torch.Tensor | None = None
+    mask: torch.Tensor | None = None
 
 
 def data_order(lengths: Sequence[int], batch_size: int, seed: int) -> Iterator[tuple[int, ...]]:
@@ -87,6 +95,8 @@ def collate(sequences: Sequence[TokenSequence], pad: int, device: torch.device) 
     """
     longest = max(len(sequence.ids) for sequence in sequences)
     ids = torch.tensor([(*s.ids, *(pad,) * (longest - len(s.ids))) for s in sequences])
+    if any(sequence.tags for sequence in sequences):
+        return _tagged(sequences, ids, device)
     rows = torch.zeros_like(ids, dtype=torch.bool)
     for row, sequence in zip(rows, sequences, strict=True):
         # Position i predicts token i + 1; the first token of a text is predicted by nothing.
@@ -99,6 +109,17 @@ def collate(sequences: Sequence[TokenSequence], pad: int, device: torch.device) 
         positions = torch.tensor([_positions(sequence, longest) for sequence in sequences])
         positions = positions.to(device)
     return Batch(ids.to(device), rows.to(device), targets.to(device), tokens, positions)
+
+
+def _tagged(sequences: Sequence[TokenSequence], ids: torch.Tensor, device: torch.device) -> Batch:
+    longest = ids.shape[1]
+    tags = torch.tensor([(*s.tags, *(IGNORED,) * (longest - len(s.tags))) for s in sequences])
+    mask = torch.tensor([[1] * len(s.ids) + [0] * (longest - len(s.ids)) for s in sequences])
+    rows = tags != IGNORED
+    tokens = int(mask.sum())
+    found = (ids, rows, tags[rows], mask)
+    ids, rows, targets, mask = (part.to(device) for part in found)
+    return Batch(ids, rows, targets, tokens, mask=mask)
 
 
 def _positions(sequence: TokenSequence, longest: int) -> list[int]:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from harness.analysis.scores import shots
+
 if TYPE_CHECKING:
     from harness.results import Objective
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 MISSING = "\N{EN DASH}"
 _MINUS = "\N{MINUS SIGN}"
 _ALPHA = "\N{GREEK SMALL LETTER ALPHA}"
+#: What cannot be read off a baseline's name.
+_BASELINES = {"most_frequent": "most frequent class", "copied": "copied input"}
 _THIN = "\N{NARROW NO-BREAK SPACE}"  # between thousands and before units
 
 
@@ -148,9 +152,7 @@ def _interval(low: str, high: str) -> str:
 
 def scale(objective: Objective) -> Scale:
     """How this objective's values are shown."""
-    margin = objective.margin * objective.scale
-    digits = 3 if margin <= 0 else max(0, 1 - math.floor(math.log10(margin) + 1e-9))
-    return Scale(objective.scale, digits, objective.unit or objective.name)
+    return Scale(objective.scale, objective.digits, objective.unit or objective.name)
 
 
 def label(config: Mapping[Any, Any], *, rate_too: bool = False) -> str:
@@ -173,8 +175,19 @@ def label(config: Mapping[Any, Any], *, rate_too: bool = False) -> str:
     return " ".join(parts) or MISSING
 
 
+def highest(objective: Objective) -> str:
+    """What the best value is: `highest`, or `lowest` where less is better."""
+    return "highest" if objective.sign > 0 else "lowest"
+
+
+def gained(objective: Objective) -> str:
+    """Where a gain leads: `over` what it is measured from, or `below` where less is better."""
+    return "over" if objective.sign > 0 else "below"
+
+
 def baseline(name: str) -> str:
     """A baseline's name as people say it: `base_5_shot` is `5-shot base`."""
-    head, _, tail = name.partition("_")
-    shots = tail.removesuffix("_shot")
-    return f"{shots}-shot base" if head == "base" and shots.isdigit() else name.replace("_", " ")
+    count = shots(name)
+    if count is None:
+        return _BASELINES.get(name, name.replace("_", " "))
+    return f"{count}-shot base" if count else "bare base"

@@ -19,6 +19,7 @@ def lora_config(
     pick: Mapping[str, Any],
     modules: Mapping[str, Sequence[str]],
     traits: Mapping[str, Mapping[str, Any]] | None,
+    head: Mapping[str, Any] | None = None,
 ) -> str:
     """The configuration as Python that makes it.
 
@@ -29,6 +30,7 @@ def lora_config(
         traits: of the variant: `peft` (keywords of the configuration), `optimiser`
             (`b_rate_ratio`), `kind` of adapter, `frozen` weights and `initial_rank`; None where
             nobody noted them.
+        head: the new head on the base, where the task has one: `module`, `labels`, `task_type`.
 
     Returns:
         Python source, ending in a newline.
@@ -38,10 +40,13 @@ def lora_config(
     keywords |= {
         "target_modules": _modules(str(pick["target_modules"]), extras.get("layers"), modules),
         "bias": extras.get("bias", "none"),
-        "task_type": "CAUSAL_LM",
+        "task_type": (head or {}).get("task_type", "CAUSAL_LM"),
     }
-    if "modules_to_save" in extras:
-        keywords["modules_to_save"] = extras["modules_to_save"].split(",")
+    saved = extras["modules_to_save"].split(",") if "modules_to_save" in extras else []
+    if head is not None:
+        saved.append(str(head["module"]))
+    if saved:
+        keywords["modules_to_save"] = saved
     if "rank_pattern" in extras:
         pairs = (part.split(":") for part in extras["rank_pattern"].split(","))
         keywords["rank_pattern"] = {module: int(rank) for module, rank in pairs}
@@ -59,6 +64,9 @@ def lora_config(
         lines.append(f"# LoRA+: train the B matrices at learning_rate * {_plain(float(ratio))},")
         lines.append("# as peft.optimizers.create_loraplus_optimizer does")
     lines += [f"# {remark}" for remark in _remarks(noted)]
+    if head is not None:
+        lines.append("# the base: AutoModelForTokenClassification.from_pretrained(...,")
+        lines.append(f"#     id2label={_literal(dict(enumerate(head['labels'])))})")
     trained = [f"{name} {extras[name]}" for name in _TRAINING if name in extras]
     if trained:
         lines.append(f"# trained with {', '.join(trained)}")
@@ -101,7 +109,8 @@ def _remarks(traits: Mapping[str, Any]) -> list[str]:
 def config_of(results: StudyResults, pick: Mapping[str, Any]) -> str:
     """The configuration as Python, with the module names and traits that the study noted."""
     traits = (results.attributes.get("variants") or {}).get(str(pick["variant"]))
-    return lora_config(pick, results.attributes.get("modules") or {}, traits)
+    noted = results.attributes
+    return lora_config(pick, noted.get("modules") or {}, traits, noted.get("head"))
 
 
 def _modules(group: str, layers: str | None, modules: Mapping[str, Sequence[str]]) -> list[str]:

@@ -2,17 +2,68 @@
 
 from typing import Any, Final
 
-from sqlalchemy import JSON, Engine, Float, ForeignKey, Integer, String, Text, create_engine, event
+import numpy as np
+from sqlalchemy import (
+    JSON,
+    Engine,
+    Float,
+    ForeignKey,
+    Integer,
+    String,
+    Text,
+    TypeDecorator,
+    create_engine,
+    event,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from harness.errors import UserError
 
 #: Raised when the tables change their shape.
 SCHEMA: Final = 1
+#: Rows of which at most this share is not 0 take less room without their zeros.
+_SPARSE: Final = 0.1
 
 
 class Base(DeclarativeBase):
     """Declares our tables; all names start with `harness_`."""
+
+
+class Rows(TypeDecorator[Any]):
+    """Rows of numbers of one length; wide ones that are mostly 0 are kept without their zeros.
+
+    One class of 77 has 154 or 231 columns, of which an example fills two or three. Read back as
+    an array of shape (rows, columns).
+    """
+
+    impl = JSON
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Any) -> Any:
+        """Rows as plain lists, or as places and numbers in turn."""
+        del dialect
+        table = np.asarray(value, dtype=float)
+        if table.ndim != 2 or np.count_nonzero(table) > _SPARSE * table.size:
+            return table.tolist()
+        rows = []
+        for row in table:
+            (places,) = np.nonzero(row)
+            rows.append([one for k in places.tolist() for one in (k, float(row[k]))])
+        return {"columns": table.shape[1], "rows": rows}
+
+    def process_result_value(self, value: Any, dialect: Any) -> Any:
+        """The rows as they were."""
+        del dialect
+        if not isinstance(value, dict):
+            return np.asarray(value, dtype=float) if value else value
+        table = np.zeros((len(value["rows"]), value["columns"]))
+        for row, numbers in zip(table, value["rows"], strict=True):
+            row[numbers[::2]] = numbers[1::2]
+        return table
+
+    def compare_values(self, x: Any, y: Any) -> bool:
+        """Whether two tables are the same, to the last number."""
+        return np.array_equal(np.asarray(x), np.asarray(y))
 
 
 class StudyRow(Base):
@@ -77,7 +128,7 @@ class ScoresRow(Base):
     examples: Mapped[Any] = mapped_column(JSON)
     predictions: Mapped[Any] = mapped_column(JSON)
     unparsed: Mapped[Any] = mapped_column(JSON)
-    statistics: Mapped[Any] = mapped_column(JSON)
+    statistics: Mapped[Any] = mapped_column(Rows)
     metrics: Mapped[Any] = mapped_column(JSON)
 
 

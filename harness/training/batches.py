@@ -1,10 +1,11 @@
-"""Turns a task's examples into token batches with the loss on the answers alone.
+"""Turns a task's examples into tokens: with the loss on the answers alone, or tagged.
 
 Texts become tokens once for a process, whatever the number of trials. The order of the data comes
 from the trial's seed and nothing else, so that two ranks or two variants see identical batches.
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 from harness.errors import UserError
@@ -13,20 +14,24 @@ from harness.models.tokens import TokenSequence, packed
 from harness.settings import TrainingSettings
 from harness.task import Answers, Example, Task
 from harness.training.prompting import Prompted, Prompting
+from harness.training.tagging import TaggedText, Tagging
 
 
 class TrainingTokens(NamedTuple):
     """The training examples as tokens.
 
     Attributes:
-        sequences: in the order of the examples; of texts alone, pieces of them, perhaps packed.
+        sequences: in the order of the examples; of texts alone, pieces of them, perhaps packed; of
+            tagged texts, windows.
         cut: examples that had to be cut to fit; texts alone are cut into pieces, all of them used.
         left_out: examples whose answer alone is too long.
+        notes: what else the user should know.
     """
 
     sequences: tuple[TokenSequence, ...]
     cut: int
     left_out: int
+    notes: tuple[str, ...] = ()
 
 
 class PromptTokens(NamedTuple):
@@ -50,19 +55,21 @@ class TaskTokens:
     Args:
         base: whose tokenizer to use.
         task: the examples.
-        max_length: tokens of a training example; prompts are cut, answers never.
+        max_length: tokens of a training example (prompts are cut, answers never), or of a window
+            of tagged tokens; None where nothing is trained.
         packing: whether texts alone share a row of `max_length` tokens, none seeing another.
     """
 
     def __init__(
-        self, base: BaseModel, task: Task, max_length: int, packing: bool = False
+        self, base: BaseModel, task: Task, max_length: int | None, packing: bool = False
     ) -> None:
         """Makes no tokens yet."""
         self._base, self._task = base, task
-        self._max_length, self._packing = max_length, packing
+        self._window, self._max_length, self._packing = max_length, max_length or 1, packing
         self._prompting = Prompting(base, task)
         self._training: TrainingTokens | None = None
         self._prompts: dict[tuple[str, ...], PromptTokens] = {}
+        self._tagged: dict[str, tuple[TaggedText, ...]] = {}
 
     @property
     def tail(self) -> tuple[int, ...]:
@@ -70,14 +77,14 @@ class TaskTokens:
         return self._prompting.tail
 
     def training(self) -> TrainingTokens:
-        """The training split, with answers and the end of text.
+        """The training split, with what is learnt of it.
 
         Raises:
-            UserError: no answer fits into `max_length`.
+            UserError: no answer fits into `max_length`, or tokens cannot be tagged.
         """
         if self._training is None:
-            texts = self._task.kind.answers is Answers.LIKELIHOOD
-            self._training = self._texts_alone() if texts else self._with_answers()
+            made = {Answers.LIKELIHOOD: self._texts_alone, Answers.TAGGED: self._with_tags}
+            self._training = made.get(self._task.kind.answers, self._with_answers)()
         return self._training
 
     def answers(self, texts: Sequence[str]) -> tuple[tuple[int, ...], ...]:
@@ -109,6 +116,24 @@ class TaskTokens:
         ids = self._prompting.encode([one.target for one in self._task.examples(split)])
         head = self._before_text()
         return tuple((*head, *each) for each in ids)
+
+    def tagged(self, split: str) -> tuple[TaggedText, ...]:
+        """The texts of a split as tokens to be tagged, in windows where they are long.
+
+        Raises:
+            UserError: tokens cannot be tagged.
+        """
+        if split not in self._tagged:
+            self._tagged[split] = self._tagging.read(self._task.examples(split))
+        return self._tagged[split]
+
+    @cached_property
+    def _tagging(self) -> Tagging:
+        return Tagging(self._base, self._task, self._window)
+
+    def _with_tags(self) -> TrainingTokens:
+        learnt = self._tagging.learnt(self._task.examples("train"))
+        return TrainingTokens(learnt.sequences, 0, 0, learnt.notes)
 
     def _before_text(self) -> tuple[int, ...]:
         """What a text's first token is predicted from.
@@ -182,8 +207,8 @@ class TaskTokens:
 
 
 def token_notes(task: Task, tokens: TrainingTokens, training: TrainingSettings) -> tuple[str, ...]:
-    """What the user should know of the training tokens: examples cut, left out or not packed."""
-    length, found = training.max_length, []
+    """What the user should know of the training tokens: what was cut, left out or not packed."""
+    length, found = training.max_length, list(tokens.notes)
     texts = task.kind.answers is Answers.LIKELIHOOD
     if tokens.cut and texts:
         found.append(f"{tokens.cut} training texts were cut into pieces of {length} tokens")

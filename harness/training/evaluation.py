@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from peft.helpers import DoraCaching
 
+from harness import entity_tags
 from harness.adapters.merging import merged
 from harness.errors import UserError
 from harness.models.base_model import BaseModel
@@ -19,6 +20,7 @@ from harness.task import Answers, Example, Task
 from harness.training import likelihood
 from harness.training.batches import TaskTokens
 from harness.training.decoding import greedy
+from harness.training.tagging_loss import said
 from harness.trial import SplitScores
 
 _newline_ids: weakref.WeakKeyDictionary[Any, frozenset[int]] = weakref.WeakKeyDictionary()
@@ -83,7 +85,7 @@ def score(
         batch_size: rows run together.
         tokens: tokens made before, else they are made here.
     """
-    made = tokens or TaskTokens(base, task, max_length=1)
+    made = tokens or TaskTokens(base, task, max_length=None)
     everything = task.examples(split)
     chosen = evenly(len(everything), examples)
     asking = _Asking(base, task, made, split, chosen, shots, batch_size)
@@ -149,10 +151,26 @@ def _likelihood(asking: _Asking) -> list[Answer]:
     return [Answer(each, f"{each.nll:.4f} nats, {each.tokens} tokens", False) for each in found]
 
 
+def _tagged(asking: _Asking) -> list[Answer]:
+    """The entities that each text's tags say, with their places."""
+    base, task = asking.base, asking.task
+    made = asking.tokens.tagged(asking.split)
+    texts = [made[index] for index in asking.chosen]
+    labels = task.kind.head.labels
+    found = []
+    for one, tags in zip(
+        texts, said(base.model, texts, asking.pad, asking.batch_size), strict=True
+    ):
+        spans = entity_tags.spans([labels[tag] for tag in tags], one.places, one.text)
+        found.append(Answer(spans, task.write(spans), unparsed=False))
+    return found
+
+
 _ANSWERS: Final[dict[Answers, Callable[[_Asking], list[Answer]]]] = {
     Answers.WRITTEN: _written,
     Answers.CHOSEN: _chosen,
     Answers.LIKELIHOOD: _likelihood,
+    Answers.TAGGED: _tagged,
 }
 
 

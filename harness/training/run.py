@@ -20,7 +20,7 @@ from harness.seeds import Purpose, derive
 from harness.settings import TrainingSettings
 from harness.training import optimisation
 from harness.training.checkpointing import checkpointed
-from harness.training.completion_loss import CompletionLoss
+from harness.training.losses import Loss
 from harness.training.precision import Precision
 
 #: Steps over which the running loss is averaged.
@@ -69,7 +69,7 @@ class Run:
     def __init__(
         self,
         base: BaseModel,
-        loss: CompletionLoss,
+        loss: Loss,
         sequences: tuple[TokenSequence, ...],
         adapter: Adapter,
         training: TrainingSettings,

@@ -15,6 +15,7 @@ from harness.adapters import attaching
 from harness.adapters.adapter import Adapter, Circumstances
 from harness.adapters.proof import PROOFS, Proof, ProofError, Subject
 from harness.errors import UserError
+from harness.models import token_head
 from harness.models.base_model import BaseModel
 from harness.models.checksums import quick_checksum
 from harness.models.memory import PeakMemory, ran_out
@@ -23,7 +24,8 @@ from harness.settings import TrainingSettings
 from harness.task import Answers, Task
 from harness.training import evaluation, optimisation
 from harness.training.batches import TaskTokens, token_notes
-from harness.training.completion_loss import CompletionLoss, keeps_apart
+from harness.training.completion_loss import keeps_apart
+from harness.training.losses import loss_of
 from harness.training.run import DivergedError, Progress, Run
 from harness.training.trainer import Report
 from harness.trial import Cost, Measurement, Outcome, SplitScores, TrialRequest, TrialResult
@@ -80,12 +82,11 @@ class SequentialTrainer:
         self._base, self._task, self._training, self._variants = base, task, training, variants
         self._tokens = TaskTokens(base, task, training.max_length, self._packs())
         self._sequences = self._tokens.training().sequences
-        self._loss = CompletionLoss(base.model)
+        self._loss = loss_of(base.model, task)
         self._checksum = quick_checksum(base.model)
         self._weights = _weights(base.model)
         self._probe = torch.tensor([self._sequences[0].ids], device=base.device)
-        with torch.no_grad():
-            self._bare = base.model(input_ids=self._probe, use_cache=False).logits
+        self._bare = token_head.reading(base.model, self._probe)
 
     def _packs(self) -> bool:
         """Whether texts share rows: wanted, of a task of texts alone, and kept apart here."""
@@ -194,6 +195,8 @@ class SequentialTrainer:
         names = adapter.variant.proofs
         if getattr(self._base.model.config, "quantization_config", None) is not None:
             names = (*names, "quantised")
+        if token_head.find(self._base.model) is not None:
+            names = (*names, "head_trained")
         return {name: PROOFS.get(name)(subject) for name in names}
 
     def _read(self, trial: _Trial, run: Run, last: bool, report: Report) -> None:

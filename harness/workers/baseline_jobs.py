@@ -59,8 +59,9 @@ class BaselineJobs:
 
     def _missing(self) -> Iterator[tuple[str, str, int | None]]:
         named: list[tuple[str, int | None]] = [(name, None) for name in self.task.untrained]
-        counts = self.sweep.baselines.shots if self.task.kind.shots else (0,)
-        named += [(f"base_{count}_shot", count) for count in counts]
+        kind = self.task.kind
+        counts = self.sweep.baselines.shots if kind.shots else (0,)
+        named += [(f"base_{count}_shot", count) for count in counts if kind.bare]
         jobs = [(name, split, shots) for split in _SPLITS for name, shots in named]
         there, known = self.records.baselines(), self.records.attributes()
         for place, (name, split, shots) in enumerate(jobs):

@@ -71,7 +71,7 @@ class Worker:
         from harness.training.evaluation import score
         from harness.training.sequential import SequentialTrainer
 
-        base = base_model.load(self.sweep.model, self.assignment.threads)
+        base = base_model.load(self.sweep.model, self.assignment.threads, self.task.kind.head)
         first = self.records.decide("base_fingerprint", base.fingerprint)
         if first != base.fingerprint:
             raise UserError(
@@ -110,7 +110,12 @@ class Worker:
     def _note_names(self, model: Any) -> None:
         """Notes what a `LoraConfig` needs beside the search space, for whoever has no model."""
         from harness.adapters.targets import target_names
+        from harness.models import token_head
 
+        head = token_head.find(model)
+        if head is not None:
+            noted = {"module": head.name, "labels": list(token_head.labels(model))}
+            self.records.decide("head", {**noted, "task_type": token_head.task_type(model)})
         space = self.sweep.space
         names = {group: target_names(model, group) for group in space.target_modules}
         for group, layers in product(space.target_modules, space.layers):

@@ -46,6 +46,7 @@ TABLE: dict[str, Room] = {
     "aggregates": Room(1, only=()),
     "trial": Room(1, only=()),
     "seeds": Room(1, only=()),
+    "heads": Room(1, only=()),
     "results": Room(1, beside=("aggregates",)),
     "registry": Room(2, only=("errors",)),
     "catalog": Room(2, only=("errors",)),
@@ -61,14 +62,26 @@ TABLE: dict[str, Room] = {
     "sweep": Room(3, beside=("variants",)),
     "report": Room(3, beside=("report",), only=(*READING, "analysis", "registry", "report")),
     "provenance": Room(4, only=("errors",)),
+    "entity_tags": Room(4, only=("formats",)),
     "kinds": Room(
         4,
-        beside=("kinds",),
-        only=("registry", "formats", "metrics", "baselines", "entity_text", "kinds"),
+        beside=("kinds", "entity_tags"),
+        only=(
+            "registry",
+            "formats",
+            "metrics",
+            "baselines",
+            "entity_text",
+            "entity_tags",
+            "heads",
+            "kinds",
+        ),
     ),
     "task_sections": Room(4, only=("formats", "errors")),
     "task_file": Room(
-        4, beside=("task_sections", "kinds"), only=("metrics", "errors", "kinds", "task_sections")
+        4,
+        beside=("task_sections", "kinds"),
+        only=("metrics", "errors", "heads", "kinds", "task_sections"),
     ),
     "rows": Room(4, beside=("rows",), only=("formats", "errors", "rows")),
     "task_source": Room(

@@ -11,6 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from harness.cli import make_app
+from harness.metrics import METRICS
 from harness.sweep import Sweep
 
 ROOT = Path(__file__).parents[2]
@@ -30,6 +31,20 @@ def keys(model: type[BaseModel]) -> Iterator[str]:
 def test_every_key_of_a_sweep_is_documented(key: str) -> None:
     page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
     assert re.search(rf"\b{key}\b", page), f"docs/configuration.md says nothing of '{key}'"
+
+
+def test_every_metric_stands_in_the_table_of_metrics() -> None:
+    page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    rows = re.findall(
+        r"^\| ((?:`[\w:.]+` ?)+)\|([^|]+)\|.*\| (more|less|as the task says) \|", page, re.M
+    )
+    told = {name: (kinds.strip(), better) for names, kinds, better in rows
+            for name in re.findall(r"`(.+?)`", names)}  # fmt: skip
+    del told["evaluate:..."]
+    better = {"maximize": "more", "minimize": "less"}
+    assert told == {
+        name: (", ".join(metric.kinds), better[metric.direction]) for name, metric in METRICS
+    }
 
 
 def test_every_verb_stands_in_the_readme() -> None:

@@ -60,9 +60,19 @@ def test_the_only_file_that_is_there_is_offered_as_train(tmp_path: Path) -> None
     assert [len(task.rows(split)) for split in ("train", "validation", "test")] == [7, 1, 2]
 
 
+def test_ids_that_name_no_documents_are_found_out(tmp_path: Path) -> None:
+    write_rows(tmp_path, "train", [pair(f"d-{n}", "o", f"text {n}") for n in range(10)])
+    task = load(task_folder(tmp_path, "pairs"))
+    assert [len(task.rows(split)) for split in ("train", "validation", "test")] == [7, 1, 2]
+    assert task.notes[0] == (
+        "all training ids begin with 'd-', so they were taken to name no documents; "
+        "data.split: {by: FIELD} in task.yaml names what belongs together"
+    )
+
+
 def test_one_document_alone_names_the_other_way(tmp_path: Path) -> None:
     write_rows(tmp_path, "train", [pair(f"d-{n}", "o") for n in range(10)])
-    fault = told(task_folder(tmp_path, "pairs"))
+    fault = told(task_folder(tmp_path, "pairs", data={"split": {"by": "document"}}))
     assert "train.jsonl: one document only, so no test split can be made" in fault
     assert "data.split: {by: row}" in fault
     task = load(task_folder(tmp_path, "pairs", data={"split": {"by": "row"}}))

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from harness.adapters.adapter import ADAPTERS, Adapter
 from harness.adapters.proof import NAME, PROOFS, Proof, Subject, demand, near
+from harness.models import token_head
 from harness.models.tokens import data_order
 
 #: Sequences of a batch that activations are taken from.
@@ -58,7 +59,7 @@ class _Batches:
 
 
 class FromActivations(Proof):
-    """A's rows are orthonormal and catch more of the probe's activations than chance would."""
+    """A's rows are orthonormal and catch more of the activations' variation than chance would."""
 
     def begin(self) -> None:
         """Takes each layer's inputs on the probe and projects them on A."""
@@ -68,7 +69,7 @@ class FromActivations(Proof):
             a = layer.lora_A[NAME].get_parameter("weight").float()
             square = a @ a.T
             demand(near(square, torch.eye(len(a), device=a.device), 1e-2), f"{name}: A's rows")
-            # Random directions catch rank/width of the energy.
+            # Random directions catch rank/width of it.
             chance = min(1.0, len(a) / a.shape[1])
             enough = chance == 1.0 or caught[name] > chance
             demand(enough, f"{name}: A catches {caught[name]:.2f}, chance {chance:.2f}")
@@ -76,15 +77,16 @@ class FromActivations(Proof):
 
 @torch.no_grad()
 def _caught(subject: Subject, name: str, layer: LoraLayer) -> float:
-    """The share of the energy of a layer's inputs on the probe that lies in A's rows."""
+    """The share of the variation of a layer's inputs on the probe that lies in A's rows."""
     seen: list[Tensor] = []
     module = subject.adapter.base.get_submodule(name)
     handle = module.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     try:
-        subject.adapter.base(input_ids=subject.ids, use_cache=False)
+        token_head.reading(subject.adapter.base, subject.ids)
     finally:
         handle.remove()
     x = seen[0].reshape(-1, seen[0].shape[-1]).float()
+    x = x - x.mean(dim=0)  # a part that all inputs share is no direction in which they vary
     a = layer.lora_A[NAME].get_parameter("weight").float()
     return float((x @ a.T).square().sum() / x.square().sum())
 

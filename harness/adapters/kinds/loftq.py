@@ -117,9 +117,9 @@ class LoftQ(Adapter):
         if base.exists():
             return
         state = {
-            name.replace(".base_layer.", "."): tensor
+            name.replace(".base_layer.", ".").replace(".original_module.", "."): tensor
             for name, tensor in self.base.state_dict().items()
-            if ".lora_" not in name
+            if ".lora_" not in name and ".modules_to_save." not in name
         }
         draft = Path(tempfile.mkdtemp(prefix=f".{base.name}-", dir=folder.parent))
         try:

@@ -41,7 +41,7 @@ class Vera(Adapter):
 
 
 class VectorsOnly(Proof):
-    """All layers share one random A and B, and only vectors are trained."""
+    """All layers share one random A and B, and only vectors are trained; modules to save apart."""
 
     def begin(self) -> None:
         """Looks at what is shared and what is trained."""
@@ -52,7 +52,11 @@ class VectorsOnly(Proof):
         shared = {(a[NAME].data_ptr(), b[NAME].data_ptr()) for a, b in pairs if a and b}
         demand(len(shared) == 1, f"{len(shared)} pairs of random matrices")
         named = self.subject.adapter.base.named_parameters()
-        trained = {name: weight for name, weight in named if weight.requires_grad}
+        trained = {
+            name: weight
+            for name, weight in named
+            if weight.requires_grad and ".modules_to_save." not in name
+        }
         wrong = [n for n, w in trained.items() if ".vera_lambda_" not in n or w.ndim != 1]
         demand(bool(trained) and not wrong, f"{len(wrong)} weights besides vectors are trained")
         self._first = {name: weight.detach().clone() for name, weight in trained.items()}

@@ -57,17 +57,16 @@ def render(results: StudyResults) -> str:
                 "body": Markup("") if frame.empty else _one(results, name, frame),
             }
         )
-    scale = display.scale(results.objective)
     return fill(
         "ablation.html.j2",
         parts=parts,
         any=any(not part["empty"] for part in parts),
-        margin=scale.show(results.objective.margin),
-        unit=scale.unit,
+        margin=results.objective.margin_told,
         incumbent=results.attributes.get("incumbent"),
         centred=bool((results.sweep.get("ablation") or {}).get("centre")),
         full=_full(results),
         base=_base(results),
+        lower=results.objective.sign < 0,
         label=display.label,
     )
 
@@ -138,8 +137,14 @@ def _against(results: StudyResults, frame: pd.DataFrame) -> list[Column]:
     """What the levels are held against, as far as the study has it."""
     scale = display.scale(results.objective)
     columns = [
-        figures("Gain", "gain", scale.gap, "over the base"),
-        figures("Of full", "percent_of_full", lambda value: display.number(value, 1), "%"),
+        figures("Gain", "gain", scale.gap, f"{display.gained(results.objective)} the base"),
+        figures("Of\u00a0full", "percent_of_full", lambda value: display.number(value, 1), "%"),
+        figures(
+            "Of\u00a0full",
+            "percent_of_gain",
+            lambda value: display.number(value, 1),
+            "% of its gain",
+        ),
     ]
     shown = [column for column in columns if frame[str(column.value)].notna().any()]
     if frame["proofs"].astype(bool).any():
@@ -197,7 +202,9 @@ def _plot(results: StudyResults, name: str, frame: pd.DataFrame) -> Markup:
         drawn,
         along,
         title=f"{_title(name)}: mean score with its 95 % interval.",
-        band=Band(limits[0], limits[1], "within the margin of the highest mean"),
+        band=Band(
+            limits[0], limits[1], f"within the margin of the {display.highest(objective)} mean"
+        ),
         line=None,
     )
 

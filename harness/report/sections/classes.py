@@ -5,27 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from harness.analysis.ablation import class_table
+from markupsafe import Markup
+
+from harness.analysis.classes import class_table, parts_of
+from harness.analysis.scores import baselines, shots
 from harness.report import display
 from harness.report.section import Section, register
-from harness.report.table import Column, figures, table, text
+from harness.report.table import Column, figures, table
 from harness.report.templating import fill
 
 if TYPE_CHECKING:
     import pandas as pd
-    from markupsafe import Markup
 
     from harness.results import StudyResults
 
-#: Shown at once; the others on demand.
-PARTS: Final[dict[str, str]] = {"f1": "F1", "precision": "Precision", "recall": "Recall"}
+#: What the parts are called; the first there is is shown at once, the others on demand.
+TITLES: Final[dict[str, str]] = {"f1": "F1", "precision": "Precision", "recall": "Recall"}
 #: Target modules of each view, and its heading.
 VIEWS: Final[dict[str | None, str]] = {
     None: "At the incumbent's other settings",
     "qv": "On q and v",
 }
 _FEW = 30  # below that many references a class is too small to rank by, and is greyed
-_LAST = ("best", "dictionary", "support")
+_MANY = 20  # more classes than these are folded below their totals
 
 
 def tables(results: StudyResults) -> dict[str, pd.DataFrame]:
@@ -33,7 +35,7 @@ def tables(results: StudyResults) -> dict[str, pd.DataFrame]:
     return {
         _name(part, target): class_table(results, target_modules=target, part=part)
         for target in VIEWS
-        for part in _parts(results)
+        for part in parts_of(results.objective)
     }
 
 
@@ -43,8 +45,12 @@ def render(results: StudyResults) -> str:
     views = []
     for target, heading in VIEWS.items():
         shown = {
-            title: _one(results, frames[_name(part, target)], f"{title} by class. {heading}.")
-            for part, title in _parts(results).items()
+            _title(results, part): _one(
+                results,
+                frames[_name(part, target)],
+                f"{_title(results, part)} by class. {heading}.",
+            )
+            for part in parts_of(results.objective)
             if not frames[_name(part, target)].empty
         }
         views.append({"heading": heading, "parts": shown})
@@ -52,17 +58,17 @@ def render(results: StudyResults) -> str:
         "classes.html.j2",
         views=views,
         any=any(view["parts"] for view in views),
-        by_class=bool(_parts(results)),
+        by_class=bool(parts_of(results.objective)),
         metric=results.objective.name,
+        highest=display.highest(results.objective),
         few=_FEW,
+        small=any((frame["support"] < _FEW).any() for frame in frames.values()),
     )
 
 
-def _parts(results: StudyResults) -> dict[str, str]:
-    """The parts there are with their titles; none where the metric knows a single class."""
-    if results.objective.form == "f1":
-        return PARTS
-    return {"f1": results.objective.name} if len(results.objective.classes) > 1 else {}
+def _title(results: StudyResults, part: str) -> str:
+    name = results.objective.name.replace("_", " ")
+    return TITLES.get(part, name[:1].upper() + name[1:])
 
 
 def _name(part: str, target: str | None) -> str:
@@ -70,25 +76,43 @@ def _name(part: str, target: str | None) -> str:
 
 
 def _one(results: StudyResults, frame: pd.DataFrame, caption: str) -> Markup:
-    frame = frame if "class" in frame.columns else frame.rename_axis("class").reset_index()
-    show = display.Scale(results.objective.scale, 1 if results.objective.scale > 1 else 3, "").show
+    show = display.scale(results.objective).show
     names = [str(name) for name in frame.columns if name != "class"]
-    first = [name for name in names if name not in _LAST]
-    columns = [text("Class", "class")]
-    columns += [_column(name, show) for name in first]
-    columns += [_column(name, show) for name in _LAST if name in names]
-    return table(
-        frame,
-        columns,
-        caption=caption,
-        mark=lambda row: _mark(str(row["class"]), row.get("support")),
+    # The bare base stands before the ranks, what else needs no adapter behind the best.
+    others = [name for name in baselines(results, "validation") if shots(name) is None]
+    last = ["best", *others, "support"]
+    columns = [Column("Class", lambda row: _class(results, str(row["class"])), numeric=False)]
+    columns += [_column(name, show) for name in names if name not in last]
+    columns += [_column(name, show) for name in last if name in names]
+    totals = frame["class"].isin(["micro", "macro"])
+    parts = [frame] if len(frame) <= _MANY else [frame[totals], frame[~totals]]
+    made = [
+        table(
+            part,
+            columns,
+            caption=caption,
+            mark=lambda row: _mark(str(row["class"]), row.get("support")),
+        )
+        for part in parts
+    ]
+    if len(made) == 1:
+        return made[0]
+    return made[0] + Markup("<details><summary>All {} classes</summary>{}</details>").format(
+        len(parts[1]), made[1]
     )
+
+
+def _class(results: StudyResults, name: str) -> str:
+    """A row's name; what F1 calls micro and macro says nothing of an accuracy."""
+    if "f1" in parts_of(results.objective):
+        return name
+    return {"micro": "all examples", "macro": "mean of classes"}.get(name, name)
 
 
 def _column(name: str, show: Callable[[object], str]) -> Column:
     heading = {"best": "Best", "support": "Support"}.get(name, display.baseline(name))
     if name == "support":
-        return figures(heading, name, display.count, "entities")
+        return figures(heading, name, display.count, "references")
     return figures(heading, name, show)
 
 

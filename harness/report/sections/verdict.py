@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from markupsafe import Markup
 
-from harness.analysis.scores import configurations, score_from_rows
+from harness.analysis.scores import configurations, score_from_rows, shots
 from harness.report import display
 from harness.report.axis import axis
 from harness.report.figure import Band, intervals
@@ -85,7 +85,8 @@ def render(results: StudyResults) -> str:
         comparison=_comparison(results, advice),
         snippet=_snippet(results, pick),
         command=command(results),
-        margin=scale.show(results.objective.margin),
+        margin=results.objective.margin_told,
+        lower=results.objective.sign < 0,
     )
 
 
@@ -102,7 +103,8 @@ def _kicker(results: StudyResults, advice: Recommendation) -> str:
     if not len(results.trials):
         return "Nothing to report"
     if _planned(results) and advice.best is not None:
-        return f"{KICKERS['none']}: nothing was confirmed, by plan. Highest on validation:"
+        best = display.highest(results.objective).capitalize()
+        return f"{KICKERS['none']}: nothing was confirmed, by plan. {best} on validation:"
     return "Too little to go by" if finished <= 1 else KICKERS[advice.outcome]
 
 
@@ -157,11 +159,12 @@ def _facts(results: StudyResults, advice: Recommendation) -> list[dict[str, str]
     if advice.pick is None or advice.score is None:
         return []
     scale = display.scale(results.objective)
+    below = " below it" if results.objective.sign < 0 else ""
     facts = [
         {
             "name": f"Gain over the {display.baseline(str(row['name']))}",
             "value": scale.gap(row["gain"]),
-            "note": f"{scale.unit}; it reaches {scale.show(row['baseline'])}",
+            "note": f"{scale.unit}{below}; it reaches {scale.show(row['baseline'])}",
         }
         for row in _told(gain_table(results, advice.score)).to_dict("records")
     ]
@@ -177,8 +180,8 @@ def _facts(results: StudyResults, advice: Recommendation) -> list[dict[str, str]
 
 def _told(gains: pd.DataFrame) -> pd.DataFrame:
     # Of the bare base only the one with most worked examples is told on the first screen.
-    shots = gains["name"].str.extract(r"^base_(\d+)_shot$")[0].astype(float)
-    return gains[shots.isna() | (shots == shots.max())]
+    count = gains["name"].map(shots).astype(float)
+    return gains[count.isna() | (count == count.max())]
 
 
 def _cost(row: Mapping[Any, Any]) -> list[dict[str, str]]:
@@ -247,7 +250,7 @@ def _plot(results: StudyResults, frame: pd.DataFrame) -> Markup:
     margin = results.objective.margin
     ends = [*points["value"], *points["low"], *points["high"], -margin, margin]
     along = axis(ends, f"difference to the best other, {scale.unit}", scale.tick)
-    meaning = f"within the margin of {scale.show(margin)} {scale.unit}"
+    meaning = f"within the margin of {results.objective.margin_told}"
     return intervals(
         points,
         along,

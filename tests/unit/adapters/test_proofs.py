@@ -108,7 +108,7 @@ def test_adalora_that_is_never_told_to_move_ranks_is_found_out(
 
 def test_every_proof_is_named_by_a_variant_and_says_its_fact() -> None:
     used = {proof for _, variant in VARIANTS for proof in variant.proofs}
-    used |= {*FULL.proofs, "quantised"}
+    used |= {*FULL.proofs, "quantised", "head_trained"}
     assert used == set(PROOFS.names())
     for _, proof in PROOFS:
         assert (proof.__doc__ or "").strip()

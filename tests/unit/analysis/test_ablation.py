@@ -4,7 +4,14 @@ import math
 import pytest
 
 from harness.analysis import ablation
-from tests.studies import F1, PERPLEXITY, empty_results, make_results, one_trial_results
+from harness.analysis.scores import score_from_rows
+from tests.studies import (
+    F1,
+    PERPLEXITY,
+    empty_results,
+    make_results,
+    one_trial_results,
+)
 
 SIZES = {"validation": 60, "test": 5}
 
@@ -94,39 +101,58 @@ def test_less_is_better_for_perplexity():
     assert not table.loc[4, "near_best"]
 
 
-def test_class_table_by_hand(study):
-    table = ablation.class_table(study).set_index("class")
-    assert list(table.index) == [*F1.classes, "micro", "macro"]
-    assert list(table.columns)[:3] == ["base_0_shot", "base_5_shot", "dictionary"]
-    assert list(table.columns)[3:] == ["r=4", "r=8", "r=16", "r=32", "best", "support"]
-    rank = ablation.ablation_table(study, "rank").set_index("level")
-    assert table.loc["micro", "r=8"] == pytest.approx(rank.loc[8, "value"])
-    key = rank.loc[8, "key"]
-    rows = study.trials[(study.trials["stage"] == "ablate") & (study.trials["key"] == key)]
-    numbers = rows["number"]
-    each = []
-    for number in numbers:
-        tp, fp, fn = study.statistics(number, "validation").sum().iloc[:3]
-        each.append(2 * tp / (2 * tp + fp + fn))
-    assert table.loc["MEDICATION", "r=8"] == pytest.approx(sum(each) / 3)
-    assert table.loc["macro", "r=8"] == pytest.approx(table.loc[list(F1.classes), "r=8"].mean())
-    assert (table.loc["micro", "best"] >= table.loc["micro", ["r=4", "r=8", "r=16", "r=32"]]).all()
+def full_study(objective, **settings):
+    return make_results(
+        objective=objective,
+        sizes={"validation": 60, "test": 5},
+        trials=6,
+        stages=("search", "ablate", "full"),
+        **settings,
+    )
 
 
-def test_precision_and_recall_are_ratios_of_counts(study):
-    precision = ablation.class_table(study, part="precision").set_index("class")
-    recall = ablation.class_table(study, part="recall").set_index("class")
-    rows = study.baselines.query("name == 'dictionary' and split == 'validation'")
-    tp, fp, fn = rows[["DOSAGE.tp", "DOSAGE.fp", "DOSAGE.fn"]].sum()
-    assert precision.loc["DOSAGE", "dictionary"] == pytest.approx(tp / (tp + fp))
-    assert recall.loc["DOSAGE", "dictionary"] == pytest.approx(tp / (tp + fn))
-    assert recall.loc["DOSAGE", "support"] == tp + fn
-    with pytest.raises(ValueError, match="unknown part 'f2'"):
-        ablation.class_table(study, part="f2")
+def test_a_score_is_told_in_percent_of_full_fine_tunings():
+    study = full_study(F1)
+    table = ablation.ablation_table(study, "rank")
+    share = 100 * table["value"] / ablation.full_score(study)
+    assert table["percent_of_full"].tolist() == pytest.approx(share.tolist())
+    assert table["percent_of_gain"].isna().all()
 
 
-def test_class_table_on_other_modules(study):
-    own, other = ablation.class_table(study), ablation.class_table(study, "qv")
-    assert (other["r=16"] < own["r=16"]).any()
-    assert ablation.class_table(study, "mlp").empty
-    assert ablation.class_table(empty_results()).empty
+def test_a_perplexity_is_told_as_a_share_of_the_gain():
+    study = full_study(PERPLEXITY)
+    table = ablation.ablation_table(study, "rank").set_index("level")
+    base, full = ablation.base_score(study), ablation.full_score(study)
+    assert full < table.loc[16, "value"] < table.loc[4, "value"] < base
+    assert table["percent_of_full"].isna().all()
+    expected = 100 * (base - table.loc[16, "value"]) / (base - full)
+    assert table.loc[16, "percent_of_gain"] == pytest.approx(expected)
+    assert 80 < table.loc[4, "percent_of_gain"] < table.loc[16, "percent_of_gain"] < 100
+    assert (table["gain"] > 0).all()
+
+
+def test_no_share_is_told_where_full_fine_tuning_gains_nothing():
+    study = full_study(PERPLEXITY)
+    worse = study.trials["value"].where(study.trials["stage"] != "full", 12.0)
+    table = ablation.ablation_table(
+        dataclasses.replace(study, trials=study.trials.assign(value=worse)), "rank"
+    )
+    assert table[["percent_of_full", "percent_of_gain"]].isna().all(axis=None)
+
+
+def test_the_bare_base_is_the_one_with_the_fewest_examples(study):
+    rows = study.baselines
+    for names, expected in (
+        (["base_5_shot", "base_16_shot"], "base_5_shot"),
+        (["base", "base_5_shot"], "base"),
+        (["dictionary"], None),
+    ):
+        kept = dict(zip(["base_0_shot", "base_5_shot"], names, strict=False))
+        renamed = rows[rows["name"].isin(kept)].assign(name=lambda r, k=kept: r["name"].map(k))
+        other = dataclasses.replace(study, baselines=renamed)
+        found = ablation.base_score(other)
+        if expected is None:
+            assert math.isnan(found)
+        else:
+            chosen = renamed[(renamed["name"] == expected) & (renamed["split"] == "validation")]
+            assert found == score_from_rows(chosen, study.objective)

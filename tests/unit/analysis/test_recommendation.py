@@ -7,8 +7,11 @@ import pytest
 
 from harness.analysis.recommendation import COLUMNS, recommend
 from tests.studies import (
+    ACCURACY,
     F1,
+    MACRO,
     PERPLEXITY,
+    ROUGE,
     config,
     confirm_results,
     empty_results,
@@ -223,8 +226,13 @@ def test_an_ablation_alone_is_summed_up_against_its_reference(objective):
     told = re.search(r"joint 95 % CI (\S+) to (\S+)\. ", advice.evidence)
     low, high = map(float, told.groups())
     own = study.attributes["incumbent"]
-    reference = config(**{name: own[name] for name in ("rank", "variant", "target_modules")})
-    gap = values[best] - values[reference.key]
+    like = ("rank", "variant", "target_modules", "alpha", "dropout")
+    (reference, *_) = (
+        cell["key"]
+        for cell in study.attributes["cells"]
+        if all(cell["config"][name] == own[name] for name in like)
+    )
+    gap = values[best] - values[reference]
     assert low <= gap * objective.scale <= high
     assert f"of {len(values)} configurations" in advice.evidence
 
@@ -246,3 +254,40 @@ def test_an_ablation_under_way_says_what_is_missing():
     study = ablated()
     none = dataclasses.replace(study, trials=study.trials[study.trials["stage"] == "tune"])
     assert "No two cells" in recommend(none).evidence
+
+
+@pytest.mark.parametrize("objective", [PERPLEXITY, ACCURACY, MACRO, ROUGE], ids=lambda o: o.name)
+def test_the_verdict_is_right_whatever_the_metric(objective):
+    wide = dataclasses.replace(objective, margin={"perplexity": 0.5}.get(objective.name, 0.1))
+    scores = {
+        config(rank=32): around(0.86),
+        config(rank=8): around(0.855),
+        config(rank=1): around(0.5),
+    }
+    found = recommend(confirm_results(scores, objective=wide, examples=500))
+    assert found.outcome == "decided"
+    assert found.pick["rank"] == 8
+    table = found.comparison.set_index("rank")
+    assert table.loc[1, "verdict"] == "worse"
+    assert wide.sign * table.loc[1, "difference_to_best"] < -wide.margin
+    assert table.loc[1, ["lower", "upper"]].is_monotonic_increasing
+    assert found.score.low < found.score.value < found.score.high
+    assert wide.margin_told in found.evidence
+
+
+@pytest.mark.parametrize("objective", [F1, PERPLEXITY, ROUGE], ids=lambda o: o.name)
+def test_a_base_that_no_adapter_beats_means_that_nothing_was_learned(objective):
+    scores = {config(rank=32): around(0.86, 5), config(rank=8): around(0.85, 5)}
+    study = confirm_results(scores, objective=objective, examples=100)
+    order = (objective.sign * study.trials.set_index("number")["test"]).sort_values()
+    rows = study.examples[study.examples["split"] == "test"]
+
+    def beside(trial):
+        bare = rows[rows["trial"] == trial].drop(columns="trial").assign(name="base_0_shot")
+        return recommend(dataclasses.replace(study, baselines=bare))
+
+    # The best of ten runs is better than any mean of five, the worst of them is not.
+    best, worst = beside(order.index[-1]), beside(order.index[0])
+    assert "nothing was learned" in best.evidence
+    assert (best.outcome, best.pick) == ("undecided", None)
+    assert "nothing was learned" not in worst.evidence

@@ -1,6 +1,7 @@
 import pytest
 
 from harness.analysis.wording import Figures, labels, priced
+from harness.results import Objective
 from tests.studies import F1, PERPLEXITY
 
 ROW = {
@@ -26,6 +27,21 @@ def test_figures_follow_the_unit_of_the_metric():
     assert Figures(PERPLEXITY).plain(5.1234) == "5.12"
     assert Figures(PERPLEXITY).behind == "above"
     assert Figures(F1).range(float("nan"), 1.0) == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("margin", "scale", "unit", "told", "value"),
+    [
+        (0.02, 100.0, "points of F1", "2 points of F1", "85.1"),
+        (0.01, 100.0, "points of ROUGE-L", "1 point of ROUGE-L", "85.1"),
+        (0.5, 1.0, "perplexity", "0.5 perplexity", "0.85"),
+        (0.005, 1.0, "bits per byte", "0.005 bits per byte", "0.8512"),
+        (2.0, 1.0, "word perplexity", "2 word perplexity", "0.9"),
+    ],
+)
+def test_digits_follow_the_margin(margin, scale, unit, told, value):
+    show = Figures(Objective("m", "maximize", margin, "mean", ("all",), scale, unit))
+    assert (show.margin, show.plain(0.8512)) == (told, value)
 
 
 def test_labels_name_only_what_tells_twins_apart():

@@ -3,7 +3,7 @@ import io
 from rich.console import Console
 
 from harness.cli.outcome import print_outcome
-from tests.studies import config, confirm_results
+from tests.studies import PERPLEXITY, config, confirm_results
 
 
 def printed(results):
@@ -29,3 +29,10 @@ def test_a_pick_is_named_with_those_that_are_like_it():
     verdict, text = printed(confirm_results(close, examples=400))
     assert verdict.pick is not None
     assert "cannot be told apart from the pick: " in text
+
+
+def test_scores_have_the_digits_of_their_metric():
+    close = {config(rank=rank): [0.86 + 0.001 * i for i in range(10)] for rank in (8, 32)}
+    verdict, text = printed(confirm_results(close, objective=PERPLEXITY, examples=400))
+    assert f"test score {verdict.score.value:.2f} (95 % CI " in text
+    assert f"{verdict.comparison['difference_to_best'].iloc[0]:+.2f}" in text

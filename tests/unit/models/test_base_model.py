@@ -4,11 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import BertConfig, BertModel
+from transformers import AutoModelForCausalLM, BertConfig, BertModel
 
 from harness import embedded
 from harness.errors import UserError
-from harness.models import base_model
 from harness.models.base_model import BaseModel, fingerprint, load, load_config, locate
 from harness.models.checksums import checksum
 from harness.settings import ModelSettings
@@ -160,5 +159,5 @@ def test_memory_that_runs_out_is_told_with_a_way_out(
     def full(*_: object, **__: object) -> None:
         raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate")
 
-    monkeypatch.setattr(base_model.AutoModelForCausalLM, "from_pretrained", full)
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", full)
     assert "not enough memory; try quantization: nf4" in refused(model_folder)

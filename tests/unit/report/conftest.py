@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,6 +22,31 @@ def full() -> StudyResults:
 @pytest.fixture(scope="session")
 def perplexity() -> StudyResults:
     return studies.make_results(objective=studies.PERPLEXITY)
+
+
+@pytest.fixture(scope="session")
+def likelihoods() -> StudyResults:
+    """A perplexity with a wide margin, beside full fine-tuning."""
+    return studies.make_results(
+        objective=dataclasses.replace(studies.PERPLEXITY, margin=0.5),
+        stages=("search", "ablate", "full", "confirm"),
+    )
+
+
+@pytest.fixture(scope="session")
+def intents() -> StudyResults:
+    """Accuracy over 77 classes, beside full fine-tuning."""
+    return studies.make_results(
+        objective=studies.ACCURACY,
+        sizes={"validation": 200, "test": 600},
+        stages=("search", "ablate", "full", "confirm"),
+    )
+
+
+@pytest.fixture(scope="session")
+def summaries() -> StudyResults:
+    """ROUGE, one score a text."""
+    return studies.make_results(objective=studies.ROUGE)
 
 
 @pytest.fixture(scope="session")

@@ -99,5 +99,17 @@ def test_a_label_names_what_is_known() -> None:
 
 
 def test_baselines_have_spoken_names() -> None:
-    names = [display.baseline(name) for name in ("base_5_shot", "dictionary", "full_fine_tuning")]
-    assert names == ["5-shot base", "dictionary", "full fine tuning"]
+    spoken = {
+        "base_5_shot": "5-shot base",
+        "base_0_shot": "bare base",
+        "base": "bare base",
+        "dictionary": "dictionary",
+        "first_sentence": "first sentence",
+        "most_frequent": "most frequent class",
+    }
+    assert {name: display.baseline(name) for name in spoken} == spoken
+
+
+def test_words_follow_the_direction() -> None:
+    assert (display.highest(F1), display.gained(F1)) == ("highest", "over")
+    assert (display.highest(PERPLEXITY), display.gained(PERPLEXITY)) == ("lowest", "below")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import hashlib
+import html
 import re
 import resource
 import signal
@@ -192,3 +193,35 @@ def test_neither_torch_nor_optuna_is_imported() -> None:
 
 def test_equal_studies_give_equal_pages(full_page: str) -> None:
     assert page.render(studies.make_results()) == full_page
+
+
+def words_of(results: StudyResults) -> str:
+    """What a reader sees of a page, without the sweep and the code."""
+    text = re.sub(r"<(style|script|pre)\b.*?</\1>", " ", page.render(results), flags=re.DOTALL)
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", text)).split())
+
+
+@pytest.mark.parametrize("name", ["likelihoods", "intents", "summaries"])
+def test_a_page_speaks_of_its_own_metric(name: str, request: pytest.FixtureRequest) -> None:
+    results: StudyResults = request.getfixturevalue(name)
+    seen, text = outline(page.render(results)), words_of(results)
+    assert (seen.faults, seen.open) == ([], [])
+    assert results.objective.unit in text
+    assert results.objective.margin_told in text
+    for word in ("F1", "entities", "dictionary", "mention"):
+        assert not re.search(rf"\b{word}\b", text)
+    for word in ("nan", "inf", "None", "unknown"):
+        assert not re.search(rf"\b{word}\b", text)
+
+
+def test_where_less_is_better_the_page_says_so_and_nowhere_the_contrary(
+    likelihoods: StudyResults,
+) -> None:
+    text = words_of(likelihoods)
+    assert "perplexity, lower is better" in text
+    assert "not more than 0.5 perplexity above the best" in text
+    assert "within the margin of the lowest mean" in text
+    assert "Down is better quality" in text
+    assert text.count("Less is better") == 2
+    for word in ("higher is better", "highest mean", "below the best", "Up is better"):
+        assert word not in text

@@ -3,7 +3,7 @@ import sys
 
 import numpy as np
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
 from harness import progress
@@ -11,7 +11,7 @@ from harness.errors import UserError
 from harness.results import Objective
 from harness.storage.records import Records, read_study, summaries
 from harness.storage.studies import Slot, Studies, url_of
-from harness.storage.tables import StudyRow
+from harness.storage.tables import ScoresRow, StudyRow
 from harness.sweep import load
 from harness.trial import (
     Cost,
@@ -85,6 +85,38 @@ def test_what_is_stored_is_read_back(records, tmp_path):
     assert found.measurements.iloc[0]["loss"] == 1.25
     assert found.objective == OBJECTIVE
     assert found.sweep["search"]["trials"] == 4
+
+
+def test_statistics_of_many_classes_are_kept_without_their_zeros(records):
+    rng = np.random.default_rng(0)
+    wide = np.zeros((200, 231))
+    wide[np.arange(200), rng.integers(0, 231, 200)] = 0.25
+    wide[3] = 0.0
+    narrow = rng.poisson(1.0, (200, 6)) + 0.5
+    for name, table in (("wide", wide), ("narrow", narrow), ("wide", wide[::-1])):
+        ids, texts = tuple(map(str, range(200))), ("",) * 200
+        rows = tuple(map(tuple, table.tolist()))
+        scores = SplitScores("test", ids, texts, (False,) * 200, rows, {})
+        records.add_baseline(name, scores)
+    with Session(records.studies.engine) as session:
+        read = {row.baseline: row.statistics for row in session.scalars(select(ScoresRow))}
+        size = dict(
+            session.execute(text("select baseline, length(statistics) from harness_scores")).all()
+        )
+    assert (read["wide"] == wide[::-1]).all()
+    assert (read["narrow"] == narrow).all()
+    assert size["wide"] < 200 * 231 * 4 / 10  # "0.0," for each number if it were written out
+
+
+def test_rows_that_were_written_out_are_read_too(records):
+    _run(records)
+    plain = "[[1.0, 0.0, 1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, 0.0, 0.0]]"
+    with Session(records.studies.engine) as session, session.begin():
+        session.execute(text("update harness_scores set statistics = :rows"), {"rows": plain})
+    assert records.read().statistics(0, "test").to_numpy().tolist() == [
+        [1, 0, 1, 0, 0, 0],
+        [0] * 6,
+    ]
 
 
 def test_a_trial_whose_parameters_are_still_being_written_is_passed_over(records):

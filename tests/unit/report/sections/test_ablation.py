@@ -86,3 +86,33 @@ def test_a_grid_that_is_too_narrow_names_the_way_out(shown: str) -> None:
 
 def test_what_was_checked_is_named_in_words(shown: str) -> None:
     assert ">starts as base, B zero, scale</td>" in shown
+
+
+def test_shares_of_full_fine_tuning_are_told_where_they_say_something(
+    likelihoods: StudyResults, intents: StudyResults, full: StudyResults
+) -> None:
+    share, gain = "Of\u00a0full<small>%</small>", "Of\u00a0full<small>% of its gain</small>"
+    told = {name: html.unescape(ablation.render(study)) for name, study in (
+        ("perplexity", likelihoods), ("accuracy", intents), ("without", full),
+    )}  # fmt: skip
+    assert {name: (share in text, gain in text) for name, text in told.items()} == {
+        "perplexity": (False, True),
+        "accuracy": (True, False),
+        "without": (False, False),
+    }
+    assert "Gain<small>below the base</small>" in told["perplexity"]
+    assert "Gain<small>over the base</small>" in told["accuracy"]
+
+
+def test_the_band_is_above_the_lowest_mean_where_less_is_better(
+    likelihoods: StudyResults,
+) -> None:
+    frame = ablation.tables(likelihoods)["rank"]
+    text = ablation._plot(likelihoods, "rank", frame)
+    left, width = re.findall(r'class="band" x="([\d.]+)%" y="0" width="([\d.]+)%"', text)[0]
+    marks = [float(one) for one in re.findall(r'<circle class="mark" cx="([\d.]+)%"', text)]
+    assert float(left) == min(marks)
+    near = [mark <= float(left) + float(width) for mark in marks]
+    best, margin = frame["value"].min(), likelihoods.objective.margin
+    assert near == (frame["value"] <= best + margin).tolist()
+    assert near.count(False) > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -46,9 +47,40 @@ def test_cells_are_the_frames(full: StudyResults, shown: str) -> None:
 
 
 def test_a_metric_without_classes_says_so(perplexity: StudyResults) -> None:
-    assert "perplexity has no classes" in classes.render(perplexity)
+    assert "perplexity is told of whole texts" in classes.render(perplexity)
     assert classes.tables(perplexity) == {}
 
 
 def test_without_an_ablation_it_says_so(one: StudyResults) -> None:
     assert "there are no scores by class" in classes.render(one)
+
+
+def test_a_metric_of_whole_texts_has_no_table(summaries: StudyResults) -> None:
+    assert "rougeL is told of whole texts" in classes.render(summaries)
+    assert "<table" not in classes.render(summaries)
+
+
+def test_many_classes_are_folded_below_their_totals(intents: StudyResults) -> None:
+    text = html.unescape(classes.render(intents))
+    assert "Accuracy by class. At the incumbent's other settings." in text
+    assert text.count("<summary>All 77 classes</summary>") == len(classes.VIEWS)
+    open_part = text[: text.index("<details>")]
+    assert ">all examples</th>" in open_part
+    assert ">mean of classes</th>" in open_part
+    assert ">intent_00</th>" not in open_part
+    assert text.count(">intent_76</th>") == len(classes.VIEWS)
+    head = text[text.index("<thead>") : text.index("</thead>")]
+    names = ["bare base", "5-shot base", "r=4", "r=32", "Best", "most frequent class", "Support"]
+    places = [head.index(f">{name}<") for name in names]
+    assert places == sorted(places)
+    assert "<small>references</small>" in head
+
+
+def test_a_class_that_does_not_occur_has_a_dash(intents: StudyResults) -> None:
+    frame = classes.tables(intents)["score"]
+    absent = frame.loc[frame["support"] == 0, "class"].iloc[0]
+    text = html.unescape(classes.render(intents))
+    row = text[text.index(f">{absent}</th>") :]
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", row[: row.index("</tr>")])
+    assert set(cells[:-1]) == {display.MISSING}
+    assert cells[-1] == "0"

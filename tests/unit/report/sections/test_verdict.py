@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import html
+import re
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -123,3 +124,54 @@ def test_an_open_question_is_called_open() -> None:
     assert "It cannot be told apart" not in text
     if advice.more_seeds:
         assert f"about {advice.more_seeds} more seeds" in text
+
+
+def facts(results: StudyResults) -> dict[str, tuple[str, str]]:
+    text = html.unescape(verdict.render(results))
+    found = re.findall(
+        r'<dt>(.*?)</dt><dd>(.*?)</dd><dd class="note">(.*?)</dd>', text, flags=re.DOTALL
+    )
+    return {name: (value, note) for name, value, note in found}
+
+
+def test_a_gain_in_perplexity_is_told_as_what_it_is_below_the_base(
+    likelihoods: StudyResults,
+) -> None:
+    scale = display.scale(likelihoods.objective)
+    (gain,) = verdict.gain_table(likelihoods, recommendation(likelihoods).score).to_dict("records")
+    assert gain["gain"] > 0
+    value, note = facts(likelihoods)["Gain over the bare base"]
+    assert value == scale.gap(gain["gain"])
+    assert note == f"perplexity below it; it reaches {scale.show(gain['baseline'])}"
+
+
+def test_all_baselines_of_the_task_are_told(
+    summaries: StudyResults, intents: StudyResults
+) -> None:
+    names = [name for name in facts(summaries) if name.startswith("Gain")]
+    others = ["copied input", "first sentence"]
+    assert names == [f"Gain over the {name}" for name in ("5-shot base", *others)]
+    assert "Gain over the most frequent class" in facts(intents)
+
+
+def test_a_worse_finalist_has_a_difference_above_0_where_less_is_better(
+    likelihoods: StudyResults,
+) -> None:
+    frame = verdict.tables(likelihoods)["finalists"].set_index(["rank", "target_modules"])
+    worst = frame.loc[(4, "qv")]
+    assert worst["verdict"] == "worse"
+    assert worst["difference_to_best"] > likelihoods.objective.margin
+    assert worst["upper"] > worst["difference_to_best"] > worst["lower"] >= 0
+    best = frame["value"].idxmin()
+    assert frame.loc[best, "difference_to_best"] < 0
+
+
+def test_what_was_highest_by_plan_is_lowest_where_less_is_better() -> None:
+    study = studies.make_results(
+        objective=studies.PERPLEXITY, trials=4, stages=("search", "ablate"), name="laid_down"
+    )
+    trials = study.trials[study.trials["stage"] != "search"]
+    plan = {**study.sweep, "search": {"trials": 0}, "confirmation": {"max_configurations": 0}}
+    text = verdict.render(dataclasses.replace(study, trials=trials, sweep=plan))
+    assert "by plan. Lowest on validation:" in text
+    assert "has the lowest mean of" in text
