@@ -7,12 +7,11 @@ from pathlib import Path
 
 from harness.errors import UserError
 from harness.formats import leaks
-from harness.heads import Head
 from harness.rows import leaking
 from harness.sweep import Sweep
 from harness.task import SPLITS, Task
 from harness.trial import TrialConfig
-from harness.workers.tasks import head_of, load_task_of
+from harness.workers.tasks import load_task_of
 
 
 def cuda() -> bool:
@@ -36,7 +35,7 @@ def check(sweep: Sweep) -> tuple[str, ...]:
         if not task.examples(split):
             raise UserError(f"task '{sweep.task}': its split '{split}' has no example")
     _refuse_leaks(sweep, task)
-    _check_model(sweep, task.kind.head)
+    _check_model(sweep)
     notes = (*task.notes, *_ablation_notes(sweep), *_full_notes(sweep))
     if task.kind.bare or not sweep.baselines.shots:
         return notes
@@ -46,8 +45,7 @@ def check(sweep: Sweep) -> tuple[str, ...]:
 def facts(sweep: Sweep) -> tuple[str, ...]:
     """What a checked sweep is about, in a few lines."""
     task = load_task_of(sweep)
-    head = task.kind.head
-    counts = [parameters(sweep, config, head) for config in representatives(sweep)]
+    counts = [parameters(sweep, config) for config in representatives(sweep)]
     sizes = ", ".join(f"{len(task.examples(split))} {split}" for split in SPLITS)
     return (
         f"task {task.name}: {sizes} examples; objective {task.objective.name}, "
@@ -100,7 +98,7 @@ def representatives(sweep: Sweep) -> tuple[TrialConfig, ...]:
     )
 
 
-def _check_model(sweep: Sweep, head: Head) -> None:
+def _check_model(sweep: Sweep) -> None:
     """Targets are looked up in the model's names; each variant is put on once, without weights."""
     from harness.adapters.attaching import skeleton
     from harness.adapters.targets import target_names
@@ -108,18 +106,18 @@ def _check_model(sweep: Sweep, head: Head) -> None:
     space = sweep.space
     for targets in space.target_modules:
         try:
-            target_names(skeleton(sweep.model, head), targets)
+            target_names(skeleton(sweep.model, load_task_of(sweep).kind.head), targets)
         except UserError as error:
             raise UserError(f"space.target_modules: {error}") from None
     if "float16" in space.compute_dtype and not cuda():
         raise UserError("space.compute_dtype: float16 needs a GPU; use bfloat16 or float32")
     for variant in space.variant:
         plain = TrialConfig(variant, 2, 1.0, 0.0, space.target_modules[0], 1e-3, 0)
-        parameters(sweep, plain, head)
+        parameters(sweep, plain)
         for name in space.varied():
             for level in space.levels(name):
                 try:
-                    parameters(sweep, plain.at(name, level), head)
+                    parameters(sweep, plain.at(name, level))
                 except UserError as error:
                     raise UserError(f"space.{name}: {variant}: {_bare(error, name)}") from None
 
@@ -128,21 +126,15 @@ def _bare(error: UserError, name: str) -> str:
     return str(error).removeprefix(f"{name}: ")
 
 
-def parameters(sweep: Sweep, config: TrialConfig, head: Head | None = None) -> int:
-    """Trainable parameters of a configuration, from the model's shapes alone.
-
-    Args:
-        sweep: names the base.
-        config: the configuration.
-        head: what stands on the base; None asks the sweep's task.
+def parameters(sweep: Sweep, config: TrialConfig) -> int:
+    """Trainable parameters of a configuration, from the shapes of base and head alone.
 
     Raises:
         UserError: the model is not there, or the targets match none of its modules.
     """
     from harness.adapters.attaching import count_parameters
 
-    on = head_of(sweep) if head is None else head
-    return count_parameters(sweep.model, config, head=on)
+    return count_parameters(sweep.model, config, head=load_task_of(sweep).kind.head)
 
 
 def _full_notes(sweep: Sweep) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from harness import checks
 from harness.cells import neighbours
 from harness.sweep import Sweep
 from harness.trial import Outcome, TrialConfig, TrialRequest
-from harness.workers.tasks import head_of, load_task_of
+from harness.workers.tasks import load_task_of
 
 #: Optimiser steps of the run that is timed.
 _TIMED_STEPS = 6
@@ -68,11 +68,7 @@ def _full(sweep: Sweep, timing: Timing) -> list[tuple[str, int, float]]:
 
 def largest(sweep: Sweep) -> TrialConfig:
     """The configuration with the most trainable parameters: the slowest, most or less."""
-    head = head_of(sweep)
-    return max(
-        checks.representatives(sweep),
-        key=lambda config: checks.parameters(sweep, config, head),
-    )
+    return max(checks.representatives(sweep), key=lambda config: checks.parameters(sweep, config))
 
 
 def time_trial(sweep: Sweep, threads: int) -> Timing:

@@ -39,7 +39,6 @@ def plan(
 
     from harness import checks, forecast
     from harness.workers.local import crew as choose_crew
-    from harness.workers.tasks import head_of
 
     hourly = price_of(price)
     sweep = opt.sweep_of(
@@ -50,10 +49,9 @@ def plan(
         console.print(f"note: {note}", highlight=False)
     crew = choose_crew(sweep.workers, sweep.threads, checks.cuda)
     table = Table("configuration", "trainable parameters", title="by target and rank")
-    head = head_of(sweep)
     for config in _grid(sweep):
         shown = f"{config.target_modules} r={config.rank}"
-        table.add_row(shown, f"{checks.parameters(sweep, config, head):,}")
+        table.add_row(shown, f"{checks.parameters(sweep, config):,}")
     console.print(table)
     timing = forecast.time_trial(sweep, crew.threads)
     found = forecast.stages(sweep, timing, crew.workers)

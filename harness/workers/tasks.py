@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Final
 
 from harness import catalog
-from harness.heads import GENERATION, Head
 from harness.sweep import Sweep
 from harness.task import Task, load
 from harness.task_file import read_task_file
@@ -60,13 +59,3 @@ def _files(places: Iterator[Path]) -> Iterator[tuple[str, int, int, int]]:
             if file.is_file() and file.suffix != ".pyc":
                 found = file.stat()
                 yield str(file), found.st_size, found.st_ino, found.st_mtime_ns
-
-
-def head_of(sweep: Sweep) -> Head:
-    """What has to stand on a sweep's base; rows are read only where they say it.
-
-    Raises:
-        UserError: the task or its data are faulty.
-    """
-    file = read_task_file(catalog.find_task(sweep.task) / "task.yaml")
-    return GENERATION if file.head == GENERATION.name else load_task_of(sweep).kind.head

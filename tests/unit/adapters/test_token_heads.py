@@ -32,9 +32,7 @@ GIVEN = Circumstances(20, SEQUENCES, 0)
 
 
 @pytest.fixture(scope="module", params=["bert", "llama"])
-def base(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> BaseModel:
+def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
     folder = tmp_path_factory.mktemp(request.param)
     made = (toy_tags.save_encoder if request.param == "bert" else toy.save_model)(folder)
     return base_model.load(ModelSettings(name=str(made)), 1, HEAD)
