@@ -172,7 +172,7 @@ class Study:
         others: dict[str, dict[str, float]] = {
             "entity_f1": {**bare, "dictionary": 0.45},
             "perplexity": {"base_0_shot": 0.02},
-            "rougeL": {**bare, "first_sentence": 0.31, "copied": 0.22},
+            "rougeL": {**bare, "first_sentence": 0.31, "copied_input": 0.22},
         }
         scores = others.get(self.world.objective.name, {**bare, "most_frequent": 0.05})
         for name, score in scores.items():

@@ -22,7 +22,7 @@ MISSING = "\N{EN DASH}"
 _MINUS = "\N{MINUS SIGN}"
 _ALPHA = "\N{GREEK SMALL LETTER ALPHA}"
 #: What cannot be read off a baseline's name.
-_BASELINES = {"most_frequent": "most frequent class", "copied": "copied input"}
+_BASELINES = {"most_frequent": "most frequent class"}
 _THIN = "\N{NARROW NO-BREAK SPACE}"  # between thousands and before units
 
 

@@ -16,8 +16,8 @@ from transformers import AutoTokenizer
 from harness import embedded
 from harness.embedded import vocabulary as base
 from harness.formats import fingerprint, leaks
+from harness.rows.generating import load_module
 from harness.task import SPLITS, Task, load
-from harness.task_data import load_module
 
 SEED = 20262
 PLACE = re.compile(r"\[[^]|]*\|[^]|]*\]")
