@@ -7,6 +7,7 @@ from pathlib import Path
 
 from harness.errors import UserError
 from harness.formats import leaks
+from harness.metrics.evaluated import PREFIX
 from harness.rows import leaking
 from harness.sweep import Sweep
 from harness.task import SPLITS, Task
@@ -35,6 +36,7 @@ def check(sweep: Sweep) -> tuple[str, ...]:
         if not task.examples(split):
             raise UserError(f"task '{sweep.task}': its split '{split}' has no example")
     _refuse_leaks(sweep, task)
+    _try_metrics(task)
     _check_model(sweep)
     notes = (*task.notes, *_ablation_notes(sweep), *_full_notes(sweep))
     if task.kind.bare or not sweep.baselines.shots:
@@ -96,6 +98,18 @@ def representatives(sweep: Sweep) -> tuple[TrialConfig, ...]:
         TrialConfig(space.variant[0], rank, float(rank), 0.0, targets, 1e-3, 0)
         for targets, rank in product(space.target_modules, ranks)
     )
+
+
+def _try_metrics(task: Task) -> None:
+    """Scripts of metrics may do anything: each scores a right answer before a model is asked.
+
+    Raises:
+        UserError: one of them raises, or gives no number.
+    """
+    first = task.examples("validation")[0]
+    for metric in task.metrics:
+        if metric.name.startswith(PREFIX):
+            task.score(first.reference, first, metric)
 
 
 def _check_model(sweep: Sweep) -> None:

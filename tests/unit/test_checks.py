@@ -139,3 +139,26 @@ def test_the_same_input_twice_in_one_split_stops_nothing(tmp_path):
     place = leaking(tmp_path)
     write_rows(tmp_path, "train", [pair(f"t-{n}", "o", "the same") for n in range(4)])
     assert checks.check(load("ner_medical", [f"task={place}"])) == ()
+
+
+def test_a_metric_that_raises_is_told_before_a_model_is_asked(tmp_path):
+    script = tmp_path / "mine.py"
+    script.write_text(
+        "import datasets\nimport evaluate\n\n\nclass Mine(evaluate.Metric):\n"
+        "    def _info(self):\n"
+        "        value = datasets.Value('string')\n"
+        "        features = datasets.Features({'predictions': value, 'references': value})\n"
+        "        return evaluate.MetricInfo(\n"
+        "            description='', citation='', inputs_description='', features=features)\n\n"
+        "    def _compute(self, predictions, references):\n"
+        "        raise KeyError('no model here')\n"
+    )
+    for split in ("train", "validation", "test"):
+        write_rows(tmp_path, split, [pair(f"{split}-0", "o", f"text of {split}")])
+    place = task_folder(tmp_path, "pairs")
+    file = tmp_path / "task.yaml"
+    text = file.read_text()
+    assert "rougeL" in text
+    file.write_text(text.replace("rougeL", "evaluate:./mine.py"))
+    with pytest.raises(UserError, match=r"evaluate:\./mine\.py: raised KeyError: 'no model here'"):
+        checks.check(load("ner_medical", [f"task={place}"]))
