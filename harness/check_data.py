@@ -46,8 +46,8 @@ def card_of(sweep: Sweep) -> DataCard:
 
 def _texts(task: Task, prompting: Prompting, split: str) -> Sequence[Texts]:
     examples = task.examples(split)
-    if task.kind.answers is Answers.LIKELIHOOD:
-        return [Texts("", example.target) for example in examples]
+    if not task.kind.fields:  # nothing is asked: the text alone is read
+        return [Texts("", example.text) for example in examples]
     shots = task.worked(task.file.shots)
     answers = [task.target(example) for example in examples]
     if task.file.chat:  # a turn begins on its own, without a blank
@@ -62,6 +62,8 @@ def _limits(sweep: Sweep, task: Task, prompting: Prompting) -> Limits:
     length, answers = sweep.training.max_length, task.kind.answers
     if answers is Answers.LIKELIHOOD:
         return Limits(length, None, 1 + len(prompting.tail))
+    if answers is Answers.TAGGED:
+        return Limits(length, None, load_tokenizer(sweep.model).num_special_tokens_to_add())
     written = answers is Answers.WRITTEN
     longest = task.max_new_tokens
     if not written:

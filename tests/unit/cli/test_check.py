@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness import cli
+from tests import toy_tags
 from tests.task_folders import pair, task_folder, write_rows
 
 
@@ -30,6 +31,23 @@ def test_a_sound_sweep_is_fine(capsys: pytest.CaptureFixture[str]) -> None:
     assert out.splitlines()[-1] == "ner_medical: fine"
     for title in ("Rows by class", "Tokens", "Without training, on test"):
         assert title in out
+
+
+def test_a_task_whose_entities_are_tagged_is_fine(
+    capsys: pytest.CaptureFixture[str], workplace: Path
+) -> None:
+    toy_tags.save_task(workplace / "tasks" / "tagged")
+    model = toy_tags.save_encoder(workplace / "encoder")
+    set_ = [f"model.name={model}", "training.max_length=12", "space.target_modules=[qv]"]
+    words = [word for one in set_ for word in ("--set", one)]
+    code, out, _ = run(capsys, "check", "tagged", *words)
+    assert code == 0
+    assert out.splitlines()[-1] == "tagged: fine"
+    # Texts alone: no prompt, no answer; [CLS] and [SEP] take two of the twelve tokens.
+    rows = [line.split() for line in out.splitlines() if line.startswith("text ")]
+    assert [row[1] for row in rows] == ["train", "validation", "test"]
+    assert float(rows[0][-1]) > 0 == float(rows[1][-1])
+    assert "note: baselines.shots: the bare base is not scored, for its head is new" in out
 
 
 def test_a_task_is_checked_without_a_sweep(
