@@ -42,20 +42,6 @@ TWO = 0.35  # share of the talks with two questions after the complaint, not one
 THANKS = 0.2  # share of the talks that end with the patient's thanks
 TAKEN_BACK = 0.35  # share of the talks in which something said is put right, where it can be
 
-#: What a part of the body does, has done, and what the note calls it.
-DOES = (
-    ("hurts", "has hurt", "pain"), ("is swollen", "has been swollen", "swelling"),
-    ("is stiff", "has been stiff", "stiffness"), ("feels numb", "has felt numb", "numbness"),
-    ("itches", "has itched", "itching"), ("is red", "has been red", "redness"),
-    ("feels weak", "has felt weak", "weakness"), ("burns", "has burned", "burning"),
-    ("tingles", "has tingled", "tingling"), ("throbs", "has throbbed", "throbbing"),
-)  # fmt: skip
-_SINCE = (
-    "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday", "Easter", "May",
-    "June", "August", "winter", "spring", "New Year",
-)  # fmt: skip
-_UNITS = ("days", "weeks", "months")
-_TITLES = (("Mr.", "man"), ("Mrs.", "woman"), ("Ms.", "woman"))
 _DETAILS = ("worse", "better", "score", "sign")
 _BACKGROUND = ("history", "drug", "allergy")
 _PLANS = ("test", "treat", "refer", "refer_test")
@@ -123,7 +109,7 @@ class _Visit:
 
     def span(self) -> str:
         """A number of days, weeks or months."""
-        return f"{_between(self.rng, 2, 9)} {_pick(self.rng, _UNITS)}"
+        return f"{_between(self.rng, 2, 9)} {_pick(self.rng, vocabulary.UNITS)}"
 
     def say(self, use: str, **slots: str) -> str:
         """A line of this split with its slots filled."""
@@ -142,7 +128,7 @@ class _Visit:
     def begin(self) -> str:
         """The first two turns; answers who has what and since when, as the note has it."""
         rng = self.rng
-        title, who = _pick(rng, _TITLES)
+        title, who = _pick(rng, vocabulary.TITLES)
         person = f"{title} {_pick(rng, vocabulary.SURNAMES[self.split])}"
         age = _between(rng, 19, 89)
         kind = _pick(rng, ("age", "side", "time")) if rng.random() < TAKEN_BACK else ""
@@ -169,7 +155,7 @@ class _Visit:
         slots: dict[str, str] = {}
         mended: list[str] = []
         if part:
-            does, did, noun = _pick(rng, DOES)
+            does, did, noun = _pick(rng, vocabulary.DOES)
             single = kind != "side" and rng.random() < SINGLE
             where = self.name(vocabulary.SINGLE if single else vocabulary.PAIRED)
             if not single:
@@ -194,9 +180,9 @@ class _Visit:
         """Since when: the way it is said, the note's words, and a line that puts it right."""
         rng = self.rng
         if kind != "time" and rng.random() < 0.3:
-            slots["since"] = f"since {_pick(rng, _SINCE)}"
+            slots["since"] = f"since {_pick(rng, vocabulary.SINCE)}"
             return "since", slots["since"], []
-        number, unit = _between(rng, 2, 9), _pick(rng, _UNITS)
+        number, unit = _between(rng, 2, 9), _pick(rng, vocabulary.UNITS)
         right, said, mended = f"{number} {unit}", f"{number} {unit}", []
         if kind == "time":
             said = f"{self.other(number, 2, 9)} {unit}"

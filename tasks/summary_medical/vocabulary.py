@@ -206,3 +206,21 @@ SURNAMES: dict[str, Names] = {
     "validation": _names("Ostrel; Havik; Dunmore; Pellan; Wix; Carrow; Sorley; Bexin"),
     "test": _names("Tamsin; Grolle; Eddery; Vosk; Lanning; Arden; Kolb; Merrow; Sixt; Humber"),
 }
+
+#: What a part of the body does, has done, and what the note calls it.
+DOES = (
+    ("hurts", "has hurt", "pain"), ("is swollen", "has been swollen", "swelling"),
+    ("is stiff", "has been stiff", "stiffness"), ("feels numb", "has felt numb", "numbness"),
+    ("itches", "has itched", "itching"), ("is red", "has been red", "redness"),
+    ("feels weak", "has felt weak", "weakness"), ("burns", "has burned", "burning"),
+    ("tingles", "has tingled", "tingling"), ("throbs", "has throbbed", "throbbing"),
+)  # fmt: skip
+#: Days and times of the year since when.
+SINCE = (
+    "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday", "Easter", "May",
+    "June", "August", "winter", "spring", "New Year",
+)  # fmt: skip
+#: Units of spans of time.
+UNITS = ("days", "weeks", "months")
+#: Titles, and what the note says for them.
+TITLES = (("Mr.", "man"), ("Mrs.", "woman"), ("Ms.", "woman"))

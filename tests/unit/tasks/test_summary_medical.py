@@ -173,7 +173,7 @@ def test_every_fact_of_a_note_stands_in_its_talk(
     generator: ModuleType, task: Task, split: str
 ) -> None:
     """Word for word, but for what a body part does and for man or woman."""
-    says = {noun: (does, did) for does, did, noun in generator.DOES}
+    says = {noun: (does, did) for does, did, noun in generator.vocabulary.DOES}
     for row in task.rows(split):
         note, talk = str(row.output), row.text.casefold()
         for word in re.findall(r"[\w.'-]*[\w']", note.casefold()):
