@@ -141,7 +141,7 @@ def _files(
         split: reader.read(path, asked if split == "train" else wanted)
         for split, path in paths.items()
     }
-    return Found(rows, place.name, str(paths["train"]))
+    return Found(rows, place.resolve().name, str(paths["train"]))
 
 
 def _hub(file: TaskFile, name: str) -> Found:

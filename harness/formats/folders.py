@@ -115,22 +115,30 @@ def laid_out(place: Path) -> tuple[Laid, ...]:
 
 
 def _named(stems: list[str]) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Splits by their names alone, or by a word in a name: `NCBI-devel`, `Main_TrainingSet`."""
+    """Splits by their names alone, or by a word in names that begin alike: `Main_TrainingSet`."""
     names: dict[str, str] = {}
     beside: list[str] = []
+    begins = None
     for split, aliases in ALIASES.items():
+        heads = {stem: _head_of(stem, aliases) for stem in stems}
         exact = [stem for alias in aliases for stem in stems if stem.casefold() == alias]
-        part = [stem for stem in stems if set(_words(stem)) & set(aliases)]
-        candidates = exact[:1] or part
-        if candidates:
-            names[split] = candidates[0]
-            beside += candidates[1:]
+        part = [stem for stem, head in heads.items() if head is not None]
+        found = list(dict.fromkeys((*exact, *part)))
+        if begins is not None:
+            found = [stem for stem in found if heads[stem] == begins]
+        if found:
+            names[split], *more = found
+            beside += more
+            begins = heads[found[0]] if begins is None else begins
     return names, tuple(beside)
 
 
-def _words(stem: str) -> list[str]:
-    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", stem)
-    return [word.casefold().removesuffix("set") for word in words]
+def _head_of(stem: str, aliases: tuple[str, ...]) -> str | None:
+    """What stands before the word that names a split; None where none does."""
+    for hit in re.finditer(r"[A-Z]?[a-z]+(?:Set)?|[A-Z]+(?![a-z])", stem):
+        if hit.group().casefold().removesuffix("set") in aliases:
+            return stem[: hit.start()]
+    return None
 
 
 def as_given(

@@ -81,7 +81,11 @@ def _entities(by_name: Mapping[str, Column], fields: Mapping[str, str]) -> Guess
     spans = [column.name for column in by_name.values() if column.holds == "spans"]
     place = fields.get("entities", spans[0] if spans else None)
     if place is not None:
-        text = _named(tuple(by_name.values()), fields.get("text"), "text", INPUTS)
+        identity = _identity(tuple(by_name.values()), fields)
+        texts = [one for one in by_name.values() if one.holds == "text" and one is not identity]
+        text = _named(texts, fields.get("text"), "text", INPUTS)
+        if text is None and len(texts) == 1:
+            text = texts[0]
         if text is None:
             raise UserError(
                 f"column '{place}' holds entities, but which of {_list(by_name.values())} is the "

@@ -69,13 +69,12 @@ def make(
             raise UserError(f"{file}: is there already; --force writes over it")
     found = find(data, format_name)
     chosen = _guess(found, kind, fields or {})
-    made = _loaded(name, found, chosen, folder)
+    whole = set(found.names) == set(task.SPLITS)
+    place = _seen_from(folder, found.folder)
+    source = Source(str(data), place, found.format, found.splits, found.options, whole)
+    made = _loaded(name, source._replace(folder=str(found.folder)), chosen, folder)
     lengths = _lengths(made, chosen)
-    source = Source(_seen_from(folder, found.folder), found.format, found.splits, found.options)
-    texts = (
-        task_text(name, str(data), source, chosen, lengths),
-        sweep_text(name, chosen, lengths),
-    )
+    texts = (task_text(name, source, chosen, lengths), sweep_text(name, chosen, lengths))
     for file, text in zip((folder / "task.yaml", sweep), texts, strict=True):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
@@ -97,13 +96,12 @@ def _guess(found: Found, kind: str | None, fields: Mapping[str, str]) -> Guess:
     return Guess(kind or "entities", {}, None, None, False, (why,))
 
 
-def _loaded(name: str, found: Found, chosen: Guess, folder: Path) -> task.Task:
+def _loaded(name: str, source: Source, chosen: Guess, folder: Path) -> task.Task:
     """The task, as it would be read; every fault of the data comes up here."""
-    source = Source(str(found.folder), found.format, found.splits, found.options)
     with tempfile.TemporaryDirectory() as place:
         draft = Path(place) / name
         draft.mkdir()
-        text = task_text(name, "", source, chosen, Lengths())
+        text = task_text(name, source, chosen, Lengths())
         (draft / "task.yaml").write_text(text, encoding="utf-8")
         try:
             made = task.load(str(draft))

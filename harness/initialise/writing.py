@@ -34,12 +34,23 @@ class Lengths(NamedTuple):
 
 
 class Source(NamedTuple):
-    """What `data` says in task.yaml."""
+    """What `data` says in task.yaml.
 
+    Attributes:
+        given: what the user gave with --data.
+        folder: where the splits lie, seen from the task's folder.
+        format: key of `harness.formats.FORMATS`.
+        splits: what the files call the splits, where not as usual.
+        options: those of the format.
+        whole: whether all three splits are there.
+    """
+
+    given: str
     folder: str
     format: str
     splits: Mapping[str, str]
     options: Mapping[str, Any]
+    whole: bool
 
 
 class Measured(NamedTuple):
@@ -67,19 +78,18 @@ def measured(kind: str, lengths: Lengths) -> Measured:
     return Measured(("rougeL", "rouge1", "rouge2"), "maximize", 0.01, "1 point of ROUGE-L")
 
 
-def task_text(name: str, data: str, source: Source, guess: Guess, lengths: Lengths) -> str:
+def task_text(name: str, source: Source, guess: Guess, lengths: Lengths) -> str:
     """A task.yaml.
 
     Args:
         name: of the task.
-        data: what the user gave with --data.
         source: where the rows are.
         guess: kind and fields.
         lengths: of the examples, as far as known.
     """
     chosen = measured(guess.kind, lengths)
     lines = [
-        f"# Made by: python -m harness init {name} --data {_plain(data)}",
+        f"# Made by: python -m harness init {name} --data {_plain(source.given)}",
         "# What each key may say stands in docs/tasks.md. The rows stay where they are.",
         f"name: {name}",
         f"summary: {_quoted(_summary(guess, source))}",
@@ -93,6 +103,8 @@ def task_text(name: str, data: str, source: Source, guess: Guess, lengths: Lengt
         lines.append(f"  options: {_mapping(source.options)}")
     if source.splits:
         lines.append(f"  splits: {_mapping(source.splits)} # what the files call them")
+    if guess.kind == "entities" and not source.whole:
+        lines.append("  split: {stratify: true} # so that each label stays in training")
     if guess.fields:
         lines.append(f"fields: {_mapping(guess.fields)} # what the files call them")
     lines += ["", *_asked(guess, lengths), ""]
@@ -157,6 +169,8 @@ def sweep_text(name: str, guess: Guess, lengths: Lengths) -> str:
     epochs = 4 if lengths.rows < 500 else 3 if lengths.rows < 3000 else 2
     length = 512 if guess.kind == "text" else max_length(lengths)
     texts = guess.kind == "text"
+    # A choice is made by running all its classes after each prompt.
+    classes = guess.output.values if guess.kind == "choice" and guess.output else 0
     return _SWEEP.format(
         name=name,
         epochs=epochs,
@@ -164,7 +178,8 @@ def sweep_text(name: str, guess: Guess, lengths: Lengths) -> str:
         length=length,
         packing="true " if texts else "false",
         micro=4 if length > 384 else 8,
-        shots="[0]" if texts else "[0, 2]" if length > 512 else "[0, 5]",
+        score=32 if classes < 2 else min(512, _rounded(4 * classes, 32)),
+        shots="[0]" if texts or classes > 20 else "[0, 2]" if length > 512 else "[0, 5]",
     )
 
 
@@ -173,10 +188,10 @@ def _rounded(value: float, step: int) -> int:
 
 
 def _summary(guess: Guess, source: Source) -> str:
-    place = re.split(r"[\\/]", source.folder.rstrip("/"))[-1]
+    place = re.split(r"[\\/]", source.given.rstrip("\\/"))[-1]
     if guess.output is not None and guess.input is not None:
-        return f"{guess.kind}: from {guess.input.name} to {guess.output.name}, rows of {place}"
-    return f"{guess.kind}, rows of {place}"
+        return f"{guess.kind}: from {guess.input.name} to {guess.output.name}, of {place}"
+    return f"{guess.kind}, of {place}"
 
 
 def _title(column: Column | None, other: str) -> str:
@@ -224,7 +239,7 @@ training:
   floor: 0.05
   readings: 3                            # on validation, for the pruner
   reading_examples: 64
-  score_batch_size: 32
+  score_batch_size: {score}
 search:
   trials: 16
   sampler: tpe

@@ -38,12 +38,16 @@ def rows(folder: Path) -> list[Row]:
 
 def splits(documents: Iterable[str]) -> dict[str, str]:
     """The split of each document."""
-    names = sorted(documents, key=lambda one: hashlib.sha256(f"maccrobat:{one}".encode()).digest())
+    names = sorted(set(documents), key=_place)
     bounds = (SIZES["train"], SIZES["train"] + SIZES["validation"])
     return {
         name: "train" if place < bounds[0] else "validation" if place < bounds[1] else "test"
         for place, name in enumerate(names)
     }
+
+
+def _place(document: str) -> bytes:
+    return hashlib.sha256(f"maccrobat:{document}".encode()).digest()
 
 
 def _four_classes(spans: Iterable[Span]) -> tuple[Span, ...]:
