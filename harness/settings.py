@@ -52,7 +52,8 @@ class TrainingSettings(Section):
         steps: optimiser steps; give this or `epochs`.
         batch_size: examples an optimiser step.
         micro_batch_size: examples a forward pass; gradients are accumulated up to `batch_size`.
-        max_length: tokens of prompt and answer together; prompts are cut, answers never.
+        max_length: tokens of prompt and answer together; prompts are cut, answers never. Of a
+            window, where a head tags tokens.
         packing: language modelling: texts share rows of `max_length` tokens, none sees another.
         warmup: share of the steps over which the rate rises to its peak.
         schedule: how the rate falls after the warm-up.

@@ -10,6 +10,8 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from harness.models import token_head
+
 
 class Footprint(NamedTuple):
     """Bytes of a base's weights.
@@ -27,7 +29,8 @@ class Footprint(NamedTuple):
 
 def footprint(model: PreTrainedModel) -> Footprint:
     """Measures a base without adapter."""
-    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    own, new = model.get_output_embeddings(), token_head.find(model)  # type: ignore[no-untyped-call]
+    head = own if new is None else new.module
     linear = plain = 0
     counted: set[int] = set()
     for module in model.modules():

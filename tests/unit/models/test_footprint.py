@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.heads import TOKEN_CLASSIFICATION, Head
 from harness.models import base_model
 from harness.models.base_model import BaseModel
 from harness.models.footprint import footprint
@@ -23,6 +24,13 @@ def test_a_plain_base_takes_what_its_numbers_take(base: BaseModel) -> None:
     assert found.linear_in_bfloat16 == 2 * LINEAR
     norms = 5 * 32
     assert 4 * (EMBEDDING + norms) <= found.rest <= 4 * (EMBEDDING + norms) + 200
+
+
+def test_a_new_head_is_no_linear_layer_of_the_base(model_folder: Path) -> None:
+    head = Head(TOKEN_CLASSIFICATION, ("O", "B-MED", "I-MED"))
+    found = footprint(base_model.load(ModelSettings(name=str(model_folder)), 1, head).model)
+    assert found.linear == 4 * LINEAR
+    assert found.rest >= 4 * (EMBEDDING + 5 * 32 + 3 * 32 + 3)
 
 
 @pytest.mark.filterwarnings("ignore")  # of bitsandbytes and what it stands on
