@@ -161,7 +161,7 @@ def new_tokens(lengths: Lengths) -> int:
 
 def max_length(lengths: Lengths) -> int:
     """Tokens of a training example, within what most small models were made for."""
-    return min(1024, max(96, _rounded(lengths.whole / 2.5, 32)))
+    return min(1024, max(96, _rounded(lengths.whole / 2.2, 32)))
 
 
 def sweep_text(name: str, guess: Guess, lengths: Lengths) -> str:
@@ -252,7 +252,7 @@ ablation:
     variant: [lora, rslora, dora]
   rates: 3                               # learning rates tried at each cell
   seeds: 3                               # fresh ones, at the best rate
-  max_cells: 7
+  max_cells: 8
 confirmation:
   looks: [5]                             # seeds of each finalist, each scored on test once
   max_configurations: 3
@@ -264,7 +264,7 @@ presets:
     search: {{trials: 4, startup: 2}}
     space: {{variant: [lora], rank: [8, 32], alpha_ratio: [2], dropout: [0.0]}}
     ablation:
-      {{factors: {{rank: [8, 32], target_modules: [qv, all_linear]}}, max_cells: 3, rates: 2, seeds: 2}}
+      {{factors: {{rank: [8, 32], target_modules: [qv, all_linear]}}, max_cells: 4, rates: 2, seeds: 2}}
     confirmation: {{looks: [3], max_configurations: 2}}
     baselines: {{shots: [0], full: false}}
 """  # noqa: E501 - the YAML's own lines

@@ -73,6 +73,20 @@ def test_the_wheel_brings_what_a_sweep_needs(wheel: Path) -> None:
     assert [name for name in names if "__pycache__" in name] == []
 
 
+def test_the_wheel_has_every_task_and_sweep_and_samples_are_small(wheel: Path) -> None:
+    inside = {one.filename: one.file_size for one in zipfile.ZipFile(wheel).infolist()}
+    here = {
+        f"harness/_bundled/{file.relative_to(ROOT)}"
+        for folder in ("tasks", "sweeps")
+        for file in (ROOT / folder).rglob("*")
+        if file.is_file() and "__pycache__" not in file.parts
+    }
+    assert here - inside.keys() == set()
+    samples = {name: size for name, size in inside.items() if "/sample/" in name}
+    assert len(samples) >= 24
+    assert max(samples.values()) < 5_000
+
+
 def test_the_wheel_has_every_file_of_the_package(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     here = {
