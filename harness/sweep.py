@@ -255,7 +255,7 @@ def _put(body: dict[str, Any], path: str, value: Any, source: str) -> None:
         place[parent] = dict(inner)
         place = place[parent]
     place[last] = value
-    if last in {"epochs", "steps"} and parents == ["training"]:
+    if last in {"epochs", "steps"} and parents == ["training"] and value is not None:
         place.pop("steps" if last == "epochs" else "epochs", None)  # the new one replaces it
 
 

@@ -69,6 +69,11 @@ def at(place: str) -> Iterator[None]:
         raise UserError(f"{place}: {fault}") from fault
 
 
+def place(path: Path, unit: str, number: int) -> str:
+    """Where a record stands: `file:line`, or `file: row number`."""
+    return f"{path}:{number}" if unit == "line" else f"{path}: {unit} {number}"
+
+
 def rows_of(
     path: Path,
     records: Iterable[tuple[int, Callable[[], Record]]],
@@ -88,16 +93,15 @@ def rows_of(
     Raises:
         UserError: told as `file:line: what`.
     """
-    mark = ":" if unit == "line" else f": {unit} "
     rows: list[Row] = []
     places: dict[str, int] = {}
     for number, record in records:
-        with at(f"{path}{mark}{number}"):
+        with at(place(path, unit, number)):
             row = row_of(record(), wanted, f"{path.stem}{number}")
         if row.id in places:
             raise UserError(
-                f"{path}{mark}{number}: id '{row.id}' already stands in {unit} {places[row.id]}; "
-                "every row needs an id of its own"
+                f"{place(path, unit, number)}: id '{row.id}' already stands in {unit} "
+                f"{places[row.id]}; every row needs an id of its own"
             )
         places[row.id] = number
         rows.append(row)

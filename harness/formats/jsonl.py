@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from harness.errors import UserError
-from harness.formats.collecting import at, read_bytes, read_text, rows_of
+from harness.formats.collecting import at, place, read_bytes, read_text, rows_of
 from harness.formats.format import FORMATS, Options, Row, Wanted
 from harness.formats.records import Record, RowError
 
@@ -36,7 +36,7 @@ class JsonLines:
         """All records of a file; see `harness.formats.collecting.Recorded`."""
         unit, found = _open(path)
         for number, record in found:
-            with at(f"{path}: {unit} {number}"):
+            with at(place(path, unit, number)):
                 yield record()
 
     def survey(self, path: Path) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def brat(folder: str, documents: int, lines: int) -> None:
         text, notes = "", []
         for line in range(lines):
             start = len(text) + len("On day 1 she took ")
-            text += f"On day {line % 9} she took aspirin for a cold that went with it .\n"
+            text += f"On day {line % 9} she took aspirin for cold {n} {line} that went by .\n"
             notes.append(f"T{line}\tDrug {start} {start + 7}\taspirin")
         Path(folder, f"d{n}.txt").write_text(text, encoding="utf-8")
         Path(folder, f"d{n}.ann").write_text("\n".join(notes) + "\n", encoding="utf-8")
@@ -163,7 +163,7 @@ def test_nothing_is_overwritten_unless_it_is_asked_for(capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("name", "text", "words", "part"),
     [
-        ("x.jsonl", '{"a": "b"}\n{"a": \n', [], "x.jsonl: line 2: not JSON"),
+        ("x.jsonl", '{"a": "b"}\n{"a": \n', [], "x.jsonl:2: not JSON"),
         ("x.jsonl", "", [], "x.jsonl: no rows"),
         ("x.csv", "a,b\n1\n", [], "x.csv:2: 1 values for 2 columns"),
         ("x.csv", "", [], "x.csv: empty; a line of column names"),
