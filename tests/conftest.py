@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,12 @@ from hypothesis import HealthCheck, settings
 # No test reaches for a model hub, also where there is one.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
+
+# Scripts of metrics are copied to a folder and imported from there as parts of one package, which
+# a process looks for in one place only: each process has its own, and leaves nothing at home.
+_COPIES = tempfile.TemporaryDirectory(prefix="harness-tests-", ignore_cleanup_errors=True)
+os.environ["HF_MODULES_CACHE"] = str(Path(_COPIES.name) / "modules")
+os.environ["HF_METRICS_CACHE"] = str(Path(_COPIES.name) / "metrics")
 
 settings.register_profile(
     "harness", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]

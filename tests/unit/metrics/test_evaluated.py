@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import evaluate
@@ -42,14 +41,6 @@ RIGHT = """
         return {"right": right / len(references), "signature": "exact"}
 """
 ALL = ("all",)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("HF_MODULES_CACHE", "HF_METRICS_CACHE"):
-            patch.setattr(evaluate.config, name, tmp_path_factory.mktemp(name.lower()))
-        yield
 
 
 def script(
