@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from harness.cli import make_app
 from harness.metrics import METRICS
 from harness.sweep import Sweep
+from harness.task_file import TaskFile
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -31,6 +32,20 @@ def keys(model: type[BaseModel]) -> Iterator[str]:
 def test_every_key_of_a_sweep_is_documented(key: str) -> None:
     page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
     assert re.search(rf"\b{key}\b", page), f"docs/configuration.md says nothing of '{key}'"
+
+
+@pytest.mark.parametrize("key", sorted(set(keys(TaskFile))))
+def test_every_key_of_a_task_is_documented(key: str) -> None:
+    pages = [ROOT / "docs" / name for name in ("tasks.md", "data.md")]
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    assert re.search(rf"\b{key}\b", text), f"docs/tasks.md and docs/data.md do not name '{key}'"
+
+
+def test_every_shipped_task_stands_in_the_table_of_tasks() -> None:
+    page = (ROOT / "docs" / "tasks.md").read_text(encoding="utf-8")
+    table = page.partition("## Shipped tasks")[2].partition("\n## ")[0]
+    told = re.findall(r"^\| `(\w+)` \| (?:entities|pairs|choice|text) \|", table, re.M)
+    assert sorted(told) == sorted(path.parent.name for path in ROOT.glob("tasks/*/task.yaml"))
 
 
 def test_every_metric_stands_in_the_table_of_metrics() -> None:
