@@ -112,7 +112,9 @@ def _files(
 ) -> Found:
     keys = file.data
     if not place.is_dir():
-        hint = "; --data FOLDER names another" if keys.folder and not users else ""
+        readme = place.parent / "README.md"
+        told = f" ({readme} may say where the data are from)" if readme.is_file() else ""
+        hint = "" if users else f"; --data FOLDER names another{told}"
         usual = _usual(FORMATS.get(keys.format), keys.splits.get("train", "train"))
         raise UserError(f"{place}: no such folder; it should hold {usual}{hint}")
     splits = {str(split): name for split, name in keys.splits.items()}
