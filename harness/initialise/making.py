@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from harness import task
 from harness.errors import UserError, did_you_mean
-from harness.formats import FORMATS
+from harness.formats import FORMATS, leaks
 from harness.formats.collecting import Recorded
 from harness.initialise.columns import columns
 from harness.initialise.finding import Found, find
@@ -72,7 +72,11 @@ def make(
     whole = set(found.names) == set(task.SPLITS)
     place = _seen_from(folder, found.folder)
     source = Source(str(data), place, found.format, found.splits, found.options, whole)
-    made = _loaded(name, source._replace(folder=str(found.folder)), chosen, folder)
+    made = _loaded(name, source, found, chosen)
+    twice = leaks({split: made.rows(split) for split in task.SPLITS})
+    if twice:
+        source = source._replace(leaks=len(twice))
+        made = _loaded(name, source, found, chosen)
     lengths = _lengths(made, chosen)
     texts = (task_text(name, source, chosen, lengths), sweep_text(name, chosen, lengths))
     for file, text in zip((folder / "task.yaml", sweep), texts, strict=True):
@@ -96,19 +100,18 @@ def _guess(found: Found, kind: str | None, fields: Mapping[str, str]) -> Guess:
     return Guess(kind or "entities", {}, None, None, False, (why,))
 
 
-def _loaded(name: str, source: Source, chosen: Guess, folder: Path) -> task.Task:
+def _loaded(name: str, source: Source, found: Found, chosen: Guess) -> task.Task:
     """The task, as it would be read; every fault of the data comes up here."""
+    text = task_text(name, source._replace(folder=str(found.folder)), chosen, Lengths())
     with tempfile.TemporaryDirectory() as place:
         draft = Path(place) / name
         draft.mkdir()
-        text = task_text(name, source, chosen, Lengths())
         (draft / "task.yaml").write_text(text, encoding="utf-8")
         try:
-            made = task.load(str(draft))
-            made.rows("train")
+            return task.load(str(draft))
         except UserError as fault:
-            raise UserError(str(fault).replace(str(draft), str(folder))) from None
-    return made
+            # what the draft says is what the user would have to say
+            raise UserError(str(fault).replace(str(draft), f"tasks/{name}")) from None
 
 
 def _lengths(made: task.Task, chosen: Guess) -> Lengths:

@@ -43,6 +43,7 @@ class Source(NamedTuple):
         splits: what the files call the splits, where not as usual.
         options: those of the format.
         whole: whether all three splits are there.
+        leaks: rows whose input also stands in another split.
     """
 
     given: str
@@ -51,6 +52,7 @@ class Source(NamedTuple):
     splits: Mapping[str, str]
     options: Mapping[str, Any]
     whole: bool
+    leaks: int = 0
 
 
 class Measured(NamedTuple):
@@ -105,6 +107,9 @@ def task_text(name: str, source: Source, guess: Guess, lengths: Lengths) -> str:
         lines.append(f"  splits: {_mapping(source.splits)} # what the files call them")
     if guess.kind == "entities" and not source.whole:
         lines.append("  split: {stratify: true} # so that each label stays in training")
+    if source.leaks:
+        told = "row stands" if source.leaks == 1 else "rows stand"
+        lines.append(f"  leaks: drop # {source.leaks} {told} in two splits, and leave the earlier")
     if guess.fields:
         lines.append(f"fields: {_mapping(guess.fields)} # what the files call them")
     lines += ["", *_asked(guess, lengths), ""]

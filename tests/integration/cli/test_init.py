@@ -54,8 +54,8 @@ def brat(folder: str, documents: int, lines: int) -> None:
     for n in range(documents):
         text, notes = "", []
         for line in range(lines):
-            start = len(text) + len("On day 1 she took ")
-            text += f"On day {line % 9} she took aspirin for cold {n} {line} that went by .\n"
+            start = len(text) + len(f"On day {n}{line} she took ")
+            text += f"On day {n}{line} she took aspirin for a cold that went with it .\n"
             notes.append(f"T{line}\tDrug {start} {start + 7}\taspirin")
         Path(folder, f"d{n}.txt").write_text(text, encoding="utf-8")
         Path(folder, f"d{n}.ann").write_text("\n".join(notes) + "\n", encoding="utf-8")
@@ -146,6 +146,16 @@ def test_what_is_said_goes_before_what_is_guessed() -> None:
     words = ["--kind=pairs", "--field=input=b", "--field=output=c", "--force"]
     assert init("--data", "rows.jsonl", *words) == 0
     assert read_task_file(Path("tasks/mine/task.yaml")).kind == "pairs"
+
+
+def test_inputs_in_two_splits_are_told_and_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    jsonl("data/train.jsonl", messages(40))
+    jsonl("data/validation.jsonl", messages(8, 36))
+    assert init("--data", "data") == 0
+    told = "4 of train left out, for their input stands in a later split, too"
+    assert told in capsys.readouterr().out
+    assert read_task_file(Path("tasks/mine/task.yaml")).data.leaks == "drop"
+    assert sizes() == [28, 8, 8]
 
 
 def test_nothing_is_overwritten_unless_it_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
