@@ -80,7 +80,7 @@ def render(results: StudyResults) -> str:
         facts=_facts(results, advice),
         steps=_next_steps(results, advice),
         dropped=[str(one) for one in results.attributes.get("dropped") or ()],
-        notes=[str(one) for one in results.provenance.get("task_notes") or ()],
+        notes=_notes(results),
         pending=int(results.trials["state"].isin(["running", "waiting"]).sum()),
         comparison=_comparison(results, advice),
         snippet=_snippet(results, pick),
@@ -88,6 +88,12 @@ def render(results: StudyResults) -> str:
         margin=results.objective.margin_told,
         lower=results.objective.sign < 0,
     )
+
+
+def _notes(results: StudyResults) -> list[str]:
+    """On the data: of its rows, then of what became of them as the model's tokens."""
+    rows, tokens = results.provenance.get("task_notes"), results.attributes.get("token_notes")
+    return [str(one) for one in (*(rows or ()), *(tokens or ()))]
 
 
 def command(results: StudyResults) -> str:

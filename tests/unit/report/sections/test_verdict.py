@@ -85,6 +85,21 @@ def test_what_was_noted_of_the_data_stands_on_the_first_screen(full: StudyResult
     assert "On the data of this study" not in verdict.render(full)
 
 
+def test_what_was_cut_to_make_tokens_stands_below_what_was_noted_of_the_data(
+    full: StudyResults,
+) -> None:
+    cut = "4 training prompts were cut on the left to 64 tokens"
+    counted = dataclasses.replace(full, attributes={**full.attributes, "token_notes": [cut]})
+    alone = html.unescape(verdict.render(counted))
+    assert alone.index("On the data of this study") < alone.index(cut)
+    assert alone.index(cut) < alone.index("<h3>Evidence</h3>")
+    noted = {**full.provenance, "task_notes": ["3 rows were set aside"]}
+    both = html.unescape(verdict.render(dataclasses.replace(counted, provenance=noted)))
+    assert both.index("3 rows were set aside") < both.index(cut)
+    none = dataclasses.replace(full, attributes={**full.attributes, "token_notes": []})
+    assert "On the data of this study" not in verdict.render(none)
+
+
 def test_the_command_is_the_one_that_was_noted_else_the_plain_one(full: StudyResults) -> None:
     noted = dataclasses.replace(
         full, provenance={"command": "python -m harness sweep x --trials 9"}
