@@ -66,7 +66,8 @@ def _one(results: StudyResults, found: Values) -> str:
     columns = [Column("Configuration", who, numeric=False)]
     columns += [_column(results, metric) for metric in found.metrics]
     columns.append(Column("Seeds", _seeds))
-    caption = f"{CAPTIONS[found.stage]}, all metrics of the task, mean over seeds."
+    mean = ", mean over seeds" if found.stage in {"confirm", "ablate"} else ""
+    caption = f"{CAPTIONS[found.stage]}, all metrics of the task{mean}."
     return table(wide, columns, caption=caption)
 
 

@@ -44,7 +44,9 @@ def test_what_the_intervals_are_is_said(full: StudyResults, searched: StudyResul
     text = html.unescape(metrics.render(full))
     assert "those of the other metrics are Student's t over the seeds alone" in text
     assert "chosen for" not in text
+    assert "mean over seeds" in text
     assert "Student" not in metrics.render(searched)
+    assert "mean over seeds" not in metrics.render(searched)
     assert "chosen for a good entity_f1" in metrics.render(searched)
 
 
