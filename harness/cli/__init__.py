@@ -8,6 +8,7 @@ answers at once. Knows nothing of what the verbs do.
 
 import errno
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -94,6 +95,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         Exception: any fault of the program, if HARNESS_DEBUG=1 is set.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    # bitsandbytes warns on some processors, whenever it is imported, that it has no kernel from
+    # the hub, which would make 4-bit layers faster: no news to anybody here
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
         code = make_app()(given or ["--help"], standalone_mode=False)
     except TyperException as fault:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import subprocess
 import sys
 from collections.abc import Callable
@@ -139,6 +140,20 @@ def test_every_verb_has_help(module: str, capsys: Capture) -> None:
     text = capsys.readouterr().out
     assert "Usage:" in text
     assert "--help" in text
+
+
+def test_warnings_of_bitsandbytes_do_not_reach_the_terminal(
+    verb: Install, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("bitsandbytes"), "level", logging.NOTSET)
+    logger = logging.getLogger("bitsandbytes.backends.cpu.ops")
+
+    def action() -> None:
+        assert not logger.isEnabledFor(logging.WARNING)
+        assert logger.isEnabledFor(logging.ERROR)
+
+    verb(action)
+    assert run(["try"]) == 0, capsys.readouterr().err
 
 
 def test_version(capsys: Capture) -> None:
