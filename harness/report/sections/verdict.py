@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from markupsafe import Markup
 from harness.analysis.scores import configurations, score_from_rows, shots
 from harness.report import display
 from harness.report.axis import axis
+from harness.report.commands import again
 from harness.report.figure import Band, intervals
 from harness.report.findings import recommendation
 from harness.report.section import Section, register
@@ -84,16 +84,10 @@ def render(results: StudyResults) -> str:
         pending=int(results.trials["state"].isin(["running", "waiting"]).sum()),
         comparison=_comparison(results, advice),
         snippet=_snippet(results, pick),
-        command=command(results),
+        command=again(results),
         margin=results.objective.margin_told,
         lower=results.objective.sign < 0,
     )
-
-
-def command(results: StudyResults) -> str:
-    """The command that makes this study again."""
-    noted = results.provenance.get("command")
-    return str(noted) if noted else f"python -m harness sweep {shlex.quote(results.name)}"
 
 
 def _kicker(results: StudyResults, advice: Recommendation) -> str:

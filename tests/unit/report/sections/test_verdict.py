@@ -85,14 +85,6 @@ def test_what_was_noted_of_the_data_stands_on_the_first_screen(full: StudyResult
     assert "On the data of this study" not in verdict.render(full)
 
 
-def test_the_command_is_the_one_that_was_noted_else_the_plain_one(full: StudyResults) -> None:
-    noted = dataclasses.replace(
-        full, provenance={"command": "python -m harness sweep x --trials 9"}
-    )
-    assert verdict.command(noted) == "python -m harness sweep x --trials 9"
-    assert verdict.command(full) == "python -m harness sweep made_up"
-
-
 def test_a_running_study_says_so(one: StudyResults) -> None:
     waiting = one.trials.assign(number=1, state="waiting", value=float("nan"))
     trials = pd.concat([one.trials, waiting], ignore_index=True)
