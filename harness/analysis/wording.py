@@ -108,11 +108,7 @@ def evidence(
             "any of them will do."
         )
     ranks_only = len(table[["variant", "target_modules"]].drop_duplicates()) == 1
-    what = (
-        f"has the smallest rank of {count} finalists"
-        if ranks_only
-        else (f"is the cheapest of {count} finalists")
-    )
+    what = "has the smallest rank" if ranks_only else "is the cheapest"
     rival = now.rival(pick)
     low, high = now.bounds.low[pick], now.bounds.high[pick]
     if objective.sign < 0:
@@ -122,8 +118,9 @@ def evidence(
     if pick == best:
         other = f"the best of the others, {names[rival]}"
     return (
-        f"{name} {what} that are shown to be not more than {show.margin} {show.behind} the best "
-        f"(difference to {other}: {gap}, {level} {show.range(low, high)}, {sizes})."
+        f"Of {count} finalists {name} {what} that is shown to be not more than {show.margin} "
+        f"{show.behind} the best (difference to {other}: {gap}, {level} {show.range(low, high)}, "
+        f"{sizes})."
     )
 
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from markupsafe import Markup
 
-from harness.analysis.scores import configurations, score_from_rows, shots
+from harness.analysis.scores import configurations, shots
 from harness.report import display
 from harness.report.axis import axis
+from harness.report.baselines import baseline_table, reached
 from harness.report.commands import again
 from harness.report.figure import Band, intervals
 from harness.report.findings import recommendation
@@ -32,18 +33,6 @@ KICKERS = {
     "none": "No recommendation",
 }
 _VERDICTS = {"pick": "pick", "best": "best", "worse": "worse", "undecided": "open"}
-
-
-def baseline_table(results: StudyResults, split: str = "test") -> pd.DataFrame:
-    """What is reached without an adapter: columns `name`, `split`, `value`, `examples`."""
-    rows = results.baselines[results.baselines["split"] == split]
-    return pd.DataFrame(
-        [
-            (str(name), split, score_from_rows(group, results.objective), len(group))
-            for name, group in rows.groupby("name", sort=True)
-        ],
-        columns=["name", "split", "value", "examples"],
-    )
 
 
 def gain_table(results: StudyResults, score: Interval | None) -> pd.DataFrame:
@@ -83,6 +72,7 @@ def render(results: StudyResults) -> str:
         notes=[str(one) for one in results.provenance.get("task_notes") or ()],
         pending=int(results.trials["state"].isin(["running", "waiting"]).sum()),
         comparison=_comparison(results, advice),
+        reached="" if pick is not None else reached(results),
         snippet=_snippet(results, pick),
         command=again(results),
         margin=results.objective.margin_told,
