@@ -219,3 +219,21 @@ def no_gain(best: float, bare: float, objective: Objective) -> str:
         f"{show.plain(bare)} {show.unit} on test): nothing was learned, so there is nothing to "
         "choose between; train for longer, or widen the learning rates."
     )
+
+
+def no_better_than(naive: Mapping[str, float], best: float, objective: Objective) -> str:
+    """The sentence for finalists that answers of no model at all reach as well.
+
+    Args:
+        naive: their scores by name, the best first.
+        best: the best finalist's.
+        objective: of the study.
+    """
+    show = Figures(objective)
+    told = [f"{name.replace('_', ' ')} ({show.plain(value)})" for name, value in naive.items()]
+    verb = "needs" if len(told) == 1 else "need"
+    return (
+        f"But no finalist is better (the best has {show.plain(best)} {show.unit}) than "
+        f"{' and '.join(told)}, which {verb} no model: train for longer, on more rows or a larger "
+        "base before choosing."
+    )

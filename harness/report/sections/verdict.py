@@ -82,7 +82,12 @@ def render(results: StudyResults) -> str:
 
 def _kicker(results: StudyResults, advice: Recommendation) -> str:
     if advice.pick is not None:
-        return KICKERS[advice.outcome]
+        gains = gain_table(results, advice.score)
+        better = gains[gains["name"].map(shots).isna() & (gains["gain"] <= 0)]
+        if better.empty:
+            return KICKERS[advice.outcome]
+        least = str(better.sort_values("gain").iloc[0]["name"])
+        return f"The best here, and no better than the {display.baseline(least)}"
     finished = int((results.trials["state"] == "complete").sum())
     if not len(results.trials):
         return "Nothing to report"

@@ -118,6 +118,19 @@ def test_without_a_pick_the_baselines_are_told_still(full: StudyResults, shown: 
     assert told in html.unescape(verdict.render(changed))
 
 
+def test_a_pick_below_a_floor_is_not_told_to_be_used(full: StudyResults, shown: str) -> None:
+    assert "Use this" in shown
+    right = full.baselines["name"] == "dictionary"
+    rows = full.baselines.copy()
+    hits = [name for name in full.objective.columns if name.endswith("tp")]
+    rows.loc[right, hits] = 1000.0
+    changed = dataclasses.replace(full, baselines=rows)
+    text = html.unescape(verdict.render(changed))
+    assert "Use this" not in text
+    assert "The best here, and no better than the dictionary" in text
+    assert "which needs no model" in text
+
+
 def facts(results: StudyResults) -> dict[str, tuple[str, str]]:
     text = html.unescape(verdict.render(results))
     found = re.findall(
