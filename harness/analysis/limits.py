@@ -231,7 +231,9 @@ def _dropped(results: StudyResults) -> list[str]:
 def _scope(results: StudyResults) -> str:
     model = (results.sweep.get("model") or {}).get("name", "this model")
     task = results.sweep.get("task", "this task")
-    return f"Another model than {model} and other data than {task} may want another choice."
+    limit = (results.sweep.get("data") or {}).get("limit")
+    few = f"{task} (here at most {limit:,} rows of each split)" if limit else task
+    return f"Another model than {model} and other data than {few} may want another choice."
 
 
 def _and(words: Sequence[str], last: str = "and") -> str:

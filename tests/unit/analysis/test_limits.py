@@ -141,3 +141,12 @@ def test_inputs_in_two_splits_are_told_first():
         "test), which the sweep allows."
     )
     assert not any("too good:" in line for line in not_supported(study, None))
+
+
+def test_a_limit_on_the_rows_is_told():
+    study = confirm_results({config(): [0.8] * 5}, examples=5)
+    few = dataclasses.replace(study, sweep={**study.sweep, "data": {"limit": 1000}})
+    assert not_supported(few, None)[-1].endswith(
+        "than ner_medical (here at most 1,000 rows of each split) may want another choice."
+    )
+    assert "here at most" not in not_supported(study, None)[-1]
