@@ -13,7 +13,7 @@ from typing import Any, Final
 
 _PACKAGES: Final = (
     "harness", "torch", "transformers", "peft", "optuna", "bitsandbytes", "datasets", "evaluate",
-    "scikit-learn", "pandas", "numpy", "scipy", "statsmodels", "tokenizers", "safetensors",
+    "scikit-learn", "pandas", "numpy", "scipy", "tokenizers", "safetensors",
 )  # fmt: skip
 
 

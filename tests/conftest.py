@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from harness.workers.assignment import Assignment
 
 # No test reaches for a model hub, also where there is one.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -56,3 +61,21 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder that is the working folder while the test runs."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def workers_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sweep's workers run in this process: for tests where a process of its own is no point."""
+
+    def run(assignments: Sequence[Assignment], _logs: Path, tick: Callable[[], None]) -> None:
+        from harness.workers.worker import Worker
+
+        for each in assignments:
+            worker = Worker(each)
+            try:
+                worker.run()
+            finally:
+                worker.studies.close()
+            tick()
+
+    monkeypatch.setattr("harness.workers.local.run", run)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 SETTINGS = (
     "search.trials=4",
-    "search.startup=2",
+    # What a slot draws hangs on its name alone then, not on which trials ended before it.
+    "search.startup=4",
     "space.rank=[2,4]",
     "space.target_modules=[qv, all_linear]",
     "space.variant=[lora]",
@@ -25,10 +26,15 @@ SETTINGS = (
 STUDY = "ner_medical"
 
 
-def command(folder: Path, workers: int = 2, *more: str) -> list[str]:
-    """The words of the command; results and reports lie in `folder`."""
-    words = [sys.executable, "-m", "harness", "sweep", STUDY, "--limit", "8"]
+def words(folder: Path, workers: int = 2, *more: str) -> list[str]:
+    """What stands behind the program's name; results and reports lie in `folder`."""
+    found = ["sweep", STUDY, "--limit", "8"]
     for setting in SETTINGS:
-        words += ["--set", setting]
-    words += ["--workers", str(workers), "--set", "threads=1", *more]
-    return [*words, "--results", str(folder / "results"), "--reports", str(folder / "reports")]
+        found += ["--set", setting]
+    found += ["--workers", str(workers), "--set", "threads=1", *more]
+    return [*found, "--results", str(folder / "results"), "--reports", str(folder / "reports")]
+
+
+def command(folder: Path, workers: int = 2, *more: str) -> list[str]:
+    """The words of the command as a process of its own."""
+    return [sys.executable, "-m", "harness", *words(folder, workers, *more)]

@@ -10,7 +10,6 @@ import itertools
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from statsmodels.stats.multitest import multipletests
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -106,9 +105,12 @@ def p_values(found: Contrasts) -> Array:
 
 def holm(values: Array) -> Array:
     """P-values corrected over their family by Holm's method (1979), (K,)."""
-    if not len(values):
-        return np.zeros(0)
-    return np.asarray(multipletests(values, method="holm")[1], dtype=float)
+    # Not by statsmodels, which collects garbage at each call: half a second beside torch.
+    order = np.argsort(values)
+    raised = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
+    corrected = np.empty(len(values))
+    corrected[order] = np.minimum(raised, 1.0)
+    return corrected
 
 
 def against_best(pairs: Pairs, confidence: float) -> AgainstBest:

@@ -138,7 +138,7 @@ MAY_READ = {
 #: Heads of drop-in folders: their neighbours register with them, never the other way round.
 HEADS = ("metrics.metric", "formats.format", "kinds.kind", "report.section")
 #: What the reading wing may take from outside; `results` and the report stay light.
-STATISTICS = {"numpy", "pandas", "scipy", "statsmodels"}
+STATISTICS = {"numpy", "pandas", "scipy"}
 HEAVY = {"torch", "transformers", "peft", "optuna", "bitsandbytes", "datasets", "sqlalchemy"}
 
 

@@ -21,9 +21,9 @@ SHARED = Path(
 )
 NAMES = ("apple", "pear", "plum", "quince")
 SMALL = [
-    "--limit=8", "--trials=1", "--workers=1", "--set=ablation.max_cells=0",
+    "--limit=4", "--trials=1", "--workers=1", "--set=ablation.max_cells=0",
     "--set=confirmation.max_configurations=0", "--set=baselines.full=false",
-    "--set=training.steps=2", "--set=training.epochs=null", "--set=training.readings=0",
+    "--set=training.steps=1", "--set=training.epochs=null", "--set=training.readings=0",
     "--set=baselines.shots=[0]",
 ]  # fmt: skip
 
@@ -213,7 +213,7 @@ def test_a_name_that_is_no_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert "a/b: a task's name has letters, digits, _ and - only" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("workers_here")
 @pytest.mark.parametrize("made", ["choice", "pairs", "brat"])
 def test_what_was_made_is_swept_without_editing(
     capsys: pytest.CaptureFixture[str], made: str

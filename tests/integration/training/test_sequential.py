@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from harness.models import base_model
 from harness.models.base_model import BaseModel
 from harness.models.checksums import checksum
-from harness.settings import TrainingSettings
-from harness.task import Task
+from harness.settings import ModelSettings, TrainingSettings
+from harness.task import Task, load
 from harness.training import evaluation, sequential
 from harness.training.sequential import SequentialTrainer, rung_steps
-from harness.trial import Measurement, Outcome, TrialRequest
+from harness.trial import Measurement, Outcome, TrialConfig, TrialRequest
 from tests import toy
 from tests.integration.training.contract import TrainerContract, config, go_on, losses
 
@@ -112,9 +113,6 @@ class TestSequentialTrainer(TrainerContract):
         assert checksum(base.model) == before
 
     def test_a_changed_base_stops_everything(self, task: Task, tmp_path: Path) -> None:
-        from harness.models import base_model
-        from harness.settings import ModelSettings
-
         own = base_model.load(ModelSettings(name=str(toy.save_model(tmp_path))))
 
         def damage(_number: int, _reading: Measurement) -> bool:
@@ -154,38 +152,43 @@ def test_short_trainings_have_fewer_rungs() -> None:
     assert rung_steps(100, 0) == ()
 
 
+def outcome_with(model: Path, folder: Path, threads: int) -> list[object]:
+    """Losses to the last bit, and what was written, with a base and a task loaded anew."""
+    base = base_model.load(ModelSettings(name=str(model)), threads=threads)
+    training = TrainingSettings(epochs=2, batch_size=4)
+    trainer = SequentialTrainer(base, load(f"{folder}/"), training)
+    wanted = TrialConfig("dora", 4, 8.0, 0.1, "all_linear", 1e-2, 2)
+    (result,) = trainer.train(iter([TrialRequest(0, wanted)]), go_on)
+    written = result.scores["validation"].predictions
+    return [[reading.loss.hex() for reading in result.measurements], list(written)]
+
+
 PROGRAM = """
 import json, sys
-from harness.settings import ModelSettings, TrainingSettings
-from harness.task import load
-from harness.models import base_model
-from harness.training.sequential import SequentialTrainer
-from harness.trial import TrialConfig, TrialRequest
+from pathlib import Path
+from tests.integration.training.test_sequential import outcome_with
 
-base = base_model.load(ModelSettings(name=sys.argv[1]), threads=int(sys.argv[3]))
-trainer = SequentialTrainer(base, load(sys.argv[2]), TrainingSettings(epochs=8, batch_size=4))
-config = TrialConfig("dora", 4, 8.0, 0.1, "all_linear", 1e-2, 2)
-[result] = trainer.train(iter([TrialRequest(0, config)]), lambda *_: True)
-scores = result.scores["validation"]
-print(json.dumps([[m.loss.hex() for m in result.measurements], scores.predictions]))
+model, folder = map(Path, sys.argv[1:])
+print(json.dumps({threads: outcome_with(model, folder, threads) for threads in (1, 2)}))
 """
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_fresh_processes_agree_to_the_last_bit(
-    model_folder: Path, task: Task, threads: int
+def test_a_fresh_process_agrees_to_the_last_bit_with_one_thread_and_with_two(
+    model_folder: Path, task: Task
 ) -> None:
-    def run() -> object:
-        done = subprocess.run(
-            [sys.executable, "-c", PROGRAM, model_folder, f"{task.folder}/", str(threads)],
-            capture_output=True,
-            text=True,
-            check=True,
-            cwd=Path(__file__).parents[3],
-        )
-        return json.loads(done.stdout)
-
-    assert run() == run()
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, model_folder, task.folder],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[3],
+    )
+    before = torch.get_num_threads()
+    try:
+        here = {str(n): outcome_with(model_folder, task.folder, n) for n in (1, 2)}
+    finally:
+        torch.set_num_threads(before)
+    assert json.loads(done.stdout) == here
 
 
 def test_results_do_not_depend_on_the_trials_before(base: BaseModel, task: Task) -> None:

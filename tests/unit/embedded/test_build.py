@@ -29,26 +29,33 @@ def _tiny(out: Path) -> Options:
     return Options(out, tokens=3072, tokenizer_documents=200, probe_documents=2)
 
 
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny build by one process with one thread."""
+    made, before = tmp_path_factory.mktemp("build") / "one", torch.get_num_threads()
+    torch.set_num_threads(1)
+    build(_tiny(made))
+    torch.set_num_threads(before)
+    return made
+
+
 @pytest.mark.slow
-def test_a_tiny_build_repeats_bit_for_bit_and_loads(tmp_path: Path) -> None:
-    build(_tiny(tmp_path / "one"))
+def test_a_tiny_build_repeats_bit_for_bit_and_loads(alone: Path, tmp_path: Path) -> None:
     build(_tiny(tmp_path / "two"))
-    first = (tmp_path / "one" / "model.safetensors").read_bytes()
+    first = (alone / "model.safetensors").read_bytes()
     assert first == (tmp_path / "two" / "model.safetensors").read_bytes()
-    model = AutoModelForCausalLM.from_pretrained(tmp_path / "one")
-    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "one")
+    model = AutoModelForCausalLM.from_pretrained(alone)
+    tokenizer = AutoTokenizer.from_pretrained(alone)
     assert model.config.vocab_size >= len(tokenizer)
-    last = json.loads((tmp_path / "one" / "log.jsonl").read_text().splitlines()[-1])
+    last = json.loads((alone / "log.jsonl").read_text().splitlines()[-1])
     assert last["step"] == len(STAGES)
     assert 0 <= last["copy_accuracy"] <= 1
 
 
 @pytest.mark.slow
-def test_two_processes_train_what_one_trains(tmp_path: Path) -> None:
-    options = Options(tmp_path / "two", tokens=3072, tokenizer_documents=200, probe_documents=2)
-    together(2, tmp_path / "meeting", partial(build, options))
-    build(_tiny(tmp_path / "one"))
-    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+def test_two_processes_train_what_one_trains(alone: Path, tmp_path: Path) -> None:
+    together(2, tmp_path / "meeting", partial(build, _tiny(tmp_path / "two")))
+    one, two = (load_file(made / "model.safetensors") for made in (alone, tmp_path / "two"))
     assert one.keys() == two.keys()
     for name, weight in one.items():
         # half precision, and sums in another order
