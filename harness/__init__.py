@@ -14,6 +14,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from harness.hushed import hush
+
 if TYPE_CHECKING:
     from harness.analysis.recommendation import Recommendation, recommend
     from harness.errors import UserError
@@ -47,6 +49,8 @@ _HOMES = {
     "run_sweep": ("harness.session", "run_sweep"),
     "write_report": ("harness.report.page", "write"),
 }
+
+hush()
 
 
 def __getattr__(name: str) -> Any:

@@ -7,7 +7,7 @@ Knows mentions and texts; nothing of tasks, files or metrics.
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from harness.entity_text import Mention
@@ -50,6 +50,9 @@ def most_frequent(classes: Iterable[str]) -> str:
     return counts.most_common(1)[0][0]
 
 
+_Form = tuple[str, ...]  # the words of a surface form, case-folded
+
+
 class _Token(NamedTuple):
     text: str  # case-folded
     start: int
@@ -60,30 +63,52 @@ def _tokens(text: str) -> list[_Token]:
     return [_Token(hit.group().casefold(), *hit.span()) for hit in _TOKEN.finditer(text)]
 
 
-def _words(text: str) -> tuple[str, ...]:
+def _words(text: str) -> _Form:
     return tuple(token.text for token in _tokens(text))
 
 
 class EntityDictionary:
     """Finds again, longest match first, whole words, in any case, what stood in training.
 
+    A form that was an entity at less than half of the places where it would be found in the
+    training texts is known, and not looked for: `WAS`, short for a syndrome, is in most texts
+    a verb.
+
     Args:
-        mentions: of the training split; a form with several labels gets its most frequent one,
-            among equals the one met first.
+        notes: texts of the training split, each with its mentions; a form with several labels
+            gets its most frequent one, among equals the one met first.
     """
 
-    def __init__(self, mentions: Iterable[Mention]) -> None:
+    def __init__(self, notes: Iterable[tuple[str, Sequence[Mention]]]) -> None:
         """Builds the index."""
-        counts: dict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
-        for label, text in mentions:
-            words = _words(text)
-            if words:
-                counts[words][label] += 1
+        notes = tuple(notes)
+        counts: dict[_Form, Counter[str]] = defaultdict(Counter)
+        for _, mentions in notes:
+            for label, text in mentions:
+                if words := _words(text):
+                    counts[words][label] += 1
         self._labels = {words: seen.most_common(1)[0][0] for words, seen in counts.items()}
+        self._look_for(self._labels)
+        self._look_for(self._labels.keys() - self._doubtful(notes))
+
+    def _look_for(self, forms: Iterable[_Form]) -> None:
+        """Has `places` look for these forms, and no others."""
+        self._sought = frozenset(forms)
         lengths: dict[str, set[int]] = defaultdict(set)
-        for words in self._labels:
+        for words in self._sought:
             lengths[words[0]].add(len(words))
         self._lengths = {word: sorted(found, reverse=True) for word, found in lengths.items()}
+
+    def _doubtful(self, notes: Iterable[tuple[str, Sequence[Mention]]]) -> set[_Form]:
+        """Forms that are wrong more often than right where they are found in these texts."""
+        balance: Counter[_Form] = Counter()
+        for text, mentions in notes:
+            right = Counter((label, _words(surface)) for label, surface in mentions)
+            for label, surface in self.find(text):
+                words = _words(surface)
+                balance[words] += 1 if right[label, words] > 0 else -1
+                right[label, words] -= 1
+        return {words for words, more in balance.items() if more < 0}
 
     def __contains__(self, text: object) -> bool:
         """Whether that surface form, in any case, was an entity in training."""
@@ -105,10 +130,10 @@ class EntityDictionary:
             step = 1
             for length in self._lengths.get(tokens[place].text, ()):
                 window = tokens[place : place + length]
-                label = self._labels.get(tuple(token.text for token in window))
-                if label is not None:
-                    found.append((window[0].start, window[-1].end, label))
-                    step = length
+                words = tuple(token.text for token in window)
+                if words in self._sought:
+                    found.append((window[0].start, window[-1].end, self._labels[words]))
+                    step = len(words)
                     break
             place += step
         return tuple(found)

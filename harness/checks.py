@@ -51,8 +51,7 @@ def facts(sweep: Sweep) -> tuple[str, ...]:
     sizes = ", ".join(f"{len(task.examples(split))} {split}" for split in SPLITS)
     return (
         f"task {task.name}: {sizes} examples; objective {task.objective.name}, "
-        f"{task.objective.direction}d, margin {task.objective.margin * task.objective.scale:g} "
-        f"{task.objective.unit}",
+        f"{task.objective.direction}d, margin {task.objective.margin_told}",
         f"model {sweep.model.name}: {min(counts):,} to {max(counts):,} trainable parameters",
     )
 

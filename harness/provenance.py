@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -36,7 +37,7 @@ def collect(extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
         "packages": {name: version for name in _PACKAGES if (version := _version(name))},
         "commit": commit,
         "dirty": dirty,
-        "command": " ".join(["python -m harness", *sys.argv[1:]]),
+        "command": f"python -m harness {shlex.join(sys.argv[1:])}",
         **(extra or {}),
     }
 

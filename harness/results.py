@@ -6,7 +6,7 @@ no torch.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,14 @@ COST_COLUMNS = (
 EXAMPLE_COLUMNS = ("trial", "split", "example", "prediction", "unparsed")
 #: First columns of `StudyResults.baselines`; the statistics' columns follow.
 BASELINE_COLUMNS = ("name", "split", "example", "prediction", "unparsed")
+#: Columns of `StudyResults.metrics`: values of all metrics of the task, with their breakdowns.
+METRIC_COLUMNS = (
+    "trial",  # -1 where no adapter was trained
+    "baseline",  # name of what was scored instead, else empty
+    "split",
+    "metric",
+    "value",  # over all examples of the split, unit of the metric
+)
 
 
 @dataclass(frozen=True)
@@ -153,6 +161,7 @@ class StudyResults:
         attributes: what the stages noted down: `incumbent`, `cells`, `finalists`, `dropped`,
             `rank_correlation`, ... (plain values).
         provenance: package versions, platform, commit, digests, threads, start and end.
+        metrics: `METRIC_COLUMNS`.
     """
 
     name: str
@@ -165,6 +174,9 @@ class StudyResults:
     sweep: Mapping[str, Any]
     attributes: Mapping[str, Any]
     provenance: Mapping[str, Any]
+    metrics: pd.DataFrame = field(
+        default_factory=lambda: pd.DataFrame(columns=list(METRIC_COLUMNS))
+    )
 
     def statistics(self, trial: int, split: str) -> pd.DataFrame:
         """Statistics of one trial on one split; index the example, columns the objective's."""

@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import yaml
 
 from harness import checks, progress, provenance, stages, widening
 from harness.errors import UserError
+from harness.metrics import Metric
 from harness.progress import Progress
 from harness.results import StudyResults
 from harness.storage.heartbeat import reap
@@ -74,6 +75,7 @@ def open_study(sweep: Sweep, name: str, results: Path, crew: local.Crew) -> Open
         }
     )
     records.register(sweep, task.digest, task.objective, noted)
+    records.decide("metrics", [_noted(metric) for metric in task.metrics])
     frozen = folder / "sweep.yaml"
     if not frozen.exists():
         draft = frozen.with_suffix(".part")
@@ -82,6 +84,12 @@ def open_study(sweep: Sweep, name: str, results: Path, crew: local.Crew) -> Open
     # The number of threads can change the last bits of a sum: it is chosen once for a study.
     threads = int(records.provenance()["threads"])
     return Opened(studies, records, task, folder, local.Crew(crew.workers, threads))
+
+
+def _noted(metric: Metric) -> dict[str, Any]:
+    """What a report needs to show a metric's values."""
+    names = ("name", "form", "direction", "scale", "unit")
+    return {name: getattr(metric, name) for name in names}
 
 
 def _make(folder: Path) -> None:

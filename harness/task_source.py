@@ -143,7 +143,10 @@ def _files(
         split: reader.read(path, asked if split == "train" else wanted)
         for split, path in paths.items()
     }
-    return Found(rows, place.resolve().name, str(paths["train"]))
+    # a file or folder of a name of its own is what the user knows; what it lies in says little
+    alone = len(paths) == 1 and given.splits.get("train", "train") != "train"
+    called = paths["train"] if alone else place.resolve()
+    return Found(rows, called.name, str(paths["train"]))
 
 
 def _hub(file: TaskFile, name: str) -> Found:

@@ -15,6 +15,7 @@ from harness.results import (
     COST_COLUMNS,
     EXAMPLE_COLUMNS,
     MEASUREMENT_COLUMNS,
+    METRIC_COLUMNS,
     TRIAL_COLUMNS,
     StudyResults,
 )
@@ -66,7 +67,32 @@ class Study:
         self.costs: list[dict[str, Any]] = []
         self.examples: list[pd.DataFrame] = []
         self.baselines: list[pd.DataFrame] = []
-        self.attributes: dict[str, Any] = {}
+        self.metrics: list[dict[str, Any]] = []
+        self.attributes: dict[str, Any] = {"metrics": [self._own(), self._other()]}
+
+    def _own(self) -> dict[str, Any]:
+        one = self.world.objective
+        return {
+            name: getattr(one, name) for name in ("name", "form", "direction", "scale", "unit")
+        }
+
+    def _other(self) -> dict[str, Any]:
+        """A metric beside the objective."""
+        if self.world.objective.form == "perplexity":
+            unit = {"scale": 1.0, "unit": "bits a byte"}
+            return {"name": "bits_per_byte", "form": "bits", "direction": "minimize", **unit}
+        unit = {"scale": 100.0, "unit": "% of texts"}
+        return {"name": "exact_match", "form": "share", "direction": "maximize", **unit}
+
+    def _score(self, trial: int, baseline: str, split: str, statistics: np.ndarray) -> float:
+        """Notes the values of both metrics; the objective's is answered."""
+        value = float(self.world.objective.value(statistics.sum(axis=0)))
+        other = self._other()["name"]
+        beside = math.log2(value) / 4 if other == "bits_per_byte" else value**2
+        for name, number in ((self.world.objective.name, value), (other, beside)):
+            row = (trial, baseline, split, name, number)
+            self.metrics.append(dict(zip(METRIC_COLUMNS, row, strict=True)))
+        return value
 
     def _frame(self, head: Mapping[str, Any], split: str, statistics: np.ndarray) -> pd.DataFrame:
         size = len(statistics)
@@ -105,7 +131,7 @@ class Study:
         score = min(0.99, score - 0.05 * (1 - config.budget))
         for split in splits if state == "complete" else ():
             statistics = world.statistics(score, split)
-            values[split] = float(world.objective.value(statistics.sum(axis=0)))
+            values[split] = self._score(number, "", split, statistics)
             self.examples.append(self._frame({"trial": number}, split, statistics))
         started = _START + pd.Timedelta(seconds=40 * number)
         self.trials.append(
@@ -178,6 +204,7 @@ class Study:
         for name, score in scores.items():
             for split in self.world.sizes:
                 statistics = self.world.statistics(score, split)
+                self._score(-1, name, split, statistics)
                 self.baselines.append(self._frame({"name": name}, split, statistics))
         self.attributes["baselines"] = {"dictionary": {"entries": 812}}
 
@@ -198,6 +225,7 @@ class Study:
             examples=table(self.examples, [*EXAMPLE_COLUMNS, *columns]),
             baselines=table(self.baselines, [*BASELINE_COLUMNS, *columns]),
             costs=table(self.costs, COST_COLUMNS),
+            metrics=table(self.metrics, METRIC_COLUMNS),
             sweep=self.settings,
             attributes=json.loads(json.dumps(self.attributes)),
             provenance={

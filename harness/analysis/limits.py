@@ -78,7 +78,9 @@ def _confirmed(results: StudyResults, now: Standing | None) -> list[str]:
             "verdict is exploratory."
         )
     if look.seeds < FEW_SEEDS:
-        said.append(f"The spread over training seeds is known from {look.seeds} seeds only.")
+        many = f"{look.seeds} seeds" if look.seeds > 1 else "one seed"
+        spread = f"is known from {many} only" if look.seeds else "is not known"
+        said.append(f"The spread over training seeds {spread}.")
     table = configurations(results, STAGE)
     names = labels_of(table)
     for name, key, seeds in zip(names, table["key"], table["seeds"], strict=True):
@@ -115,9 +117,9 @@ def _ranks(results: StudyResults) -> list[str]:
     missing = [str(rank) for rank in offered if rank not in tested]
     if not missing:
         return []
-    many = "Ranks" if len(missing) > 1 else "Rank"
-    verb = "were" if len(missing) > 1 else "was"
-    return [f"{many} {_and(missing)} {verb} not confirmed: the verdict says nothing of them."]
+    if len(missing) == 1:
+        return [f"Rank {missing[0]} was not confirmed: the verdict says nothing of it."]
+    return [f"Ranks {_and(missing)} were not confirmed: the verdict says nothing of them."]
 
 
 def _best_cell(results: StudyResults, whole: AllPairs | None) -> list[str]:
@@ -229,7 +231,9 @@ def _dropped(results: StudyResults) -> list[str]:
 def _scope(results: StudyResults) -> str:
     model = (results.sweep.get("model") or {}).get("name", "this model")
     task = results.sweep.get("task", "this task")
-    return f"Another model than {model} and other data than {task} may want another choice."
+    limit = (results.sweep.get("data") or {}).get("limit")
+    few = f"{task} (here at most {limit:,} rows of each split)" if limit else task
+    return f"Another model than {model} and other data than {few} may want another choice."
 
 
 def _and(words: Sequence[str], last: str = "and") -> str:

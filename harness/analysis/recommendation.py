@@ -17,9 +17,25 @@ from harness.analysis.ablated import best_cell
 from harness.analysis.candidates import configuration, finalists, incumbent
 from harness.analysis.comparison import Interval, estimate, estimates, finite, noise_floor
 from harness.analysis.limits import not_supported
-from harness.analysis.scores import CONFIGURATION, bare_score, complete, configurations
+from harness.analysis.scores import (
+    CONFIGURATION,
+    bare_score,
+    baselines,
+    complete,
+    configurations,
+    score_from_rows,
+    shots,
+)
 from harness.analysis.verdict import SPLIT, STAGE, Needed, Standing, contenders, needed, standing
-from harness.analysis.wording import alone, evidence, labels, labels_of, no_gain, search_only
+from harness.analysis.wording import (
+    alone,
+    evidence,
+    labels,
+    labels_of,
+    no_better_than,
+    no_gain,
+    search_only,
+)
 
 if TYPE_CHECKING:
     from harness.results import StudyResults
@@ -97,7 +113,24 @@ def recommend(results: StudyResults) -> Recommendation:
     best = float((results.objective.sign * scored["value"]).max())
     if math.isfinite(bare) and best <= results.objective.sign * bare:
         return _nothing_learned(results, found, bare)
+    naive = _naive(results, best)
+    if naive:
+        said = no_better_than(naive, results.objective.sign * best, results.objective)
+        return replace(found, evidence=f"{found.evidence} {said}")
     return found
+
+
+def _naive(results: StudyResults, best: float) -> dict[str, float]:
+    """Answers of no model at all that are as good as the best finalist, the best of them first."""
+    sign = results.objective.sign
+    rows = results.baselines[results.baselines["split"] == SPLIT]
+    scores = {
+        name: score_from_rows(rows[rows["name"] == name], results.objective)
+        for name in baselines(results, SPLIT)
+        if shots(name) is None
+    }
+    found = {name: value for name, value in scores.items() if sign * value >= best}
+    return dict(sorted(found.items(), key=lambda one: -sign * one[1]))
 
 
 def _standing(results: StudyResults, scored: pd.DataFrame, now: Standing) -> Recommendation:

@@ -108,11 +108,7 @@ def evidence(
             "any of them will do."
         )
     ranks_only = len(table[["variant", "target_modules"]].drop_duplicates()) == 1
-    what = (
-        f"has the smallest rank of {count} finalists"
-        if ranks_only
-        else (f"is the cheapest of {count} finalists")
-    )
+    what = "has the smallest rank" if ranks_only else "is the cheapest"
     rival = now.rival(pick)
     low, high = now.bounds.low[pick], now.bounds.high[pick]
     if objective.sign < 0:
@@ -122,8 +118,9 @@ def evidence(
     if pick == best:
         other = f"the best of the others, {names[rival]}"
     return (
-        f"{name} {what} that are shown to be not more than {show.margin} {show.behind} the best "
-        f"(difference to {other}: {gap}, {level} {show.range(low, high)}, {sizes})."
+        f"Of {count} finalists {name} {what} that is shown to be not more than {show.margin} "
+        f"{show.behind} the best (difference to {other}: {gap}, {level} {show.range(low, high)}, "
+        f"{sizes})."
     )
 
 
@@ -221,4 +218,22 @@ def no_gain(best: float, bare: float, objective: Objective) -> str:
         f"No finalist scores better than the bare base ({show.plain(best)} against "
         f"{show.plain(bare)} {show.unit} on test): nothing was learned, so there is nothing to "
         "choose between; train for longer, or widen the learning rates."
+    )
+
+
+def no_better_than(naive: Mapping[str, float], best: float, objective: Objective) -> str:
+    """The sentence for finalists that answers of no model at all reach as well.
+
+    Args:
+        naive: their scores by name, the best first.
+        best: the best finalist's.
+        objective: of the study.
+    """
+    show = Figures(objective)
+    told = [f"{name.replace('_', ' ')} ({show.plain(value)})" for name, value in naive.items()]
+    verb = "needs" if len(told) == 1 else "need"
+    return (
+        f"But no finalist is better (the best has {show.plain(best)} {show.unit}) than "
+        f"{' and '.join(told)}, which {verb} no model: train for longer, on more rows or a larger "
+        "base before choosing."
     )

@@ -5,6 +5,7 @@ from rich.table import Table
 
 from harness.analysis.recommendation import Recommendation, recommend
 from harness.analysis.wording import Figures
+from harness.report.baselines import reached
 from harness.report.snippet import config_of
 from harness.results import StudyResults
 
@@ -24,6 +25,8 @@ def print_outcome(results: StudyResults, console: Console) -> Recommendation:
         say(f"test score {show.plain(verdict.score.value)} (95 % CI {low} to {high}) {show.unit}")
     if not verdict.comparison.empty:
         console.print(_table(results, verdict))
+    if without := reached(results):
+        say(without)
     if verdict.indistinguishable:
         chief = "best" if verdict.pick is None else "pick"
         say(f"cannot be told apart from the {chief}: {'; '.join(verdict.indistinguishable)}")

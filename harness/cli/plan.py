@@ -62,9 +62,9 @@ def plan(
     console.print(table)
     total = sum(row.seconds for row in found)
     memory = timing.peak_memory * crew.workers / 2**30
+    seconds = timing.train_seconds + timing.validation_seconds
     lines = [
-        f"{crew.workers} workers with {crew.threads} threads each; a full trial of the largest "
-        f"configuration takes about {timing.train_seconds + timing.validation_seconds:.0f} s",
+        f"{crew}; a full trial of the largest configuration takes about {seconds:.0f} s",
         f"about {total / 60:.0f} minutes and {memory:.1f} GB of memory in all (a forecast from "
         "a few timed steps; pruning is taken to save a quarter of the search)",
     ]

@@ -58,8 +58,7 @@ def sweep(
     crew = choose_crew(plan.workers, plan.threads, checks.cuda)
     opened = session.open_study(plan, chosen, results, crew)
     crew = opened.crew
-    who = f"{crew.workers} workers with {crew.threads} threads each"
-    told = f"study {chosen}: {plan.task} on {plan.model.name}, {who}, in {opened.folder}"
+    told = f"study {chosen}: {plan.task} on {plan.model.name}, {crew}, in {opened.folder}"
     console.print(told, highlight=False, soft_wrap=True)
     stage = ""
 

@@ -131,6 +131,8 @@ def _of_texts(
         chosen = kind or ("choice" if answer.classes else "pairs")
         found |= {"input": source.name, "output": answer.name}
     told = _why(chosen, source, answer, rows)
+    if answer is not None:
+        told += _left([one for one in texts if one not in (source, answer, instruction)])
     varied = instruction is not None and instruction is not source and instruction.values > 1
     if instruction is not None and instruction is not source and not varied:
         told += (f"`{instruction.name}` says the same in every row and stays out of the prompt",)
@@ -173,8 +175,9 @@ def _roles(
         rest.remove(source)
     elif source is None and answer is not None and len(rest) == 1:
         source = rest.pop()
-    if source is not None and answer is None and len(rest) == 1:
-        answer = rest[0]
+    if source is not None and answer is None:
+        left = rest if len(rest) == 1 else [one for one in rest if not one.classes]
+        answer = left[0] if len(left) == 1 else None
     if source is None or answer is None:
         missing = {"input": source, "output": answer}
         raise _undecided(texts, *(key for key, column in missing.items() if column is None))
@@ -213,6 +216,18 @@ def _why(kind: str, source: Column, answer: Column | None, rows: int) -> tuple[s
         mean = f"{answer.words:.0f} words on average"
         first = f"pairs, for column `{answer.name}` has {values}, of {mean}"
     return (first, f"`{source.name}` is the input, of {source.words:.0f} words on average")
+
+
+def _left(columns: Sequence[Column]) -> tuple[str, ...]:
+    """What is said of texts that are neither input nor output."""
+    if not columns:
+        return ()
+    names = " and ".join(f"`{column.name}`" for column in columns)
+    if len(columns) > 1:
+        told = f"{names} are passed over; --field output=COLUMN would make one the output"
+        return (told,)
+    name = columns[0].name
+    return (f"{names} is passed over; --field output={name} would make it the output",)
 
 
 def _other_names(given: Mapping[str, str], found: Mapping[str, str]) -> dict[str, str]:

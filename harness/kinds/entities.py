@@ -72,9 +72,9 @@ class Entities(Kind):
 
     @cached_property
     def dictionary(self) -> EntityDictionary:
-        """All entities of the training split."""
+        """The entities of the training split."""
         return EntityDictionary(
-            mention for example in self.given.training() for mention in example.reference
+            (example.text, example.reference) for example in self.given.training()
         )
 
     @property

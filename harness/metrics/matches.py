@@ -53,4 +53,4 @@ def _add(name: str, unit: str, score: Callable[..., tuple[float, ...]]) -> None:
 
 
 _add("exact_match", "points of exact match", exact)
-_add("number_match", "points of right numbers", number)
+_add("number_match", "points of number match", number)

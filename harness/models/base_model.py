@@ -27,6 +27,7 @@ from harness.errors import UserError, did_you_mean
 from harness.heads import GENERATION, Head
 from harness.models import token_head
 from harness.models.checksums import checksum
+from harness.models.four_bits import keep_layout
 from harness.models.memory import ran_out
 from harness.settings import ModelSettings
 
@@ -233,6 +234,7 @@ def _model(
 
     def build() -> PreTrainedModel:
         model = token_head.load(settings.name, place.path, head, keywords)
+        keep_layout(model)
         return model if settings.quantization != "none" else model.to(device)  # type: ignore[arg-type]
 
     return _told(settings, place, build)

@@ -75,7 +75,7 @@ def axis(
     if log:
         room = max((high / low) ** 0.06, 1.15)
         return Axis(low / room, high * room, name, True, show)
-    room = 0.06 * (high - low) or max(abs(high), 1e-9) * 0.05
+    room = 0.06 * (high - low) or 0.05 * abs(high) or 0.01
     return Axis(low - room, high + room, name, False, show)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
-from harness.results import TRIAL_COLUMNS, Objective
+from harness.results import METRIC_COLUMNS, TRIAL_COLUMNS, Objective
 from harness.storage.studies import config_of, drawn, is_lost
 
 _STATES = {
@@ -75,3 +75,14 @@ def example_frame(rows: Any, columns: tuple[str, ...], objective: Objective) -> 
     if not parts:
         return pd.DataFrame(columns=[*columns, *objective.columns])
     return pd.concat(parts, ignore_index=True)
+
+
+def metric_frame(rows: Any, known: set[int]) -> pd.DataFrame:
+    """`StudyResults.metrics`: of known trials and of all baselines."""
+    chosen = [
+        (row.trial, row.baseline, row.split, metric, float("nan") if value is None else value)
+        for row in rows
+        if row.trial in known or row.trial == -1
+        for metric, value in row.metrics.items()
+    ]
+    return pd.DataFrame(chosen, columns=list(METRIC_COLUMNS))

@@ -20,7 +20,7 @@ from harness.results import (
     Objective,
     StudyResults,
 )
-from harness.storage.frames import example_frame, plain_frame, trial_frame
+from harness.storage.frames import example_frame, metric_frame, plain_frame, trial_frame
 from harness.storage.rounds import visible
 from harness.storage.studies import Studies, is_lost, url_of
 from harness.storage.tables import (
@@ -177,6 +177,7 @@ class Records:
             sweep=row.sweep,
             attributes=self.attributes(),
             provenance=row.provenance,
+            metrics=metric_frame(scores, known),
         )
 
     def _row(self) -> StudyRow:

@@ -17,7 +17,7 @@ from harness.adapters.merging import merged
 from harness.errors import UserError
 from harness.models.base_model import BaseModel
 from harness.task import Answers, Example, Task
-from harness.training import likelihood
+from harness.training import likelihood, word_tags
 from harness.training.batches import TaskTokens
 from harness.training.decoding import greedy
 from harness.training.tagging_loss import said
@@ -158,10 +158,10 @@ def _tagged(asking: _Asking) -> list[Answer]:
     texts = [made[index] for index in asking.chosen]
     labels = task.kind.head.labels
     found = []
-    for one, tags in zip(
-        texts, said(base.model, texts, asking.pad, asking.batch_size), strict=True
-    ):
-        spans = entity_tags.spans([labels[tag] for tag in tags], one.places, one.text)
+    likely = said(base.model, texts, asking.pad, asking.batch_size)
+    for one, tags in zip(texts, likely, strict=True):
+        read = word_tags.read(tags, one.words, labels)
+        spans = entity_tags.spans(read, one.places, one.text)
         found.append(Answer(spans, task.write(spans), unparsed=False))
     return found
 

@@ -1,11 +1,13 @@
 """Turns a task's texts into tagged tokens, in windows where a text is long.
 
 Every token of a text is learnt from, parts of words too: it has the tag of the entity that it
-shares characters with, so that entities may begin and end inside words. Knows nothing of models.
+shares characters with. Words are read as a whole, unless entities begin and end inside them. Knows
+nothing of models.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from functools import cached_property
+from typing import Final, NamedTuple
 
 from harness import entity_tags
 from harness.entity_tags import Place
@@ -16,6 +18,10 @@ from harness.task import Example, Task
 from harness.training.prompting import start_token
 from harness.training.windows import Window, windows
 
+#: With a larger share of entities that begin or end inside words, tokens are read one by one, as
+#: they are where words are not set apart, such as in Chinese.
+PARTIAL: Final = 0.01
+
 
 class TaggedText(NamedTuple):
     """A text as tokens.
@@ -23,12 +29,14 @@ class TaggedText(NamedTuple):
     Attributes:
         text: the text.
         places: where each token stands in it.
+        words: the first token of each run that says one thing: of each word, or every token.
         parts: the text's windows as the model reads them; tags are 0 for tokens that are read off
             a window, else `IGNORED`.
     """
 
     text: str
     places: tuple[Place, ...]
+    words: tuple[int, ...]
     parts: tuple[TokenSequence, ...]
 
 
@@ -73,7 +81,8 @@ class Tagging:
         found = []
         for example, (ids, places) in zip(examples, self._tokens(examples), strict=True):
             parts = [self._part(ids, window, [0] * len(ids)) for window in self._windows(len(ids))]
-            found.append(TaggedText(example.text, places, tuple(parts)))
+            words = self._words(example.text, places)
+            found.append(TaggedText(example.text, places, words, tuple(parts)))
         return tuple(found)
 
     def learnt(self, examples: Sequence[Example]) -> Learnt:
@@ -94,7 +103,11 @@ class Tagging:
             tags = entity_tags.tags(flat.kept, places)
             told = {span[:3] for span in entity_tags.spans(tags, places, example.text)}
             entities, overlapping = entities + len(given), overlapping + flat.left_out
-            inexact += sum(span[:3] not in told for span in flat.kept)
+            inexact += sum(
+                span[:3] not in told
+                or (self.by_word and entity_tags.inside_words([span], example.text) > 0)
+                for span in flat.kept
+            )
             cut = self._windows(len(ids))
             long += len(cut) > 1
             begins = _begins(tags)
@@ -108,19 +121,40 @@ class Tagging:
                     sequences.append(part)
         if not sequences:
             raise UserError(f"task {self._task.name}: no training text has a token")
-        notes = (
+        return Learnt(tuple(sequences), self._notes(entities, overlapping, inexact, long))
+
+    def _notes(self, entities: int, overlapping: int, inexact: int, long: int) -> tuple[str, ...]:
+        split = 0 if self.by_word else self._split[1]
+        inside = "inside a word or a token" if self.by_word else "inside a token"
+        notes = {
             f"{overlapping} of {entities} training entities overlap longer ones and are not "
-            "learnt, for a token has one tag; every score counts them",
-            f"{inexact} of {entities} training entities begin or end inside a token of this "
-            "model: no head can find them exactly",
+            "learnt, for a token has one tag; every score counts them": overlapping,
+            f"{split} of {entities} training entities begin or end inside a word: the parts of "
+            "words are read one by one": split,
+            f"{inexact} of {entities} training entities begin or end {inside} of this "
+            "model: no head can find them exactly": inexact,
             f"{long} training texts were cut into windows of {self.length} tokens, each of which "
-            "shares a third with the next",
+            "shares a third with the next": long,
+        }
+        return tuple(note for note, count in notes.items() if count)
+
+    @cached_property
+    def by_word(self) -> bool:
+        """Whether the tokens of a word are read together: few training entities split one."""
+        given, split = self._split
+        return split <= PARTIAL * given
+
+    @cached_property
+    def _split(self) -> tuple[int, int]:
+        """Training entities, and those of them that begin or end inside a word."""
+        rows = [one.row for one in self._task.examples("train") if one.row is not None]
+        return (
+            sum(len(row.entities) for row in rows),
+            sum(entity_tags.inside_words(row.entities, row.text) for row in rows),
         )
-        counts = (overlapping, inexact, long)
-        return Learnt(
-            tuple(sequences),
-            tuple(note for note, count in zip(notes, counts, strict=True) if count),
-        )
+
+    def _words(self, text: str, places: Sequence[Place]) -> tuple[int, ...]:
+        return tuple(entity_tags.words(places, text) if self.by_word else range(len(places)))
 
     def _windows(self, tokens: int) -> tuple[Window, ...]:
         if self.length is None:

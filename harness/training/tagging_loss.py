@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch.nn import functional
 from transformers import PreTrainedModel
@@ -33,8 +34,8 @@ class TaggingLoss:
 @torch.inference_mode()
 def said(
     model: PreTrainedModel, texts: Sequence[TaggedText], pad: int, batch_size: int
-) -> list[list[int]]:
-    """The likeliest tag of each token.
+) -> list[np.ndarray]:
+    """How likely each tag is at each token.
 
     Args:
         model: with a head, in evaluation mode.
@@ -43,17 +44,20 @@ def said(
         batch_size: windows run together.
 
     Returns:
-        For each text the numbers of its tokens' tags, in the order of the tokens.
+        For each text the log-probabilities of its tokens' tags, shape (tokens, tags);
+        of one without tokens nothing.
     """
     parts = [part for text in texts for part in text.parts]
     device = next(model.parameters()).device
-    found: list[list[int]] = [[] for _ in parts]
+    nothing = np.empty((0, 0), dtype=np.float32)
+    found = [nothing] * len(parts)
     for chosen in by_length([part.ids for part in parts], batch_size):
         batch = collate([parts[index] for index in chosen], pad, device)
-        logits = model(input_ids=batch.ids, attention_mask=batch.mask).logits
-        best = logits[batch.rows].argmax(dim=-1)
-        shares = torch.split(best, batch.rows.sum(dim=1).tolist())
+        logits = model(input_ids=batch.ids, attention_mask=batch.mask).logits[batch.rows]
+        likely = functional.log_softmax(logits.float(), dim=-1).cpu()
+        shares = torch.split(likely, batch.rows.sum(dim=1).tolist())
         for index, share in zip(chosen, shares, strict=True):
-            found[index] = share.tolist()
+            found[index] = share.numpy()
     windows = iter(found)
-    return [[tag for _ in text.parts for tag in next(windows)] for text in texts]
+    shown = [[next(windows) for _ in text.parts] for text in texts]
+    return [np.concatenate(mine) if mine else nothing for mine in shown]

@@ -29,6 +29,12 @@ class Crew:
     workers: int
     threads: int
 
+    def __str__(self) -> str:
+        """As in `2 workers with 1 thread each`."""
+        workers = f"{self.workers} worker{'s' * (self.workers > 1)}"
+        threads = f"{self.threads} thread{'s' * (self.threads > 1)}"
+        return f"{workers} with {threads}{' each' * (self.workers > 1)}"
+
 
 def crew(
     workers: int | None, threads: int | None, cuda: Callable[[], bool] = lambda: False

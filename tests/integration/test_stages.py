@@ -10,6 +10,7 @@ import pytest
 
 from harness import session, widening
 from harness.analysis.ablation import ablation_table, at_edge
+from harness.analysis.metric_values import metric_values
 from harness.analysis.recommendation import recommend
 from harness.errors import UserError
 from harness.session import open_study
@@ -55,6 +56,23 @@ def study(folder, overrides=(), stop_after=None, name="ner_medical", **clock):
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     return study(tmp_path_factory.mktemp("whole"))
+
+
+def test_values_and_names_of_all_metrics_are_noted(results):
+    (noted,) = results.attributes["metrics"]
+    assert noted == {
+        "name": "entity_f1",
+        "form": "f1",
+        "direction": "maximize",
+        "scale": 100.0,
+        "unit": "points of F1",
+    }
+    found = metric_values(results)
+    assert (found.stage, found.split) == ("confirm", "test")
+    rows = results.metrics[results.metrics["metric"] == "entity_f1"]
+    tested = rows[(rows["split"] == "test") & (rows["trial"] >= 0)].set_index("trial")["value"]
+    trials = results.trials.set_index("number")["test"].dropna()
+    assert tested.to_dict() == trials.to_dict()
 
 
 def test_each_stage_runs_what_it_owes(results):

@@ -47,6 +47,7 @@ TABLE: dict[str, Room] = {
     "trial": Room(1, only=()),
     "seeds": Room(1, only=()),
     "heads": Room(1, only=()),
+    "hushed": Room(1, only=()),
     "results": Room(1, beside=("aggregates",)),
     "registry": Room(2, only=("errors",)),
     "catalog": Room(2, only=("errors",)),

@@ -5,18 +5,22 @@ import pytest
 from harness.baselines import EntityDictionary, copied, first_sentence, most_frequent
 from harness.entity_text import Mention
 
-DICTIONARY = EntityDictionary(
-    [
-        Mention("CONDITION", "asthma"),
-        Mention("CONDITION", "Crohn's disease"),
-        Mention("MEDICATION", "insulin"),
-        Mention("MEDICATION", "insulin glargine"),
-        Mention("DOSAGE", "5 mg"),
-        Mention("PROCEDURE", "X-ray"),
-        Mention("PROCEDURE", "block"),
-        Mention("CONDITION", "block"),
-        Mention("CONDITION", "block"),
-    ]
+
+def listed(*mentions: Mention) -> EntityDictionary:
+    """A dictionary of mentions that each stand alone in a text of their own."""
+    return EntityDictionary((one.text, [one]) for one in mentions)
+
+
+DICTIONARY = listed(
+    Mention("CONDITION", "asthma"),
+    Mention("CONDITION", "Crohn's disease"),
+    Mention("MEDICATION", "insulin"),
+    Mention("MEDICATION", "insulin glargine"),
+    Mention("DOSAGE", "5 mg"),
+    Mention("PROCEDURE", "X-ray"),
+    Mention("PROCEDURE", "block"),
+    Mention("CONDITION", "block"),
+    Mention("CONDITION", "block"),
 )
 
 
@@ -45,8 +49,43 @@ def test_a_form_is_known_in_any_case_and_spacing() -> None:
 
 
 def test_among_equals_the_label_met_first_wins() -> None:
-    once = EntityDictionary([Mention("B", "x"), Mention("A", "x")])
+    once = listed(Mention("B", "x"), Mention("A", "x"))
     assert once.find("x") == (Mention("B", "x"),)
+
+
+@pytest.mark.parametrize(
+    ("verbs", "found"), [(0, True), (1, True), (2, False)], ids=lambda value: str(value)
+)
+def test_a_form_that_is_mostly_no_entity_is_known_and_not_looked_for(
+    verbs: int, found: bool
+) -> None:
+    notes = [("WAS is rare.", [Mention("CONDITION", "WAS")]), *[("He was well.", ())] * verbs]
+    trained = EntityDictionary(notes)
+    assert "was" in trained
+    assert bool(trained.find("It was WAS.")) is found
+
+
+def test_a_form_counts_as_often_as_it_stands_there_and_where_it_is_found() -> None:
+    twice = EntityDictionary([("block, block, block", [Mention("CONDITION", "block")])])
+    assert twice.find("block") == ()
+    # what stands inside a longer one is not found there, and so not held against the shorter
+    longer = [Mention("CONDITION", "heart block"), Mention("CONDITION", "heart block")]
+    inside = EntityDictionary(
+        [("heart block, heart block", longer), ("block", [Mention("PROCEDURE", "block")])]
+    )
+    assert inside.find("block") == (Mention("PROCEDURE", "block"),)
+
+
+def test_a_form_of_two_labels_is_right_under_its_own_only() -> None:
+    label = {"A": Mention("A", "x"), "B": Mention("B", "x"), "C": Mention("C", "x")}
+    assert listed(label["A"], label["B"]).find("x") == (label["A"],)
+    assert listed(*label.values()).find("x") == ()
+
+
+def test_without_a_doubtful_form_the_shorter_one_in_it_is_found() -> None:
+    fever = Mention("CONDITION", "fever")
+    notes = [("no fever", [Mention("CONDITION", "no fever")]), *[("no fever", [fever])] * 2]
+    assert EntityDictionary(notes).find("There was no fever.") == (fever,)
 
 
 def test_an_empty_dictionary_finds_nothing() -> None:

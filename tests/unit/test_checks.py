@@ -90,6 +90,9 @@ def test_facts_give_sizes_and_the_range_of_parameters():
     assert "8 train, 8 validation, 8 test examples" in task
     assert "margin 2 points of F1" in task
     assert "1,536 to" in model
+    sample = Path(__file__).parents[2] / "tasks" / "mts_dialog" / "sample"
+    task, _ = checks.facts(load("mts_dialog", [*QUICK, f"data.folder={sample}"]))
+    assert task.endswith("margin 1 point of ROUGE-L")
 
 
 def test_a_folder_that_can_be_made_is_not_made(tmp_path):

@@ -17,6 +17,13 @@ from harness.task_file import TaskFile
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+#: What a user reads in a checkout; not what their own studies leave there.
+TEXTS = [
+    *PAGES,
+    *(path for name in ("results", "reports", "benchmarks") for path in ROOT.glob(f"{name}/*.md")),
+    *sorted(ROOT.glob("tasks/**/*.md")),
+    *sorted([*ROOT.glob("tasks/**/*.yaml"), *ROOT.glob("sweeps/*.yaml")]),
+]
 
 
 def keys(model: type[BaseModel]) -> Iterator[str]:
@@ -73,6 +80,11 @@ def test_no_link_is_dead(page: Path) -> None:
     links = re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8"))
     local = [link for link in links if "://" not in link]
     assert [link for link in local if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_was_left_to_be_filled_in(text: Path) -> None:
+    assert re.findall(r"@@.*|\b(?:TODO|FIXME|TBD|XXX)\b.*", text.read_text(encoding="utf-8")) == []
 
 
 def test_the_readme_opens_with_the_two_commands() -> None:

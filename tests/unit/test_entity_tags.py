@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from seqeval.metrics.sequence_labeling import get_entities
 
-from harness.entity_tags import Place, flat, spans, tags, tags_of
+from harness.entity_tags import Place, flat, inside_words, spans, tags, tags_of, words
 from harness.formats import Span
 
 
@@ -135,3 +135,31 @@ def test_what_is_kept_never_overlaps_and_comes_back_from_its_tags(
     assert all(one.end <= other.start for one, other in pairwise(kept))
     places = [(place, place + 1) for place in range(len(text))]
     assert spans(tags(kept, places), places, text) == kept
+
+
+def test_a_word_is_a_run_of_letters_and_digits() -> None:
+    text = "On met-formin 5mg (a_b)."
+    places = places_of(
+        text, "On", "met", "-", "for", "min", "5", "mg", "(", "a", "_", "b", ")", "."
+    )
+    firsts = [text[slice(*places[first])] for first in words(places, text)]
+    assert firsts == ["On", "met", "-", "for", "5", "(", "a", "_", "b", ")", "."]
+
+
+def test_words_are_found_whatever_white_space_a_tokenizer_counts_to_tokens() -> None:
+    text = "on Lasix  now"
+    assert words([(0, 2), (2, 5), (5, 8), (8, 9), (9, 13)], text) == [0, 1, 3, 4]
+    assert words([(0, 2), (3, 3), (3, 5), (5, 8), (10, 13)], text) == [0, 1, 2, 4]
+
+
+def test_parts_of_one_character_are_one_word() -> None:
+    text = "5 \U0001f600 \xb5g"
+    places = [(0, 1), (2, 3), (2, 3), (2, 3), (4, 5), (4, 5), (5, 6)]
+    assert words(places, text) == [0, 1, 4]
+    assert words([], "") == []
+
+
+def test_entities_inside_words_are_counted() -> None:
+    text = "tumours of lungs"
+    assert inside_words([of(text, "tumours"), of(text, "lungs")], text) == 0
+    assert inside_words([of(text, "tumour"), of(text, "ungs"), of(text, "of")], text) == 2

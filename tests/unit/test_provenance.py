@@ -1,5 +1,7 @@
 import json
 import platform
+import shlex
+import sys
 
 from harness import provenance
 
@@ -11,6 +13,13 @@ def test_what_is_collected_is_plain_and_true():
     assert found["packages"]["torch"].startswith("2.")
     assert found["task_digest"] == "abc"
     assert found["cores"] >= 1
+
+
+def test_the_command_can_be_pasted_into_a_shell(monkeypatch):
+    words = ["sweep", "mine", "--set", "space.rank=[8, 16]", "--data", "my notes"]
+    monkeypatch.setattr(sys, "argv", ["harness", *words])
+    command = provenance.collect()["command"]
+    assert shlex.split(command) == ["python", "-m", "harness", *words]
 
 
 def test_outside_a_checkout_there_is_no_commit(monkeypatch, tmp_path):

@@ -215,8 +215,8 @@ def test_a_task_is_loaded_without_torch() -> None:
 @pytest.mark.parametrize(
     ("folder", "labels", "floor"),
     [
-        ("maccrobat4", ("MEDICATION", "DOSAGE", "CONDITION", "PROCEDURE"), 0.53),
-        ("ncbi_disease", ("DISEASE",), 0.65),
+        ("maccrobat4", ("MEDICATION", "DOSAGE", "CONDITION", "PROCEDURE"), 0.547),
+        ("ncbi_disease", ("DISEASE",), 0.659),
     ],
 )
 def test_public_data_take_the_place_of_the_tasks_own(
@@ -235,5 +235,5 @@ def test_public_data_take_the_place_of_the_tasks_own(
     rows = [
         mine.score(*pair) for pair in zip(mine.guesses("dictionary", "test"), gold, strict=True)
     ]
-    assert floor - 0.1 < mine.values(rows)["entity_f1"] < floor + 0.1
+    assert floor - 0.07 < mine.values(rows)["entity_f1"] < floor + 0.07
     assert mine.kind.unseen_f1(mine.guesses("dictionary", "test"), mine.examples("test")) == 0.0

@@ -58,6 +58,13 @@ def test_the_only_file_that_is_there_is_offered_as_train(tmp_path: Path) -> None
     )
     task = load(task_folder(tmp_path, "pairs", data={"splits": {"train": "everything"}}))
     assert [len(task.rows(split)) for split in ("train", "validation", "test")] == [7, 1, 2]
+    assert task.notes[0].startswith("no test split in everything.jsonl: 2 of 10 training examples")
+
+
+def test_a_folder_with_the_usual_names_is_named_itself(tmp_path: Path) -> None:
+    write_rows(tmp_path, "train", rows("x"))
+    task = load(task_folder(tmp_path, "pairs"))
+    assert task.notes[0].startswith(f"no test split in {tmp_path.name}: 2 of 10 training examples")
 
 
 def test_ids_that_name_no_documents_are_found_out(tmp_path: Path) -> None:

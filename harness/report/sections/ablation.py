@@ -121,7 +121,7 @@ def _one(results: StudyResults, name: str, frame: pd.DataFrame) -> Markup:
             Column("Tuned rate", _rate),
             figures("Scale", "scale", display.short, "effective"),
             figures("Parameters", "parameters", display.count, "trainable"),
-            figures("Time", "train_seconds", lambda value: display.number(value, 1), "s"),
+            figures("Training", "train_seconds", lambda value: display.number(value, 1), "s"),
             figures("Memory", "peak_memory", _mebibytes, "MiB"),
             figures("Seeds", "seeds", display.count),
             *_against(results, frame),

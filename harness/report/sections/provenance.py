@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import yaml
 from markupsafe import Markup
 
 from harness.report import display
+from harness.report.commands import commands
 from harness.report.section import Section, register
 from harness.report.table import Column, table, text
 from harness.report.templating import fill
@@ -54,7 +54,6 @@ def tables(results: StudyResults) -> dict[str, pd.DataFrame]:
 
 def render(results: StudyResults) -> str:
     """The section's HTML."""
-    name = shlex.quote(results.name)
     sweep = yaml.safe_dump(
         dict(results.sweep), sort_keys=False, allow_unicode=True, default_flow_style=None
     )
@@ -64,7 +63,7 @@ def render(results: StudyResults) -> str:
         seeds=_seeds(seed_table(results)),
         dirty=_dirty(results.provenance),
         sweep=sweep if results.sweep else "",
-        commands=[f"python -m harness {verb} {name}" for verb in ("sweep", "pick", "report")],
+        commands=commands(results),
     )
 
 

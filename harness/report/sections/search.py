@@ -120,7 +120,7 @@ def _top(results: StudyResults, frame: pd.DataFrame) -> Markup:
             figures("Learning rate", "learning_rate", display.column_rate),
             figures("Score", "value", scale.show, scale.unit),
             figures("Parameters", "parameters", display.count, "trainable"),
-            figures("Time", "train_seconds", lambda value: display.number(value, 1), "s"),
+            figures("Training", "train_seconds", lambda value: display.number(value, 1), "s"),
         ],
         caption="The best trials of the search, one seed each, on the validation split.",
     )

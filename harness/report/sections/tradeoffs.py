@@ -106,7 +106,7 @@ def _view(results: StudyResults, frame: pd.DataFrame, split: str, heading: str) 
             figures("Parameters", "parameters", display.count, "trainable"),
             figures("Score", "value", scale.show, scale.unit),
             Column("95 % interval", lambda row: scale.interval(row["low"], row["high"])),
-            figures("Time", "train_seconds", lambda value: display.number(value, 1), "s"),
+            figures("Training", "train_seconds", lambda value: display.number(value, 1), "s"),
             figures("Memory", "peak_memory", display.memory),
             figures("Seeds", "seeds", display.count),
         ],

@@ -70,7 +70,7 @@ def _body(results: StudyResults, frame: pd.DataFrame) -> Markup:
             figures("Seed", "seed"),
             figures("Vali\u00addation", "value", scale.show),
             figures("Test", "test", scale.show),
-            figures("Time", "train_seconds", lambda value: display.number(value, 1), "s"),
+            figures("Training", "train_seconds", lambda value: display.number(value, 1), "s"),
             Column("Reason", lambda row: row["reason"], numeric=False, value="reason", wide=True),
         ],
         caption=f"All trials; scores in {scale.unit}.",

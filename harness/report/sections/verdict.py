@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from markupsafe import Markup
 
-from harness.analysis.scores import configurations, score_from_rows, shots
+from harness.analysis.scores import configurations, shots
 from harness.report import display
 from harness.report.axis import axis
+from harness.report.baselines import baseline_table, reached
+from harness.report.commands import again
 from harness.report.figure import Band, intervals
 from harness.report.findings import recommendation
 from harness.report.section import Section, register
@@ -32,18 +33,6 @@ KICKERS = {
     "none": "No recommendation",
 }
 _VERDICTS = {"pick": "pick", "best": "best", "worse": "worse", "undecided": "open"}
-
-
-def baseline_table(results: StudyResults, split: str = "test") -> pd.DataFrame:
-    """What is reached without an adapter: columns `name`, `split`, `value`, `examples`."""
-    rows = results.baselines[results.baselines["split"] == split]
-    return pd.DataFrame(
-        [
-            (str(name), split, score_from_rows(group, results.objective), len(group))
-            for name, group in rows.groupby("name", sort=True)
-        ],
-        columns=["name", "split", "value", "examples"],
-    )
 
 
 def gain_table(results: StudyResults, score: Interval | None) -> pd.DataFrame:
@@ -80,25 +69,31 @@ def render(results: StudyResults) -> str:
         facts=_facts(results, advice),
         steps=_next_steps(results, advice),
         dropped=[str(one) for one in results.attributes.get("dropped") or ()],
-        notes=[str(one) for one in results.provenance.get("task_notes") or ()],
+        notes=_notes(results),
         pending=int(results.trials["state"].isin(["running", "waiting"]).sum()),
         comparison=_comparison(results, advice),
+        reached="" if pick is not None else reached(results),
         snippet=_snippet(results, pick),
-        command=command(results),
+        command=again(results),
         margin=results.objective.margin_told,
         lower=results.objective.sign < 0,
     )
 
 
-def command(results: StudyResults) -> str:
-    """The command that makes this study again."""
-    noted = results.provenance.get("command")
-    return str(noted) if noted else f"python -m harness sweep {shlex.quote(results.name)}"
+def _notes(results: StudyResults) -> list[str]:
+    """On the data: of its rows, then of what became of them as the model's tokens."""
+    rows, tokens = results.provenance.get("task_notes"), results.attributes.get("token_notes")
+    return [str(one) for one in (*(rows or ()), *(tokens or ()))]
 
 
 def _kicker(results: StudyResults, advice: Recommendation) -> str:
     if advice.pick is not None:
-        return KICKERS[advice.outcome]
+        gains = gain_table(results, advice.score)
+        better = gains[gains["name"].map(shots).isna() & (gains["gain"] <= 0)]
+        if better.empty:
+            return KICKERS[advice.outcome]
+        least = str(better.sort_values("gain").iloc[0]["name"])
+        return f"The best here, and no better than the {display.baseline(least)}"
     finished = int((results.trials["state"] == "complete").sum())
     if not len(results.trials):
         return "Nothing to report"

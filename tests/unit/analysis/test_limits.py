@@ -1,5 +1,7 @@
 import dataclasses
 
+import pytest
+
 from harness.analysis.limits import not_supported
 from harness.analysis.verdict import standing
 from tests.studies import config, confirm_results, empty_results, make_results
@@ -111,6 +113,23 @@ def test_a_cheaper_one_that_is_open_is_named():
 def test_few_seeds_are_told():
     study = confirm_results({config(): [0.8] * 5}, examples=5)
     assert any("from 5 seeds only" in line for line in not_supported(study, None))
+    study = confirm_results({config(): [0.8]}, examples=5)
+    assert "The spread over training seeds is known from one seed only." in not_supported(
+        study, None
+    )
+
+
+@pytest.mark.parametrize(
+    ("offered", "said"),
+    [
+        ([8, 16], "Rank 16 was not confirmed: the verdict says nothing of it."),
+        ([4, 8, 16], "Ranks 4 and 16 were not confirmed: the verdict says nothing of them."),
+    ],
+)
+def test_ranks_that_were_not_confirmed_are_named(offered, said):
+    study = confirm_results({config(rank=8): [0.8] * 5}, examples=5)
+    wider = dataclasses.replace(study, sweep={**study.sweep, "space": {"rank": offered}})
+    assert said in not_supported(wider, None)
 
 
 def test_inputs_in_two_splits_are_told_first():
@@ -122,3 +141,12 @@ def test_inputs_in_two_splits_are_told_first():
         "test), which the sweep allows."
     )
     assert not any("too good:" in line for line in not_supported(study, None))
+
+
+def test_a_limit_on_the_rows_is_told():
+    study = confirm_results({config(): [0.8] * 5}, examples=5)
+    few = dataclasses.replace(study, sweep={**study.sweep, "data": {"limit": 1000}})
+    assert not_supported(few, None)[-1].endswith(
+        "than ner_medical (here at most 1,000 rows of each split) may want another choice."
+    )
+    assert "here at most" not in not_supported(study, None)[-1]

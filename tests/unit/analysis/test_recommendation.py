@@ -57,7 +57,9 @@ def test_those_that_look_alike_are_named(advice):
 
 
 def test_evidence_gives_the_figures_in_points(advice):
-    assert "r=16 (lora, all_linear, 163,840 parameters) is the cheapest of 6" in advice.evidence
+    assert advice.evidence.startswith(
+        "Of 6 finalists r=16 (lora, all_linear, 163,840 parameters) is the cheapest that is shown"
+    )
     assert "not more than 2 points of F1 below the best" in advice.evidence
     assert "95 % CI" in advice.evidence
     assert "10 seeds x 300 examples" in advice.evidence
@@ -82,7 +84,8 @@ def test_ranks_alone_are_told_as_ranks():
     }
     found = recommend(confirm_results(scores, examples=500))
     assert found.outcome == "decided"
-    assert "has the smallest rank of 3 finalists" in found.evidence
+    assert found.evidence.startswith("Of 3 finalists r=")
+    assert "has the smallest rank that is shown to be not more than" in found.evidence
     assert found.pick["rank"] == 8
 
 
@@ -104,15 +107,26 @@ def test_a_base_that_is_beaten_changes_nothing():
     assert recommend(with_base(found, 0.2)).evidence == recommend(found).evidence
 
 
-def with_base(results, score):
-    """The study with a bare base of that F1 on test, in ten examples."""
+@pytest.mark.parametrize(("floor", "told"), [(0.5, False), (0.9, True)])
+def test_finalists_below_what_needs_no_model_are_told_so(floor, told):
+    scores = {config(rank=rank): around(0.8) for rank in (32, 8)}
+    study = confirm_results(scores, examples=300)
+    low = with_base(study, 0.1)
+    both = [low.baselines, with_base(study, floor, "copied_input").baselines]
+    advice = recommend(dataclasses.replace(study, baselines=pd.concat(both)))
+    said = f"than copied input ({100 * floor:.1f}), which needs no model: train for longer"
+    assert (said in advice.evidence) is told
+    assert advice.pick is not None
+    assert advice.evidence.startswith(recommend(low).evidence)
+
+
+def with_base(results, score, name="base_0_shot"):
+    """The study with a bare base, or another baseline, of that F1 on test, in ten examples."""
     columns = list(results.objective.columns)
     rows = pd.DataFrame(0.0, index=range(10), columns=columns)
     rows[columns[0]] = score  # F1 = 2 tp / (2 tp + fp + fn) with tp = score, fp = fn = 1 - score
     rows[columns[1]] = rows[columns[2]] = 1 - score
-    rows = rows.assign(
-        name="base_0_shot", split="test", example="x", prediction="", unparsed=False
-    )
+    rows = rows.assign(name=name, split="test", example="x", prediction="", unparsed=False)
     return dataclasses.replace(results, baselines=rows)
 
 

@@ -3,7 +3,8 @@ import io
 from rich.console import Console
 
 from harness.cli.outcome import print_outcome
-from tests.studies import PERPLEXITY, config, confirm_results
+from harness.report.baselines import reached
+from tests.studies import PERPLEXITY, config, confirm_results, make_results
 
 
 def printed(results):
@@ -36,3 +37,11 @@ def test_scores_have_the_digits_of_their_metric():
     verdict, text = printed(confirm_results(close, objective=PERPLEXITY, examples=400))
     assert f"test score {verdict.score.value:.2f} (95 % CI " in text
     assert f"{verdict.comparison['difference_to_best'].iloc[0]:+.2f}" in text
+
+
+def test_what_is_reached_without_an_adapter_is_told():
+    study = make_results(trials=5)
+    _, text = printed(study)
+    assert reached(study) in text
+    _, bare = printed(confirm_results({config(): [0.8] * 5}, examples=20))
+    assert "Without an adapter" not in bare

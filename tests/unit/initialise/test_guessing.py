@@ -61,6 +61,8 @@ def test_no_name_means_two_things() -> None:
         (rows(text=long, foo=other), "pairs", {"input": "text", "output": "foo"}),
         (rows(text=long, title=few, summary=other), "pairs",
          {"input": "text", "output": "summary"}),
+        (rows(section=few, section_text=other, dialogue=long), "pairs",
+         {"input": "dialogue", "output": "section_text"}),
         (rows(text=long), "text", {}),
         (rows(body=long), "text", {"text": "body"}),
         (rows(ID=str, body=long), "text", {"id": "ID", "text": "body"}),
@@ -81,6 +83,16 @@ def test_the_reason_counts_classes() -> None:
         "choice, for column `intent` has 2 different values in 12 rows, each at least 6 times",
         "`message` is the input, of 20 words on average",
     )
+
+
+def test_texts_that_stay_out_are_named() -> None:
+    why = found(rows(section=few, section_text=other, dialogue=long)).why
+    assert why[-1] == "`section` is passed over; --field output=section would make it the output"
+    why = found(rows(text=long, title=few, place=lambda n: f"s{n % 5}", summary=other)).why
+    assert why[-1] == (
+        "`title` and `place` are passed over; --field output=COLUMN would make one the output"
+    )
+    assert "passed over" not in " ".join(found(rows(input=long, output=few)).why)
 
 
 def test_instructions_that_differ_belong_into_the_prompt() -> None:
@@ -120,8 +132,8 @@ def test_what_the_user_says_goes_before_what_is_guessed() -> None:
         (rows(foo=long, bar=other),
          "which column of foo, bar is the input and which is the output cannot be told; say "
          "--field input=COLUMN --field output=COLUMN"),
-        (rows(dialogue=long, section=few, section_text=other),
-         "which column of dialogue, section, section_text is the output cannot be told; say "
+        (rows(dialogue=long, header=other, section_text=other),
+         "which column of dialogue, header, section_text is the output cannot be told; say "
          "--field output=COLUMN"),
         (rows(text=long, label=lambda n: n % 2), "column 'label' holds numbers (2 different"),
         (rows(n=int), "no column of n holds texts"),

@@ -39,3 +39,8 @@ def test_exact_match_keeps_case_and_collapses_white_space() -> None:
     score = METRICS.get("exact_match").score
     assert score(" a  b\n", "a b", ()) == (1.0, 1.0)
     assert score("A b", "a b", ()) == (0.0, 1.0)
+
+
+def test_units_read_well_behind_a_number() -> None:
+    assert METRICS.get("number_match").unit == "points of number match"
+    assert METRICS.get("exact_match").unit == "points of exact match"

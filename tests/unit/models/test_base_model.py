@@ -64,6 +64,24 @@ def test_a_quantised_base_is_smaller_and_frozen(model_folder: Path, quantization
     assert small.fingerprint == fingerprint(small.model, small.tokenizer)
 
 
+@pytest.mark.filterwarnings("ignore")  # of bitsandbytes and what it stands on
+def test_four_bits_stay_as_they_are_whatever_the_processor(
+    model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With AVX512-BF16 bitsandbytes would lay weights out anew when scoring, past gradients."""
+    monkeypatch.setattr("bitsandbytes.nn.modules.has_avx512bf16", lambda: True)
+    model = load(ModelSettings(name=str(model_folder), quantization="nf4")).model
+    before, ids = checksum(model), torch.tensor([[1, 40, 41, 42]])
+    with torch.inference_mode():
+        scored = model(input_ids=ids).logits
+    assert checksum(model) == before
+    entry = model.get_input_embeddings()(ids).detach().requires_grad_()
+    logits = model(inputs_embeds=entry).logits
+    torch.testing.assert_close(logits.detach(), scored, atol=1e-4, rtol=1e-4)
+    (gradient,) = torch.autograd.grad(logits.square().sum(), entry)
+    assert gradient.abs().max() > 0
+
+
 def test_the_threads_are_set(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", asked.append)

@@ -50,3 +50,10 @@ def test_no_two_ticks_are_written_alike() -> None:
     assert trials.ticks() == [0.0, 1.0]
     assert axis([0, 2], "trial", "{:.0f}".format).ticks() == [0.0, 1.0, 2.0]
     assert axis([0.2, 0.4], "share", "{:.2f}".format).ticks() == [0.2, 0.25, 0.3, 0.35, 0.4]
+
+
+def test_equal_values_have_an_axis_of_their_own_size() -> None:
+    around = axis([5.0, 5.0], "x", "{:g}".format)
+    assert (around.low, around.high) == (4.75, 5.25)
+    nothing = axis([0.0, 0.0], "x", "{:g}".format)
+    assert (nothing.low, nothing.high) == (-0.01, 0.01)  # a point of a share

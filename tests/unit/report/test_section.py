@@ -12,7 +12,16 @@ from harness.report import sections as _sections  # noqa: F401
 from harness.report.section import SECTIONS, Section, ordered, register
 from harness.results import StudyResults
 
-NAMES = ["verdict", "ablation", "classes", "tradeoffs", "search", "trials", "provenance"]
+NAMES = [
+    "verdict",
+    "ablation",
+    "classes",
+    "metrics",
+    "tradeoffs",
+    "search",
+    "trials",
+    "provenance",
+]
 SIZES = ["full", "searched", "ablated", "perplexity", "one", "empty"]
 
 

@@ -1,3 +1,4 @@
+import dataclasses
 import subprocess
 import sys
 
@@ -8,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from harness import progress
 from harness.errors import UserError
-from harness.results import Objective
+from harness.results import METRIC_COLUMNS, Objective
 from harness.storage.records import Records, read_study, summaries
 from harness.storage.studies import Slot, Studies, url_of
 from harness.storage.tables import ScoresRow, StudyRow
@@ -85,6 +86,23 @@ def test_what_is_stored_is_read_back(records, tmp_path):
     assert found.measurements.iloc[0]["loss"] == 1.25
     assert found.objective == OBJECTIVE
     assert found.sweep["search"]["trials"] == 4
+
+
+def test_values_of_all_metrics_are_read_back(records):
+    trial, result = _run(records)
+    beside = {"exact_match": 0.25, "rougeL": float("nan")}
+    scores = _scores("test", ((1.0, 0.0, 1.0, 0.0, 0.0, 0.0),))
+    records.add_baseline("dictionary", dataclasses.replace(scores, values=beside))
+    found = records.read().metrics
+    assert tuple(found.columns) == METRIC_COLUMNS
+    own = found[found["trial"] == trial.number].set_index("split")["value"]
+    assert own.to_dict() == {
+        split: result.scores[split].values["entity_f1"] for split in ("validation", "test")
+    }
+    bare = found[found["baseline"] == "dictionary"].set_index("metric")
+    assert bare["trial"].tolist() == [-1, -1]
+    assert bare.loc["exact_match", ["split", "value"]].tolist() == ["test", 0.25]
+    assert np.isnan(bare.loc["rougeL", "value"])
 
 
 def test_statistics_of_many_classes_are_kept_without_their_zeros(records):

@@ -138,11 +138,40 @@ def test_what_cannot_be_learnt_is_told(encoder: BaseModel, tmp_path: Path) -> No
     (part,) = tokens.training().sequences
     assert [labels[tag] for tag in part.tags[1:-1]] == ["O", "B-MED", "I-MED", "O", "O"]
     inside = task_of(tmp_path / "inside", "Takes no drugs now.", (9, 13, "MED"))
-    (note,) = TaskTokens(encoder, inside, 64).training().notes
+    parts, note = TaskTokens(encoder, inside, 64).training().notes
+    assert parts.startswith("1 of 1 training entities begin or end inside a word: the parts of")
     assert note.startswith("1 of 1 training entities begin or end inside a token of this model")
     long = task_of(tmp_path / "long", "Takes no drugs now. " * 8, (9, 14, "MED"))
     (note,) = TaskTokens(encoder, long, 20).training().notes
     assert note.startswith("1 training texts were cut into windows of 20 tokens")
+
+
+def test_a_word_is_read_as_a_whole_where_entities_are_whole_words(
+    encoder: BaseModel, task: Task, tmp_path: Path
+) -> None:
+    tagging = Tagging(encoder, task, None)
+    assert tagging.by_word
+    texts = tagging.read(task.examples("train"))
+    for text in texts:
+        assert list(text.words) == entity_tags.words(text.places, text.text)
+    assert any(len(text.words) < len(text.places) for text in texts)
+    inside = task_of(tmp_path, "Takes no drugs now.", (9, 13, "MED"))
+    (text,) = Tagging(encoder, inside, None).read(inside.examples("train"))
+    assert text.words == tuple(range(len(text.places)))
+
+
+def test_a_few_entities_inside_words_do_not_part_all_words(
+    encoder: BaseModel, tmp_path: Path
+) -> None:
+    text = "Takes no drugs now. " * 100
+    places = [(20 * turn + 9, 20 * turn + 14, "MED") for turn in range(100)]
+    few = task_of(tmp_path / "few", text, (9, 13, "MED"), *places[1:])
+    assert Tagging(encoder, few, None).by_word
+    notes = TaskTokens(encoder, few, None).training().notes
+    told = "1 of 100 training entities begin or end inside a word or a token of this model"
+    assert any(note.startswith(told) for note in notes)
+    more = task_of(tmp_path / "more", text, (9, 13, "MED"), (29, 33, "MED"), *places[2:])
+    assert not Tagging(encoder, more, None).by_word
 
 
 def test_windows_never_exceed_what_the_model_was_made_for(encoder: BaseModel, task: Task) -> None:

@@ -30,6 +30,19 @@ def test_the_crew_fits_the_machine(monkeypatch):
     assert local.crew(None, None) == local.Crew(8, 2)
 
 
+@pytest.mark.parametrize(
+    ("workers", "threads", "told"),
+    [
+        (1, 1, "1 worker with 1 thread"),
+        (1, 2, "1 worker with 2 threads"),
+        (2, 1, "2 workers with 1 thread each"),
+        (4, 3, "4 workers with 3 threads each"),
+    ],
+)
+def test_a_crew_is_told_in_words(workers, threads, told):
+    assert str(local.Crew(workers, threads)) == told
+
+
 def test_it_waits_for_all_and_keeps_what_they_print(as_worker, tmp_path):
     as_worker("print('working')")
     ticks = []

@@ -44,6 +44,12 @@ def test_seeds_are_listed_and_shared_ones_found(full: StudyResults) -> None:
     assert not shared["fresh"].any()
 
 
+def test_the_commands_are_those_of_this_study(full: StudyResults) -> None:
+    command = "python -m harness sweep x --study made_up --results elsewhere"
+    text = provenance.render(dataclasses.replace(full, provenance={"command": command}))
+    assert f"{command}\npython -m harness pick made_up --results elsewhere\n" in text
+
+
 def test_an_empty_study_has_commands_still(empty: StudyResults) -> None:
     bare = dataclasses.replace(empty, provenance={})
     text = provenance.render(bare)

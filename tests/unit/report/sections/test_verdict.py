@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from harness.report import display
+from harness.report.baselines import reached
 from harness.report.findings import recommendation
 from harness.report.sections import verdict
 from tests import studies
@@ -46,16 +47,6 @@ def test_every_finalist_has_a_row_and_a_verdict(full: StudyResults, shown: str) 
     assert shown.count('class="tag tag-pick"') == 1
 
 
-def test_the_baselines_are_scored_again_from_their_statistics(full: StudyResults) -> None:
-    frame = verdict.baseline_table(full).set_index("name")
-    rows = full.baselines[
-        (full.baselines["name"] == "dictionary") & (full.baselines["split"] == "test")
-    ]
-    sums = rows[list(full.objective.columns)].to_numpy(dtype=float).sum(axis=0)
-    assert frame.loc["dictionary", "value"] == pytest.approx(float(full.objective.value(sums)))
-    assert frame.loc["dictionary", "examples"] == rows["example"].nunique()
-
-
 @pytest.mark.parametrize("study", ["full", "perplexity"])
 def test_a_gain_is_positive_where_the_pick_is_better(
     study: str, request: pytest.FixtureRequest
@@ -85,12 +76,19 @@ def test_what_was_noted_of_the_data_stands_on_the_first_screen(full: StudyResult
     assert "On the data of this study" not in verdict.render(full)
 
 
-def test_the_command_is_the_one_that_was_noted_else_the_plain_one(full: StudyResults) -> None:
-    noted = dataclasses.replace(
-        full, provenance={"command": "python -m harness sweep x --trials 9"}
-    )
-    assert verdict.command(noted) == "python -m harness sweep x --trials 9"
-    assert verdict.command(full) == "python -m harness sweep made_up"
+def test_what_was_cut_to_make_tokens_stands_below_what_was_noted_of_the_data(
+    full: StudyResults,
+) -> None:
+    cut = "4 training prompts were cut on the left to 64 tokens"
+    counted = dataclasses.replace(full, attributes={**full.attributes, "token_notes": [cut]})
+    alone = html.unescape(verdict.render(counted))
+    assert alone.index("On the data of this study") < alone.index(cut)
+    assert alone.index(cut) < alone.index("<h3>Evidence</h3>")
+    noted = {**full.provenance, "task_notes": ["3 rows were set aside"]}
+    both = html.unescape(verdict.render(dataclasses.replace(counted, provenance=noted)))
+    assert both.index("3 rows were set aside") < both.index(cut)
+    none = dataclasses.replace(full, attributes={**full.attributes, "token_notes": []})
+    assert "On the data of this study" not in verdict.render(none)
 
 
 def test_a_running_study_says_so(one: StudyResults) -> None:
@@ -122,8 +120,30 @@ def test_an_open_question_is_called_open() -> None:
     assert "Not decided" in text
     assert "Use this" not in text
     assert "It cannot be told apart" not in text
+    assert "Without an adapter" not in text  # nothing was scored
     if advice.more_seeds:
         assert f"about {advice.more_seeds} more seeds" in text
+
+
+def test_without_a_pick_the_baselines_are_told_still(full: StudyResults, shown: str) -> None:
+    told = reached(full)
+    assert told not in shown  # the gains over them are
+    changed = dataclasses.replace(full, trials=full.trials[full.trials["seed"] < 3001])
+    assert recommendation(changed).pick is None
+    assert told in html.unescape(verdict.render(changed))
+
+
+def test_a_pick_below_a_floor_is_not_told_to_be_used(full: StudyResults, shown: str) -> None:
+    assert "Use this" in shown
+    right = full.baselines["name"] == "dictionary"
+    rows = full.baselines.copy()
+    hits = [name for name in full.objective.columns if name.endswith("tp")]
+    rows.loc[right, hits] = 1000.0
+    changed = dataclasses.replace(full, baselines=rows)
+    text = html.unescape(verdict.render(changed))
+    assert "Use this" not in text
+    assert "The best here, and no better than the dictionary" in text
+    assert "which needs no model" in text
 
 
 def facts(results: StudyResults) -> dict[str, tuple[str, str]]:

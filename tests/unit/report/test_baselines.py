@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.report import display
+from harness.report.baselines import baseline_table, reached
+
+if TYPE_CHECKING:
+    from harness.results import StudyResults
+
+
+def test_the_baselines_are_scored_again_from_their_statistics(full: StudyResults) -> None:
+    frame = baseline_table(full).set_index("name")
+    rows = full.baselines[
+        (full.baselines["name"] == "dictionary") & (full.baselines["split"] == "test")
+    ]
+    sums = rows[list(full.objective.columns)].to_numpy(dtype=float).sum(axis=0)
+    assert frame.loc["dictionary", "value"] == pytest.approx(float(full.objective.value(sums)))
+    assert frame.loc["dictionary", "examples"] == rows["example"].nunique()
+
+
+@pytest.mark.parametrize("study", ["full", "perplexity"])
+def test_all_of_them_stand_in_one_sentence(study: str, request: pytest.FixtureRequest) -> None:
+    results: StudyResults = request.getfixturevalue(study)
+    told = reached(results)
+    scale = display.scale(results.objective)
+    assert told.startswith("Without an adapter, on the test split: bare base ")
+    assert told.endswith(f" {scale.unit}.")
+    for row in baseline_table(results).to_dict("records"):
+        assert f"{display.baseline(row['name'])} {scale.show(row['value'])}" in told
+
+
+def test_where_nothing_was_scored_nothing_is_said(full: StudyResults) -> None:
+    bare = dataclasses.replace(full, baselines=full.baselines.head(0))
+    assert reached(bare) == ""

@@ -1,0 +1,47 @@
+"""The messages of other packages that no user needs, and those that stay."""
+
+import importlib.util
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import harness
+from harness.hushed import WORDS
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_a_message_is_kept_back_and_all_others_of_its_logger_are_not(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert harness.__doc__  # imported, which is all that it takes
+    for name, begin in WORDS.items():
+        logger = logging.getLogger(name)
+        logger.warning(begin + ": %s. Please install it", "No module named 'kernels'")
+        assert not caplog.records
+        logger.warning("Failed to load %s", "the processor's library")
+        assert [record.getMessage() for record in caplog.records] == [
+            "Failed to load the processor's library"
+        ]
+        caplog.clear()
+
+
+@pytest.mark.parametrize("name", list(WORDS))
+def test_the_words_are_those_of_the_package(name: str) -> None:
+    found = importlib.util.find_spec(name.partition(".")[0])
+    assert found is not None
+    assert found.origin is not None
+    file = Path(found.origin).parents[1].joinpath(*name.split(".")).with_suffix(".py")
+    assert WORDS[name] in file.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("verb", [["plan", "ner_medical"], ["doctor"]])
+def test_a_verb_says_nothing_on_the_side(verb: list[str]) -> None:
+    command = [sys.executable, "-m", "harness", *verb]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "gemm_4bit" not in done.stdout + done.stderr
+    assert "kernels" not in done.stderr
