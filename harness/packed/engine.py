@@ -66,7 +66,7 @@ class PackedTrainer(SequentialTrainer):
         """Finds out whether this base can be shared."""
         super().__init__(base, task, training, variants)
         self._count = slots
-        self._why_not = _refusal(base, task)
+        self._why_not = refusal(base, task)
         self._pack = Pack(base, fitting.layers(base.model))
         self._passes = Passes(self._pack, training)
         self._slots: dict[int, _Slot] = {}
@@ -201,7 +201,8 @@ class PackedTrainer(SequentialTrainer):
         return run
 
 
-def _refusal(base: BaseModel, task: Task) -> str | None:
+def refusal(base: BaseModel, task: Task) -> str | None:
+    """Why nothing can be packed on this base, for this task; None where it can."""
     if task.kind.answers is Answers.TAGGED:
         return "a head that tags tokens belongs to one adapter"
     return fitting.base_refusal(base)
