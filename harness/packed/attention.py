@@ -28,7 +28,7 @@ class _Pad(Function):
     def forward(ctx: Any, x: Tensor, padding: Padding) -> Tensor:
         ctx.padding = padding
         rows = x.index_select(0, padding.places)
-        return rows.view(padding.count, padding.longest, *x.shape[1:])
+        return rows.view(padding.sequences, padding.longest, *x.shape[1:])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
@@ -47,9 +47,9 @@ class _Unpad(Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         padding: Padding = ctx.padding
-        whole = gradient.new_zeros(padding.count * padding.longest, *gradient.shape[1:])
+        whole = gradient.new_zeros(padding.sequences * padding.longest, *gradient.shape[1:])
         whole.index_copy_(0, padding.back, gradient)
-        return whole.view(padding.count, padding.longest, *gradient.shape[1:]), None
+        return whole.view(padding.sequences, padding.longest, *gradient.shape[1:]), None
 
 
 def packed_attention(
@@ -86,17 +86,17 @@ def packed_attention(
     padding, dtype = layout.padding, query.dtype
     if query.device.type == "cpu" and dtype in (torch.bfloat16, torch.float16):
         query, key, value = query.float(), key.float(), value.float()
-    parts = [_sequences(each, len(layout.lengths), padding) for each in (query, key, value)]
-    groups = query.shape[1] // key.shape[1]
+    count, groups = len(layout.lengths), query.shape[1] // key.shape[1]
+    query, key, value = (_sequences(each, count, padding) for each in (query, key, value))
     if groups > 1:
-        parts[1:] = [each.repeat_interleave(groups, dim=1) for each in parts[1:]]
+        key, value = (each.repeat_interleave(groups, dim=1) for each in (key, value))
     longest = max(layout.lengths)
     mask = _window(longest, sliding_window, query)
     if softcap is not None:
-        out = _capped(*parts, mask, scaling, softcap)
+        out = _capped(query, key, value, mask, scaling, softcap)
     else:
         out = functional.scaled_dot_product_attention(
-            *parts, attn_mask=mask, is_causal=mask is None, scale=scaling
+            query, key, value, attn_mask=mask, is_causal=mask is None, scale=scaling
         )
     out = out.transpose(1, 2).to(dtype)
     if padding is None:

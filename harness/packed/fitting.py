@@ -70,7 +70,7 @@ def _keeps_apart(base: BaseModel) -> bool:
             input_ids=ids[None], position_ids=layout.positions.to(base.device), **keywords
         ).logits[0]
     alone = torch.cat(
-        [model(input_ids=one[None], **keywords).logits[0] for one in ids.split(lengths)]
+        [model(input_ids=one[None], **keywords).logits[0] for one in torch.split(ids, [*lengths])]
     )
     bound = _TOLERANCE.get(joint.dtype, _HALF_TOLERANCE) * float(alone.abs().max())
     return float((joint - alone).abs().max()) <= bound

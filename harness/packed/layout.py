@@ -31,14 +31,14 @@ class Padding(NamedTuple):
     """How sequences that lie end to end become rows of one length, and back.
 
     Attributes:
-        count: sequences.
+        sequences: how many there are.
         longest: tokens of the longest.
-        places: where each padded place takes its row from, shape (count * longest,); padding
+        places: where each padded place takes its row from, shape (sequences * longest,); padding
             takes the first.
         back: where each row stands among the padded places, shape (rows,).
     """
 
-    count: int
+    sequences: int
     longest: int
     places: torch.Tensor
     back: torch.Tensor

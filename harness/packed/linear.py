@@ -106,13 +106,14 @@ def installed(layers: Mapping[str, PackedLinear]) -> Iterator[None]:
     Args:
         layers: by name.
     """
-    before = {name: each.layer.__dict__.get("forward") for name, each in layers.items()}
+    modules: list[Any] = [each.layer for each in layers.values()]
+    before = [module.__dict__.get("forward") for module in modules]
     try:
-        for each in layers.values():
-            each.layer.forward = each  # type: ignore[method-assign,assignment]
+        for module, each in zip(modules, layers.values(), strict=True):
+            module.forward = each
         yield
     finally:
-        for name, each in layers.items():
-            each.layer.__dict__.pop("forward", None)
-            if before[name] is not None:
-                each.layer.forward = before[name]  # type: ignore[method-assign]
+        for module, forward in zip(modules, before, strict=True):
+            module.__dict__.pop("forward", None)
+            if forward is not None:
+                module.forward = forward

@@ -113,7 +113,7 @@ class Pack:
         each = functional.cross_entropy(
             logits, torch.tensor(targets, device=device), reduction="none"
         )
-        parts = each.split(counts)
+        parts = torch.split(each, counts)
         return {slot: part.sum() for slot, part in zip(batches, parts, strict=True)}
 
     def _logits(self, ids: torch.Tensor, layout: Layout, rows: torch.Tensor) -> torch.Tensor:

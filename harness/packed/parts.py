@@ -224,7 +224,8 @@ class DoraPart(LoraPart):
         own = ((second @ (first @ first.T)) * second).sum(dim=1)
         squares = layer.squares
         squares = squares.add(cross.to(squares.dtype), alpha=2 * self.scale)
-        return squares.add_(own.to(squares.dtype), alpha=self.scale**2).clamp_(min=0).sqrt_()
+        found = squares.add_(own.to(squares.dtype), alpha=self.scale**2).clamp_(min=0)
+        return torch.sqrt(found)
 
     def forward(self, rows: Tensor, out: Tensor, layer: Frozen, training: bool) -> tuple[Any, ...]:
         """See `Part`."""
@@ -244,9 +245,10 @@ class DoraPart(LoraPart):
 
     def early(self, kept: Any, gradient: Tensor) -> Tensor:
         """See `Part`."""
+        share: Tensor
         seen, mask, low, back, direction, norm, share, mixed = kept
         self.magnitude.add((gradient * direction).sum(dim=0, dtype=norm.dtype) / norm)
-        shared = gradient * share
+        shared: Tensor = gradient * share
         super().early((seen, mask, low, back), shared)
         if mask is None:
             return shared

@@ -10,7 +10,16 @@ Report = Callable[[int, Measurement], bool]
 
 
 class Trainer(Protocol):
-    """Trains adapters on one frozen base."""
+    """Trains adapters on one frozen base.
+
+    Attributes:
+        notes: what the user should know of the training tokens, and of how they are trained on.
+    """
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """See above."""
+        ...
 
     def train(
         self, trials: Iterator[TrialRequest | None], report: Report
