@@ -34,7 +34,7 @@ class Padding(NamedTuple):
         sequences: how many there are.
         longest: tokens of the longest.
         places: where each padded place takes its row from, shape (sequences * longest,); padding
-            takes the first.
+            takes its sequence's first.
         back: where each row stands among the padded places, shape (rows,).
     """
 
@@ -69,7 +69,8 @@ class Layout:
         starts = lengths.cumsum(0) - lengths
         within = torch.arange(longest)
         real = within < lengths[:, None]
-        places = torch.where(real, starts[:, None] + within, 0)
+        # Padding is a sequence's own: what another one has may be no number any more.
+        places = starts[:, None] + torch.where(real, within, 0)
         back = torch.nonzero(real.flatten()).flatten()
         return Padding(len(self.lengths), longest, places.flatten(), back)
 
