@@ -112,12 +112,11 @@ class PackedTrainer(SequentialTrainer):
 
     def _begin(self, request: TrialRequest, report: Report) -> Iterator[TrialResult]:
         """Gives a trial a slot; one that cannot be packed is trained now, by itself."""
-        life = self._life(request, report)
         if self._alone(request):
             yield from super().train(iter([request]), report)
             return
         place = next(place for place in range(self._count) if place not in self._slots)
-        self._slots[place] = _Slot(life)
+        self._slots[place] = _Slot(self._life(request, report))
         self._entering = place
         try:
             yield from self._on(place)

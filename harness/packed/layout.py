@@ -53,11 +53,13 @@ class Layout:
             to end, else whole sequences. Rows of no slot see the bare base.
         lengths: tokens of each sequence where they lie end to end in one row; else none.
         training: whether dropout is drawn and gradients are kept.
+        device: where the rows lie.
     """
 
     shares: tuple[Share, ...]
     lengths: tuple[int, ...] = ()
     training: bool = False
+    device: torch.device | str = "cpu"
 
     @cached_property
     def padding(self) -> Padding | None:
@@ -72,12 +74,13 @@ class Layout:
         # Padding is a sequence's own: what another one has may be no number any more.
         places = starts[:, None] + torch.where(real, within, 0)
         back = torch.nonzero(real.flatten()).flatten()
-        return Padding(len(self.lengths), longest, places.flatten(), back)
+        places, back = places.flatten().to(self.device), back.to(self.device)
+        return Padding(len(self.lengths), longest, places, back)
 
     @cached_property
     def positions(self) -> torch.Tensor:
         """Places within their sequence, shape (1, rows)."""
-        return torch.cat([torch.arange(length) for length in self.lengths])[None]
+        return torch.cat([torch.arange(length) for length in self.lengths])[None].to(self.device)
 
 
 _active: ContextVar[Layout | None] = ContextVar("layout", default=None)

@@ -9,9 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-#: Rows are filled up to a multiple of this in half precision on a processor.
-_ROUNDED = 32
 #: Values of the 16 bits that dropout is drawn from.
 _VALUES = 1 << 16
 
@@ -42,9 +41,6 @@ class Part(Protocol):
 class Frozen:
     """The frozen weights of a layer, and the two products with them.
 
-    Weights may be in half precision where all else is in float32: then the rows are rounded for
-    these products alone.
-
     Args:
         weight: shape (out, in).
         bias: shape (out,), or None.
@@ -65,32 +61,11 @@ class Frozen:
 
     def forward(self, rows: Tensor) -> Tensor:
         """`rows Wᵀ` without bias, shape (rows, out)."""
-        return product(rows, self.weight.T)
+        return functional.linear(rows, self.weight)
 
     def backward(self, gradient: Tensor) -> Tensor:
         """`gradient W`, shape (rows, in)."""
-        return product(gradient, self.weight)
-
-
-def product(rows: Tensor, matrix: Tensor) -> Tensor:
-    """`rows matrix` in the rows' precision, computed in the matrix's.
-
-    On a processor the rows of a product in half precision are filled up to a multiple of
-    `_ROUNDED`: its library prepares each size anew, which can take longer than the product.
-
-    Args:
-        rows: shape (rows, n).
-        matrix: shape (n, m).
-    """
-    if rows.dtype == matrix.dtype and (matrix.dtype != torch.bfloat16 or rows.is_cuda):
-        return rows @ matrix
-    count = rows.shape[0]
-    if rows.is_cuda:
-        return (rows.to(matrix.dtype) @ matrix).to(rows.dtype)
-    filled = rows.new_empty(-(-count // _ROUNDED) * _ROUNDED, rows.shape[1], dtype=matrix.dtype)
-    filled[:count] = rows
-    filled[count:] = 0
-    return (filled @ matrix)[:count].to(rows.dtype)
+        return gradient @ self.weight
 
 
 class Dropout:
@@ -220,7 +195,7 @@ class DoraPart(LoraPart):
         The square of each is `|W|² + 2 scale rowsum((W Aᵀ) * B) + scale² rowsum((B A Aᵀ) * B)`.
         """
         first, second = self.first.value, self.second.value
-        cross = (product(first, layer.weight.T).T * second).sum(dim=1)
+        cross = ((layer.weight @ first.T) * second).sum(dim=1)
         own = ((second @ (first @ first.T)) * second).sum(dim=1)
         squares = layer.squares
         squares = squares.add(cross.to(squares.dtype), alpha=2 * self.scale)

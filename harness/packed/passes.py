@@ -33,9 +33,18 @@ class Passes:
 
     def __init__(self, pack: Pack, training: TrainingSettings) -> None:
         """Starts with the micro-batch that was asked for."""
-        self._pack = pack
+        self._pack, self._asked = pack, training.micro_batch
         self.rows = training.micro_batch
         self.together: int | None = None
+
+    @property
+    def changed(self) -> str | None:
+        """What is not as asked for, because memory ran out; None where all is."""
+        if self.together is not None:
+            return f"memory ran out: passes of one sequence of {self.together} adapters"
+        if self.rows < self._asked:
+            return f"memory ran out: passes of {self.rows} sequences instead of {self._asked}"
+        return None
 
     def step(self, runs: Mapping[int, SlotRun]) -> None:
         """Adds up every slot's gradients of its next batch, and tells each what it came to.
@@ -64,7 +73,8 @@ class Passes:
         sizes = {slot: sum(len(one.ids) for one in batch) for slot, batch in drawn.items()}
         whole = sum(sizes.values())
         for slot, run in runs.items():
-            run.tell(losses[slot], sizes[slot], seconds * sizes[slot] / whole, len(runs))
+            share = seconds * sizes[slot] / whole
+            run.tell(losses[slot], sizes[slot], share, len(runs), self.changed)
 
     def _gradients(self, drawn: Mapping[int, Sequence[TokenSequence]]) -> dict[int, float]:
         answers = {slot: self._pack.answers(batch) for slot, batch in drawn.items()}

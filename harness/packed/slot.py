@@ -57,7 +57,9 @@ class SlotRun(Run):
         """The sequences of the next step."""
         return [self._sequences[index] for index in next(self._order)]
 
-    def tell(self, loss: float, tokens: int, seconds: float, pack: int) -> None:
+    def tell(
+        self, loss: float, tokens: int, seconds: float, pack: int, changed: str | None = None
+    ) -> None:
         """What the step that was drawn came to; gradients of the mean loss are added up.
 
         Args:
@@ -65,12 +67,14 @@ class SlotRun(Run):
             tokens: padding excluded.
             seconds: this slot's share of the time.
             pack: slots that shared the step.
+            changed: what was changed for want of memory, in one line.
         """
         self._loss_value = loss
         progress = self._progress
         progress.tokens += tokens
         progress.seconds += seconds
         progress.pack = max(progress.pack, pack)
+        progress.changed = changed
 
     def __iter__(self) -> Iterator[int]:
         """Makes use of the gradients, step by step; each has to be told before.

@@ -41,6 +41,7 @@ class Progress:
         seconds: wall seconds of training.
         losses: mean loss of each step since the last reading, nats a token.
         pack: adapters that were trained together at most.
+        changed: what had to be changed for want of memory, in one line, else None.
     """
 
     step: int = 0
@@ -48,6 +49,7 @@ class Progress:
     seconds: float = 0.0
     losses: list[float] = field(default_factory=list)
     pack: int = 1
+    changed: str | None = None
 
     def take_loss(self) -> float:
         """The mean loss since the last reading, which is then forgotten."""

@@ -136,6 +136,7 @@ class SequentialTrainer:
             adapter=folder,
             proofs=trial.proofs if outcome is Outcome.COMPLETE else (),
             error=error,
+            changed=trial.progress.changed,
         )
 
     def _present(self, adapter: Adapter) -> AbstractContextManager[None]:

@@ -204,6 +204,8 @@ class Worker:
         self.records.add(result)
         if result.proofs:
             trial.set_user_attr("proofs", list(result.proofs))
+        if result.changed is not None:
+            trial.set_user_attr("changed", result.changed)
         if result.error is not None:
             trial.set_user_attr("error", result.error)
         if result.outcome is Outcome.COMPLETE:
