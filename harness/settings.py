@@ -127,7 +127,7 @@ class EngineSettings(Section):
 
     Attributes:
         kind: `packed` trains several adapters in each step where model and variant allow it,
-            `sequential` one after the other; `auto` packs where that is faster here.
+            `sequential` one after the other; `auto` packs on a GPU.
         slots: adapters a step at most, or null to choose by memory and measured time.
     """
 

@@ -12,7 +12,8 @@ from harness.models.memory import PeakMemory, available
 from harness.packed.engine import PackedTrainer, refusal
 from harness.settings import EngineSettings, TrainingSettings
 from harness.task import Task
-from harness.training.sequential import SequentialTrainer
+from harness.training.batches import TaskTokens
+from harness.training.sequential import SequentialTrainer, make_tokens
 from harness.training.trainer import Trainer
 from harness.trial import Outcome, TrialConfig, TrialRequest
 
@@ -61,14 +62,19 @@ def make_trainer(
         decide: writes a decision unless there is one, and returns the one that holds.
         noted: the decision, if it was made before.
     """
-    held = noted or decide("engine", asdict(choose(base, task, training, engine)))
+    tokens = make_tokens(base, task, training)
+    held = noted or decide("engine", asdict(choose(base, task, training, engine, tokens)))
     if held["kind"] == "packed":
-        return PackedTrainer(base, task, training, int(held["slots"]))
-    return SequentialTrainer(base, task, training)
+        return PackedTrainer(base, task, training, int(held["slots"]), tokens=tokens)
+    return SequentialTrainer(base, task, training, tokens=tokens)
 
 
 def choose(
-    base: BaseModel, task: Task, training: TrainingSettings, engine: EngineSettings
+    base: BaseModel,
+    task: Task,
+    training: TrainingSettings,
+    engine: EngineSettings,
+    tokens: TaskTokens | None = None,
 ) -> Choice:
     """Engine and slots for this base, task and machine.
 
@@ -77,35 +83,38 @@ def choose(
         task: what is trained.
         training: how.
         engine: what was asked for.
+        tokens: of the task's examples, if they were made before.
     """
     if engine.kind == "sequential":
         return Choice("sequential", 1, "as asked for", {})
     why_not = refusal(base, task)
     if why_not is not None:
         return Choice("sequential", 1, why_not, {})
+    if engine.kind == "auto" and base.device.type == "cpu":
+        # Timed, it comes to one slot or to a few percent that the next run would not find again;
+        # and equal seeds shall give equal numbers.
+        return Choice("sequential", 1, "one adapter's rows keep a processor busy", {})
     if engine.slots is not None:
         return Choice("packed", engine.slots, "as asked for", {})
-    measured = _measured(base, task, training)
-    best = max(measured)
+    # A few steps each; how long they are and how many rows they have is as in the study.
+    short = training.model_copy(update={"steps": _STEPS, "epochs": None, "readings": 0})
+    measured = _measured(PackedTrainer(base, task, short, tokens=tokens), base)
     told = {str(count): round(1e6 * seconds, 2) for count, seconds in measured.items()}
-    if best == 1 and engine.kind == "auto":
-        return Choice("sequential", 1, "sharing a step saves no time here", told)
-    return Choice("packed", best, "the most that still save time and fit in memory", told)
+    why = "the most that still save time and fit in memory"
+    return Choice("packed", max(measured), why, told)
 
 
-def _measured(base: BaseModel, task: Task, training: TrainingSettings) -> dict[int, float]:
+def _measured(trainer: PackedTrainer, base: BaseModel) -> dict[int, float]:
     """Seconds a token for numbers of slots, up to the last that was worth it."""
+    seconds_a_token(trainer, 1)  # what is done once only is not to be timed
     found: dict[int, float] = {}
     need = 0.0
     for count in _COUNTS:
         if found and need * count > _ROOM * available():
             break
-        before = available()
-        peak = PeakMemory(base.device)
-        seconds = seconds_a_token(base, task, training, count)
-        if seconds is None:
-            break
-        if found and seconds > (1 - _GAIN) * found[max(found)]:
+        before, peak = available(), PeakMemory(base.device)
+        seconds = seconds_a_token(trainer, count)
+        if seconds is None or (found and seconds > (1 - _GAIN) * found[max(found)]):
             break
         found[count] = seconds
         # What a slot took at most; its weights and states are a small part of it.
@@ -121,19 +130,14 @@ def _grown(base: BaseModel, peak: PeakMemory) -> int:
     return max(0, peak.bytes() - weights)
 
 
-def seconds_a_token(
-    base: BaseModel, task: Task, training: TrainingSettings, slots: int
-) -> float | None:
+def seconds_a_token(trainer: PackedTrainer, slots: int) -> float | None:
     """Seconds of training a token, several rank-16 adapters together; None if they do not run.
 
     Args:
-        base: no adapter attached.
-        task: what is trained.
-        training: batch size and length of the sequences.
+        trainer: of few steps.
         slots: adapters together.
     """
-    update = {"steps": _STEPS, "epochs": None, "readings": 0}
-    trainer = PackedTrainer(base, task, training.model_copy(update=update), slots)
+    trainer.slots = slots
     requests = [
         TrialRequest(
             number, TrialConfig("lora", 16, 16.0, 0.0, "all_linear", 1e-4, number), splits=()

@@ -24,6 +24,7 @@ from harness.packed.slot import SlotRun
 from harness.registry import Registry
 from harness.settings import TrainingSettings
 from harness.task import Answers, Task
+from harness.training.batches import TaskTokens
 from harness.training.ongoing import Ongoing
 from harness.training.run import Run
 from harness.training.sequential import Life, SequentialTrainer
@@ -53,6 +54,10 @@ class PackedTrainer(SequentialTrainer):
         training: how.
         slots: adapters together at most.
         variants: where variants are looked up.
+        tokens: of the task's examples, if they were made before.
+
+    Attributes:
+        slots: see above; may be changed between two calls of `train`.
     """
 
     def __init__(
@@ -62,14 +67,15 @@ class PackedTrainer(SequentialTrainer):
         training: TrainingSettings,
         slots: int = 1,
         variants: Registry[Variant] = VARIANTS,
+        tokens: TaskTokens | None = None,
     ) -> None:
         """Finds out whether this base can be shared."""
-        super().__init__(base, task, training, variants)
-        self._count = slots
+        super().__init__(base, task, training, variants, tokens)
+        self.slots = slots
         self._why_not = refusal(base, task)
         self._pack = Pack(base, fitting.layers(base.model))
         self._passes = Passes(self._pack, training)
-        self._slots: dict[int, _Slot] = {}
+        self._taken: dict[int, _Slot] = {}
         self._places: dict[int, int] = {}  # adapter -> slot
         self._entering: int | None = None
 
@@ -90,9 +96,9 @@ class PackedTrainer(SequentialTrainer):
         waited = 0.0
         more = True
         try:
-            while more or self._slots:
-                free = more and len(self._slots) < self._count
-                if free and not (self._slots and time.monotonic() < waited):
+            while more or self._taken:
+                free = more and len(self._taken) < self.slots
+                if free and not (self._taken and time.monotonic() < waited):
                     try:
                         request = next(trials)
                     except StopIteration:
@@ -103,11 +109,11 @@ class PackedTrainer(SequentialTrainer):
                     else:
                         yield from self._begin(request, report)
                     continue
-                if self._slots:
+                if self._taken:
                     yield from self._step()
         finally:
-            for place in list(self._slots):
-                self._slots[place].life.close()
+            for place in list(self._taken):
+                self._taken[place].life.close()
                 self._leave(place)
 
     def _begin(self, request: TrialRequest, report: Report) -> Iterator[TrialResult]:
@@ -115,8 +121,8 @@ class PackedTrainer(SequentialTrainer):
         if self._alone(request):
             yield from super().train(iter([request]), report)
             return
-        place = next(place for place in range(self._count) if place not in self._slots)
-        self._slots[place] = _Slot(self._life(request, report))
+        place = next(place for place in range(self.slots) if place not in self._taken)
+        self._taken[place] = _Slot(self._life(request, report))
         self._entering = place
         try:
             yield from self._on(place)
@@ -134,7 +140,7 @@ class PackedTrainer(SequentialTrainer):
 
     def _step(self) -> Iterator[TrialResult]:
         """One optimiser step of every slot."""
-        runs = {place: slot.run for place, slot in self._slots.items() if slot.run is not None}
+        runs = {place: slot.run for place, slot in self._taken.items() if slot.run is not None}
         try:
             self._passes.step(runs)
         except Exception as error:  # whatever it is, it ends as the trials' result
@@ -146,7 +152,7 @@ class PackedTrainer(SequentialTrainer):
 
     def _on(self, place: int, error: Exception | None = None) -> Iterator[TrialResult]:
         """Goes on with a life; one that is over frees its slot."""
-        life = self._slots[place].life
+        life = self._taken[place].life
         try:
             if error is None:
                 next(life)
@@ -158,7 +164,7 @@ class PackedTrainer(SequentialTrainer):
 
     def _leave(self, place: int) -> None:
         self._pack.remove(place)
-        self._slots.pop(place, None)
+        self._taken.pop(place, None)
 
     @contextmanager
     def _attached(self, trial: Ongoing) -> Iterator[Adapter]:
@@ -168,7 +174,7 @@ class PackedTrainer(SequentialTrainer):
             if place is None:
                 yield adapter
                 return
-            parked = self._slots[place].parked = Parked(adapter, bare)
+            parked = self._taken[place].parked = Parked(adapter, bare)
             self._places[id(adapter)] = place
             try:
                 yield adapter
@@ -178,14 +184,14 @@ class PackedTrainer(SequentialTrainer):
 
     def _present(self, adapter: Adapter) -> AbstractContextManager[None]:
         place = self._places.get(id(adapter))
-        parked = None if place is None else self._slots[place].parked
+        parked = None if place is None else self._taken[place].parked
         return super()._present(adapter) if parked is None else parked.present()
 
     def _run(self, trial: Ongoing, adapter: Adapter) -> Run:
         place = self._places.get(id(adapter))
         if place is None:
             return super()._run(trial, adapter)
-        slot, steps, training = self._slots[place], adapter.given.steps, self._training
+        slot, steps, training = self._taken[place], adapter.given.steps, self._training
         with self._present(adapter):
             run = SlotRun(
                 self._base, self._loss, self._sequences, adapter, training, steps, trial.progress

@@ -42,6 +42,7 @@ class SequentialTrainer:
         task: what is trained and scored.
         training: how.
         variants: where variants are looked up.
+        tokens: of the task's examples, if they were made before.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class SequentialTrainer:
         task: Task,
         training: TrainingSettings,
         variants: Registry[Variant] = VARIANTS,
+        tokens: TaskTokens | None = None,
     ) -> None:
         """Makes the training tokens and notes the base's checksum.
 
@@ -57,18 +59,13 @@ class SequentialTrainer:
             UserError: no training example fits into `max_length`.
         """
         self._base, self._task, self._training, self._variants = base, task, training, variants
-        self._tokens = TaskTokens(base, task, training.max_length, self._packs())
+        self._tokens = tokens or make_tokens(base, task, training)
         self._sequences = self._tokens.training().sequences
         self._loss = loss_of(base.model, task)
         self._checksum = quick_checksum(base.model)
         self._weights = _weights(base.model)
         self._probe = torch.tensor([self._sequences[0].ids], device=base.device)
         self._bare = token_head.reading(base.model, self._probe)
-
-    def _packs(self) -> bool:
-        """Whether texts share rows: wanted, of a task of texts alone, and kept apart here."""
-        texts = self._task.kind.answers is Answers.LIKELIHOOD
-        return self._training.packing and texts and keeps_apart(self._base.model)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -250,6 +247,16 @@ class SequentialTrainer:
             )
         finally:
             trial.score_seconds += time.perf_counter() - start
+
+
+def make_tokens(base: BaseModel, task: Task, training: TrainingSettings) -> TaskTokens:
+    """A task's examples as tokens of this base, for any engine.
+
+    Texts share rows where that is wanted, of a task of texts alone, if they are kept apart here.
+    """
+    texts = task.kind.answers is Answers.LIKELIHOOD
+    packing = training.packing and texts and keeps_apart(base.model)
+    return TaskTokens(base, task, training.max_length, packing)
 
 
 def _weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
