@@ -122,6 +122,25 @@ class SearchSettings(Section):
     pruner_startup: Count = 4
 
 
+class EngineSettings(Section):
+    """How trials share the base.
+
+    Attributes:
+        kind: `packed` trains several adapters in each step where model and variant allow it,
+            `sequential` one after the other; `auto` packs on a GPU.
+        slots: adapters a step at most, or null to choose by memory and measured time.
+    """
+
+    kind: Literal["auto", "packed", "sequential"] = "auto"
+    slots: Annotated[int, Field(ge=1, le=64)] | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.kind == "sequential" and (self.slots or 1) > 1:
+            raise ValueError(f"kind: sequential has one slot, not {self.slots}")
+        return self
+
+
 class PairSettings(Section):
     """One factor varied while another is held: `{vary: rank, at: {target_modules: qv}}`."""
 

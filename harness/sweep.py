@@ -15,6 +15,7 @@ from harness.settings import (
     AblationSettings,
     BaselineSettings,
     ConfirmationSettings,
+    EngineSettings,
     ModelSettings,
     SearchSettings,
     Section,
@@ -72,6 +73,7 @@ class Sweep(Section):
         ablation: second stage.
         confirmation: third stage.
         baselines: what the adapters are held against.
+        engine: how trials share the base.
         minutes: bound on the whole study, or null.
         workers: local processes, or null to choose by the machine.
         threads: torch threads of each worker, or null to choose by the machine.
@@ -89,6 +91,7 @@ class Sweep(Section):
     ablation: AblationSettings = AblationSettings()
     confirmation: ConfirmationSettings = ConfirmationSettings()
     baselines: BaselineSettings = BaselineSettings()
+    engine: EngineSettings = EngineSettings()
     minutes: Annotated[float, Field(gt=0)] | None = None
     workers: Annotated[int, Field(ge=1)] | None = None
     threads: Annotated[int, Field(ge=1)] | None = None

@@ -252,6 +252,7 @@ class TrialResult:
         adapter: folder of the saved adapter, or None.
         error: why it failed or was pruned, in one line, else None.
         proofs: what was checked and held, by name; see `harness.adapters.proof`.
+        changed: what the engine had to change to get through, in one line, else None.
     """
 
     number: int
@@ -262,3 +263,4 @@ class TrialResult:
     adapter: str | None = None
     error: str | None = None
     proofs: tuple[str, ...] = ()
+    changed: str | None = None

@@ -51,6 +51,7 @@ def not_supported(results: StudyResults, now: Standing | None) -> tuple[str, ...
         *_widened(results),
         *_equal_levels(results, whole),
         *_interactions(results),
+        *_packed(results),
         *_dropped(results),
         _scope(results),
     ]
@@ -211,6 +212,15 @@ def _interactions(results: StudyResults) -> list[str]:
         return []
     but = f" but {_and(pairs)}" if pairs else ""
     return [f"Factors were varied one at a time: no interaction{but} was tested."]
+
+
+def _packed(results: StudyResults) -> list[str]:
+    if not (results.costs["pack"] > 1).any():
+        return []
+    return [
+        "Adapters that were trained together share the time of their steps by their tokens: their "
+        "training times are not those of lone trials."
+    ]
 
 
 def _leaked(results: StudyResults) -> list[str]:

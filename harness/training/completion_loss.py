@@ -52,7 +52,12 @@ class CompletionLoss:
             logits = parts.head(hidden[batch.rows])
         else:
             logits = self._model(**inputs).logits[batch.rows]
-        return functional.cross_entropy(logits.float(), batch.targets, reduction="sum")
+        return functional.cross_entropy(exactly(logits), batch.targets, reduction="sum")
+
+
+def exactly(logits: torch.Tensor) -> torch.Tensor:
+    """Logits as the loss takes them: in float32 at least."""
+    return logits if logits.dtype == torch.float64 else logits.float()
 
 
 @torch.no_grad()

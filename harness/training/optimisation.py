@@ -10,6 +10,47 @@ import torch
 from harness.settings import TrainingSettings
 
 
+def groups(
+    named: Iterable[tuple[str, torch.nn.Parameter]],
+    rate: float,
+    weight_decay: float,
+    traits: Mapping[str, float],
+) -> list[dict[str, Any]]:
+    """Groups of the parameters that require a gradient, as an optimiser takes them.
+
+    Matrices decay, vectors (DoRA's magnitudes) do not. With the trait `b_rate_ratio` the B
+    matrices learn that many times faster (LoRA+, Hayou et al. 2024, eq. 7). Each group keeps its
+    peak rate as `peak`.
+
+    Args:
+        named: parameters by name, as `named_parameters()` gives them.
+        rate: peak learning rate.
+        weight_decay: decoupled decay of the matrices.
+        traits: `Variant.optimiser`.
+
+    Raises:
+        ValueError: a trait that this optimiser does not know.
+    """
+    unknown = set(traits) - {"b_rate_ratio"}
+    if unknown:
+        raise ValueError(f"unknown optimiser traits: {', '.join(sorted(unknown))}")
+    ratio = traits.get("b_rate_ratio", 1.0)
+    found: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
+    for name, parameter in named:
+        if parameter.requires_grad:
+            which = ("lora_B" in name and ratio != 1.0, parameter.ndim >= 2)
+            found.setdefault(which, []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "lr": rate * (ratio if faster else 1.0),
+            "peak": rate * (ratio if faster else 1.0),
+            "weight_decay": weight_decay if decays else 0.0,
+        }
+        for (faster, decays), parameters in found.items()
+    ]
+
+
 def optimiser(
     named: Iterable[tuple[str, torch.nn.Parameter]],
     rate: float,
@@ -17,11 +58,7 @@ def optimiser(
     traits: Mapping[str, float],
     kind: str = "adamw",
 ) -> torch.optim.Optimizer:
-    """AdamW over all parameters that require a gradient.
-
-    Matrices decay, vectors (DoRA's magnitudes) do not. With the trait `b_rate_ratio` the B
-    matrices learn that many times faster (LoRA+, Hayou et al. 2024, eq. 7). Each group keeps its
-    peak rate as `peak`.
+    """AdamW over all parameters that require a gradient, in `groups`.
 
     Args:
         named: parameters by name, as `named_parameters()` gives them.
@@ -33,24 +70,7 @@ def optimiser(
     Raises:
         ValueError: a trait that this optimiser does not know.
     """
-    unknown = set(traits) - {"b_rate_ratio"}
-    if unknown:
-        raise ValueError(f"unknown optimiser traits: {', '.join(sorted(unknown))}")
-    ratio = traits.get("b_rate_ratio", 1.0)
-    groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
-    for name, parameter in named:
-        if parameter.requires_grad:
-            which = ("lora_B" in name and ratio != 1.0, parameter.ndim >= 2)
-            groups.setdefault(which, []).append(parameter)
-    settings: list[dict[str, Any]] = [
-        {
-            "params": parameters,
-            "lr": rate * (ratio if faster else 1.0),
-            "peak": rate * (ratio if faster else 1.0),
-            "weight_decay": weight_decay if decays else 0.0,
-        }
-        for (faster, decays), parameters in groups.items()
-    ]
+    settings = groups(named, rate, weight_decay, traits)
     if kind == "adamw":
         return torch.optim.AdamW(settings, lr=rate, fused=True)
     from bitsandbytes.optim.adamw import AdamW8bit, PagedAdamW8bit  # slow to import

@@ -40,12 +40,16 @@ class Progress:
         tokens: training tokens, padding excluded.
         seconds: wall seconds of training.
         losses: mean loss of each step since the last reading, nats a token.
+        pack: adapters that were trained together at most.
+        changed: what had to be changed for want of memory, in one line, else None.
     """
 
     step: int = 0
     tokens: int = 0
     seconds: float = 0.0
     losses: list[float] = field(default_factory=list)
+    pack: int = 1
+    changed: str | None = None
 
     def take_loss(self) -> float:
         """The mean loss since the last reading, which is then forgotten."""
@@ -117,6 +121,9 @@ class Run:
                 yield from self._steps_of(batches)
         else:
             yield from self._steps_of(batches)
+
+    def settle(self) -> None:
+        """Leaves the adapter's weights where they belong; here they always are."""
 
     def _steps_of(self, batches: Iterator[tuple[int, ...]]) -> Iterator[int]:
         for step, batch in zip(range(self._steps), batches, strict=False):

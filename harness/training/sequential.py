@@ -5,20 +5,18 @@ again; after each trial the base is proven to be what it was.
 """
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
 from harness.adapters import attaching
 from harness.adapters.adapter import Adapter, Circumstances
-from harness.adapters.proof import PROOFS, Proof, ProofError, Subject
-from harness.errors import UserError
+from harness.adapters.proof import PROOFS, Proof, Subject
 from harness.models import token_head
 from harness.models.base_model import BaseModel
 from harness.models.checksums import quick_checksum
-from harness.models.memory import PeakMemory, ran_out
+from harness.models.memory import PeakMemory
 from harness.registry import Registry
 from harness.settings import TrainingSettings
 from harness.task import Answers, Task
@@ -26,35 +24,14 @@ from harness.training import evaluation, optimisation
 from harness.training.batches import TaskTokens, token_notes
 from harness.training.completion_loss import keeps_apart
 from harness.training.losses import loss_of
-from harness.training.run import DivergedError, Progress, Run
+from harness.training.ongoing import Ongoing, PrunedError, restore, rung_steps, told
+from harness.training.run import Run
 from harness.training.trainer import Report
 from harness.trial import Cost, Measurement, Outcome, SplitScores, TrialRequest, TrialResult
 from harness.variants import VARIANTS, Variant
 
-
-class _PrunedError(Exception):
-    """The trial was ended from outside; says where."""
-
-
-@dataclass
-class _Trial:
-    """One trial in progress: what is known of it whatever way it ends."""
-
-    request: TrialRequest
-    progress: Progress = field(default_factory=Progress)
-    measurements: list[Measurement] = field(default_factory=list)
-    score_seconds: float = 0.0
-    parameters: int = 0
-    best: float | None = None
-    best_reading: int = 0
-    best_weights: list[torch.Tensor] | None = None
-    proofs: tuple[str, ...] = ()
-
-    def note(self, value: float, parameters: list[torch.nn.Parameter]) -> None:
-        """Keeps the weights if this reading (more is better) is the best so far."""
-        if self.best is None or value > self.best:
-            self.best, self.best_reading = value, len(self.measurements)
-            self.best_weights = [parameter.detach().clone() for parameter in parameters]
+#: One trial: goes on when asked to, and answers its result at the end.
+Life = Generator[None, None, TrialResult]
 
 
 class SequentialTrainer:
@@ -65,6 +42,7 @@ class SequentialTrainer:
         task: what is trained and scored.
         training: how.
         variants: where variants are looked up.
+        tokens: of the task's examples, if they were made before.
     """
 
     def __init__(
@@ -73,6 +51,7 @@ class SequentialTrainer:
         task: Task,
         training: TrainingSettings,
         variants: Registry[Variant] = VARIANTS,
+        tokens: TaskTokens | None = None,
     ) -> None:
         """Makes the training tokens and notes the base's checksum.
 
@@ -80,7 +59,7 @@ class SequentialTrainer:
             UserError: no training example fits into `max_length`.
         """
         self._base, self._task, self._training, self._variants = base, task, training, variants
-        self._tokens = TaskTokens(base, task, training.max_length, self._packs())
+        self._tokens = tokens or make_tokens(base, task, training)
         self._sequences = self._tokens.training().sequences
         self._loss = loss_of(base.model, task)
         self._checksum = quick_checksum(base.model)
@@ -88,45 +67,56 @@ class SequentialTrainer:
         self._probe = torch.tensor([self._sequences[0].ids], device=base.device)
         self._bare = token_head.reading(base.model, self._probe)
 
-    def _packs(self) -> bool:
-        """Whether texts share rows: wanted, of a task of texts alone, and kept apart here."""
-        texts = self._task.kind.answers is Answers.LIKELIHOOD
-        return self._training.packing and texts and keeps_apart(self._base.model)
-
     @property
     def notes(self) -> tuple[str, ...]:
         """What the user should know of the training tokens: examples cut or left out."""
         return token_notes(self._task, self._tokens.training(), self._training)
 
-    def train(self, trials: Iterator[TrialRequest], report: Report) -> Iterator[TrialResult]:
+    def train(
+        self, trials: Iterator[TrialRequest | None], report: Report
+    ) -> Iterator[TrialResult]:
         """Trains one trial after the other; see `Trainer.train`.
 
         Raises:
             RuntimeError: a trial changed the frozen base; no result can be trusted any more.
         """
         for request in trials:
-            result = self._one(request, report)
-            if quick_checksum(self._base.model) != self._checksum:
-                raise RuntimeError(f"trial {request.number} changed the frozen base model")
-            yield result
+            if request is not None:
+                with _random(self._base):
+                    yield self._whole(self._life(request, report))
 
-    def _one(self, request: TrialRequest, report: Report) -> TrialResult:
-        """One trial; whatever goes wrong inside it ends as its result."""
-        trial, peak = _Trial(request), PeakMemory(self._base.device)
+    def _whole(self, life: Life) -> TrialResult:
+        """A life from its beginning to its end."""
+        while True:
+            try:
+                next(life)
+            except StopIteration as end:
+                result: TrialResult = end.value
+                return result
+
+    def _life(self, request: TrialRequest, report: Report) -> Life:
+        """One trial: stops after its start and after each step; answers its result.
+
+        Whatever goes wrong inside it ends as its result.
+        """
+        trial, peak = Ongoing(request), PeakMemory(self._base.device)
         scores: dict[str, SplitScores] = {}
         outcome, error, folder = Outcome.COMPLETE, None, None
         try:
-            with _random(self._base), self._attached(trial) as adapter:
-                self._fit(trial, adapter, report)
-                scores = {split: self._score(trial, split) for split in request.splits}
-                if request.adapter_dir is not None:
-                    folder = str(attaching.save(adapter, request.adapter_dir))
-        except _PrunedError as reason:
+            with self._attached(trial) as adapter:
+                yield from self._fit(trial, adapter, report)
+                with self._present(adapter):
+                    scores = {split: self._score(trial, split) for split in request.splits}
+                    if request.adapter_dir is not None:
+                        folder = str(attaching.save(adapter, request.adapter_dir))
+        except PrunedError as reason:
             outcome, error = Outcome.PRUNED, str(reason)
         except Exception as reason:
-            outcome, error, scores, folder = Outcome.FAILED, _told(reason), {}, None
+            outcome, error, scores, folder = Outcome.FAILED, told(reason), {}, None
         if self._base.device.type == "cuda" and outcome is Outcome.FAILED:
             torch.cuda.empty_cache()
+        if quick_checksum(self._base.model) != self._checksum:
+            raise RuntimeError(f"trial {request.number} changed the frozen base model")
         return TrialResult(
             number=request.number,
             outcome=outcome,
@@ -138,14 +128,28 @@ class SequentialTrainer:
                 tokens=trial.progress.tokens,
                 parameters=trial.parameters,
                 peak_memory=peak.bytes(),
+                pack=trial.progress.pack,
             ),
             adapter=folder,
             proofs=trial.proofs if outcome is Outcome.COMPLETE else (),
             error=error,
+            changed=trial.progress.changed,
+        )
+
+    def _present(self, adapter: Adapter) -> AbstractContextManager[None]:
+        """Has an adapter on the base meanwhile; here it always is."""
+        del adapter
+        return nullcontext()
+
+    def _run(self, trial: Ongoing, adapter: Adapter) -> Run:
+        """What steps a trial."""
+        steps, sequences = adapter.given.steps, self._sequences
+        return Run(
+            self._base, self._loss, sequences, adapter, self._training, steps, trial.progress
         )
 
     @contextmanager
-    def _attached(self, trial: _Trial) -> Iterator[Adapter]:
+    def _attached(self, trial: Ongoing) -> Iterator[Adapter]:
         config = trial.request.config
         steps = optimisation.step_count(self._training, len(self._sequences), config.budget)
         pad = int(self._base.tokenizer.pad_token_id)
@@ -155,40 +159,37 @@ class SequentialTrainer:
             trial.parameters = sum(weight.numel() for weight in trained)
             yield adapter
 
-    def _fit(self, trial: _Trial, adapter: Adapter, report: Report) -> None:
+    def _fit(self, trial: Ongoing, adapter: Adapter, report: Report) -> Iterator[None]:
         """Trains to the end, to the last useful reading, or until `report` says stop.
 
         Raises:
             ProofError: the variant does not do what its name says.
         """
         training, steps = self._training, adapter.given.steps
-        run = Run(
-            self._base,
-            self._loss,
-            self._sequences,
-            adapter,
-            training,
-            steps,
-            trial.progress,
-        )
-        proofs = self._proofs(adapter, run)
-        with torch.no_grad():
+        run = self._run(trial, adapter)
+        with self._present(adapter), torch.no_grad():
+            proofs = self._proofs(adapter, run)
             for proof in proofs.values():
                 proof.begin()
         rungs = rung_steps(steps, training.readings)
+        yield
         for step in run:
             if step in rungs or step == steps:
-                self._read(trial, run, last=step == steps, report=report)
+                with self._present(adapter):
+                    self._read(trial, run, last=step == steps, report=report)
                 if self._is_stale(trial):
                     break
-        attaching.dropout_mode(self._base.model, on=False)
-        if trial.progress.step == steps:  # what a variant ends as is not there before
-            with torch.no_grad():
+            if step < steps:
+                yield
+        run.settle()
+        with self._present(adapter), torch.no_grad():
+            attaching.dropout_mode(self._base.model, on=False)
+            if trial.progress.step == steps:  # what a variant ends as is not there before
                 for proof in proofs.values():
                     proof.end()
-            trial.proofs = tuple(proofs)
-        if training.restore_best and trial.best_weights is not None:
-            _restore(run.parameters, trial.best_weights)
+                trial.proofs = tuple(proofs)
+            if training.restore_best and trial.best_weights is not None:
+                restore(run.parameters, trial.best_weights)
 
     def _proofs(self, adapter: Adapter, run: Run) -> dict[str, Proof]:
         subject = Subject(adapter, run.groups, self._probe, self._bare, self._weights)
@@ -199,7 +200,7 @@ class SequentialTrainer:
             names = (*names, "head_trained")
         return {name: PROOFS.get(name)(subject) for name in names}
 
-    def _read(self, trial: _Trial, run: Run, last: bool, report: Report) -> None:
+    def _read(self, trial: Ongoing, run: Run, last: bool, report: Report) -> None:
         """One reading: the loss so far and, where somebody asks for it, the objective.
 
         The last weights are read only where they compete with earlier ones.
@@ -227,13 +228,13 @@ class SequentialTrainer:
             trial.note(value * self._task.objective.sign, run.parameters)
         if trial.request.readings and not last and not report(trial.request.number, measurement):
             objective = self._task.objective.name
-            raise _PrunedError(f"pruned at step {progress.step}: {objective} {value:.4g}")
+            raise PrunedError(f"pruned at step {progress.step}: {objective} {value:.4g}")
 
-    def _is_stale(self, trial: _Trial) -> bool:
+    def _is_stale(self, trial: Ongoing) -> bool:
         patience = self._training.early_stopping
         return patience is not None and len(trial.measurements) - trial.best_reading >= patience
 
-    def _score(self, trial: _Trial, split: str, examples: int | None = None) -> SplitScores:
+    def _score(self, trial: Ongoing, split: str, examples: int | None = None) -> SplitScores:
         start = time.perf_counter()
         try:
             return evaluation.score(
@@ -248,10 +249,14 @@ class SequentialTrainer:
             trial.score_seconds += time.perf_counter() - start
 
 
-def rung_steps(steps: int, readings: int) -> tuple[int, ...]:
-    """Steps after which readings are taken: they cut the training into `readings` + 1 parts."""
-    rungs = {round(steps * rung / (readings + 1)) for rung in range(1, readings + 1)}
-    return tuple(sorted(rungs - {0, steps}))
+def make_tokens(base: BaseModel, task: Task, training: TrainingSettings) -> TaskTokens:
+    """A task's examples as tokens of this base, for any engine.
+
+    Texts share rows where that is wanted, of a task of texts alone, if they are kept apart here.
+    """
+    texts = task.kind.answers is Answers.LIKELIHOOD
+    packing = training.packing and texts and keeps_apart(base.model)
+    return TaskTokens(base, task, training.max_length, packing)
 
 
 def _weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -268,21 +273,3 @@ def _random(base: BaseModel) -> Iterator[None]:
     """Leaves the global random state as it was found."""
     with torch.random.fork_rng(devices=[base.device] if base.device.type == "cuda" else []):
         yield
-
-
-@torch.no_grad()
-def _restore(parameters: list[torch.nn.Parameter], weights: list[torch.Tensor]) -> None:
-    for parameter, weight in zip(parameters, weights, strict=True):
-        parameter.copy_(weight)
-
-
-def _told(error: Exception) -> str:
-    """An error in one line."""
-    if isinstance(error, DivergedError | UserError):
-        return str(error)
-    if isinstance(error, ProofError):
-        return f"not what the variant's name says: {error}"
-    if ran_out(error):
-        return "out of memory; smaller training.micro_batch_size or score_batch_size need less"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -10,16 +10,28 @@ Report = Callable[[int, Measurement], bool]
 
 
 class Trainer(Protocol):
-    """Trains adapters on one frozen base."""
+    """Trains adapters on one frozen base.
 
-    def train(self, trials: Iterator[TrialRequest], report: Report) -> Iterator[TrialResult]:
+    Attributes:
+        notes: what the user should know of the training tokens, and of how they are trained on.
+    """
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """See above."""
+        ...
+
+    def train(
+        self, trials: Iterator[TrialRequest | None], report: Report
+    ) -> Iterator[TrialResult]:
         """Trains trial after trial, or several at once.
 
         A trial is taken only when there is room for it, so that whoever hands out trials knows
         all earlier results. A trial that fails is yielded as failed and takes no other along.
 
         Args:
-            trials: handed out when asked for.
+            trials: handed out when asked for; None where there is none just now, so that trials
+                in progress go on.
             report: called at each reading of a trial with `readings`.
 
         Yields:

@@ -68,8 +68,8 @@ class Worker:
         # torch is only needed here; a worker that finds nothing to do still has to load it.
         from harness.models import base_model
         from harness.models.footprint import footprint
+        from harness.packed.choosing import make_trainer
         from harness.training.evaluation import score
-        from harness.training.sequential import SequentialTrainer
 
         base = base_model.load(self.sweep.model, self.assignment.threads, self.task.kind.head)
         first = self.records.decide("base_fingerprint", base.fingerprint)
@@ -82,7 +82,14 @@ class Worker:
         self._note_names(base.model)
         self._note_full(base.model)
         self.records.decide("base_memory", footprint(base.model)._asdict())
-        trainer = SequentialTrainer(base, self.task, self.sweep.training)
+        trainer = make_trainer(
+            base,
+            self.task,
+            self.sweep.training,
+            self.sweep.engine,
+            self.records.decide,
+            self.records.attributes().get("engine"),
+        )
         self.records.decide("token_notes", list(trainer.notes))
 
         def bare(split: str, shots: tuple[Example, ...], rows: int) -> SplitScores:
@@ -151,7 +158,7 @@ class Worker:
             finally:
                 self.studies.release(self.name)
 
-    def ask(self, idle: Callable[[], bool]) -> Iterator[TrialRequest]:
+    def ask(self, idle: Callable[[], bool]) -> Iterator[TrialRequest | None]:
         """Claims trial after trial; plans the next stage when nobody has one left.
 
         Args:
@@ -169,6 +176,9 @@ class Worker:
                 continue
             reap(self.studies)
             if self.studies.trials(TrialState.WAITING):
+                continue
+            if self._trials:  # what comes next waits for these, and they for nobody
+                yield None
                 continue
             if self.studies.trials(TrialState.RUNNING):
                 if not idle():
@@ -194,6 +204,8 @@ class Worker:
         self.records.add(result)
         if result.proofs:
             trial.set_user_attr("proofs", list(result.proofs))
+        if result.changed is not None:
+            trial.set_user_attr("changed", result.changed)
         if result.error is not None:
             trial.set_user_attr("error", result.error)
         if result.outcome is Outcome.COMPLETE:

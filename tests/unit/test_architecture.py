@@ -108,6 +108,7 @@ TABLE: dict[str, Room] = {
     "models": Room(4, beside=("models", "embedded")),
     "adapters": Room(4, beside=("adapters", "models")),
     "training": Room(5, beside=("training",)),
+    "packed": Room(5, beside=("packed", "training")),
     "progress": Room(5),
     "initialise": Room(
         5, beside=("initialise",), only=("errors", "formats", "kinds", "task", "initialise")

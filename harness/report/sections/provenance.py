@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 
 def provenance_table(results: StudyResults) -> pd.DataFrame:
     """What the study noted about itself: columns `item` (a dotted path) and `value`."""
-    rows = [*_flat(results.provenance, ""), *_memory(results.attributes.get("base_memory"))]
+    noted = results.attributes
+    rows = [
+        *_flat(results.provenance, ""),
+        *_flat(noted.get("engine") or {}, "engine"),
+        *_memory(noted.get("base_memory")),
+    ]
     return pd.DataFrame(rows, columns=["item", "value"], dtype=object)
 
 

@@ -37,6 +37,9 @@ def config(variant: str = "lora", **changes: object) -> TrialConfig:
 class TrainerContract:
     """One trial after the other or several at once: seen from outside there is no difference."""
 
+    #: How far losses of equal trials may be apart, as a share: neighbours change the last bits.
+    near = 0.0
+
     def make(self, base: BaseModel, task: Task, training: TrainingSettings) -> Trainer:
         """The engine under test."""
         raise NotImplementedError
@@ -106,7 +109,7 @@ class TrainerContract:
         assert found[2].outcome is Outcome.FAILED
         assert "match no layer" in (found[2].error or "")
         assert found[1].scores == alone.scores
-        assert losses(found[1]) == losses(alone)
+        assert losses(found[1]) == pytest.approx(losses(alone), rel=self.near, abs=0)
 
     def test_a_report_can_end_a_trial(self, base: BaseModel, task: Task) -> None:
         seen: list[tuple[int, int]] = []
@@ -147,7 +150,7 @@ class TrainerContract:
         requests = [TrialRequest(n, config(dropout=0.1)) for n in (0, 1)]
         found = self.run(base, task, requests)
         assert found[0].scores == found[1].scores
-        assert losses(found[0]) == losses(found[1])
+        assert losses(found[0]) == pytest.approx(losses(found[1]), rel=self.near, abs=0)
         other = self.run(base, task, [TrialRequest(2, config(dropout=0.1, seed=6))])[2]
         assert losses(other) != losses(found[0])
 

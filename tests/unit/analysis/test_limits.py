@@ -150,3 +150,10 @@ def test_a_limit_on_the_rows_is_told():
         "than ner_medical (here at most 1,000 rows of each split) may want another choice."
     )
     assert "here at most" not in not_supported(study, None)[-1]
+
+
+def test_times_of_adapters_trained_together_are_told_as_shares():
+    study = make_results(sizes=SIZES, trials=5, stages=("search",))
+    assert "trained together" not in " ".join(not_supported(study, None))
+    packed = dataclasses.replace(study, costs=study.costs.assign(pack=4))
+    assert "trained together" in " ".join(not_supported(packed, None))

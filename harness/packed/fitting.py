@@ -1,0 +1,84 @@
+"""Says which bases, tasks and configurations can share a step; the rest is trained alone.
+
+A base fits if its own layers, run with sequences end to end, give the logits that it gives for
+each sequence by itself: this is tried, not looked up. Knows nothing of trials in progress.
+"""
+
+import inspect
+from typing import Final
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from harness.models.base_model import BaseModel
+from harness.packed.attention import attending
+from harness.packed.layout import Layout, laid_out
+from harness.trial import EXTRAS, TrialConfig
+from harness.variants import FULL, Variant
+
+#: Kinds of adapters whose layers are a plain A and B once they have started.
+_KINDS: Final = frozenset({"lora", "eva"})
+#: Settings of a trial that a shared step takes at any level.
+_FREE: Final = frozenset({"b_rate_ratio", "layers", "rank_pattern"})
+#: Logits may differ by this share of the largest, by the base's precision.
+_TOLERANCE: Final = {torch.float64: 1e-9, torch.float32: 1e-4}
+_HALF_TOLERANCE: Final = 3e-2
+_LINEAR: Final = (nn.Linear, Conv1D)
+
+
+def layers(model: PreTrainedModel) -> tuple[str, ...]:
+    """Names of the linear layers that can be shared: plain ones, the output head apart."""
+    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    return tuple(
+        name
+        for name, module in model.named_modules()
+        if type(module) in _LINEAR and module is not head
+    )
+
+
+def base_refusal(base: BaseModel) -> str | None:
+    """Why adapters on this base cannot share a step; None where they can."""
+    model = base.model
+    told = model.config.model_type
+    if getattr(model.config, "quantization_config", None) is not None:
+        return "its weights are quantised"
+    if "logits_to_keep" not in inspect.signature(model.forward).parameters:
+        return f"{told} computes all logits"
+    if "position_ids" not in inspect.signature(model.forward).parameters:
+        return f"{told} takes no positions"
+    try:
+        same = _keeps_apart(base)
+    except (TypeError, ValueError, RuntimeError, AttributeError, IndexError, AssertionError):
+        same = False
+    return None if same else f"{told} does not keep sequences apart that lie end to end"
+
+
+@torch.no_grad()
+def _keeps_apart(base: BaseModel) -> bool:
+    """Tries three sequences of unlike lengths, longer than any sliding window of a toy model."""
+    model = base.model
+    size = int(model.config.get_text_config().vocab_size)
+    room = base.context or 64
+    lengths = tuple(min(length, room) for length in (9, 40, 17))
+    ids = torch.arange(sum(lengths), device=base.device) * 7919 % size
+    layout = Layout((), lengths, device=base.device)
+    keywords = {"use_cache": False}
+    with attending(model), laid_out(layout):
+        joint = model(input_ids=ids[None], position_ids=layout.positions, **keywords).logits[0]
+    alone = torch.cat(
+        [model(input_ids=one[None], **keywords).logits[0] for one in torch.split(ids, [*lengths])]
+    )
+    bound = _TOLERANCE.get(joint.dtype, _HALF_TOLERANCE) * float(alone.abs().max())
+    return float((joint - alone).abs().max()) <= bound
+
+
+def refusal(config: TrialConfig, variant: Variant) -> str | None:
+    """Why a configuration cannot share a step; None where it can."""
+    if variant.kind not in _KINDS or variant.name == FULL.name:
+        return f"variant {variant.name} has layers of its own"
+    for name, usual in EXTRAS.items():
+        if name not in _FREE and config.level(name) != usual:
+            return f"{name}: {config.level(name)}"
+    return None

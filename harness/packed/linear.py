@@ -1,0 +1,119 @@
+"""A frozen linear layer that several adapters share: one matrix product for the rows of all.
+
+Knows layouts and parts, nothing of models, variants or trials.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.nn import functional
+from transformers.pytorch_utils import Conv1D
+
+from harness.packed.layout import Layout, active
+from harness.packed.parts import Frozen, Part
+
+
+class PackedLinear:
+    """Stands in for the `forward` of one frozen layer.
+
+    Args:
+        layer: `nn.Linear` or `Conv1D`, frozen and unquantised.
+        anchor: a scalar that requires a gradient, so that there is a way back to the adapters
+            although nothing below the lowest one requires a gradient.
+    """
+
+    def __init__(self, layer: nn.Module, anchor: Tensor) -> None:
+        """Keeps a view of the weights; the layer goes on as it is until `parts` has a part."""
+        self.layer, self._anchor = layer, anchor
+        weight = layer.get_parameter("weight").detach()
+        bias = cast("Tensor | None", layer.bias)
+        self.frozen = Frozen(
+            weight.T if isinstance(layer, Conv1D) else weight,
+            None if bias is None else bias.detach(),
+        )
+        #: Parts by slot.
+        self.parts: dict[int, Part] = {}
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """`x` is (..., in); answers (..., out)."""
+        layout = active()
+        if layout is None or not any(share.slot in self.parts for share in layout.shares):
+            return functional.linear(x, self.frozen.weight, self.frozen.bias)
+        rows = x.reshape(-1, x.shape[-1])
+        if torch.is_grad_enabled():
+            out = _Packed.apply(rows, self._anchor, self, layout)  # type: ignore[no-untyped-call]
+        else:
+            out, _ = self.run(rows, layout)
+        return cast("Tensor", out.view(*x.shape[:-1], out.shape[-1]))
+
+    def run(self, rows: Tensor, layout: Layout) -> tuple[Tensor, list[tuple[Any, ...]]]:
+        """The outputs, and what the way back needs: (part, first row, end, kept)."""
+        frozen = self.frozen
+        out = frozen.forward(rows)
+        # Without sequence lengths the shares are in whole sequences of the batch.
+        unit = 1 if layout.lengths else rows.shape[0] // max(1, layout.shares[-1].end)
+        kept = []
+        for slot, start, end in layout.shares:
+            part = self.parts.get(slot)
+            if part is not None:
+                here = slice(start * unit, end * unit)
+                found = part.forward(rows[here], out[here], frozen, layout.training)
+                kept.append((part, here, found))
+        if frozen.bias is not None:
+            out += frozen.bias
+        return out, kept
+
+
+class _Packed(Function):
+    """All slots' parts of one layer; gradients of adapters go straight into their buffers."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, rows: Tensor, anchor: Tensor, layer: PackedLinear, layout: Layout
+    ) -> Tensor:
+        del anchor
+        out, kept = layer.run(rows, layout)
+        ctx.kept, ctx.frozen = kept, layer.frozen
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        kept, frozen = ctx.kept, ctx.frozen
+        through: Tensor | None = None
+        for part, here, found in kept:
+            own = gradient[here]
+            flowing = part.early(found, own)
+            if flowing is not own and ctx.needs_input_grad[0]:
+                through = gradient.clone() if through is None else through
+                through[here] = flowing
+        into = None
+        if ctx.needs_input_grad[0]:
+            into = frozen.backward(gradient if through is None else through)
+            for part, here, found in kept:
+                part.late(found, into[here], frozen)
+        ctx.kept = None  # freed before the layers below are gone through
+        return into, None, None, None
+
+
+@contextmanager
+def installed(layers: Mapping[str, PackedLinear]) -> Iterator[None]:
+    """Has the layers of a model run as packed ones; on leaving they are as they were.
+
+    Args:
+        layers: by name.
+    """
+    modules: list[Any] = [each.layer for each in layers.values()]
+    before = [module.__dict__.get("forward") for module in modules]
+    try:
+        for module, each in zip(modules, layers.values(), strict=True):
+            module.forward = each
+        yield
+    finally:
+        for module, forward in zip(modules, before, strict=True):
+            module.__dict__.pop("forward", None)
+            if forward is not None:
+                module.forward = forward

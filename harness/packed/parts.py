@@ -1,0 +1,262 @@
+"""What one slot's adapter does to its own rows of a linear layer, forwards and backwards.
+
+Formulas are PEFT's; gradients are written here by hand, and added up in buffers, since a pack
+has many small ones. Knows nothing of models, optimisers or trials.
+"""
+
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+#: Values of the 16 bits that dropout is drawn from.
+_VALUES = 1 << 16
+
+
+class Part(Protocol):
+    """One slot's share in one layer."""
+
+    def forward(self, rows: Tensor, out: Tensor, layer: "Frozen", training: bool) -> Any:
+        """Adds to `out` what the adapter makes of `rows`; answers what `backward` needs.
+
+        Args:
+            rows: the slot's inputs, shape (rows, in).
+            out: what the frozen weights made of them, without bias, shape (rows, out).
+            layer: the frozen weights.
+            training: whether dropout is drawn.
+        """
+        ...
+
+    def early(self, kept: Any, gradient: Tensor) -> Tensor:
+        """The gradient that flows through the frozen weights; adds up those of the adapter."""
+        ...
+
+    def late(self, kept: Any, into: Tensor, layer: "Frozen") -> None:
+        """Adds to the inputs' gradient what flows through the adapter, shape (rows, in)."""
+        ...
+
+
+class Frozen:
+    """The frozen weights of a layer, and the two products with them.
+
+    Args:
+        weight: shape (out, in).
+        bias: shape (out,), or None.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        """Keeps views."""
+        self.weight, self.bias = weight, bias
+        self._squares: Tensor | None = None
+
+    @property
+    def squares(self) -> Tensor:
+        """The squared norm of each row, shape (out,), in float32 or better."""
+        if self._squares is None:
+            wide = self.weight if self.weight.dtype == torch.float64 else self.weight.float()
+            self._squares = wide.square().sum(dim=1)
+        return self._squares
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """`rows Wᵀ` without bias, shape (rows, out)."""
+        return functional.linear(rows, self.weight)
+
+    def backward(self, gradient: Tensor) -> Tensor:
+        """`gradient W`, shape (rows, in)."""
+        return gradient @ self.weight
+
+
+class Dropout:
+    """Dropout of one slot, from a generator of its own: no neighbour can shift it.
+
+    On a processor 16 bits of NumPy's SFC64 are drawn for each element, see
+    `harness.adapters.quick_dropout`.
+
+    Args:
+        p: share of elements set to zero, in [0, 1).
+        generator: seeds each layer's draw.
+    """
+
+    def __init__(self, p: float, generator: torch.Generator) -> None:
+        """Rounds `p` to 1/65,536; draws nothing."""
+        self._dropped, self._generator = round(p * _VALUES), generator
+
+    def mask(self, rows: Tensor) -> Tensor | None:
+        """Factors for the elements of `rows`: zero, or what keeps the expectation."""
+        if not self._dropped:
+            return None
+        seed = int(torch.randint(1 << 62, (), generator=self._generator))
+        kept_share = (_VALUES - self._dropped) / _VALUES
+        if rows.device.type != "cpu":
+            own = torch.Generator(rows.device).manual_seed(seed)
+            drawn = torch.rand(rows.shape, generator=own, device=rows.device)
+            return (drawn < kept_share).to(rows.dtype).div_(kept_share)
+        bits = np.random.SFC64(seed).random_raw(-(-rows.numel() // 4)).view(np.int16)
+        kept = bits[: rows.numel()] >= self._dropped - _VALUES // 2
+        scaled = np.multiply(kept, 1 / kept_share, dtype=np.float32)
+        return torch.from_numpy(scaled).view(rows.shape).to(rows.dtype)
+
+
+class Trained:
+    """One trained matrix or vector of a slot.
+
+    Attributes:
+        value: as products take it, in the base's precision.
+        gradient: where gradients are added up, in the precision it is trained in; None where it
+            is not trained.
+    """
+
+    __slots__ = ("gradient", "value")
+
+    def __init__(self, value: Tensor, gradient: Tensor | None) -> None:
+        """Keeps views into the slot's buffers."""
+        self.value, self.gradient = value, gradient
+
+    def add(self, gradient: Tensor) -> None:
+        """Adds to the gradient."""
+        if self.gradient is not None:
+            self.gradient.add_(gradient)
+
+
+class LoraPart:
+    """`out += scale (drop(rows) Aᵀ) Bᵀ` (Hu et al. 2021, arXiv:2106.09685, eq. 3).
+
+    Args:
+        first: A, shape (rank, in).
+        second: B, shape (out, rank).
+        scale: on B A.
+        dropout: of the inputs.
+    """
+
+    def __init__(self, first: Trained, second: Trained, scale: float, dropout: Dropout) -> None:
+        """Keeps them."""
+        self.first, self.second, self.scale, self.dropout = first, second, scale, dropout
+
+    def forward(self, rows: Tensor, out: Tensor, layer: Frozen, training: bool) -> tuple[Any, ...]:
+        """See `Part`."""
+        del layer
+        mask = self.dropout.mask(rows) if training else None
+        seen = rows if mask is None else rows * mask
+        low = seen @ self.first.value.T
+        out.addmm_(low, self.second.value.T, alpha=self.scale)
+        return seen, mask, low, []
+
+    def early(self, kept: Any, gradient: Tensor) -> Tensor:
+        """See `Part`."""
+        seen, _, low, back = kept
+        back.append((gradient @ self.second.value).mul_(self.scale))
+        if self.first.gradient is not None:
+            self.first.add(back[0].T @ seen)
+        self.second.add((gradient.T @ low).mul_(self.scale))
+        return gradient
+
+    def late(self, kept: Any, into: Tensor, layer: Frozen) -> None:
+        """See `Part`."""
+        del layer
+        _, mask, _, back = kept
+        if mask is None:
+            into.addmm_(back[0], self.first.value)
+        else:
+            into.addcmul_(back[0] @ self.first.value, mask)
+
+
+class DoraPart(LoraPart):
+    """LoRA on the direction, `share` on the size (Liu et al. 2024, arXiv:2402.09353, eq. 5).
+
+    `out = seen Wᵀ share + scale (seen Aᵀ) Bᵀ share`, share being the magnitude over the norm of
+    each row of `W + scale B A`; that norm is a constant on the way back (section 4.3). Under
+    dropout the frozen product of what dropout leaves counts for the direction, as in PEFT.
+
+    Args:
+        first: A.
+        second: B.
+        scale: on B A.
+        dropout: of the inputs.
+        magnitude: shape (out,).
+    """
+
+    def __init__(
+        self,
+        first: Trained,
+        second: Trained,
+        scale: float,
+        dropout: Dropout,
+        magnitude: Trained,
+    ) -> None:
+        """Keeps them."""
+        super().__init__(first, second, scale, dropout)
+        self.magnitude = magnitude
+
+    def norm(self, layer: Frozen) -> Tensor:
+        """Norms of the rows of `W + scale B A`, shape (out,), without making that matrix.
+
+        The square of each is `|W|² + 2 scale rowsum((W Aᵀ) * B) + scale² rowsum((B A Aᵀ) * B)`.
+        """
+        first, second = self.first.value, self.second.value
+        cross = ((layer.weight @ first.T) * second).sum(dim=1)
+        own = ((second @ (first @ first.T)) * second).sum(dim=1)
+        squares = layer.squares
+        squares = squares.add(cross.to(squares.dtype), alpha=2 * self.scale)
+        found = squares.add_(own.to(squares.dtype), alpha=self.scale**2).clamp_(min=0)
+        return torch.sqrt(found)
+
+    def forward(self, rows: Tensor, out: Tensor, layer: Frozen, training: bool) -> tuple[Any, ...]:
+        """See `Part`."""
+        norm = self.norm(layer)
+        share = (self.magnitude.value.to(norm.dtype) / norm).to(rows.dtype)
+        mask = self.dropout.mask(rows) if training else None
+        seen = rows if mask is None else rows * mask
+        low = seen @ self.first.value.T
+        if mask is None:
+            direction = out.addmm(low, self.second.value.T, alpha=self.scale)
+            torch.mul(direction, share, out=out)
+        else:
+            frozen = layer.forward(seen)
+            direction = torch.addmm(frozen, low, self.second.value.T, alpha=self.scale)
+            out.sub_(frozen).addcmul_(direction, share)
+        return seen, mask, low, [], direction, norm, share, []
+
+    def early(self, kept: Any, gradient: Tensor) -> Tensor:
+        """See `Part`."""
+        share: Tensor
+        seen, mask, low, back, direction, norm, share, mixed = kept
+        self.magnitude.add((gradient * direction).sum(dim=0, dtype=norm.dtype) / norm)
+        shared: Tensor = gradient * share
+        super().early((seen, mask, low, back), shared)
+        if mask is None:
+            return shared
+        mixed.append(shared - gradient)
+        return gradient
+
+    def late(self, kept: Any, into: Tensor, layer: Frozen) -> None:
+        """See `Part`."""
+        _, mask, _, back, *_, mixed = kept
+        if mask is None:
+            into.addmm_(back[0], self.first.value)
+        else:
+            through = layer.backward(mixed[0]).addmm_(back[0], self.first.value)
+            into.addcmul_(through, mask)
+
+
+class Removed:
+    """`out -= scale (rows A₀ᵀ) B₀ᵀ`: what PiSSA and OLoRA took out of the frozen weights.
+
+    Args:
+        first: A₀, shape (rank, in).
+        second: B₀, shape (out, rank).
+        scale: on B₀ A₀.
+    """
+
+    def __init__(self, first: Tensor, second: Tensor, scale: float) -> None:
+        """Keeps them."""
+        self._first, self._second, self._scale = first, second, scale
+
+    def forward(self, rows: Tensor, out: Tensor) -> None:
+        """Takes it away from what the frozen weights made."""
+        out.addmm_(rows @ self._first.T, self._second.T, alpha=-self._scale)
+
+    def backward(self, gradient: Tensor, into: Tensor) -> None:
+        """Takes it away from the inputs' gradient."""
+        into.addmm_(gradient @ self._second, self._first, alpha=-self._scale)

@@ -1,0 +1,110 @@
+"""How the rows of one step are cut into passes, and what is done when memory runs out.
+
+The mean loss of a batch does not depend on the cut, nor does any gradient: smaller passes take
+longer and need less. Knows slots and their batches, nothing of trials.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+
+from harness.models.memory import ran_out
+from harness.models.tokens import TokenSequence
+from harness.packed.pack import Pack
+from harness.packed.slot import SlotRun
+from harness.settings import TrainingSettings
+
+#: The sequences of some slots that go through the base together.
+Batches = dict[int, Sequence[TokenSequence]]
+
+
+class Passes:
+    """The passes of a step.
+
+    Args:
+        pack: the base with its slots.
+        training: how many sequences of a slot are in a pass at first.
+
+    Attributes:
+        rows: sequences of a slot in a pass at most.
+        together: slots in a pass at most; None for all.
+    """
+
+    def __init__(self, pack: Pack, training: TrainingSettings) -> None:
+        """Starts with the micro-batch that was asked for."""
+        self._pack, self._asked = pack, training.micro_batch
+        self.rows = training.micro_batch
+        self.together: int | None = None
+
+    @property
+    def changed(self) -> str | None:
+        """What is not as asked for, because memory ran out; None where all is."""
+        if self.together is not None:
+            return f"memory ran out: passes of one sequence of {self.together} adapters"
+        if self.rows < self._asked:
+            return f"memory ran out: passes of {self.rows} sequences instead of {self._asked}"
+        return None
+
+    def step(self, runs: Mapping[int, SlotRun]) -> None:
+        """Adds up every slot's gradients of its next batch, and tells each what it came to.
+
+        Where memory runs out, passes are halved, first the sequences, then the slots, and the
+        step is begun anew.
+
+        Raises:
+            RuntimeError: the smallest pass needs more memory than there is.
+        """
+        drawn = {slot: run.draw() for slot, run in runs.items()}
+        start = time.perf_counter()
+        while True:
+            try:
+                losses = self._gradients(drawn)
+                break
+            except Exception as error:
+                if not ran_out(error) or not self._halve(len(runs)):
+                    raise
+            # Outside of the handler, which would keep the failed pass alive.
+            for run in runs.values():
+                run.weights.clear()
+            if self._pack.device.type == "cuda":
+                torch.cuda.empty_cache()
+        seconds = time.perf_counter() - start
+        sizes = {slot: sum(len(one.ids) for one in batch) for slot, batch in drawn.items()}
+        whole = sum(sizes.values())
+        for slot, run in runs.items():
+            share = seconds * sizes[slot] / whole
+            run.tell(losses[slot], sizes[slot], share, len(runs), self.changed)
+
+    def _gradients(self, drawn: Mapping[int, Sequence[TokenSequence]]) -> dict[int, float]:
+        answers = {slot: self._pack.answers(batch) for slot, batch in drawn.items()}
+        losses = dict.fromkeys(drawn, 0.0)
+        for batches in self._cut(drawn):
+            found = self._pack.losses(batches)
+            # Dividing by the answers of the whole batch makes passes equal one large batch.
+            means = {slot: loss / answers[slot] for slot, loss in found.items()}
+            torch.stack([*means.values()]).sum().backward()  # type: ignore[no-untyped-call]
+            for slot, loss in means.items():
+                losses[slot] += loss.item()
+        return losses
+
+    def _cut(self, drawn: Mapping[int, Sequence[TokenSequence]]) -> Iterator[Batches]:
+        slots = list(drawn)
+        together = self.together or len(slots)
+        for first in range(0, len(slots), together):
+            chosen = slots[first : first + together]
+            longest = max(len(drawn[slot]) for slot in chosen)
+            for begin in range(0, longest, self.rows):
+                parts = {slot: drawn[slot][begin : begin + self.rows] for slot in chosen}
+                yield {slot: part for slot, part in parts.items() if part}
+
+    def _halve(self, slots: int) -> bool:
+        """Makes passes smaller; whether that was possible."""
+        if self.rows > 1:
+            self.rows //= 2
+            return True
+        together = min(self.together or slots, slots)
+        if together > 1:
+            self.together = together // 2
+            return True
+        return False

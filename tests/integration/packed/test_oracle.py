@@ -1,0 +1,93 @@
+"""Packed trials against the same trials by PEFT, one after the other: in float64, step by step."""
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from harness.models.base_model import BaseModel
+from harness.packed.engine import PackedTrainer
+from harness.settings import TrainingSettings
+from harness.task import Task
+from harness.training.sequential import SequentialTrainer
+from harness.trial import Outcome, TrialConfig, TrialRequest, TrialResult
+from tests.integration.training.contract import go_on
+
+STEPS = 20
+#: A reading after each step, so that each step's loss is told.
+TRAINING = TrainingSettings(
+    steps=STEPS, batch_size=4, micro_batch_size=2, warmup=0.2, readings=STEPS - 1
+)
+VARIANTS = ("lora", "rslora", "lora_plus", "dora", "lora_fa", "orthogonal", "dora+lora_plus")
+#: Seven that have nothing in common with whom they stand beside.
+NEIGHBOURS = (
+    TrialConfig("lora", 3, 6.0, 0.0, "qv", 2e-3, 11),
+    TrialConfig("dora", 8, 8.0, 0.0, "mlp", 5e-3, 12),
+    TrialConfig("rslora", 1, 2.0, 0.0, "attention", 1e-2, 13),
+    TrialConfig("lora_plus", 5, 5.0, 0.0, "all_linear", 1e-3, 14),
+    TrialConfig("lora_fa", 16, 32.0, 0.0, "q", 1e-2, 15),
+    TrialConfig("lora", 2, 4.0, 0.0, "all_linear", 1e30, 16),  # diverges on the way
+    TrialConfig("dora", 4, 8.0, 0.0, "qkv", 3e-3, 17, budget=0.4),  # leaves early
+)
+
+
+def config(variant: str, **changes: object) -> TrialConfig:
+    return TrialConfig(variant, 4, 8.0, 0.0, "all_linear", 5e-3, 5).with_(**changes)
+
+
+@pytest.fixture(scope="module")
+def double(base: BaseModel) -> BaseModel:
+    model = copy.deepcopy(base.model).double()
+    return BaseModel(base.name, model, base.tokenizer, base.device, base.fingerprint)
+
+
+def run(trainer: SequentialTrainer, requests: Sequence[TrialRequest]) -> dict[int, TrialResult]:
+    return {result.number: result for result in trainer.train(iter(requests), go_on)}
+
+
+def losses(result: TrialResult) -> list[float]:
+    return [reading.loss for reading in result.measurements]
+
+
+def weights(result: TrialResult) -> dict[str, torch.Tensor]:
+    return load_file(Path(result.adapter or "") / "adapter_model.safetensors")
+
+
+def furthest(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
+    """The largest difference as a share of the largest number of its tensor."""
+    assert one.keys() == other.keys()
+    shares = [
+        float((one[name] - other[name]).abs().max() / other[name].abs().max()) for name in one
+    ]
+    return max(shares)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_packed_trial_is_the_same_trial(
+    variant: str, double: BaseModel, task: Task, tmp_path: Path
+) -> None:
+    def request(number: int, folder: str) -> TrialRequest:
+        return TrialRequest(number, config(variant), (), adapter_dir=str(tmp_path / folder))
+
+    alone = SequentialTrainer(double, task, TRAINING)
+    oracle = run(alone, [request(0, "oracle")])[0]
+    others = [TrialRequest(n, each, ()) for n, each in enumerate(NEIGHBOURS, 1)]
+    found = {
+        "alone": run(PackedTrainer(double, task, TRAINING, 1), [request(0, "alone")])[0],
+        "among": run(
+            PackedTrainer(double, task, TRAINING, 8),
+            [*others[:4], request(0, "among"), *others[4:]],
+        )[0],
+    }
+    assert len(losses(oracle)) == STEPS
+    for result in found.values():
+        assert (result.outcome, result.error) == (Outcome.COMPLETE, None)
+        assert losses(result) == pytest.approx(losses(oracle), rel=1e-9)
+        assert furthest(weights(result), weights(oracle)) < 1e-9
+        assert result.proofs == oracle.proofs
+        assert result.cost.parameters == oracle.cost.parameters
+        assert result.cost.tokens == oracle.cost.tokens
+    assert found["among"].cost.pack == 8
