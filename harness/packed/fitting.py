@@ -19,7 +19,7 @@ from harness.trial import EXTRAS, TrialConfig
 from harness.variants import FULL, Variant
 
 #: Kinds of adapters whose layers are a plain A and B once they have started.
-_KINDS: Final = frozenset({"lora", "eva"})
+_KINDS: Final = frozenset({"lora", "eva", "decomposed"})
 #: Settings of a trial that a shared step takes at any level.
 _FREE: Final = frozenset({"b_rate_ratio", "layers", "rank_pattern"})
 #: Logits may differ by this share of the largest, by the base's precision.
@@ -78,6 +78,8 @@ def refusal(config: TrialConfig, variant: Variant) -> str | None:
     """Why a configuration cannot share a step; None where it can."""
     if variant.kind not in _KINDS or variant.name == FULL.name:
         return f"variant {variant.name} has layers of its own"
+    if variant.kind == "decomposed" and variant.peft.get("use_dora"):
+        return f"variant {variant.name}: its magnitudes are of weights that it takes apart"
     for name, usual in EXTRAS.items():
         if name not in _FREE and config.level(name) != usual:
             return f"{name}: {config.level(name)}"

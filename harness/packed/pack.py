@@ -21,7 +21,7 @@ from harness.packed.attention import attending
 from harness.packed.flat import FlatWeights
 from harness.packed.layout import Layout, Share, laid_out
 from harness.packed.linear import PackedLinear, installed
-from harness.packed.parts import DoraPart, Dropout, LoraPart, Part
+from harness.packed.parts import DoraPart, Dropout, LoraPart, Part, Removed
 from harness.training.completion_loss import exactly
 
 #: Rows of a slot are filled up to a multiple of this where products are in half precision on a
@@ -76,7 +76,8 @@ class Pack:
         """
         dropout = Dropout(adapter.config.dropout, generator)
         for name, layer in wrapped.items():
-            self.layers[name].parts[slot] = _part(layer, weights, dropout)
+            removed = _start(layer, self.dtype) if adapter.variant.kind == "decomposed" else None
+            self.layers[name].parts[slot] = _part(layer, weights, dropout, removed)
 
     def remove(self, slot: int) -> None:
         """Frees a slot."""
@@ -157,7 +158,16 @@ def _learnt(one: TokenSequence) -> list[int]:
     return [at for at in range(max(0, one.start - 1), len(one.ids) - 1) if at not in apart]
 
 
-def _part(layer: LoraLayer, weights: FlatWeights, dropout: Dropout) -> Part:
+def _start(layer: LoraLayer, dtype: torch.dtype) -> Removed:
+    """What PiSSA and OLoRA take out of the frozen weights: the A and B that they start with."""
+    parts = (layer.lora_A[NAME], layer.lora_B[NAME])
+    first, second = (part.get_parameter("weight").detach().clone().to(dtype) for part in parts)
+    return Removed(first, second, float(layer.scaling[NAME]))
+
+
+def _part(
+    layer: LoraLayer, weights: FlatWeights, dropout: Dropout, removed: Removed | None
+) -> Part:
     first = weights.of(layer.lora_A[NAME].get_parameter("weight"))
     second = weights.of(layer.lora_B[NAME].get_parameter("weight"))
     scale = float(layer.scaling[NAME])
@@ -166,4 +176,4 @@ def _part(layer: LoraLayer, weights: FlatWeights, dropout: Dropout) -> Part:
         vector: nn.Module = layer.lora_magnitude_vector[NAME]
         magnitude = weights.of(vector.get_parameter("weight"))
         return DoraPart(first, second, scale, dropout, magnitude)
-    return LoraPart(first, second, scale, dropout)
+    return LoraPart(first, second, scale, dropout, removed)

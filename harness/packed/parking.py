@@ -72,10 +72,3 @@ class Parked:
             yield
         finally:
             self.leave()
-
-    def frozen(self, weight: nn.Parameter) -> tuple[Tensor, Tensor] | None:
-        """A weight of which the adapter has taken a part: bare, and what it left; else None."""
-        for swapped, bare, own in self._swapped:
-            if swapped is weight:
-                return bare, own
-        return None

@@ -120,6 +120,28 @@ class Trained:
             self.gradient.add_(gradient)
 
 
+class Removed:
+    """`out -= scale (rows A₀ᵀ) B₀ᵀ`: what PiSSA and OLoRA took out of the frozen weights.
+
+    Args:
+        first: A₀, shape (rank, in).
+        second: B₀, shape (out, rank).
+        scale: on B₀ A₀.
+    """
+
+    def __init__(self, first: Tensor, second: Tensor, scale: float) -> None:
+        """Keeps them."""
+        self._first, self._second, self._scale = first, second, scale
+
+    def forward(self, rows: Tensor, out: Tensor) -> None:
+        """Takes it away from what the frozen weights made."""
+        out.addmm_(rows @ self._first.T, self._second.T, alpha=-self._scale)
+
+    def backward(self, gradient: Tensor, into: Tensor) -> None:
+        """Takes it away from the inputs' gradient."""
+        into.addmm_(gradient @ self._second, self._first, alpha=-self._scale)
+
+
 class LoraPart:
     """`out += scale (drop(rows) Aᵀ) Bᵀ` (Hu et al. 2021, arXiv:2106.09685, eq. 3).
 
@@ -128,11 +150,20 @@ class LoraPart:
         second: B, shape (out, rank).
         scale: on B A.
         dropout: of the inputs.
+        removed: what the frozen weights have given up for this adapter, if anything.
     """
 
-    def __init__(self, first: Trained, second: Trained, scale: float, dropout: Dropout) -> None:
+    def __init__(
+        self,
+        first: Trained,
+        second: Trained,
+        scale: float,
+        dropout: Dropout,
+        removed: Removed | None = None,
+    ) -> None:
         """Keeps them."""
         self.first, self.second, self.scale, self.dropout = first, second, scale, dropout
+        self._removed = removed
 
     def forward(self, rows: Tensor, out: Tensor, layer: Frozen, training: bool) -> tuple[Any, ...]:
         """See `Part`."""
@@ -141,6 +172,8 @@ class LoraPart:
         seen = rows if mask is None else rows * mask
         low = seen @ self.first.value.T
         out.addmm_(low, self.second.value.T, alpha=self.scale)
+        if self._removed is not None:
+            self._removed.forward(rows, out)
         return seen, mask, low, []
 
     def early(self, kept: Any, gradient: Tensor) -> Tensor:
@@ -150,6 +183,7 @@ class LoraPart:
         if self.first.gradient is not None:
             self.first.add(back[0].T @ seen)
         self.second.add((gradient.T @ low).mul_(self.scale))
+        back.append(gradient)
         return gradient
 
     def late(self, kept: Any, into: Tensor, layer: Frozen) -> None:
@@ -160,6 +194,8 @@ class LoraPart:
             into.addmm_(back[0], self.first.value)
         else:
             into.addcmul_(back[0] @ self.first.value, mask)
+        if self._removed is not None:
+            self._removed.backward(back[1], into)
 
 
 class DoraPart(LoraPart):
@@ -238,25 +274,3 @@ class DoraPart(LoraPart):
         else:
             through = layer.backward(mixed[0]).addmm_(back[0], self.first.value)
             into.addcmul_(through, mask)
-
-
-class Removed:
-    """`out -= scale (rows A₀ᵀ) B₀ᵀ`: what PiSSA and OLoRA took out of the frozen weights.
-
-    Args:
-        first: A₀, shape (rank, in).
-        second: B₀, shape (out, rank).
-        scale: on B₀ A₀.
-    """
-
-    def __init__(self, first: Tensor, second: Tensor, scale: float) -> None:
-        """Keeps them."""
-        self._first, self._second, self._scale = first, second, scale
-
-    def forward(self, rows: Tensor, out: Tensor) -> None:
-        """Takes it away from what the frozen weights made."""
-        out.addmm_(rows @ self._first.T, self._second.T, alpha=-self._scale)
-
-    def backward(self, gradient: Tensor, into: Tensor) -> None:
-        """Takes it away from the inputs' gradient."""
-        into.addmm_(gradient @ self._second, self._first, alpha=-self._scale)

@@ -91,3 +91,18 @@ def test_a_packed_trial_is_the_same_trial(
         assert result.cost.parameters == oracle.cost.parameters
         assert result.cost.tokens == oracle.cost.tokens
     assert found["among"].cost.pack == 8
+
+
+@pytest.mark.parametrize("variant", ["pissa", "olora", "eva"])
+def test_what_starts_from_the_weights_is_the_same_but_for_rounding(
+    variant: str, base: BaseModel, task: Task
+) -> None:
+    """In float32: PEFT decomposes in no other precision."""
+    given = config(variant, learning_rate=1e-3)
+    oracle = run(SequentialTrainer(base, task, TRAINING), [TrialRequest(0, given, ())])[0]
+    requests = [TrialRequest(0, given, ()), TrialRequest(1, NEIGHBOURS[0], ())]
+    found = run(PackedTrainer(base, task, TRAINING, 2), requests)[0]
+    assert (found.outcome, found.error) == (Outcome.COMPLETE, None)
+    assert losses(found) == pytest.approx(losses(oracle), rel=1e-4)
+    assert found.proofs == oracle.proofs
+    assert found.cost.pack == 2
