@@ -17,6 +17,10 @@ are resampled, the same for all configurations. Seeds are drawn as normal noise,
 every contrast that shares a configuration, and each draw repeats the whole estimation of the
 variance, so that few seeds widen the quantiles by themselves, also those of a maximum.
 
+No interval is narrower than that of the examples alone, the trained adapters held fixed: where a
+few seeds fall on one another by chance, the examples that they disagree on still say how far off
+their mean may be.
+
 The variance over seeds is the larger of the contrast's own and the family's pool. The pool has
 many degrees of freedom but is right only where all spread alike; the own one guards whichever
 spreads more. As the draws take the same maximum, it costs width and no level.
@@ -24,27 +28,23 @@ spreads more. As the draws take the same maximum, it costs width and no level.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
-from scipy.sparse import csr_array
+from scipy.stats import norm
 
-from harness.aggregates import Array
+from harness.analysis.resampling import SEED, Value, example_weights, resampled_scores
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Value = Callable[[Array], Array]
+    from harness.aggregates import Array
 
 RESAMPLES: Final = 10_000
-SEED: Final = 20_260_105
+#: Level at which no interval is narrower than the examples alone make it.
+_LEVEL: Final = 0.95
 #: Seeds shared by configurations may make their scores go together, but never quite.
 MOST_ALIKE: Final = 0.9
-#: Numbers of resampled sums that are held at a time: 128 MiB of them.
-_HELD: Final = 2**24
-#: Statistics of which fewer than this share are not 0 are summed faster without their zeros.
-_SPARSE: Final = 0.05
 
 
 class Contrasts(NamedTuple):
@@ -100,62 +100,10 @@ class Family(NamedTuple):
         return np.asarray(np.maximum(own, pool) * scale)
 
 
-def example_weights(examples: int, resamples: int, seed: int = SEED) -> Array:
-    """Multinomial weights of a bootstrap over examples.
-
-    Args:
-        examples: number of examples E.
-        resamples: number of resamples B.
-        seed: of the generator.
-
-    Returns:
-        How often each example is drawn, shape (B, E); each row sums to E.
-    """
-    rng = np.random.default_rng(seed)
-    drawn = rng.integers(0, examples, (resamples, examples))
-    drawn += np.arange(resamples)[:, None] * examples
-    counts = np.bincount(drawn.ravel(), minlength=resamples * examples)
-    return counts.reshape(resamples, examples).astype(np.float64)
-
-
 def scores(statistics: Array, value: Value) -> Array:
     """The metric of each trained adapter: (C, S, E, W) to (C, S), NaN where it is missing."""
     sums = statistics.sum(axis=2)
     return np.where(np.isnan(sums).any(axis=2), np.nan, value(np.nan_to_num(sums)))
-
-
-def resampled_scores(statistics: Array, value: Value, weights: Array) -> Array:
-    """The metric of each trained adapter on each resample of the examples.
-
-    Args:
-        statistics: shape (C, S, E, W), NaN for a training that is missing.
-        value: from sums (..., W) to the metric (...).
-        weights: shape (B, E).
-
-    Returns:
-        Shape (C, S, B), NaN where the training is missing.
-    """
-    configurations, seeds, examples, width = statistics.shape
-    resamples = len(weights)
-    adapters = statistics.reshape(-1, examples, width)
-    found = np.full((len(adapters), resamples), np.nan)
-    there = np.flatnonzero(~np.isnan(adapters.sum(axis=(1, 2))))
-    # Where each class is kept, the sums of all adapters at once would not fit.
-    step = max(1, _HELD // (resamples * width))
-    across = np.ascontiguousarray(weights.T)
-    for first in range(0, len(there), step):
-        few = there[first : first + step]
-        flat = adapters[few].transpose(0, 2, 1).reshape(-1, examples)
-        sums = _times_weights(flat, across).reshape(len(few), width, resamples)
-        found[few] = value(np.moveaxis(sums, 1, 2))
-    return found.reshape(configurations, seeds, resamples)
-
-
-def _times_weights(flat: Array, across: Array) -> Array:
-    """Rows (..., E) times weights (E, B); rows of one class of many are nearly all zeros."""
-    if np.count_nonzero(flat) < _SPARSE * flat.size:
-        return np.asarray(csr_array(flat) @ across)
-    return flat @ across
 
 
 def influence(statistics: Array, value: Value) -> Array:
@@ -214,7 +162,8 @@ def contrasts(
         family = Family(matrix[usable], common[usable], _alike(table))
         raw = np.array([each[k, common[k]].var(ddof=1) for k in np.flatnonzero(usable)])
         found.seed_variance[usable] = family.guarded(raw)
-        found.example_variance[usable] = _example_variances(influence(statistics, value), family)
+        parts = _example_variances(influence(statistics, value), family)
+        found.example_variance[usable] = parts.examples
         variance = found.seed_variance[usable] / family.seeds + found.example_variance[usable]
         found.error[usable] = np.sqrt(variance)
         weights = example_weights(statistics.shape[2], resamples, seed)
@@ -227,7 +176,17 @@ def contrasts(
             np.random.default_rng(seed + 1),
             statistics.shape[2],
         )
+        found.error[usable] = np.maximum(
+            found.error[usable], _least_errors(found.draws[usable], parts.fixed)
+        )
     return found
+
+
+def _least_errors(draws: Array, fixed: Array) -> Array:
+    """Errors that make intervals as wide as those of the examples alone, (K,)."""
+    reach = np.quantile(np.abs(draws), _LEVEL, axis=1)
+    least = norm.ppf((1 + _LEVEL) / 2) * np.sqrt(fixed)
+    return np.divide(least, reach, out=np.zeros_like(least), where=reach > 0)
 
 
 def _alike(table: Array) -> float:
@@ -240,10 +199,17 @@ def _alike(table: Array) -> float:
     return min(MOST_ALIKE, max(0.0, apart / mean)) if mean > 0 else 0.0
 
 
-def _example_variances(influences: Array, family: Family) -> Array:
+class _Variances(NamedTuple):
+    """Of the estimates, (K,) each: due to examples alone; due to them with the adapters fixed."""
+
+    examples: Array
+    fixed: Array
+
+
+def _example_variances(influences: Array, family: Family) -> _Variances:
     # Two-way analysis of variance of the influences: what is left after seed and example effects
     # is G, which the variance over seeds already holds.
-    parts = np.zeros(len(family.matrix))
+    parts, fixed = np.zeros(len(family.matrix)), np.zeros(len(family.matrix))
     for k, (weights, mask) in enumerate(zip(family.matrix, family.common, strict=True)):
         chosen = weights != 0
         table = np.tensordot(weights[chosen], influences[chosen][:, mask], axes=1)
@@ -251,8 +217,9 @@ def _example_variances(influences: Array, family: Family) -> Array:
         means = table.mean(axis=0)
         rest = table - means - table.mean(axis=1, keepdims=True) + table.mean()
         mixed = (rest**2).sum() / ((seeds - 1) * (examples - 1))
-        parts[k] = max(0.0, means.var(ddof=1) / examples - mixed / (seeds * examples))
-    return parts
+        fixed[k] = means.var(ddof=1) / examples
+        parts[k] = max(0.0, fixed[k] - mixed / (seeds * examples))
+    return _Variances(parts, fixed)
 
 
 def _draws(

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from harness.aggregates import FORMS
-from harness.analysis.bootstrap import Contrasts, Value, contrasts, scores
+from harness.analysis.bootstrap import Contrasts, contrasts, scores
 from harness.analysis.scores import Cube, complete, panel, value_of
 from harness.analysis.simultaneous import (
     Pairs,
@@ -28,6 +28,7 @@ from harness.analysis.simultaneous import (
 
 if TYPE_CHECKING:
     from harness.aggregates import Array
+    from harness.analysis.resampling import Value
     from harness.results import Objective, StudyResults
 
 CONFIDENCE: Final = 0.95

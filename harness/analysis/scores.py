@@ -16,7 +16,7 @@ import pandas as pd
 from harness.aggregates import FORMS, Array
 
 if TYPE_CHECKING:
-    from harness.analysis.bootstrap import Value
+    from harness.analysis.resampling import Value
     from harness.results import Objective, StudyResults
 
 #: Columns that name a configuration.

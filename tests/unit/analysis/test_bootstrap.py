@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from harness.aggregates import FORMS
-from harness.analysis import bootstrap
+from harness.analysis import bootstrap, resampling
 from harness.analysis.scores import value_of
 from harness.analysis.simultaneous import intervals, p_values, pair_matrix
 from harness.results import Objective
@@ -48,6 +48,20 @@ def test_vectorised_resamples_equal_a_plain_loop():
                 assert found[c, s, b] == pytest.approx(expected, nan_ok=True)
 
 
+def test_seeds_that_agree_by_chance_do_not_hide_what_the_examples_cannot_tell():
+    # Two adapters of two seeds disagree on many examples, and their means fall on one another.
+    rng = np.random.default_rng(3)
+    values = rng.normal(0.4, 0.2, (2, 2, 64))
+    gaps = values[0] - values[1]
+    values[0] -= gaps.mean(axis=1, keepdims=True) + np.array([[1e-4], [-1e-4]])
+    found = bootstrap.contrasts(means(values), MEAN, pair_matrix(2), 2000)
+    bounds = intervals(found, 0.95)
+    apart = (values[0] - values[1]).mean(axis=0)
+    fixed = apart.std(ddof=1) / np.sqrt(64)  # of these adapters, over examples alone
+    assert fixed > 0.01
+    assert bounds.high[0] - bounds.low[0] >= 2 * 1.95 * fixed
+
+
 def choices(configurations=2, seeds=3, examples=30, classes=9):
     """Statistics of macro F1 on one class of several; the last class has a single example."""
     rng = np.random.default_rng(2)
@@ -74,8 +88,8 @@ MACRO_OF_9 = value_of(Objective("m", "maximize", 0.0, "macro_f1", tuple("abcdefg
 @pytest.mark.parametrize("sparse", [0.0, 1.1], ids=["dense", "sparse"])
 @pytest.mark.parametrize("held", [1, 2**24], ids=["one at a time", "all"])
 def test_a_mean_over_classes_is_redone_in_every_resample(monkeypatch, sparse, held):
-    monkeypatch.setattr(bootstrap, "_SPARSE", sparse)
-    monkeypatch.setattr(bootstrap, "_HELD", held)
+    monkeypatch.setattr(resampling, "_SPARSE", sparse)
+    monkeypatch.setattr(resampling, "_HELD", held)
     statistics, weights = choices(), bootstrap.example_weights(30, 40)
     statistics[1, 2] = np.nan
     found = bootstrap.resampled_scores(statistics, MACRO_OF_9, weights)
@@ -95,7 +109,7 @@ def test_the_influence_of_the_only_example_of_a_class_leaves_the_class_out():
 
 
 def test_many_classes_do_not_multiply_the_memory(monkeypatch):
-    monkeypatch.setattr(bootstrap, "_HELD", 2**18)  # 2 MiB of sums at a time
+    monkeypatch.setattr(resampling, "_HELD", 2**18)  # 2 MiB of sums at a time
     statistics, weights = choices(8, 3, 60, 77), bootstrap.example_weights(60, 1000)
     value = value_of(Objective("m", "maximize", 0.0, "macro_f1", tuple(map(str, range(77)))))
     tracemalloc.start()
@@ -143,7 +157,7 @@ def test_noise_of_seed_and_example_together_is_counted_once():
     errors = []
     for _ in range(200):
         values = means(rng.normal(size=(1, 10, 40)))
-        errors.append(bootstrap.contrasts(values, MEAN, np.eye(1), resamples=2).error[0] ** 2)
+        errors.append(bootstrap.contrasts(values, MEAN, np.eye(1), resamples=400).error[0] ** 2)
     # Counted twice it would be 2; the part of the examples is cut at 0, which adds a little.
     assert 0.9 < np.mean(errors) * 400 < 1.35
 
