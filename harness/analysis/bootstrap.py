@@ -164,21 +164,20 @@ def contrasts(
         found.seed_variance[usable] = family.guarded(raw)
         parts = _example_variances(influence(statistics, value), family)
         found.example_variance[usable] = parts.examples
-        variance = found.seed_variance[usable] / family.seeds + found.example_variance[usable]
-        found.error[usable] = np.sqrt(variance)
+        of_seeds = found.seed_variance[usable] / family.seeds
+        found.error[usable] = np.sqrt(of_seeds + parts.examples)
         weights = example_weights(statistics.shape[2], resamples, seed)
         moved = resampled_scores(statistics, value, weights) - table[:, :, None]
         found.draws[usable] = _draws(
             moved,
             family,
-            found.seed_variance[usable] / family.seeds,
-            found.example_variance[usable],
+            of_seeds,
+            parts.examples,
             np.random.default_rng(seed + 1),
             statistics.shape[2],
         )
-        found.error[usable] = np.maximum(
-            found.error[usable], _least_errors(found.draws[usable], parts.fixed)
-        )
+        least = _least_errors(found.draws[usable], parts.fixed)
+        found.error[usable] = np.maximum(found.error[usable], least)
     return found
 
 
@@ -186,7 +185,7 @@ def _least_errors(draws: Array, fixed: Array) -> Array:
     """Errors that make intervals as wide as those of the examples alone, (K,)."""
     reach = np.quantile(np.abs(draws), _LEVEL, axis=1)
     least = norm.ppf((1 + _LEVEL) / 2) * np.sqrt(fixed)
-    return np.divide(least, reach, out=np.zeros_like(least), where=reach > 0)
+    return np.asarray(np.divide(least, reach, out=np.zeros_like(least), where=reach > 0))
 
 
 def _alike(table: Array) -> float:

@@ -128,7 +128,8 @@ def _ask(more: Needed | None) -> str:
     if more is None or (more.seeds is None and more.examples is None):
         return ""
     if more.seeds is not None:
-        return f"; about {more.seeds} more seeds would decide it in 80 % of studies"
+        seeds = f"{more.seeds} more seed{'s' * (more.seeds != 1)}"
+        return f"; about {seeds} would decide it in 80 % of studies"
     return (
         f"; more seeds alone cannot decide it, a test split of about {more.examples:,} "
         "examples might"

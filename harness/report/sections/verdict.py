@@ -144,7 +144,8 @@ def _next_steps(results: StudyResults, advice: Recommendation) -> list[str]:
         steps.append(f"Nothing was confirmed on fresh seeds and the test split. {after}")
     if advice.more_seeds:
         steps.append(
-            f"By the seed noise seen here, about {advice.more_seeds} more seeds for each finalist "
+            f"By the seed noise seen here, about {advice.more_seeds} more "
+            f"seed{'s' * (advice.more_seeds != 1)} for each finalist "
             "would decide it."
         )
     return steps
