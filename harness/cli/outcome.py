@@ -31,7 +31,8 @@ def print_outcome(results: StudyResults, console: Console) -> Recommendation:
         chief = "best" if verdict.pick is None else "pick"
         say(f"cannot be told apart from the {chief}: {'; '.join(verdict.indistinguishable)}")
     if verdict.more_seeds:
-        say(f"about {verdict.more_seeds} more seeds would decide it")
+        seeds = f"{verdict.more_seeds} more seed{'s' * (verdict.more_seeds != 1)}"
+        say(f"about {seeds} would decide it")
     for sentence in verdict.not_supported:
         say(f"not supported: {sentence}")
     if verdict.pick is not None:

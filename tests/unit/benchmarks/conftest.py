@@ -1,0 +1,5 @@
+"""The small base and the small task that all tests of these modules share."""
+
+from tests.toy_fixtures import base, model_folder, task
+
+__all__ = ["base", "model_folder", "task"]
