@@ -22,8 +22,9 @@ from harness.variants import FULL, Variant
 _KINDS: Final = frozenset({"lora", "eva", "decomposed"})
 #: Settings of a trial that a shared step takes at any level.
 _FREE: Final = frozenset({"b_rate_ratio", "layers", "rank_pattern"})
-#: Logits may differ by this share of the largest, by the base's precision.
-_TOLERANCE: Final = {torch.float64: 1e-9, torch.float32: 1e-4}
+#: Logits may differ by this share of the largest, by the base's precision; some parts of models
+#: compute in float32 whatever it is.
+_TOLERANCE: Final = {torch.float64: 1e-6, torch.float32: 1e-4}
 _HALF_TOLERANCE: Final = 3e-2
 _LINEAR: Final = (nn.Linear, Conv1D)
 

@@ -41,9 +41,11 @@ class Passes:
     def changed(self) -> str | None:
         """What is not as asked for, because memory ran out; None where all is."""
         if self.together is not None:
-            return f"memory ran out: passes of one sequence of {self.together} adapters"
+            adapters = f"{self.together} adapter{'s' * (self.together != 1)}"
+            return f"memory ran out: passes of 1 sequence of {adapters}"
         if self.rows < self._asked:
-            return f"memory ran out: passes of {self.rows} sequences instead of {self._asked}"
+            rows = f"{self.rows} sequence{'s' * (self.rows != 1)}"
+            return f"memory ran out: passes of {rows} instead of {self._asked}"
         return None
 
     def step(self, runs: Mapping[int, SlotRun]) -> None:
