@@ -99,7 +99,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except TyperException as fault:
         return _told(_usage(fault), 2)
     except (_Stopped, KeyboardInterrupt, typer.Abort):
-        return _told("interrupted", 130, prefix="")
+        # Whatever ended is stored, and what was in progress is run again.
+        on = "; the same command goes on from here" if given[:1] == ["sweep"] else ""
+        return _told(f"interrupted{on}", 130, prefix="")
     except UserError as fault:
         return _told(str(fault), 2)
     except Exception as fault:

@@ -156,3 +156,19 @@ def test_python_m_harness_passes_the_exit_code_on() -> None:
     )
     assert done.returncode == 2
     assert done.stderr == ("error: No such command 'nonsense' (see: python -m harness --help)\n")
+
+
+def test_an_interrupted_sweep_says_how_it_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    def stopped() -> typer.Typer:
+        app = typer.Typer()
+        app.command("sweep")(failing(KeyboardInterrupt()))
+        app.command("try")(failing(KeyboardInterrupt()))
+        return app
+
+    monkeypatch.setattr(harness.cli, "make_app", stopped)
+    assert run(["sweep"]) == 130
+    assert capsys.readouterr().err == "interrupted; the same command goes on from here\n"
+    assert run(["try"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
