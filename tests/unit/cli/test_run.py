@@ -161,13 +161,10 @@ def test_python_m_harness_passes_the_exit_code_on() -> None:
 def test_an_interrupted_sweep_says_how_it_goes_on(
     monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    def stopped() -> typer.Typer:
-        app = typer.Typer()
-        app.command("sweep")(failing(KeyboardInterrupt()))
-        app.command("try")(failing(KeyboardInterrupt()))
-        return app
-
-    monkeypatch.setattr(harness.cli, "make_app", stopped)
+    app = make_app()
+    for name in ("sweep", "try"):
+        app.command(name)(failing(KeyboardInterrupt()))
+    monkeypatch.setattr(harness.cli, "make_app", lambda: app)
     assert run(["sweep"]) == 130
     assert capsys.readouterr().err == "interrupted; the same command goes on from here\n"
     assert run(["try"]) == 130
