@@ -106,3 +106,23 @@ def test_what_starts_from_the_weights_is_the_same_but_for_rounding(
     assert losses(found) == pytest.approx(losses(oracle), rel=1e-4)
     assert found.proofs == oracle.proofs
     assert found.cost.pack == 2
+
+
+def test_a_list_of_trials_leaves_the_same_tables(double: BaseModel, task: Task) -> None:
+    chosen = [each for each in NEIGHBOURS if each.learning_rate < 1]
+    training = TRAINING.model_copy(update={"steps": 60, "readings": 2, "reading_examples": 4})
+    requests = [
+        TrialRequest(number, each, ("validation", "test"), readings=number % 2 == 0)
+        for number, each in enumerate(chosen)
+    ]
+    oracle = run(SequentialTrainer(double, task, training), requests)
+    found = run(PackedTrainer(double, task, training, 3), requests)
+    assert found.keys() == oracle.keys()
+    for number, result in found.items():
+        assert result.outcome is oracle[number].outcome is Outcome.COMPLETE
+        assert result.scores == oracle[number].scores
+        assert result.proofs == oracle[number].proofs
+        for one, other in zip(result.measurements, oracle[number].measurements, strict=True):
+            assert (one.step, one.epoch, one.value) == (other.step, other.epoch, other.value)
+            assert one.tokens == other.tokens
+            assert one.loss == pytest.approx(other.loss, rel=1e-8)
