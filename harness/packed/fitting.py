@@ -5,6 +5,7 @@ each sequence by itself: this is tried, not looked up. Knows nothing of trials i
 """
 
 import inspect
+import math
 from typing import Final
 
 import torch
@@ -15,6 +16,7 @@ from transformers.pytorch_utils import Conv1D
 from harness.models.base_model import BaseModel
 from harness.packed.attention import attending
 from harness.packed.layout import Layout, laid_out
+from harness.training.completion_loss import exactly
 from harness.trial import EXTRAS, TrialConfig
 from harness.variants import FULL, Variant
 
@@ -22,10 +24,12 @@ from harness.variants import FULL, Variant
 _KINDS: Final = frozenset({"lora", "eva", "decomposed"})
 #: Settings of a trial that a shared step takes at any level.
 _FREE: Final = frozenset({"b_rate_ratio", "layers", "rank_pattern"})
-#: Logits may differ by this share of the largest, by the base's precision; some parts of models
-#: compute in float32 whatever it is.
-_TOLERANCE: Final = {torch.float64: 1e-6, torch.float32: 1e-4}
-_HALF_TOLERANCE: Final = 3e-2
+#: Logits may differ by this share of their norm, by the base's precision. In half precision 48
+#: layers of rounding came to 0.04, sequences that see each other to 0.5 and more.
+_TOLERANCE: Final = {torch.float64: 1e-9, torch.float32: 1e-4}
+_HALF_TOLERANCE: Final = 0.15
+#: Sliding windows up to this many tokens are tried with a sequence that is longer.
+_WINDOW: Final = 512
 _LINEAR: Final = (nn.Linear, Conv1D)
 
 
@@ -58,11 +62,15 @@ def base_refusal(base: BaseModel) -> str | None:
 
 @torch.no_grad()
 def _keeps_apart(base: BaseModel) -> bool:
-    """Tries three sequences of unlike lengths, longer than any sliding window of a toy model."""
+    """Tries three sequences of unlike lengths, one of them longer than a small window."""
     model = base.model
-    size = int(model.config.get_text_config().vocab_size)
-    room = base.context or 64
-    lengths = tuple(min(length, room) for length in (9, 40, 17))
+    config = model.config.get_text_config()
+    size = int(config.vocab_size)
+    named = ("sliding_window", "attention_chunk_size")
+    windows = [getattr(config, name, None) or 0 for name in named]
+    longest = max(40, *(window + 8 for window in windows if window <= _WINDOW))
+    room = base.context or longest
+    lengths = tuple(min(length, room) for length in (9, longest, 17))
     ids = torch.arange(sum(lengths), device=base.device) * 7919 % size
     layout = Layout((), lengths, device=base.device)
     keywords = {"use_cache": False}
@@ -71,8 +79,9 @@ def _keeps_apart(base: BaseModel) -> bool:
     alone = torch.cat(
         [model(input_ids=one[None], **keywords).logits[0] for one in torch.split(ids, [*lengths])]
     )
-    bound = _TOLERANCE.get(joint.dtype, _HALF_TOLERANCE) * float(alone.abs().max())
-    return float((joint - alone).abs().max()) <= bound
+    bound = _TOLERANCE.get(joint.dtype, _HALF_TOLERANCE)
+    joint, alone = exactly(joint), exactly(alone)
+    return float((joint - alone).norm()) <= bound * float(alone.norm()) < math.inf
 
 
 def refusal(config: TrialConfig, variant: Variant) -> str | None:
