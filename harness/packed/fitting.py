@@ -72,12 +72,10 @@ def _keeps_apart(base: BaseModel) -> bool:
     room = base.context or longest
     lengths = tuple(min(length, room) for length in (9, longest, 17))
     ids = torch.arange(sum(lengths), device=base.device) * 7919 % size
-    layout = Layout((), lengths)
+    layout = Layout((), lengths, device=base.device)
     keywords = {"use_cache": False}
     with attending(model), laid_out(layout):
-        joint = model(
-            input_ids=ids[None], position_ids=layout.positions.to(base.device), **keywords
-        ).logits[0]
+        joint = model(input_ids=ids[None], position_ids=layout.positions, **keywords).logits[0]
     alone = torch.cat(
         [model(input_ids=one[None], **keywords).logits[0] for one in torch.split(ids, [*lengths])]
     )

@@ -8,9 +8,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import torch
+
+_CPU: Final = torch.device("cpu")
 
 
 class Share(NamedTuple):
@@ -53,11 +55,13 @@ class Layout:
             to end, else whole sequences. Rows of no slot see the bare base.
         lengths: tokens of each sequence where they lie end to end in one row; else none.
         training: whether dropout is drawn and gradients are kept.
+        device: where the rows lie.
     """
 
     shares: tuple[Share, ...]
     lengths: tuple[int, ...] = ()
     training: bool = False
+    device: torch.device = _CPU
 
     @cached_property
     def padding(self) -> Padding | None:
@@ -69,14 +73,15 @@ class Layout:
         starts = lengths.cumsum(0) - lengths
         within = torch.arange(longest)
         real = within < lengths[:, None]
-        places = torch.where(real, starts[:, None] + within, 0)
-        back = torch.nonzero(real.flatten()).flatten()
-        return Padding(len(self.lengths), longest, places.flatten(), back)
+        places = torch.where(real, starts[:, None] + within, 0).flatten().to(self.device)
+        back = torch.nonzero(real.flatten()).flatten().to(self.device)
+        return Padding(len(self.lengths), longest, places, back)
 
     @cached_property
     def positions(self) -> torch.Tensor:
         """Places within their sequence, shape (1, rows)."""
-        return torch.cat([torch.arange(length) for length in self.lengths])[None]
+        places = torch.cat([torch.arange(length) for length in self.lengths])
+        return places[None].to(self.device)
 
 
 _active: ContextVar[Layout | None] = ContextVar("layout", default=None)

@@ -101,8 +101,8 @@ class Pack:
                 sequences.append(TokenSequence((pad,) * missing, missing))
             shares.append(Share(slot, row, row + size + missing))
             row += size + missing
-        layout = Layout(tuple(shares), _lengths(sequences), training=True)
         device = self._base.device
+        layout = Layout(tuple(shares), _lengths(sequences), training=True, device=device)
         ids = torch.tensor([[token for one in sequences for token in one.ids]], device=device)
         rows, targets, counts = _answers(sequences, shares)
         with ExitStack() as stack:
@@ -117,9 +117,11 @@ class Pack:
         return {slot: part.sum() for slot, part in zip(batches, parts, strict=True)}
 
     def _logits(self, ids: torch.Tensor, layout: Layout, rows: torch.Tensor) -> torch.Tensor:
-        positions = layout.positions.to(ids.device)
         found = self._base.model(
-            input_ids=ids, position_ids=positions, use_cache=False, logits_to_keep=rows
+            input_ids=ids,
+            position_ids=layout.positions,
+            use_cache=False,
+            logits_to_keep=rows,
         ).logits[0]
         return exactly(found)
 
