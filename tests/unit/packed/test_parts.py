@@ -1,0 +1,217 @@
+"""Parts against autograd: outputs, gradients of weights and of inputs, in double precision."""
+
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from harness.packed.parts import DoraPart, Dropout, Frozen, LoraPart, Removed, Trained, product
+
+ROWS, IN, OUT, RANK, SCALE = 7, 12, 10, 3, 1.7
+
+
+class Injected(Dropout):
+    """Gives one mask, whatever the rows."""
+
+    def __init__(self, given: Tensor | None) -> None:
+        super().__init__(0.0, torch.Generator())
+        self.given = given
+
+    def mask(self, rows: Tensor) -> Tensor | None:
+        assert self.given is None or rows.shape == self.given.shape
+        return self.given
+
+
+class Numbers(NamedTuple):
+    rows: Tensor
+    weight: Tensor
+    first: Tensor
+    second: Tensor
+    magnitude: Tensor
+    gradient: Tensor
+    mask: Tensor
+
+
+@pytest.fixture
+def numbers() -> Numbers:
+    drawn = torch.Generator().manual_seed(0)
+    shapes = ((ROWS, IN), (OUT, IN), (RANK, IN), (OUT, RANK), (OUT,), (ROWS, OUT), (ROWS, IN))
+    made = [torch.randn(shape, generator=drawn, dtype=torch.float64) for shape in shapes]
+    return Numbers(*made[:-1], mask=(made[-1] > 0).double() * 2)
+
+
+def trained(value: Tensor, learns: bool = True) -> Trained:
+    # What was added up before has to stay.
+    return Trained(value, torch.ones_like(value) if learns else None)
+
+
+def used(
+    part: LoraPart, frozen: Frozen, given: Numbers, training: bool = True
+) -> tuple[Tensor, Tensor]:
+    """Outputs and the inputs' gradient, in the order that a packed layer goes."""
+    out = frozen.forward(given.rows)
+    kept = part.forward(given.rows, out, frozen, training)
+    before = given.gradient.clone()
+    into = frozen.backward(part.early(kept, given.gradient))
+    part.late(kept, into, frozen)
+    assert torch.equal(given.gradient, before)  # it belongs to autograd
+    return out, into
+
+
+def same(found: Tensor, wanted: Tensor | None) -> None:
+    assert wanted is not None
+    torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("dropped", [False, True])
+@pytest.mark.parametrize("learns", [True, False])
+def test_lora_is_what_autograd_says(dropped: bool, learns: bool, numbers: Numbers) -> None:
+    mask = numbers.mask if dropped else None
+    first, second = trained(numbers.first, learns), trained(numbers.second)
+    part = LoraPart(first, second, SCALE, Injected(mask))
+    out, into = used(part, Frozen(numbers.weight, None), numbers)
+
+    rows, a, b = (each.clone().requires_grad_() for each in (numbers.rows, *numbers[2:4]))
+    seen = rows if mask is None else rows * mask
+    wanted = rows @ numbers.weight.T + SCALE * (seen @ a.T) @ b.T
+    wanted.backward(numbers.gradient)
+    same(out, wanted.detach())
+    same(into, rows.grad)
+    assert second.gradient is not None
+    same(second.gradient - 1, b.grad)
+    if learns:
+        assert first.gradient is not None
+        same(first.gradient - 1, a.grad)
+
+
+@pytest.mark.parametrize("dropped", [False, True])
+def test_dora_is_what_autograd_says(dropped: bool, numbers: Numbers) -> None:
+    mask = numbers.mask if dropped else None
+    first, second = trained(numbers.first), trained(numbers.second)
+    magnitude = trained(numbers.magnitude)
+    part = DoraPart(first, second, SCALE, Injected(mask), magnitude)
+    out, into = used(part, Frozen(numbers.weight, None), numbers)
+
+    rows, a, b, m = (each.clone().requires_grad_() for each in (numbers.rows, *numbers[2:5]))
+    # Section 4.3 of the paper: the norm is a constant on the way back.
+    norm = (numbers.weight + SCALE * b @ a).norm(dim=1).detach()
+    seen = rows if mask is None else rows * mask
+    bare, update = seen @ numbers.weight.T, SCALE * (seen @ a.T) @ b.T
+    wanted = rows @ numbers.weight.T + (m / norm - 1) * bare + m / norm * update
+    wanted.backward(numbers.gradient)
+    same(out, wanted.detach())
+    same(into, rows.grad)
+    for each, reference in ((first, a), (second, b), (magnitude, m)):
+        assert each.gradient is not None
+        same(each.gradient - 1, reference.grad)
+
+
+def test_dora_s_norm_is_that_of_the_matrix(numbers: Numbers) -> None:
+    _, weight, first, second, *_ = numbers
+    part = DoraPart(
+        Trained(first, None), Trained(second, None), SCALE, Injected(None), Trained(first, None)
+    )
+    same(part.norm(Frozen(weight, None)), (weight + SCALE * second @ first).norm(dim=1))
+
+
+def test_dora_s_norm_is_taken_in_float32_at_least(numbers: Numbers) -> None:
+    _, weight, first, second, *_ = (each.bfloat16() for each in numbers)
+    given = (Trained(each, None) for each in (first, second))
+    part = DoraPart(*given, SCALE, Injected(None), Trained(first, None))
+    found = part.norm(Frozen(weight, None))
+    wanted = (weight.double() + SCALE * second.double() @ first.double()).norm(dim=1)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), wanted, rtol=2e-2, atol=0)
+
+
+@pytest.mark.parametrize("kind", ["lora", "dora"])
+def test_nothing_is_dropped_without_training(kind: str, numbers: Numbers) -> None:
+    given = (trained(numbers.first), trained(numbers.second))
+    frozen = Frozen(numbers.weight, None)
+
+    def outputs(dropout: Dropout, training: bool) -> Tensor:
+        if kind == "lora":
+            return used(LoraPart(*given, SCALE, dropout), frozen, numbers, training)[0]
+        part = DoraPart(*given, SCALE, dropout, trained(numbers.magnitude))
+        return used(part, frozen, numbers, training)[0]
+
+    bare = outputs(Injected(None), True)
+    same(outputs(Injected(numbers.mask), False), bare)
+    assert not torch.allclose(outputs(Injected(numbers.mask), True), bare)
+
+
+def test_what_was_taken_out_of_the_weights_is_taken_away(numbers: Numbers) -> None:
+    rows, weight, first, second, *_ = numbers
+    frozen, removed = Frozen(weight, None), Removed(first, second, SCALE)
+    left = weight - SCALE * second @ first
+    out = frozen.forward(rows)
+    removed.forward(rows, out)
+    same(out, rows @ left.T)
+    into = frozen.backward(numbers.gradient)
+    removed.backward(numbers.gradient, into)
+    same(into, numbers.gradient @ left)
+
+
+@pytest.mark.parametrize("rows", [1, 31, 32, 33])
+def test_a_product_in_half_precision_has_as_many_rows(rows: int) -> None:
+    drawn = torch.Generator().manual_seed(0)
+    one = torch.randn(rows, 20, generator=drawn)
+    matrix = torch.randn(20, 9, generator=drawn).bfloat16()
+    found = product(one, matrix)
+    assert (found.dtype, found.shape) == (torch.float32, (rows, 9))
+    wanted = one.bfloat16().double() @ matrix.double()
+    torch.testing.assert_close(found.double(), wanted, rtol=1e-2, atol=1e-2 * float(wanted.std()))
+
+
+class TestDropout:
+    def masks(self, p: float, seed: int, *sizes: int) -> list[Tensor]:
+        dropout = Dropout(p, torch.Generator().manual_seed(seed))
+        found = [dropout.mask(torch.ones(size, 5, dtype=torch.float64)) for size in sizes]
+        return [each for each in found if each is not None]
+
+    @pytest.mark.parametrize("p", [0.001, 0.05, 0.1, 0.5, 0.9])
+    def test_the_share_of_zeros_is_p_and_the_mean_stays(self, p: float) -> None:
+        (mask,) = self.masks(p, 0, 200_000)
+        deviation = (p * (1 - p)) ** 0.5 / 1000
+        assert abs((mask == 0).double().mean().item() - p) < 4 * deviation + 1 / 65536
+        assert abs(mask.mean().item() - 1) < 4 * deviation / (1 - p)
+        assert mask.unique().numel() == 2
+
+    def test_the_expectation_of_the_output_is_that_without_dropout(self, numbers: Numbers) -> None:
+        given = (trained(numbers.first), trained(numbers.second))
+        frozen = Frozen(numbers.weight, None)
+        dropout = Dropout(0.3, torch.Generator().manual_seed(0))
+        bare, _ = used(LoraPart(*given, SCALE, Injected(None)), frozen, numbers)
+        draws = torch.stack(
+            [used(LoraPart(*given, SCALE, dropout), frozen, numbers)[0] for _ in range(4000)]
+        )
+        error = draws.std(dim=0) / len(draws) ** 0.5
+        assert float(((draws.mean(dim=0) - bare) / error).abs().max()) < 4.5
+
+    def test_draws_are_independent(self) -> None:
+        first, second = (
+            (each == 0).double().flatten() for each in self.masks(0.5, 3, 80000, 80000)
+        )
+        for one, other in ((first[1:], first[:-1]), (first[4:], first[:-4]), (first, second)):
+            assert abs(torch.corrcoef(torch.stack((one, other)))[0, 1].item()) < 0.007
+
+    def test_a_seed_gives_the_same_masks_whatever_others_draw(self) -> None:
+        dropout = Dropout(0.3, torch.Generator().manual_seed(5))
+        neighbour = Dropout(0.3, torch.Generator().manual_seed(6))
+        wanted = self.masks(0.3, 5, 9, 14)
+        for each in wanted:
+            neighbour.mask(torch.ones(100, 3))
+            torch.rand(10)
+            found = dropout.mask(torch.ones_like(each))
+            assert found is not None
+            assert torch.equal(found, each)
+        before = torch.get_rng_state()
+        dropout.mask(torch.ones(4, 4))
+        assert torch.equal(torch.get_rng_state(), before)
+
+    def test_without_dropout_nothing_is_drawn(self) -> None:
+        generator = torch.Generator().manual_seed(0)
+        before = generator.get_state()
+        assert Dropout(0.0, generator).mask(torch.ones(3, 3)) is None
+        assert torch.equal(generator.get_state(), before)
