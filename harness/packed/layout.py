@@ -36,7 +36,8 @@ class Padding(NamedTuple):
         sequences: how many there are.
         longest: tokens of the longest.
         places: where each padded place takes its row from, shape (sequences * longest,); padding
-            takes the first.
+            takes the first of its own sequence, so that no other's numbers, which may be none,
+            get into its products.
         back: where each row stands among the padded places, shape (rows,).
     """
 
@@ -73,7 +74,7 @@ class Layout:
         starts = lengths.cumsum(0) - lengths
         within = torch.arange(longest)
         real = within < lengths[:, None]
-        places = torch.where(real, starts[:, None] + within, 0).flatten().to(self.device)
+        places = (starts[:, None] + torch.where(real, within, 0)).flatten().to(self.device)
         back = torch.nonzero(real.flatten()).flatten().to(self.device)
         return Padding(len(self.lengths), longest, places, back)
 
