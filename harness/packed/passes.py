@@ -37,34 +37,69 @@ class Passes:
         self.rows = training.micro_batch
         self.together: int | None = None
 
-    def step(self, runs: Mapping[int, SlotRun]) -> None:
+    def step(self, runs: Mapping[int, SlotRun]) -> dict[int, Exception]:
         """Adds up every slot's gradients of its next batch, and tells each what it came to.
 
         Where memory runs out, passes are halved, first the sequences, then the slots, and the
-        step is begun anew.
+        step is begun anew. What fails all the same is tried slot by slot, so that none takes
+        another along.
 
-        Raises:
-            RuntimeError: the smallest pass needs more memory than there is.
+        Args:
+            runs: by slot.
+
+        Returns:
+            What went wrong, of each slot whose step is lost.
         """
         drawn = {slot: run.draw() for slot, run in runs.items()}
+        before = self.rows, self.together
         start = time.perf_counter()
-        while True:
-            try:
-                losses = self._gradients(drawn)
-                break
-            except Exception as error:
-                if not ran_out(error) or not self._halve(len(runs)):
-                    raise
-            # Outside of the handler, which would keep the failed pass alive.
-            for run in runs.values():
-                run.weights.clear()
-            if self._pack.device.type == "cuda":
-                torch.cuda.empty_cache()
+        try:
+            losses, lost = self._fitting(drawn, runs), {}
+        except Exception as error:
+            # With its traceback it would keep the failed pass in memory.
+            losses, lost = {}, dict.fromkeys(runs, error.with_traceback(None))
+        if lost and len(runs) > 1:
+            losses, lost = self._one_by_one(drawn, runs)
+            if lost:  # passes were halved for a trial that is over now
+                self.rows, self.together = before
         seconds = time.perf_counter() - start
         sizes = {slot: sum(len(one.ids) for one in batch) for slot, batch in drawn.items()}
         whole = sum(sizes.values())
-        for slot, run in runs.items():
-            run.tell(losses[slot], sizes[slot], seconds * sizes[slot] / whole, len(runs))
+        for slot, loss in losses.items():
+            runs[slot].tell(loss, sizes[slot], seconds * sizes[slot] / whole, len(runs))
+        return lost
+
+    def _one_by_one(
+        self, drawn: Mapping[int, Sequence[TokenSequence]], runs: Mapping[int, SlotRun]
+    ) -> tuple[dict[int, float], dict[int, Exception]]:
+        losses: dict[int, float] = {}
+        lost: dict[int, Exception] = {}
+        for slot, batch in drawn.items():
+            try:
+                losses |= self._fitting({slot: batch}, {slot: runs[slot]})
+            except Exception as error:
+                lost[slot] = error.with_traceback(None)
+        return losses, lost
+
+    def _fitting(
+        self, drawn: Mapping[int, Sequence[TokenSequence]], runs: Mapping[int, SlotRun]
+    ) -> dict[int, float]:
+        """The mean losses, in passes as large as memory allows.
+
+        Raises:
+            Exception: whatever went wrong; gradients are zero.
+        """
+        while True:
+            try:
+                return self._gradients(drawn)
+            except Exception as error:
+                for run in runs.values():
+                    run.weights.clear()
+                if not ran_out(error) or not self._halve(len(runs)):
+                    raise
+            # Outside of the handler, which would keep the failed pass alive.
+            if self._pack.device.type == "cuda":
+                torch.cuda.empty_cache()
 
     def _gradients(self, drawn: Mapping[int, Sequence[TokenSequence]]) -> dict[int, float]:
         answers = {slot: self._pack.answers(batch) for slot, batch in drawn.items()}
