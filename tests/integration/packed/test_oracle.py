@@ -1,6 +1,5 @@
 """Packed trials against the same trials by PEFT, one after the other: in float64, step by step."""
 
-import copy
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,12 +35,6 @@ NEIGHBOURS = (
 
 def config(variant: str, **changes: object) -> TrialConfig:
     return TrialConfig(variant, 4, 8.0, 0.0, "all_linear", 5e-3, 5).with_(**changes)
-
-
-@pytest.fixture(scope="module")
-def double(base: BaseModel) -> BaseModel:
-    model = copy.deepcopy(base.model).double()
-    return BaseModel(base.name, model, base.tokenizer, base.device, base.fingerprint)
 
 
 def run(trainer: SequentialTrainer, requests: Sequence[TrialRequest]) -> dict[int, TrialResult]:
