@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import GPTJConfig
 
 from harness.models import base_model
 from harness.models.base_model import BaseModel
@@ -13,7 +14,7 @@ from harness.settings import ModelSettings, TrainingSettings
 from harness.task import Task
 from harness.training.sequential import SequentialTrainer
 from harness.trial import Outcome, TrialConfig, TrialRequest, TrialResult
-from tests import toy_tags
+from tests import toy_bases, toy_tags
 from tests.integration.packed.test_oracle import losses, run, weights
 
 # PEFT asks Transformers by the old name of a property.
@@ -112,3 +113,38 @@ def test_a_head_that_tags_tokens_is_trained_one_adapter_after_the_other(
         same(found[number], wanted[number])
     why = "a head that tags tokens belongs to one adapter"
     assert trainer.notes == (f"each adapter is trained by itself: {why}",)
+
+
+def test_a_base_that_cannot_be_shared_is_trained_one_adapter_after_the_other(
+    task: Task, tmp_path: Path
+) -> None:
+    own = GPTJConfig(
+        vocab_size=toy_bases.COMMON["vocab_size"],
+        n_embd=32,
+        n_layer=2,
+        n_head=2,
+        rotary_dim=8,
+        n_positions=256,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    lone = toy_bases.made(own, torch.float32)
+
+    def requests(folder: str) -> list[TrialRequest]:
+        names = ("lora", "dora")
+        return [
+            TrialRequest(
+                n, PLAIN.with_(variant=name), (), adapter_dir=str(tmp_path / folder / name)
+            )
+            for n, name in enumerate(names)
+        ]
+
+    wanted = run(SequentialTrainer(lone, task, TRAINING), requests("oracle"))
+    trainer = PackedTrainer(lone, task, TRAINING, 2)
+    found = run(trainer, requests("found"))
+    for number in (0, 1):
+        same(found[number], wanted[number])
+    assert trainer.notes == (
+        "each adapter is trained by itself: "
+        "gptj does not keep sequences apart that lie end to end",
+    )
