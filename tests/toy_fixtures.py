@@ -1,5 +1,6 @@
 """One small frozen base and one small task for all tests of a module."""
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -27,3 +28,10 @@ def base(model_folder: Path) -> BaseModel:
 @pytest.fixture(scope="session")
 def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
     return toy.load_task(tmp_path_factory.mktemp("task"))
+
+
+@pytest.fixture(scope="session")
+def double(base: BaseModel) -> BaseModel:
+    """The base in double precision."""
+    model = copy.deepcopy(base.model).double()
+    return BaseModel(base.name, model, base.tokenizer, base.device, base.fingerprint)

@@ -99,6 +99,8 @@ def choose(
     # A few steps each; how long they are and how many rows they have is as in the study.
     short = training.model_copy(update={"steps": _STEPS, "epochs": None, "readings": 0})
     measured = _measured(PackedTrainer(base, task, short, tokens=tokens), base)
+    if not measured:
+        return Choice("packed", 1, "no number of slots could be timed", {})
     told = {str(count): round(1e6 * seconds, 2) for count, seconds in measured.items()}
     why = "the most that still save time and fit in memory"
     return Choice("packed", max(measured), why, told)
@@ -119,7 +121,7 @@ def _measured(trainer: PackedTrainer, base: BaseModel) -> dict[int, float]:
         found[count] = seconds
         # What a slot took at most; its weights and states are a small part of it.
         need = max(need, (before - available()) / count, _grown(base, peak) / count)
-    return found or {1: 0.0}
+    return found
 
 
 def _grown(base: BaseModel, peak: PeakMemory) -> int:

@@ -141,14 +141,9 @@ class PackedTrainer(SequentialTrainer):
     def _step(self) -> Iterator[TrialResult]:
         """One optimiser step of every slot."""
         runs = {place: slot.run for place, slot in self._taken.items() if slot.run is not None}
-        try:
-            self._passes.step(runs)
-        except Exception as error:  # whatever it is, it ends as the trials' result
-            for place in runs:
-                yield from self._on(place, error)
-            return
+        lost = self._passes.step(runs)
         for place in runs:
-            yield from self._on(place)
+            yield from self._on(place, lost.get(place))
 
     def _on(self, place: int, error: Exception | None = None) -> Iterator[TrialResult]:
         """Goes on with a life; one that is over frees its slot."""

@@ -53,6 +53,9 @@ def base_refusal(base: BaseModel) -> str | None:
         return f"{told} computes all logits"
     if "position_ids" not in inspect.signature(model.forward).parameters:
         return f"{told} takes no positions"
+    chunk = getattr(model.config.get_text_config(), "attention_chunk_size", None)
+    if chunk is not None:
+        return f"{told} attends in chunks of {chunk} tokens"
     try:
         same = _keeps_apart(base)
     except (TypeError, ValueError, RuntimeError, AttributeError, IndexError, AssertionError):
@@ -66,9 +69,8 @@ def _keeps_apart(base: BaseModel) -> bool:
     model = base.model
     config = model.config.get_text_config()
     size = int(config.vocab_size)
-    named = ("sliding_window", "attention_chunk_size")
-    windows = [getattr(config, name, None) or 0 for name in named]
-    longest = max(40, *(window + 8 for window in windows if window <= _WINDOW))
+    window = getattr(config, "sliding_window", None) or 0
+    longest = max(40, window + 8 if window <= _WINDOW else 0)
     room = base.context or longest
     lengths = tuple(min(length, room) for length in (9, longest, 17))
     ids = torch.arange(sum(lengths), device=base.device) * 7919 % size

@@ -165,12 +165,16 @@ class LoraPart:
         self.first, self.second, self.scale, self.dropout = first, second, scale, dropout
         self._removed = removed
 
+    def _seen(self, rows: Tensor, training: bool) -> tuple[Tensor, Tensor | None, Tensor]:
+        """What dropout leaves of the rows, its mask if there is one, and their products with A."""
+        mask = self.dropout.mask(rows) if training else None
+        seen = rows if mask is None else rows * mask
+        return seen, mask, seen @ self.first.value.T
+
     def forward(self, rows: Tensor, out: Tensor, layer: Frozen, training: bool) -> tuple[Any, ...]:
         """See `Part`."""
         del layer
-        mask = self.dropout.mask(rows) if training else None
-        seen = rows if mask is None else rows * mask
-        low = seen @ self.first.value.T
+        seen, mask, low = self._seen(rows, training)
         out.addmm_(low, self.second.value.T, alpha=self.scale)
         if self._removed is not None:
             self._removed.forward(rows, out)
@@ -242,9 +246,7 @@ class DoraPart(LoraPart):
         """See `Part`."""
         norm = self.norm(layer)
         share = (self.magnitude.value.to(norm.dtype) / norm).to(rows.dtype)
-        mask = self.dropout.mask(rows) if training else None
-        seen = rows if mask is None else rows * mask
-        low = seen @ self.first.value.T
+        seen, mask, low = self._seen(rows, training)
         if mask is None:
             direction = out.addmm(low, self.second.value.T, alpha=self.scale)
             torch.mul(direction, share, out=out)

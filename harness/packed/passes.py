@@ -48,35 +48,66 @@ class Passes:
             return f"memory ran out: passes of {rows} instead of {self._asked}"
         return None
 
-    def step(self, runs: Mapping[int, SlotRun]) -> None:
+    def step(self, runs: Mapping[int, SlotRun]) -> dict[int, Exception]:
         """Adds up every slot's gradients of its next batch, and tells each what it came to.
 
         Where memory runs out, passes are halved, first the sequences, then the slots, and the
-        step is begun anew.
+        step is begun anew. What fails all the same is tried slot by slot, so that none takes
+        another along.
 
-        Raises:
-            RuntimeError: the smallest pass needs more memory than there is.
+        Args:
+            runs: by slot.
+
+        Returns:
+            What went wrong, of each slot whose step is lost.
         """
         drawn = {slot: run.draw() for slot, run in runs.items()}
+        before = self.rows, self.together
         start = time.perf_counter()
-        while True:
-            try:
-                losses = self._gradients(drawn)
-                break
-            except Exception as error:
-                if not ran_out(error) or not self._halve(len(runs)):
-                    raise
-            # Outside of the handler, which would keep the failed pass alive.
-            for run in runs.values():
-                run.weights.clear()
-            if self._pack.device.type == "cuda":
-                torch.cuda.empty_cache()
+        losses, lost = self._tried(drawn, runs)
+        if lost and len(runs) > 1:
+            each = [self._tried({slot: drawn[slot]}, {slot: runs[slot]}) for slot in runs]
+            losses = {slot: loss for found, _ in each for slot, loss in found.items()}
+            lost = {slot: error for _, found in each for slot, error in found.items()}
+            if lost:  # passes were halved for a trial that is over now
+                self.rows, self.together = before
         seconds = time.perf_counter() - start
         sizes = {slot: sum(len(one.ids) for one in batch) for slot, batch in drawn.items()}
         whole = sum(sizes.values())
-        for slot, run in runs.items():
+        for slot, loss in losses.items():
             share = seconds * sizes[slot] / whole
-            run.tell(losses[slot], sizes[slot], share, len(runs), self.changed)
+            runs[slot].tell(loss, sizes[slot], share, len(runs), self.changed)
+        return lost
+
+    def _tried(
+        self, drawn: Mapping[int, Sequence[TokenSequence]], runs: Mapping[int, SlotRun]
+    ) -> tuple[dict[int, float], dict[int, Exception]]:
+        """Mean losses, or what went wrong."""
+        try:
+            return self._fitting(drawn, runs), {}
+        except Exception as error:
+            # With its traceback it would keep the failed pass in memory.
+            return {}, dict.fromkeys(drawn, error.with_traceback(None))
+
+    def _fitting(
+        self, drawn: Mapping[int, Sequence[TokenSequence]], runs: Mapping[int, SlotRun]
+    ) -> dict[int, float]:
+        """The mean losses, in passes as large as memory allows.
+
+        Raises:
+            Exception: whatever went wrong; gradients are zero.
+        """
+        while True:
+            try:
+                return self._gradients(drawn)
+            except Exception as error:
+                for run in runs.values():
+                    run.weights.clear()
+                if not ran_out(error) or not self._halve(len(runs)):
+                    raise
+            # Outside of the handler, which would keep the failed pass alive.
+            if self._pack.device.type == "cuda":
+                torch.cuda.empty_cache()
 
     def _gradients(self, drawn: Mapping[int, Sequence[TokenSequence]]) -> dict[int, float]:
         answers = {slot: self._pack.answers(batch) for slot, batch in drawn.items()}

@@ -5,53 +5,41 @@ Knows nothing of its neighbours.
 
 import time
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 import torch
 
-from harness.adapters.adapter import Adapter
-from harness.models.base_model import BaseModel
 from harness.models.tokens import TokenSequence, data_order
 from harness.packed.flat import FlatWeights
 from harness.seeds import Purpose, derive
-from harness.settings import TrainingSettings
 from harness.training import optimisation
-from harness.training.losses import Loss
-from harness.training.run import DivergedError, Progress, Run
+from harness.training.run import DivergedError, Run
 
 
 class SlotRun(Run):
     """A run whose gradients come from elsewhere: `draw`, add gradients up, `tell`, go on.
 
-    Args:
-        base: the frozen base with the adapter.
-        loss: not used: the pack has its own.
-        sequences: training examples.
-        adapter: put on the base.
-        training: batch size, schedule and bounds.
-        steps: steps of this trial.
-        progress: counts what is done.
+    Attributes:
+        weights: the adapter's, moved into flat buffers when they are first asked for.
+        generator: of dropout; one of its own, so that no neighbour can shift the masks.
     """
 
-    def __init__(
-        self,
-        base: BaseModel,
-        loss: Loss,
-        sequences: tuple[TokenSequence, ...],
-        adapter: Adapter,
-        training: TrainingSettings,
-        steps: int,
-        progress: Progress,
-    ) -> None:
-        """Moves the adapter's weights into flat buffers."""
-        super().__init__(base, loss, sequences, adapter, training, steps, progress)
-        dtype = next(base.model.parameters()).dtype
-        self.weights = FlatWeights(self.groups, dtype)
-        # A generator of its own, so that no neighbour can shift the masks.
-        self.generator = torch.Generator()
-        self.generator.manual_seed(derive(self._config.seed, Purpose.DROPOUT))
-        lengths = [len(sequence.ids) for sequence in sequences]
-        self._order = data_order(lengths, training.batch_size, self._config.seed)
-        self._loss_value = 0.0
+    _loss_value = 0.0
+
+    @cached_property
+    def weights(self) -> FlatWeights:
+        """See above."""
+        return FlatWeights(self.groups, next(self._base.model.parameters()).dtype)
+
+    @cached_property
+    def generator(self) -> torch.Generator:
+        """See above."""
+        return torch.Generator().manual_seed(derive(self._config.seed, Purpose.DROPOUT))
+
+    @cached_property
+    def _order(self) -> Iterator[tuple[int, ...]]:
+        lengths = [len(sequence.ids) for sequence in self._sequences]
+        return data_order(lengths, self._training.batch_size, self._config.seed)
 
     def draw(self) -> Sequence[TokenSequence]:
         """The sequences of the next step."""

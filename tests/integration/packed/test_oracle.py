@@ -1,6 +1,5 @@
 """Packed trials against the same trials by PEFT, one after the other: in float64, step by step."""
 
-import copy
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,12 +35,6 @@ NEIGHBOURS = (
 
 def config(variant: str, **changes: object) -> TrialConfig:
     return TrialConfig(variant, 4, 8.0, 0.0, "all_linear", 5e-3, 5).with_(**changes)
-
-
-@pytest.fixture(scope="module")
-def double(base: BaseModel) -> BaseModel:
-    model = copy.deepcopy(base.model).double()
-    return BaseModel(base.name, model, base.tokenizer, base.device, base.fingerprint)
 
 
 def run(trainer: SequentialTrainer, requests: Sequence[TrialRequest]) -> dict[int, TrialResult]:
@@ -91,6 +84,27 @@ def test_a_packed_trial_is_the_same_trial(
         assert result.cost.parameters == oracle.cost.parameters
         assert result.cost.tokens == oracle.cost.tokens
     assert found["among"].cost.pack == 8
+
+
+@pytest.mark.parametrize("variant", ["lora", "dora", "lora_fa"])
+def test_dropout_is_that_of_the_trial_alone(
+    variant: str, double: BaseModel, task: Task, tmp_path: Path
+) -> None:
+    # One sequence a pass: then both engines draw masks of one shape, and so the same ones.
+    training = TRAINING.model_copy(update={"micro_batch_size": 1, "steps": 6, "readings": 5})
+
+    def request(folder: str) -> TrialRequest:
+        dropped = config(variant, dropout=0.3)
+        return TrialRequest(0, dropped, (), adapter_dir=str(tmp_path / folder))
+
+    oracle = run(SequentialTrainer(double, task, training), [request("oracle")])[0]
+    others = [TrialRequest(n, each.with_(dropout=0.2), ()) for n, each in enumerate(NEIGHBOURS, 1)]
+    found = run(
+        PackedTrainer(double, task, training, 4), [*others[:2], request("among"), *others[2:3]]
+    )[0]
+    assert (found.outcome, found.cost.pack) == (Outcome.COMPLETE, 4)
+    assert losses(found) == pytest.approx(losses(oracle), rel=1e-9)
+    assert furthest(weights(found), weights(oracle)) < 1e-9
 
 
 @pytest.mark.parametrize("variant", ["pissa", "olora", "eva"])

@@ -135,6 +135,26 @@ def test_half_precision_comes_back_as_it_went_in(dtype: torch.dtype) -> None:
         torch.testing.assert_close(one.double(), other, rtol=3e-2, atol=3e-2)
 
 
+@pytest.mark.parametrize("ill", range(len(UNLIKE)))
+@pytest.mark.parametrize("named", [{}, {"sliding_window": 4}, {"softcap": 2.0}])
+def test_a_sequence_without_numbers_spoils_no_other(ill: int, named: dict[str, object]) -> None:
+    three = drawn(sum(UNLIKE), 1)
+    start = sum(UNLIKE[:ill])
+    here = slice(start, start + UNLIKE[ill])
+    well = together(three, UNLIKE, **named)
+    flowing = gradients(well, three)
+    spoilt = Three(*(each.detach().clone() for each in three))
+    for each in spoilt:
+        each[:, :, here] = torch.nan
+        each.requires_grad_()
+    found = together(spoilt, UNLIKE, **named)
+    others = torch.ones(sum(UNLIKE), dtype=torch.bool)
+    others[here] = False
+    same(found[:, others], well[:, others])
+    for one, other in zip(gradients(found, spoilt), flowing, strict=True):
+        same(one[:, :, others], other[:, :, others])
+
+
 def test_a_model_uses_it_meanwhile_and_then_its_own(base: BaseModel) -> None:
     config = base.model.config
     before = config._attn_implementation

@@ -175,3 +175,8 @@ def test_layers_are_the_linear_ones_without_the_head() -> None:
 def test_magnitudes_of_weights_that_are_taken_apart_are_refused() -> None:
     config = TrialConfig("dora+pissa", 4, 8.0, 0.0, "qv", 1e-3, 0)
     assert "magnitudes" in (fitting.refusal(config, resolve("dora+pissa")) or "")
+
+
+def test_attention_in_chunks_is_refused_whatever_their_size() -> None:
+    base = toy_bases.made(toy.llama_config(attention_chunk_size=8192))
+    assert fitting.base_refusal(base) == "llama attends in chunks of 8192 tokens"

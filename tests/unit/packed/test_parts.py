@@ -1,137 +1,169 @@
-"""Each part against the plain formula and torch's own way back, in float64."""
+"""Parts against autograd: outputs, gradients of weights and of inputs, in double precision."""
+
+from typing import NamedTuple
 
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from harness.packed.parts import DoraPart, Dropout, Frozen, LoraPart, Part, Removed, Trained
+from harness.packed.parts import DoraPart, Dropout, Frozen, LoraPart, Removed, Trained
 
-SCALE = 1.7
+ROWS, IN, OUT, RANK, SCALE = 7, 12, 10, 3, 1.7
 
 
-class Fixed(Dropout):
-    """Dropout whose mask is given."""
+class Injected(Dropout):
+    """Gives one mask, whatever the rows."""
 
-    def __init__(self, mask: Tensor | None) -> None:
-        super().__init__(0.5, torch.Generator())
-        self._mask = mask
+    def __init__(self, given: Tensor | None) -> None:
+        super().__init__(0.0, torch.Generator())
+        self.given = given
 
     def mask(self, rows: Tensor) -> Tensor | None:
-        del rows
-        return self._mask
+        assert self.given is None or rows.shape == self.given.shape
+        return self.given
 
 
-class Case:
-    """Random weights and rows; whether dropout leaves some of them out."""
-
-    def __init__(self, dropped: bool) -> None:
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            draw = lambda *shape: torch.randn(*shape, dtype=torch.float64)  # noqa: E731
-            self.weight, self.rows, self.gradient = draw(6, 5), draw(7, 5), draw(7, 6)
-            self.first, self.second = draw(2, 5), draw(6, 2)
-            self.magnitude = draw(6).abs()
-            self.old = (draw(2, 5), draw(6, 2))
-            self.mask = (torch.rand(7, 5) < 0.6).double() / 0.6 if dropped else None
-        self.frozen = Frozen(self.weight, None)
-
-    def trained(self, value: Tensor) -> Trained:
-        return Trained(value, torch.zeros_like(value))
-
-    def run(self, part: Part) -> tuple[Tensor, Tensor]:
-        """What it adds up to, and the gradient of the rows."""
-        out = self.frozen.forward(self.rows)
-        kept = part.forward(self.rows, out, self.frozen, training=True)
-        flowing = part.early(kept, self.gradient)
-        into = self.frozen.backward(flowing)
-        part.late(kept, into, self.frozen)
-        return out, into
+class Numbers(NamedTuple):
+    rows: Tensor
+    weight: Tensor
+    first: Tensor
+    second: Tensor
+    magnitude: Tensor
+    gradient: Tensor
+    mask: Tensor
 
 
-def leaf(value: Tensor) -> Tensor:
-    return value.clone().requires_grad_()
+@pytest.fixture
+def numbers() -> Numbers:
+    drawn = torch.Generator().manual_seed(0)
+    shapes = ((ROWS, IN), (OUT, IN), (RANK, IN), (OUT, RANK), (OUT,), (ROWS, OUT), (ROWS, IN))
+    made = [torch.randn(shape, generator=drawn, dtype=torch.float64) for shape in shapes]
+    return Numbers(*made[:-1], mask=(made[-1] > 0).double() * 2)
 
 
-@pytest.mark.parametrize("dropped", [False, True])
-@pytest.mark.parametrize("removed", [False, True])
-def test_lora(dropped: bool, removed: bool) -> None:
-    case = Case(dropped)
-    first, second = case.trained(case.first), case.trained(case.second)
-    taken = Removed(*case.old, SCALE) if removed else None
-    out, into = case.run(LoraPart(first, second, SCALE, Fixed(case.mask), taken))
-    rows, a, b = leaf(case.rows), leaf(case.first), leaf(case.second)
-    seen = rows if case.mask is None else rows * case.mask
-    wanted = rows @ case.weight.T + SCALE * seen @ a.T @ b.T
-    if removed:
-        wanted = wanted - SCALE * rows @ case.old[0].T @ case.old[1].T
-    wanted.backward(case.gradient)
-    torch.testing.assert_close(out, wanted.detach(), rtol=1e-12, atol=1e-12)
-    for found, grown in ((into, rows), (first.gradient, a), (second.gradient, b)):
-        torch.testing.assert_close(found, grown.grad, rtol=1e-12, atol=1e-12)
+def trained(value: Tensor, learns: bool = True) -> Trained:
+    # What was added up before has to stay.
+    return Trained(value, torch.ones_like(value) if learns else None)
+
+
+def used(
+    part: LoraPart, frozen: Frozen, given: Numbers, training: bool = True
+) -> tuple[Tensor, Tensor]:
+    """Outputs and the inputs' gradient, in the order that a packed layer goes."""
+    out = frozen.forward(given.rows)
+    kept = part.forward(given.rows, out, frozen, training)
+    before = given.gradient.clone()
+    into = frozen.backward(part.early(kept, given.gradient))
+    part.late(kept, into, frozen)
+    assert torch.equal(given.gradient, before)  # it belongs to autograd
+    return out, into
+
+
+def same(found: Tensor, wanted: Tensor | None) -> None:
+    assert wanted is not None
+    torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("dropped", [False, True])
-def test_dora(dropped: bool) -> None:
-    case = Case(dropped)
-    first, second = case.trained(case.first), case.trained(case.second)
-    magnitude = case.trained(case.magnitude)
-    part = DoraPart(first, second, SCALE, Fixed(case.mask), magnitude)
-    out, into = case.run(part)
-    rows, a, b, m = map(leaf, (case.rows, case.first, case.second, case.magnitude))
-    norm = (case.weight + SCALE * case.second @ case.first).norm(dim=1)
-    torch.testing.assert_close(part.norm(case.frozen), norm, rtol=1e-12, atol=1e-12)
-    share = m / norm  # a constant on the way back, as in PEFT
-    seen = rows if case.mask is None else rows * case.mask
-    frozen = functional.linear(seen, case.weight)
-    wanted = rows @ case.weight.T - frozen + share * (frozen + SCALE * seen @ a.T @ b.T)
-    wanted.backward(case.gradient)
-    torch.testing.assert_close(out, wanted.detach(), rtol=1e-12, atol=1e-12)
-    found = (into, first.gradient, second.gradient, magnitude.gradient)
-    for part_found, grown in zip(found, (rows, a, b, m), strict=True):
-        torch.testing.assert_close(part_found, grown.grad, rtol=1e-11, atol=1e-11)
+@pytest.mark.parametrize("learns", [True, False])
+def test_lora_is_what_autograd_says(dropped: bool, learns: bool, numbers: Numbers) -> None:
+    mask = numbers.mask if dropped else None
+    first, second = trained(numbers.first, learns), trained(numbers.second)
+    part = LoraPart(first, second, SCALE, Injected(mask))
+    out, into = used(part, Frozen(numbers.weight, None), numbers)
 
-
-def test_what_is_not_trained_has_no_gradient() -> None:
-    case = Case(dropped=False)
-    frozen_first = Trained(case.first, None)
-    second = case.trained(case.second)
-    case.run(LoraPart(frozen_first, second, SCALE, Fixed(None)))
-    assert frozen_first.gradient is None
+    rows, a, b = (each.clone().requires_grad_() for each in (numbers.rows, *numbers[2:4]))
+    seen = rows if mask is None else rows * mask
+    wanted = rows @ numbers.weight.T + SCALE * (seen @ a.T) @ b.T
+    wanted.backward(numbers.gradient)
+    same(out, wanted.detach())
+    same(into, rows.grad)
     assert second.gradient is not None
-    assert second.gradient.any()
+    same(second.gradient - 1, b.grad)
+    if learns:
+        assert first.gradient is not None
+        same(first.gradient - 1, a.grad)
 
 
-def test_dropout_keeps_the_share_and_the_expectation() -> None:
-    dropout = Dropout(0.3, torch.Generator().manual_seed(1))
-    mask = dropout.mask(torch.ones(1000, 100))
-    assert mask is not None
-    assert float((mask == 0).float().mean()) == pytest.approx(0.3, abs=0.005)
-    assert float(mask.mean()) == pytest.approx(1.0, abs=0.01)
-    assert len(mask.unique()) == 2
+@pytest.mark.parametrize("dropped", [False, True])
+def test_dora_is_what_autograd_says(dropped: bool, numbers: Numbers) -> None:
+    mask = numbers.mask if dropped else None
+    first, second = trained(numbers.first), trained(numbers.second)
+    magnitude = trained(numbers.magnitude)
+    part = DoraPart(first, second, SCALE, Injected(mask), magnitude)
+    out, into = used(part, Frozen(numbers.weight, None), numbers)
+
+    rows, a, b, m = (each.clone().requires_grad_() for each in (numbers.rows, *numbers[2:5]))
+    # Section 4.3 of the paper: the norm is a constant on the way back.
+    norm = (numbers.weight + SCALE * b @ a).norm(dim=1).detach()
+    seen = rows if mask is None else rows * mask
+    bare, update = seen @ numbers.weight.T, SCALE * (seen @ a.T) @ b.T
+    wanted = rows @ numbers.weight.T + (m / norm - 1) * bare + m / norm * update
+    wanted.backward(numbers.gradient)
+    same(out, wanted.detach())
+    same(into, rows.grad)
+    for each, reference in ((first, a), (second, b), (magnitude, m)):
+        assert each.gradient is not None
+        same(each.gradient - 1, reference.grad)
 
 
-def test_a_neighbours_draws_do_not_shift_ones_own() -> None:
-    rows = torch.ones(9, 8)
-
-    def masks(neighbours: int) -> list[Tensor | None]:
-        own = Dropout(0.5, torch.Generator().manual_seed(3))
-        other = Dropout(0.5, torch.Generator().manual_seed(4))
-        found = []
-        for _ in range(3):
-            for _ in range(neighbours):
-                other.mask(rows)
-            found.append(own.mask(rows))
-        return found
-
-    for one, two in zip(masks(0), masks(5), strict=True):
-        assert one is not None
-        assert two is not None
-        assert torch.equal(one, two)
+def test_dora_s_norm_is_that_of_the_matrix(numbers: Numbers) -> None:
+    _, weight, first, second, *_ = numbers
+    part = DoraPart(
+        Trained(first, None), Trained(second, None), SCALE, Injected(None), Trained(first, None)
+    )
+    same(part.norm(Frozen(weight, None)), (weight + SCALE * second @ first).norm(dim=1))
 
 
-def test_no_dropout_draws_nothing() -> None:
-    generator = torch.Generator().manual_seed(5)
-    before = generator.get_state()
-    assert Dropout(0.0, generator).mask(torch.ones(3, 3)) is None
-    assert torch.equal(generator.get_state(), before)
+def test_dora_s_norm_is_taken_in_float32_at_least(numbers: Numbers) -> None:
+    _, weight, first, second, *_ = (each.bfloat16() for each in numbers)
+    given = (Trained(each, None) for each in (first, second))
+    part = DoraPart(*given, SCALE, Injected(None), Trained(first, None))
+    found = part.norm(Frozen(weight, None))
+    wanted = (weight.double() + SCALE * second.double() @ first.double()).norm(dim=1)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), wanted, rtol=2e-2, atol=0)
+
+
+@pytest.mark.parametrize("kind", ["lora", "dora"])
+def test_nothing_is_dropped_without_training(kind: str, numbers: Numbers) -> None:
+    given = (trained(numbers.first), trained(numbers.second))
+    frozen = Frozen(numbers.weight, None)
+
+    def outputs(dropout: Dropout, training: bool) -> Tensor:
+        if kind == "lora":
+            return used(LoraPart(*given, SCALE, dropout), frozen, numbers, training)[0]
+        part = DoraPart(*given, SCALE, dropout, trained(numbers.magnitude))
+        return used(part, frozen, numbers, training)[0]
+
+    bare = outputs(Injected(None), True)
+    same(outputs(Injected(numbers.mask), False), bare)
+    assert not torch.allclose(outputs(Injected(numbers.mask), True), bare)
+
+
+def test_what_was_taken_out_of_the_weights_is_taken_away(numbers: Numbers) -> None:
+    rows, weight, first, second, *_ = numbers
+    frozen, removed = Frozen(weight, None), Removed(first, second, SCALE)
+    left = weight - SCALE * second @ first
+    out = frozen.forward(rows)
+    removed.forward(rows, out)
+    same(out, rows @ left.T)
+    into = frozen.backward(numbers.gradient)
+    removed.backward(numbers.gradient, into)
+    same(into, numbers.gradient @ left)
+
+
+@pytest.mark.parametrize("dropped", [False, True])
+def test_what_was_taken_out_flows_back_past_dropout(dropped: bool, numbers: Numbers) -> None:
+    old = (numbers.first.flip(0) + 1, numbers.second.flip(1) - 1)
+    mask = numbers.mask if dropped else None
+    first, second = trained(numbers.first), trained(numbers.second)
+    part = LoraPart(first, second, SCALE, Injected(mask), Removed(*old, SCALE))
+    out, into = used(part, Frozen(numbers.weight, None), numbers)
+    rows = numbers.rows.clone().requires_grad_()
+    seen = rows if mask is None else rows * mask
+    wanted = rows @ numbers.weight.T + SCALE * seen @ numbers.first.T @ numbers.second.T
+    wanted = wanted - SCALE * rows @ old[0].T @ old[1].T
+    wanted.backward(numbers.gradient)
+    torch.testing.assert_close(out, wanted.detach(), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(into, rows.grad, rtol=1e-12, atol=1e-12)

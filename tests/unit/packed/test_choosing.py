@@ -1,0 +1,197 @@
+"""Which engine a study gets, by what was asked for and by figures; nothing is timed here."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+import torch
+from transformers import GPTJConfig
+
+from harness.models.base_model import BaseModel
+from harness.packed import choosing
+from harness.packed.choosing import Choice, choose, make_trainer, seconds_a_token
+from harness.packed.engine import PackedTrainer
+from harness.packed.pack import Pack
+from harness.settings import EngineSettings, TrainingSettings
+from harness.task import Task
+from harness.training.sequential import SequentialTrainer
+from tests import toy_bases
+
+TRAINING = TrainingSettings(steps=2, batch_size=2)
+
+
+@pytest.fixture(scope="module")
+def lone() -> BaseModel:
+    """A base whose attention is its own."""
+    return toy_bases.made(
+        GPTJConfig(vocab_size=259, n_embd=32, n_layer=1, n_head=2, rotary_dim=8, n_positions=256)
+    )
+
+
+@pytest.fixture
+def figures(monkeypatch: pytest.MonkeyPatch) -> Callable[[Mapping[int, float]], list[int]]:
+    """Puts figures in the place of measurements; answers the numbers that were asked for."""
+
+    def put(seconds: Mapping[int, float]) -> list[int]:
+        asked: list[int] = []
+
+        def found(*given: Any) -> float | None:
+            asked.append(given[-1])
+            return seconds.get(given[-1])
+
+        monkeypatch.setattr(choosing, "seconds_a_token", found)
+        return asked
+
+    return put
+
+
+Figures = Callable[[Mapping[int, float]], list[int]]
+
+
+def test_the_sequential_engine_is_had_for_the_asking(
+    base: BaseModel, task: Task, figures: Figures
+) -> None:
+    asked = figures({1: 1.0, 2: 0.1})
+    found = choose(base, task, TRAINING, EngineSettings(kind="sequential"))
+    assert found == Choice("sequential", 1, "as asked for", {})
+    assert asked == []
+
+
+@pytest.mark.parametrize("kind", ["auto", "packed"])
+@pytest.mark.parametrize("slots", [1, 5])
+def test_slots_that_are_asked_for_are_not_measured(
+    kind: Any, slots: int, base: BaseModel, task: Task, figures: Figures
+) -> None:
+    asked = figures({1: 1.0, 2: 0.1})
+    found = choose(base, task, TRAINING, EngineSettings(kind=kind, slots=slots))
+    assert found == Choice("packed", slots, "as asked for", {})
+    assert asked == []
+
+
+@pytest.mark.parametrize("kind", ["auto", "packed"])
+@pytest.mark.parametrize("slots", [None, 4])
+def test_what_cannot_be_packed_is_told(
+    kind: Any, slots: int | None, lone: BaseModel, task: Task
+) -> None:
+    found = choose(lone, task, TRAINING, EngineSettings(kind=kind, slots=slots))
+    why = "gptj does not keep sequences apart that lie end to end"
+    assert found == Choice("sequential", 1, why, {})
+
+
+@pytest.mark.parametrize(
+    ("seconds", "slots", "asked"),
+    [
+        ({1: 8e-6, 2: 7e-6, 4: 6e-6, 8: 5e-6}, 8, [1, 2, 4, 8]),
+        ({1: 8e-6, 2: 6e-6, 4: 5.9e-6, 8: 1e-6}, 2, [1, 2, 4]),  # not worth it, and so no more
+        ({1: 8e-6, 2: 6e-6}, 2, [1, 2, 4]),  # four do not run
+    ],
+)
+def test_the_most_slots_that_save_time(
+    seconds: dict[int, float],
+    slots: int,
+    asked: list[int],
+    base: BaseModel,
+    task: Task,
+    figures: Figures,
+) -> None:
+    seen = figures(seconds)
+    found = choose(base, task, TRAINING, EngineSettings(kind="packed"))
+    told = {str(n): round(1e6 * seconds[n], 2) for n in (1, 2, 4, 8) if n <= slots}
+    assert found.measured == told
+    # The first is not counted: it does what is done once only.
+    assert (found.kind, found.slots, seen) == ("packed", slots, [1, *asked])
+
+
+@pytest.mark.parametrize("seconds", [{1: 8e-6, 2: 7.9e-6}, {1: 8e-6}])
+def test_where_nothing_is_saved_there_is_one_slot(
+    seconds: dict[int, float], base: BaseModel, task: Task, figures: Figures
+) -> None:
+    figures(seconds)
+    found = choose(base, task, TRAINING, EngineSettings(kind="packed"))
+    assert (found.kind, found.slots, found.measured) == ("packed", 1, {"1": 8.0})
+
+
+def test_where_not_even_one_runs_that_is_told(
+    base: BaseModel, task: Task, figures: Figures
+) -> None:
+    figures({})
+    found = choose(base, task, TRAINING, EngineSettings(kind="packed"))
+    assert found == Choice("packed", 1, "no number of slots could be timed", {})
+
+
+def test_on_a_processor_nothing_is_timed_unless_it_is_asked_for(
+    base: BaseModel, task: Task, figures: Figures
+) -> None:
+    asked = figures({1: 8e-6, 2: 1e-6})
+    found = choose(base, task, TRAINING, EngineSettings())
+    assert found == Choice("sequential", 1, "one adapter's rows keep a processor busy", {})
+    assert asked == []
+
+
+def test_real_trials_are_timed(base: BaseModel, task: Task) -> None:
+    found = choose(base, task, TRAINING, EngineSettings(kind="packed"))
+    assert found.slots in (1, 2, 4, 8)
+    assert all(value > 0 for value in found.measured.values())
+
+
+def test_sequential_with_slots_is_refused() -> None:
+    with pytest.raises(ValueError, match="kind: sequential has one slot, not 4"):
+        EngineSettings(kind="sequential", slots=4)
+
+
+def test_no_more_slots_than_memory_has_room_for(
+    base: BaseModel, task: Task, figures: Figures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = figures({1: 8e-6, 2: 6e-6, 4: 4e-6, 8: 1e-6})
+    # Each try takes 100 bytes a slot of 1,000; eight slots would need more than 70 % of them.
+    left = iter([1000, 900, *[1000] * 2, 800, *[1000] * 2, 600, *[1000] * 8])
+    monkeypatch.setattr(choosing, "available", lambda: next(left))
+    found = choose(base, task, TRAINING, EngineSettings(kind="packed"))
+    assert (found.slots, asked) == (4, [1, 1, 2, 4])
+
+
+def test_slots_that_do_not_run_have_no_time(
+    base: BaseModel, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = PackedTrainer(base, task, TRAINING)
+    found = seconds_a_token(trainer, 2)
+    assert found is not None
+    assert found > 0
+
+    def losses(*_: object) -> None:
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(Pack, "losses", losses)
+    assert seconds_a_token(trainer, 2) is None
+
+
+class Decisions(dict[str, Any]):
+    """Keeps what was decided first."""
+
+    def decide(self, name: str, value: Any) -> Any:
+        return self.setdefault(name, value)
+
+
+def test_the_engine_is_decided_once_for_a_study(base: BaseModel, task: Task) -> None:
+    decisions = Decisions()
+
+    def made(asked: EngineSettings, noted: Mapping[str, Any] | None = None) -> SequentialTrainer:
+        found = make_trainer(base, task, TRAINING, asked, decisions.decide, noted)
+        assert isinstance(found, SequentialTrainer)
+        return found
+
+    first = made(EngineSettings(slots=3))
+    assert isinstance(first, PackedTrainer)
+    assert first.slots == 3
+    assert decisions["engine"] == {
+        "kind": "packed",
+        "slots": 3,
+        "why": "as asked for",
+        "measured": {},
+    }
+    later = made(
+        EngineSettings(kind="sequential")
+    )  # another worker, whose own view does not count
+    assert isinstance(later, PackedTrainer)
+    noted = made(EngineSettings(slots=3), {"kind": "sequential", "slots": 1})
+    assert not isinstance(noted, PackedTrainer)
