@@ -15,7 +15,7 @@ from scipy import stats
 
 from harness.aggregates import FORMS
 from harness.analysis.comparison import CONFIDENCE, Interval, estimates
-from harness.analysis.scores import baselines, complete, score_from_rows
+from harness.analysis.scores import baseline_scores, complete
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -152,10 +152,8 @@ def _untrained(
 ) -> list[tuple[Any, ...]]:
     values = results.metrics[(results.metrics["split"] == split) & (results.metrics["trial"] < 0)]
     table = values.set_index(["baseline", "metric"])["value"].to_dict()
-    bare = results.baselines[results.baselines["split"] == split]
     rows: list[tuple[Any, ...]] = []
-    for name in baselines(results, split):
-        own = score_from_rows(bare[bare["name"] == name], results.objective)
+    for name, own in baseline_scores(results, split).items():
         table[name, results.objective.name] = own
         for one in metrics:
             rows.append(

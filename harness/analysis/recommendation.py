@@ -20,10 +20,9 @@ from harness.analysis.limits import not_supported
 from harness.analysis.scores import (
     CONFIGURATION,
     bare_score,
-    baselines,
+    baseline_scores,
     complete,
     configurations,
-    score_from_rows,
     shots,
 )
 from harness.analysis.verdict import SPLIT, STAGE, Needed, Standing, contenders, needed, standing
@@ -123,13 +122,11 @@ def recommend(results: StudyResults) -> Recommendation:
 def _naive(results: StudyResults, best: float) -> dict[str, float]:
     """Answers of no model at all that are as good as the best finalist, the best of them first."""
     sign = results.objective.sign
-    rows = results.baselines[results.baselines["split"] == SPLIT]
-    scores = {
-        name: score_from_rows(rows[rows["name"] == name], results.objective)
-        for name in baselines(results, SPLIT)
-        if shots(name) is None
+    found = {
+        name: value
+        for name, value in baseline_scores(results, SPLIT).items()
+        if shots(name) is None and sign * value >= best
     }
-    found = {name: value for name, value in scores.items() if sign * value >= best}
     return dict(sorted(found.items(), key=lambda one: -sign * one[1]))
 
 

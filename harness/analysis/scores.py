@@ -198,15 +198,22 @@ def baselines(results: StudyResults, split: str) -> tuple[str, ...]:
     return tuple(sorted(names, key=lambda name: (count[name] is None, count[name] or 0, name)))
 
 
+def baseline_scores(results: StudyResults, split: str) -> dict[str, float]:
+    """The objective of what was scored without an adapter, by name, ordered as `baselines`."""
+    rows = results.baselines[results.baselines["split"] == split]
+    return {
+        name: score_from_rows(rows[rows["name"] == name], results.objective)
+        for name in baselines(results, split)
+    }
+
+
 def bare_score(results: StudyResults, split: str) -> float:
     """The best that the base without an adapter reached on a split, at any number of shots.
 
     Returns:
         The objective, NaN where no such baseline was scored.
     """
-    rows = results.baselines
-    names = [name for name in baselines(results, split) if shots(name) is not None]
-    bare = rows[rows["name"].isin(names) & (rows["split"] == split)]
-    values = [score_from_rows(part, results.objective) for _, part in bare.groupby("name")]
+    scores = baseline_scores(results, split)
     sign = results.objective.sign
-    return sign * max((sign * value for value in values), default=float("nan"))
+    values = [sign * value for name, value in scores.items() if shots(name) is not None]
+    return sign * max(values, default=float("nan"))

@@ -124,12 +124,16 @@ def evidence(
     )
 
 
+def more_seeds(count: int) -> str:
+    """`1 more seed`, `27 more seeds`."""
+    return f"{count} more seed{'s' * (count != 1)}"
+
+
 def _ask(more: Needed | None) -> str:
     if more is None or (more.seeds is None and more.examples is None):
         return ""
     if more.seeds is not None:
-        seeds = f"{more.seeds} more seed{'s' * (more.seeds != 1)}"
-        return f"; about {seeds} would decide it in 80 % of studies"
+        return f"; about {more_seeds(more.seeds)} would decide it in 80 % of studies"
     return (
         f"; more seeds alone cannot decide it, a test split of about {more.examples:,} "
         "examples might"

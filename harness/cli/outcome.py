@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.analysis.recommendation import Recommendation, recommend
-from harness.analysis.wording import Figures
+from harness.analysis.wording import Figures, more_seeds
 from harness.report.baselines import reached
 from harness.report.snippet import config_of
 from harness.results import StudyResults
@@ -31,8 +31,7 @@ def print_outcome(results: StudyResults, console: Console) -> Recommendation:
         chief = "best" if verdict.pick is None else "pick"
         say(f"cannot be told apart from the {chief}: {'; '.join(verdict.indistinguishable)}")
     if verdict.more_seeds:
-        seeds = f"{verdict.more_seeds} more seed{'s' * (verdict.more_seeds != 1)}"
-        say(f"about {seeds} would decide it")
+        say(f"about {more_seeds(verdict.more_seeds)} would decide it")
     for sentence in verdict.not_supported:
         say(f"not supported: {sentence}")
     if verdict.pick is not None:

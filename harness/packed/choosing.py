@@ -87,15 +87,15 @@ def choose(
     """
     if engine.kind == "sequential":
         return Choice("sequential", 1, "as asked for", {})
+    if engine.kind == "auto" and engine.slots is None and base.device.type == "cpu":
+        # Timed, it comes to one slot or to a few percent that the next run would not find again;
+        # and equal seeds shall give equal numbers.
+        return Choice("sequential", 1, "one adapter's rows keep a processor busy", {})
     why_not = refusal(base, task)
     if why_not is not None:
         return Choice("sequential", 1, why_not, {})
     if engine.slots is not None:
         return Choice("packed", engine.slots, "as asked for", {})
-    if engine.kind == "auto" and base.device.type == "cpu":
-        # Timed, it comes to one slot or to a few percent that the next run would not find again;
-        # and equal seeds shall give equal numbers.
-        return Choice("sequential", 1, "one adapter's rows keep a processor busy", {})
     # A few steps each; how long they are and how many rows they have is as in the study.
     short = training.model_copy(update={"steps": _STEPS, "epochs": None, "readings": 0})
     measured = _measured(PackedTrainer(base, task, short, tokens=tokens), base)

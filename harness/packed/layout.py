@@ -3,7 +3,7 @@
 Set around a forward pass, read by the packed layers and the packed attention. Knows no model.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -49,16 +49,13 @@ class Layout:
     """Rows of a forward pass.
 
     Attributes:
-        shares: rows of the slots, in units of `rows` of a batch: tokens where sequences lie end
-            to end, else whole sequences. Rows of no slot see the bare base.
-        lengths: tokens of each sequence where they lie end to end in one row; else none.
-        training: whether dropout is drawn and gradients are kept.
+        shares: rows of the slots; those of no slot see the bare base.
+        lengths: tokens of each sequence; they lie end to end.
         device: where the rows lie.
     """
 
     shares: tuple[Share, ...]
-    lengths: tuple[int, ...] = ()
-    training: bool = False
+    lengths: tuple[int, ...]
     device: torch.device | str = "cpu"
 
     @cached_property
@@ -99,18 +96,3 @@ def laid_out(layout: Layout) -> Iterator[None]:
         yield
     finally:
         _active.reset(token)
-
-
-def shares_of(owners: Sequence[int]) -> tuple[Share, ...]:
-    """Rows by their owner; neighbours of one owner are one share.
-
-    Args:
-        owners: the slot of each row.
-    """
-    found: list[Share] = []
-    for row, slot in enumerate(owners):
-        if found and found[-1].slot == slot:
-            found[-1] = found[-1]._replace(end=row + 1)
-        else:
-            found.append(Share(slot, row, row + 1))
-    return tuple(found)

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
-import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional
@@ -44,24 +43,19 @@ class PackedLinear:
         if layout is None or not any(share.slot in self.parts for share in layout.shares):
             return functional.linear(x, self.frozen.weight, self.frozen.bias)
         rows = x.reshape(-1, x.shape[-1])
-        if torch.is_grad_enabled():
-            out = _Packed.apply(rows, self._anchor, self, layout)  # type: ignore[no-untyped-call]
-        else:
-            out, _ = self.run(rows, layout)
+        out = _Packed.apply(rows, self._anchor, self, layout)  # type: ignore[no-untyped-call]
         return cast("Tensor", out.view(*x.shape[:-1], out.shape[-1]))
 
     def run(self, rows: Tensor, layout: Layout) -> tuple[Tensor, list[tuple[Any, ...]]]:
         """The outputs, and what the way back needs: (part, first row, end, kept)."""
         frozen = self.frozen
         out = frozen.forward(rows)
-        # Without sequence lengths the shares are in whole sequences of the batch.
-        unit = 1 if layout.lengths else rows.shape[0] // max(1, layout.shares[-1].end)
         kept = []
         for slot, start, end in layout.shares:
             part = self.parts.get(slot)
             if part is not None:
-                here = slice(start * unit, end * unit)
-                found = part.forward(rows[here], out[here], frozen, layout.training)
+                here = slice(start, end)
+                found = part.forward(rows[here], out[here], frozen)
                 kept.append((part, here, found))
         if frozen.bias is not None:
             out += frozen.bias

@@ -103,7 +103,7 @@ class Pack:
             shares.append(Share(slot, row, row + size + missing))
             row += size + missing
         device = self._base.device
-        layout = Layout(tuple(shares), _lengths(sequences), training=True, device=device)
+        layout = Layout(tuple(shares), _lengths(sequences), device)
         ids = torch.tensor([[token for one in sequences for token in one.ids]], device=device)
         rows, targets, counts = _answers(sequences, shares)
         with ExitStack() as stack:

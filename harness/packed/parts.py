@@ -18,14 +18,13 @@ _VALUES = 1 << 16
 class Part(Protocol):
     """One slot's share in one layer."""
 
-    def forward(self, rows: Tensor, out: Tensor, layer: "Frozen", training: bool) -> Any:
+    def forward(self, rows: Tensor, out: Tensor, layer: "Frozen") -> Any:
         """Adds to `out` what the adapter makes of `rows`; answers what `backward` needs.
 
         Args:
             rows: the slot's inputs, shape (rows, in).
             out: what the frozen weights made of them, without bias, shape (rows, out).
             layer: the frozen weights.
-            training: whether dropout is drawn.
         """
         ...
 
@@ -165,16 +164,16 @@ class LoraPart:
         self.first, self.second, self.scale, self.dropout = first, second, scale, dropout
         self._removed = removed
 
-    def _seen(self, rows: Tensor, training: bool) -> tuple[Tensor, Tensor | None, Tensor]:
+    def _seen(self, rows: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
         """What dropout leaves of the rows, its mask if there is one, and their products with A."""
-        mask = self.dropout.mask(rows) if training else None
+        mask = self.dropout.mask(rows)
         seen = rows if mask is None else rows * mask
         return seen, mask, seen @ self.first.value.T
 
-    def forward(self, rows: Tensor, out: Tensor, layer: Frozen, training: bool) -> tuple[Any, ...]:
+    def forward(self, rows: Tensor, out: Tensor, layer: Frozen) -> tuple[Any, ...]:
         """See `Part`."""
         del layer
-        seen, mask, low = self._seen(rows, training)
+        seen, mask, low = self._seen(rows)
         out.addmm_(low, self.second.value.T, alpha=self.scale)
         if self._removed is not None:
             self._removed.forward(rows, out)
@@ -242,11 +241,11 @@ class DoraPart(LoraPart):
         found = squares.add_(own.to(squares.dtype), alpha=self.scale**2).clamp_(min=0)
         return torch.sqrt(found)
 
-    def forward(self, rows: Tensor, out: Tensor, layer: Frozen, training: bool) -> tuple[Any, ...]:
+    def forward(self, rows: Tensor, out: Tensor, layer: Frozen) -> tuple[Any, ...]:
         """See `Part`."""
         norm = self.norm(layer)
         share = (self.magnitude.value.to(norm.dtype) / norm).to(rows.dtype)
-        seen, mask, low = self._seen(rows, training)
+        seen, mask, low = self._seen(rows)
         if mask is None:
             direction = out.addmm(low, self.second.value.T, alpha=self.scale)
             torch.mul(direction, share, out=out)

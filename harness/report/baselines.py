@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from harness.analysis.scores import score_from_rows
+from harness.analysis.scores import baseline_scores
 from harness.report import display
 
 if TYPE_CHECKING:
@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
 def baseline_table(results: StudyResults, split: str = "test") -> pd.DataFrame:
     """What is reached without an adapter: columns `name`, `split`, `value`, `examples`."""
-    rows = results.baselines[results.baselines["split"] == split]
+    names = results.baselines.loc[results.baselines["split"] == split, "name"]
+    counts = names.value_counts()
     return pd.DataFrame(
         [
-            (str(name), split, score_from_rows(group, results.objective), len(group))
-            for name, group in rows.groupby("name", sort=True)
+            (name, split, value, int(counts[name]))
+            for name, value in sorted(baseline_scores(results, split).items())
         ],
         columns=["name", "split", "value", "examples"],
     )

@@ -9,6 +9,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from harness.analysis.scores import configurations, shots
+from harness.analysis.wording import more_seeds
 from harness.report import display
 from harness.report.axis import axis
 from harness.report.baselines import baseline_table, reached
@@ -144,9 +145,8 @@ def _next_steps(results: StudyResults, advice: Recommendation) -> list[str]:
         steps.append(f"Nothing was confirmed on fresh seeds and the test split. {after}")
     if advice.more_seeds:
         steps.append(
-            f"By the seed noise seen here, about {advice.more_seeds} more "
-            f"seed{'s' * (advice.more_seeds != 1)} for each finalist "
-            "would decide it."
+            f"By the seed noise seen here, about {more_seeds(advice.more_seeds)} for each "
+            "finalist would decide it."
         )
     return steps
 

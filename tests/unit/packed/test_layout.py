@@ -1,13 +1,12 @@
 """Rows and their owners, sequences and their padding."""
 
 import threading
-from itertools import pairwise
 
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.packed.layout import Layout, Share, active, laid_out, shares_of
+from harness.packed.layout import Layout, active, laid_out
 
 LENGTHS = st.lists(st.integers(1, 9), min_size=1, max_size=6).map(tuple)
 
@@ -34,19 +33,6 @@ def test_padding_puts_each_row_in_its_place_and_takes_it_back(lengths: tuple[int
         # Its own first: a trial that has diverged would spoil the others' products.
         assert row[len(one) :].tolist() == [int(one[0])] * (max(lengths) - len(one))
     assert torch.equal(padded.flatten()[padding.back], rows)
-
-
-@given(st.lists(st.integers(0, 3), max_size=12))
-def test_neighbours_of_one_owner_are_one_share(owners: list[int]) -> None:
-    shares = shares_of(owners)
-    assert [slot for slot, start, end in shares for _ in range(start, end)] == owners
-    assert all(start < end for _, start, end in shares)
-    assert all(one.slot != other.slot for one, other in pairwise(shares))
-    assert all(one.end == other.start for one, other in pairwise(shares))
-
-
-def test_a_slot_may_come_again() -> None:
-    assert shares_of([2, 2, 0, 2]) == (Share(2, 0, 2), Share(0, 2, 3), Share(2, 3, 4))
 
 
 def test_a_layout_is_there_within_its_pass_alone() -> None:

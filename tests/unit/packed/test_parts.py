@@ -46,12 +46,10 @@ def trained(value: Tensor, learns: bool = True) -> Trained:
     return Trained(value, torch.ones_like(value) if learns else None)
 
 
-def used(
-    part: LoraPart, frozen: Frozen, given: Numbers, training: bool = True
-) -> tuple[Tensor, Tensor]:
+def used(part: LoraPart, frozen: Frozen, given: Numbers) -> tuple[Tensor, Tensor]:
     """Outputs and the inputs' gradient, in the order that a packed layer goes."""
     out = frozen.forward(given.rows)
-    kept = part.forward(given.rows, out, frozen, training)
+    kept = part.forward(given.rows, out, frozen)
     before = given.gradient.clone()
     into = frozen.backward(part.early(kept, given.gradient))
     part.late(kept, into, frozen)
@@ -123,22 +121,6 @@ def test_dora_s_norm_is_taken_in_float32_at_least(numbers: Numbers) -> None:
     wanted = (weight.double() + SCALE * second.double() @ first.double()).norm(dim=1)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found.double(), wanted, rtol=2e-2, atol=0)
-
-
-@pytest.mark.parametrize("kind", ["lora", "dora"])
-def test_nothing_is_dropped_without_training(kind: str, numbers: Numbers) -> None:
-    given = (trained(numbers.first), trained(numbers.second))
-    frozen = Frozen(numbers.weight, None)
-
-    def outputs(dropout: Dropout, training: bool) -> Tensor:
-        if kind == "lora":
-            return used(LoraPart(*given, SCALE, dropout), frozen, numbers, training)[0]
-        part = DoraPart(*given, SCALE, dropout, trained(numbers.magnitude))
-        return used(part, frozen, numbers, training)[0]
-
-    bare = outputs(Injected(None), True)
-    same(outputs(Injected(numbers.mask), False), bare)
-    assert not torch.allclose(outputs(Injected(numbers.mask), True), bare)
 
 
 def test_what_was_taken_out_of_the_weights_is_taken_away(numbers: Numbers) -> None:
