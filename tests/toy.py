@@ -108,3 +108,21 @@ def save_task(folder: Path, max_new_tokens: int = 24) -> Path:
 def load_task(folder: Path, max_new_tokens: int = 24) -> Task:
     """The toy task, written to `folder`."""
     return load(f"{save_task(folder, max_new_tokens)}/")
+
+
+PROSE = ("The", "patient", "was", "seen", "and", "went", "home", "today", "again", "fine")
+
+
+def load_prose(folder: Path) -> Task:
+    """Twelve texts of two to nine words a split, scored by perplexity; written to `folder`."""
+    for split in ("train", "validation", "test"):
+        rows = [
+            {"id": f"{split}-{n}", "text": " ".join(PROSE[: 2 + n % 8]) + f" {split} {n}."}
+            for n in range(12)
+        ]
+        (folder / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (folder / "task.yaml").write_text(
+        "name: prose\nsummary: x\nkind: text\ndata: {folder: .}\nmetrics: [perplexity]\n"
+        "objective: {metric: perplexity, direction: minimize, margin: 0.5}\n"
+    )
+    return load(f"{folder}/")

@@ -1,6 +1,5 @@
 """Language modelling in a pack, where texts share rows besides: the same trials all the same."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -8,28 +7,18 @@ import pytest
 from harness.models.base_model import BaseModel
 from harness.packed.engine import PackedTrainer
 from harness.settings import TrainingSettings
-from harness.task import Task, load
+from harness.task import Task
 from harness.training.sequential import SequentialTrainer
 from harness.trial import Outcome, TrialConfig, TrialRequest
+from tests import toy
 from tests.integration.packed.test_oracle import furthest, losses, run, weights
 
-WORDS = ("The", "patient", "was", "seen", "and", "went", "home", "today", "again", "fine")
 STEPS = 4
 
 
 @pytest.fixture
 def prose(tmp_path: Path) -> Task:
-    for split in ("train", "validation", "test"):
-        rows = [
-            {"id": f"{split}-{n}", "text": " ".join(WORDS[: 2 + n % 8]) + f" {split} {n}."}
-            for n in range(12)
-        ]
-        (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    (tmp_path / "task.yaml").write_text(
-        "name: prose\nsummary: x\nkind: text\ndata: {folder: .}\nmetrics: [perplexity]\n"
-        "objective: {metric: perplexity, direction: minimize, margin: 0.5}\n"
-    )
-    return load(f"{tmp_path}/")
+    return toy.load_prose(tmp_path)
 
 
 @pytest.mark.parametrize("packing", [False, True])

@@ -1,6 +1,5 @@
 """Language modelling: texts in pieces or sharing rows, none of which sees another."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -8,26 +7,15 @@ import torch
 
 from harness.models.base_model import BaseModel
 from harness.models.tokens import TokenSequence, collate, packed
-from harness.task import Task, load
+from harness.task import Task
 from harness.training.batches import TaskTokens
 from harness.training.completion_loss import CompletionLoss, keeps_apart
-
-WORDS = ("The", "patient", "was", "seen", "and", "went", "home", "today", "again", "fine")
+from tests import toy
 
 
 @pytest.fixture
 def prose(tmp_path: Path) -> Task:
-    for split in ("train", "validation", "test"):
-        rows = [
-            {"id": f"{split}-{n}", "text": " ".join(WORDS[: 2 + n % 8]) + f" {split} {n}."}
-            for n in range(12)
-        ]
-        (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    (tmp_path / "task.yaml").write_text(
-        "name: prose\nsummary: x\nkind: text\ndata: {folder: .}\nmetrics: [perplexity]\n"
-        "objective: {metric: perplexity, direction: minimize, margin: 0.5}\n"
-    )
-    return load(f"{tmp_path}/")
+    return toy.load_prose(tmp_path)
 
 
 def test_rows_are_packed_first_fit_and_lose_nothing() -> None:
