@@ -10,7 +10,7 @@ from harness.models import base_model
 from harness.models.base_model import BaseModel
 from harness.settings import ModelSettings
 from harness.task import Task
-from tests import toy
+from tests import toy, toy_bases
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +32,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
 
 @pytest.fixture(scope="session")
 def double(base: BaseModel) -> BaseModel:
-    """The base in double precision."""
+    """The base in double precision throughout."""
     model = copy.deepcopy(base.model).double()
-    return BaseModel(base.name, model, base.tokenizer, base.device, base.fingerprint)
+    held = BaseModel(base.name, model, base.tokenizer, base.device, base.fingerprint)
+    return toy_bases.exact(held)

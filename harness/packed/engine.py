@@ -73,7 +73,8 @@ class PackedTrainer(SequentialTrainer):
         super().__init__(base, task, training, variants, tokens)
         self.slots = slots
         self._why_not = refusal(base, task)
-        self._pack = Pack(base, fitting.layers(base.model))
+        by_hand = self._why_not is None and fitting.by_hand(base)
+        self._pack = Pack(base, fitting.layers(base.model), by_hand)
         self._passes = Passes(self._pack, training)
         self._taken: dict[int, _Slot] = {}
         self._places: dict[int, int] = {}  # adapter -> slot
@@ -191,6 +192,7 @@ class PackedTrainer(SequentialTrainer):
             run = SlotRun(
                 self._base, self._loss, self._sequences, adapter, training, steps, trial.progress
             )
+            run.dtype = self._pack.dtype
             wrapped = {
                 name: layer
                 for name, layer in adapter.layers().items()

@@ -14,8 +14,10 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from harness.models.base_model import BaseModel
+from harness.packed import decoder
 from harness.packed.attention import attending
-from harness.packed.layout import Layout, laid_out
+from harness.packed.layout import Layout, Picked, laid_out
+from harness.packed.linear import PackedLinear
 from harness.training.completion_loss import exactly
 from harness.trial import EXTRAS, TrialConfig
 from harness.variants import FULL, Variant
@@ -64,26 +66,60 @@ def base_refusal(base: BaseModel) -> str | None:
 
 
 @torch.no_grad()
-def _keeps_apart(base: BaseModel) -> bool:
-    """Tries three sequences of unlike lengths, one of them longer than a small window."""
+def by_hand(base: BaseModel) -> bool:
+    """Whether `Decoder` can go through this base: on a processor, where it says the same.
+
+    Like `base_refusal`, this is tried. On a GPU the base's own kernels are kept.
+    """
     model = base.model
-    config = model.config.get_text_config()
+    if base.device.type != "cpu" or not decoder.fits(model):
+        return False
+    packed = {
+        name: PackedLinear(model.get_submodule(name), torch.zeros(())) for name in layers(model)
+    }
+    ids, layout = _probe(base)
+    rows = Picked(layout, range(len(ids)))
+    nothing = torch.zeros(0, device=base.device)
+    asked = decoder.Asked(ids, layout, rows, nothing, nothing)
+    found = decoder.Decoder(model, packed).logits(asked)
+    return _alike(found, _alone(base, ids, layout))
+
+
+@torch.no_grad()
+def _keeps_apart(base: BaseModel) -> bool:
+    """Whether sequences end to end say what each says by itself."""
+    model = base.model
+    ids, layout = _probe(base)
+    with attending(model), laid_out(layout):
+        joint = model(input_ids=ids[None], position_ids=layout.positions, use_cache=False).logits[
+            0
+        ]
+    return _alike(joint, _alone(base, ids, layout))
+
+
+def _probe(base: BaseModel) -> tuple[torch.Tensor, Layout]:
+    """Three sequences of unlike lengths, one of them longer than a small window."""
+    config = base.model.config.get_text_config()
     size = int(config.vocab_size)
     window = getattr(config, "sliding_window", None) or 0
     longest = max(40, window + 8 if window <= _WINDOW else 0)
     room = base.context or longest
     lengths = tuple(min(length, room) for length in (9, longest, 17))
     ids = torch.arange(sum(lengths), device=base.device) * 7919 % size
-    layout = Layout((), lengths, device=base.device)
-    keywords = {"use_cache": False}
-    with attending(model), laid_out(layout):
-        joint = model(input_ids=ids[None], position_ids=layout.positions, **keywords).logits[0]
-    alone = torch.cat(
-        [model(input_ids=one[None], **keywords).logits[0] for one in torch.split(ids, [*lengths])]
-    )
-    bound = _TOLERANCE.get(joint.dtype, _HALF_TOLERANCE)
-    joint, alone = exactly(joint), exactly(alone)
-    return float((joint - alone).norm()) <= bound * float(alone.norm()) < math.inf
+    return ids, Layout((), lengths, device=base.device)
+
+
+def _alone(base: BaseModel, ids: torch.Tensor, layout: Layout) -> torch.Tensor:
+    """Logits of each sequence by itself, one below the other."""
+    parts = torch.split(ids, [*layout.lengths])
+    return torch.cat([base.model(input_ids=one[None], use_cache=False).logits[0] for one in parts])
+
+
+def _alike(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether logits differ by rounding alone; `other` is in the base's precision."""
+    bound = _TOLERANCE.get(other.dtype, _HALF_TOLERANCE)
+    one, other = exactly(one), exactly(other)
+    return float((one - other).norm()) <= bound * float(other.norm()) < math.inf
 
 
 def refusal(config: TrialConfig, variant: Variant) -> str | None:

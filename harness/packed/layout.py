@@ -3,10 +3,11 @@
 Set around a forward pass, read by the packed layers and the packed attention. Knows no model.
 """
 
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
@@ -25,6 +26,18 @@ class Share(NamedTuple):
     slot: int
     start: int
     end: int
+
+
+class Among(NamedTuple):
+    """Some rows of a slot among all that it has in a pass.
+
+    Attributes:
+        whole: how many it has.
+        places: of these ones, shape (rows,).
+    """
+
+    whole: int
+    places: torch.Tensor
 
 
 class Padding(NamedTuple):
@@ -52,11 +65,13 @@ class Layout:
         shares: rows of the slots; those of no slot see the bare base.
         lengths: tokens of each sequence; they lie end to end.
         device: where the rows lie.
+        among: by slot, which rows these are where they are not all; see `Picked`.
     """
 
     shares: tuple[Share, ...]
     lengths: tuple[int, ...]
     device: torch.device | str = "cpu"
+    among: Mapping[int, Among] = field(default_factory=dict)
 
     @cached_property
     def padding(self) -> Padding | None:
@@ -78,6 +93,33 @@ class Layout:
     def positions(self) -> torch.Tensor:
         """Places within their sequence, shape (1, rows)."""
         return torch.cat([torch.arange(length) for length in self.lengths])[None].to(self.device)
+
+
+class Picked:
+    """Some rows of a layout, in their order; a layer may go on with these alone.
+
+    Args:
+        layout: of all rows.
+        rows: of which.
+        fill: how many of no slot follow, so that there is a round number.
+    """
+
+    def __init__(self, layout: Layout, rows: Sequence[int], fill: int = 0) -> None:
+        """Finds whose rows they are."""
+        self.rows = torch.tensor([*rows, *[0] * fill], device=layout.device)
+        self._count = sum(layout.lengths)
+        shares, among, start = [], {}, 0
+        for slot, first, last in layout.shares:
+            end = bisect_left(rows, last, start)
+            shares.append(Share(slot, start, end))
+            among[slot] = Among(last - first, self.rows[start:end] - first)
+            start = end
+        self.layout = Layout(tuple(shares), layout.lengths, layout.device, among)
+
+    def spread(self, gradient: torch.Tensor) -> torch.Tensor:
+        """Gradients of the picked rows as those of all rows, zero for the others."""
+        whole = gradient.new_zeros(self._count, gradient.shape[1])
+        return whole.index_add_(0, self.rows, gradient)
 
 
 _active: ContextVar[Layout | None] = ContextVar("layout", default=None)

@@ -15,6 +15,9 @@ from transformers.pytorch_utils import Conv1D
 from harness.packed.layout import Layout, active
 from harness.packed.parts import Frozen, Part
 
+#: What a layer's way back needs: parts, their rows, and what each of them kept.
+Kept = list[tuple[Part, slice, Any]]
+
 
 class PackedLinear:
     """Stands in for the `forward` of one frozen layer.
@@ -40,26 +43,56 @@ class PackedLinear:
     def __call__(self, x: Tensor) -> Tensor:
         """`x` is (..., in); answers (..., out)."""
         layout = active()
-        if layout is None or not any(share.slot in self.parts for share in layout.shares):
+        if layout is None or not self.learns(layout):
             return functional.linear(x, self.frozen.weight, self.frozen.bias)
         rows = x.reshape(-1, x.shape[-1])
         out = _Packed.apply(rows, self._anchor, self, layout)  # type: ignore[no-untyped-call]
         return cast("Tensor", out.view(*x.shape[:-1], out.shape[-1]))
 
-    def run(self, rows: Tensor, layout: Layout) -> tuple[Tensor, list[tuple[Any, ...]]]:
-        """The outputs, and what the way back needs: (part, first row, end, kept)."""
+    def learns(self, layout: Layout) -> bool:
+        """Whether anybody in this pass has a part here."""
+        return any(share.slot in self.parts for share in layout.shares)
+
+    def run(self, rows: Tensor, layout: Layout, cast: Tensor | None = None) -> tuple[Tensor, Kept]:
+        """Goes forward.
+
+        Args:
+            rows: shape (rows, in).
+            layout: whose they are.
+            cast: `frozen.cast(rows)`, where several layers see the same rows.
+
+        Returns:
+            The outputs, and what the way back needs.
+        """
         frozen = self.frozen
-        out = frozen.forward(rows)
+        out = frozen.forward(rows, cast)
         kept = []
         for slot, start, end in layout.shares:
             part = self.parts.get(slot)
             if part is not None:
                 here = slice(start, end)
-                found = part.forward(rows[here], out[here], frozen)
+                found = part.forward(rows[here], out[here], frozen, layout.among.get(slot))
                 kept.append((part, here, found))
         if frozen.bias is not None:
             out += frozen.bias
         return out, kept
+
+    def back(self, kept: Kept, gradient: Tensor, needed: bool) -> Tensor | None:
+        """Adds up gradients of the parts; answers that of the inputs, where it is needed."""
+        frozen = self.frozen
+        through: Tensor | None = None
+        for part, here, found in kept:
+            own = gradient[here]
+            flowing = part.early(found, own)
+            if flowing is not own and needed:
+                through = gradient.clone() if through is None else through
+                through[here] = flowing
+        if not needed:
+            return None
+        into = frozen.backward(gradient if through is None else through)
+        for part, here, found in kept:
+            part.late(found, into[here], frozen)
+        return into
 
 
 class _Packed(Function):
@@ -70,27 +103,15 @@ class _Packed(Function):
         ctx: Any, rows: Tensor, anchor: Tensor, layer: PackedLinear, layout: Layout
     ) -> Tensor:
         del anchor
-        out, kept = layer.run(rows, layout)
-        ctx.kept, ctx.frozen = kept, layer.frozen
+        out, ctx.kept = layer.run(rows, layout)
+        ctx.layer = layer
         return out
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        kept, frozen = ctx.kept, ctx.frozen
-        through: Tensor | None = None
-        for part, here, found in kept:
-            own = gradient[here]
-            flowing = part.early(found, own)
-            if flowing is not own and ctx.needs_input_grad[0]:
-                through = gradient.clone() if through is None else through
-                through[here] = flowing
-        into = None
-        if ctx.needs_input_grad[0]:
-            into = frozen.backward(gradient if through is None else through)
-            for part, here, found in kept:
-                part.late(found, into[here], frozen)
-        ctx.kept = None  # freed before the layers below are gone through
-        return into, None, None, None
+        kept, ctx.kept = ctx.kept, None  # freed before the layers below are gone through
+        layer: PackedLinear = ctx.layer
+        return layer.back(kept, gradient, ctx.needs_input_grad[0]), None, None, None
 
 
 @contextmanager

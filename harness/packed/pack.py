@@ -5,12 +5,12 @@ Knows the base, slots and token sequences; nothing of tasks, scores or trials.
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from typing import Final
+from typing import Final, NamedTuple
 
 import torch
 from peft.tuners.lora.layer import LoraLayer
 from peft.tuners.lora.variants import DoraLinearVariant
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from harness.adapters.adapter import Adapter
@@ -18,15 +18,38 @@ from harness.adapters.proof import NAME
 from harness.models.base_model import BaseModel
 from harness.models.tokens import TokenSequence
 from harness.packed.attention import attending
+from harness.packed.decoder import Asked, Decoder
+from harness.packed.dropping import Dropout
 from harness.packed.flat import FlatWeights
-from harness.packed.layout import Layout, Share, laid_out
+from harness.packed.layout import Layout, Picked, Share, laid_out
 from harness.packed.linear import PackedLinear, installed
-from harness.packed.parts import DoraPart, Dropout, LoraPart, Part, Removed
+from harness.packed.parts import DoraPart, LoraPart, Part, Removed
 from harness.training.completion_loss import exactly
+
+#: The sequences of some slots that go through the base together.
+Batches = Mapping[int, Sequence[TokenSequence]]
 
 #: Rows of a slot are filled up to a multiple of this where products are in half precision on a
 #: processor: its library prepares each size of a product anew, which can take longer than that.
 _ROUNDED: Final = 32
+
+
+class _Rows(NamedTuple):
+    """All sequences of a pass, end to end.
+
+    Attributes:
+        ids: tokens, shape (rows,).
+        layout: whose they are.
+        picked: rows that predict an answer token.
+        targets: these tokens.
+        counts: how many each slot has, in the order of the slots.
+    """
+
+    ids: Tensor
+    layout: Layout
+    picked: list[int]
+    targets: list[int]
+    counts: list[int]
 
 
 class Pack:
@@ -35,17 +58,23 @@ class Pack:
     Args:
         base: no adapter attached.
         layers: names of the linear layers that adapters may be on.
+        by_hand: whether the base's layers are gone through by `Decoder`; see `fitting.by_hand`.
+
+    Attributes:
+        dtype: what adapters' products are made in.
     """
 
-    def __init__(self, base: BaseModel, layers: Sequence[str]) -> None:
+    def __init__(self, base: BaseModel, layers: Sequence[str], by_hand: bool = False) -> None:
         """Changes nothing yet."""
         self._base = base
         self._anchor = torch.zeros((), device=base.device, requires_grad=True)
         self.layers = {
             name: PackedLinear(base.model.get_submodule(name), self._anchor) for name in layers
         }
-        self.dtype = next(base.model.parameters()).dtype
-        half = self.dtype in (torch.bfloat16, torch.float16)
+        self._decoder = Decoder(base.model, self.layers) if by_hand else None
+        own = next(base.model.parameters()).dtype
+        self.dtype = own if self._decoder is None else self._decoder.dtype
+        half = own in (torch.bfloat16, torch.float16)
         self._rounded = _ROUNDED if half and base.device.type == "cpu" else 1
 
     @property
@@ -84,42 +113,88 @@ class Pack:
         for layer in self.layers.values():
             layer.parts.pop(slot, None)
 
-    def losses(self, batches: Mapping[int, Sequence[TokenSequence]]) -> dict[int, torch.Tensor]:
+    def gradients(self, batches: Batches, answers: Mapping[int, int]) -> dict[int, float]:
+        """Adds up every slot's gradients of its mean loss.
+
+        Args:
+            batches: sequences of each slot.
+            answers: what each slot's summed loss is divided by.
+
+        Returns:
+            Each slot's summed loss by its divisor, nats a token.
+        """
+        if self._decoder is None:
+            losses = self.losses(batches)
+            means = {slot: loss / answers[slot] for slot, loss in losses.items()}
+            torch.stack([*means.values()]).sum().backward()  # type: ignore[no-untyped-call]
+            return {slot: loss.item() for slot, loss in means.items()}
+        with torch.no_grad():
+            asked, counts = self._asked(batches, answers)
+            each = self._decoder.gradients(asked)[: sum(counts)]
+        parts = torch.split(each, counts)
+        found = zip(batches, parts, strict=True)
+        return {slot: part.sum().item() / answers[slot] for slot, part in found}
+
+    def losses(self, batches: Batches) -> dict[int, Tensor]:
         """The summed loss of each slot's answers in nats; gradients flow through.
+
+        By the base's own layers, whatever `by_hand` says.
 
         Args:
             batches: sequences of each slot.
         """
-        sequences: list[TokenSequence] = []
-        shares: list[Share] = []
-        row = 0
-        for slot, batch in batches.items():
-            sequences += batch
-            size = sum(len(one.ids) for one in batch)
-            missing = -size % self._rounded
-            if missing:
-                pad = int(self._base.tokenizer.pad_token_id)
-                sequences.append(TokenSequence((pad,) * missing, missing))
-            shares.append(Share(slot, row, row + size + missing))
-            row += size + missing
-        device = self._base.device
-        layout = Layout(tuple(shares), _lengths(sequences), device)
-        ids = torch.tensor([[token for one in sequences for token in one.ids]], device=device)
-        rows, targets, counts = _answers(sequences, shares)
+        rows = self._rows(batches, each=True)
+        device = self.device
         with ExitStack() as stack:
             stack.enter_context(installed(self.layers))
             stack.enter_context(attending(self._base.model))
-            stack.enter_context(laid_out(layout))
-            logits = self._logits(ids, layout, torch.tensor(rows, device=device))
-        each = functional.cross_entropy(
-            logits, torch.tensor(targets, device=device), reduction="none"
-        )
-        parts = torch.split(each, counts)
+            stack.enter_context(laid_out(rows.layout))
+            logits = self._logits(rows)
+        targets = torch.tensor(rows.targets, device=device)
+        each = functional.cross_entropy(logits, targets, reduction="none")
+        parts = torch.split(each, rows.counts)
         return {slot: part.sum() for slot, part in zip(batches, parts, strict=True)}
 
-    def _logits(self, ids: torch.Tensor, layout: Layout, rows: torch.Tensor) -> torch.Tensor:
+    def _asked(self, batches: Batches, answers: Mapping[int, int]) -> tuple[Asked, list[int]]:
+        """What the decoder is asked for, and how many answer tokens each slot has."""
+        rows = self._rows(batches, each=False)
+        fill = -len(rows.picked) % self._rounded
+        picked = Picked(rows.layout, rows.picked, fill)
+        factors = [
+            1 / answers[slot]
+            for slot, count in zip(batches, rows.counts, strict=True)
+            for _ in range(count)
+        ]
+        device = self.device
+        targets = torch.tensor([*rows.targets, *[0] * fill], device=device)
+        shares = torch.tensor([*factors, *[0.0] * fill], device=device, dtype=self.dtype)
+        return Asked(rows.ids, rows.layout, picked, targets, shares), rows.counts
+
+    def _rows(self, batches: Batches, each: bool) -> _Rows:
+        """Lays sequences end to end, filled up to a round number: each slot's rows, or all."""
+        sequences: list[TokenSequence] = []
+        shares: list[Share] = []
+        pad = int(self._base.tokenizer.pad_token_id)
+        row = 0
+        for place, (slot, batch) in enumerate(batches.items(), 1):
+            sequences += batch
+            start = row
+            row += sum(len(one.ids) for one in batch)
+            missing = -row % self._rounded if each or place == len(batches) else 0
+            if missing:
+                sequences.append(TokenSequence((pad,) * missing, missing))
+            shares.append(Share(slot, start, row + missing if each else row))
+            row += missing
+        layout = Layout(tuple(shares), _lengths(sequences), self.device)
+        ids = torch.tensor([token for one in sequences for token in one.ids], device=self.device)
+        return _Rows(ids, layout, *_answers(sequences, shares))
+
+    def _logits(self, rows: _Rows) -> Tensor:
         found = self._base.model(
-            input_ids=ids, position_ids=layout.positions, use_cache=False, logits_to_keep=rows
+            input_ids=rows.ids[None],
+            position_ids=rows.layout.positions,
+            use_cache=False,
+            logits_to_keep=torch.tensor(rows.picked, device=self.device),
         ).logits[0]
         return exactly(found)
 
@@ -142,9 +217,9 @@ def _answers(
     counts = [0] * len(shares)
     first = place = 0
     for one in sequences:
-        while first >= shares[place].end:
-            place += 1
         seen = _learnt(one)
+        while seen and first >= shares[place].end:
+            place += 1
         rows += [first + at for at in seen]
         targets += [one.ids[at + 1] for at in seen]
         counts[place] += len(seen)

@@ -6,25 +6,27 @@ has many small ones. Knows nothing of models, optimisers or trials.
 
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-#: Values of the 16 bits that dropout is drawn from.
-_VALUES = 1 << 16
+from harness.packed.dropping import Dropout, Dropped
+from harness.packed.layout import Among
 
 
 class Part(Protocol):
     """One slot's share in one layer."""
 
-    def forward(self, rows: Tensor, out: Tensor, layer: "Frozen") -> Any:
+    def forward(
+        self, rows: Tensor, out: Tensor, layer: "Frozen", among: Among | None = None
+    ) -> Any:
         """Adds to `out` what the adapter makes of `rows`; answers what `backward` needs.
 
         Args:
             rows: the slot's inputs, shape (rows, in).
             out: what the frozen weights made of them, without bias, shape (rows, out).
             layer: the frozen weights.
+            among: which of the slot's rows these are; None for all.
         """
         ...
 
@@ -58,44 +60,23 @@ class Frozen:
             self._squares = wide.square().sum(dim=1)
         return self._squares
 
-    def forward(self, rows: Tensor) -> Tensor:
-        """`rows Wᵀ` without bias, shape (rows, out)."""
-        return functional.linear(rows, self.weight)
+    def cast(self, rows: Tensor) -> Tensor:
+        """Rows in the weights' precision."""
+        return rows.to(self.weight.dtype)
+
+    def forward(self, rows: Tensor, cast: Tensor | None = None) -> Tensor:
+        """`rows Wᵀ` without bias in the rows' precision, shape (rows, out).
+
+        Args:
+            rows: shape (rows, in).
+            cast: `cast(rows)`, if that was made before.
+        """
+        given = self.cast(rows) if cast is None else cast
+        return functional.linear(given, self.weight).to(rows.dtype)
 
     def backward(self, gradient: Tensor) -> Tensor:
-        """`gradient W`, shape (rows, in)."""
-        return gradient @ self.weight
-
-
-class Dropout:
-    """Dropout of one slot, from a generator of its own: no neighbour can shift it.
-
-    On a processor 16 bits of NumPy's SFC64 are drawn for each element, see
-    `harness.adapters.quick_dropout`.
-
-    Args:
-        p: share of elements set to zero, in [0, 1).
-        generator: seeds each layer's draw.
-    """
-
-    def __init__(self, p: float, generator: torch.Generator) -> None:
-        """Rounds `p` to 1/65,536; draws nothing."""
-        self._dropped, self._generator = round(p * _VALUES), generator
-
-    def mask(self, rows: Tensor) -> Tensor | None:
-        """Factors for the elements of `rows`: zero, or what keeps the expectation."""
-        if not self._dropped:
-            return None
-        seed = int(torch.randint(1 << 62, (), generator=self._generator))
-        kept_share = (_VALUES - self._dropped) / _VALUES
-        if rows.device.type != "cpu":
-            own = torch.Generator(rows.device).manual_seed(seed)
-            drawn = torch.rand(rows.shape, generator=own, device=rows.device)
-            return (drawn < kept_share).to(rows.dtype).div_(kept_share)
-        bits = np.random.SFC64(seed).random_raw(-(-rows.numel() // 4)).view(np.int16)
-        kept = bits[: rows.numel()] >= self._dropped - _VALUES // 2
-        scaled = np.multiply(kept, 1 / kept_share, dtype=np.float32)
-        return torch.from_numpy(scaled).view(rows.shape).to(rows.dtype)
+        """`gradient W` in the gradient's precision, shape (rows, in)."""
+        return (self.cast(gradient) @ self.weight).to(gradient.dtype)
 
 
 class Trained:
@@ -164,20 +145,22 @@ class LoraPart:
         self.first, self.second, self.scale, self.dropout = first, second, scale, dropout
         self._removed = removed
 
-    def _seen(self, rows: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
-        """What dropout leaves of the rows, its mask if there is one, and their products with A."""
-        mask = self.dropout.mask(rows)
-        seen = rows if mask is None else rows * mask
-        return seen, mask, seen @ self.first.value.T
+    def _seen(self, rows: Tensor, among: Among | None) -> tuple[Tensor, Dropped | None, Tensor]:
+        """What dropout leaves of the rows, what it takes, and the products of the rest with A."""
+        dropped = self.dropout.draw(rows, among)
+        seen = rows if dropped is None else dropped.of(rows)
+        return seen, dropped, seen @ self.first.value.T
 
-    def forward(self, rows: Tensor, out: Tensor, layer: Frozen) -> tuple[Any, ...]:
+    def forward(
+        self, rows: Tensor, out: Tensor, layer: Frozen, among: Among | None = None
+    ) -> tuple[Any, ...]:
         """See `Part`."""
         del layer
-        seen, mask, low = self._seen(rows)
+        seen, dropped, low = self._seen(rows, among)
         out.addmm_(low, self.second.value.T, alpha=self.scale)
         if self._removed is not None:
             self._removed.forward(rows, out)
-        return seen, mask, low, []
+        return seen, dropped, low, []
 
     def early(self, kept: Any, gradient: Tensor) -> Tensor:
         """See `Part`."""
@@ -192,11 +175,11 @@ class LoraPart:
     def late(self, kept: Any, into: Tensor, layer: Frozen) -> None:
         """See `Part`."""
         del layer
-        _, mask, _, back = kept
-        if mask is None:
+        _, dropped, _, back = kept
+        if dropped is None:
             into.addmm_(back[0], self.first.value)
         else:
-            into.addcmul_(back[0] @ self.first.value, mask)
+            into.add_(dropped.of(back[0] @ self.first.value))
         if self._removed is not None:
             self._removed.backward(back[1], into)
 
@@ -234,44 +217,46 @@ class DoraPart(LoraPart):
         The square of each is `|W|² + 2 scale rowsum((W Aᵀ) * B) + scale² rowsum((B A Aᵀ) * B)`.
         """
         first, second = self.first.value, self.second.value
-        cross = ((layer.weight @ first.T) * second).sum(dim=1)
+        cross = ((layer.weight.to(first.dtype) @ first.T) * second).sum(dim=1)
         own = ((second @ (first @ first.T)) * second).sum(dim=1)
         squares = layer.squares
         squares = squares.add(cross.to(squares.dtype), alpha=2 * self.scale)
         found = squares.add_(own.to(squares.dtype), alpha=self.scale**2).clamp_(min=0)
         return torch.sqrt(found)
 
-    def forward(self, rows: Tensor, out: Tensor, layer: Frozen) -> tuple[Any, ...]:
+    def forward(
+        self, rows: Tensor, out: Tensor, layer: Frozen, among: Among | None = None
+    ) -> tuple[Any, ...]:
         """See `Part`."""
         norm = self.norm(layer)
         share = (self.magnitude.value.to(norm.dtype) / norm).to(rows.dtype)
-        seen, mask, low = self._seen(rows)
-        if mask is None:
+        seen, dropped, low = self._seen(rows, among)
+        if dropped is None:
             direction = out.addmm(low, self.second.value.T, alpha=self.scale)
             torch.mul(direction, share, out=out)
         else:
             frozen = layer.forward(seen)
             direction = torch.addmm(frozen, low, self.second.value.T, alpha=self.scale)
             out.sub_(frozen).addcmul_(direction, share)
-        return seen, mask, low, [], direction, norm, share, []
+        return seen, dropped, low, [], direction, norm, share, []
 
     def early(self, kept: Any, gradient: Tensor) -> Tensor:
         """See `Part`."""
         share: Tensor
-        seen, mask, low, back, direction, norm, share, mixed = kept
+        seen, dropped, low, back, direction, norm, share, mixed = kept
         self.magnitude.add((gradient * direction).sum(dim=0, dtype=norm.dtype) / norm)
         shared: Tensor = gradient * share
-        super().early((seen, mask, low, back), shared)
-        if mask is None:
+        super().early((seen, dropped, low, back), shared)
+        if dropped is None:
             return shared
         mixed.append(shared - gradient)
         return gradient
 
     def late(self, kept: Any, into: Tensor, layer: Frozen) -> None:
         """See `Part`."""
-        _, mask, _, back, *_, mixed = kept
-        if mask is None:
+        _, dropped, _, back, *_, mixed = kept
+        if dropped is None:
             into.addmm_(back[0], self.first.value)
         else:
             through = layer.backward(mixed[0]).addmm_(back[0], self.first.value)
-            into.addcmul_(through, mask)
+            into.add_(dropped.of(through))

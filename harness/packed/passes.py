@@ -11,12 +11,9 @@ import torch
 
 from harness.models.memory import ran_out
 from harness.models.tokens import TokenSequence
-from harness.packed.pack import Pack
+from harness.packed.pack import Batches, Pack
 from harness.packed.slot import SlotRun
 from harness.settings import TrainingSettings
-
-#: The sequences of some slots that go through the base together.
-Batches = dict[int, Sequence[TokenSequence]]
 
 
 class Passes:
@@ -113,12 +110,9 @@ class Passes:
         answers = {slot: self._pack.answers(batch) for slot, batch in drawn.items()}
         losses = dict.fromkeys(drawn, 0.0)
         for batches in self._cut(drawn):
-            found = self._pack.losses(batches)
             # Dividing by the answers of the whole batch makes passes equal one large batch.
-            means = {slot: loss / answers[slot] for slot, loss in found.items()}
-            torch.stack([*means.values()]).sum().backward()  # type: ignore[no-untyped-call]
-            for slot, loss in means.items():
-                losses[slot] += loss.item()
+            for slot, loss in self._pack.gradients(batches, answers).items():
+                losses[slot] += loss
         return losses
 
     def _cut(self, drawn: Mapping[int, Sequence[TokenSequence]]) -> Iterator[Batches]:

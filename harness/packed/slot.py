@@ -21,15 +21,17 @@ class SlotRun(Run):
 
     Attributes:
         weights: the adapter's, moved into flat buffers when they are first asked for.
+        dtype: what products with them are made in; of the base unless it is set before.
         generator: of dropout; one of its own, so that no neighbour can shift the masks.
     """
 
     _loss_value = 0.0
+    dtype: torch.dtype | None = None
 
     @cached_property
     def weights(self) -> FlatWeights:
         """See above."""
-        return FlatWeights(self.groups, next(self._base.model.parameters()).dtype)
+        return FlatWeights(self.groups, self.dtype or next(self._base.model.parameters()).dtype)
 
     @cached_property
     def generator(self) -> torch.Generator:

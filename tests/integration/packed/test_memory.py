@@ -1,14 +1,13 @@
 """A step that runs out of memory is done again in smaller passes, with the same result."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import pytest
 import torch
 
 from harness.models.base_model import BaseModel
-from harness.models.tokens import TokenSequence
 from harness.packed.engine import PackedTrainer
-from harness.packed.pack import Pack
+from harness.packed.pack import Batches, Pack
 from harness.settings import TrainingSettings
 from harness.task import Task
 from harness.trial import Outcome, TrialConfig, TrialRequest, TrialResult
@@ -39,16 +38,14 @@ def test_passes_are_halved_until_they_fit(
     room: int, told: str, base: BaseModel, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = run(base, task)
-    real = Pack.losses
+    real = Pack.gradients
 
-    def bounded(
-        pack: Pack, batches: Mapping[int, Sequence[TokenSequence]]
-    ) -> dict[int, torch.Tensor]:
+    def bounded(pack: Pack, batches: Batches, answers: Mapping[int, int]) -> dict[int, float]:
         if sum(map(len, batches.values())) > room:
             raise torch.OutOfMemoryError("out of memory")
-        return real(pack, batches)
+        return real(pack, batches, answers)
 
-    monkeypatch.setattr(Pack, "losses", bounded)
+    monkeypatch.setattr(Pack, "gradients", bounded)
     found = run(base, task)
     for number, result in whole.items():
         assert result.changed is None
@@ -61,10 +58,10 @@ def test_passes_are_halved_until_they_fit(
 def test_one_sequence_that_does_not_fit_fails_with_a_plain_line(
     base: BaseModel, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def never(*_: object) -> dict[int, torch.Tensor]:
+    def never(*_: object) -> dict[int, float]:
         raise torch.OutOfMemoryError("out of memory")
 
-    monkeypatch.setattr(Pack, "losses", never)
+    monkeypatch.setattr(Pack, "gradients", never)
     found = run(base, task)
     assert {result.outcome for result in found.values()} == {Outcome.FAILED}
     assert "out of memory; smaller" in (found[0].error or "")

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from harness.models.base_model import BaseModel
+from harness.packed import fitting
 from harness.packed.engine import PackedTrainer
 from harness.settings import TrainingSettings
 from harness.task import Task
@@ -31,6 +32,16 @@ NEIGHBOURS = (
     TrialConfig("lora", 2, 4.0, 0.0, "all_linear", 1e30, 16),  # diverges on the way
     TrialConfig("dora", 4, 8.0, 0.0, "qkv", 3e-3, 17, budget=0.4),  # leaves early
 )
+
+
+@pytest.fixture(params=["by hand", "by its own layers"])
+def way(
+    request: pytest.FixtureRequest, double: BaseModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How the packed engine goes through the base."""
+    assert fitting.by_hand(double)
+    if request.param == "by its own layers":
+        monkeypatch.setattr(fitting, "by_hand", lambda _: False)
 
 
 def config(variant: str, **changes: object) -> TrialConfig:
@@ -58,6 +69,7 @@ def furthest(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> fl
     return max(shares)
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_packed_trial_is_the_same_trial(
     variant: str, double: BaseModel, task: Task, tmp_path: Path
@@ -86,6 +98,7 @@ def test_a_packed_trial_is_the_same_trial(
     assert found["among"].cost.pack == 8
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("variant", ["lora", "dora", "lora_fa"])
 def test_dropout_is_that_of_the_trial_alone(
     variant: str, double: BaseModel, task: Task, tmp_path: Path
@@ -107,6 +120,7 @@ def test_dropout_is_that_of_the_trial_alone(
     assert furthest(weights(found), weights(oracle)) < 1e-9
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("variant", ["pissa", "olora", "eva"])
 def test_what_starts_from_the_weights_is_the_same_but_for_rounding(
     variant: str, base: BaseModel, task: Task

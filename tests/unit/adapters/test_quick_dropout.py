@@ -3,7 +3,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
-from harness.adapters.quick_dropout import QuickDropout, quicken
+from harness.adapters.quick_dropout import QuickDropout, dropped_places, quicken
 
 
 def dropped(p: float, *shape: int, seed: int = 0) -> torch.Tensor:
@@ -15,7 +15,7 @@ def dropped(p: float, *shape: int, seed: int = 0) -> torch.Tensor:
 def test_the_share_of_zeros_is_p_and_the_mean_stays(p: float) -> None:
     out = dropped(p, 1000, 1000)
     deviation = (p * (1 - p)) ** 0.5 / 1000
-    assert abs((out == 0).double().mean().item() - p) < 4 * deviation + 1 / 65536
+    assert abs((out == 0).double().mean().item() - p) < 4 * deviation
     assert abs(out.double().mean().item() - 1) < 4 * deviation / (1 - p)
     assert out.unique().numel() == 2
 
@@ -26,6 +26,26 @@ def test_elements_are_independent_of_their_neighbours_and_of_the_next_call() -> 
     first, second = ((layer(torch.ones(400_000)) == 0).double() for _ in range(2))
     for one, other in ((first[1:], first[:-1]), (first[4:], first[:-4]), (first, second)):
         assert abs(torch.corrcoef(torch.stack((one, other)))[0, 1].item()) < 0.007
+
+
+@pytest.mark.parametrize("p", [0.02, 0.3, 0.8])
+def test_gaps_between_dropped_elements_are_geometric(p: float) -> None:
+    places = dropped_places(1_000_000, p, seed=1)
+    assert int(places[0]) >= 0
+    assert int(places[-1]) < 1_000_000
+    gaps = places.diff()
+    for gap in (1, 2, 5):
+        wanted = p * (1 - p) ** (gap - 1)
+        deviation = (wanted * (1 - wanted) / len(gaps)) ** 0.5
+        assert abs((gaps == gap).double().mean().item() - wanted) < 4 * deviation
+
+
+@pytest.mark.parametrize("count", [1, 2, 17])
+def test_short_rows_are_dropped_from_to_their_ends(count: int) -> None:
+    seen = [dropped_places(count, 0.5, seed) for seed in range(2000)]
+    shares = torch.stack([torch.bincount(each, minlength=count) for each in seen]).double()
+    assert shares.max() == 1
+    assert torch.allclose(shares.mean(0), torch.full((count,), 0.5).double(), atol=0.05)
 
 
 def test_the_seed_of_torch_governs_it() -> None:

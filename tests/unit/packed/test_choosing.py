@@ -165,7 +165,7 @@ def test_slots_that_do_not_run_have_no_time(
     def losses(*_: object) -> None:
         raise torch.OutOfMemoryError("out of memory")
 
-    monkeypatch.setattr(Pack, "losses", losses)
+    monkeypatch.setattr(Pack, "gradients", losses)
     assert seconds_a_token(trainer, 2) is None
 
 

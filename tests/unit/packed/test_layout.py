@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.packed.layout import Layout, active, laid_out
+from harness.packed.layout import Layout, Picked, Share, active, laid_out
 
 LENGTHS = st.lists(st.integers(1, 9), min_size=1, max_size=6).map(tuple)
 
@@ -62,3 +62,20 @@ def test_places_lie_where_the_rows_lie() -> None:
     assert layout.padding is not None
     found = (layout.positions, layout.padding.places, layout.padding.back)
     assert [each.device.type for each in found] == ["meta"] * 3
+
+
+def test_picked_rows_are_their_slots_and_filled_up_with_nobody_s() -> None:
+    layout = Layout((Share(4, 0, 5), Share(2, 5, 9), Share(7, 9, 12)), (5, 4, 3))
+    picked = Picked(layout, [1, 3, 4, 9, 11], fill=3)
+    assert picked.rows.tolist() == [1, 3, 4, 9, 11, 0, 0, 0]
+    assert picked.layout.shares == (Share(4, 0, 3), Share(2, 3, 3), Share(7, 3, 5))
+    wholes = {slot: each.whole for slot, each in picked.layout.among.items()}
+    places = {slot: each.places.tolist() for slot, each in picked.layout.among.items()}
+    assert wholes == {4: 5, 2: 4, 7: 3}
+    assert places == {4: [1, 3, 4], 2: [], 7: [0, 2]}
+
+
+def test_gradients_of_picked_rows_are_spread_over_all() -> None:
+    picked = Picked(Layout((Share(0, 0, 4),), (4,)), [1, 3], fill=1)
+    gradient = torch.tensor([[1.0], [2.0], [0.0]])
+    assert picked.spread(gradient).tolist() == [[0.0], [1.0], [0.0], [2.0]]

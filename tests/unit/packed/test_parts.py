@@ -6,21 +6,26 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.packed.parts import DoraPart, Dropout, Frozen, LoraPart, Removed, Trained
+from harness.packed.dropping import Dropout, Dropped
+from harness.packed.layout import Among
+from harness.packed.parts import DoraPart, Frozen, LoraPart, Removed, Trained
 
 ROWS, IN, OUT, RANK, SCALE = 7, 12, 10, 3, 1.7
 
 
 class Injected(Dropout):
-    """Gives one mask, whatever the rows."""
+    """Drops what a mask of 0 and 2 says, whatever the rows."""
 
     def __init__(self, given: Tensor | None) -> None:
         super().__init__(0.0, torch.Generator())
         self.given = given
 
-    def mask(self, rows: Tensor) -> Tensor | None:
-        assert self.given is None or rows.shape == self.given.shape
-        return self.given
+    def draw(self, rows: Tensor, among: Among | None = None) -> Dropped | None:
+        del among
+        if self.given is None:
+            return None
+        assert rows.shape == self.given.shape
+        return Dropped((self.given.flatten() == 0).nonzero()[:, 0], 0.5)
 
 
 class Numbers(NamedTuple):

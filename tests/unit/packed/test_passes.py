@@ -1,30 +1,23 @@
 """A step is cut into passes; where memory runs out they are halved, and nothing else changes."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import pytest
 import torch
-from peft.tuners.lora.layer import LoraLayer
 from torch import Tensor
 
-from harness.adapters import attaching
 from harness.models.base_model import BaseModel
 from harness.models.tokens import TokenSequence
-from harness.packed import fitting
 from harness.packed.engine import PackedTrainer
 from harness.packed.pack import Pack
-from harness.packed.parking import Parked
 from harness.packed.passes import Passes
 from harness.packed.slot import SlotRun
 from harness.settings import TrainingSettings
 from harness.task import Task
-from harness.training.batches import TaskTokens
-from harness.training.completion_loss import CompletionLoss
-from harness.training.run import Progress
 from harness.training.trainer import Report
 from harness.trial import Measurement, Outcome, TrialConfig, TrialRequest, TrialResult
+from tests import packs
 
 CONFIGS = (
     TrialConfig("lora", 4, 8.0, 0.0, "all_linear", 5e-3, 5),
@@ -48,42 +41,24 @@ class Memory:
 
     def __init__(self, patch: pytest.MonkeyPatch, room: int, error: Exception) -> None:
         self.passes: list[dict[int, int]] = []
-        plain = Pack.losses
+        plain = Pack.gradients
 
-        def losses(pack: Pack, batches: Batches) -> dict[int, Tensor]:
+        def gradients(
+            pack: Pack, batches: Batches, answers: Mapping[int, int]
+        ) -> dict[int, float]:
             sizes = {slot: len(batch) for slot, batch in batches.items()}
             self.passes.append(sizes)
-            found = plain(pack, batches)
+            found = plain(pack, batches, answers)
             if sum(sizes.values()) > room:
                 raise error
             return found
 
-        patch.setattr(Pack, "losses", losses)
-
-
-@contextmanager
-def shared(base: BaseModel, task: Task) -> Iterator[tuple[Pack, dict[int, SlotRun]]]:
-    """Three adapters in a pack, as the engine puts them there."""
-    sequences = TaskTokens(base, task, 200).training().sequences
-    pack, runs = Pack(base, fitting.layers(base.model)), {}
-    with ExitStack() as stack:
-        for slot, config in enumerate(CONFIGS):
-            bare = [(weight, weight.data) for weight in base.model.parameters()]
-            adapter = stack.enter_context(attaching.attached(base, config))
-            run = SlotRun(
-                base, CompletionLoss(base.model), sequences, adapter, TRAINING, 3, Progress()
-            )
-            wrapped = {n: one for n, one in adapter.layers().items() if isinstance(one, LoraLayer)}
-            pack.add(slot, adapter, run.weights, run.generator, wrapped)
-            parked = Parked(adapter, bare)
-            stack.callback(parked.enter)
-            runs[slot] = run
-        yield pack, runs
+        patch.setattr(Pack, "gradients", gradients)
 
 
 def step(base: BaseModel, task: Task, training: TrainingSettings = TRAINING) -> Told:
     """One step's gradients, before they are made use of."""
-    with shared(base, task) as (pack, runs):
+    with packs.shared(base, task, CONFIGS, TRAINING) as (pack, runs):
         assert Passes(pack, training).step(runs) == {}
         return told(runs)
 
@@ -128,7 +103,7 @@ def test_where_memory_runs_out_rows_are_halved_and_then_slots(
 ) -> None:
     wanted = step(double, task)
     memory = Memory(monkeypatch, room, torch.OutOfMemoryError("out of memory"))
-    with shared(double, task) as (pack, runs):
+    with packs.shared(double, task, CONFIGS, TRAINING) as (pack, runs):
         passes = Passes(pack, TRAINING)
         assert passes.step(runs) == {}
         assert (passes.rows, passes.together) == (rows, together)
@@ -146,15 +121,15 @@ def test_what_was_added_up_before_memory_ran_out_does_not_count_twice(
     double: BaseModel, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = step(double, task)
-    plain, seen = Pack.losses, [0]
+    plain, seen = Pack.gradients, [0]
 
-    def losses(pack: Pack, batches: Batches) -> dict[int, Tensor]:
+    def gradients(pack: Pack, batches: Batches, answers: Mapping[int, int]) -> dict[int, float]:
         seen[0] += 1
         if seen[0] == 2:  # the first pass's gradients are there already
             raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate")
-        return plain(pack, batches)
+        return plain(pack, batches, answers)
 
-    monkeypatch.setattr(Pack, "losses", losses)
+    monkeypatch.setattr(Pack, "gradients", gradients)
     same(step(double, task, TRAINING.model_copy(update={"micro_batch_size": 2})), wanted)
     assert seen[0] == 2 + 4
 
@@ -163,15 +138,15 @@ def test_what_was_added_up_before_memory_ran_out_does_not_count_twice(
 def test_what_cannot_be_helped_is_the_loss_of_whom_it_meets(
     error: Exception, double: BaseModel, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wanted, plain = step(double, task), Pack.losses
+    wanted, plain = step(double, task), Pack.gradients
 
-    def losses(pack: Pack, batches: Batches) -> dict[int, Tensor]:
+    def gradients(pack: Pack, batches: Batches, answers: Mapping[int, int]) -> dict[int, float]:
         if 1 in batches:
             raise error
-        return plain(pack, batches)
+        return plain(pack, batches, answers)
 
-    monkeypatch.setattr(Pack, "losses", losses)
-    with shared(double, task) as (pack, runs):
+    monkeypatch.setattr(Pack, "gradients", gradients)
+    with packs.shared(double, task, CONFIGS, TRAINING) as (pack, runs):
         passes = Passes(pack, TRAINING)
         assert passes.step(runs) == {1: error}
         # They were halved for a trial that is over now.
@@ -190,7 +165,7 @@ def test_any_other_error_is_no_reason_for_smaller_passes(
     double: BaseModel, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     memory = Memory(monkeypatch, 0, RuntimeError("no such shape"))
-    with shared(double, task) as (pack, runs):
+    with packs.shared(double, task, CONFIGS, TRAINING) as (pack, runs):
         passes = Passes(pack, TRAINING)
         assert {str(error) for error in passes.step(runs).values()} == {"no such shape"}
         assert (passes.rows, passes.together) == (4, None)
@@ -228,14 +203,14 @@ def test_a_trial_that_needs_too_much_takes_no_other_along(
     def go_on(_number: int, _reading: Measurement) -> bool:
         return True
 
-    wanted, plain = run(double, task, go_on), Pack.losses
+    wanted, plain = run(double, task, go_on), Pack.gradients
 
-    def losses(pack: Pack, batches: Batches) -> dict[int, Tensor]:
+    def gradients(pack: Pack, batches: Batches, answers: Mapping[int, int]) -> dict[int, float]:
         if 1 in batches:
             raise torch.OutOfMemoryError("out of memory")
-        return plain(pack, batches)
+        return plain(pack, batches, answers)
 
-    monkeypatch.setattr(Pack, "losses", losses)
+    monkeypatch.setattr(Pack, "gradients", gradients)
     found = run(double, task, go_on)
     assert found[1].outcome is Outcome.FAILED
     assert (found[1].error or "").startswith("out of memory; smaller")

@@ -1,0 +1,70 @@
+"""Dropout of one slot's inputs, drawn apart from its neighbours'. Knows no layer."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from harness.adapters.quick_dropout import drop, dropped_places
+from harness.packed.layout import Among
+
+
+class Dropped(NamedTuple):
+    """What dropout takes from some rows.
+
+    Attributes:
+        places: of the elements, counted through all rows.
+        p: with which probability.
+    """
+
+    places: Tensor
+    p: float
+
+    def of(self, rows: Tensor) -> Tensor:
+        """What is left of rows, or of a gradient with respect to them."""
+        return drop(rows, self.places, self.p)
+
+
+class Dropout:
+    """Dropout of one slot, from a generator of its own: no neighbour can shift it.
+
+    On a processor as `harness.adapters.quick_dropout` draws it.
+
+    Args:
+        p: share of elements set to zero, in [0, 1).
+        generator: seeds each layer's draw.
+    """
+
+    def __init__(self, p: float, generator: torch.Generator) -> None:
+        """Draws nothing."""
+        self._p, self._generator = p, generator
+
+    def draw(self, rows: Tensor, among: Among | None = None) -> Dropped | None:
+        """What is dropped this time; None where nothing ever is.
+
+        Args:
+            rows: shape (rows, in).
+            among: which of the slot's rows these are; what is drawn does not depend on it.
+        """
+        if not self._p:
+            return None
+        count, width = (rows.shape[0] if among is None else among.whole), rows.shape[1]
+        seed = int(torch.randint(1 << 62, (), generator=self._generator))
+        if rows.device.type == "cpu":
+            places = dropped_places(count * width, self._p, seed)
+        else:
+            own = torch.Generator(rows.device).manual_seed(seed)
+            drawn = torch.rand(count * width, generator=own, device=rows.device)
+            places = (drawn < self._p).nonzero()[:, 0]
+        if among is not None:
+            places = _moved(places, among, width)
+        return Dropped(places, self._p)
+
+
+def _moved(places: Tensor, among: Among, width: int) -> Tensor:
+    """Places in all rows as places in those that go on; the others' are left out."""
+    goes = torch.full((among.whole,), -1, device=places.device)
+    goes[among.places] = torch.arange(len(among.places), device=places.device)
+    row = goes[places.div(width, rounding_mode="floor")]
+    kept = row >= 0
+    return row[kept] * width + (places % width)[kept]

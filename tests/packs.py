@@ -1,0 +1,46 @@
+"""Adapters in a pack, as the engine puts them there."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+from peft.tuners.lora.layer import LoraLayer
+
+from harness.adapters import attaching
+from harness.models.base_model import BaseModel
+from harness.packed import fitting
+from harness.packed.pack import Pack
+from harness.packed.parking import Parked
+from harness.packed.slot import SlotRun
+from harness.settings import TrainingSettings
+from harness.task import Task
+from harness.training.batches import TaskTokens
+from harness.training.completion_loss import CompletionLoss
+from harness.training.run import Progress
+from harness.trial import TrialConfig
+
+
+@contextmanager
+def shared(
+    base: BaseModel,
+    task: Task,
+    configs: Sequence[TrialConfig],
+    training: TrainingSettings,
+    by_hand: bool = False,
+) -> Iterator[tuple[Pack, dict[int, SlotRun]]]:
+    """The pack, and the runs of one adapter for each configuration."""
+    sequences = TaskTokens(base, task, 200).training().sequences
+    pack, runs = Pack(base, fitting.layers(base.model), by_hand), dict[int, SlotRun]()
+    with ExitStack() as stack:
+        for slot, config in enumerate(configs):
+            bare = [(weight, weight.data) for weight in base.model.parameters()]
+            adapter = stack.enter_context(attaching.attached(base, config))
+            run = SlotRun(
+                base, CompletionLoss(base.model), sequences, adapter, training, 3, Progress()
+            )
+            run.dtype = pack.dtype
+            wrapped = {n: one for n, one in adapter.layers().items() if isinstance(one, LoraLayer)}
+            pack.add(slot, adapter, run.weights, run.generator, wrapped)
+            parked = Parked(adapter, bare)
+            stack.callback(parked.enter)
+            runs[slot] = run
+        yield pack, runs

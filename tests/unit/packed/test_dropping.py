@@ -1,0 +1,36 @@
+"""What is dropped from a slot's rows is its own generator's choice."""
+
+import torch
+
+from harness.packed.dropping import Dropout
+from harness.packed.layout import Among
+
+
+def test_what_rows_drop_does_not_depend_on_which_of_them_go_on() -> None:
+    rows = torch.ones(9, 5)
+    picked = torch.tensor([1, 2, 7])
+    whole = Dropout(0.4, torch.Generator().manual_seed(3)).draw(rows)
+    some = Dropout(0.4, torch.Generator().manual_seed(3)).draw(rows[picked], Among(9, picked))
+    assert whole is not None
+    assert some is not None
+    assert 0 < len(some.places) < len(whole.places)
+    assert torch.equal(some.of(rows[picked]), whole.of(rows)[picked])
+
+
+def test_nothing_is_drawn_where_nothing_is_dropped() -> None:
+    generator = torch.Generator().manual_seed(3)
+    before = generator.get_state()
+    assert Dropout(0.0, generator).draw(torch.ones(9, 5)) is None
+    assert torch.equal(generator.get_state(), before)
+
+
+def test_each_draw_is_another_and_the_generator_s() -> None:
+    rows = torch.ones(9, 5)
+    seen = []
+    for seed in (3, 3, 4):
+        dropout = Dropout(0.4, torch.Generator().manual_seed(seed))
+        draws = [dropout.draw(rows) for _ in range(2)]
+        seen.append([None if each is None else each.of(rows) for each in draws])
+    assert all(torch.equal(one, other) for one, other in zip(seen[0], seen[1], strict=True))
+    assert not torch.equal(seen[0][0], seen[0][1])
+    assert not torch.equal(seen[0][0], seen[2][0])
