@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from harness.models.base_model import BaseModel
 from harness.models.memory import PeakMemory, available
+from harness.packed import fitting
 from harness.packed.engine import PackedTrainer, refusal
 from harness.settings import EngineSettings, TrainingSettings
 from harness.task import Task
@@ -87,13 +88,14 @@ def choose(
     """
     if engine.kind == "sequential":
         return Choice("sequential", 1, "as asked for", {})
-    if engine.kind == "auto" and engine.slots is None and base.device.type == "cpu":
-        # Timed, it comes to one slot or to a few percent that the next run would not find again;
-        # and equal seeds shall give equal numbers.
-        return Choice("sequential", 1, "one adapter's rows keep a processor busy", {})
     why_not = refusal(base, task)
     if why_not is not None:
         return Choice("sequential", 1, why_not, {})
+    if engine.kind == "auto" and engine.slots is None and base.device.type == "cpu":
+        # Timed, it comes to one slot or to a few percent that the next run would not find again;
+        # and equal seeds shall give equal numbers.
+        kind = "packed" if fitting.by_hand(base) else "sequential"
+        return Choice(kind, 1, "one adapter's rows keep a processor busy", {})
     if engine.slots is not None:
         return Choice("packed", engine.slots, "as asked for", {})
     # A few steps each; how long they are and how many rows they have is as in the study.

@@ -8,7 +8,7 @@ import torch
 from transformers import GPTJConfig
 
 from harness.models.base_model import BaseModel
-from harness.packed import choosing
+from harness.packed import choosing, fitting
 from harness.packed.choosing import Choice, choose, make_trainer, seconds_a_token
 from harness.packed.engine import PackedTrainer
 from harness.packed.pack import Pack
@@ -68,7 +68,9 @@ def test_slots_that_are_asked_for_are_not_measured(
     assert asked == []
 
 
-@pytest.mark.parametrize(("kind", "slots"), [("auto", 4), ("packed", None), ("packed", 4)])
+@pytest.mark.parametrize(
+    ("kind", "slots"), [("auto", None), ("auto", 4), ("packed", None), ("packed", 4)]
+)
 def test_what_cannot_be_packed_is_told(
     kind: Any, slots: int | None, lone: BaseModel, task: Task
 ) -> None:
@@ -118,17 +120,20 @@ def test_where_not_even_one_runs_that_is_told(
     assert found == Choice("packed", 1, "no number of slots could be timed", {})
 
 
-def test_on_a_processor_nothing_is_tried_unless_it_is_asked_for(
-    base: BaseModel, task: Task, figures: Figures, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("by_hand", "kind"), [(True, "packed"), (False, "sequential")])
+def test_on_a_processor_nothing_is_timed_unless_it_is_asked_for(
+    by_hand: bool,
+    kind: str,
+    base: BaseModel,
+    task: Task,
+    figures: Figures,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked = figures({1: 8e-6, 2: 1e-6})
-
-    def probed(*_: object) -> None:
-        raise AssertionError("the base was run")
-
-    monkeypatch.setattr(choosing, "refusal", probed)
+    assert fitting.by_hand(base)
+    monkeypatch.setattr(fitting, "by_hand", lambda _: by_hand)
     found = choose(base, task, TRAINING, EngineSettings())
-    assert found == Choice("sequential", 1, "one adapter's rows keep a processor busy", {})
+    assert found == Choice(kind, 1, "one adapter's rows keep a processor busy", {})
     assert asked == []
 
 
