@@ -9,6 +9,7 @@ from harness.models.base_model import BaseModel
 from harness.packed.engine import PackedTrainer
 from harness.settings import TrainingSettings
 from harness.task import Task
+from harness.training.batches import TaskTokens
 from harness.training.losses import loss_of
 from harness.training.run import Progress, Run
 from harness.training.sequential import make_tokens
@@ -38,14 +39,20 @@ class SequentialSteps:
         task: its training examples are one batch, or batches of like lengths.
         training: batch size and bounds.
         config: of the adapter.
+        tokens: of the task's examples, if they were made before.
     """
 
     def __init__(
-        self, base: BaseModel, task: Task, training: TrainingSettings, config: TrialConfig
+        self,
+        base: BaseModel,
+        task: Task,
+        training: TrainingSettings,
+        config: TrialConfig,
+        tokens: TaskTokens | None = None,
     ) -> None:
         """Attaches the adapter."""
         self._stack = ExitStack()
-        sequences = make_tokens(base, task, training).training().sequences
+        sequences = (tokens or make_tokens(base, task, training)).training().sequences
         loss = loss_of(base.model, task)
         adapter = self._stack.enter_context(attaching.attached(base, config))
         run = Run(base, loss, sequences, adapter, training, _STEPS, Progress())
