@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import gc
-
-import pytest
+from typing import TYPE_CHECKING
 
 from harness.analysis import ablation, comparison
 from harness.analysis.recommendation import recommend
 from harness.report import findings
 from tests import studies
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def test_it_says_what_the_analysis_says_and_says_it_once() -> None:
