@@ -104,21 +104,25 @@ def small_grid(ranks: int, targets: int, rates: int, seeds: int) -> Grid:
     return Grid({"lora": ranks * targets * rates}, seeds)
 
 
-def same_trials(results: StudyResults, prices: Prices, reading: int) -> Spent:
-    """What a study's own trials would have taken with the usual loop: the same evidence.
+def same_trials(
+    results: StudyResults, prices: Prices, reading: int, stage: str | None = None
+) -> Spent:
+    """What a study's own trials take at such prices: with the usual loop, the same evidence.
 
     Training of all weights is charged like an adapter's.
 
     Args:
         results: the study.
-        prices: of the usual loop.
+        prices: of a loop.
         reading: examples that are scored at a reading on the way.
+        stage: whose trials; None for all.
     """
     steps = results.measurements.groupby("trial")["step"].max()
     readings = results.measurements.dropna(subset=["value"]).groupby("trial").size()
     scored = results.examples.groupby("trial").size().add(reading * readings, fill_value=0)
     total = Spent()
     rows = results.trials[results.trials["duplicate_of"].isna()]
+    rows = rows if stage is None else rows[rows["stage"] == stage]
     for number, variant in zip(rows["number"], rows["variant"], strict=True):
         if number in steps.index:
             examples = float(scored.get(number, 0.0))

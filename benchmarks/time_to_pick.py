@@ -14,7 +14,8 @@ configurations. Multiplied is the rest: a grid costs its number of points times 
 trial; nobody ran it. (iii) is run, with scores from this project's engine, and charged for the
 steps and examples of each trial at the usual loop's price. The processor's seconds of the usual
 loop are held against the wall's of (i) times its workers, all that lies between its trials
-included; so nothing is won by using more cores.
+included; so nothing is won by using more cores. What else ran beside the study makes it slower;
+so it is charged, too, at the engine's prices of the sample.
 
 What the picks of (i) and (iii), the search's incumbent and, for the grid, the best cell of the
 study's ablation are worth is measured on the test split, trained anew with fresh seeds. A full
@@ -140,10 +141,15 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
         ),
     }
     costs = {name: grid.cost(prices, steps, examples) for name, grid in grids.items()}
-    stages = stage_times(results)
+    stages, reading = stage_times(results), training.reading_examples
     workers = int(results.provenance.get("workers", 1))
     costs["TPE, median pruner"] = searched.cost
-    costs["the sweep's own trials"] = same_trials(results, prices, training.reading_examples)
+    costs["the sweep's own trials"] = same_trials(results, prices, reading)
+    engine = Prices(sample["c"])
+    charged = {
+        "all": same_trials(results, engine, reading).cpu,
+        "search": same_trials(results, engine, reading, "search").cpu,
+    }
     return {
         "machine": machine(),
         "asked": {**vars(given), "out": None, "results": None, "steps": steps},
@@ -158,7 +164,9 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
         "grids": {name: {"trials": grid.trials, **vars(grid)} for name, grid in grids.items()},
         "search": {**searched._asdict(), "pick": searched.pick and searched.pick.label()},
         "costs": {name: spent._asdict() for name, spent in costs.items()},
-        "ratios": ratios({name: each.cpu for name, each in costs.items()}, stages, workers),
+        "ratios": ratios(
+            {name: each.cpu for name, each in costs.items()}, stages, workers, charged
+        ),
         "picks": {name: config.label() for name, config in chosen.items()},
         "tested": compared(scores, task.objective, _OURS),
     }

@@ -8,10 +8,15 @@ from benchmarks.charging import StageTime
 
 #: How many times our time the others should take at least.
 BARS: Final = {"full grid": 12.0, "small grid": 12.0, "TPE, median pruner": 4.0}
+#: What the others are held against.
+_AGAINST: Final = ("all", "search", "all, in turns", "search, in turns")
 
 
 def ratios(
-    costs: Mapping[str, float], stages: Mapping[str, StageTime], workers: int
+    costs: Mapping[str, float],
+    stages: Mapping[str, StageTime],
+    workers: int,
+    charged: Mapping[str, float],
 ) -> dict[str, dict[str, float]]:
     """How many times as much of the processor's time the others take.
 
@@ -19,18 +24,18 @@ def ratios(
         costs: processor seconds of the others.
         stages: of our study, with `all`.
         workers: of our study; each is counted with all of its wall time.
+        charged: processor seconds of our study and its search, at the engine's prices.
 
     Returns:
-        For each of the others, against the whole study and against its search alone.
+        For each of the others, against the whole study (`all`) and its search alone (`search`) as
+        the study took them, and at prices that were measured in turns (`all, in turns`, ...).
     """
-    found: dict[str, dict[str, float]] = {}
-    for name, seconds in costs.items():
-        found[name] = {
-            stage: seconds / (stages[stage].wall * workers)
-            for stage in ("all", "search")
-            if stage in stages and stages[stage].wall > 0
-        }
-    return found
+    ours = {stage: stages[stage].wall * workers for stage in ("all", "search") if stage in stages}
+    ours |= {f"{stage}, in turns": seconds for stage, seconds in charged.items()}
+    return {
+        name: {stage: seconds / own for stage, own in ours.items() if own > 0}
+        for name, seconds in costs.items()
+    }
 
 
 def markdown(found: Mapping[str, Any]) -> str:
@@ -53,6 +58,9 @@ def markdown(found: Mapping[str, Any]) -> str:
         f"A whole trial of the usual loop takes {median(each):.2f} ({min(each):.2f} to "
         f"{max(each):.2f}) times as long as one of this project's engine.",
         *_costs(found),
+        "",
+        "In turns: (i) is charged, too, for its own trials' steps and scored examples, at the "
+        "engine's prices, which were measured beside those of the usual loop.",
         *_picks(found),
     ]
     return "\n".join(lines)
@@ -66,17 +74,19 @@ def _costs(found: Mapping[str, Any]) -> list[str]:
     lines = [
         "",
         "| the others, with the usual loop | trials | hours of the processor "
-        "| times (i) | times (i)'s search | bar | met by the whole of (i) |",
-        "|---|---|---|---|---|---|---|",
+        "| times (i) | times (i)'s search | times (i), in turns | times its search, in turns "
+        "| bar | met by the whole of (i) |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, cost in found["costs"].items():
         ratio = found["ratios"][name]
-        whole, search = (ratio.get(stage, float("nan")) for stage in ("all", "search"))
+        cells = [ratio.get(each, float("nan")) for each in _AGAINST]
+        whole = cells[0]
         bar = BARS.get(name)
         met = "-" if bar is None else "yes" if whole >= bar else "no"
         lines.append(
             f"| {name} | {trials.get(name, 'the same (charged)')} | {cost['cpu'] / 3600:.2f} "
-            f"| {whole:.2f} | {search:.2f} "
+            f"| {' | '.join(f'{each:.2f}' for each in cells)} "
             f"| {'-' if bar is None else f'{bar:g}'} | {met} |"
         )
     return lines

@@ -92,13 +92,17 @@ def test_the_same_trials_are_charged_one_by_one() -> None:
     steps = results.measurements.groupby("trial")["step"].max().sum()
     readings = results.measurements["value"].notna().sum()
     assert found == Spent(len(results.examples) + 1000 * readings, steps)
+    assert same_trials(results, prices, 1000, "search") == found
+    assert same_trials(results, prices, 1000, "confirm") == Spent()
 
 
 def test_all_workers_count_with_all_of_their_time() -> None:
     stages = stage_times(studies.make_results())
-    found = ratios({"full grid": 3600.0}, stages, workers=2)
+    found = ratios({"full grid": 3600.0}, stages, 2, {"all": 900.0, "search": 0.0})
     assert found["full grid"]["all"] == pytest.approx(1800 / stages["all"].wall)
     assert found["full grid"]["search"] > found["full grid"]["all"]
+    assert found["full grid"]["all, in turns"] == 4.0
+    assert "search, in turns" not in found["full grid"]
 
 
 class _Answering:
