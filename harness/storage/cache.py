@@ -1,9 +1,9 @@
 """Optuna's cache of trials, made to hold also those that wait. Knows no stages, no workers.
 
 Optuna reads every trial that has not ended anew from the database whenever somebody asks for the
-trials: eight times for each trial of a search. A trial that waits stays as it was enqueued until
-a worker takes it, so its state is all that has to be asked for; else a study of n trials reads
-of the order of n² of them.
+trials: about eight times for each trial of a search. A trial that waits stays as it was enqueued
+until a worker takes it, so its state is all that has to be asked for; else a study of n trials
+reads of the order of n² of them.
 """
 
 from typing import Final
