@@ -28,6 +28,7 @@ from typing import Any, Final, Protocol
 import torch
 from transformers.utils import logging
 
+from benchmarks.fewer import fewer
 from benchmarks.our_loop import OurLoop
 from benchmarks.plain_loop import USUAL, Clock, Done, Manner, PlainLoop, Spent, Work, strongest
 from benchmarks.trials_told import LOOPS, Round, machine, markdown, summary
@@ -36,8 +37,6 @@ from harness.models import base_model
 from harness.packed.choosing import choose
 from harness.packed.engine import PackedTrainer
 from harness.settings import EngineSettings
-from harness.task import Task
-from harness.training import evaluation
 from harness.training.sequential import SequentialTrainer
 from harness.training.trainer import Trainer
 from harness.trial import TrialConfig
@@ -86,7 +85,7 @@ class Bench:
                 "training.readings=0",
             ],
         )
-        self._task = _fewer(load_task_of(self._settings), given.examples)
+        self._task = fewer(load_task_of(self._settings), "validation", given.examples)
         model, training = self._settings.model, self._settings.training
         folder = base_model.locate(model).path
         self.work = Work.of(base_model.load(model, 1), folder, self._task, training)
@@ -150,18 +149,6 @@ class Bench:
             clock.spent = {}
             loop.trial(self.configs[0])
         return clock.spent
-
-
-def _fewer(task: Task, examples: int) -> Task:
-    """The task with so many validation examples, evenly spaced."""
-
-    def rows(split: str) -> tuple[Any, ...]:
-        found = task.rows(split)
-        if split != "validation":
-            return found
-        return tuple(found[index] for index in evaluation.evenly(len(found), examples))
-
-    return Task(task.file, task.folder, task.labels, rows)
 
 
 def measured(bench: Bench, given: argparse.Namespace) -> list[dict[str, Round]]:

@@ -126,9 +126,7 @@ def run(
     if not studies.trials():
         studies.enqueue(stages.search_slots(sweep))
     # Earlier sessions count: the bound is on the study.
-    costs = opened.records.read().costs
-    seconds = float((costs["train_seconds"] + costs["score_seconds"]).sum())
-    spent, began = seconds / crew.workers, time.time()
+    spent, began = opened.records.seconds() / crew.workers, time.time()
     url = url_of(opened.folder)
     assignments = [
         Assignment(

@@ -19,7 +19,7 @@ from harness.analysis.comparison import (
     AllPairs,
     against,
     compare,
-    estimates,
+    estimates_of,
 )
 from harness.analysis.scores import (
     baselines,
@@ -123,7 +123,8 @@ def ablation_table(
     keys = tuple(frame["key"])
     reference = _reference(results, factor, cells)
     frame["reference"] = frame["key"] == reference
-    values = estimates(results, _STAGE, _SPLIT)[["key", "value", "low", "high", "seeds"]]
+    values = estimates_of(whole.cube, results.objective)
+    values = values[["key", "value", "low", "high", "seeds"]]
     costs = configurations(results, _STAGE)
     costs = costs[["key", "parameters", "train_seconds", "peak_memory"]]
     frame = frame.merge(values, on="key", how="left").merge(costs, on="key", how="left")

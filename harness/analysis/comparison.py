@@ -88,6 +88,8 @@ def compare(cube: Cube, objective: Objective) -> AllPairs:
     return AllPairs(cube, values, found, as_pairs(found, count))
 
 
+#: Columns of `estimates`.
+_ESTIMATES: Final = ("key", "value", "low", "high", "seeds", "seed_sd", "examples")
 #: The last comparisons, oldest first.
 _remembered: dict[tuple[object, ...], Contrasts] = {}
 _REMEMBERED: Final = 8
@@ -121,14 +123,18 @@ def estimates(
     Returns:
         Columns key, value, low, high, seeds, seed_sd, examples; no row where nothing was scored.
     """
-    columns = ["key", "value", "low", "high", "seeds", "seed_sd", "examples"]
     try:
         cube = panel(results, stage, split, keys)
     except ValueError:
-        return pd.DataFrame(columns=columns)
-    statistics, value = cube.statistics, value_of(results.objective)
+        return pd.DataFrame(columns=list(_ESTIMATES))
+    return estimates_of(cube, results.objective)
+
+
+def estimates_of(cube: Cube, objective: Objective) -> pd.DataFrame:
+    """The same for a panel that is at hand: reading one from the tables takes longest."""
+    statistics, value = cube.statistics, value_of(objective)
     found = _contrasts(statistics, value, np.eye(len(cube.keys)))
-    bounds, form = intervals(found, CONFIDENCE), FORMS[results.objective.form]
+    bounds, form = intervals(found, CONFIDENCE), FORMS[objective.form]
     table = scores(statistics, value)
     spread = [
         float(row[~np.isnan(row)].std(ddof=1)) if count >= 2 else float("nan")
@@ -146,7 +152,7 @@ def estimates(
             "examples": len(cube.examples),
         }
     )
-    return frame[columns]
+    return frame[list(_ESTIMATES)]
 
 
 def estimate(results: StudyResults, key: str, stage: str, split: str) -> Estimate:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtrit
 
 from harness.aggregates import FORMS
 from harness.analysis.comparison import CONFIDENCE, Interval, estimates
@@ -93,7 +93,7 @@ def over_seeds(values: Any, form: str) -> Interval:
     if len(found) < 2:
         return Interval(float(found.mean()) if len(found) else np.nan, np.nan, np.nan)
     mean, count = float(found.mean()), len(found)
-    half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, count - 1) * found.std(ddof=1) / count**0.5)
+    half = float(stdtrit(count - 1, 0.5 + CONFIDENCE / 2) * found.std(ddof=1) / count**0.5)
     return Interval(mean, max(FORMS[form].least, mean - half), min(FORMS[form].most, mean + half))
 
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from harness.analysis.candidates import inferior
 from harness.analysis.comparison import AllPairs, compare
@@ -212,7 +212,7 @@ def needed(now: Standing, margin: float, examples: int) -> Needed:
     bound d - q se is above -margin; for power 0.8 se must be at most (margin + d)/(q + z_0.8).
     Seeds shrink se^2 = v/S + e down to e, the examples' part.
     """
-    quantile, found = norm.ppf(POWER), now.whole.found
+    quantile, found = ndtri(POWER), now.whole.found
     count = len(now.scores)
     size: list[tuple[float, float]] = []
     place = {pair: k for k, pair in enumerate(itertools.combinations(range(count), 2))}

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
+import numpy as np
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
@@ -16,6 +17,9 @@ _STATES = {
     TrialState.FAIL: "failed",
     TrialState.RUNNING: "running",
 }
+
+#: What a row of scores has for each of its examples, beside the statistics.
+_FOR_EACH: Final = ("examples", "predictions", "unparsed")
 
 
 def trial_frame(trials: list[FrozenTrial], scores: Any, objective: Objective) -> pd.DataFrame:
@@ -64,17 +68,22 @@ def plain_frame(rows: Any, columns: tuple[str, ...], known: set[int]) -> pd.Data
 
 def example_frame(rows: Any, columns: tuple[str, ...], objective: Objective) -> pd.DataFrame:
     """Scores of many examples as one row each."""
-    parts = []
-    for row in rows:
-        who = row.trial if columns[0] == "trial" else row.baseline
-        part = pd.DataFrame(row.statistics, columns=list(objective.columns), dtype=float)
-        given = (who, row.split, row.examples, row.predictions, row.unparsed)
-        for place, (name, value) in enumerate(zip(columns, given, strict=True)):
-            part.insert(place, name, value)
-        parts.append(part)
-    if not parts:
+    rows = list(rows)
+    if not rows:
         return pd.DataFrame(columns=[*columns, *objective.columns])
-    return pd.concat(parts, ignore_index=True)
+    # One frame for all: a small one for each row, joined in the end, takes ten times as long.
+    shape = (-1, len(objective.columns))
+    numbers = np.concatenate([np.asarray(row.statistics, float).reshape(shape) for row in rows])
+    frame = pd.DataFrame(numbers, columns=list(objective.columns))
+    who = "trial" if columns[0] == "trial" else "baseline"
+    given = (
+        [getattr(row, who) for row in rows for _ in row.examples],
+        [row.split for row in rows for _ in row.examples],
+        *([one for row in rows for one in getattr(row, name)] for name in _FOR_EACH),
+    )
+    for place, (name, values) in enumerate(zip(columns, given, strict=True)):
+        frame.insert(place, name, values)
+    return frame
 
 
 def metric_frame(rows: Any, known: set[int]) -> pd.DataFrame:

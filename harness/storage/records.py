@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from optuna.trial import TrialState
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -91,6 +91,16 @@ class Records:
                 f"study '{self.name}' was made with another version of task '{sweep.task}' or "
                 f"other data; {another}"
             )
+
+    def sweep(self) -> dict[str, Any]:
+        """The sweep as it was frozen, as plain values."""
+        return dict(self._row().sweep)
+
+    def seconds(self) -> float:
+        """What all trials took, training and scoring."""
+        taken = func.sum(CostRow.train_seconds + CostRow.score_seconds)
+        with Session(self._engine) as session:
+            return float(session.scalar(select(taken).where(CostRow.study == self.name)) or 0.0)
 
     def provenance(self) -> dict[str, Any]:
         """Where the study comes from, as noted when it was made."""

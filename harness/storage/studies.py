@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from harness.errors import UserError
 from harness.space import PARAMETERS
+from harness.storage.cache import TrialCache
 from harness.storage.sampling import pruner, sampler, turn
 from harness.storage.tables import connect, tune
 from harness.sweep import Sweep
@@ -80,14 +81,15 @@ class Studies:
         options = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
         self.storage = optuna.storages.RDBStorage(url, engine_kwargs=options)
         tune(self.storage.engine)
+        cache = TrialCache(self.storage)
         self._sweep = sweep
         try:
             if create:
                 self.study = optuna.create_study(
-                    study_name=name, storage=self.storage, direction=direction, load_if_exists=True
+                    study_name=name, storage=cache, direction=direction, load_if_exists=True
                 )
             else:
-                self.study = optuna.load_study(study_name=name, storage=self.storage)
+                self.study = optuna.load_study(study_name=name, storage=cache)
         except KeyError:
             raise UserError(f"{url}: holds no study '{name}'") from None
         if sweep is not None:

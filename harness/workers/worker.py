@@ -50,7 +50,7 @@ class Worker:
         self.assignment = assignment
         self.name = f"{socket.gethostname()}-{os.getpid()}-{assignment.index}"
         reader = Studies(assignment.url, assignment.study)
-        frozen = Records(reader).read().sweep
+        frozen = Records(reader).sweep()
         reader.close()
         self.sweep = sweeps.parse(frozen, f"study '{assignment.study}'")
         self.studies = Studies(assignment.url, assignment.study, self.sweep)

@@ -280,7 +280,11 @@ LIGHT = {
     "the command line": "import harness.cli; harness.cli.make_app()",
 }
 LATE = {"torch", "transformers", "peft"}
-FORBIDDEN = {"the face": HEAVY | STATISTICS, "the command line": HEAVY | STATISTICS}
+FORBIDDEN = {
+    "the face": HEAVY | STATISTICS,
+    "the command line": HEAVY | STATISTICS,
+    "the report": LATE | {"scipy.stats"},  # takes longer than a page's whole statistics
+}
 NEEDS = {"reading a study": "storage.records", "the report": "report.page"}
 
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import gc
+from typing import TYPE_CHECKING
 
+from harness.analysis import ablation, comparison
 from harness.analysis.recommendation import recommend
 from harness.report import findings
 from tests import studies
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def test_it_says_what_the_analysis_says_and_says_it_once() -> None:
@@ -30,3 +35,21 @@ def test_it_forgets_a_study_that_is_gone() -> None:
     del results
     gc.collect()
     assert len(findings._kept) == before
+
+
+def test_ablation_tables_of_all_factors_read_the_examples_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    count = 0
+    panel = ablation.panel
+
+    def counted(*given: object) -> object:
+        nonlocal count
+        count += 1
+        return panel(*given)  # type: ignore[arg-type]
+
+    for module in (ablation, comparison):
+        monkeypatch.setattr(module, "panel", counted)
+    tables = findings.ablation(studies.make_results(), ("rank", "variant", "dropout"))
+    assert all(len(table) > 1 for table in tables.values())
+    assert count == 1
