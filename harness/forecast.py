@@ -79,17 +79,17 @@ def time_trial(sweep: Sweep, threads: int) -> Timing:
     """
     from harness.errors import UserError
     from harness.models import base_model
+    from harness.packed.choosing import make_trainer
     from harness.training.batches import TaskTokens
     from harness.training.evaluation import score
     from harness.training.optimisation import step_count
-    from harness.training.sequential import SequentialTrainer
 
     task = load_task_of(sweep)
     base = base_model.load(sweep.model, threads, task.kind.head)
     short = sweep.training.model_copy(
         update={"epochs": None, "steps": _TIMED_STEPS, "readings": 0}
     )
-    trainer = SequentialTrainer(base, task, short)
+    trainer = make_trainer(base, task, short, sweep.engine, lambda _, chosen: chosen)
     config = largest(sweep)
 
     def requests() -> Iterator[TrialRequest]:

@@ -14,8 +14,8 @@ import pytest
 from harness import cli
 from harness import sweep as sweeps
 from harness.models import base_model
+from harness.packed.choosing import make_trainer
 from harness.storage.records import read_study
-from harness.training.sequential import SequentialTrainer
 from harness.trial import TrialConfig, TrialRequest
 from harness.workers.tasks import load_task_of
 from tests.small_sweep import STUDY, command, words
@@ -106,7 +106,9 @@ def test_a_confirm_trial_trained_again_in_another_process_gives_the_same_score(r
         int(row["seed"]),
     )
     base = base_model.load(sweep.model, 1)
-    trainer = SequentialTrainer(base, load_task_of(sweep), sweep.training)
+    trainer = make_trainer(
+        base, load_task_of(sweep), sweep.training, sweep.engine, lambda _, chosen: chosen
+    )
     request = TrialRequest(0, config, splits=("validation", "test"))
     (result,) = trainer.train(iter([request]), lambda *_: True)
     found = [result.scores[split].values["entity_f1"] for split in ("validation", "test")]
