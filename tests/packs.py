@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from peft.tuners.lora.layer import LoraLayer
 
 from harness.adapters import attaching
+from harness.adapters.adapter import Adapter
 from harness.models.base_model import BaseModel
 from harness.packed import fitting
 from harness.packed.pack import Pack
@@ -17,6 +18,11 @@ from harness.training.batches import TaskTokens
 from harness.training.completion_loss import CompletionLoss
 from harness.training.run import Progress
 from harness.trial import TrialConfig
+
+
+def wrapped(adapter: Adapter) -> dict[str, LoraLayer]:
+    """PEFT's layers by name; the adapter has to be on its base."""
+    return {n: one for n, one in adapter.layers().items() if isinstance(one, LoraLayer)}
 
 
 @contextmanager
@@ -38,8 +44,7 @@ def shared(
                 base, CompletionLoss(base.model), sequences, adapter, training, 3, Progress()
             )
             run.dtype = pack.dtype
-            wrapped = {n: one for n, one in adapter.layers().items() if isinstance(one, LoraLayer)}
-            pack.add(slot, adapter, run.weights, run.generator, wrapped)
+            pack.add(slot, adapter, run.weights, run.generator, wrapped(adapter))
             parked = Parked(adapter, bare)
             stack.callback(parked.enter)
             runs[slot] = run

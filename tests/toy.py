@@ -126,3 +126,23 @@ def load_prose(folder: Path) -> Task:
         "objective: {metric: perplexity, direction: minimize, margin: 0.5}\n"
     )
     return load(f"{folder}/")
+
+
+def load_choices(folder: Path) -> Task:
+    """Twelve texts a split, each of one of four classes; written to `folder`."""
+    for split in ("train", "validation", "test"):
+        rows = [
+            {
+                "id": f"{split}-{n}",
+                "input": f"{PROSE[n % 4]} {PROSE[4 + n % 5]}",
+                "output": ("inner", "inset", "outer", "ounce")[n % 4],
+            }
+            for n in range(12)
+        ]
+        (folder / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (folder / "task.yaml").write_text(
+        'name: choices\nsummary: x\nkind: choice\nprompt: "{input}\\n"\ndata: {folder: .}\n'
+        "metrics: [accuracy]\n"
+        "objective: {metric: accuracy, direction: maximize, margin: 0.05}\n"
+    )
+    return load(f"{folder}/")

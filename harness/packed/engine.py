@@ -6,9 +6,9 @@ engine does it. Knows nothing of Optuna or storage.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from peft.tuners.lora.layer import LoraLayer
@@ -24,12 +24,13 @@ from harness.packed.slot import SlotRun
 from harness.registry import Registry
 from harness.settings import TrainingSettings
 from harness.task import Answers, Task
+from harness.training import evaluation
 from harness.training.batches import TaskTokens
-from harness.training.ongoing import Ongoing
+from harness.training.ongoing import Ongoing, Wanted
 from harness.training.run import Run
-from harness.training.sequential import Life, SequentialTrainer
+from harness.training.sequential import Life, SequentialTrainer, Stop
 from harness.training.trainer import Report
-from harness.trial import TrialRequest, TrialResult
+from harness.trial import SplitScores, TrialRequest, TrialResult
 from harness.variants import VARIANTS, Variant, resolve
 
 #: Seconds between looks for a new trial while others are in progress and none was to be had.
@@ -41,8 +42,12 @@ class _Slot:
     """A place in the pack and who has it."""
 
     life: Life
+    trial: Ongoing | None = None
+    adapter: Adapter | None = None
     run: SlotRun | None = None
     parked: Parked | None = None
+    wrapped: dict[str, LoraLayer] = field(default_factory=dict)
+    wanted: Wanted | None = None
 
 
 class PackedTrainer(SequentialTrainer):
@@ -145,18 +150,75 @@ class PackedTrainer(SequentialTrainer):
         lost = self._passes.step(runs)
         for place in runs:
             yield from self._on(place, lost.get(place))
+        yield from self._answer()
 
-    def _on(self, place: int, error: Exception | None = None) -> Iterator[TrialResult]:
-        """Goes on with a life; one that is over frees its slot."""
-        life = self._taken[place].life
+    def _on(
+        self, place: int, told: SplitScores | Exception | None = None
+    ) -> Iterator[TrialResult]:
+        """Goes on with a life, with what it is told; one that is over frees its slot."""
+        slot = self._taken[place]
         try:
-            if error is None:
-                next(life)
+            if isinstance(told, Exception):
+                slot.wanted = slot.life.throw(told)
             else:
-                life.throw(error)
+                slot.wanted = slot.life.send(told)
         except StopIteration as end:
             self._leave(place)
             yield end.value
+
+    def _answer(self) -> Iterator[TrialResult]:
+        """Scores whoever wants it, those that want the same together, until nobody does."""
+        while True:
+            wanting = {at: slot.wanted for at, slot in self._taken.items() if slot.wanted}
+            if not wanting:
+                return
+            first = next(iter(wanting.values()))
+            places = [place for place, wanted in wanting.items() if wanted == first]
+            found = self._together(places, first) if len(places) > 1 else {}
+            for place in places:
+                yield from self._on(place, found.get(place) or self._by_itself(place, first))
+
+    def _together(self, places: Sequence[int], wanted: Wanted) -> dict[int, SplitScores]:
+        """The scores of several; nothing where that fails, since each is scored alone then."""
+        slots = {place: self._taken[place] for place in places}
+        start = time.perf_counter()
+        try:
+            with self._pack.standing({at: slot.wrapped for at, slot in slots.items()}) as around:
+                scores = evaluation.score_together(
+                    self._base,
+                    self._task,
+                    wanted.split,
+                    wanted.examples,
+                    self._training.score_batch_size,
+                    self._tokens,
+                    places,
+                    around,
+                )
+        except Exception:
+            return {}
+        finally:
+            for slot in slots.values():
+                assert slot.trial is not None
+                slot.trial.score_seconds += (time.perf_counter() - start) / len(slots)
+        return dict(zip(places, scores, strict=True))
+
+    def _by_itself(self, place: int, wanted: Wanted) -> SplitScores | Exception:
+        slot = self._taken[place]
+        assert slot.trial is not None
+        assert slot.adapter is not None
+        try:
+            return self._score(slot.trial, slot.adapter, wanted)
+        except Exception as error:
+            return error
+
+    def _scored(
+        self, trial: Ongoing, adapter: Adapter, split: str, examples: int | None = None
+    ) -> Generator[Stop, SplitScores | None, SplitScores]:
+        if id(adapter) not in self._places:
+            return (yield from super()._scored(trial, adapter, split, examples))
+        scores = yield Wanted(split, examples)
+        assert scores is not None
+        return scores
 
     def _leave(self, place: int) -> None:
         self._pack.remove(place)
@@ -170,7 +232,9 @@ class PackedTrainer(SequentialTrainer):
             if place is None:
                 yield adapter
                 return
-            parked = self._taken[place].parked = Parked(adapter, bare)
+            slot = self._taken[place]
+            parked = slot.parked = Parked(adapter, bare)
+            slot.trial, slot.adapter = trial, adapter
             self._places[id(adapter)] = place
             try:
                 yield adapter
@@ -193,12 +257,12 @@ class PackedTrainer(SequentialTrainer):
                 self._base, self._loss, self._sequences, adapter, training, steps, trial.progress
             )
             run.dtype = self._pack.dtype
-            wrapped = {
+            slot.wrapped = {
                 name: layer
                 for name, layer in adapter.layers().items()
                 if isinstance(layer, LoraLayer)
             }
-        self._pack.add(place, adapter, run.weights, run.generator, wrapped)
+        self._pack.add(place, adapter, run.weights, run.generator, slot.wrapped)
         slot.run = run
         return run
 

@@ -5,7 +5,7 @@ Knows layouts and parts, nothing of models, variants or trials.
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor, nn
 from torch.autograd import Function
@@ -14,6 +14,9 @@ from transformers.pytorch_utils import Conv1D
 
 from harness.packed.layout import Layout, active
 from harness.packed.parts import Frozen, Part
+
+if TYPE_CHECKING:
+    from harness.packed.still import Still
 
 #: What a layer's way back needs: parts, their rows, and what each of them kept.
 Kept = list[tuple[Part, slice, Any]]
@@ -39,15 +42,30 @@ class PackedLinear:
         )
         #: Parts by slot.
         self.parts: dict[int, Part] = {}
+        #: Where there are some, they are what runs; see `Pack.standing`.
+        self.still: dict[int, Still] = {}
 
     def __call__(self, x: Tensor) -> Tensor:
         """`x` is (..., in); answers (..., out)."""
         layout = active()
+        if layout is not None and self.still:
+            return self._stands(x, layout)
         if layout is None or not self.learns(layout):
             return functional.linear(x, self.frozen.weight, self.frozen.bias)
         rows = x.reshape(-1, x.shape[-1])
         out = _Packed.apply(rows, self._anchor, self, layout)  # type: ignore[no-untyped-call]
         return cast("Tensor", out.view(*x.shape[:-1], out.shape[-1]))
+
+    def _stands(self, x: Tensor, layout: Layout) -> Tensor:
+        """Nothing is learnt."""
+        frozen, rows = self.frozen, x.reshape(-1, x.shape[-1])
+        out = functional.linear(rows, frozen.weight)
+        for slot, start, end in layout.shares:
+            if slot in self.still:
+                self.still[slot].add(rows[start:end], out[start:end])
+        if frozen.bias is not None:
+            out += frozen.bias
+        return out.view(*x.shape[:-1], out.shape[-1])
 
     def learns(self, layout: Layout) -> bool:
         """Whether anybody in this pass has a part here."""

@@ -3,8 +3,9 @@
 Knows the base, slots and token sequences; nothing of tasks, scores or trials.
 """
 
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import groupby
 from typing import Final, NamedTuple
 
 import torch
@@ -24,7 +25,9 @@ from harness.packed.flat import FlatWeights
 from harness.packed.layout import Layout, Picked, Share, laid_out
 from harness.packed.linear import PackedLinear, installed
 from harness.packed.parts import DoraPart, LoraPart, Part, Removed
+from harness.packed.still import still
 from harness.training.completion_loss import exactly
+from harness.training.decoding import Around
 
 #: The sequences of some slots that go through the base together.
 Batches = Mapping[int, Sequence[TokenSequence]]
@@ -113,6 +116,29 @@ class Pack:
         for layer in self.layers.values():
             layer.parts.pop(slot, None)
 
+    @contextmanager
+    def standing(self, adapters: Mapping[int, Mapping[str, LoraLayer]]) -> Iterator[Around]:
+        """Has the base run with several adapters meanwhile, as they are now, no way back.
+
+        Args:
+            adapters: PEFT's layers of each slot by name.
+
+        Yields:
+            What each call of the model is to be inside of.
+        """
+        try:
+            for slot, wrapped in adapters.items():
+                for name, layer in wrapped.items():
+                    here = self.layers[name]
+                    part = here.parts[slot]
+                    assert isinstance(part, LoraPart)
+                    here.still[slot] = still(layer, part, here.frozen)
+            with installed(self.layers):
+                yield lambda owners, width: laid_out(_in_turn(owners, width, self.device))
+        finally:
+            for each in self.layers.values():
+                each.still.clear()
+
     def gradients(self, batches: Batches, answers: Mapping[int, int]) -> dict[int, float]:
         """Adds up every slot's gradients of its mean loss.
 
@@ -197,6 +223,15 @@ class Pack:
             logits_to_keep=torch.tensor(rows.picked, device=self.device),
         ).logits[0]
         return exactly(found)
+
+
+def _in_turn(owners: Sequence[int], width: int, device: torch.device) -> Layout:
+    """Rows of `width` tokens each, those of one owner side by side."""
+    shares: list[Share] = []
+    for slot, rows in groupby(owners):
+        start = shares[-1].end if shares else 0
+        shares.append(Share(slot, start, start + width * len([*rows])))
+    return Layout(tuple(shares), (width,) * len(owners), device)
 
 
 def _lengths(sequences: Sequence[TokenSequence]) -> tuple[int, ...]:

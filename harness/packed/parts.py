@@ -111,15 +111,15 @@ class Removed:
 
     def __init__(self, first: Tensor, second: Tensor, scale: float) -> None:
         """Keeps them."""
-        self._first, self._second, self._scale = first, second, scale
+        self.first, self.second, self.scale = first, second, scale
 
     def forward(self, rows: Tensor, out: Tensor) -> None:
         """Takes it away from what the frozen weights made."""
-        out.addmm_(rows @ self._first.T, self._second.T, alpha=-self._scale)
+        out.addmm_(rows @ self.first.T, self.second.T, alpha=-self.scale)
 
     def backward(self, gradient: Tensor, into: Tensor) -> None:
         """Takes it away from the inputs' gradient."""
-        into.addmm_(gradient @ self._second, self._first, alpha=-self._scale)
+        into.addmm_(gradient @ self.second, self.first, alpha=-self.scale)
 
 
 class LoraPart:
@@ -143,7 +143,7 @@ class LoraPart:
     ) -> None:
         """Keeps them."""
         self.first, self.second, self.scale, self.dropout = first, second, scale, dropout
-        self._removed = removed
+        self.removed = removed
 
     def _seen(self, rows: Tensor, among: Among | None) -> tuple[Tensor, Dropped | None, Tensor]:
         """What dropout leaves of the rows, what it takes, and the products of the rest with A."""
@@ -158,8 +158,8 @@ class LoraPart:
         del layer
         seen, dropped, low = self._seen(rows, among)
         out.addmm_(low, self.second.value.T, alpha=self.scale)
-        if self._removed is not None:
-            self._removed.forward(rows, out)
+        if self.removed is not None:
+            self.removed.forward(rows, out)
         return seen, dropped, low, []
 
     def early(self, kept: Any, gradient: Tensor) -> Tensor:
@@ -180,8 +180,26 @@ class LoraPart:
             into.addmm_(back[0], self.first.value)
         else:
             into.add_(dropped.of(back[0] @ self.first.value))
-        if self._removed is not None:
-            self._removed.backward(back[1], into)
+        if self.removed is not None:
+            self.removed.backward(back[1], into)
+
+
+def row_norms(layer: Frozen, first: Tensor, second: Tensor, scale: float) -> Tensor:
+    """Norms of the rows of `W + scale B A`, shape (out,), without making that matrix.
+
+    The square of each is `|W|² + 2 scale rowsum((W Aᵀ) * B) + scale² rowsum((B A Aᵀ) * B)`.
+
+    Args:
+        layer: W, shape (out, in).
+        first: A, shape (rank, in).
+        second: B, shape (out, rank).
+        scale: on B A.
+    """
+    cross = ((layer.weight.to(first.dtype) @ first.T) * second).sum(dim=1)
+    own = ((second @ (first @ first.T)) * second).sum(dim=1)
+    squares = layer.squares
+    squares = squares.add(cross.to(squares.dtype), alpha=2 * scale)
+    return torch.sqrt(squares.add_(own.to(squares.dtype), alpha=scale**2).clamp_(min=0))
 
 
 class DoraPart(LoraPart):
@@ -211,24 +229,11 @@ class DoraPart(LoraPart):
         super().__init__(first, second, scale, dropout)
         self.magnitude = magnitude
 
-    def norm(self, layer: Frozen) -> Tensor:
-        """Norms of the rows of `W + scale B A`, shape (out,), without making that matrix.
-
-        The square of each is `|W|² + 2 scale rowsum((W Aᵀ) * B) + scale² rowsum((B A Aᵀ) * B)`.
-        """
-        first, second = self.first.value, self.second.value
-        cross = ((layer.weight.to(first.dtype) @ first.T) * second).sum(dim=1)
-        own = ((second @ (first @ first.T)) * second).sum(dim=1)
-        squares = layer.squares
-        squares = squares.add(cross.to(squares.dtype), alpha=2 * self.scale)
-        found = squares.add_(own.to(squares.dtype), alpha=self.scale**2).clamp_(min=0)
-        return torch.sqrt(found)
-
     def forward(
         self, rows: Tensor, out: Tensor, layer: Frozen, among: Among | None = None
     ) -> tuple[Any, ...]:
         """See `Part`."""
-        norm = self.norm(layer)
+        norm = row_norms(layer, self.first.value, self.second.value, self.scale)
         share = (self.magnitude.value.to(norm.dtype) / norm).to(rows.dtype)
         seen, dropped, low = self._seen(rows, among)
         if dropped is None:

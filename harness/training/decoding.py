@@ -7,15 +7,25 @@ ids only, nothing of texts or tasks.
 
 import copy
 import inspect
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 
 import torch
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
+#: Run around each call of a model: given whose adapter each row is for, and the tokens of a row.
+Around = Callable[[Sequence[int], int], AbstractContextManager[None]]
+
 #: Rows leave the batch when at least this share has ended: each time the cache is copied.
 _LEAVING: Final = 0.125
+
+
+def alone(owners: Sequence[int], width: int) -> AbstractContextManager[None]:
+    """Of a model that has one adapter at most: nothing is to be told."""
+    del owners, width
+    return nullcontext()
 
 
 class _RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
@@ -66,6 +76,8 @@ def greedy(
     stop: Collection[int],
     pad: int,
     batch_size: int,
+    owners: Sequence[int] | None = None,
+    around: Around = alone,
 ) -> list[list[int]]:
     """The likeliest next token, again and again, for each prompt.
 
@@ -78,23 +90,39 @@ def greedy(
         stop: ids that end a row; they are not part of the answer.
         pad: id to pad with on the left (masked).
         batch_size: rows decoded together.
+        owners: whose adapter each prompt is for, where the model has several at once.
+        around: tells the model whose its rows are.
 
     Returns:
         New token ids for each prompt, in the order given.
     """
     answers: list[list[int]] = [[] for _ in prompts]
     stops = frozenset(stop)
-    for chosen in by_length(prompts, batch_size):
-        going = Continuation(model, [prompts[i] for i in chosen], max_new_tokens, pad)
+    whose = owners or [0] * len(prompts)
+    for chosen in by_length(prompts, batch_size, whose):
+        going = Continuation(
+            model,
+            [prompts[i] for i in chosen],
+            max_new_tokens,
+            pad,
+            [whose[i] for i in chosen],
+            around,
+        )
         _write(going, [answers[i] for i in chosen], max_new_tokens, stops)
     return answers
 
 
-def by_length(prompts: Sequence[Sequence[int]], batch_size: int) -> Iterator[list[int]]:
-    """Indices of prompts in batches of similar length, the shortest first."""
+def by_length(
+    prompts: Sequence[Sequence[int]], batch_size: int, owners: Sequence[int] | None = None
+) -> Iterator[list[int]]:
+    """Indices of prompts in batches of similar length, the shortest first.
+
+    Within a batch those of one owner are side by side.
+    """
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
     for start in range(0, len(order), batch_size):
-        yield order[start : start + batch_size]
+        batch = order[start : start + batch_size]
+        yield batch if owners is None else sorted(batch, key=lambda index: owners[index])
 
 
 def _write(
@@ -129,14 +157,23 @@ class Continuation:
         prompts: token ids, each at least one; padded on the left.
         new: tokens that may follow.
         pad: id to pad with (masked).
+        owners: whose each prompt is, those of one owner side by side.
+        around: see `Around`.
     """
 
     def __init__(
-        self, model: PreTrainedModel, prompts: Sequence[Sequence[int]], new: int, pad: int
+        self,
+        model: PreTrainedModel,
+        prompts: Sequence[Sequence[int]],
+        new: int,
+        pad: int,
+        owners: Sequence[int] | None = None,
+        around: Around = alone,
     ) -> None:
         """Runs nothing yet."""
         device = next(model.parameters()).device
-        self._model = model
+        self._model, self._around = model, around
+        self._owners = [0] * len(prompts) if owners is None else list(owners)
         longest = max(map(len, prompts))
         lengths = torch.tensor([len(prompt) for prompt in prompts])
         self._ids = torch.tensor(
@@ -159,9 +196,10 @@ class Continuation:
             keywords["position_ids"] = self._positions[:, self._filled : end]
         if _takes(self._model, "logits_to_keep"):
             keywords["logits_to_keep"] = 1
-        out = self._model(
-            input_ids=self._ids, past_key_values=self._cache, use_cache=True, **keywords
-        )
+        with self._around(self._owners, self._ids.shape[1]):
+            out = self._model(
+                input_ids=self._ids, past_key_values=self._cache, use_cache=True, **keywords
+            )
         self._cache = out.past_key_values
         self._filled = end
         found: torch.Tensor = out.logits[:, -1]
@@ -172,7 +210,8 @@ class Continuation:
         self._ids = tokens[:, None]
 
     def keep(self, rows: torch.Tensor) -> None:
-        """Goes on with these rows; one that is named several times branches."""
+        """Goes on with these rows, in their order; one that is named several times branches."""
+        self._owners = [self._owners[row] for row in rows.tolist()]
         self._ids = self._ids.index_select(0, rows)
         self._mask = self._mask.index_select(0, rows)
         self._positions = self._positions.index_select(0, rows)

@@ -19,7 +19,7 @@ from harness.models.base_model import BaseModel
 from harness.task import Answers, Example, Task
 from harness.training import likelihood, word_tags
 from harness.training.batches import TaskTokens
-from harness.training.decoding import greedy
+from harness.training.decoding import Around, alone, greedy
 from harness.training.tagging_loss import said
 from harness.trial import SplitScores
 
@@ -51,10 +51,23 @@ class _Asking:
     chosen: tuple[int, ...]
     shots: Sequence[Example] | None
     batch_size: int
+    adapters: tuple[int, ...] = (0,)
+    around: Around = alone
 
     def prompts(self) -> list[tuple[int, ...]]:
+        """Those of each adapter, one adapter's after the other's."""
         made = self.tokens.prompts(self.split, self.shots).prompts
-        return [made[index] for index in self.chosen]
+        return [made[index] for index in self.chosen] * len(self.adapters)
+
+    @property
+    def owners(self) -> list[int]:
+        """Whose each prompt is."""
+        return [adapter for adapter in self.adapters for _ in self.chosen]
+
+    @property
+    def rows(self) -> int:
+        """Run together: so many of each adapter."""
+        return self.batch_size * len(self.adapters)
 
     @property
     def pad(self) -> int:
@@ -95,6 +108,42 @@ def score(
     return score_answers(task, split, [everything[index] for index in chosen], answers)
 
 
+def score_together(
+    base: BaseModel,
+    task: Task,
+    split: str,
+    examples: int | None,
+    batch_size: int,
+    tokens: TaskTokens,
+    adapters: Sequence[int],
+    around: Around,
+) -> list[SplitScores]:
+    """Has a split answered by several adapters at once, each row by its own.
+
+    Args:
+        base: in evaluation mode, with all of them on it.
+        task: what to ask; its answers are no tags.
+        split: which examples.
+        examples: as in `score`.
+        batch_size: rows of each adapter that run together.
+        tokens: made before.
+        adapters: what `around` knows each by.
+        around: tells the model whose its rows are.
+
+    Returns:
+        The scores of each adapter.
+    """
+    everything = task.examples(split)
+    chosen = evenly(len(everything), examples)
+    asking = _Asking(base, task, tokens, split, chosen, None, batch_size, (*adapters,), around)
+    answers = _ANSWERS[task.kind.answers](asking)
+    asked = [everything[index] for index in chosen]
+    return [
+        score_answers(task, split, asked, answers[start : start + len(chosen)])
+        for start in range(0, len(answers), len(chosen))
+    ]
+
+
 def _written(asking: _Asking) -> list[Answer]:
     """Decodes greedily; a line break ends an answer where all of the task's are single lines."""
     base, task, tail = asking.base, asking.task, asking.tokens.tail
@@ -106,7 +155,9 @@ def _written(asking: _Asking) -> list[Answer]:
         task.max_new_tokens,
         stop.union(tail, () if end is None else (int(end),)),
         asking.pad,
-        asking.batch_size,
+        asking.rows,
+        asking.owners,
+        asking.around,
     )
     return _read(task, base.tokenizer.batch_decode(found, skip_special_tokens=True))
 
@@ -123,7 +174,13 @@ def _chosen(asking: _Asking) -> list[Answer]:
     answers = tokens.answers([task.write(name) for name in names])
     try:
         found = likelihood.likeliest(
-            asking.base.model, asking.prompts(), answers, asking.pad, asking.batch_size
+            asking.base.model,
+            asking.prompts(),
+            answers,
+            asking.pad,
+            asking.rows,
+            asking.owners,
+            asking.around,
         )
     except likelihood.AmbiguousError as error:
         first, second = (names[index] for index in error.answers)
@@ -142,11 +199,13 @@ def _likelihood(asking: _Asking) -> list[Answer]:
     made = asking.tokens.texts(asking.split)
     found = likelihood.texts(
         base.model,
-        [made[index] for index in asking.chosen],
+        [made[index] for index in asking.chosen] * len(asking.adapters),
         length,
         min(window.stride, length - 1),
         asking.pad,
-        asking.batch_size,
+        asking.rows,
+        asking.owners,
+        asking.around,
     )
     return [Answer(each, f"{each.nll:.4f} nats, {each.tokens} tokens", False) for each in found]
 

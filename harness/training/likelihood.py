@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from harness.metrics.perplexity import Likelihood
 from harness.models.tokens import TokenSequence, collate
-from harness.training.decoding import Continuation, by_length
+from harness.training.decoding import Around, Continuation, alone, by_length
 
 #: Logits held at once, in numbers: rows of a batch are bounded by it.
 _LOGITS: Final = 64 * 2**20
@@ -27,6 +27,8 @@ def texts(
     stride: int,
     pad: int,
     batch_size: int,
+    owners: Sequence[int] | None = None,
+    around: Around = alone,
 ) -> list[Likelihood]:
     """Negative log-likelihoods of texts, each token but the first scored once.
 
@@ -41,30 +43,34 @@ def texts(
         stride: tokens that a window is moved by, less than `length`.
         pad: id to pad with on the right.
         batch_size: windows run together, at most.
+        owners: whose adapter each text is for, where the model has several at once.
+        around: tells the model whose its rows are.
 
     Returns:
         In the order given; a text of one token has nothing to be scored.
     """
-    owners: list[int] = []
+    places: list[int] = []
     found: list[TokenSequence] = []
     for index, ids in enumerate(sequences):
         for window in windows(tuple(ids), length, stride):
-            owners.append(index)
+            places.append(index)
             found.append(window)
+    whose = [owners[index] if owners else 0 for index in places]
     sums = [0.0] * len(sequences)
     counts = [0] * len(sequences)
     device = next(model.parameters()).device
     vocabulary = int(model.config.get_text_config().vocab_size)
     longest = max((len(window.ids) for window in found), default=1)
     rows = max(1, min(batch_size, _LOGITS // (vocabulary * longest)))
-    for chosen in by_length([window.ids for window in found], rows):
+    for chosen in by_length([window.ids for window in found], rows, whose):
         batch = collate([found[index] for index in chosen], pad, device)
-        logits = model(input_ids=batch.ids, use_cache=False).logits[batch.rows]
+        with around([whose[index] for index in chosen], batch.ids.shape[1]):
+            logits = model(input_ids=batch.ids, use_cache=False).logits[batch.rows]
         losses = functional.cross_entropy(logits.float(), batch.targets, reduction="none")
         shares = torch.split(losses.double(), batch.rows.sum(dim=1).tolist())
         for index, share in zip(chosen, shares, strict=True):
-            sums[owners[index]] += float(share.sum())
-            counts[owners[index]] += share.numel()
+            sums[places[index]] += float(share.sum())
+            counts[places[index]] += share.numel()
     return [Likelihood(*each) for each in zip(sums, counts, strict=True)]
 
 
@@ -95,6 +101,8 @@ def likeliest(
     answers: Sequence[Sequence[int]],
     pad: int,
     batch_size: int,
+    owners: Sequence[int] | None = None,
+    around: Around = alone,
 ) -> list[int]:
     """Which of several answers has the highest probability after each prompt.
 
@@ -108,6 +116,8 @@ def likeliest(
         answers: token ids, none the beginning of another (each ends with an end of text).
         pad: id to pad with on the left (masked).
         batch_size: rows run together; up to twice as many where answers branch.
+        owners: whose adapter each prompt is for, where the model has several at once.
+        around: tells the model whose its rows are.
 
     Returns:
         For each prompt an index into `answers`; of equals, the first.
@@ -120,8 +130,10 @@ def likeliest(
     depth = max(map(len, answers))
     # At worst every answer is a row of its own, with keys and values of the prompt.
     together = max(1, min(batch_size, 2 * batch_size // len(answers)))
-    for chosen in by_length(prompts, together):
-        going = Continuation(model, [prompts[index] for index in chosen], depth, pad)
+    whose = owners or [0] * len(prompts)
+    for chosen in by_length(prompts, together, whose):
+        rows = [prompts[index] for index in chosen]
+        going = Continuation(model, rows, depth, pad, [whose[index] for index in chosen], around)
         first = going.logits().float().log_softmax(dim=-1)
         lowest = _dive(going.copy(), first, root)
         for index, found in zip(chosen, _search(going, first, root, lowest), strict=True):

@@ -1,6 +1,7 @@
 """One trial in progress, whichever engine it runs on: what is known of it, and how it can end."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 
@@ -9,6 +10,18 @@ from harness.errors import UserError
 from harness.models.memory import ran_out
 from harness.training.run import DivergedError, Progress
 from harness.trial import Measurement, TrialRequest
+
+
+class Wanted(NamedTuple):
+    """What a trial asks of its engine: to be scored as it is now.
+
+    Attributes:
+        split: which examples.
+        examples: so many, evenly spaced over the split; None for all.
+    """
+
+    split: str
+    examples: int | None
 
 
 class PrunedError(Exception):

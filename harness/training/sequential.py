@@ -24,14 +24,16 @@ from harness.training import evaluation, optimisation
 from harness.training.batches import TaskTokens, token_notes
 from harness.training.completion_loss import keeps_apart
 from harness.training.losses import loss_of
-from harness.training.ongoing import Ongoing, PrunedError, restore, rung_steps, told
+from harness.training.ongoing import Ongoing, PrunedError, Wanted, restore, rung_steps, told
 from harness.training.run import Run
 from harness.training.trainer import Report
 from harness.trial import Cost, Measurement, Outcome, SplitScores, TrialRequest, TrialResult
 from harness.variants import VARIANTS, Variant
 
+#: Where a trial stops: with nothing, after its start and each step, or for scores that it wants.
+Stop = Wanted | None
 #: One trial: goes on when asked to, and answers its result at the end.
-Life = Generator[None, None, TrialResult]
+Life = Generator[Stop, SplitScores | None, TrialResult]
 
 
 class SequentialTrainer:
@@ -95,7 +97,7 @@ class SequentialTrainer:
                 return result
 
     def _life(self, request: TrialRequest, report: Report) -> Life:
-        """One trial: stops after its start and after each step; answers its result.
+        """One trial: stops after its start and after each step, and wherever `_scored` does.
 
         Whatever goes wrong inside it ends as its result.
         """
@@ -105,9 +107,10 @@ class SequentialTrainer:
         try:
             with self._attached(trial) as adapter:
                 yield from self._fit(trial, adapter, report)
-                with self._present(adapter):
-                    scores = {split: self._score(trial, split) for split in request.splits}
-                    if request.adapter_dir is not None:
+                for split in request.splits:
+                    scores[split] = yield from self._scored(trial, adapter, split)
+                if request.adapter_dir is not None:
+                    with self._present(adapter):
                         folder = str(attaching.save(adapter, request.adapter_dir))
         except PrunedError as reason:
             outcome, error = Outcome.PRUNED, str(reason)
@@ -159,7 +162,9 @@ class SequentialTrainer:
             trial.parameters = sum(weight.numel() for weight in trained)
             yield adapter
 
-    def _fit(self, trial: Ongoing, adapter: Adapter, report: Report) -> Iterator[None]:
+    def _fit(
+        self, trial: Ongoing, adapter: Adapter, report: Report
+    ) -> Generator[Stop, SplitScores | None, None]:
         """Trains to the end, to the last useful reading, or until `report` says stop.
 
         Raises:
@@ -172,15 +177,14 @@ class SequentialTrainer:
             for proof in proofs.values():
                 proof.begin()
         rungs = rung_steps(steps, training.readings)
-        yield
+        yield None
         for step in run:
             if step in rungs or step == steps:
-                with self._present(adapter):
-                    self._read(trial, run, last=step == steps, report=report)
+                yield from self._read(trial, adapter, run, step == steps, report)
                 if self._is_stale(trial):
                     break
             if step < steps:
-                yield
+                yield None
         run.settle()
         with self._present(adapter), torch.no_grad():
             attaching.dropout_mode(self._base.model, on=False)
@@ -200,7 +204,9 @@ class SequentialTrainer:
             names = (*names, "head_trained")
         return {name: PROOFS.get(name)(subject) for name in names}
 
-    def _read(self, trial: Ongoing, run: Run, last: bool, report: Report) -> None:
+    def _read(
+        self, trial: Ongoing, adapter: Adapter, run: Run, last: bool, report: Report
+    ) -> Generator[Stop, SplitScores | None, None]:
         """One reading: the loss so far and, where somebody asks for it, the objective.
 
         The last weights are read only where they compete with earlier ones.
@@ -209,11 +215,13 @@ class SequentialTrainer:
         value = None
         keeps_best = training.restore_best or (training.early_stopping is not None and not last)
         if keeps_best or (trial.request.readings and not last):
-            attaching.dropout_mode(self._base.model, on=False)
+            with self._present(adapter):
+                attaching.dropout_mode(self._base.model, on=False)
             split = trial.request.splits[0] if trial.request.splits else "validation"
-            scores = self._score(trial, split, training.reading_examples)
+            scores = yield from self._scored(trial, adapter, split, training.reading_examples)
             value = evaluation.objective_value(self._task, scores)
-            attaching.dropout_mode(self._base.model, on=True)
+            with self._present(adapter):
+                attaching.dropout_mode(self._base.model, on=True)
         batches = -(-len(self._sequences) // training.batch_size)
         measurement = Measurement(
             step=progress.step,
@@ -234,17 +242,26 @@ class SequentialTrainer:
         patience = self._training.early_stopping
         return patience is not None and len(trial.measurements) - trial.best_reading >= patience
 
-    def _score(self, trial: Ongoing, split: str, examples: int | None = None) -> SplitScores:
+    def _scored(
+        self, trial: Ongoing, adapter: Adapter, split: str, examples: int | None = None
+    ) -> Generator[Stop, SplitScores | None, SplitScores]:
+        """Scores an adapter as it is now; here without a stop."""
+        yield from ()
+        return self._score(trial, adapter, Wanted(split, examples))
+
+    def _score(self, trial: Ongoing, adapter: Adapter, wanted: Wanted) -> SplitScores:
+        """Scores an adapter by itself."""
         start = time.perf_counter()
         try:
-            return evaluation.score(
-                self._base,
-                self._task,
-                split,
-                examples,
-                batch_size=self._training.score_batch_size,
-                tokens=self._tokens,
-            )
+            with self._present(adapter):
+                return evaluation.score(
+                    self._base,
+                    self._task,
+                    wanted.split,
+                    wanted.examples,
+                    batch_size=self._training.score_batch_size,
+                    tokens=self._tokens,
+                )
         finally:
             trial.score_seconds += time.perf_counter() - start
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from harness.packed.dropping import Dropout, Dropped
 from harness.packed.layout import Among
-from harness.packed.parts import DoraPart, Frozen, LoraPart, Removed, Trained
+from harness.packed.parts import DoraPart, Frozen, LoraPart, Removed, Trained, row_norms
 
 ROWS, IN, OUT, RANK, SCALE = 7, 12, 10, 3, 1.7
 
@@ -112,17 +112,13 @@ def test_dora_is_what_autograd_says(dropped: bool, numbers: Numbers) -> None:
 
 def test_dora_s_norm_is_that_of_the_matrix(numbers: Numbers) -> None:
     _, weight, first, second, *_ = numbers
-    part = DoraPart(
-        Trained(first, None), Trained(second, None), SCALE, Injected(None), Trained(first, None)
-    )
-    same(part.norm(Frozen(weight, None)), (weight + SCALE * second @ first).norm(dim=1))
+    found = row_norms(Frozen(weight, None), first, second, SCALE)
+    same(found, (weight + SCALE * second @ first).norm(dim=1))
 
 
 def test_dora_s_norm_is_taken_in_float32_at_least(numbers: Numbers) -> None:
     _, weight, first, second, *_ = (each.bfloat16() for each in numbers)
-    given = (Trained(each, None) for each in (first, second))
-    part = DoraPart(*given, SCALE, Injected(None), Trained(first, None))
-    found = part.norm(Frozen(weight, None))
+    found = row_norms(Frozen(weight, None), first, second, SCALE)
     wanted = (weight.double() + SCALE * second.double() @ first.double()).norm(dim=1)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found.double(), wanted, rtol=2e-2, atol=0)

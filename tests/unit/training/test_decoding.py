@@ -1,3 +1,6 @@
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
 import pytest
 import torch
 from transformers import (
@@ -122,3 +125,25 @@ def test_answers_come_in_the_order_of_the_prompts(model: PreTrainedModel) -> Non
 
 def test_no_prompts_give_no_answers(model: PreTrainedModel) -> None:
     assert greedy(model, [], NEW, (), pad=0, batch_size=4) == []
+
+
+def test_rows_of_one_owner_stay_side_by_side(prompts: list[list[int]]) -> None:
+    torch.manual_seed(3)
+    model = AutoModelForCausalLM.from_config(CONFIGS["llama"]).eval()
+    calls: list[tuple[list[int], int]] = []
+
+    @contextmanager
+    def around(owners: Sequence[int], width: int) -> Iterator[None]:
+        calls.append((list(owners), width))
+        yield
+
+    whole = greedy(model, prompts, NEW, (), pad=0, batch_size=8)
+    stop = {answer[3] for answer in whole[:4]}
+    wanted = greedy(model, prompts, NEW, stop, pad=0, batch_size=8)
+    found = greedy(model, prompts * 2, NEW, stop, 0, 6, [4] * 8 + [2] * 8, around)
+    assert found == wanted * 2
+    assert {len(owners) for owners, _ in calls} >= {6, 4}
+    assert all(owners == sorted(owners) for owners, _ in calls)
+    assert {owner for owners, _ in calls for owner in owners} == {2, 4}
+    longest = sorted(map(len, prompts * 2))
+    assert [width for _, width in calls if width > 1] == [longest[5], longest[11], longest[15]]
