@@ -27,7 +27,7 @@ from harness.packed.linear import PackedLinear, installed
 from harness.packed.parts import DoraPart, LoraPart, Part, Removed
 from harness.packed.still import still
 from harness.training.completion_loss import exactly
-from harness.training.decoding import Around
+from harness.training.continuation import Around
 
 #: The sequences of some slots that go through the base together.
 Batches = Mapping[int, Sequence[TokenSequence]]

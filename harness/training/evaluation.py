@@ -19,7 +19,8 @@ from harness.models.base_model import BaseModel
 from harness.task import Answers, Example, Task
 from harness.training import likelihood, word_tags
 from harness.training.batches import TaskTokens
-from harness.training.decoding import Around, alone, greedy
+from harness.training.continuation import Around, alone
+from harness.training.decoding import greedy
 from harness.training.tagging_loss import said
 from harness.trial import SplitScores
 

@@ -13,7 +13,8 @@ from transformers import PreTrainedModel
 
 from harness.metrics.perplexity import Likelihood
 from harness.models.tokens import TokenSequence, collate
-from harness.training.decoding import Around, Continuation, alone, by_length
+from harness.training.continuation import Around, Continuation, alone
+from harness.training.decoding import by_length
 
 #: Logits held at once, in numbers: rows of a batch are bounded by it.
 _LOGITS: Final = 64 * 2**20
