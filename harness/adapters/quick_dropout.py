@@ -7,7 +7,7 @@ hundred elements five numbers, not a hundred. Knows nothing of data or trials.
 """
 
 import math
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -15,35 +15,50 @@ from peft.tuners.lora.layer import LoraLayer
 from torch import Tensor, nn
 from torch.autograd import Function
 
+#: Events are drawn so many at a time at least: each call costs something, too.
+_AT_ONCE: Final = 1024
 
-def dropped_places(count: int, p: float, seed: int) -> Tensor:
-    """Which of `count` elements are dropped, each with probability `p`, independently.
 
-    Gaps between successes of a Bernoulli sequence are geometric; `ceil(E / -log(1 - p))` of a
-    standard exponential `E` is (Devroye 1986, Non-Uniform Random Variate Generation, X.2.1).
+class DroppedPlaces:
+    """An endless row of elements, each dropped with probability `p`, independently.
+
+    An element is dropped if an event of a Poisson process falls on it, whose rate is
+    `-log(1 - p)` an element; the time between two events is exponential (Devroye 1986,
+    Non-Uniform Random Variate Generation, X.2.1).
 
     Args:
-        count: elements.
         p: in (0, 1).
         seed: of the generator.
-
-    Returns:
-        Their indices, ascending, int64.
     """
-    generator = np.random.Generator(np.random.SFC64(seed))
-    rate = -math.log1p(-p)
-    expected = count * p
-    more = int(expected + 4 * math.sqrt(expected) + 8)
-    found: list[np.ndarray[Any, Any]] = []
-    last = -1
-    while last < count:
-        gaps = np.ceil(generator.standard_exponential(more) / rate).astype(np.int64)
-        np.maximum(gaps, 1, out=gaps)  # an exponential may be exactly 0
-        places = np.cumsum(gaps) + last
-        found.append(places)
-        last = int(places[-1])
-    whole = found[0] if len(found) == 1 else np.concatenate(found)
-    return torch.from_numpy(whole[: np.searchsorted(whole, count)])
+
+    def __init__(self, p: float, seed: int) -> None:
+        """Draws nothing yet."""
+        self._generator = np.random.Generator(np.random.SFC64(seed))
+        self._rate = -math.log1p(-p)
+        self._places: np.ndarray[Any, Any] = np.empty(0, np.int64)
+        self._reached = 0.0
+
+    def following(self, count: int) -> Tensor:
+        """Those of the next `count` elements.
+
+        Returns:
+            Their indices, ascending, int64; one that was hit twice is named twice.
+        """
+        while self._reached < count:
+            self._draw(count)
+        end = int(np.searchsorted(self._places, count))
+        found, self._places = self._places[:end], self._places[end:] - count
+        self._reached -= count
+        return torch.from_numpy(found)
+
+    def _draw(self, count: int) -> None:
+        missing = (count - self._reached) * self._rate
+        more = max(_AT_ONCE, int(missing + 4 * math.sqrt(missing) + 8))
+        times = np.cumsum(self._generator.standard_exponential(more))
+        times *= 1 / self._rate
+        times += self._reached
+        self._reached = float(times[-1])
+        self._places = np.concatenate((self._places, times.astype(np.int64)))
 
 
 def drop(x: Tensor, places: Tensor, p: float) -> Tensor:
@@ -84,7 +99,8 @@ class QuickDropout(nn.Module):
             return x
         if x.device.type != "cpu":
             return nn.functional.dropout(x, self.p)
-        places = dropped_places(x.numel(), self.p, int(torch.randint(1 << 62, ())))
+        seed = int(torch.randint(1 << 62, ()))
+        places = DroppedPlaces(self.p, seed).following(x.numel())
         found: Tensor = _Drop.apply(x, places, self.p)  # type: ignore[no-untyped-call]
         return found
 

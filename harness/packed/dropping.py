@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from harness.adapters.quick_dropout import drop, dropped_places
+from harness.adapters.quick_dropout import DroppedPlaces, drop
 from harness.packed.layout import Among
 
 
@@ -38,6 +38,7 @@ class Dropout:
     def __init__(self, p: float, generator: torch.Generator) -> None:
         """Draws nothing."""
         self._p, self._generator = p, generator
+        self._stream: DroppedPlaces | None = None
 
     def draw(self, rows: Tensor, among: Among | None = None) -> Dropped | None:
         """What is dropped this time; None where nothing ever is.
@@ -49,22 +50,26 @@ class Dropout:
         if not self._p:
             return None
         count, width = (rows.shape[0] if among is None else among.whole), rows.shape[1]
-        seed = int(torch.randint(1 << 62, (), generator=self._generator))
         if rows.device.type == "cpu":
-            places = dropped_places(count * width, self._p, seed)
+            if self._stream is None:
+                self._stream = DroppedPlaces(self._p, self._seed())
+            places = self._stream.following(count * width)
         else:
-            own = torch.Generator(rows.device).manual_seed(seed)
+            own = torch.Generator(rows.device).manual_seed(self._seed())
             drawn = torch.rand(count * width, generator=own, device=rows.device)
             places = (drawn < self._p).nonzero()[:, 0]
         if among is not None:
             places = _moved(places, among, width)
         return Dropped(places, self._p)
 
+    def _seed(self) -> int:
+        return int(torch.randint(1 << 62, (), generator=self._generator))
+
 
 def _moved(places: Tensor, among: Among, width: int) -> Tensor:
     """Places in all rows as places in those that go on; the others' are left out."""
     goes = torch.full((among.whole,), -1, device=places.device)
     goes[among.places] = torch.arange(len(among.places), device=places.device)
-    row = goes[places.div(width, rounding_mode="floor")]
-    kept = row >= 0
-    return row[kept] * width + (places % width)[kept]
+    row = places.div(width, rounding_mode="floor")
+    moved = goes[row].sub_(row).mul_(width).add_(places)
+    return moved[goes[row] >= 0]

@@ -99,6 +99,15 @@ class Trained:
         if self.gradient is not None:
             self.gradient.add_(gradient)
 
+    def add_product(self, left: Tensor, right: Tensor, scale: float = 1.0) -> None:
+        """Adds `scale left right` to the gradient of a matrix."""
+        if self.gradient is None:
+            return
+        if self.gradient.dtype == left.dtype:
+            self.gradient.addmm_(left, right, alpha=scale)
+        else:
+            self.gradient.add_(left @ right, alpha=scale)
+
 
 class Removed:
     """`out -= scale (rows A₀ᵀ) B₀ᵀ`: what PiSSA and OLoRA took out of the frozen weights.
@@ -166,9 +175,8 @@ class LoraPart:
         """See `Part`."""
         seen, _, low, back = kept
         back.append((gradient @ self.second.value).mul_(self.scale))
-        if self.first.gradient is not None:
-            self.first.add(back[0].T @ seen)
-        self.second.add((gradient.T @ low).mul_(self.scale))
+        self.first.add_product(back[0].T, seen)
+        self.second.add_product(gradient.T, low, self.scale)
         back.append(gradient)
         return gradient
 
@@ -195,11 +203,10 @@ def row_norms(layer: Frozen, first: Tensor, second: Tensor, scale: float) -> Ten
         second: B, shape (out, rank).
         scale: on B A.
     """
-    cross = ((layer.weight.to(first.dtype) @ first.T) * second).sum(dim=1)
-    own = ((second @ (first @ first.T)) * second).sum(dim=1)
+    across = layer.weight.to(first.dtype) @ first.T
+    across.addmm_(second, first @ first.T, beta=2 * scale, alpha=scale**2)
     squares = layer.squares
-    squares = squares.add(cross.to(squares.dtype), alpha=2 * scale)
-    return torch.sqrt(squares.add_(own.to(squares.dtype), alpha=scale**2).clamp_(min=0))
+    return (squares + across.mul_(second).sum(dim=1, dtype=squares.dtype)).clamp_(min=0).sqrt_()
 
 
 class DoraPart(LoraPart):

@@ -3,7 +3,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
-from harness.adapters.quick_dropout import QuickDropout, dropped_places, quicken
+from harness.adapters.quick_dropout import DroppedPlaces, QuickDropout, quicken
 
 
 def dropped(p: float, *shape: int, seed: int = 0) -> torch.Tensor:
@@ -30,7 +30,7 @@ def test_elements_are_independent_of_their_neighbours_and_of_the_next_call() -> 
 
 @pytest.mark.parametrize("p", [0.02, 0.3, 0.8])
 def test_gaps_between_dropped_elements_are_geometric(p: float) -> None:
-    places = dropped_places(1_000_000, p, seed=1)
+    places = DroppedPlaces(p, 1).following(1_000_000).unique()
     assert int(places[0]) >= 0
     assert int(places[-1]) < 1_000_000
     gaps = places.diff()
@@ -42,10 +42,44 @@ def test_gaps_between_dropped_elements_are_geometric(p: float) -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 17])
 def test_short_rows_are_dropped_from_to_their_ends(count: int) -> None:
-    seen = [dropped_places(count, 0.5, seed) for seed in range(2000)]
+    seen = [DroppedPlaces(0.5, seed).following(count).unique() for seed in range(2000)]
     shares = torch.stack([torch.bincount(each, minlength=count) for each in seen]).double()
     assert shares.max() == 1
     assert torch.allclose(shares.mean(0), torch.full((count,), 0.5).double(), atol=0.05)
+
+
+@pytest.mark.parametrize("p", [0.0003, 0.05, 0.7])
+def test_one_row_does_not_depend_on_the_pieces_in_which_it_is_asked_for(p: float) -> None:
+    whole = DroppedPlaces(p, 4).following(30_011)
+    pieces, start = [], 0
+    source = DroppedPlaces(p, 4)
+    for count in (1, 10_000, 3, 20_000, 7):
+        pieces.append(source.following(count) + start)
+        start += count
+    seen = torch.cat(pieces)
+    assert seen.max() < 30_011
+    assert seen.numel() > 0
+    # The last draw may be cut elsewhere, so only what both drew alike is compared.
+    alike = min(500, len(whole), len(seen))
+    assert torch.equal(seen[:alike], whole[:alike])
+
+
+@pytest.mark.parametrize("count", [1, 64, 5000])
+def test_a_row_asked_for_piece_by_piece_is_dropped_evenly(count: int) -> None:
+    source = DroppedPlaces(0.2, 9)
+    seen = torch.stack(
+        [
+            torch.bincount(source.following(count).unique(), minlength=count)
+            for _ in range(2_000_000 // count // 4)
+        ]
+    ).double()
+    assert seen.max() == 1
+    halves = torch.stack(seen.mean(1).chunk(2)[:2]).mean(1)
+    assert torch.allclose(halves, torch.full((2,), 0.2).double(), atol=0.004)
+    if count > 1:
+        ends = seen[:, [0, -1]].mean(0)
+        deviation = (0.16 / len(seen)) ** 0.5
+        assert torch.allclose(ends, torch.full((2,), 0.2).double(), atol=4 * deviation)
 
 
 def test_the_seed_of_torch_governs_it() -> None:

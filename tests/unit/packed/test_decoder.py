@@ -101,8 +101,10 @@ def test_in_less_than_double_precision_it_is_near(
 ) -> None:
     base = toy_bases.made(toy.llama_config(), dtype)
     assert fitting.by_hand(base)
-    # PEFT decomposes in single precision alone.
-    same(base, task, NEIGHBOURS if dtype == torch.float32 else NEIGHBOURS[:3], bound)
+    # PEFT decomposes in single precision alone; in half precision the base's own layers see rows
+    # that fill up, too, and drop from these as well: no dropout is alike.
+    half = (*NEIGHBOURS[:2], lora("mlp", 7))
+    same(base, task, NEIGHBOURS if dtype == torch.float32 else half, bound)
 
 
 def test_half_precision_is_nearer_to_the_truth_by_hand(task: Task) -> None:
