@@ -28,11 +28,12 @@ class Dropped(NamedTuple):
 class Dropout:
     """Dropout of one slot, from a generator of its own: no neighbour can shift it.
 
-    On a processor as `harness.adapters.quick_dropout` draws it.
+    On a processor as `harness.adapters.quick_dropout` draws it, but all layers from one stream:
+    there is no checkpointing here, which would have to draw the same once more.
 
     Args:
         p: share of elements set to zero, in [0, 1).
-        generator: seeds each layer's draw.
+        generator: seeds that stream.
     """
 
     def __init__(self, p: float, generator: torch.Generator) -> None:
@@ -50,17 +51,19 @@ class Dropout:
         if not self._p:
             return None
         count, width = (rows.shape[0] if among is None else among.whole), rows.shape[1]
-        if rows.device.type == "cpu":
-            if self._stream is None:
-                self._stream = DroppedPlaces(self._p, self._seed())
-            places = self._stream.following(count * width)
-        else:
-            own = torch.Generator(rows.device).manual_seed(self._seed())
-            drawn = torch.rand(count * width, generator=own, device=rows.device)
-            places = (drawn < self._p).nonzero()[:, 0]
+        places = self._following(count * width, rows.device)
         if among is not None:
             places = _moved(places, among, width)
         return Dropped(places, self._p)
+
+    def _following(self, count: int, device: torch.device) -> Tensor:
+        if device.type == "cpu":
+            if self._stream is None:
+                self._stream = DroppedPlaces(self._p, self._seed())
+            return self._stream.following(count)
+        own = torch.Generator(device).manual_seed(self._seed())
+        drawn = torch.rand(count, generator=own, device=device)
+        return (drawn < self._p).nonzero()[:, 0]
 
     def _seed(self) -> int:
         return int(torch.randint(1 << 62, (), generator=self._generator))
