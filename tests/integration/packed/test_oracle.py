@@ -7,9 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from harness.adapters.quick_dropout import DroppedPlaces
 from harness.models.base_model import BaseModel
-from harness.packed import dropping, fitting
+from harness.packed import fitting
 from harness.packed.engine import PackedTrainer
 from harness.settings import TrainingSettings
 from harness.task import Task
@@ -99,17 +98,12 @@ def test_a_packed_trial_is_the_same_trial(
     assert found["among"].cost.pack == 8
 
 
-@pytest.mark.usefixtures("way")
+@pytest.mark.usefixtures("way", "masks_of_the_trial_alone")
 @pytest.mark.parametrize("variant", ["lora", "dora", "lora_fa"])
 def test_dropout_is_that_of_the_trial_alone(
-    variant: str, double: BaseModel, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    variant: str, double: BaseModel, task: Task, tmp_path: Path
 ) -> None:
-    # A seed for each layer's draw, as alone, and one sequence a pass: then both engines draw masks
-    # of one shape, and so the same ones.
-    def following(self: dropping.Dropout, count: int, _: torch.device) -> torch.Tensor:
-        return DroppedPlaces(self._p, self._seed()).following(count)
-
-    monkeypatch.setattr(dropping.Dropout, "_following", following)
+    # One sequence a pass: then both engines draw masks of one shape, and so the same ones.
     training = TRAINING.model_copy(update={"micro_batch_size": 1, "steps": 6, "readings": 5})
 
     def request(folder: str) -> TrialRequest:

@@ -72,12 +72,13 @@ def same(found: TrialResult, wanted: TrialResult) -> None:
         assert one == pytest.approx(other, rel=1e-9)
 
 
+@pytest.mark.usefixtures("masks_of_the_trial_alone")
 @pytest.mark.parametrize("kind", TASKS)
 def test_scores_are_those_of_each_alone(
     kind: str, double: BaseModel, tmp_path: Path, together: Together
 ) -> None:
     task = TASKS[kind](tmp_path)
-    # One sequence a pass, so that dropout is the same.
+    # One sequence a pass, so that masks have one shape.
     training = TRAINING.model_copy(update={"micro_batch_size": 1})
     rates = (1e-3, 2e-2, 5e-2, 1e-1)
     quick = [each.with_(learning_rate=rate) for each, rate in zip(CONFIGS, rates, strict=True)]
