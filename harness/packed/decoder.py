@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel
-from transformers.activations import SiLUActivation
 
+from harness.packed.below import Below
 from harness.packed.decoder_parts import (
     Core,
     KeptAttention,
@@ -29,13 +29,9 @@ from harness.packed.decoder_parts import (
 from harness.packed.layout import Layout, Picked, laid_out
 from harness.packed.linear import Kept, PackedLinear
 
-_NORMS: Final = ("input_layernorm", "post_attention_layernorm")
-_ATTENTION: Final = ("q_proj", "k_proj", "v_proj", "o_proj")
-_GATED: Final = ("gate_proj", "up_proj", "down_proj")
-
-#: What a layer and its halves may consist of.
-_LAYER: Final = {"self_attn", "mlp", *_NORMS}
-_WITHIN: Final = {*_ATTENTION, "q_norm", "k_norm"}
+NORMS: Final = ("input_layernorm", "post_attention_layernorm")
+ATTENTION: Final = ("q_proj", "k_proj", "v_proj", "o_proj")
+GATED: Final = ("gate_proj", "up_proj", "down_proj")
 
 
 class Asked(NamedTuple):
@@ -61,7 +57,7 @@ class Decoder:
     """A model whose layers are of the known shape.
 
     Args:
-        model: see `fits`.
+        model: see `fitting.by_hand`.
         linears: its linear layers by name, the head apart.
     """
 
@@ -79,6 +75,7 @@ class Decoder:
         ]
         self._norm = Norm(inner.norm, self.dtype)
         self._head = weight
+        self._below = Below(self._before)
 
     def gradients(self, asked: Asked) -> Tensor:
         """Losses of the answer tokens, shape (answers,); adds up gradients in all parts.
@@ -106,12 +103,14 @@ class Decoder:
         self, asked: Asked, lowest: int | None, kept: "list[_KeptLayer]"
     ) -> tuple[Tensor, KeptNorm]:
         layout = asked.layout
-        stream = self._embedding(asked.ids).to(self.dtype)
-        cosines, sines = self._rotary(stream[None], layout.positions)
-        turn = Turn(cosines[0], sines[0])
+        if lowest:
+            stream = self._below.rows(lowest, asked.ids, layout)
+        else:
+            stream = self._embedding(asked.ids).to(self.dtype)
+        turn = self._turn(stream, layout)
         last = len(self._layers) - 1
         with laid_out(layout):
-            for index, layer in enumerate(self._layers):
+            for index, layer in enumerate(self._layers[lowest or 0 :], lowest or 0):
                 learns = lowest is not None and index >= lowest
                 picked = asked.picked if index == last else None
                 stream, found = layer.forward(stream, turn, layout, picked, learns)
@@ -119,6 +118,20 @@ class Decoder:
                     kept.append(found)
         unit, norm = self._norm.forward(stream)
         return self._logits(unit), norm
+
+    def _before(self, level: int, ids: Tensor) -> Tensor:
+        """The stream of one text before a layer, no adapter below it."""
+        layout = Layout((), (len(ids),), ids.device)
+        stream: Tensor = self._embedding(ids).to(self.dtype)
+        turn = self._turn(stream, layout)
+        with laid_out(layout):
+            for layer in self._layers[:level]:
+                stream, _ = layer.forward(stream, turn, layout, None, learns=False)
+        return stream
+
+    def _turn(self, stream: Tensor, layout: Layout) -> Turn:
+        cosines, sines = self._rotary(stream[None], layout.positions)
+        return Turn(cosines[0], sines[0])
 
     def _logits(self, rows: Tensor) -> Tensor:
         head = self._head
@@ -153,7 +166,7 @@ class _Layer:
     ) -> None:
         attention = module.self_attn
         self._linears = {name.rpartition(".")[2]: each for name, each in linears.items()}
-        self._norms = [Norm(getattr(module, name), dtype) for name in _NORMS]
+        self._norms = [Norm(getattr(module, name), dtype) for name in NORMS]
         self._width = int(attention.head_dim)
         self._core = Core(float(attention.scaling), _window(attention))
         # Qwen 3 normalises each head.
@@ -179,7 +192,7 @@ class _Layer:
         norms.append(norm)
         cast = linears["q_proj"].frozen.cast(rows)
         heads = []
-        for name, own in zip(_ATTENTION, (*self._heads, None), strict=False):
+        for name, own in zip(ATTENTION, (*self._heads, None), strict=False):
             found = product(name, rows, layout, cast)
             found = found.view(len(found), -1, self._width)
             if own is not None:
@@ -195,7 +208,7 @@ class _Layer:
         rows, norm = self._norms[1].forward(stream)
         norms.append(norm)
         cast = linears["gate_proj"].frozen.cast(rows)
-        both = [product(name, rows, layout, cast) for name in _GATED[:2]]
+        both = [product(name, rows, layout, cast) for name in GATED[:2]]
         let, gate = gated(*both)
         down = product("down_proj", let, layout, linears["down_proj"].frozen.cast(let))
         return down.add_(stream), _KeptLayer(layout, turn, linear, norms, core, gate)
@@ -205,7 +218,7 @@ class _Layer:
     ) -> Tensor:
         """The gradient of the stream before the layer; of no use unless something is below."""
         linears, linear, norms = self._linears, kept.linear, kept.norms
-        attends = below or any(linears[name].learns(kept.layout) for name in _ATTENTION)
+        attends = below or any(linears[name].learns(kept.layout) for name in ATTENTION)
 
         def back(name: str, flowing: Tensor) -> Tensor:
             found = linears[name].back(linear.pop(name), flowing, needed=True)
@@ -224,7 +237,7 @@ class _Layer:
         heads = self._core.backward(kept.core, attended)
         found: Tensor | None = None
         for name, own, each in zip(
-            reversed(_ATTENTION[:3]), (None, *reversed(self._heads)), reversed(heads), strict=True
+            reversed(ATTENTION[:3]), (None, *reversed(self._heads)), reversed(heads), strict=True
         ):
             flowing = each if name == "v_proj" else kept.turn.backward(each)
             if own is not None:
@@ -246,40 +259,8 @@ def _cross_entropy(logits: Tensor, asked: Asked) -> tuple[Tensor, Tensor]:
     return losses, share.mul_(asked.factors[:, None])
 
 
-def fits(model: PreTrainedModel) -> bool:
-    """Whether a model is made of the known pieces; whether they say the same is to be tried."""
-    inner = getattr(model, model.base_model_prefix, None)
-    layers = getattr(inner, "layers", None)
-    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
-    parts = {name for name, _ in inner.named_children()} if isinstance(inner, nn.Module) else {}
-    return (
-        parts == {"embed_tokens", "layers", "norm", "rotary_emb"}
-        and isinstance(layers, nn.ModuleList)
-        and type(head) is nn.Linear
-        and head.bias is None
-        and all(_layer_fits(layer) for layer in layers)
-    )
-
-
-def _layer_fits(layer: nn.Module) -> bool:
-    children = dict(layer.named_children())
-    if children.keys() != _LAYER:
-        return False
-    attention, mlp = dict(children["self_attn"].named_children()), children["mlp"]
-    linears = [attention.get(name) for name in _ATTENTION]
-    linears += [getattr(mlp, name, None) for name in _GATED]
-    norms = [children[name] for name in _NORMS]
-    norms += [attention[name] for name in ("q_norm", "k_norm") if name in attention]
-    return (
-        attention.keys() <= _WITHIN
-        and all(type(linear) is nn.Linear for linear in linears)
-        and all(hasattr(norm, "variance_epsilon") for norm in norms)
-        and isinstance(getattr(mlp, "act_fn", None), SiLUActivation | nn.SiLU)
-    )
-
-
 def _names() -> list[str]:
-    return [f"self_attn.{name}" for name in _ATTENTION] + [f"mlp.{name}" for name in _GATED]
+    return [f"self_attn.{name}" for name in ATTENTION] + [f"mlp.{name}" for name in GATED]
 
 
 def _window(attention: Any) -> int | None:

@@ -11,6 +11,7 @@ from typing import Final
 import torch
 from torch import nn
 from transformers import PreTrainedModel
+from transformers.activations import SiLUActivation
 from transformers.pytorch_utils import Conv1D
 
 from harness.models.base_model import BaseModel
@@ -33,6 +34,9 @@ _HALF_TOLERANCE: Final = 0.15
 #: Sliding windows up to this many tokens are tried with a sequence that is longer.
 _WINDOW: Final = 512
 _LINEAR: Final = (nn.Linear, Conv1D)
+#: What a layer that is gone through by hand, and its attention, may consist of.
+_LAYER: Final = {"self_attn", "mlp", *decoder.NORMS}
+_WITHIN: Final = {*decoder.ATTENTION, "q_norm", "k_norm"}
 
 
 def layers(model: PreTrainedModel) -> tuple[str, ...]:
@@ -72,7 +76,7 @@ def by_hand(base: BaseModel) -> bool:
     Like `base_refusal`, this is tried. On a GPU the base's own kernels are kept.
     """
     model = base.model
-    if base.device.type != "cpu" or not decoder.fits(model):
+    if base.device.type != "cpu" or not shaped(model):
         return False
     packed = {
         name: PackedLinear(model.get_submodule(name), torch.zeros(())) for name in layers(model)
@@ -83,6 +87,38 @@ def by_hand(base: BaseModel) -> bool:
     asked = decoder.Asked(ids, layout, rows, nothing, nothing)
     found = decoder.Decoder(model, packed).logits(asked)
     return _alike(found, _alone(base, ids, layout))
+
+
+def shaped(model: PreTrainedModel) -> bool:
+    """Whether a model is made of the known pieces; whether they say the same is to be tried."""
+    inner = getattr(model, model.base_model_prefix, None)
+    layers = getattr(inner, "layers", None)
+    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    parts = {name for name, _ in inner.named_children()} if isinstance(inner, nn.Module) else {}
+    return (
+        parts == {"embed_tokens", "layers", "norm", "rotary_emb"}
+        and isinstance(layers, nn.ModuleList)
+        and type(head) is nn.Linear
+        and head.bias is None
+        and all(_layer_shaped(layer) for layer in layers)
+    )
+
+
+def _layer_shaped(layer: nn.Module) -> bool:
+    children = dict(layer.named_children())
+    if children.keys() != _LAYER:
+        return False
+    attention, mlp = dict(children["self_attn"].named_children()), children["mlp"]
+    linears = [attention.get(name) for name in decoder.ATTENTION]
+    linears += [getattr(mlp, name, None) for name in decoder.GATED]
+    norms = [children[name] for name in decoder.NORMS]
+    norms += [attention[name] for name in ("q_norm", "k_norm") if name in attention]
+    return (
+        attention.keys() <= _WITHIN
+        and all(type(linear) is nn.Linear for linear in linears)
+        and all(hasattr(norm, "variance_epsilon") for norm in norms)
+        and isinstance(getattr(mlp, "act_fn", None), SiLUActivation | nn.SiLU)
+    )
 
 
 @torch.no_grad()

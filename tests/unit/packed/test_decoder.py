@@ -9,7 +9,7 @@ from transformers import LlamaConfig, MistralConfig, PretrainedConfig, Qwen2Conf
 
 from harness.models.base_model import BaseModel
 from harness.models.tokens import TokenSequence
-from harness.packed import decoder, fitting
+from harness.packed import fitting
 from harness.packed.pack import Pack
 from harness.packed.passes import Passes
 from harness.packed.slot import SlotRun
@@ -187,7 +187,7 @@ def test_a_model_that_looks_alike_and_says_something_else_is_found_out() -> None
         return out * 1.01, shares
 
     attention.forward = twice
-    assert decoder.fits(base.model)
+    assert fitting.shaped(base.model)
     assert not fitting.by_hand(base)
 
 
@@ -207,5 +207,5 @@ def test_pieces_that_are_not_known_are_refused(change: str) -> None:
             pass
 
         layer.mlp.up_proj = Own(32, 64, bias=False)
-    assert not decoder.fits(base.model)
+    assert not fitting.shaped(base.model)
     assert not fitting.by_hand(base)

@@ -1,0 +1,119 @@
+"""What lies below the lowest adapter is made once, and never depends on who asked first."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from harness.models.base_model import BaseModel
+from harness.packed import fitting
+from harness.packed.below import Below
+from harness.packed.engine import PackedTrainer
+from harness.packed.layout import Layout
+from harness.packed.pack import Pack
+from harness.settings import TrainingSettings
+from harness.task import Task
+from harness.training.sequential import SequentialTrainer
+from harness.trial import Outcome, TrialConfig, TrialRequest
+from tests import packs
+from tests.integration.training.contract import go_on
+
+WIDTH = 3
+
+
+class Layers:
+    """Stands for frozen layers; counts the texts that go through."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[int, tuple[int, ...]]] = []
+
+    def __call__(self, level: int, ids: Tensor) -> Tensor:
+        self.calls.append((level, tuple(ids.tolist())))
+        return (ids[:, None] * 10 + level).expand(-1, WIDTH).double()
+
+
+def texts(*each: tuple[int, ...]) -> tuple[Tensor, Layout]:
+    ids = torch.tensor([token for one in each for token in one])
+    return ids, Layout((), tuple(len(one) for one in each))
+
+
+def test_each_text_goes_through_once_whoever_stands_beside_it() -> None:
+    layers = Layers()
+    below = Below(layers)
+    found = below.rows(2, *texts((1, 2), (3,), (1, 2)))
+    assert found[:, 0].tolist() == [12, 22, 32, 12, 22]
+    assert below.rows(2, *texts((4,), (3,)))[:, 0].tolist() == [42, 32]
+    assert layers.calls == [(2, (1, 2)), (2, (3,)), (2, (4,))]
+
+
+def test_what_is_kept_is_not_what_the_caller_changes() -> None:
+    below = Below(Layers())
+    below.rows(1, *texts((1,))).zero_()
+    assert below.rows(1, *texts((1,)))[0, 0].item() == 11
+
+
+def test_another_layer_begins_anew() -> None:
+    layers = Layers()
+    below = Below(layers)
+    assert [below.rows(level, *texts((1,)))[0, 0].item() for level in (1, 2, 1)] == [11, 12, 11]
+    assert len(layers.calls) == 3
+
+
+def test_no_more_is_kept_than_there_is_room_for() -> None:
+    layers = Layers()
+    below = Below(layers, room=2 * WIDTH * 8)
+    for _ in range(2):
+        assert below.rows(1, *texts((1,), (2,), (3,)))[:, 0].tolist() == [11, 21, 31]
+    assert layers.calls == [(1, (1,)), (1, (2,)), (1, (3,)), (1, (3,))]
+
+
+TRAINING = TrainingSettings(steps=12, batch_size=4, micro_batch_size=2, readings=11)
+
+
+def config(rank: int, layers: str, seed: int) -> TrialConfig:
+    return TrialConfig("lora", rank, 8.0, 0.0, "all_linear", 5e-3, seed).at("layers", layers)
+
+
+def test_trials_of_several_epochs_are_those_of_the_other_engine(
+    double: BaseModel, task: Task
+) -> None:
+    configs = [config(2, "upper_half", 1), config(4, "all", 2), config(3, "1", 3)]
+    requests = [TrialRequest(number, each, ()) for number, each in enumerate(configs)]
+    wanted, found = (
+        {one.number: one for one in trainer.train(iter(requests), go_on)}
+        for trainer in (
+            SequentialTrainer(double, task, TRAINING),
+            PackedTrainer(double, task, TRAINING, 2),
+        )
+    )
+    for number, result in found.items():
+        assert result.outcome is Outcome.COMPLETE
+        losses = [each.loss for each in result.measurements]
+        assert losses == pytest.approx(
+            [each.loss for each in wanted[number].measurements], rel=1e-9
+        )
+
+
+def test_a_trial_s_digits_do_not_depend_on_those_before_it(base: BaseModel, task: Task) -> None:
+    assert fitting.by_hand(base)
+    last = TrialRequest(9, config(2, "1", 5), ())
+    alone = list(PackedTrainer(base, task, TRAINING, 1).train(iter([last]), go_on))[-1]
+    before = [TrialRequest(0, config(4, "1", 7), ()), last]
+    after = list(PackedTrainer(base, task, TRAINING, 1).train(iter(before), go_on))[-1]
+    assert [each.loss for each in after.measurements] == [each.loss for each in alone.measurements]
+
+
+def test_frozen_layers_do_no_work_the_second_time(
+    double: BaseModel, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with packs.shared(double, task, [config(2, "1", 1)], TRAINING, by_hand=True) as (pack, runs):
+        assert isinstance(pack, Pack)
+        run = runs[0]
+        batch = run.draw()
+        first = pack.gradients({0: batch}, {0: pack.answers(batch)})
+        frozen = pack.layers["model.layers.0.mlp.up_proj"].frozen
+
+        def never(*_: object) -> Tensor:
+            raise AssertionError("a frozen layer below all adapters ran again")
+
+        monkeypatch.setattr(frozen, "forward", never)
+        assert pack.gradients({0: batch}, {0: pack.answers(batch)}) == first
