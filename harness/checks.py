@@ -152,9 +152,10 @@ def parameters(sweep: Sweep, config: TrialConfig) -> int:
 
 def _full_notes(sweep: Sweep) -> tuple[str, ...]:
     model = sweep.model
-    if not sweep.baselines.full or (model.dtype, model.quantization) == ("float32", "none"):
+    whole = model.dtype in ("float32", "auto")  # settled later: then the report says so
+    if not sweep.baselines.full or (whole and model.quantization == "none"):
         return ()
-    key = "dtype" if model.dtype != "float32" else "quantization"
+    key = "quantization" if whole else "dtype"
     told = f"model.{key}: {getattr(model, key)}"
     return (f"baselines.full: full fine-tuning is left out, for {told} cannot be trained",)
 

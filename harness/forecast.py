@@ -80,12 +80,14 @@ def time_trial(sweep: Sweep, threads: int) -> Timing:
     from harness.errors import UserError
     from harness.models import base_model
     from harness.packed.choosing import make_trainer
+    from harness.packed.precision import settled
     from harness.training.batches import TaskTokens
     from harness.training.evaluation import score
     from harness.training.optimisation import step_count
 
     task = load_task_of(sweep)
-    base = base_model.load(sweep.model, threads, task.kind.head)
+    model = settled(sweep.model, task, sweep.training, threads, lambda _, chosen: chosen)
+    base = base_model.load(model, threads, task.kind.head)
     short = sweep.training.model_copy(
         update={"epochs": None, "steps": _TIMED_STEPS, "readings": 0}
     )

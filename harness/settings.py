@@ -26,14 +26,15 @@ class ModelSettings(Section):
 
     Attributes:
         name: `builtin:tiny`, a local folder, a `.gguf` file, or a hub id.
-        dtype: of the frozen weights and the computation; adapters are always float32.
+        dtype: of the frozen weights and the computation; adapters are always float32. `auto` is
+            settled when a study begins, see `harness.packed.precision`.
         quantization: `nf4` and `int8` through bitsandbytes.
         revision: of a hub id.
         attention: Transformers' attention implementation.
     """
 
     name: Annotated[str, Field(min_length=1)] = "builtin:tiny"
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    dtype: Literal["float32", "bfloat16", "float16", "auto"] = "float32"
     quantization: Literal["none", "nf4", "int8"] = "none"
     revision: str | None = None
     attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"

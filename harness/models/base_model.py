@@ -94,7 +94,7 @@ def load(
     """Loads a base model, freezes it and takes its fingerprint.
 
     Args:
-        settings: which model, in which precision.
+        settings: which model, in which precision; `auto` has to be settled before.
         threads: torch threads of this process, or None to leave them as they are.
         head: what stands on it; a new one is zero.
 

@@ -69,9 +69,18 @@ class Worker:
         from harness.models import base_model
         from harness.models.footprint import footprint
         from harness.packed.choosing import make_trainer
+        from harness.packed.precision import settled
         from harness.training.evaluation import score
 
-        base = base_model.load(self.sweep.model, self.assignment.threads, self.task.kind.head)
+        model = settled(
+            self.sweep.model,
+            self.task,
+            self.sweep.training,
+            self.assignment.threads,
+            self.records.decide,
+            self.records.attributes().get("dtype"),
+        )
+        base = base_model.load(model, self.assignment.threads, self.task.kind.head)
         first = self.records.decide("base_fingerprint", base.fingerprint)
         if first != base.fingerprint:
             raise UserError(

@@ -24,6 +24,7 @@ def provenance_table(results: StudyResults) -> pd.DataFrame:
     noted = results.attributes
     rows = [
         *_flat(results.provenance, ""),
+        *_flat(noted.get("dtype") or {}, "dtype"),
         *_flat(noted.get("engine") or {}, "engine"),
         *_memory(noted.get("base_memory")),
     ]
