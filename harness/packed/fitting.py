@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from transformers.activations import SiLUActivation
 from transformers.pytorch_utils import Conv1D
 
+from harness.models import four_bits
 from harness.models.base_model import BaseModel
 from harness.packed import decoder
 from harness.packed.attention import attending
@@ -40,12 +41,12 @@ _WITHIN: Final = {*decoder.ATTENTION, "q_norm", "k_norm"}
 
 
 def layers(model: PreTrainedModel) -> tuple[str, ...]:
-    """Names of the linear layers that can be shared: plain ones, the output head apart."""
+    """Names of the linear layers that can be shared: plain and 4-bit ones, the head apart."""
     head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     return tuple(
         name
         for name, module in model.named_modules()
-        if type(module) in _LINEAR and module is not head
+        if (type(module) in _LINEAR or four_bits.holds(module)) and module is not head
     )
 
 
@@ -53,8 +54,9 @@ def base_refusal(base: BaseModel) -> str | None:
     """Why adapters on this base cannot share a step; None where they can."""
     model = base.model
     told = model.config.model_type
-    if getattr(model.config, "quantization_config", None) is not None:
-        return "its weights are quantised"
+    quantised = getattr(model.config, "quantization_config", None) is not None
+    if quantised and not any(four_bits.holds(module) for module in model.modules()):
+        return "its weights are quantised, and not in 4 bits"
     if "logits_to_keep" not in inspect.signature(model.forward).parameters:
         return f"{told} computes all logits"
     if "position_ids" not in inspect.signature(model.forward).parameters:

@@ -12,6 +12,8 @@ from torch.autograd import Function
 from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
+from harness.models import four_bits
+from harness.packed.four_bits import FourBits
 from harness.packed.layout import Layout, active
 from harness.packed.parts import Frozen, Part
 
@@ -26,7 +28,7 @@ class PackedLinear:
     """Stands in for the `forward` of one frozen layer.
 
     Args:
-        layer: `nn.Linear` or `Conv1D`, frozen and unquantised.
+        layer: `nn.Linear`, `Conv1D` or bitsandbytes' layer of 4-bit weights, frozen.
         anchor: a scalar that requires a gradient, so that there is a way back to the adapters
             although nothing below the lowest one requires a gradient.
     """
@@ -35,11 +37,12 @@ class PackedLinear:
         """Keeps a view of the weights; the layer goes on as it is until `parts` has a part."""
         self.layer, self._anchor = layer, anchor
         weight = layer.get_parameter("weight").detach()
-        bias = cast("Tensor | None", layer.bias)
-        self.frozen = Frozen(
-            weight.T if isinstance(layer, Conv1D) else weight,
-            None if bias is None else bias.detach(),
-        )
+        own = cast("Tensor | None", layer.bias)
+        bias = None if own is None else own.detach()
+        if four_bits.holds(layer):
+            self.frozen: Frozen = FourBits(layer, bias)
+        else:
+            self.frozen = Frozen(weight.T if isinstance(layer, Conv1D) else weight, bias)
         #: Parts by slot.
         self.parts: dict[int, Part] = {}
         #: Where there are some, they are what runs; see `Pack.standing`.
@@ -83,14 +86,15 @@ class PackedLinear:
             The outputs, and what the way back needs.
         """
         frozen = self.frozen
-        out = frozen.forward(rows, cast)
         kept = []
-        for slot, start, end in layout.shares:
-            part = self.parts.get(slot)
-            if part is not None:
-                here = slice(start, end)
-                found = part.forward(rows[here], out[here], frozen, layout.among.get(slot))
-                kept.append((part, here, found))
+        with frozen.held():
+            out = frozen.forward(rows, cast)
+            for slot, start, end in layout.shares:
+                part = self.parts.get(slot)
+                if part is not None:
+                    here = slice(start, end)
+                    found = part.forward(rows[here], out[here], frozen, layout.among.get(slot))
+                    kept.append((part, here, found))
         if frozen.bias is not None:
             out += frozen.bias
         return out, kept
@@ -107,9 +111,10 @@ class PackedLinear:
                 through[here] = flowing
         if not needed:
             return None
-        into = frozen.backward(gradient if through is None else through)
-        for part, here, found in kept:
-            part.late(found, into[here], frozen)
+        with frozen.held():
+            into = frozen.backward(gradient if through is None else through)
+            for part, here, found in kept:
+                part.late(found, into[here], frozen)
         return into
 
 

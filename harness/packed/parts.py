@@ -4,6 +4,7 @@ Formulas are PEFT's; gradients are written here by hand, and added up in buffers
 has many small ones. Knows nothing of models, optimisers or trials.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 import torch
@@ -60,9 +61,18 @@ class Frozen:
             self._squares = wide.square().sum(dim=1)
         return self._squares
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """What products are made in."""
+        return self.weight.dtype
+
+    def held(self) -> AbstractContextManager[None]:
+        """Around several uses of the weights, which need them in full only once."""
+        return nullcontext()
+
     def cast(self, rows: Tensor) -> Tensor:
         """Rows in the weights' precision."""
-        return rows.to(self.weight.dtype)
+        return rows.to(self.dtype)
 
     def forward(self, rows: Tensor, cast: Tensor | None = None) -> Tensor:
         """`rows Wᵀ` without bias in the rows' precision, shape (rows, out).

@@ -38,10 +38,10 @@ def test_a_base_that_fits() -> None:
     assert fitting.base_refusal(toy_bases.made(toy.llama_config())) is None
 
 
-def test_quantised_weights_are_refused() -> None:
+def test_weights_that_are_quantised_otherwise_than_in_4_bits_are_refused() -> None:
     base = toy_bases.made(toy.llama_config())
     base.model.config.quantization_config = {"quant_method": "bitsandbytes"}
-    assert fitting.base_refusal(base) == "its weights are quantised"
+    assert fitting.base_refusal(base) == "its weights are quantised, and not in 4 bits"
 
 
 def test_a_model_that_computes_all_logits_is_refused() -> None:
