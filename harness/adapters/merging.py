@@ -3,7 +3,7 @@
 Knows PEFT's layers, nothing of variants, data or trials.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -19,6 +19,15 @@ _PLAIN: Final = frozenset({nn.Linear, Conv1D})
 _MERGED_NUMBERS: Final = 64_000_000
 
 
+def possible(layers: Iterable[BaseTunerLayer]) -> bool:
+    """Whether adapters can run inside the base's matrices, unrounded and without large copies."""
+    bases: list[nn.Module] = [layer.get_base_layer() for layer in layers]
+    weights = [base.get_parameter("weight") for base in bases]
+    plain = all(type(base) in _PLAIN for base in bases)
+    full = all(weight.dtype == torch.float32 for weight in weights)
+    return plain and full and sum(weight.numel() for weight in weights) <= _MERGED_NUMBERS
+
+
 @contextmanager
 def merged(model: PreTrainedModel) -> Iterator[None]:
     """Runs the attached adapter inside the base's matrices, which saves decoding a third.
@@ -28,13 +37,11 @@ def merged(model: PreTrainedModel) -> Iterator[None]:
     precision or quantised) or large (`_MERGED_NUMBERS`), and without an adapter, nothing happens.
     """
     layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
-    bases: list[nn.Module] = [layer.get_base_layer() for layer in layers]
-    weights = [base.get_parameter("weight") for base in bases]
-    plain = all(type(base) in _PLAIN for base in bases)
-    full = all(weight.dtype == torch.float32 for weight in weights)
-    if not (plain and full) or sum(weight.numel() for weight in weights) > _MERGED_NUMBERS:
+    if not possible(layers):
         yield
         return
+    bases: list[nn.Module] = [layer.get_base_layer() for layer in layers]
+    weights = [base.get_parameter("weight") for base in bases]
     frozen = [weight.data for weight in weights]
     before = [layer.__dict__.get("forward") for layer in layers]
     try:

@@ -13,6 +13,7 @@ from typing import Final
 
 from peft.tuners.lora.layer import LoraLayer
 
+from harness.adapters import merging
 from harness.adapters.adapter import Adapter
 from harness.errors import UserError
 from harness.models.base_model import BaseModel
@@ -167,14 +168,19 @@ class PackedTrainer(SequentialTrainer):
             yield end.value
 
     def _answer(self) -> Iterator[TrialResult]:
-        """Scores whoever wants it, those that want the same together, until nobody does."""
+        """Scores whoever wants it, those that want the same together, until nobody does.
+
+        One that nobody is with goes the same way, unless it can be merged: PEFT's own layers cost
+        more at each token.
+        """
         while True:
             wanting = {at: slot.wanted for at, slot in self._taken.items() if slot.wanted}
             if not wanting:
                 return
             first = next(iter(wanting.values()))
             places = [place for place, wanted in wanting.items() if wanted == first]
-            found = self._together(places, first) if len(places) > 1 else {}
+            merges = len(places) == 1 and merging.possible(self._taken[places[0]].wrapped.values())
+            found = {} if merges else self._together(places, first)
             for place in places:
                 yield from self._on(place, found.get(place) or self._by_itself(place, first))
 

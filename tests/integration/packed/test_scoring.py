@@ -91,6 +91,27 @@ def test_scores_are_those_of_each_alone(
     assert len({str(scored(result)[1:]) for result in found.values()}) > 1
 
 
+@pytest.mark.parametrize("kind", TASKS)
+def test_one_that_is_too_large_to_be_merged_is_scored_like_several(
+    kind: str, double: BaseModel, tmp_path: Path, together: Together
+) -> None:
+    """In double precision nothing is merged, as in half precision."""
+    task = TASKS[kind](tmp_path)
+    configs = [each.with_(dropout=0.0) for each in CONFIGS[:2]]
+    wanted = run(SequentialTrainer(double, task, TRAINING), requests(configs))
+    found = run(PackedTrainer(double, task, TRAINING, 1), requests(configs))
+    # Of each: two readings, and both splits in the end.
+    assert together == ([("validation", 1)] * 3 + [("test", 1)]) * 2
+    for number, result in wanted.items():
+        same(found[number], result)
+
+
+def test_one_that_can_be_merged_is(base: BaseModel, task: Task, together: Together) -> None:
+    found = run(PackedTrainer(base, task, TRAINING, 1), requests(CONFIGS[:1]))
+    scored(found[0])
+    assert together == []
+
+
 @pytest.mark.parametrize("name", ["gpt2", "gemma3", "mistral", "phi3"])
 def test_other_architectures_are_scored_together(
     name: str, task: Task, together: Together
