@@ -141,7 +141,12 @@ def run(
         )
         for i in range(crew.workers)
     ]
-    local.run(assignments, opened.folder / "logs", lambda: tick(progress.read(studies)))
+    try:
+        local.run(assignments, opened.folder / "logs", lambda: tick(progress.read(studies)))
+    finally:
+        from harness.models import sharing  # slow to import, and by now there is time
+
+        sharing.clear(opened.folder)
     tick(progress.read(studies))
 
 

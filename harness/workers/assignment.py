@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,12 @@ class Assignment:
     spent: float = 0.0
     began: float = 0.0
     parent: int | None = None
+
+    @property
+    def folder(self) -> Path | None:
+        """The study's, where its database is a file; None on a server."""
+        prefix = "sqlite:///"
+        return Path(self.url.removeprefix(prefix)).parent if self.url.startswith(prefix) else None
 
     def arguments(self) -> list[str]:
         """The words behind `python -m harness worker`."""

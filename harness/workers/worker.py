@@ -14,7 +14,6 @@ from optuna.trial import TrialState
 from harness import stages
 from harness import sweep as sweeps
 from harness.clock import SEARCH_SHARE, Clock
-from harness.errors import UserError
 from harness.storage.heartbeat import Heart, reap
 from harness.storage.records import Records
 from harness.storage.studies import Studies, is_lost
@@ -66,28 +65,12 @@ class Worker:
             UserError: the model cannot be loaded, or is not the one the study began with.
         """
         # torch is only needed here; a worker that finds nothing to do still has to load it.
-        from harness.models import base_model
         from harness.models.footprint import footprint
         from harness.packed.choosing import make_trainer
-        from harness.packed.precision import settled
         from harness.training.evaluation import score
+        from harness.workers.bases import load_base
 
-        model = settled(
-            self.sweep.model,
-            self.task,
-            self.sweep.training,
-            self.assignment.threads,
-            self.records.decide,
-            self.records.attributes().get("dtype"),
-        )
-        base = base_model.load(model, self.assignment.threads, self.task.kind.head)
-        first = self.records.decide("base_fingerprint", base.fingerprint)
-        if first != base.fingerprint:
-            raise UserError(
-                f"model.name: {self.sweep.model.name} holds other weights or another tokenizer "
-                f"than when study '{self.assignment.study}' began; choose another name with "
-                "--study NAME"
-            )
+        base = load_base(self.sweep, self.task, self.assignment, self.records)
         self._note_names(base.model)
         self._note_full(base.model)
         self.records.decide("base_memory", footprint(base.model)._asdict())
@@ -244,11 +227,8 @@ class Worker:
         )
 
     def _adapter_dir(self, number: int) -> str | None:
-        prefix = "sqlite:///"
-        if not self.assignment.url.startswith(prefix):
-            return None
-        folder = os.path.dirname(self.assignment.url.removeprefix(prefix))  # noqa: PTH120
-        return os.path.join(folder, "adapters", f"{number:04d}")  # noqa: PTH118
+        folder = self.assignment.folder
+        return None if folder is None else str(folder / "adapters" / f"{number:04d}")
 
     def _enqueue_owed(self) -> int:
         results = self.records.read()

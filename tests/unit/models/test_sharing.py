@@ -1,0 +1,120 @@
+"""Weights of a base that several processes map from one file."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from harness.models import sharing
+from harness.models.checksums import checksum
+from harness.models.sharing import clear, share
+
+NAME = "base-0123456789abcdef.safetensors"
+MARK = "0123456789abcdef" * 4
+
+
+def model(seed: int = 0, width: int = 64) -> nn.Module:
+    torch.manual_seed(seed)
+    made = nn.Sequential(nn.Embedding(50, width), nn.Linear(width, width), nn.Linear(width, 50))
+    made[2].weight = made[0].weight  # tied
+    return made.requires_grad_(False)
+
+
+def test_weights_are_the_same_and_tied_ones_stay_tied(tmp_path: Path) -> None:
+    one = model()
+    before = checksum(one)
+    assert share(one, tmp_path, MARK, least=1)
+    assert checksum(one) == before
+    assert one[2].weight is one[0].weight
+    assert [each.name for each in tmp_path.iterdir()] == [NAME]
+
+
+def test_the_second_maps_what_the_first_wrote(tmp_path: Path) -> None:
+    assert share(model(), tmp_path, MARK, least=1)
+    written = (tmp_path / NAME).stat().st_mtime_ns
+    assert share(model(), tmp_path, MARK, least=1)
+    assert (tmp_path / NAME).stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize("content", [b"", b"no tensors", None])
+def test_a_file_with_anything_else_is_written_anew(content: bytes | None, tmp_path: Path) -> None:
+    if content is None:
+        save_file({name: each + 1 for name, each in model().named_parameters()}, tmp_path / NAME)
+    else:
+        (tmp_path / NAME).write_bytes(content)
+    one = model()
+    before = checksum(one)
+    assert share(one, tmp_path, MARK, least=1)
+    assert checksum(one) == before
+
+
+def test_what_is_changed_is_changed_for_oneself_alone(tmp_path: Path) -> None:
+    one, other = model(), model()
+    assert share(one, tmp_path, MARK, least=1)
+    assert share(other, tmp_path, MARK, least=1)
+    before = checksum(other)
+    one[1].weight.add_(1.0)
+    assert checksum(other) == before
+    assert share(model(), tmp_path, MARK, least=1)  # nor is the file
+
+
+def test_without_room_all_stays_as_it_is(tmp_path: Path) -> None:
+    one = model()
+    before = checksum(one)
+    assert not share(one, tmp_path / "nowhere", MARK, least=1)
+    assert checksum(one) == before
+
+
+def test_a_small_base_is_left_alone(tmp_path: Path) -> None:
+    assert not share(model(), tmp_path, MARK)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_are_removed_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "study.db").touch()
+    one = model()
+    assert share(one, tmp_path, MARK, least=1)
+    clear(tmp_path)
+    assert [each.name for each in tmp_path.iterdir()] == ["study.db"]
+    assert torch.equal(one[1].weight, model()[1].weight)
+
+
+CHILD = """
+import sys, torch
+from pathlib import Path
+from torch import nn
+from harness.models.sharing import share
+made = nn.Linear(4096, 8192, bias=False).requires_grad_(False)
+made.weight.zero_().add_(2.0)
+assert share(made, Path(sys.argv[1]), "f" * 64)
+made.weight.sum()
+print("mapped", flush=True)
+sys.stdin.readline()
+rows = [row for row in Path("/proc/self/smaps").read_text().split("VmFlags") if "base-ffff" in row]
+lines = [line.split() for row in rows for line in row.splitlines()]
+for name in ("Rss:", "Pss:"):
+    print(sum(int(line[1]) for line in lines if line[0] == name), flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="the kernel does not tell")
+def test_two_processes_have_one_copy(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", CHILD, str(tmp_path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(words, **pipes) as one, subprocess.Popen(words, **pipes) as other:
+        both = (one, other)
+        assert [process.stdout.readline() for process in both] == ["mapped\n"] * 2
+        for process in both:
+            process.stdin.write("\n")
+            process.stdin.flush()
+            whole, share_of_it = (int(process.stdout.readline()) for _ in range(2))
+            assert whole >= 4096 * 8192 * 4 // 1024
+            assert share_of_it <= 0.55 * whole
+        for process in both:
+            process.communicate("\n")
+    assert sharing.LEAST < 4096 * 8192 * 4
