@@ -23,7 +23,7 @@ from harness.storage.records import Records
 from harness.storage.studies import Studies, url_of
 from harness.sweep import Sweep
 from harness.task import Task
-from harness.workers import local
+from harness.workers import crews, local
 from harness.workers.assignment import Assignment
 from harness.workers.tasks import load_task_of
 
@@ -47,6 +47,24 @@ def exists(results: Path, name: str) -> bool:
     return (results / name / "study.db").is_file()
 
 
+def crew_of(sweep: Sweep, name: str, results: Path) -> local.Crew:
+    """The workers of a study; may time a few steps if it is new."""
+    return crews.choose(sweep, checks.cuda, _provenance(results, name))
+
+
+def _provenance(results: Path, name: str) -> dict[str, Any] | None:
+    if not exists(results, name):
+        return None
+    try:
+        studies = Studies(url_of(results / name), name)
+        try:
+            return Records(studies).provenance()
+        finally:
+            studies.close()
+    except UserError:
+        return None  # whoever opens it says what is wrong, or begins it anew
+
+
 def open_study(sweep: Sweep, name: str, results: Path, crew: local.Crew) -> Opened:
     """Makes the study's folder, database and frozen sweep, or reopens them.
 
@@ -65,6 +83,7 @@ def open_study(sweep: Sweep, name: str, results: Path, crew: local.Crew) -> Open
         {
             "workers": crew.workers,
             "threads": crew.threads,
+            **({"crew": crew.why} if crew.why else {}),
             "sweep_digest": sweep.digest(),
             "task_digest": task.digest,
             "task_notes": list(task.notes),
@@ -179,7 +198,7 @@ def run_sweep(sweep: Sweep, name: str, results: Path | str = "results") -> Study
     """
     if not exists(Path(results), name):
         checks.check(sweep)
-    crew = local.crew(sweep.workers, sweep.threads, checks.cuda)
+    crew = crew_of(sweep, name, Path(results))
     opened = open_study(sweep, name, Path(results), crew)
     try:
         run(opened, sweep, lambda _: None)

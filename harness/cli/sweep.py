@@ -45,7 +45,6 @@ def sweep(
     from harness import checks, session
     from harness.cli.live import View
     from harness.cli.outcome import print_outcome
-    from harness.workers.local import crew as choose_crew
 
     console = Console()
     plan = opt.sweep_of(
@@ -55,7 +54,9 @@ def sweep(
     if not session.exists(results, chosen):  # what goes on was checked when it began
         for note in checks.check(plan):
             console.print(f"note: {note}", highlight=False, soft_wrap=True)
-    crew = choose_crew(plan.workers, plan.threads, checks.cuda)
+    crew = session.crew_of(plan, chosen, results)
+    if crew.why:
+        console.print(f"note: {crew.why}", highlight=False, soft_wrap=True)
     opened = session.open_study(plan, chosen, results, crew)
     crew = opened.crew
     told = f"study {chosen}: {plan.task} on {plan.model.name}, {crew}, in {opened.folder}"

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -24,10 +24,17 @@ _USER_ERROR: Final = 2
 
 @dataclass(frozen=True)
 class Crew:
-    """How many workers, with how many torch threads each."""
+    """How many workers, with how many torch threads each.
+
+    Attributes:
+        workers: processes.
+        threads: of each.
+        why: what was measured for it, if anything was.
+    """
 
     workers: int
     threads: int
+    why: str = ""
 
     def __str__(self) -> str:
         """As in `2 workers with 1 thread each`."""
@@ -103,14 +110,8 @@ def run(
 
 def _start(assignment: Assignment, logs: Path) -> subprocess.Popen[bytes]:
     logs.mkdir(parents=True, exist_ok=True)
-    threads = str(assignment.threads)
     # Set before the process starts: thread pools are made when their libraries load.
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": threads,
-        "MKL_NUM_THREADS": threads,
-        "TOKENIZERS_PARALLELISM": "false",
-    }
+    environment = {**os.environ, **variables(assignment.threads)}
     own = replace(assignment, parent=os.getpid())
     with (logs / f"worker-{assignment.index}.log").open("ab") as log:
         return subprocess.Popen(
@@ -120,6 +121,19 @@ def _start(assignment: Assignment, logs: Path) -> subprocess.Popen[bytes]:
             stderr=log,
             env=environment,
         )
+
+
+def variables(threads: int) -> Mapping[str, str]:
+    """Environment of a worker's process.
+
+    Args:
+        threads: torch threads.
+    """
+    return {
+        "OMP_NUM_THREADS": str(threads),
+        "MKL_NUM_THREADS": str(threads),
+        "TOKENIZERS_PARALLELISM": "false",
+    }
 
 
 def _command(assignment: Assignment) -> list[str]:
