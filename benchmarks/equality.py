@@ -1,6 +1,6 @@
 """Whether the packed engine, and a bfloat16 base, come to the scores of one adapter on float32.
 
-    python -m benchmarks.equality engines [--runs 10] [--slots 4] [--out FILE]
+    python -m benchmarks.equality engines [--runs 10] [--first 0] [--slots 4] [--out FILE]
     python -m benchmarks.equality precision [--runs 5] [--out FILE]
 
 Each run is one configuration and seed, trained in full on the sweep's task and scored on its whole
@@ -80,9 +80,9 @@ class Difference:
         return cls(middle, middle - half, middle + half, max(map(abs, apart)))
 
 
-def configurations(runs: int) -> list[TrialConfig]:
+def configurations(runs: int, first: int = 0) -> list[TrialConfig]:
     """So many runs: the configurations in turn, each run with a seed of its own."""
-    return [_CONFIGS[run % len(_CONFIGS)].with_(seed=run) for run in range(runs)]
+    return [_CONFIGS[seed % len(_CONFIGS)].with_(seed=seed) for seed in range(first, first + runs)]
 
 
 def trainer_of(way: str, loaded: Sweep, slots: int) -> Trainer:
@@ -154,6 +154,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("comparison", choices=sorted(WAYS))
     parser.add_argument("--runs", type=int, help="by default 10 for engines, 5 for precision")
+    parser.add_argument("--first", type=int, default=0, help="seed of the first run")
     parser.add_argument("--slots", type=int, default=4, help="of the packed engine")
     parser.add_argument("--sweep", default="ner_medical")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
@@ -168,7 +169,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
 def compared(given: argparse.Namespace) -> dict[str, Any]:
     """All figures of a comparison."""
     loaded = sweep.load(given.sweep, given.set)
-    configs, ways = configurations(given.runs), WAYS[given.comparison]
+    configs, ways = configurations(given.runs, given.first), WAYS[given.comparison]
     by_way = {way: measured(trainer_of(way, loaded, given.slots), configs) for way in ways}
     differences = {}
     for figure in ("score", "loss"):

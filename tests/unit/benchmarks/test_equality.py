@@ -18,4 +18,5 @@ def test_runs_are_configurations_in_turn_and_no_two_are_the_same() -> None:
     found = configurations(12)
     assert len(set(found)) == 12
     assert [each.seed for each in found] == [*range(12)]
+    assert found[5:] == configurations(7, first=5)
     assert {each.variant for each in found} == {"lora", "dora", "rslora", "lora_plus"}
