@@ -1,6 +1,6 @@
 """This project's engines under the clock of the benchmark."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from unittest import mock
@@ -47,11 +47,14 @@ def _going_on(_number: int, _reading: Any) -> bool:
 @contextmanager
 def _scoring(clock: Clock) -> Iterator[None]:
     """Counts what this project's engines score as `score`."""
-    whole = evaluation.score
 
-    def timed(*given: Any, **named: Any) -> Any:
-        with clock.part("score"):
-            return whole(*given, **named)
+    def timed(whole: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*given: Any, **named: Any) -> Any:
+            with clock.part("score"):
+                return whole(*given, **named)
 
-    with mock.patch.object(evaluation, "score", timed):
+        return run
+
+    ways = {name: timed(getattr(evaluation, name)) for name in ("score", "score_together")}
+    with mock.patch.multiple(evaluation, **ways):
         yield

@@ -1,6 +1,7 @@
 """The loops of the benchmark run, do the same work, and are told; nothing is timed here."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -8,8 +9,10 @@ import torch
 from benchmarks.our_loop import OurLoop
 from benchmarks.plain_loop import USUAL, Clock, Done, Manner, PlainLoop, Spent, Work, strongest
 from benchmarks.trials_told import Round, summary
+from harness.models import base_model
 from harness.models.base_model import BaseModel
-from harness.settings import TrainingSettings
+from harness.packed.engine import PackedTrainer
+from harness.settings import ModelSettings, TrainingSettings
 from harness.task import Task
 from harness.training.sequential import SequentialTrainer
 from harness.trial import TrialConfig
@@ -68,3 +71,15 @@ def test_ratios_are_of_the_loops_of_one_repeat() -> None:
 
     assert found["times_a"]["total_cpu"] == [3.0, 2.0, 8.0]
     assert found["trials_an_hour"] == pytest.approx(3600 / 3.0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_scoring_of_either_way_is_counted_as_scoring(
+    dtype: Any, model_folder: Path, task: Task
+) -> None:
+    """In float32 the adapter is merged, in half precision the pack scores it itself."""
+    base = base_model.load(ModelSettings(name=str(model_folder), dtype=dtype), 1)
+    clock = Clock()
+    OurLoop(PackedTrainer(base, task, TRAINING), clock).trial(CONFIG)
+    assert clock.spent["score"].wall > 0
+    assert clock.spent["train"].wall > 0
