@@ -32,12 +32,11 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> Figures:
     def put(seconds: Mapping[str, float]) -> list[str]:
         asked: list[str] = []
 
-        def found(trainer: PackedTrainer, _slots: int) -> float | None:
-            dtype = next(trainer._base.model.parameters()).dtype
-            asked.append(str(dtype).removeprefix("torch."))
-            return seconds.get(asked[-1])
+        def found(model: ModelSettings, *_: Any) -> float | None:
+            asked.append(model.dtype)
+            return seconds.get(model.dtype)
 
-        monkeypatch.setattr(precision, "seconds_a_token", found)
+        monkeypatch.setattr(precision, "_seconds", found)
         return asked
 
     return put
@@ -50,7 +49,7 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> Figures:
         (
             {"float32": 1.0, "bfloat16": 0.91},
             "float32",
-            "bfloat16 does not save a tenth of a token's time here",
+            "bfloat16 does not save a tenth of a trial's time here",
         ),
         ({"float32": 1.0}, "float32", "no step in bfloat16 could be timed"),
         ({"bfloat16": 1.0}, "bfloat16", "no step in float32 could be timed"),
@@ -66,15 +65,13 @@ def test_half_the_precision_has_to_be_worth_it(
 ) -> None:
     asked = figures(seconds)
     found = choose(asked_for, task, TRAINING, 1)
-    told = {name: 1e6 * value for name, value in seconds.items()}
-    assert found == Precision(dtype, why, pytest.approx(told))  # type: ignore[arg-type]
+    assert found == Precision(dtype, why, seconds)
     assert set(asked) == {"float32", "bfloat16"}
 
 
 def test_where_one_has_no_room_the_other_is_taken(
-    asked_for: ModelSettings, task: Task, figures: Figures, monkeypatch: pytest.MonkeyPatch
+    asked_for: ModelSettings, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    figures({"float32": 1.0, "bfloat16": 2.0})
     load = base_model.load
 
     def short(model: ModelSettings, *given: Any) -> BaseModel:
@@ -114,6 +111,34 @@ def test_the_decision_that_holds_is_kept(
     noted = settled(asked_for, task, TRAINING, 1, lambda *_: pytest.fail("decided"), first)
     assert noted.dtype == "bfloat16"
     assert asked == []
+
+
+def test_a_trial_s_scoring_counts(
+    asked_for: ModelSettings, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Training is twice as fast in half precision, an example takes a second longer to score."""
+
+    def token(trainer: PackedTrainer, _slots: int) -> float:
+        return 1e-3 if half(trainer._base) else 2e-3
+
+    def example(base: BaseModel, *_: Any) -> float:
+        return 1.0 if half(base) else 0.0
+
+    def half(base: BaseModel) -> bool:
+        return next(base.model.parameters()).dtype == torch.bfloat16
+
+    monkeypatch.setattr(precision, "seconds_a_token", token)
+    assert choose(asked_for, task, TRAINING.model_copy(update={"steps": 900}), 1).dtype == (
+        "bfloat16"
+    )
+    monkeypatch.setattr(precision, "_seconds_an_example", example)
+    found = choose(asked_for, task, TRAINING.model_copy(update={"steps": 2}), 1)
+    assert found.dtype == "float32"
+    rows = len(task.examples("validation"))
+    readings = TRAINING.readings * min(TRAINING.reading_examples, rows)
+    assert found.measured["bfloat16"] - found.measured["float32"] / 2 == pytest.approx(
+        rows + readings, abs=0.02
+    )
 
 
 def test_real_steps_are_timed(asked_for: ModelSettings, task: Task) -> None:
