@@ -74,5 +74,6 @@ def _moved(places: Tensor, among: Among, width: int) -> Tensor:
     goes = torch.full((among.whole,), -1, device=places.device)
     goes[among.places] = torch.arange(len(among.places), device=places.device)
     row = places.div(width, rounding_mode="floor")
-    moved = goes[row].sub_(row).mul_(width).add_(places)
-    return moved[goes[row] >= 0]
+    now = goes[row]
+    kept = now >= 0
+    return now.sub_(row).mul_(width).add_(places)[kept]
