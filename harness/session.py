@@ -16,6 +16,7 @@ import yaml
 from harness import checks, progress, provenance, stages, widening
 from harness.errors import UserError
 from harness.metrics import Metric
+from harness.models import sharing
 from harness.progress import Progress
 from harness.results import StudyResults
 from harness.storage.heartbeat import reap
@@ -163,8 +164,6 @@ def run(
     try:
         local.run(assignments, opened.folder / "logs", lambda: tick(progress.read(studies)))
     finally:
-        from harness.models import sharing  # slow to import, and by now there is time
-
         sharing.clear(opened.folder)
     tick(progress.read(studies))
 

@@ -2,18 +2,19 @@
 
 Where a base is wanted in the precision in which it is stored, Transformers maps its file, and the
 system keeps one copy for all processes. Converted weights are each process's own: here they are
-written once, beside the study, and mapped by all. Knows nothing of studies.
+written once, beside the study, and mapped by all. Knows nothing of studies; whoever only removes
+the files needs no torch.
 """
+
+from __future__ import annotations
 
 import ctypes
 import os
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 #: Bytes of weights below which a file is not worth the trouble.
 LEAST: Final = 64 << 20
@@ -66,6 +67,10 @@ def _give_back() -> None:
 
 def _mapped(file: Path, weights: dict[str, nn.Parameter]) -> dict[str, Tensor] | None:
     """The file's tensors; None if it is not there or holds something else."""
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     try:
         found = load_file(file)
     except (OSError, SafetensorError):
@@ -81,6 +86,9 @@ def _mapped(file: Path, weights: dict[str, nn.Parameter]) -> dict[str, Tensor] |
 
 def _write(file: Path, weights: dict[str, nn.Parameter]) -> None:
     """Writes the file, unless another process was first; on a full disk nothing is left."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
     draft = file.with_suffix(f".{os.getpid()}.part")
     try:
         file.unlink(missing_ok=True)  # it holds something else

@@ -83,6 +83,17 @@ def test_files_are_removed_and_nothing_else(tmp_path: Path) -> None:
     assert torch.equal(one[1].weight, model()[1].weight)
 
 
+def test_whoever_runs_a_session_needs_no_torch_to_remove_them(tmp_path: Path) -> None:
+    (tmp_path / NAME).touch()
+    code = (
+        "import sys, pathlib, harness.session; "
+        "harness.session.sharing.clear(pathlib.Path(sys.argv[1])); "
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+    assert list(tmp_path.iterdir()) == []
+
+
 CHILD = """
 import sys, torch
 from pathlib import Path
