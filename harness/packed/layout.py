@@ -57,6 +57,42 @@ class Padding(NamedTuple):
     back: torch.Tensor
 
 
+class Blocks(NamedTuple):
+    """Rows of some slots as blocks of one length, and back.
+
+    Attributes:
+        slots: how many.
+        longest: rows of the longest.
+        rows: of the slots, one slot's behind the other's, shape (rows,).
+        parts: where each slot's are among these.
+        places: where each place of a block takes its row from, shape (slots * longest,); one that
+            fills up takes its slot's first.
+        inside: where each of `rows` stands among the places, shape (rows,).
+        real: whether a place is no filling, shape (slots, longest, 1); None where all are.
+    """
+
+    slots: int
+    longest: int
+    rows: torch.Tensor
+    parts: tuple[slice, ...]
+    places: torch.Tensor
+    inside: torch.Tensor
+    real: torch.Tensor | None
+
+    def of(self, rows: torch.Tensor) -> torch.Tensor:
+        """Rows of a pass, (rows, width), as blocks, (slots, longest, width)."""
+        return rows[self.places].view(self.slots, self.longest, -1)
+
+    def emptied(self, blocks: torch.Tensor) -> torch.Tensor:
+        """Blocks with zeros where they are filled up."""
+        return blocks if self.real is None else blocks * self.real
+
+    def back(self, blocks: torch.Tensor) -> torch.Tensor:
+        """Blocks as rows, in the order of `rows`."""
+        flat = blocks.flatten(0, 1)
+        return flat if self.real is None else flat[self.inside]
+
+
 @dataclass(frozen=True)
 class Layout:
     """Rows of a forward pass.
@@ -72,6 +108,9 @@ class Layout:
     lengths: tuple[int, ...]
     device: torch.device | str = "cpu"
     among: Mapping[int, Among] = field(default_factory=dict)
+    _blocks: dict[tuple[int, ...], Blocks] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @cached_property
     def padding(self) -> Padding | None:
@@ -88,6 +127,29 @@ class Layout:
         back = torch.nonzero(real.flatten()).flatten()
         places, back = places.flatten().to(self.device), back.to(self.device)
         return Padding(len(self.lengths), longest, places, back)
+
+    def blocks(self, slots: tuple[int, ...]) -> Blocks:
+        """Rows of some slots, which have some each, as blocks; found once for all layers."""
+        if slots not in self._blocks:
+            shares = {share.slot: share for share in self.shares}
+            spans = [(shares[slot].start, shares[slot].end) for slot in slots]
+            counts = [end - start for start, end in spans]
+            longest = max(counts)
+            within = torch.arange(longest)
+            real = within < torch.tensor(counts)[:, None]
+            starts = torch.tensor([start for start, _ in spans])[:, None]
+            places = (starts + torch.where(real, within, 0)).flatten().to(self.device)
+            ends = torch.tensor(counts).cumsum(0).tolist()
+            self._blocks[slots] = Blocks(
+                len(slots),
+                longest,
+                torch.cat([torch.arange(*span) for span in spans]).to(self.device),
+                tuple(slice(end - count, end) for end, count in zip(ends, counts, strict=True)),
+                places,
+                torch.nonzero(real.flatten()).flatten().to(self.device),
+                None if bool(real.all()) else real[:, :, None].to(self.device),
+            )
+        return self._blocks[slots]
 
     @cached_property
     def positions(self) -> torch.Tensor:

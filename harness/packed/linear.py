@@ -14,14 +14,15 @@ from transformers.pytorch_utils import Conv1D
 
 from harness.models import four_bits
 from harness.packed.four_bits import FourBits
+from harness.packed.kernels import Kernel, SlotBySlot
 from harness.packed.layout import Layout, active
 from harness.packed.parts import Frozen, Part
 
 if TYPE_CHECKING:
     from harness.packed.still import Still
 
-#: What a layer's way back needs: parts, their rows, and what each of them kept.
-Kept = list[tuple[Part, slice, Any]]
+#: What a layer's way back needs: whatever its kernel kept.
+Kept = Any
 
 
 class PackedLinear:
@@ -31,11 +32,13 @@ class PackedLinear:
         layer: `nn.Linear`, `Conv1D` or bitsandbytes' layer of 4-bit weights, frozen.
         anchor: a scalar that requires a gradient, so that there is a way back to the adapters
             although nothing below the lowest one requires a gradient.
+        kernel: how the adapters' parts are gone through; slot by slot by default.
     """
 
-    def __init__(self, layer: nn.Module, anchor: Tensor) -> None:
+    def __init__(self, layer: nn.Module, anchor: Tensor, kernel: Kernel | None = None) -> None:
         """Keeps a view of the weights; the layer goes on as it is until `parts` has a part."""
         self.layer, self._anchor = layer, anchor
+        self._kernel: Kernel = kernel or SlotBySlot()
         weight = layer.get_parameter("weight").detach()
         own = cast("Tensor | None", layer.bias)
         bias = None if own is None else own.detach()
@@ -86,35 +89,21 @@ class PackedLinear:
             The outputs, and what the way back needs.
         """
         frozen = self.frozen
-        kept = []
         with frozen.held():
             out = frozen.forward(rows, cast)
-            for slot, start, end in layout.shares:
-                part = self.parts.get(slot)
-                if part is not None:
-                    here = slice(start, end)
-                    found = part.forward(rows[here], out[here], frozen, layout.among.get(slot))
-                    kept.append((part, here, found))
+            kept = self._kernel.forward(self.parts, rows, out, frozen, layout)
         if frozen.bias is not None:
             out += frozen.bias
         return out, kept
 
     def back(self, kept: Kept, gradient: Tensor, needed: bool) -> Tensor | None:
         """Adds up gradients of the parts; answers that of the inputs, where it is needed."""
-        frozen = self.frozen
-        through: Tensor | None = None
-        for part, here, found in kept:
-            own = gradient[here]
-            flowing = part.early(found, own)
-            if flowing is not own and needed:
-                through = gradient.clone() if through is None else through
-                through[here] = flowing
+        through = self._kernel.early(kept, gradient, needed)
         if not needed:
             return None
-        with frozen.held():
-            into = frozen.backward(gradient if through is None else through)
-            for part, here, found in kept:
-                part.late(found, into[here], frozen)
+        with self.frozen.held():
+            into = self.frozen.backward(through)
+            self._kernel.late(kept, into, self.frozen)
         return into
 
 

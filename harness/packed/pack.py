@@ -18,6 +18,7 @@ from harness.adapters.adapter import Adapter
 from harness.adapters.proof import NAME
 from harness.models.base_model import BaseModel
 from harness.models.tokens import TokenSequence
+from harness.packed import kernels
 from harness.packed.attention import attending
 from harness.packed.decoder import Asked, Decoder
 from harness.packed.dropping import Dropout
@@ -71,8 +72,10 @@ class Pack:
         """Changes nothing yet."""
         self._base = base
         self._anchor = torch.zeros((), device=base.device, requires_grad=True)
+        kernel = kernels.suited(base.device)
         self.layers = {
-            name: PackedLinear(base.model.get_submodule(name), self._anchor) for name in layers
+            name: PackedLinear(base.model.get_submodule(name), self._anchor, kernel)
+            for name in layers
         }
         self._decoder = Decoder(base.model, self.layers) if by_hand else None
         own = next(base.model.parameters()).dtype

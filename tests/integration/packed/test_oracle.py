@@ -8,8 +8,9 @@ import torch
 from safetensors.torch import load_file
 
 from harness.models.base_model import BaseModel
-from harness.packed import fitting
+from harness.packed import fitting, kernels
 from harness.packed.engine import PackedTrainer
+from harness.packed.kernels import Padded
 from harness.settings import TrainingSettings
 from harness.task import Task
 from harness.training.sequential import SequentialTrainer
@@ -34,14 +35,16 @@ NEIGHBOURS = (
 )
 
 
-@pytest.fixture(params=["by hand", "by its own layers"])
+@pytest.fixture(params=["by hand", "by its own layers", "as on a GPU"])
 def way(
     request: pytest.FixtureRequest, double: BaseModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """How the packed engine goes through the base."""
     assert fitting.by_hand(double)
-    if request.param == "by its own layers":
+    if request.param != "by hand":
         monkeypatch.setattr(fitting, "by_hand", lambda _: False)
+    if request.param == "as on a GPU":
+        monkeypatch.setattr(kernels, "suited", lambda _: Padded())
 
 
 def config(variant: str, **changes: object) -> TrialConfig:
