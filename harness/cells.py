@@ -1,11 +1,16 @@
 """The ablation's cells: the incumbent and its one-factor neighbours, at most so many of them."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from harness.sweep import Sweep
 from harness.trial import TrialConfig
+from harness.variants import resolve
+
+#: The decision that rules of thumb are to be tested, with cells of their own where it takes them.
+ASKED: Final = "claims"
 
 
 class Cell(NamedTuple):
@@ -68,6 +73,33 @@ def neighbours(sweep: Sweep, incumbent: TrialConfig, limit: int) -> Neighbours:
         key=lambda cell: (order_of.get(cell.factor, len(order_of)), _place(sweep, cell)),
     )
     return Neighbours(tuple(found) if limit else (), tuple(dict.fromkeys(dropped)))
+
+
+def rate_grid(sweep: Sweep, incumbent: TrialConfig, variant: str) -> list[float]:
+    """Rates around the incumbent's, at the same place of the variant's own range."""
+    centre = sweep.space.moved(incumbent.learning_rate, incumbent.variant, variant)
+    settings = sweep.ablation
+    return list(sweep.space.rate_grid(centre, settings.rates, settings.rate_step, variant))
+
+
+def noted(cell: Cell, rate: float, budget: float) -> dict[str, Any]:
+    """A cell at the rate that was tuned for it, as it is written down.
+
+    Args:
+        cell: with the rates that were tried.
+        rate: one of them.
+        budget: share of the steps that it is run with.
+    """
+    config = cell.config.with_(learning_rate=rate, budget=budget, seed=0)
+    return {
+        "factor": cell.factor,
+        "level": cell.level,
+        "rates": list(cell.rates),
+        "rate": rate,
+        "key": config.key,
+        "config": asdict(config),
+        "scale": resolve(config.variant).scale(config.rank, config.alpha),
+    }
 
 
 def _with_own(levels: tuple[Any, ...], own: TrialConfig, factor: str) -> list[Any]:

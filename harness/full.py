@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Final
 
 from harness.analysis.tuning import tuned_rate
-from harness.cells import Cell
+from harness.cells import ASKED, Cell
 from harness.clock import ABLATE_SHARE, Clock, trial_seconds
 from harness.results import StudyResults
 from harness.storage.rounds import Decide
@@ -33,7 +33,7 @@ def cell(
         decide: writes a decision unless there is one, and returns the one that holds.
         clock: what `--minutes` leaves.
     """
-    if not sweep.baselines.full:
+    if not sweep.baselines.full and ASKED not in results.attributes:
         return []
     if "full_plan" not in results.attributes:
         settings = sweep.ablation

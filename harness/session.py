@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 import yaml
 
 from harness import checks, progress, provenance, stages, widening
+from harness.cells import ASKED
 from harness.errors import UserError
 from harness.metrics import Metric
 from harness.models import sharing
@@ -124,7 +125,11 @@ def _make(folder: Path) -> None:
 
 
 def run(
-    opened: Opened, sweep: Sweep, tick: Callable[[Progress], None], extend_grid: bool = False
+    opened: Opened,
+    sweep: Sweep,
+    tick: Callable[[Progress], None],
+    extend_grid: bool = False,
+    claims: bool = False,
 ) -> None:
     """Runs workers until the study owes nothing, or `minutes` is over.
 
@@ -133,6 +138,7 @@ def run(
         sweep: what it runs.
         tick: shown the progress about once a second.
         extend_grid: first widen the grids of learning rates whose best rate lies at their edge.
+        claims: at last train what the claims (`harness.analysis.claims`) lack, too.
 
     Raises:
         UserError: a mistake of the user's that only a worker could see, or nothing to widen.
@@ -143,6 +149,8 @@ def run(
     reap(studies)
     if extend_grid:
         _widen(opened, sweep)
+    if claims:
+        opened.records.decide(ASKED, True)
     if not studies.trials():
         studies.enqueue(stages.search_slots(sweep))
     # Earlier sessions count: the bound is on the study.

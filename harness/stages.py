@@ -7,17 +7,16 @@ written down once, so that a study that is stopped and taken up again goes the s
 from dataclasses import asdict
 from typing import Any, Final, NamedTuple
 
-from harness import full
+from harness import claimed, full
 from harness.analysis import importance, recommendation
 from harness.analysis.tuning import tuned_rate
-from harness.cells import Cell, neighbours
+from harness.cells import Cell, neighbours, noted, rate_grid
 from harness.clock import ABLATE_SHARE, CONFIRM_FACTOR, Clock, trial_seconds
 from harness.results import StudyResults
 from harness.storage.rounds import Decide, deciding
 from harness.storage.studies import Slot
 from harness.sweep import Sweep
 from harness.trial import Stage, TrialConfig
-from harness.variants import resolve
 from harness.widening import widened
 
 #: Seeds of one study lie in its own thousand, those of a stage in its own hundred.
@@ -79,6 +78,13 @@ def owed(
     for slots in _confirm_slots(results, sweep, decide, clock):
         if missing := _missing(slots, done):
             return Owed("confirm", missing)
+    more = claimed.cells(results, sweep, incumbent, decide)
+    if missing := _missing(
+        _tune_slots([cell for cell in more if len(cell.rates) > 1], sweep), done
+    ):
+        return Owed("tune", missing)
+    if missing := _missing(_ablate_slots(claimed.tuned(results, more, decide), sweep), done):
+        return Owed("ablate", missing)
     return Owed("done", ())
 
 
@@ -123,7 +129,7 @@ def _cells(
             kept = ()
             dropped = [f"ablation: --minutes leaves room for {max(0, limit)} of 2 cells at least"]
         rates = {
-            variant: _grid(sweep, incumbent, variant)
+            variant: rate_grid(sweep, incumbent, variant)
             for variant in {cell.config.variant for cell in kept}
         }
         decide("rung_correlation", correlation)
@@ -131,7 +137,7 @@ def _cells(
         decide(
             "plan",
             {
-                "rates": _grid(sweep, incumbent, incumbent.variant),
+                "rates": rate_grid(sweep, incumbent, incumbent.variant),
                 "budget": share,
                 "cells": [
                     {
@@ -153,13 +159,6 @@ def _cells(
         )
         for cell in plan["cells"]
     ]
-
-
-def _grid(sweep: Sweep, incumbent: TrialConfig, variant: str) -> list[float]:
-    """Rates around the incumbent's, at the same place of the variant's own range."""
-    centre = sweep.space.moved(incumbent.learning_rate, incumbent.variant, variant)
-    settings = sweep.ablation
-    return list(sweep.space.rate_grid(centre, settings.rates, settings.rate_step, variant))
 
 
 def _tune_slots(cells: list[Cell], sweep: Sweep) -> tuple[Slot, ...]:
@@ -184,18 +183,7 @@ def _tuned(results: StudyResults, cells: list[Cell], decide: Decide) -> list[dic
         if rate is None:
             dropped.append(f"ablation: {cell.factor}={cell.level} failed at every learning rate")
             continue
-        config = cell.config.with_(learning_rate=rate, budget=1.0, seed=0)
-        tuned.append(
-            {
-                "factor": cell.factor,
-                "level": cell.level,
-                "rates": list(cell.rates),
-                "rate": rate,
-                "key": config.key,
-                "config": asdict(config),
-                "scale": resolve(config.variant).scale(config.rank, config.alpha),
-            }
-        )
+        tuned.append(noted(cell, rate, 1.0))
     if dropped:
         decide("dropped.tuning", dropped)
     return list(decide("cells", tuned))

@@ -16,6 +16,7 @@ import pandas as pd
 from harness.analysis.ablated import best_cell
 from harness.analysis.candidates import configuration, finalists, incumbent
 from harness.analysis.comparison import Interval, estimate, estimates, finite, noise_floor
+from harness.analysis.confidence_set import confidence_set
 from harness.analysis.limits import not_supported
 from harness.analysis.scores import (
     CONFIGURATION,
@@ -77,6 +78,8 @@ class Recommendation:
             bounds (Hsu 1984); verdict is pick, best, not worse, worse or undecided.
         indistinguishable: labels of those whose difference to the pick (to the best, without one)
             may be 0, by the joint bounds of all pairs.
+        confidence_set: labels of those that may be the best at the look's confidence (Hansen,
+            Lunde and Nason 2011), the surest first.
         not_supported: plain sentences on what this evidence does not say.
         more_seeds: how many more seeds would decide an undecided study, if seeds can.
         seeds: seeds of the finalist that has most.
@@ -97,6 +100,7 @@ class Recommendation:
     seeds: int
     examples: int
     seed_sd: float | None
+    confidence_set: tuple[str, ...] = ()
 
 
 def recommend(results: StudyResults) -> Recommendation:
@@ -157,7 +161,14 @@ def _standing(results: StudyResults, scored: pd.DataFrame, now: Standing) -> Rec
         seeds=now.look.seeds,
         examples=len(now.whole.cube.examples),
         seed_sd=_known(float(own["seed_sd"])),
+        confidence_set=_best_ones(now, names),
     )
+
+
+def _best_ones(now: Standing, names: list[str]) -> tuple[str, ...]:
+    found = confidence_set(now.whole.pairs, now.look.alpha)
+    order = sorted(range(len(names)), key=lambda i: (-found.p_values[i], -now.scores[i]))
+    return tuple(names[i] for i in order if found.inside[i])
 
 
 def _nothing_learned(results: StudyResults, found: Recommendation, bare: float) -> Recommendation:
@@ -171,6 +182,7 @@ def _nothing_learned(results: StudyResults, found: Recommendation, bare: float) 
         evidence=no_gain(results.objective.sign * best, bare, results.objective),
         comparison=found.comparison.assign(verdict="undecided"),
         indistinguishable=(),
+        confidence_set=(),
         more_seeds=None,
     )
 

@@ -3,6 +3,9 @@
 from rich.console import Console
 from rich.table import Table
 
+from harness.analysis import claim_words
+from harness.analysis.explanation import explain
+from harness.analysis.judging import judge
 from harness.analysis.recommendation import Recommendation, recommend
 from harness.analysis.wording import Figures, more_seeds
 from harness.report.baselines import reached
@@ -40,6 +43,24 @@ def print_outcome(results: StudyResults, console: Console) -> Recommendation:
         say("\nno pick; the best mean so far, not shown to be the best:\n")
         say(config_of(results, verdict.best))
     return verdict
+
+
+def print_explained(results: StudyResults, console: Console) -> None:
+    """Prints the chain from trial numbers to the verdict."""
+    for number, step in enumerate(explain(results), 1):
+        console.print(f"\n{number}. {step.title}", highlight=False, markup=False)
+        for line in step.lines:
+            console.print(f"   {line}", highlight=False, soft_wrap=True, markup=False)
+
+
+def print_claims(results: StudyResults, console: Console) -> None:
+    """Prints what the study says of common rules of thumb."""
+    console.print("\nrules of thumb, 95 % intervals, validation split", highlight=False)
+    for finding in judge(results):
+        told = [claim_words.numbers(results, one) for one in finding.compared]
+        said = "; ".join(told or [claim_words.lacking(results, finding)])
+        line = f"{finding.verdict}: {finding.claim.sentence} [{said}]"
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
 def _table(results: StudyResults, verdict: Recommendation) -> Table:

@@ -10,8 +10,12 @@ import typer
 from harness.cli import options as opt
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from harness.progress import Progress
     from harness.results import StudyResults
+    from harness.session import Opened
+    from harness.sweep import Sweep
 
 
 def register(app: typer.Typer) -> None:
@@ -36,6 +40,10 @@ def sweep(
         bool,
         typer.Option("--extend-grid", help="try one learning rate beyond each grid's edge"),
     ] = False,
+    claims: Annotated[
+        bool,
+        typer.Option("--claims", help="also train what common rules of thumb need to be tested"),
+    ] = False,
     results: opt.Results = Path("results"),
     reports: opt.Reports = Path("reports"),
 ) -> None:
@@ -44,7 +52,7 @@ def sweep(
 
     from harness import checks, session
     from harness.cli.live import View
-    from harness.cli.outcome import print_outcome
+    from harness.cli.outcome import print_claims, print_outcome
 
     console = Console()
     plan = opt.sweep_of(
@@ -54,13 +62,7 @@ def sweep(
     if not session.exists(results, chosen):  # what goes on was checked when it began
         for note in checks.check(plan):
             console.print(f"note: {note}", highlight=False, soft_wrap=True)
-    crew = session.crew_of(plan, chosen, results)
-    if crew.why:
-        console.print(f"note: {crew.why}", highlight=False, soft_wrap=True)
-    opened = session.open_study(plan, chosen, results, crew)
-    crew = opened.crew
-    told = f"study {chosen}: {plan.task} on {plan.model.name}, {crew}, in {opened.folder}"
-    console.print(told, highlight=False, soft_wrap=True)
+    opened = _opened(plan, chosen, results, console)
     stage = ""
 
     def tick(progress: Progress) -> None:
@@ -70,15 +72,30 @@ def sweep(
             _report(opened.records.read(), reports)
         stage = progress.stage
 
-    view = View(plan, opened.task.objective, console, crew.workers)
+    view = View(plan, opened.task.objective, console, opened.crew.workers)
     try:
         with view:
-            session.run(opened, plan, tick, extend_grid)
+            session.run(opened, plan, tick, extend_grid, claims)
     finally:
         # What is there is worth a page, also after Ctrl-C.
-        path = _report(opened.records.read(), reports)
-    print_outcome(opened.records.read(), console)
+        found = opened.records.read()
+        path = _report(found, reports)
+    print_outcome(found, console)
+    if claims:
+        print_claims(found, console)
     console.print(f"report: {path}", highlight=False, soft_wrap=True)
+
+
+def _opened(plan: Sweep, name: str, results: Path, console: Console) -> Opened:
+    from harness import session
+
+    crew = session.crew_of(plan, name, results)
+    if crew.why:
+        console.print(f"note: {crew.why}", highlight=False, soft_wrap=True)
+    opened = session.open_study(plan, name, results, crew)
+    told = f"study {name}: {plan.task} on {plan.model.name}, {opened.crew}, in {opened.folder}"
+    console.print(told, highlight=False, soft_wrap=True)
+    return opened
 
 
 def _report(results: StudyResults, reports: Path) -> Path:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness.analysis.ablation import ablation_table, all_cells
+from harness.analysis.judging import Finding, judge
 from harness.analysis.recommendation import Recommendation, recommend
 
 if TYPE_CHECKING:
@@ -36,6 +37,11 @@ def ablation(results: StudyResults, factors: tuple[str, ...]) -> dict[str, pd.Da
         return {name: ablation_table(results, name, whole) for name in factors}
 
     return dict(_once(results, "ablation: " + ", ".join(factors), make))
+
+
+def claims(results: StudyResults) -> list[Finding]:
+    """What the study says of each claim."""
+    return list(_once(results, "claims", lambda: judge(results)))
 
 
 def _once(results: StudyResults, name: str, make: Callable[[], T]) -> T:

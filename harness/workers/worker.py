@@ -131,9 +131,9 @@ class Worker:
         from harness.adapters.kinds.full import impossible
         from harness.models.memory import available
 
-        if self.sweep.baselines.full:
-            free = available() // self.assignment.workers
-            self.records.decide("full_impossible", impossible(model, free))
+        # Also where the sweep does not ask for it: claims may, later.
+        free = available() // self.assignment.workers
+        self.records.decide("full_impossible", impossible(model, free))
 
     def work(self, trainer: Trainer, idle: Callable[[], bool]) -> None:
         """Has a trainer run trials until the study owes nothing, or its time is over.

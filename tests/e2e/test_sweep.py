@@ -13,6 +13,7 @@ import pytest
 
 from harness import cli
 from harness import sweep as sweeps
+from harness.analysis.claims import CLAIMS
 from harness.models import base_model
 from harness.packed.choosing import make_trainer
 from harness.storage.records import read_study
@@ -136,6 +137,14 @@ def test_the_pick_is_told_to_people_and_to_programs(folder, capsys):
     told = json.loads(capsys.readouterr().out)
     assert told["outcome"] in {"decided", "tie", "undecided"}
     assert len(told["comparison"]) == 2
+    assert {row["claim"] for row in told["claims"]} == {claim.name for claim in CLAIMS}
+    assert "chain" not in told
+    assert cli.run([*asked, "--explain"]) == 0
+    text = capsys.readouterr().out
+    assert "\n1. trials\n" in text
+    assert "rules of thumb" in text
+    assert cli.run([*asked, "--explain", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["chain"][0]["title"] == "trials"
 
 
 def test_another_sweep_under_the_same_name_is_refused(folder, capsys):

@@ -12,6 +12,7 @@ from harness import session, widening
 from harness.analysis.ablation import ablation_table, at_edge
 from harness.analysis.metric_values import metric_values
 from harness.analysis.recommendation import recommend
+from harness.cells import ASKED
 from harness.errors import UserError
 from harness.session import open_study
 from harness.stages import search_slots
@@ -35,11 +36,13 @@ SMALL = [
 FULL = ["baselines={shots: [0], full: true}"]
 
 
-def study(folder, overrides=(), stop_after=None, name="ner_medical", **clock):
+def study(folder, overrides=(), stop_after=None, name="ner_medical", claims=False, **clock):
     """Runs or takes up a study; returns its results, or None if it was interrupted."""
     sweep = load(name, [*(SMALL if name == "ner_medical" else ()), *overrides])
     opened = open_study(sweep, "study", folder, Crew(1, 1))
     opened.studies.enqueue(search_slots(sweep))
+    if claims:
+        opened.records.decide(ASKED, True)
     url = f"sqlite:///{opened.folder / 'study.db'}"
     worker = Worker(Assignment(url, "study", **clock))
     try:

@@ -102,6 +102,7 @@ TABLE: dict[str, Room] = {
     "storage": Room(4, beside=("storage",)),
     "cells": Room(4),
     "full": Room(5),
+    "claimed": Room(5),
     "widening": Room(5),
     "clock": Room(4, only=("results", "trial")),
     "embedded": Room(4, only=("embedded",)),
@@ -132,6 +133,7 @@ READING_WING = ("analysis", "report")
 MAY_READ = {
     "stages": ("analysis",),
     "full": ("analysis",),
+    "claimed": ("analysis",),
     "widening": ("analysis",),
     "cli": READING_WING,
     "": READING_WING,

@@ -2,7 +2,8 @@ import io
 
 from rich.console import Console
 
-from harness.cli.outcome import print_outcome
+from harness.analysis.claims import CLAIMS
+from harness.cli.outcome import print_claims, print_explained, print_outcome
 from harness.report.baselines import reached
 from tests.studies import PERPLEXITY, config, confirm_results, make_results
 
@@ -45,3 +46,25 @@ def test_what_is_reached_without_an_adapter_is_told():
     assert reached(study) in text
     _, bare = printed(confirm_results({config(): [0.8] * 5}, examples=20))
     assert "Without an adapter" not in bare
+
+
+def test_the_chain_is_numbered_and_ends_with_the_rule():
+    console = Console(file=io.StringIO(), width=80)
+    print_explained(make_results(trials=5), console)
+    text = console.file.getvalue()
+    assert "1. trials" in text
+    assert "8. the rule" in text
+    assert ", picked" in text
+    assert "\n   incumbent: search trial " in text
+
+
+def test_claims_are_told_one_a_line_with_what_is_missing():
+    console = Console(file=io.StringIO(), width=80)
+    print_claims(make_results(trials=5), console)
+    lines = console.file.getvalue().strip().splitlines()
+    assert len(lines) == 1 + len(CLAIMS)
+    (rank,) = [line for line in lines if "r = 16 and r = 32" in line]
+    assert "r=16 less r=32: " in rank
+    (share,) = [line for line in lines if "LoRA reaches" in line]
+    assert share.startswith("no data: ")
+    assert "not run: full fine-tuning (--claims runs what is missing)" in share

@@ -18,6 +18,7 @@ NAMES = [
     "classes",
     "metrics",
     "tradeoffs",
+    "claims",
     "search",
     "trials",
     "provenance",

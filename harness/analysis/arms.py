@@ -1,0 +1,149 @@
+"""What claims compare: cells of the ablation, full fine-tuning and the bare base, in one table.
+
+An arm is told by what differs from the incumbent, such as `{"target_modules": "q"}`. Scores are on
+validation; seeds and examples are the same for all arms.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+
+from harness.analysis.scores import baselines, complete, kept, panel, shots
+
+if TYPE_CHECKING:
+    from harness.aggregates import Array
+    from harness.analysis.scores import Cube
+    from harness.results import StudyResults
+
+#: An arm: levels by factor, as they differ from the incumbent's.
+Arm = Mapping[str, Any]
+
+FULL: Final[Arm] = {"full": "all weights"}
+BASE: Final[Arm] = {"base": "no adapter"}
+#: The incumbent's own cell, at its tuned rate.
+CENTRE: Final[Arm] = {}
+
+_SPLIT: Final = "validation"
+_CONFIG: Final = ("variant", "rank", "alpha", "dropout", "target_modules", "extras", "budget")
+
+
+class Bench(NamedTuple):
+    """All arms that a study has.
+
+    Attributes:
+        names: of the arms: keys of cells, `full`, `base`.
+        statistics: shape (arms, seeds, examples, W), NaN for a missing training.
+    """
+
+    names: tuple[str, ...]
+    statistics: Array
+
+
+def bench(results: StudyResults) -> Bench | None:
+    """Cells, full fine-tuning and the base on the examples that all have; None without cells."""
+    try:
+        cells = panel(results, "ablate", _SPLIT)
+    except ValueError:
+        return None
+    try:
+        whole: Cube | None = panel(results, "full", _SPLIT)
+    except ValueError:
+        whole = None
+    bare = _bare(results)
+    known = [
+        cells.examples,
+        *([whole.examples] if whole else []),
+        *([tuple(bare)] if bare else []),
+    ]
+    examples = sorted(set.intersection(*map(set, known)))
+    if not examples:
+        return None
+    seeds = sorted({*cells.seeds, *(whole.seeds if whole else ())})
+    width = cells.statistics.shape[-1]
+    names, parts = list(cells.keys), [_on(cells, seeds, examples)]
+    if whole is not None:
+        names.append("full")
+        parts.append(_on(whole, seeds, examples)[:1])
+    if bare:
+        names.append("base")
+        own = np.array([bare[name] for name in examples]).reshape(1, 1, len(examples), width)
+        # It has no seed: it is the same beside each.
+        parts.append(np.repeat(own, len(seeds), axis=1))
+    return Bench(tuple(names), np.concatenate(parts))
+
+
+def _on(cube: Cube, seeds: list[int], examples: list[str]) -> Array:
+    """A cube's statistics at these seeds and examples."""
+    place = {name: at for at, name in enumerate(cube.examples)}
+    rows = cube.statistics[:, :, [place[name] for name in examples]]
+    found = np.full((len(cube.keys), len(seeds), *rows.shape[2:]), np.nan)
+    for at, seed in enumerate(cube.seeds):
+        found[:, seeds.index(seed)] = rows[:, at]
+    return found
+
+
+def _bare(results: StudyResults) -> dict[str, Array]:
+    """Statistics of the bare base with the fewest worked examples, by example."""
+    first = next(iter(baselines(results, _SPLIT)), "")
+    if shots(first) is None:
+        return {}
+    rows = results.baselines
+    rows = rows[(rows["split"] == _SPLIT) & (rows["name"] == first)].drop_duplicates("example")
+    values = kept(rows[list(results.objective.columns)].to_numpy(dtype=float), results.objective)
+    return dict(zip(map(str, rows["example"]), values, strict=True))
+
+
+def name_of(results: StudyResults, arm: Arm) -> str | None:
+    """What an arm is called on the bench; None if the study has no such arm.
+
+    Args:
+        results: the study.
+        arm: see above.
+    """
+    if arm == FULL:
+        return "full" if len(complete(results, "full")) else None
+    if arm == BASE:
+        return "base"
+    centre = results.attributes.get("incumbent")
+    if not centre:
+        return None
+    wanted = moved({**centre, "budget": 1.0}, arm)
+    scored = set(complete(results, "ablate")["key"])
+    for cell in (*(results.attributes.get("cells") or ()), *claimed(results)):
+        own = cell["config"]
+        if cell["key"] in scored and all(_same(own.get(x), wanted.get(x)) for x in _CONFIG):
+            fixed = arm.get("learning_rate")
+            is_fixed = cell["factor"] == "learning_rate"
+            if is_fixed == (fixed is not None) and (
+                fixed is None or math.isclose(float(cell["rate"]), float(fixed))
+            ):
+                return str(cell["key"])
+    return None
+
+
+def claimed(results: StudyResults) -> tuple[Mapping[str, Any], ...]:
+    """Cells that were trained for claims alone, at their tuned rates."""
+    return tuple(results.attributes.get("claimed") or ())
+
+
+def moved(config: Mapping[str, Any], arm: Arm) -> dict[str, Any]:
+    """A configuration with an arm's levels; alpha goes along with the rank."""
+    found = dict(config)
+    ratio = float(found["alpha"]) / float(found["rank"])
+    for factor, level in arm.items():
+        if factor == "alpha_ratio":
+            ratio = float(level)
+        else:
+            found[factor] = level
+    found["alpha"] = ratio * float(found["rank"])
+    return found
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, int | float) and isinstance(other, int | float):
+        return math.isclose(one, other)
+    return (one or "") == (other or "")

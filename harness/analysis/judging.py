@@ -1,0 +1,204 @@
+"""What a study says of each claim: the numbers that its comparisons come to, and the verdict.
+
+A claim is supported if the intervals of all its comparisons lie where it holds, contradicted if
+one of them lies where it fails, else not decided. The intervals of a claim's comparisons hold
+together (max-T), at 95 %; each claim is a question of its own. Only rows of the ablate stage count
+(with full fine-tuning and the base beside them), each cell at its own tuned rate.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from harness.analysis.arms import BASE, Arm, Bench, bench, name_of
+from harness.analysis.bootstrap import Contrasts, contrasts, scores
+from harness.analysis.claims import CLAIMS, Claim, Comparison
+from harness.analysis.comparison import CONFIDENCE
+from harness.analysis.scores import value_of
+from harness.analysis.simultaneous import joint_intervals
+
+if TYPE_CHECKING:
+    from harness.aggregates import Array
+    from harness.results import StudyResults
+
+
+class Compared(NamedTuple):
+    """What a study says of one comparison.
+
+    Attributes:
+        comparison: which.
+        value: its value, in the unit of the comparison but differences in the metric's own.
+        low: lower joint bound, NaN where nothing can be said.
+        high: upper joint bound.
+    """
+
+    comparison: Comparison
+    value: float
+    low: float
+    high: float
+
+
+class Finding(NamedTuple):
+    """What a study says of a claim.
+
+    Attributes:
+        claim: which.
+        verdict: supported, contradicted, not decided or no data.
+        compared: the numbers.
+        missing: arms that would have to be trained.
+    """
+
+    claim: Claim
+    verdict: str
+    compared: tuple[Compared, ...]
+    missing: tuple[Arm, ...]
+
+
+def judge(results: StudyResults, claims: Sequence[Claim] = CLAIMS) -> list[Finding]:
+    """What a study says of each claim, in the order of the claims."""
+    found = bench(results)
+    asked = [_asked(results, found, claim) for claim in claims]
+    groups = [each.comparisons for each in asked]
+    numbers = _numbers(results, found, groups) if found is not None else [() for _ in groups]
+    findings = []
+    for claim, each, compared in zip(claims, asked, numbers, strict=True):
+        verdict = _verdict(results, claim, compared) if compared else "no data"
+        findings.append(Finding(claim, verdict, compared, each.missing))
+    return findings
+
+
+class _Asked(NamedTuple):
+    """Comparisons of a claim, none if a required one lacks an arm; and the arms that lack."""
+
+    comparisons: tuple[Comparison, ...]
+    missing: tuple[Arm, ...]
+
+
+def _asked(results: StudyResults, found: Bench | None, claim: Claim) -> _Asked:
+    wanted = claim.comparisons(results.sweep)
+    lacks = [_lacking(results, found, each) for each in wanted]
+    absent = [
+        arm for each, lack in zip(wanted, lacks, strict=True) for arm in lack if each.required
+    ]
+    there = [each for each, lack in zip(wanted, lacks, strict=True) if not lack]
+    return _Asked(() if absent else tuple(there), _distinct(absent))
+
+
+def missing(results: StudyResults, claims: Sequence[Claim] = CLAIMS) -> tuple[Arm, ...]:
+    """Arms that trials of this study could add, so that every claim it can test has its data."""
+    found = [arm for finding in judge(results, claims) for arm in finding.missing]
+    return _distinct(found)
+
+
+def _distinct(arms: Sequence[Arm]) -> tuple[Arm, ...]:
+    kept: list[Arm] = []
+    for arm in arms:
+        if arm not in kept:
+            kept.append(arm)
+    return tuple(kept)
+
+
+def _lacking(results: StudyResults, found: Bench | None, one: Comparison) -> list[Arm]:
+    arms = [one.of, one.to]
+    if one.unit == "gain" or (one.unit == "share" and _no_nought(results)):
+        arms.append(BASE)
+    names = found.names if found is not None else ()
+    return [arm for arm in arms if name_of(results, arm) not in names]
+
+
+def _no_nought(results: StudyResults) -> bool:
+    """Whether a share of a score says nothing: less is better, so there is no worst one."""
+    return results.objective.sign < 0
+
+
+class _Told(NamedTuple):
+    """A comparison as a contrast of scores, and what makes its value of that.
+
+    Attributes:
+        weights: of the arms, (arms,); the contrast is better the more it is.
+        value: of the comparison if it is a ratio, in percent; None for a difference.
+        factor: percent for each unit of the contrast.
+    """
+
+    weights: Array
+    value: float | None = None
+    factor: float = 1.0
+
+
+def _numbers(
+    results: StudyResults, found: Bench, groups: Sequence[Sequence[Comparison]]
+) -> list[tuple[Compared, ...]]:
+    """Values of each group of comparisons, with bounds that hold together within it."""
+    value = value_of(results.objective)
+    table = scores(found.statistics, value)
+    told = [[_told(results, found, table, one) for one in group] for group in groups]
+    flat = [each.weights for group in told for each in group]
+    if not flat:
+        return [() for _ in groups]
+    # One family for the spread over seeds, which all share.
+    drawn = contrasts(found.statistics, value, np.array(flat))
+    answer, start = [], 0
+    for group, own in zip(groups, told, strict=True):
+        part = Contrasts(*(array[start : start + len(group)] for array in drawn))
+        bounds = joint_intervals(part, CONFIDENCE)
+        start += len(group)
+        answer.append(
+            tuple(
+                _compared(*each)
+                for each in zip(group, own, part.estimate, bounds.low, bounds.high, strict=True)
+            )
+        )
+    return answer
+
+
+def _told(results: StudyResults, found: Bench, table: Array, one: Comparison) -> _Told:
+    """A ratio is judged as the contrast `of - share to` at the share that was seen.
+
+    Its error, over the size of `to`, is that of the share to the first order (the delta method).
+    """
+    sign = results.objective.sign
+    of, to = (found.names.index(str(name_of(results, arm))) for arm in (one.of, one.to))
+    weights = np.zeros(len(found.names))
+    weights[of] += sign
+    if one.unit == "margins":
+        weights[to] -= sign
+        return _Told(weights)
+    common = ~np.isnan(table[[of, to]]).any(axis=0)
+    if not common.any():
+        return _Told(weights, math.nan, math.nan)
+    bare, base = 0.0, None
+    if one.unit == "gain" or (one.unit == "share" and _no_nought(results)):
+        base = found.names.index("base")
+        bare = float(table[base, common].mean())
+    size = float(table[to, common].mean()) - bare
+    if size == 0:
+        return _Told(weights, math.nan, math.nan)
+    share = (float(table[of, common].mean()) - bare) / size
+    weights[to] -= sign * share
+    if base is not None:
+        weights[base] -= sign * (1 - share)
+    if one.unit == "percent":
+        return _Told(weights, 100 * sign * (share - 1), 100 / abs(size))
+    return _Told(weights, 100 * share, 100 * sign / size)
+
+
+def _compared(one: Comparison, told: _Told, estimate: float, low: float, high: float) -> Compared:
+    if told.value is None:
+        return Compared(one, float(estimate), float(low), float(high))
+    # The contrast at the share that was seen is nought, but for seeds that not all arms have.
+    ends = sorted(told.value + told.factor * (end - estimate) for end in (low, high))
+    return Compared(one, told.value, float(ends[0]), float(ends[1]))
+
+
+def _verdict(results: StudyResults, claim: Claim, compared: Sequence[Compared]) -> str:
+    sides = []
+    for one in compared:
+        size = results.objective.margin if one.comparison.unit == "margins" else 1.0
+        sides.append(claim.verdict(one.low / size, one.high / size))
+    if "contradicted" in sides:
+        return "contradicted"
+    return "not decided" if "not decided" in sides else "supported"

@@ -1,0 +1,98 @@
+"""Cells that the claims want and a study lacks: planned once all else is done, if asked for.
+
+Decides, runs nothing; what the claims are is `harness.analysis.claims`'.
+"""
+
+from dataclasses import asdict
+from typing import Any
+
+from harness.analysis.arms import BASE, FULL, Arm, moved
+from harness.analysis.judging import missing
+from harness.analysis.tuning import tuned_rate
+from harness.cells import ASKED, Cell, noted, rate_grid
+from harness.errors import UserError
+from harness.results import StudyResults
+from harness.storage.rounds import Decide
+from harness.sweep import Sweep
+from harness.trial import TrialConfig
+from harness.variants import refusal, resolve
+
+
+def cells(
+    results: StudyResults, sweep: Sweep, incumbent: TrialConfig, decide: Decide
+) -> list[Cell]:
+    """The cells, decided once; none unless somebody asked for them.
+
+    A cell's budget is that of its runs on fresh seeds; its rates are tuned with the share of it
+    that the ablation's are.
+
+    Args:
+        results: the study, all else done.
+        sweep: what it runs.
+        incumbent: what the ablation is around.
+        decide: writes a decision unless there is one, and returns the one that holds.
+    """
+    if ASKED not in results.attributes:
+        return []
+    if "claims_plan" not in results.attributes:
+        planned, dropped = [], []
+        for arm in missing(results):
+            if arm in (FULL, BASE):
+                continue  # a stage of its own, and no training at all
+            cell = _cell(sweep, incumbent, arm)
+            if isinstance(cell, Cell):
+                planned.append({**cell._asdict(), "config": asdict(cell.config)})
+            else:
+                dropped.append(f"claims: {cell}")
+        if dropped:
+            decide("dropped.claims", dropped)
+        decide("claims_plan", planned)
+    share = float(decide("plan", None)["budget"])
+    found = []
+    for entry in decide("claims_plan", None):
+        config = TrialConfig(**entry["config"])
+        whole = config.with_(budget=config.budget * share)
+        found.append(Cell(entry["factor"], entry["level"], whole, tuple(entry["rates"])))
+    return found
+
+
+def _cell(sweep: Sweep, incumbent: TrialConfig, arm: Arm) -> Cell | str:
+    """The cell of an arm, or why there is none."""
+    own = arm or {"variant": incumbent.variant}  # the incumbent's own cell
+    *held, (factor, level) = sorted(own.items(), key=lambda each: each[0] == "rank")
+    values: dict[str, Any] = moved(asdict(incumbent), arm)
+    values["rank"] = int(values["rank"])
+    config = TrialConfig(**{**values, "seed": 0})
+    try:
+        told = refusal(resolve(config.variant), (config.rank,), sweep.model.quantization)
+    except UserError as error:
+        told = str(error)
+    if told is not None:
+        return f"{config.label()}: {told}"
+    name = "@".join([factor, *(f"{other}={value}" for other, value in held)])
+    if factor == "learning_rate":
+        return Cell("learning_rate", level, config, (float(level),))
+    rates = rate_grid(sweep, incumbent, config.variant)
+    return Cell(name, level, config, tuple(rates))
+
+
+def tuned(results: StudyResults, planned: list[Cell], decide: Decide) -> list[dict[str, Any]]:
+    """Each cell at its tuned rate, decided once; a cell whose runs all failed has none."""
+    if not planned:
+        return []
+    if "claimed" not in results.attributes:
+        found, dropped = [], []
+        budgets = [float(each["config"]["budget"]) for each in decide("claims_plan", None)]
+        for cell, budget in zip(planned, budgets, strict=True):
+            rate: float | None = cell.rates[0]
+            if len(cell.rates) > 1:
+                keys = {one: cell.config.with_(learning_rate=one).key for one in cell.rates}
+                rate = tuned_rate(results, keys)
+            if rate is None:
+                dropped.append(f"claims: {cell.factor}={cell.level} failed at every learning rate")
+            else:
+                found.append(noted(cell, rate, budget))
+        if dropped:
+            decide("dropped.claims_tuning", dropped)
+        decide("claimed", found)
+    return list(decide("claimed", None))

@@ -1,0 +1,81 @@
+"""Claims: rules of thumb from LoRA guides, and what this study says of each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+from markupsafe import Markup
+
+from harness.analysis import claim_words
+from harness.report import findings
+from harness.report.commands import again
+from harness.report.section import Section, register
+from harness.report.table import Column, Record, table, tag, text
+from harness.report.templating import fill
+
+if TYPE_CHECKING:
+    from harness.results import StudyResults
+
+_TAGS = {"supported": "pick", "contradicted": "worse", "not decided": "open", "no data": "plain"}
+
+
+def tables(results: StudyResults) -> dict[str, pd.DataFrame]:
+    """One table: a row for each comparison of each claim."""
+    return {"claims": claim_words.table(results, findings.claims(results))}
+
+
+def render(results: StudyResults) -> str:
+    """The section's HTML."""
+    judged = findings.claims(results)
+    rows = [
+        {
+            "sentence": finding.claim.sentence,
+            "source": finding.claim.source,
+            "rule": finding.claim.rule,
+            "verdict": finding.verdict,
+            "numbers": [claim_words.numbers(results, one) for one in finding.compared]
+            or [claim_words.lacking(results, finding)],
+        }
+        for finding in judged
+    ]
+    counts = {name: sum(row["verdict"] == name for row in rows) for name in _TAGS}
+    return fill(
+        "claims.html.j2",
+        counts=counts,
+        tested=len(rows) - counts["no data"],
+        body=_shown(pd.DataFrame(rows)),
+        margin=results.objective.margin_told,
+        command=f"{again(results)} --claims",
+        runnable=any(finding.missing for finding in judged),
+    )
+
+
+def _shown(frame: pd.DataFrame) -> Markup:
+    return table(
+        frame,
+        [
+            Column(
+                "Claim",
+                lambda row: str(row["sentence"]),
+                numeric=False,
+                wide=True,
+                note=lambda row: str(row["source"]),
+            ),
+            Column("Here", _verdict, numeric=False),
+            Column("Numbers, with 95 % intervals", _numbers, numeric=False, wide=True),
+            text("Supported if", "rule", wide=True),
+        ],
+        caption="Rules of thumb on the ablation's rows: validation, each cell at its own rate.",
+    )
+
+
+def _verdict(row: Record) -> Markup:
+    return tag(str(row["verdict"]), _TAGS[str(row["verdict"])])
+
+
+def _numbers(row: Record) -> Markup:
+    return Markup("<br>").join(row["numbers"])
+
+
+register(Section("claims", "Claims", 45, render, tables))

@@ -1,0 +1,88 @@
+"""Claims on a study whose trainer answers at once: exactly what is missing is trained, once."""
+
+from collections import Counter
+
+import pytest
+
+from harness.analysis.arms import name_of
+from harness.analysis.judging import judge, missing
+from tests.integration.test_stages import study
+
+#: What no trial of a study of this length on this base could tell.
+ELSEWHERE = {"qlora_free", "three_epochs"}
+
+
+@pytest.fixture(scope="module")
+def before(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("claims")
+    return folder, study(folder)
+
+
+@pytest.fixture(scope="module")
+def results(before):
+    return study(before[0], claims=True)
+
+
+def test_without_being_asked_nothing_is_trained_for_claims(before):
+    _, found = before
+    assert "claimed" not in found.attributes
+    assert {each.verdict for each in judge(found)} >= {"no data"}
+
+
+def test_what_was_there_stays_and_every_claim_that_can_be_has_data(before, results):
+    old = before[1].trials
+    kept = results.trials.iloc[: len(old)]
+    assert kept["key"].tolist() == old["key"].tolist()
+    assert kept["value"].equals(old["value"])
+    without = {each.claim.name for each in judge(results) if each.verdict == "no data"}
+    # Shares of full fine-tuning need the base of a task that has one; the trainer scores none.
+    assert without <= ELSEWHERE | {"r8_99"}
+    assert all(each == {"base": "no adapter"} for each in missing(results))
+
+
+def test_only_what_was_missing_is_trained(before, results):
+    arms = [arm for arm in missing(before[1]) if "full" not in arm and "base" not in arm]
+    assert arms
+    names = [name_of(results, arm) for arm in arms]
+    assert None not in names
+    fresh = results.trials.iloc[len(before[1].trials) :]
+    ablate = fresh[fresh["stage"] == "ablate"]
+    assert set(ablate["key"]) == set(names)
+    assert set(Counter(ablate["key"]).values()) == {2}  # the seeds of the ablation
+    seeds = set(results.trials.loc[results.trials["stage"] == "ablate", "seed"])
+    assert set(ablate["seed"]) == seeds
+
+
+def test_rates_are_tuned_but_for_the_one_that_a_claim_names(before, results):
+    fresh = results.trials.iloc[len(before[1].trials) :]
+    cells = {cell["factor"]: cell for cell in results.attributes["claimed"]}
+    (fixed,) = [cell for name, cell in cells.items() if name.startswith("learning_rate")]
+    assert fixed["rates"] == [2e-4]
+    tune = fresh[fresh["stage"] == "tune"]
+    assert 2e-4 not in set(tune["learning_rate"])
+    for cell in results.attributes["claimed"]:
+        if cell is not fixed:
+            assert len(cell["rates"]) == 3
+            assert cell["rate"] in cell["rates"]
+
+
+def test_full_fine_tuning_is_run_for_them_though_the_sweep_leaves_it_out(before, results):
+    assert "full" not in set(before[1].trials["stage"])
+    assert (results.trials["stage"] == "full").sum() == 2
+
+
+def test_asked_again_nothing_is_owed(before, results):
+    again = study(before[0], claims=True)
+    assert len(again.trials) == len(results.trials)
+    assert again.attributes["claimed"] == results.attributes["claimed"]
+
+
+def test_a_cell_that_cannot_be_is_told_not_tried(tmp_path):
+    # LoftQ rounds the base itself, AdaLoRA needs even ranks: neither is a claim's, but a base in 8
+    # bits has no DoRA.
+    found = study(tmp_path, ["model.quantization=int8", "space.variant=[lora]"], claims=True)
+    told = [line for line in found.attributes["dropped"] if line.startswith("claims: ")]
+    assert len(told) == 1
+    assert "dora" in told[0]
+    assert "int8" in told[0]
+    assert "dora" not in set(found.trials["variant"])
