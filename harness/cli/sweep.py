@@ -50,7 +50,7 @@ def sweep(
     """Runs the whole study; the same command goes on where an earlier one was stopped."""
     from rich.console import Console
 
-    from harness import checks, session
+    from harness import session
     from harness.cli.live import View
     from harness.cli.outcome import print_claims, print_outcome
 
@@ -59,9 +59,6 @@ def sweep(
         name, model, trials, minutes, seeds, overrides, workers, data, limit, preset, allow_leaks
     )
     chosen = opt.study_name(name, study)
-    if not session.exists(results, chosen):  # what goes on was checked when it began
-        for note in checks.check(plan):
-            console.print(f"note: {note}", highlight=False, soft_wrap=True)
     opened = _opened(plan, chosen, results, console)
     stage = ""
 
@@ -87,8 +84,11 @@ def sweep(
 
 
 def _opened(plan: Sweep, name: str, results: Path, console: Console) -> Opened:
-    from harness import session
+    from harness import checks, session
 
+    if not session.exists(results, name):  # what goes on was checked when it began
+        for note in checks.check(plan):
+            console.print(f"note: {note}", highlight=False, soft_wrap=True)
     crew = session.crew_of(plan, name, results)
     if crew.why:
         console.print(f"note: {crew.why}", highlight=False, soft_wrap=True)
