@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from harness.aggregates import FORMS
-from harness.analysis.bootstrap import Contrasts, contrasts, scores
+from harness.analysis.bootstrap import RESAMPLES, Contrasts, contrasts, scores
 from harness.analysis.scores import Cube, complete, panel, value_of
 from harness.analysis.simultaneous import (
     Pairs,
@@ -78,13 +78,13 @@ class AllPairs(NamedTuple):
     pairs: Pairs
 
 
-def compare(cube: Cube, objective: Objective) -> AllPairs:
+def compare(cube: Cube, objective: Objective, resamples: int = RESAMPLES) -> AllPairs:
     """Compares all configurations of a panel with each other; more is better in every contrast."""
     statistics, value = cube.statistics, value_of(objective)
     count = len(cube.keys)
     table = scores(statistics, value)
     values = np.array([row[~np.isnan(row)].mean() for row in table])
-    found = _contrasts(statistics, value, objective.sign * pair_matrix(count))
+    found = _contrasts(statistics, value, objective.sign * pair_matrix(count), resamples)
     return AllPairs(cube, values, found, as_pairs(found, count))
 
 
@@ -95,12 +95,14 @@ _remembered: dict[tuple[object, ...], Contrasts] = {}
 _REMEMBERED: Final = 8
 
 
-def _contrasts(statistics: Array, value: Value, matrix: Array) -> Contrasts:
+def _contrasts(
+    statistics: Array, value: Value, matrix: Array, resamples: int = RESAMPLES
+) -> Contrasts:
     # A page asks for the same comparison several times. A digest is a key that takes no room.
     prints = [blake2b(np.ascontiguousarray(array).data).digest() for array in (statistics, matrix)]
-    key = (*prints, statistics.shape, matrix.shape, value)
+    key = (*prints, statistics.shape, matrix.shape, value, resamples)
     if key not in _remembered:
-        found = contrasts(statistics, value, matrix)
+        found = contrasts(statistics, value, matrix, resamples)
         for array in found:
             array.flags.writeable = False
         _remembered[key] = found

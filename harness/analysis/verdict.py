@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from harness.aggregates import Array
-    from harness.results import StudyResults
+    from harness.results import Objective, StudyResults
 
 STAGE: Final = "confirm"
 SPLIT: Final = "test"
@@ -139,14 +139,24 @@ def standing(results: StudyResults, alpha: float | None = None) -> Standing | No
         whole = compare(panel(results, STAGE, SPLIT, keys), results.objective)
     except ValueError:
         return None
-    look = current_look(results, alpha)
-    margin = results.objective.margin
     parameters = table.set_index("key").loc[list(whole.cube.keys), "parameters"]
     cost = np.nan_to_num(parameters.to_numpy(dtype=float), nan=np.inf)
+    return judged(whole, cost, current_look(results, alpha), results.objective)
+
+
+def judged(whole: AllPairs, cost: Array, look: Look, objective: Objective) -> Standing:
+    """The rule, on a comparison of finalists.
+
+    Args:
+        whole: all of them.
+        cost: (C,) what each costs.
+        look: which look this is, and what it may spend.
+        objective: says the margin and which way is better.
+    """
     bounds = against_best(whole.pairs, 1 - look.alpha)
     joint = all_pairs(whole.pairs, 1 - look.alpha)
-    good = bounds.low >= -margin
-    scores = results.objective.sign * whole.values
+    good = bounds.low >= -objective.margin
+    scores = objective.sign * whole.values
     pick = None
     if good.any():
         order = np.lexsort((-scores, cost))
@@ -159,7 +169,7 @@ def standing(results: StudyResults, alpha: float | None = None) -> Standing | No
         bounds,
         joint,
         good,
-        inferior(joint.high, margin),
+        inferior(joint.high, objective.margin),
         pick,
         # If all are behind the best by the margin at most, no two differ by more than it.
         bool(good.all()),
@@ -182,8 +192,11 @@ def contenders(results: StudyResults, alpha: float | None = None) -> list[str]:
         Keys, in the order they were confirmed.
     """
     now = standing(results, alpha)
-    if now is None:
-        return []
+    return [] if now is None else going_on(now)
+
+
+def going_on(now: Standing) -> list[str]:
+    """Keys of those that the next look needs."""
     open_ = now.cheaper_and_open
     if now.pick is not None and not open_.any():
         return []

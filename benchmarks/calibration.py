@@ -1,0 +1,291 @@
+"""Whether intervals and verdicts hold what they promise, on simulated studies of known truth.
+
+    python -m benchmarks.calibration            # all parts, a quarter of an hour on two cores
+
+Parts: coverage of 95 % intervals by metric and number of seeds, ours beside the plain bootstrap's
+percentile and BCa; the rate of false differences where all levels are equal; wrong and decided
+picks under the looks as planned; power by seeds and by examples; how often the model confidence
+set holds the best.
+"""
+
+import argparse
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from benchmarks.simulated import OBJECTIVES, Noise, panel, truth
+from benchmarks.trials_told import machine
+from harness.aggregates import Array
+from harness.analysis.bootstrap import contrasts
+from harness.analysis.comparison import compare
+from harness.analysis.confidence_set import confidence_set
+from harness.analysis.hierarchical import bca, percentile, resampled
+from harness.analysis.scores import Cube, value_of
+from harness.analysis.simultaneous import Bounds, holm, intervals, joint_intervals, p_values
+from harness.analysis.verdict import Look, Standing, going_on, judged, spent
+
+_METRICS: Final = ("f1", "rouge", "perplexity")
+_SEEDS: Final = (3, 5, 10)
+_EXAMPLES: Final = {"f1": 600, "rouge": 300, "perplexity": 300}
+_CONFIDENCE: Final = 0.95
+_LOOKS: Final = (5, 10)
+#: Parameters of the finalists: the first is the cheapest.
+_COSTS: Final = np.array([1.0, 2.0, 4.0, 8.0])
+_MARGIN: Final = OBJECTIVES["f1"].margin
+#: Scores of four finalists beside the best's, cheapest first, in margins.
+DESIGNS: Final = {
+    "all equal": (0.0, 0.0, 0.0, 0.0),
+    "as ranks go": (-0.4, -0.15, -0.05, 0.0),
+    "the cheapest is out": (-2.0, -0.3, -0.1, 0.0),
+    "three on the edge": (-1.0, -1.0, -1.0, 0.0),
+    "one on the edge": (-1.0, 0.0, 0.0, 0.0),
+}
+
+
+class Design(NamedTuple):
+    """A confirm stage under its looks.
+
+    Attributes:
+        gaps: see `DESIGNS`.
+        noise: of the seeds.
+        looks: numbers of seeds.
+        examples: of the test split.
+    """
+
+    gaps: tuple[float, ...]
+    noise: Noise
+    looks: tuple[int, ...]
+    examples: int
+
+
+class Outcome(NamedTuple):
+    """What a simulated study ended with: whether it picked, rightly, at which number of seeds."""
+
+    picked: bool
+    tie: bool
+    wrong: bool
+    seeds: int
+
+
+def coverage(metric: str, seeds: int, draws: int, number: int) -> dict[str, list[bool]]:
+    """Which intervals of one study hold the truth: of three scores, and of their differences."""
+    rng = np.random.default_rng([1, seeds, number])
+    scores = np.array([0.90, 0.90, 0.85])
+    found = panel(metric, scores, seeds, _EXAMPLES[metric], Noise(), rng)
+    value = value_of(OBJECTIVES[metric])
+    expected = np.array([truth(metric, each) for each in scores])
+    matrices = {"score": np.eye(3), "difference": np.array([[1.0, -1, 0], [1, 0, -1], [0, 1, -1]])}
+    told: dict[str, list[bool]] = {}
+    for kind, matrix in matrices.items():
+        wanted = matrix @ expected
+        plain = resampled(found.statistics, value, matrix, draws, seed=7 + number)
+        ours = contrasts(found.statistics, value, matrix, draws, seed=7 + number)
+        for name, bounds in (
+            ("ours", intervals(ours, _CONFIDENCE)),
+            ("percentile", percentile(plain, _CONFIDENCE)),
+            ("bca", bca(plain, _CONFIDENCE)),
+        ):
+            told[f"{kind}, {name}"] = _within(bounds, wanted)
+    return told
+
+
+def _within(bounds: Bounds, wanted: Array) -> list[bool]:
+    return [bool(each) for each in (bounds.low <= wanted) & (wanted <= bounds.high)]
+
+
+def family(metric: str, seeds: int, draws: int, number: int) -> dict[str, list[bool]]:
+    """Whether one of seven levels, all equal to the reference, is called different."""
+    rng = np.random.default_rng([2, seeds, number])
+    found = panel(metric, np.full(8, 0.9), seeds, _EXAMPLES[metric], Noise(), rng)
+    matrix = np.hstack([-np.ones((7, 1)), np.eye(7)])
+    drawn = contrasts(
+        found.statistics, value_of(OBJECTIVES[metric]), matrix, draws, seed=7 + number
+    )
+    bounds, values = joint_intervals(drawn, _CONFIDENCE), p_values(drawn)
+    return {
+        "max-T": [bool(((bounds.low > 0) | (bounds.high < 0)).any())],
+        "Holm": [bool((holm(values) < 1 - _CONFIDENCE).any())],
+        "uncorrected": [bool((values < 1 - _CONFIDENCE).any())],
+    }
+
+
+def study(design: Design, draws: int, number: int) -> Outcome:
+    """One confirm stage from its first look to its last, by the rule of the pick itself."""
+    rng = np.random.default_rng([3, number])
+    objective = OBJECTIVES["f1"]
+    scores = 0.9 + _MARGIN * np.array(design.gaps)
+    whole = panel("f1", scores, design.looks[-1], design.examples, design.noise, rng)
+    keys = [*whole.keys]
+    now: Standing | None = None
+    for look, alpha in zip(design.looks, spent(design.looks, 0.05), strict=True):
+        statistics = whole.statistics.copy()
+        for at, key in enumerate(whole.keys):
+            reached = look if key in keys else _reached(now, key)
+            statistics[at, reached:] = np.nan
+        there = Cube(whole.keys, whole.seeds[:look], whole.examples, statistics[:, :look])
+        compared = compare(there, objective, draws)
+        now = judged(compared, _COSTS[: len(scores)], Look(look, look, alpha, 0.05), objective)
+        keys = going_on(now)
+        if not keys:
+            break
+    assert now is not None
+    wrong = now.pick is not None and bool(scores[now.pick] < scores.max() - _MARGIN * (1 - 1e-9))
+    return Outcome(now.pick is not None, now.tie, wrong, now.look.seeds)
+
+
+def _reached(before: Standing | None, key: str) -> int:
+    """Seeds of one that did not go on."""
+    assert before is not None
+    cube = before.whole.cube
+    row = cube.statistics[cube.keys.index(key)]
+    return int((~np.isnan(row).any(axis=(1, 2))).sum())
+
+
+def best_in_set(seeds: int, draws: int, number: int) -> dict[str, list[bool]]:
+    """Whether all that are best are in the model confidence set, and how many are in it."""
+    rng = np.random.default_rng([4, seeds, number])
+    scores = np.array([0.9, 0.9, 0.9, 0.895, 0.87])
+    found = compare(panel("f1", scores, seeds, 600, Noise(), rng), OBJECTIVES["f1"], draws)
+    inside = confidence_set(found.pairs, 1 - _CONFIDENCE).inside
+    return {"holds all three best": [bool(inside[:3].all())], "worst is out": [not inside[4]]}
+
+
+def many(work: Callable[..., Any], cases: Sequence[tuple[Any, ...]], studies: int) -> list[Any]:
+    """Runs a simulation `studies` times for each case, on all cores; answers by case."""
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        jobs = [
+            [pool.submit(_block, work, case, part) for part in _parts(studies)] for case in cases
+        ]
+        return [[one for job in parts for one in job.result()] for parts in jobs]
+
+
+def _parts(studies: int, size: int = 50) -> Iterator[range]:
+    for first in range(0, studies, size):
+        yield range(first, min(first + size, studies))
+
+
+def _block(work: Callable[..., Any], case: tuple[Any, ...], numbers: range) -> list[Any]:
+    return [work(*case, number) for number in numbers]
+
+
+def rates(found: Sequence[dict[str, list[bool]]]) -> dict[str, float]:
+    """The share of trues of each name."""
+    return {name: float(np.mean([one[name] for one in found])) for name in found[0]}
+
+
+def picks(found: Sequence[Outcome]) -> dict[str, float]:
+    """Shares of studies, and of those that picked."""
+    picked = sum(one.picked for one in found)
+    wrong = sum(one.wrong for one in found)
+    return {
+        "picked": picked / len(found),
+        "tie": sum(one.tie for one in found) / len(found),
+        "wrong": wrong / len(found),
+        "wrong of picked": wrong / picked if picked else float("nan"),
+        "seeds": float(np.mean([one.seeds for one in found])),
+    }
+
+
+def run(given: argparse.Namespace) -> dict[str, Any]:
+    """All parts that are asked for."""
+    draws, studies = given.draws, given.studies
+    told: dict[str, Any] = {"machine": machine(), "studies": studies, "draws": draws}
+    grid = [(metric, seeds, draws) for metric in _METRICS for seeds in _SEEDS]
+    for name, work in (("coverage", coverage), ("family", family)):
+        if name in given.parts:
+            found = many(work, grid, studies)
+            told[name] = {
+                f"{metric}, {seeds} seeds": rates(each)
+                for (metric, seeds, _), each in zip(grid, found, strict=True)
+            }
+    if "pick" in given.parts:
+        cases = [(Design(gaps, Noise(), _LOOKS, 600), draws) for gaps in DESIGNS.values()]
+        found = many(study, cases, studies)
+        told["pick"] = {name: picks(each) for name, each in zip(DESIGNS, found, strict=True)}
+    if "power" in given.parts:
+        told["power"] = _power(draws, max(100, studies // 4))
+    if "set" in given.parts:
+        found = many(best_in_set, [(seeds, draws) for seeds in _SEEDS], studies)
+        told["set"] = {
+            f"{seeds} seeds": rates(each) for seeds, each in zip(_SEEDS, found, strict=True)
+        }
+    return told
+
+
+def _power(draws: int, studies: int) -> dict[str, Any]:
+    """Picks of one look, by its seeds, by the examples and by the noise of the seeds."""
+    gaps = DESIGNS["as ranks go"]
+    cases = {
+        f"{seeds} seeds, {examples} examples, noise {noise:g}": Design(
+            gaps, Noise(noise), (seeds,), examples
+        )
+        for noise in (0.009, 0.018)
+        for seeds in (3, 5, 10, 20)
+        for examples in (200, 600)
+    }
+    found = many(study, [(design, draws) for design in cases.values()], studies)
+    return {name: picks(each) for name, each in zip(cases, found, strict=True)}
+
+
+def markdown(told: dict[str, Any], command: str) -> str:
+    """The figures as tables for `calibration.md`."""
+    about = ", ".join(f"{name} {value}" for name, value in told["machine"].items())
+    lines = [f"    {command}", "", f"{about}; {told['studies']} studies a line, "
+             f"{told['draws']} draws each.", ""]  # fmt: skip
+    for name, title in _TITLES.items():
+        if name not in told:
+            continue
+        columns = list(next(iter(told[name].values())))
+        lines += [
+            f"## {title}",
+            "",
+            f"| | {' | '.join(columns)} |",
+            "|---" * (len(columns) + 1) + "|",
+        ]
+        for case, values in told[name].items():
+            cells = " | ".join(
+                f"{values[x]:.1f}" if x == "seeds" else f"{100 * values[x]:.1f} %" for x in columns
+            )
+            lines.append(f"| {case} | {cells} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+_TITLES: Final = {
+    "coverage": "How often a 95 % interval holds the truth",
+    "family": "How often one of seven equal levels is called different",
+    "pick": "Picks under looks at 5 and 10 seeds, four finalists, 600 examples",
+    "power": "Picks of a single look, finalists as ranks go",
+    "set": "The model confidence set of five, three of them best",
+}
+
+
+def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--studies", type=int, default=1000, help="simulated studies a line")
+    parser.add_argument("--draws", type=int, default=1000, help="of each bootstrap")
+    parser.add_argument(
+        "--parts", type=lambda text: text.split(","), default=[*_TITLES], help=", ".join(_TITLES)
+    )
+    parser.add_argument("--out", type=Path, help="a file for all figures, as JSON")
+    return parser.parse_args(words)
+
+
+def main() -> None:
+    """Simulates, prints, and writes what was asked for."""
+    given = arguments()
+    told = run(given)
+    words = f"--studies {given.studies} --draws {given.draws} --parts {','.join(given.parts)}"
+    print(markdown(told, f"python -m benchmarks.calibration {words}"))
+    if given.out is not None:
+        given.out.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
