@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness.analysis.ablation import ablation_table, all_cells
+from harness.analysis.interaction import interaction_table, pairs_of
 from harness.analysis.judging import Finding, judge
 from harness.analysis.recommendation import Recommendation, recommend
 
@@ -37,6 +38,15 @@ def ablation(results: StudyResults, factors: tuple[str, ...]) -> dict[str, pd.Da
         return {name: ablation_table(results, name, whole) for name in factors}
 
     return dict(_once(results, "ablation: " + ", ".join(factors), make))
+
+
+def interactions(results: StudyResults) -> dict[str, pd.DataFrame]:
+    """The two-way table of each pair."""
+
+    def make() -> dict[str, pd.DataFrame]:
+        return {name: interaction_table(results, name) for name in pairs_of(results)}
+
+    return dict(_once(results, "interactions", make))
 
 
 def claims(results: StudyResults) -> list[Finding]:

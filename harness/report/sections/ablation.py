@@ -14,7 +14,7 @@ from harness.report import display, findings
 from harness.report.axis import axis
 from harness.report.figure import Band, intervals
 from harness.report.section import Section, register
-from harness.report.table import Column, Record, figures, table, tag
+from harness.report.table import Column, Record, figures, table, tag, text
 from harness.report.templating import fill
 
 if TYPE_CHECKING:
@@ -41,22 +41,22 @@ def factors(results: StudyResults) -> tuple[str, ...]:
 
 
 def tables(results: StudyResults) -> dict[str, pd.DataFrame]:
-    """One table for each factor and each planned pair."""
-    return findings.ablation(results, factors(results))
+    """One table for each factor and each planned pair, and the interaction of each pair."""
+    crossed = findings.interactions(results)
+    return findings.ablation(results, factors(results)) | {
+        f"interaction: {name}": frame for name, frame in crossed.items()
+    }
 
 
 def render(results: StudyResults) -> str:
     """The section's HTML."""
     parts = []
-    for name, frame in tables(results).items():
-        parts.append(
-            {
-                "name": name,
-                "title": _title(name),
-                "empty": frame.empty,
-                "body": Markup("") if frame.empty else _one(results, name, frame),
-            }
-        )
+    crossed = findings.interactions(results)
+    for name, frame in findings.ablation(results, factors(results)).items():
+        body = Markup("") if frame.empty else _one(results, name, frame)
+        if name in crossed:
+            body += _interaction(results, name, crossed[name])
+        parts.append({"name": name, "title": _title(name), "empty": frame.empty, "body": body})
     return fill(
         "ablation.html.j2",
         parts=parts,
@@ -131,6 +131,33 @@ def _one(results: StudyResults, name: str, frame: pd.DataFrame) -> Markup:
         mark=lambda row: "near" if _true(row["near_best"]) else "",
     )
     return shown + _plot(results, name, frame)
+
+
+def _interaction(results: StudyResults, name: str, frame: pd.DataFrame) -> Markup:
+    if frame.empty:
+        return Markup("")
+    scale = display.scale(results.objective)
+    factor, _, held = name.partition("@")
+    where = held.replace("_", " ").replace("=", " ")
+    return table(
+        frame,
+        [
+            text("Level", "level"),
+            figures("Difference", "difference", scale.gap, "else"),
+            figures("Difference", "difference_held", scale.gap, f"at {where}"),
+            figures(
+                "Interaction",
+                "interaction",
+                scale.gap,
+                scale.unit,
+                lambda row: _known(scale.gap_interval(row["low"], row["high"])),
+            ),
+            figures("p", "p_holm", display.p_value, "Holm"),
+        ],
+        caption=f"{TITLES.get(factor, factor)} by {where}: does what a level does depend on it? "
+        f"Differences to {display.short(frame['reference'].iloc[0])}; the interaction is the "
+        "second less the first.",
+    )
 
 
 def _against(results: StudyResults, frame: pd.DataFrame) -> list[Column]:

@@ -14,6 +14,8 @@ from harness.report import display
 from harness.report.sections import ablation
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from harness.results import StudyResults
 
 
@@ -22,16 +24,22 @@ def shown(full: StudyResults) -> str:
     return html.unescape(ablation.render(full))
 
 
+def one_way(results: StudyResults) -> list[pd.DataFrame]:
+    frames = ablation.tables(results).items()
+    return [frame for name, frame in frames if not name.startswith("interaction")]
+
+
 def test_five_factors_and_the_pair_have_a_table_and_a_plot(full: StudyResults, shown: str) -> None:
     names = ablation.factors(full)
     assert names == (*FACTORS, "rank@target_modules=qv")
-    assert shown.count("<table") == shown.count("<figure>") == len(names)
+    assert shown.count("<figure>") == len(names)
+    assert shown.count("<table") == len(names) + 1  # and the pair's interaction
     assert "Rank at target modules qv" in shown
 
 
 def test_each_level_shows_its_own_numbers(full: StudyResults, shown: str) -> None:
     scale = display.scale(full.objective)
-    for frame in ablation.tables(full).values():
+    for frame in one_way(full):
         for row in frame.to_dict("records"):
             own = f"{scale.show(row['value'])}<small>{scale.interval(row['low'], row['high'])}"
             assert f">{own}</small></td>" in shown
@@ -40,14 +48,24 @@ def test_each_level_shows_its_own_numbers(full: StudyResults, shown: str) -> Non
 def test_one_reference_a_table_is_marked_and_levels_near_the_best_are_shaded(
     full: StudyResults, shown: str
 ) -> None:
-    frames = ablation.tables(full).values()
+    frames = one_way(full)
     assert shown.count("tag-reference") == sum(int(frame["reference"].sum()) for frame in frames)
     near = sum(int(frame["near_best"].sum()) for frame in frames)
     assert len(re.findall(r'<tr class="near"', shown)) == near > 0
 
 
+def test_the_interaction_of_a_pair_shows_its_numbers(full: StudyResults, shown: str) -> None:
+    scale = display.scale(full.objective)
+    frame = ablation.tables(full)["interaction: rank@target_modules=qv"]
+    assert len(frame) == 3
+    for row in frame.to_dict("records"):
+        assert scale.gap(row["interaction"]) in shown
+        assert scale.gap_interval(row["low"], row["high"]) in shown
+    assert "Rank by target modules qv" in shown
+
+
 def test_rates_at_the_edge_are_marked(full: StudyResults, shown: str) -> None:
-    edges = sum(int(frame["rate_at_edge"].sum()) for frame in ablation.tables(full).values())
+    edges = sum(int(frame["rate_at_edge"].sum()) for frame in one_way(full))
     assert shown.count("tag-open") == edges + 1  # one more in the text that explains it
 
 
