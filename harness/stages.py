@@ -133,6 +133,7 @@ def _cells(
             for variant in {cell.config.variant for cell in kept}
         }
         decide("rung_correlation", correlation)
+        decide("importance", importance.noted(results))
         decide("dropped.ablation", dropped)
         decide(
             "plan",

@@ -1,21 +1,40 @@
-"""What the search's readings on the way tell about its final scores.
+"""What the search tells: which factors its scores depend on, and whether early readings rank them.
 
 Search trials lie where a sampler looked, so nothing here is an ablation.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import pandas as pd
 
 from harness.analysis.scores import complete
 
 if TYPE_CHECKING:
     from harness.results import StudyResults
 
-#: Fewer trials than this say nothing about a rank correlation.
+#: Fewer trials than this say nothing about a rank correlation or an importance.
 ENOUGH: Final = 8
+_FACTORS: Final = (
+    "variant",
+    "rank",
+    "alpha_ratio",
+    "target_modules",
+    "dropout",
+    "learning_rate",
+)
+_BY_RATIO: Final = ("rank", "alpha_ratio", "learning_rate")
+_WORDS: Final = ("variant", "target_modules")
+#: Columns of `importances`.
+COLUMNS: Final = ("factor", "ped_anova", "fanova", "forest", "low", "high")
+#: Columns of partial dependences.
+DEPENDENCE: Final = ("factor", "level", "value", "low", "high")
+#: The best share of trials that PED-ANOVA asks for, as in its paper.
+_BEST: Final = 0.1
 
 
 def rung_correlation(results: StudyResults, share: float) -> float | None:
@@ -48,3 +67,123 @@ def rung_correlation(results: StudyResults, share: float) -> float | None:
     if len(early) < ENOUGH or np.ptp(early) == 0 or np.ptp(final) == 0:
         return None
     return float(spearmanr(early, final).statistic)
+
+
+def factors(results: StudyResults) -> dict[str, Sequence[Any]]:
+    """Factors that the search varied, with the levels its space offers; for a range, a grid."""
+    space = dict(results.sweep.get("space") or {})
+    found: dict[str, Sequence[Any]] = {}
+    for name in _FACTORS:
+        levels = space.get(name)
+        if isinstance(levels, Mapping) and "low" in levels:
+            found[name] = [float(x) for x in np.geomspace(levels["low"], levels["high"], 7)]
+        elif isinstance(levels, list | tuple) and len(levels) > 1:
+            found[name] = list(levels)
+    return found
+
+
+def importances(results: StudyResults) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What the search's scores depend on, where the sampler looked: this is no ablation.
+
+    Three ways side by side, for they can disagree widely: PED-ANOVA (Watanabe and others 2023,
+    arXiv:2304.10255; which factor tells the best tenth of the trials from the others), fANOVA
+    (Hutter and others 2014; shares of the variance that a forest explains by one factor alone),
+    both as Optuna computes them, and permutation importance of a random forest with intervals.
+
+    Returns:
+        Importances (`COLUMNS`, one row a factor, the highest by the forest first) and partial
+        dependences (factor, level, value, low, high); both empty with fewer than 8 complete
+        trials or equal scores.
+    """
+    from harness.analysis import forest
+
+    none = pd.DataFrame(columns=list(COLUMNS))
+    trials = complete(results, "search").dropna(subset=["value"])
+    grids = factors(results)
+    if len(trials) < ENOUGH or not grids or np.ptp(trials["value"].astype(float)) == 0:
+        return none, pd.DataFrame(columns=list(DEPENDENCE))
+    shown = pd.DataFrame({name: _scaled(name, trials[name]) for name in grids})
+    scaled = {
+        name: _scaled(name, pd.Series(np.array(levels))).to_list()
+        for name, levels in grids.items()
+    }
+    values = trials["value"].to_numpy(dtype=float)
+    found = forest.fit(shown, values, scaled)
+    dependence = found.dependence.assign(
+        level=[level for levels in grids.values() for level in levels]
+    )[list(DEPENDENCE)]
+    ped, fanova = _by_optuna(results, trials, grids)
+    frame = found.importance.rename(columns={"value": "forest"})
+    frame = frame.assign(
+        ped_anova=[ped.get(name, math.nan) for name in frame["factor"]],
+        fanova=[fanova.get(name, math.nan) for name in frame["factor"]],
+    )
+    frame = frame.sort_values("forest", ascending=False, kind="stable", ignore_index=True)
+    return frame[list(COLUMNS)], dependence
+
+
+def noted(results: StudyResults) -> dict[str, list[dict[str, Any]]]:
+    """The same as plain values, for a study to keep: `factors` and `dependence`, None for NaN."""
+    return {
+        name: [
+            {str(k): None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()}
+            for row in frame.to_dict("records")
+        ]
+        for name, frame in zip(("factors", "dependence"), importances(results), strict=True)
+    }
+
+
+def _scaled(name: str, levels: pd.Series) -> pd.Series:
+    """Levels that a forest can order: those that matter by ratio as logarithms."""
+    if name in _BY_RATIO:
+        return pd.Series(np.log2(levels.to_numpy(dtype=float)), index=levels.index)
+    return levels if name in _WORDS else levels.astype(float)
+
+
+def _by_optuna(
+    results: StudyResults, trials: pd.DataFrame, grids: Mapping[str, Sequence[Any]]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """PED-ANOVA and fANOVA; empty where Optuna finds nothing to compare."""
+    import optuna
+    from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+
+    ways: dict[str, BaseDistribution] = {}
+    for name, levels in grids.items():
+        if name == "learning_rate":
+            rates = trials[name].astype(float)
+            low, high = min(*rates, *map(float, levels)), max(*rates, *map(float, levels))
+            ways[name] = FloatDistribution(low, high, log=True)
+        else:
+            ways[name] = CategoricalDistribution(
+                _plain([*dict.fromkeys([*levels, *trials[name]])])
+            )
+    quiet = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        better = optuna.study.StudyDirection
+        way = better.MAXIMIZE if results.objective.sign > 0 else better.MINIMIZE
+        study = optuna.create_study(direction=way)
+        for row in trials.to_dict("records"):
+            params = {name: _plain([row[name]])[0] for name in grids}
+            study.add_trial(
+                optuna.trial.create_trial(
+                    params=params, distributions=ways, value=float(row["value"])
+                )
+            )
+        found = []
+        for evaluator in (
+            optuna.importance.PedAnovaImportanceEvaluator(target_quantile=_BEST),
+            optuna.importance.FanovaImportanceEvaluator(seed=0),
+        ):
+            try:
+                found.append(optuna.importance.get_param_importances(study, evaluator=evaluator))
+            except (ValueError, RuntimeError):
+                found.append({})
+    finally:
+        optuna.logging.set_verbosity(quiet)
+    return found[0], found[1]
+
+
+def _plain(levels: Sequence[object]) -> list[Any]:
+    """As Optuna takes them."""
+    return [level.item() if isinstance(level, np.generic) else level for level in levels]

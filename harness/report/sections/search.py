@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import pandas as pd
 from markupsafe import Markup
 
+from harness.analysis import importance
 from harness.report import display
 from harness.report.axis import axis
 from harness.report.figure import history
@@ -58,12 +59,29 @@ def state_table(results: StudyResults) -> pd.DataFrame:
     )
 
 
+def importance_table(results: StudyResults) -> pd.DataFrame:
+    """How much the search's scores depend on each factor, in three ways side by side."""
+    return _noted(results, "factors", importance.COLUMNS)
+
+
+def dependence_table(results: StudyResults) -> pd.DataFrame:
+    """The score a forest expects at each level, all else as the search's trials have it."""
+    return _noted(results, "dependence", importance.DEPENDENCE)
+
+
+def _noted(results: StudyResults, name: str, columns: tuple[str, ...]) -> pd.DataFrame:
+    rows = (results.attributes.get("importance") or {}).get(name) or []
+    return pd.DataFrame(rows, columns=list(columns))
+
+
 def tables(results: StudyResults) -> dict[str, pd.DataFrame]:
-    """History, best trials and states."""
+    """History, best trials, states, importances and dependences."""
     return {
         "history": history_table(results),
         "top": top_table(results),
         "states": state_table(results),
+        "importance": importance_table(results),
+        "dependence": dependence_table(results),
     }
 
 
@@ -75,6 +93,8 @@ def render(results: StudyResults) -> str:
         plot=_plot(results, past),
         top=_top(results, top) if len(top) else Markup(""),
         states=_states(states) if len(states) else Markup(""),
+        importance=_importance(results),
+        dependence=_dependence(results),
         correlation=display.number(results.attributes.get("rung_correlation"), 2, signed=True),
         correlated=not display.missing(results.attributes.get("rung_correlation")),
         budget=(results.sweep.get("ablation") or {}).get("tuning_budget"),
@@ -123,6 +143,57 @@ def _top(results: StudyResults, frame: pd.DataFrame) -> Markup:
             figures("Training", "train_seconds", lambda value: display.number(value, 1), "s"),
         ],
         caption="The best trials of the search, one seed each, on the validation split.",
+    )
+
+
+def _importance(results: StudyResults) -> Markup:
+    frame = importance_table(results)
+    if frame.empty:
+        return Markup("")
+    return table(
+        frame,
+        [
+            text("Factor", "factor"),
+            figures("PED-ANOVA", "ped_anova", _share, "% of the sum"),
+            figures("fANOVA", "fanova", _share, "% of the sum"),
+            figures(
+                "Forest",
+                "forest",
+                _share,
+                "% of the variance",
+                lambda row: f"{_share(row['low'])} to {_share(row['high'])}",
+            ),
+        ],
+        caption="What the search's scores depend on, where the sampler looked: no ablation.",
+    )
+
+
+def _share(value: object) -> str:
+    return (
+        display.MISSING if display.missing(value) else display.number(100 * float(str(value)), 0)
+    )
+
+
+def _dependence(results: StudyResults) -> Markup:
+    frame, scale = dependence_table(results), display.scale(results.objective)
+    if frame.empty:
+        return Markup("")
+    return table(
+        frame,
+        [
+            text("Factor", "factor"),
+            Column("Level", lambda row: display.short(row["level"])),
+            figures(
+                "Expected",
+                "value",
+                scale.show,
+                scale.unit,
+                lambda row: scale.interval(row["low"], row["high"]),
+            ),
+        ],
+        caption="Partial dependence: the score that a random forest on the search's trials "
+        "expects at a level, all else as those trials have it; 95 % intervals over resampled "
+        "trials.",
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -52,3 +54,23 @@ def test_the_rung_correlation_is_told_where_it_is_known(
 def test_a_single_trial_draws_no_history(one: StudyResults) -> None:
     assert "there is no history to draw" in search.render(one)
     assert "<svg" not in search.render(one)
+
+
+def test_importances_are_shown_as_they_were_noted(full: StudyResults) -> None:
+    body = {
+        "factors": [
+            {"factor": "rank", "ped_anova": 0.005, "fanova": 0.19, "forest": 0.3, "low": -0.1}
+            | {"high": 0.7},
+            {"factor": "dropout", "ped_anova": None, "fanova": None, "forest": 0.0, "low": 0.0}
+            | {"high": 0.1},
+        ],
+        "dependence": [{"factor": "rank", "level": 4, "value": 0.8, "low": 0.7, "high": 0.9}],
+    }
+    study = dataclasses.replace(full, attributes={**full.attributes, "importance": body})
+    page = search.render(study)
+    assert "PED-ANOVA" in page
+    assert re.search(r"<td[^>]*>19</td>", page)
+    assert "no ablation" in page
+    assert len(search.importance_table(study)) == 2
+    assert search.dependence_table(study)["level"].tolist() == [4]
+    assert "begun before this was noted" in search.render(full)
