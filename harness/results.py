@@ -50,6 +50,7 @@ COST_COLUMNS = (
     "parameters",
     "peak_memory",
     "pack",
+    "inference_memory",
 )
 #: First columns of `StudyResults.examples`; the statistics' columns (`Objective.columns`) follow.
 EXAMPLE_COLUMNS = ("trial", "split", "example", "prediction", "unparsed")

@@ -236,11 +236,13 @@ class ConfirmationSettings(Section):
         looks: numbers of seeds at which verdicts are drawn, laid down beforehand.
         max_configurations: finalists at most; 0 skips the stage.
         alpha: error probability of all looks together.
+        cost: what the pick is the cheapest by.
     """
 
     looks: tuple[Annotated[int, Field(ge=2)], ...] = (5, 10)
     max_configurations: Annotated[int, Field(ge=0)] = 6
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    cost: Literal["parameters", "train_seconds", "peak_memory", "inference_memory"] = "parameters"
 
     @field_validator("looks")
     @classmethod

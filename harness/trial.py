@@ -229,6 +229,8 @@ class Cost:
         peak_memory: highest resident memory of the process (or allocated memory of the GPU) while
             the trial ran, in bytes.
         pack: adapters trained together; seconds are only comparable at one pack size.
+        inference_memory: bytes of the base's weights and buffers with the adapter beside them, as
+            it is served unmerged; 0 where it is not known.
     """
 
     train_seconds: float = 0.0
@@ -237,6 +239,7 @@ class Cost:
     parameters: int = 0
     peak_memory: int = 0
     pack: int = 1
+    inference_memory: int = 0
 
 
 @dataclass(frozen=True)

@@ -189,6 +189,7 @@ class Study:
                 "parameters": width * config.rank,
                 "peak_memory": 600_000_000 + 40 * width * config.rank,
                 "pack": 1,
+                "inference_memory": 8_000_000 + 4 * width * config.rank,
             }
         )
 

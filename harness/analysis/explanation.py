@@ -15,7 +15,7 @@ from harness.analysis.confidence_set import confidence_set
 from harness.analysis.scores import complete, configurations
 from harness.analysis.spread import Spread, spread
 from harness.analysis.verdict import STAGE, Standing, spent, standing
-from harness.analysis.wording import Figures, labels_of
+from harness.analysis.wording import BY_COST, Figures, cost_words, labels_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,13 +34,18 @@ class Step(NamedTuple):
     lines: tuple[str, ...]
 
 
-def explain(results: StudyResults) -> list[Step]:
-    """The steps, as far as the study has come."""
+def explain(results: StudyResults, cost: str | None = None) -> list[Step]:
+    """The steps, as far as the study has come.
+
+    Args:
+        results: the study.
+        cost: what the pick is to be the cheapest by; the sweep's by default.
+    """
     steps = [Step("trials", tuple(_trials(results)))]
     chosen = _chosen(results)
     if chosen:
         steps.append(Step("who was confirmed, and why", tuple(chosen)))
-    now = standing(results)
+    now = standing(results, cost=cost)
     if now is None:
         lines = ("No two configurations have two confirmed seeds: nothing is compared.",)
         return [*steps, Step("scores on test", lines)]
@@ -180,15 +185,15 @@ def _set(now: Standing, names: Sequence[str]) -> list[str]:
 
 def _rule(results: StudyResults, now: Standing, names: Sequence[str]) -> list[str]:
     show = Figures(results.objective)
-    order = np.lexsort((-now.scores, now.parameters))
+    order = np.lexsort((-now.scores, now.costs))
     lines = [
-        f"the cheapest (by trainable parameters) that is shown to be not more than {show.margin} "
+        f"the cheapest (by {BY_COST[now.cost]}) that is shown to be not more than {show.margin} "
         f"{show.behind} the best"
     ]
     for i in order:
         told = "not worse" if now.good[i] else "worse" if now.worse[i] else "open"
         picked = ", picked" if i == now.pick else ""
-        lines.append(f"{now.parameters[i]:,.0f} parameters: {names[i]}: {told}{picked}")
+        lines.append(f"{cost_words(now.cost, now.costs[i])}: {names[i]}: {told}{picked}")
     if now.pick is None:
         lines.append("none is shown to be good enough: undecided")
     elif now.tie:

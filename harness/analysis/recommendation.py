@@ -20,6 +20,7 @@ from harness.analysis.confidence_set import confidence_set
 from harness.analysis.limits import not_supported
 from harness.analysis.scores import (
     CONFIGURATION,
+    COSTS,
     bare_score,
     baseline_scores,
     complete,
@@ -47,6 +48,7 @@ COLUMNS = (
     "label",
     *CONFIGURATION,
     "parameters",
+    "cost",
     "value",
     "low",
     "high",
@@ -73,13 +75,15 @@ class Recommendation:
         best: like `pick`, of the best mean score on test; without a confirm stage, of the
             search's incumbent; without a search too, of the ablation's best cell.
         evidence: one sentence with the figures.
-        comparison: one row a finalist, cheapest first: `COLUMNS`. `difference_to_best` is to the
+        comparison: one row a finalist, cheapest first: `COLUMNS`. `cost` is what the pick is the
+            cheapest by; `difference_to_best` is to the
             best of the others (so the best one's own is its lead), `lower` and `upper` its joint
             bounds (Hsu 1984); verdict is pick, best, not worse, worse or undecided.
         indistinguishable: labels of those whose difference to the pick (to the best, without one)
             may be 0, by the joint bounds of all pairs.
         confidence_set: labels of those that may be the best at the look's confidence (Hansen,
             Lunde and Nason 2011), the surest first.
+        cost: what the pick is the cheapest by, one of `harness.analysis.scores.COSTS`.
         not_supported: plain sentences on what this evidence does not say.
         more_seeds: how many more seeds would decide an undecided study, if seeds can.
         seeds: seeds of the finalist that has most.
@@ -101,14 +105,21 @@ class Recommendation:
     examples: int
     seed_sd: float | None
     confidence_set: tuple[str, ...] = ()
+    cost: str = COSTS[0]
 
 
-def recommend(results: StudyResults) -> Recommendation:
-    """What a study says, at any point of its life; also when it is empty."""
+def recommend(results: StudyResults, cost: str | None = None) -> Recommendation:
+    """What a study says, at any point of its life; also when it is empty.
+
+    Args:
+        results: the study.
+        cost: what the pick is to be the cheapest by (`harness.analysis.scores.COSTS`); the
+            sweep's by default, and finalists go on from look to look by that one.
+    """
     scored = estimates(results, STAGE, SPLIT)
     if scored.empty:
         return _unconfirmed(results)
-    now = standing(results)
+    now = standing(results, cost=cost)
     if now is None:
         return _single(results, scored)
     found = _standing(results, scored, now)
@@ -162,6 +173,7 @@ def _standing(results: StudyResults, scored: pd.DataFrame, now: Standing) -> Rec
         examples=len(now.whole.cube.examples),
         seed_sd=_known(float(own["seed_sd"])),
         confidence_set=_best_ones(now, names),
+        cost=now.cost,
     )
 
 
@@ -198,15 +210,16 @@ def _comparison(
     count = len(names)
     gaps = [now.whole.pairs.difference[i, now.rival(i)] for i in range(count)]
     low, high = sign * now.bounds.low, sign * now.bounds.high
-    frame = table.drop(columns=["seeds", "train_seconds", "peak_memory"]).assign(
+    frame = table.drop(columns="seeds").assign(
         label=names,
+        cost=finite(now.costs),
         difference_to_best=sign * np.array(gaps),
         lower=finite(np.minimum(low, high)) + 0.0,
         upper=finite(np.maximum(low, high)) + 0.0,
         verdict=[_verdict(now, i) for i in range(count)],
     )
     frame = frame.merge(scored[["key", "value", "low", "high", "seeds"]], on="key")
-    frame = frame.sort_values(["parameters", "key"], ignore_index=True)
+    frame = frame.sort_values(["cost", "key"], ignore_index=True)
     return frame[list(COLUMNS)]
 
 

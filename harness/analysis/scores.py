@@ -30,6 +30,8 @@ CONFIGURATION = (
     "learning_rate",
     "extras",
 )
+#: What a configuration costs, and so what a pick may be the cheapest by.
+COSTS = ("parameters", "train_seconds", "peak_memory", "inference_memory")
 
 
 class Cube(NamedTuple):
@@ -154,8 +156,8 @@ def configurations(results: StudyResults, stage: str) -> pd.DataFrame:
     """One row for each configuration of a stage that has a complete trial.
 
     Returns:
-        Index 0..n-1, columns key, `CONFIGURATION`, seeds (number), parameters, train_seconds and
-        peak_memory (medians; NaN without a cost row).
+        Index 0..n-1, columns key, `CONFIGURATION`, seeds (number) and `COSTS` (medians; NaN
+        without a cost row).
     """
     trials = complete(results, stage)
     costs = results.costs.set_index("trial")
@@ -163,8 +165,7 @@ def configurations(results: StudyResults, stage: str) -> pd.DataFrame:
     for key, group in trials.groupby("key", sort=False):
         spent = costs.loc[costs.index.isin(group["number"])]
         medians = {
-            name: float(spent[name].median()) if len(spent) else float("nan")
-            for name in ("parameters", "train_seconds", "peak_memory")
+            name: float(spent[name].median()) if len(spent) else float("nan") for name in COSTS
         }
         first = group.iloc[0]
         rows.append(
@@ -172,7 +173,7 @@ def configurations(results: StudyResults, stage: str) -> pd.DataFrame:
             | {"seeds": int(group["seed"].nunique())}
             | medians
         )
-    columns = ["key", *CONFIGURATION, "seeds", "parameters", "train_seconds", "peak_memory"]
+    columns = ["key", *CONFIGURATION, "seeds", *COSTS]
     return pd.DataFrame(rows, columns=columns)
 
 

@@ -18,7 +18,7 @@ from scipy.special import ndtri
 
 from harness.analysis.candidates import inferior
 from harness.analysis.comparison import AllPairs, compare
-from harness.analysis.scores import complete, configurations, panel
+from harness.analysis.scores import COSTS, complete, configurations, panel
 from harness.analysis.simultaneous import AgainstBest, Bounds, against_best, all_pairs
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ class Standing(NamedTuple):
     Attributes:
         whole: all pairs; in every difference more is better.
         scores: (C,) scores, more being better.
-        parameters: (C,) trainable parameters.
+        costs: (C,) what each costs, infinite where that is not known.
+        cost: by what, one of `harness.analysis.scores.COSTS`.
         look: which look this is.
         bounds: joint bounds of each against the best of the others.
         joint: (C, C) joint two-sided bounds of all differences.
@@ -67,7 +68,8 @@ class Standing(NamedTuple):
 
     whole: AllPairs
     scores: Array
-    parameters: Array
+    costs: Array
+    cost: str
     look: Look
     bounds: AgainstBest
     joint: Bounds
@@ -90,8 +92,8 @@ class Standing(NamedTuple):
     @property
     def cheaper_and_open(self) -> NDArray[np.bool_]:
         """(C,) cheaper than the pick (all, where there is none), and neither good nor worse."""
-        cost = math.inf if self.pick is None else self.parameters[self.pick]
-        open_: NDArray[np.bool_] = ~self.good & ~self.worse & ~(self.parameters >= cost)
+        cost = math.inf if self.pick is None else self.costs[self.pick]
+        open_: NDArray[np.bool_] = ~self.good & ~self.worse & ~(self.costs >= cost)
         return open_
 
 
@@ -121,12 +123,15 @@ def current_look(results: StudyResults, alpha: float | None = None) -> Look:
     return Look(seeds, looks[index], spent(looks, total)[index], total)
 
 
-def standing(results: StudyResults, alpha: float | None = None) -> Standing | None:
+def standing(
+    results: StudyResults, alpha: float | None = None, cost: str | None = None
+) -> Standing | None:
     """What the confirm stage's test scores show.
 
     Args:
         results: the study.
         alpha: error of all looks together; the sweep's by default.
+        cost: what the pick is to be the cheapest by; the sweep's by default.
 
     Returns:
         None unless two configurations or more have two seeds or more.
@@ -139,19 +144,24 @@ def standing(results: StudyResults, alpha: float | None = None) -> Standing | No
         whole = compare(panel(results, STAGE, SPLIT, keys), results.objective)
     except ValueError:
         return None
-    parameters = table.set_index("key").loc[list(whole.cube.keys), "parameters"]
-    cost = np.nan_to_num(parameters.to_numpy(dtype=float), nan=np.inf)
-    return judged(whole, cost, current_look(results, alpha), results.objective)
+    settings = results.sweep.get("confirmation") or {}
+    chosen = cost or str(settings.get("cost") or COSTS[0])
+    costs = table.set_index("key").loc[list(whole.cube.keys), chosen]
+    known = np.nan_to_num(costs.to_numpy(dtype=float), nan=np.inf)
+    return judged(whole, known, current_look(results, alpha), results.objective, chosen)
 
 
-def judged(whole: AllPairs, cost: Array, look: Look, objective: Objective) -> Standing:
+def judged(
+    whole: AllPairs, costs: Array, look: Look, objective: Objective, cost: str = COSTS[0]
+) -> Standing:
     """The rule, on a comparison of finalists.
 
     Args:
         whole: all of them.
-        cost: (C,) what each costs.
+        costs: (C,) what each costs.
         look: which look this is, and what it may spend.
         objective: says the margin and which way is better.
+        cost: what the costs are of.
     """
     bounds = against_best(whole.pairs, 1 - look.alpha)
     joint = all_pairs(whole.pairs, 1 - look.alpha)
@@ -159,11 +169,12 @@ def judged(whole: AllPairs, cost: Array, look: Look, objective: Objective) -> St
     scores = objective.sign * whole.values
     pick = None
     if good.any():
-        order = np.lexsort((-scores, cost))
+        order = np.lexsort((-scores, costs))
         pick = int(next(i for i in order if good[i]))
     return Standing(
         whole,
         scores,
+        costs,
         cost,
         look,
         bounds,

@@ -70,11 +70,30 @@ def labels_of(table: pd.DataFrame) -> list[str]:
     return labels([{str(k): v for k, v in row.items()} for row in table.to_dict("records")])
 
 
-def priced(label: str, parameters: float) -> str:
-    """A label with its trainable parameters."""
-    if not np.isfinite(parameters):
-        return label
-    return f"{label[:-1]}, {parameters:,.0f} parameters)"
+#: A cost as people say it, and what is cheap by it.
+_COSTS = {
+    "parameters": ("{:,.0f} parameters", 1.0),
+    "train_seconds": ("{:,.1f} s of training", 1.0),
+    "peak_memory": ("{:,.0f} MiB at the peak of training", 2.0**-20),
+    "inference_memory": ("{:,.1f} MiB to serve", 2.0**-20),
+}
+BY_COST = {
+    "parameters": "trainable parameters",
+    "train_seconds": "seconds of training",
+    "peak_memory": "memory at the peak of training",
+    "inference_memory": "memory to serve it unmerged",
+}
+
+
+def cost_words(cost: str, amount: float) -> str:
+    """`66,304 parameters`; `unknown` where it is not known."""
+    form, factor = _COSTS[cost]
+    return form.format(factor * amount) if np.isfinite(amount) else "unknown cost"
+
+
+def priced(label: str, cost: str, amount: float) -> str:
+    """A label with what it costs."""
+    return f"{label[:-1]}, {cost_words(cost, amount)})" if np.isfinite(amount) else label
 
 
 def evidence(
@@ -99,7 +118,7 @@ def evidence(
         )
         return f"{text}{_ask(more)}."
     pick = now.pick
-    name = priced(names[pick], now.parameters[pick])
+    name = priced(names[pick], now.cost, now.costs[pick])
     if now.tie:
         widest = -float(now.bounds.low.min())
         return (
@@ -108,7 +127,9 @@ def evidence(
             "any of them will do."
         )
     ranks_only = len(table[["variant", "target_modules"]].drop_duplicates()) == 1
-    what = "has the smallest rank" if ranks_only else "is the cheapest"
+    what = "is the cheapest"
+    if ranks_only and now.cost == "parameters":
+        what = "has the smallest rank"
     rival = now.rival(pick)
     low, high = now.bounds.low[pick], now.bounds.high[pick]
     if objective.sign < 0:

@@ -13,9 +13,17 @@ from harness.report.snippet import config_of
 from harness.results import StudyResults
 
 
-def print_outcome(results: StudyResults, console: Console) -> Recommendation:
-    """Prints pick, score, evidence, comparison and the configuration to paste."""
-    verdict = recommend(results)
+def print_outcome(
+    results: StudyResults, console: Console, cost: str | None = None
+) -> Recommendation:
+    """Prints pick, score, evidence, comparison and the configuration to paste.
+
+    Args:
+        results: the study.
+        console: where.
+        cost: what the pick is to be the cheapest by; the sweep's by default.
+    """
+    verdict = recommend(results, cost)
     show = Figures(results.objective)
 
     def say(text: str) -> None:
@@ -45,9 +53,9 @@ def print_outcome(results: StudyResults, console: Console) -> Recommendation:
     return verdict
 
 
-def print_explained(results: StudyResults, console: Console) -> None:
+def print_explained(results: StudyResults, console: Console, cost: str | None = None) -> None:
     """Prints the chain from trial numbers to the verdict."""
-    for number, step in enumerate(explain(results), 1):
+    for number, step in enumerate(explain(results, cost), 1):
         console.print(f"\n{number}. {step.title}", highlight=False, markup=False)
         for line in step.lines:
             console.print(f"   {line}", highlight=False, soft_wrap=True, markup=False)

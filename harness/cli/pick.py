@@ -1,11 +1,14 @@
 """`pick`: the recommendation of a study, as text or JSON."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from harness.cli import options as opt
+
+if TYPE_CHECKING:
+    from harness.results import StudyResults
 
 
 def register(app: typer.Typer) -> None:
@@ -17,6 +20,9 @@ def pick(
     study: opt.Study,
     results: opt.Results = Path("results"),
     as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+    cost: Annotated[
+        str | None, typer.Option(help="pick the cheapest by parameters, train_seconds, ...")
+    ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="the whole chain from trials to verdict")
     ] = False,
@@ -26,26 +32,38 @@ def pick(
 
     from rich.console import Console
 
-    from harness.analysis import claim_words
-    from harness.analysis.explanation import explain as explained
-    from harness.analysis.judging import judge
-    from harness.analysis.recommendation import recommend
+    from harness.analysis.scores import COSTS
     from harness.cli.outcome import print_claims, print_explained, print_outcome
-    from harness.report.snippet import config_of
+    from harness.errors import UserError, did_you_mean
     from harness.storage.records import read_study
 
     found = read_study(study, results)
-    if not as_json:
-        console = Console()
-        if explain:
-            print_explained(found, console)
-        print_outcome(found, console)
-        if explain:
-            print_claims(found, console)
+    if cost is not None and cost not in COSTS:
+        raise UserError(f"--cost {cost}: {did_you_mean(cost, COSTS)}")
+    if as_json:
+        print(json.dumps(_body(found, cost, explain), indent=2, default=float))
         return
-    verdict = recommend(found)
-    comparison = json.loads(verdict.comparison.to_json(orient="records"))
-    body = {
+    console = Console()
+    if explain:
+        print_explained(found, console, cost)
+    print_outcome(found, console, cost)
+    if explain:
+        print_claims(found, console)
+
+
+def _body(found: "StudyResults", cost: str | None, explained: bool) -> dict[str, Any]:
+    """The recommendation for programs."""
+    import json
+
+    from harness.analysis import claim_words
+    from harness.analysis.explanation import explain
+    from harness.analysis.judging import judge
+    from harness.analysis.recommendation import recommend
+    from harness.report.snippet import config_of
+
+    verdict = recommend(found, cost)
+    claims = claim_words.table(found, judge(found))
+    return {
         "study": found.name,
         "metric": found.objective.name,
         "margin": found.objective.margin,
@@ -54,17 +72,17 @@ def pick(
         "score": verdict.score._asdict() if verdict.score is not None else None,
         "best": dict(verdict.best) if verdict.best is not None else None,
         "evidence": verdict.evidence,
-        "comparison": comparison,
+        "comparison": json.loads(verdict.comparison.to_json(orient="records")),
         "indistinguishable": list(verdict.indistinguishable),
+        "confidence_set": list(verdict.confidence_set),
         "not_supported": list(verdict.not_supported),
         "dropped": list(found.attributes.get("dropped", ())),
         "more_seeds": verdict.more_seeds,
+        "cost": verdict.cost,
         "seeds": verdict.seeds,
         "examples": verdict.examples,
         "seed_sd": verdict.seed_sd,
-        "confidence_set": list(verdict.confidence_set),
-        "claims": json.loads(claim_words.table(found, judge(found)).to_json(orient="records")),
-        **({"chain": [step._asdict() for step in explained(found)]} if explain else {}),
+        "claims": json.loads(claims.to_json(orient="records")),
+        **({"chain": [step._asdict() for step in explain(found, cost)]} if explained else {}),
         "lora_config": config_of(found, verdict.pick) if verdict.pick is not None else None,
     }
-    print(json.dumps(body, indent=2, default=float))

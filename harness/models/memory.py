@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import torch
+from torch import nn
 
 _RESET: Final = Path("/proc/self/clear_refs")
 _STATUS: Final = Path("/proc/self/status")
@@ -42,6 +43,12 @@ class PeakMemory:
         if self._device.type == "cuda":
             return torch.cuda.max_memory_allocated(self._device)
         return _read(_STATUS, "VmHWM:") or _lifetime_peak()
+
+
+def weight_bytes(model: nn.Module) -> int:
+    """Bytes of all weights and buffers of a model, each counted once."""
+    kept = {id(each): each for each in (*model.parameters(), *model.buffers())}
+    return sum(each.nbytes for each in kept.values())
 
 
 def available() -> int:

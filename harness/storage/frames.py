@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
-from harness.results import METRIC_COLUMNS, TRIAL_COLUMNS, Objective
+from harness.results import COST_COLUMNS, METRIC_COLUMNS, TRIAL_COLUMNS, Objective
 from harness.storage.studies import config_of, drawn, is_lost
 
 _STATES = {
@@ -64,6 +64,14 @@ def plain_frame(rows: Any, columns: tuple[str, ...], known: set[int]) -> pd.Data
     return pd.DataFrame(chosen, columns=list(columns)).sort_values(
         list(columns[:2]), ignore_index=True
     )
+
+
+def cost_frame(rows: Any, trials: list[FrozenTrial], known: set[int]) -> pd.DataFrame:
+    """`StudyResults.costs`; NaN for memory of studies that were begun before it was noted."""
+    frame = plain_frame(rows, COST_COLUMNS[:-1], known)
+    noted = {trial.number: trial.user_attrs.get(COST_COLUMNS[-1]) for trial in trials}
+    frame[COST_COLUMNS[-1]] = pd.to_numeric(frame["trial"].map(noted)).astype(float)
+    return frame
 
 
 def example_frame(rows: Any, columns: tuple[str, ...], objective: Objective) -> pd.DataFrame:

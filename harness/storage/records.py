@@ -14,13 +14,18 @@ from sqlalchemy.orm import Session
 from harness.errors import UserError, did_you_mean
 from harness.results import (
     BASELINE_COLUMNS,
-    COST_COLUMNS,
     EXAMPLE_COLUMNS,
     MEASUREMENT_COLUMNS,
     Objective,
     StudyResults,
 )
-from harness.storage.frames import example_frame, metric_frame, plain_frame, trial_frame
+from harness.storage.frames import (
+    cost_frame,
+    example_frame,
+    metric_frame,
+    plain_frame,
+    trial_frame,
+)
 from harness.storage.rounds import visible
 from harness.storage.studies import Studies, is_lost, url_of
 from harness.storage.tables import (
@@ -137,6 +142,7 @@ class Records:
                     delete(table).where(table.study == self.name, table.trial == result.number)
                 )
             cost = asdict(result.cost)
+            del cost["inference_memory"]  # stands with the trial: older tables have no such column
             session.add(
                 CostRow(study=self.name, trial=result.number, adapter=result.adapter, **cost)
             )
@@ -183,7 +189,7 @@ class Records:
             baselines=example_frame(
                 [s for s in scores if s.trial == -1], ("name", *BASELINE_COLUMNS[1:]), objective
             ),
-            costs=plain_frame(costs, COST_COLUMNS, known),
+            costs=cost_frame(costs, self.studies.trials(), known),
             sweep=row.sweep,
             attributes=self.attributes(),
             provenance=row.provenance,

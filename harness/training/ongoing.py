@@ -37,6 +37,7 @@ class Ongoing:
     measurements: list[Measurement] = field(default_factory=list)
     score_seconds: float = 0.0
     parameters: int = 0
+    inference_memory: int = 0
     best: float | None = None
     best_reading: int = 0
     best_weights: list[torch.Tensor] | None = None

@@ -16,7 +16,7 @@ from harness.adapters.proof import PROOFS, Proof, Subject
 from harness.models import token_head
 from harness.models.base_model import BaseModel
 from harness.models.checksums import quick_checksum
-from harness.models.memory import PeakMemory
+from harness.models.memory import PeakMemory, weight_bytes
 from harness.registry import Registry
 from harness.settings import TrainingSettings
 from harness.task import Answers, Task
@@ -132,6 +132,7 @@ class SequentialTrainer:
                 parameters=trial.parameters,
                 peak_memory=peak.bytes(),
                 pack=trial.progress.pack,
+                inference_memory=trial.inference_memory,
             ),
             adapter=folder,
             proofs=trial.proofs if outcome is Outcome.COMPLETE else (),
@@ -160,6 +161,7 @@ class SequentialTrainer:
         with attaching.attached(self._base, config, self._variants, given) as adapter:
             trained = (p for p in self._base.model.parameters() if p.requires_grad)
             trial.parameters = sum(weight.numel() for weight in trained)
+            trial.inference_memory = weight_bytes(self._base.model)
             yield adapter
 
     def _fit(

@@ -196,6 +196,8 @@ class Worker:
         self.records.add(result)
         if result.proofs:
             trial.set_user_attr("proofs", list(result.proofs))
+        if result.cost.inference_memory:
+            trial.set_user_attr("inference_memory", result.cost.inference_memory)
         if result.changed is not None:
             trial.set_user_attr("changed", result.changed)
         if result.error is not None:

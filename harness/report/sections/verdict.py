@@ -9,7 +9,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from harness.analysis.scores import configurations, shots
-from harness.analysis.wording import more_seeds
+from harness.analysis.wording import BY_COST, more_seeds
 from harness.report import display
 from harness.report.axis import axis
 from harness.report.baselines import baseline_table, reached
@@ -77,6 +77,7 @@ def render(results: StudyResults) -> str:
         snippet=_snippet(results, pick),
         command=again(results),
         margin=results.objective.margin_told,
+        cost=BY_COST[advice.cost],
         lower=results.objective.sign < 0,
     )
 

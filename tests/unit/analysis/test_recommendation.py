@@ -305,3 +305,46 @@ def test_a_base_that_no_adapter_beats_means_that_nothing_was_learned(objective):
     assert "nothing was learned" in best.evidence
     assert (best.outcome, best.pick) == ("undecided", None)
     assert "nothing was learned" not in worst.evidence
+
+
+def test_the_cheapest_is_by_what_the_user_asks_for():
+    study = make_results(seed=0, sizes={"validation": 80, "test": 900})
+    costs = study.costs.copy()
+    key = dict(zip(study.trials["number"], study.trials["rank"], strict=True))
+    # Where a low rank takes longest, the pick by time is another than the one by parameters.
+    costs["train_seconds"] = [100.0 / key[number] for number in costs["trial"]]
+    turned = dataclasses.replace(study, costs=costs)
+    small, quick = recommend(turned), recommend(turned, cost="train_seconds")
+    assert small.pick is not None
+    assert quick.pick is not None
+    assert quick.pick["rank"] > small.pick["rank"]
+    assert quick.cost == "train_seconds"
+    assert "s of training" in quick.evidence
+    assert quick.comparison["cost"].is_monotonic_increasing
+    # Who is good enough does not depend on what it costs.
+    good = [
+        set(each.comparison.loc[each.comparison["lower"] >= -0.02, "key"])
+        for each in (small, quick)
+    ]
+    assert good[0] == good[1]
+    laid_down = {**study.sweep, "confirmation": {**study.sweep["confirmation"]}}
+    laid_down["confirmation"]["cost"] = "train_seconds"
+    frozen = dataclasses.replace(turned, sweep=laid_down)
+    assert recommend(frozen).pick == quick.pick
+
+
+def test_a_cost_that_is_not_known_picks_by_score():
+    study = make_results(seed=1)
+    older = dataclasses.replace(study, costs=study.costs.assign(inference_memory=float("nan")))
+    found = recommend(older, cost="inference_memory")
+    assert found.pick is not None
+    assert found.pick["key"] == found.best["key"]
+    assert found.comparison["cost"].isna().all()
+
+
+def test_all_that_may_be_the_best_are_named():
+    found = recommend(make_results(seed=1))
+    assert found.confidence_set
+    best = found.comparison.loc[found.comparison["value"].idxmax(), "label"]
+    assert found.confidence_set[0] == best
+    assert set(found.confidence_set) < set(found.comparison["label"])

@@ -1,6 +1,7 @@
 import pytest
 
-from harness.analysis.wording import Figures, labels, priced
+from harness.analysis.scores import COSTS
+from harness.analysis.wording import BY_COST, Figures, cost_words, labels, priced
 from harness.results import Objective
 from tests.studies import F1, PERPLEXITY
 
@@ -51,5 +52,15 @@ def test_labels_name_only_what_tells_twins_apart():
 
 
 def test_a_price_goes_inside_the_label():
-    assert priced("r=16 (lora, qv)", 345_600) == "r=16 (lora, qv, 345,600 parameters)"
-    assert priced("r=16 (lora, qv)", float("inf")) == "r=16 (lora, qv)"
+    name = "r=16 (lora, qv)"
+    assert priced(name, "parameters", 345_600) == "r=16 (lora, qv, 345,600 parameters)"
+    assert priced(name, "train_seconds", 12.34) == "r=16 (lora, qv, 12.3 s of training)"
+    assert priced(name, "inference_memory", 2**21) == "r=16 (lora, qv, 2.0 MiB to serve)"
+    assert priced(name, "peak_memory", float("inf")) == name
+
+
+def test_every_cost_has_words():
+    assert {*BY_COST} == {*COSTS}
+    for cost in COSTS:
+        assert cost_words(cost, 1.0)
+        assert cost_words(cost, float("nan")) == "unknown cost"
