@@ -114,6 +114,9 @@ class SearchSettings(Section):
         startup: trials sampled at random before TPE starts.
         pruner: Optuna's pruner; `none` lets every trial run to its end.
         pruner_startup: complete trials before the first is pruned.
+        racing: where answers are decoded in several batches, a trial that a paired test shows to
+            be behind the best so far is scored no further; this is the probability that it
+            happens to one that is as good. 0 scores all.
     """
 
     trials: Annotated[int, Field(ge=0)] = 30
@@ -121,6 +124,7 @@ class SearchSettings(Section):
     startup: Annotated[int, Field(ge=0)] = 10
     pruner: Literal["median", "halving", "none"] = "median"
     pruner_startup: Count = 4
+    racing: Annotated[float, Field(ge=0, lt=0.5)] = 0.01
 
 
 class EngineSettings(Section):

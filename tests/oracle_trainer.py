@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable, Iterator
 
 from harness.task import Task
+from harness.training.trainer import Race
 from harness.trial import (
     Cost,
     Measurement,
@@ -35,7 +36,10 @@ class OracleTrainer:
         self.seen: list[TrialRequest] = []
 
     def train(
-        self, trials: Iterator[TrialRequest], report: Callable[[int, Measurement], bool]
+        self,
+        trials: Iterator[TrialRequest],
+        report: Callable[[int, Measurement], bool],
+        race: Race | None = None,
     ) -> Iterator[TrialResult]:
         for request in trials:
             self.seen.append(request)
@@ -50,14 +54,31 @@ class OracleTrainer:
                 if not report(request.number, reading):
                     pruned = True
                     break
+            scores = {} if pruned else {s: self._score(request, s) for s in request.splits}
+            why = "pruned" if pruned else None
+            if race and scores and request.readings:
+                why = self._raced(request.number, scores[request.splits[0]], race)
             yield TrialResult(
                 request.number,
-                Outcome.PRUNED if pruned else Outcome.COMPLETE,
-                scores={} if pruned else {s: self._score(request, s) for s in request.splits},
+                Outcome.PRUNED if why else Outcome.COMPLETE,
+                scores={} if why else scores,
                 measurements=tuple(readings),
                 cost=Cost(1.0, 0.5, 1000, 1000 * request.config.rank, 2**20),
-                error="pruned" if pruned else None,
+                error=why,
             )
+
+    def _raced(self, number: int, whole: SplitScores, race: Race) -> str | None:
+        """Shows a quarter of the scores after the other, all but the last."""
+        rows = [*zip(whole.ids, whole.predictions, whole.unparsed, whole.statistics, strict=True)]
+        for part in (1, 2, 3):
+            few = [row for at, row in enumerate(rows) if at % 4 < part]
+            ids, predictions, unparsed, statistics = zip(*few, strict=True)
+            values = self.task.values([*statistics], [*unparsed])
+            scores = SplitScores(whole.split, ids, predictions, unparsed, statistics, values)
+            why = race(number, scores)
+            if why is not None:
+                return why
+        return None
 
     def _score(self, request: TrialRequest, split: str) -> SplitScores:
         examples = self.task.examples(split)

@@ -30,7 +30,7 @@ from harness.training.batches import TaskTokens
 from harness.training.ongoing import Ongoing, Wanted
 from harness.training.run import Run
 from harness.training.sequential import Life, SequentialTrainer, Stop
-from harness.training.trainer import Report
+from harness.training.trainer import Race, Report
 from harness.trial import SplitScores, TrialRequest, TrialResult
 from harness.variants import VARIANTS, Variant, resolve
 
@@ -93,7 +93,7 @@ class PackedTrainer(SequentialTrainer):
         return super().notes + ((f"each adapter is trained by itself: {why}",) if why else ())
 
     def train(
-        self, trials: Iterator[TrialRequest | None], report: Report
+        self, trials: Iterator[TrialRequest | None], report: Report, race: Race | None = None
     ) -> Iterator[TrialResult]:
         """Trains as many trials at once as there are slots; see `Trainer.train`.
 
@@ -114,7 +114,7 @@ class PackedTrainer(SequentialTrainer):
                     if request is None:
                         waited = time.monotonic() + _POLL
                     else:
-                        yield from self._begin(request, report)
+                        yield from self._begin(request, report, race)
                     continue
                 if self._taken:
                     yield from self._step()
@@ -123,13 +123,15 @@ class PackedTrainer(SequentialTrainer):
                 self._taken[place].life.close()
                 self._leave(place)
 
-    def _begin(self, request: TrialRequest, report: Report) -> Iterator[TrialResult]:
+    def _begin(
+        self, request: TrialRequest, report: Report, race: Race | None
+    ) -> Iterator[TrialResult]:
         """Gives a trial a slot; one that cannot be packed is trained now, by itself."""
         if self._alone(request):
-            yield from super().train(iter([request]), report)
+            yield from super().train(iter([request]), report, race)
             return
         place = next(place for place in range(self.slots) if place not in self._taken)
-        self._taken[place] = _Slot(self._life(request, report))
+        self._taken[place] = _Slot(self._life(request, report, race))
         self._entering = place
         try:
             yield from self._on(place)
@@ -218,7 +220,7 @@ class PackedTrainer(SequentialTrainer):
             return error
 
     def _scored(
-        self, trial: Ongoing, adapter: Adapter, split: str, examples: int | None = None
+        self, trial: Ongoing, adapter: Adapter, split: str, examples: int | slice | None = None
     ) -> Generator[Stop, SplitScores | None, SplitScores]:
         if id(adapter) not in self._places:
             return (yield from super()._scored(trial, adapter, split, examples))

@@ -158,6 +158,12 @@ class Records:
         with Session(self._engine) as session, session.begin():
             session.merge(self._scores(-1, name, scores))
 
+    def statistics(self, trial: int, split: str) -> dict[str, list[float]]:
+        """Statistics of what a trial scored, by example; nothing if it was not scored."""
+        with Session(self._engine) as session:
+            row = session.get(ScoresRow, (self.name, trial, "", split))
+            return {} if row is None else dict(zip(row.examples, row.statistics, strict=True))
+
     def baselines(self) -> set[tuple[str, str]]:
         """Names and splits of the baselines that are there."""
         with Session(self._engine) as session:

@@ -79,7 +79,7 @@ def score(
     base: BaseModel,
     task: Task,
     split: str,
-    examples: int | None = None,
+    examples: int | slice | None = None,
     shots: Sequence[Example] | None = None,
     batch_size: int = 64,
     tokens: TaskTokens | None = None,
@@ -93,7 +93,7 @@ def score(
         base: in evaluation mode, an attached adapter included.
         task: what to ask.
         split: which examples.
-        examples: score only so many, evenly spaced over the split; None scores all.
+        examples: score only so many, evenly spaced over the split, or these; None scores all.
         shots: worked examples before each prompt, such as `task.worked(5)`; None for those that
             the task asks for.
         batch_size: rows run together.
@@ -113,7 +113,7 @@ def score_together(
     base: BaseModel,
     task: Task,
     split: str,
-    examples: int | None,
+    examples: int | slice | None,
     batch_size: int,
     tokens: TaskTokens,
     adapters: Sequence[int],
@@ -274,8 +274,10 @@ def objective_value(task: Task, scores: SplitScores) -> float:
     return float(task.objective.value(np.asarray(scores.statistics, dtype=float).sum(axis=0)))
 
 
-def evenly(count: int, wanted: int | None) -> tuple[int, ...]:
+def evenly(count: int, wanted: int | slice | None) -> tuple[int, ...]:
     """Indices of `wanted` of `count` things, evenly spaced; all where None or too many."""
+    if isinstance(wanted, slice):
+        return tuple(range(count))[wanted]
     if wanted is None or wanted >= count:
         return tuple(range(count))
     return tuple(index * count // wanted for index in range(wanted))

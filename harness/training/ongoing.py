@@ -17,11 +17,11 @@ class Wanted(NamedTuple):
 
     Attributes:
         split: which examples.
-        examples: so many, evenly spaced over the split; None for all.
+        examples: so many, evenly spaced over the split, or these ones; None for all.
     """
 
     split: str
-    examples: int | None
+    examples: int | slice | None
 
 
 class PrunedError(Exception):

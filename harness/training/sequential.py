@@ -7,6 +7,7 @@ again; after each trial the base is proven to be what it was.
 import time
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 
 import torch
 
@@ -25,8 +26,9 @@ from harness.training.batches import TaskTokens, token_notes
 from harness.training.completion_loss import keeps_apart
 from harness.training.losses import loss_of
 from harness.training.ongoing import Ongoing, PrunedError, Wanted, restore, rung_steps, told
+from harness.training.parts import parts, raced
 from harness.training.run import Run
-from harness.training.trainer import Report
+from harness.training.trainer import Race, Report
 from harness.trial import Cost, Measurement, Outcome, SplitScores, TrialRequest, TrialResult
 from harness.variants import VARIANTS, Variant
 
@@ -75,7 +77,7 @@ class SequentialTrainer:
         return token_notes(self._task, self._tokens.training(), self._training)
 
     def train(
-        self, trials: Iterator[TrialRequest | None], report: Report
+        self, trials: Iterator[TrialRequest | None], report: Report, race: Race | None = None
     ) -> Iterator[TrialResult]:
         """Trains one trial after the other; see `Trainer.train`.
 
@@ -85,7 +87,7 @@ class SequentialTrainer:
         for request in trials:
             if request is not None:
                 with _random(self._base):
-                    yield self._whole(self._life(request, report))
+                    yield self._whole(self._life(request, report, race))
 
     def _whole(self, life: Life) -> TrialResult:
         """A life from its beginning to its end."""
@@ -96,7 +98,7 @@ class SequentialTrainer:
                 result: TrialResult = end.value
                 return result
 
-    def _life(self, request: TrialRequest, report: Report) -> Life:
+    def _life(self, request: TrialRequest, report: Report, race: Race | None) -> Life:
         """One trial: stops after its start and after each step, and wherever `_scored` does.
 
         Whatever goes wrong inside it ends as its result.
@@ -108,7 +110,11 @@ class SequentialTrainer:
             with self._attached(trial) as adapter:
                 yield from self._fit(trial, adapter, report)
                 for split in request.splits:
-                    scores[split] = yield from self._scored(trial, adapter, split)
+                    score = partial(self._scored, trial, adapter, split)
+                    ask = partial(race, request.number) if race and not scores else None
+                    batch = self._training.score_batch_size
+                    many = parts(self._task, split, batch) if ask and request.readings else (None,)
+                    scores[split] = yield from raced(score, self._task, many, ask)
                 if request.adapter_dir is not None:
                     with self._present(adapter):
                         folder = str(attaching.save(adapter, request.adapter_dir))
@@ -245,7 +251,7 @@ class SequentialTrainer:
         return patience is not None and len(trial.measurements) - trial.best_reading >= patience
 
     def _scored(
-        self, trial: Ongoing, adapter: Adapter, split: str, examples: int | None = None
+        self, trial: Ongoing, adapter: Adapter, split: str, examples: int | slice | None = None
     ) -> Generator[Stop, SplitScores | None, SplitScores]:
         """Scores an adapter as it is now; here without a stop."""
         yield from ()

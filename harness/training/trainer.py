@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from harness.trial import Measurement, TrialRequest, TrialResult
+from harness.trial import Measurement, SplitScores, TrialRequest, TrialResult
 
 #: Takes a trial's number and a reading; False means: end this trial now.
 Report = Callable[[int, Measurement], bool]
+#: Takes a trial's number and what of its last scores is there; tells why the rest is not worth it.
+Race = Callable[[int, SplitScores], str | None]
 
 
 class Trainer(Protocol):
@@ -22,7 +24,7 @@ class Trainer(Protocol):
         ...
 
     def train(
-        self, trials: Iterator[TrialRequest | None], report: Report
+        self, trials: Iterator[TrialRequest | None], report: Report, race: Race | None = None
     ) -> Iterator[TrialResult]:
         """Trains trial after trial, or several at once.
 
@@ -33,6 +35,8 @@ class Trainer(Protocol):
             trials: handed out when asked for; None where there is none just now, so that trials
                 in progress go on.
             report: called at each reading of a trial with `readings`.
+            race: called as a trial with `readings` is scored at its end, after each part of the
+                objective's split but the last, where answers are decoded in several batches.
 
         Yields:
             One result for each trial, as they end.

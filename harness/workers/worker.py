@@ -31,6 +31,7 @@ from harness.trial import (
 from harness.variants import Variant, resolve
 from harness.workers.assignment import Assignment
 from harness.workers.baseline_jobs import BaselineJobs, Scorer
+from harness.workers.referee import Referee
 from harness.workers.tasks import load_task_of
 
 #: Seconds between looks at a study in which others are still running.
@@ -57,6 +58,8 @@ class Worker:
         self.task = load_task_of(self.sweep)
         self.records.register(self.sweep, self.task.digest, self.task.objective, {})
         self._trials: dict[int, optuna.Trial] = {}
+        alpha = self.sweep.search.racing
+        self._referee = Referee(self.studies, self.records, self.task.objective, alpha)
 
     def run(self) -> None:
         """Loads the base model and works until the study owes nothing, or its time is over.
@@ -145,7 +148,7 @@ class Worker:
         study, parent = self.assignment.study, self.assignment.parent
         with Heart(self.studies.engine, study, self.name, parent):
             try:
-                for result in trainer.train(self.ask(idle), self.report):
+                for result in trainer.train(self.ask(idle), self.report, self.race):
                     self.tell(result)
             finally:
                 self.studies.release(self.name)
@@ -189,6 +192,11 @@ class Worker:
             return True
         trial.report(reading.value, reading.step)
         return not (trial.should_prune() or self._time_is_over())
+
+    def race(self, number: int, scores: SplitScores) -> str | None:
+        """Why a trial is scored no further, if it is shown to be behind the best so far."""
+        whole = len(self.task.examples(scores.split))
+        return self._referee.judge(self._trials[number], scores, whole)
 
     def tell(self, result: TrialResult) -> None:
         """Stores an outcome, ours first: a trial that Optuna calls complete has its record."""

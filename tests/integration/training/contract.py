@@ -12,8 +12,15 @@ from harness.models.checksums import checksum
 from harness.settings import TrainingSettings
 from harness.task import Task
 from harness.training.evaluation import score
-from harness.training.trainer import Trainer
-from harness.trial import Measurement, Outcome, TrialConfig, TrialRequest, TrialResult
+from harness.training.trainer import Race, Trainer
+from harness.trial import (
+    Measurement,
+    Outcome,
+    SplitScores,
+    TrialConfig,
+    TrialRequest,
+    TrialResult,
+)
 from harness.variants import VARIANTS
 
 #: What a variant needs to learn notes by heart, where it is not a rate of 1e-2.
@@ -50,11 +57,12 @@ class TrainerContract:
         task: Task,
         requests: list[TrialRequest],
         report: Callable[[int, Measurement], bool] = go_on,
+        race: Race | None = None,
         **settings: object,
     ) -> dict[int, TrialResult]:
         """Results by number."""
         training = TrainingSettings(**(SETTINGS | settings))
-        results = self.make(base, task, training).train(iter(requests), report)
+        results = self.make(base, task, training).train(iter(requests), report, race)
         return {result.number: result for result in results}
 
     @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")  # PEFT's
@@ -86,6 +94,7 @@ class TrainerContract:
         assert result.cost.parameters > 0
         assert result.cost.tokens > 0
         assert result.cost.peak_memory > 0
+        assert result.cost.inference_memory > sum(w.nbytes for w in base.model.parameters())
         assert result.cost.train_seconds > 0 < result.cost.score_seconds
         # What was saved is what was scored.
         assert result.adapter == request.adapter_dir
@@ -136,6 +145,33 @@ class TrainerContract:
         assert not [step for number, step in seen if number == 9]
         assert [reading.value for reading in found[9].measurements] == [None, None, None]
         assert found[9].scores == found[8].scores
+
+    def test_a_race_sees_parts_and_can_end_the_scoring(self, base: BaseModel, task: Task) -> None:
+        seen: list[tuple[int, int]] = []
+
+        def race(number: int, scores: SplitScores) -> str | None:
+            seen.append((number, len(scores.ids)))
+            assert scores.values == task.values([*scores.statistics], [*scores.unparsed])
+            return "raced: far behind" if number == 7 else None
+
+        whole = len(task.examples("train"))
+        assert whole >= 8
+        splits, other = ("train", "validation"), config(rank=4)
+        requests = [
+            TrialRequest(7, config(rank=2), splits, readings=True),
+            TrialRequest(8, other, splits, readings=True),
+            TrialRequest(9, other, splits),
+        ]
+        found = self.run(base, task, requests, race=race, score_batch_size=2)
+        assert found[7].outcome is Outcome.PRUNED
+        assert (found[7].error, found[7].scores) == ("raced: far behind", {})
+        quarter = -(-whole // 4)
+        assert [count for number, count in seen if number == 7][:1] == [quarter]
+        assert len([count for number, count in seen if number == 8]) == 3
+        assert not [count for number, count in seen if number == 9]
+        # Parts come to what one piece does, in the same order.
+        assert found[8].scores == found[9].scores
+        assert len(found[8].scores["train"].ids) == whole
 
     def test_a_budget_shortens_steps_and_schedule(self, base: BaseModel, task: Task) -> None:
         whole = TrialRequest(0, config(), splits=())
