@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from harness.aggregates import FORMS, Array
+from harness.analysis.memo import once
 
 if TYPE_CHECKING:
     from harness.analysis.resampling import Value
@@ -53,6 +54,11 @@ class Cube(NamedTuple):
 
 def complete(results: StudyResults, stage: str) -> pd.DataFrame:
     """The stage's trials that count: complete, really run, one for each key and seed."""
+    # A page asks some hundred times. A shallow copy is the caller's own: pandas copies on write.
+    return once(results, ("complete", stage), lambda: _complete(results, stage)).copy(deep=False)
+
+
+def _complete(results: StudyResults, stage: str) -> pd.DataFrame:
     rows = results.trials
     rows = rows[(rows["stage"] == stage) & (rows["state"] == "complete")]
     rows = rows[rows["duplicate_of"].isna()].sort_values("number")
@@ -77,6 +83,12 @@ def panel(
     Raises:
         ValueError: there is no such trial, or no example that all have.
     """
+    return once(
+        results, ("panel", stage, split, keys), lambda: _panel(results, stage, split, keys)
+    )
+
+
+def _panel(results: StudyResults, stage: str, split: str, keys: tuple[str, ...] | None) -> Cube:
     trials = complete(results, stage)
     # Statistics of many classes are wide: they are read trial by trial and kept as `kept` says.
     order = list(results.examples.columns)
@@ -104,6 +116,7 @@ def panel(
         mine = pd.Series(places[number].index, index=places[number]).loc[list(examples)]
         values = results.examples.iloc[mine.to_numpy(), columns].to_numpy(dtype=float)
         statistics[present.index(key), seeds.index(int(seed))] = kept(values, results.objective)
+    statistics.flags.writeable = False
     return Cube(present, seeds, examples, statistics)
 
 
@@ -159,6 +172,11 @@ def configurations(results: StudyResults, stage: str) -> pd.DataFrame:
         Index 0..n-1, columns key, `CONFIGURATION`, seeds (number) and `COSTS` (medians; NaN
         without a cost row).
     """
+    name = ("configurations", stage)
+    return once(results, name, lambda: _configurations(results, stage)).copy(deep=False)
+
+
+def _configurations(results: StudyResults, stage: str) -> pd.DataFrame:
     trials = complete(results, stage)
     costs = results.costs.set_index("trial")
     rows = []

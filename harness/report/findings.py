@@ -5,13 +5,12 @@ Results are kept as long as the study's tables live. Knows nothing of pages.
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 from harness.analysis.ablation import ablation_table, all_cells
 from harness.analysis.interaction import interaction_table, pairs_of
 from harness.analysis.judging import Finding, judge
+from harness.analysis.memo import once
 from harness.analysis.recommendation import Recommendation, recommend
 
 if TYPE_CHECKING:
@@ -19,15 +18,10 @@ if TYPE_CHECKING:
 
     from harness.results import StudyResults
 
-T = TypeVar("T")
-
-# By identity: tables cannot be hashed, and a study's are never changed once they are read.
-_kept: dict[int, dict[str, Any]] = {}
-
 
 def recommendation(results: StudyResults) -> Recommendation:
     """What the study recommends."""
-    return _once(results, "recommendation", lambda: recommend(results))
+    return once(results, "recommendation", lambda: recommend(results))
 
 
 def ablation(results: StudyResults, factors: tuple[str, ...]) -> dict[str, pd.DataFrame]:
@@ -37,7 +31,7 @@ def ablation(results: StudyResults, factors: tuple[str, ...]) -> dict[str, pd.Da
         whole = all_cells(results)
         return {name: ablation_table(results, name, whole) for name in factors}
 
-    return dict(_once(results, "ablation: " + ", ".join(factors), make))
+    return dict(once(results, "ablation: " + ", ".join(factors), make))
 
 
 def interactions(results: StudyResults) -> dict[str, pd.DataFrame]:
@@ -46,20 +40,9 @@ def interactions(results: StudyResults) -> dict[str, pd.DataFrame]:
     def make() -> dict[str, pd.DataFrame]:
         return {name: interaction_table(results, name) for name in pairs_of(results)}
 
-    return dict(_once(results, "interactions", make))
+    return dict(once(results, "interactions", make))
 
 
 def claims(results: StudyResults) -> list[Finding]:
     """What the study says of each claim."""
-    return list(_once(results, "claims", lambda: judge(results)))
-
-
-def _once(results: StudyResults, name: str, make: Callable[[], T]) -> T:
-    place = id(results)
-    if place not in _kept:
-        _kept[place] = {}
-        weakref.finalize(results, _kept.pop, place, None)
-    if name not in _kept[place]:
-        _kept[place][name] = make()
-    found: T = _kept[place][name]
-    return found
+    return list(once(results, "claims", lambda: judge(results)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from typing import TYPE_CHECKING
 
 from harness.analysis import ablation, comparison
@@ -23,18 +22,6 @@ def test_it_says_what_the_analysis_says_and_says_it_once() -> None:
     )
     assert findings.recommendation(results) is found
     assert findings.recommendation(studies.one_trial_results()) is not found
-
-
-def test_it_forgets_a_study_that_is_gone() -> None:
-    gc.collect()
-    before = len(findings._kept)
-    results = studies.empty_results()
-    findings.recommendation(results)
-    findings.ablation(results, ("rank",))
-    assert len(findings._kept) == before + 1
-    del results
-    gc.collect()
-    assert len(findings._kept) == before
 
 
 def test_ablation_tables_of_all_factors_read_the_examples_once(
