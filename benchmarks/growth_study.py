@@ -20,6 +20,7 @@ from harness import progress, sweep
 from harness.session import Opened, open_study
 from harness.stages import search_slots
 from harness.sweep import Sweep
+from harness.training.trainer import Race
 from harness.trial import Measurement, TrialRequest, TrialResult
 from harness.workers.assignment import Assignment
 from harness.workers.local import Crew
@@ -60,6 +61,7 @@ class Timed:
         self,
         trials: Iterator[TrialRequest | None],
         report: Callable[[int, Measurement], bool],
+        race: Race | None = None,
     ) -> Iterator[TrialResult]:
         """See `Trainer.train`."""
 
@@ -76,7 +78,7 @@ class Timed:
             if request is None:
                 return
             self.asked.append(time.perf_counter() - start)
-            for result in self._inner.train(iter([request]), reading):
+            for result in self._inner.train(iter([request]), reading, race):
                 start = time.perf_counter()
                 yield result
                 self.told.append(time.perf_counter() - start)
