@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 import yaml
 
-from harness import checks, progress, provenance, stages, widening
+from harness import adding, checks, progress, provenance, stages, widening
 from harness.cells import ASKED
 from harness.errors import UserError
 from harness.metrics import Metric
@@ -130,6 +130,7 @@ def run(
     tick: Callable[[Progress], None],
     extend_grid: bool = False,
     claims: bool = False,
+    add_seeds: int = 0,
 ) -> None:
     """Runs workers until the study owes nothing, or `minutes` is over.
 
@@ -139,6 +140,7 @@ def run(
         tick: shown the progress about once a second.
         extend_grid: first widen the grids of learning rates whose best rate lies at their edge.
         claims: at last train what the claims (`harness.analysis.claims`) lack, too.
+        add_seeds: more seeds for the confirm stage than its looks laid down.
 
     Raises:
         UserError: a mistake of the user's that only a worker could see, or nothing to widen.
@@ -151,6 +153,8 @@ def run(
         _widen(opened, sweep)
     if claims:
         opened.records.decide(ASKED, True)
+    if add_seeds:
+        _add_seeds(opened, sweep, add_seeds)
     if not studies.trials():
         studies.enqueue(stages.search_slots(sweep))
     # Earlier sessions count: the bound is on the study.
@@ -174,6 +178,16 @@ def run(
     finally:
         sharing.clear(opened.folder)
     tick(progress.read(studies))
+
+
+def _add_seeds(opened: Opened, sweep: Sweep, count: int) -> None:
+    results, name = opened.records.read(), opened.studies.study.study_name
+    if not adding.looks_done(results, sweep):
+        raise UserError(
+            f"--add-seeds: study '{name}' has looks left that it laid down; run it without first"
+        )
+    if not adding.add(results, count, opened.records.decide):
+        raise UserError(f"--add-seeds: study '{name}' has no two finalists to compare")
 
 
 def _widen(opened: Opened, sweep: Sweep) -> None:

@@ -7,7 +7,7 @@ written down once, so that a study that is stopped and taken up again goes the s
 from dataclasses import asdict
 from typing import Any, Final, NamedTuple
 
-from harness import claimed, full
+from harness import adding, claimed, full
 from harness.analysis import importance, recommendation
 from harness.analysis.tuning import tuned_rate
 from harness.cells import Cell, neighbours, noted, rate_grid
@@ -224,6 +224,12 @@ def _confirm_slots(
         if not keys or _seeds_done(results, keys) < look:
             break
         reached = look
+    for more in adding.rounds(results.attributes):
+        seeds = range(more["from"], more["to"])
+        pairs = [(i, configs[key]) for i in seeds for key in more["keys"] if key in configs]
+        groups.append(
+            tuple(_slot(Stage.CONFIRM, c, seed_of(sweep, Stage.CONFIRM, i)) for i, c in pairs)
+        )
     return groups
 
 

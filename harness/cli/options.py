@@ -27,6 +27,16 @@ Set = Annotated[
 Workers = Annotated[int | None, typer.Option(help="local processes")]
 Data = Annotated[Path | None, typer.Option(help="folder of your own rows, in place of the task's")]
 Limit = Annotated[int | None, typer.Option(help="examples of each split at most")]
+ExtendGrid = Annotated[
+    bool, typer.Option("--extend-grid", help="try one learning rate beyond each grid's edge")
+]
+Claims = Annotated[
+    bool,
+    typer.Option("--claims", help="also train what common rules of thumb need to be tested"),
+]
+AddSeeds = Annotated[
+    int, typer.Option("--add-seeds", help="more seeds than the looks laid down", min=0)
+]
 AllowLeaks = Annotated[
     bool, typer.Option("--allow-leaks", help="go on though inputs stand in two splits")
 ]

@@ -36,14 +36,9 @@ def sweep(
     preset: opt.Preset = None,
     allow_leaks: opt.AllowLeaks = False,
     study: Annotated[str | None, typer.Option(help="the study's name, else the sweep's")] = None,
-    extend_grid: Annotated[
-        bool,
-        typer.Option("--extend-grid", help="try one learning rate beyond each grid's edge"),
-    ] = False,
-    claims: Annotated[
-        bool,
-        typer.Option("--claims", help="also train what common rules of thumb need to be tested"),
-    ] = False,
+    extend_grid: opt.ExtendGrid = False,
+    claims: opt.Claims = False,
+    add_seeds: opt.AddSeeds = 0,
     results: opt.Results = Path("results"),
     reports: opt.Reports = Path("reports"),
 ) -> None:
@@ -72,7 +67,7 @@ def sweep(
     view = View(plan, opened.task.objective, console, opened.crew.workers)
     try:
         with view:
-            session.run(opened, plan, tick, extend_grid, claims)
+            session.run(opened, plan, tick, extend_grid, claims, add_seeds)
     finally:
         # What is there is worth a page, also after Ctrl-C.
         found = opened.records.read()
