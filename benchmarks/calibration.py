@@ -5,7 +5,7 @@
 Parts: coverage of 95 % intervals by metric and number of seeds, ours beside the plain bootstrap's
 percentile and BCa; the rate of false differences where all levels are equal; wrong and decided
 picks under the looks as planned; power by seeds and by examples; how often the model confidence
-set holds the best.
+set holds the best; how often racing ends a trial that would have won, and what it saves.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from harness.analysis.bootstrap import contrasts
 from harness.analysis.comparison import compare
 from harness.analysis.confidence_set import confidence_set
 from harness.analysis.hierarchical import bca, percentile, resampled
+from harness.analysis.racing import is_behind, level
 from harness.analysis.scores import Cube, value_of
 from harness.analysis.simultaneous import Bounds, holm, intervals, joint_intervals, p_values
 from harness.analysis.verdict import Look, Standing, going_on, judged, spent
@@ -36,6 +37,9 @@ _CONFIDENCE: Final = 0.95
 _LOOKS: Final = (5, 10)
 #: Parameters of the finalists: the first is the cheapest.
 _COSTS: Final = np.array([1.0, 2.0, 4.0, 8.0])
+#: What racing may spend by default, and how far behind trials are in truth, in margins.
+_RACING: Final = 0.01
+_GAPS: Final = (0.0, 1.0, 2.5, 5.0)
 _MARGIN: Final = OBJECTIVES["f1"].margin
 #: Scores of four finalists beside the best's, cheapest first, in margins.
 DESIGNS: Final = {
@@ -155,6 +159,38 @@ def best_in_set(seeds: int, draws: int, number: int) -> dict[str, list[bool]]:
     return {"holds all three best": [bool(inside[:3].all())], "worst is out": [not inside[4]]}
 
 
+def raced(metric: str, gap: float, alpha: float, number: int) -> dict[str, list[float]]:
+    """Ten trials one after the other against the best so far, four parts of 200 examples.
+
+    Args:
+        metric: of the objective.
+        gap: how far behind the first one the others are in truth, in margins.
+        alpha: error that racing may spend.
+        number: seeds the study.
+    """
+    rng = np.random.default_rng([5, number])
+    objective = OBJECTIVES[metric]
+    scale = 8.0 if metric == "perplexity" else 1.0
+    scores = np.array([0.9, *[0.9 - gap * objective.margin / scale] * 9])
+    found = panel(metric, scores, 1, 200, Noise(0.0), rng).statistics[:, 0]
+    whole = [float(objective.value(each.sum(axis=0))) * objective.sign for each in found]
+    best, wrong, ended, spared = 0, [], [], []
+    for at in range(1, len(found)):
+        stopped = 4
+        for part in (1, 2, 3):
+            rows = np.concatenate([np.arange(200)[first::4] for first in range(part)])
+            error = level((part - 1) / 4, part / 4, alpha)
+            if is_behind(found[at][rows], found[best][rows], objective, error):
+                stopped = part
+                break
+        ended.append(float(stopped < 4))
+        spared.append(1 - stopped / 4)
+        wrong.append(float(stopped < 4 and whole[at] > whole[best]))
+        if stopped == 4 and whole[at] > whole[best]:
+            best = at
+    return {"would have won": wrong, "ended": ended, "examples spared": spared}
+
+
 def many(work: Callable[..., Any], cases: Sequence[tuple[Any, ...]], studies: int) -> list[Any]:
     """Runs a simulation `studies` times for each case, on all cores; answers by case."""
     with ProcessPoolExecutor(os.cpu_count()) as pool:
@@ -173,8 +209,8 @@ def _block(work: Callable[..., Any], case: tuple[Any, ...], numbers: range) -> l
     return [work(*case, number) for number in numbers]
 
 
-def rates(found: Sequence[dict[str, list[bool]]]) -> dict[str, float]:
-    """The share of trues of each name."""
+def rates(found: Sequence[dict[str, list[Any]]]) -> dict[str, float]:
+    """The mean of each name over all studies."""
     return {name: float(np.mean([one[name] for one in found])) for name in found[0]}
 
 
@@ -209,6 +245,13 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
         told["pick"] = {name: picks(each) for name, each in zip(DESIGNS, found, strict=True)}
     if "power" in given.parts:
         told["power"] = _power(draws, max(100, studies // 4))
+    if "racing" in given.parts:
+        grid_ = [(m, gap, _RACING) for m in _METRICS for gap in _GAPS]
+        found = many(raced, grid_, studies)
+        told["racing"] = {
+            f"{m}, {gap:g} margins behind": rates(each)
+            for (m, gap, _), each in zip(grid_, found, strict=True)
+        }
     if "set" in given.parts:
         found = many(best_in_set, [(seeds, draws) for seeds in _SEEDS], studies)
         told["set"] = {
@@ -262,6 +305,7 @@ _TITLES: Final = {
     "pick": "Picks under looks at 5 and 10 seeds, four finalists, 600 examples",
     "power": "Picks of a single look, finalists as ranks go",
     "set": "The model confidence set of five, three of them best",
+    "racing": "Racing at 0.01: of nine trials each against the best so far, 200 examples, 4 parts",
 }
 
 

@@ -153,9 +153,15 @@ def _next_steps(results: StudyResults, advice: Recommendation) -> list[str]:
 
 
 def _facts(results: StudyResults, advice: Recommendation) -> list[dict[str, str]]:
-    if advice.pick is None or advice.score is None:
-        return []
     scale = display.scale(results.objective)
+    over = f"{advice.seeds} seeds" if advice.seeds else "the ablation's seeds, on validation"
+    noise = {
+        "name": "Seed noise",
+        "value": scale.show(advice.seed_sd),
+        "note": f"{scale.unit}, sd of one configuration over {over}",
+    }
+    if advice.pick is None or advice.score is None:
+        return [noise] if advice.seed_sd is not None else []
     below = " below it" if results.objective.sign < 0 else ""
     facts = [
         {
@@ -165,11 +171,6 @@ def _facts(results: StudyResults, advice: Recommendation) -> list[dict[str, str]
         }
         for row in _told(gain_table(results, advice.score)).to_dict("records")
     ]
-    noise = {
-        "name": "Seed noise",
-        "value": scale.show(advice.seed_sd),
-        "note": f"{scale.unit}, sd over {advice.seeds} seeds",
-    }
     frame = configurations(results, "confirm")
     own = frame[frame["key"] == advice.pick["key"]].to_dict("records")
     return [*facts, noise, *(_cost(own[0]) if own else ())]

@@ -53,3 +53,12 @@ def test_coverage_names_each_way_and_kind() -> None:
         for way in ("ours", "percentile", "bca")
     }
     assert all(len(each) == 3 for each in found.values())
+
+
+def test_racing_ends_what_is_far_behind_and_hardly_what_would_have_won() -> None:
+    far = calibration.rates([calibration.raced("f1", 5.0, 0.01, number) for number in range(10)])
+    assert far["ended"] > 0.6
+    assert far["examples spared"] > 0.2
+    equal = calibration.rates([calibration.raced("f1", 0.0, 0.01, n) for n in range(20)])
+    assert equal["would have won"] <= 0.02
+    assert equal["ended"] < 0.1

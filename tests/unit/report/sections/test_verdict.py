@@ -195,3 +195,11 @@ def test_what_was_highest_by_plan_is_lowest_where_less_is_better() -> None:
     text = verdict.render(dataclasses.replace(study, trials=trials, sweep=plan))
     assert "by plan. Lowest on validation:" in text
     assert "has the lowest mean of" in text
+
+
+def test_the_noise_floor_is_told_without_a_pick_too(ablated: StudyResults) -> None:
+    advice = recommendation(ablated)
+    assert advice.pick is None
+    page = verdict.render(ablated)
+    assert "Seed noise" in page
+    assert f"{100 * float(advice.seed_sd or 0):.1f}" in page
