@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.analysis.ablation import ablation_table, all_cells
+from harness.analysis.explanation import Step, explain
 from harness.analysis.interaction import interaction_table, pairs_of
 from harness.analysis.judging import Finding, judge
 from harness.analysis.memo import once
@@ -41,6 +42,11 @@ def interactions(results: StudyResults) -> dict[str, pd.DataFrame]:
         return {name: interaction_table(results, name) for name in pairs_of(results)}
 
     return dict(once(results, "interactions", make))
+
+
+def chain(results: StudyResults) -> list[Step]:
+    """The steps from trial numbers to the verdict."""
+    return list(once(results, "chain", lambda: explain(results)))
 
 
 def claims(results: StudyResults) -> list[Finding]:

@@ -15,7 +15,7 @@ from harness.report.axis import axis
 from harness.report.baselines import baseline_table, reached
 from harness.report.commands import again
 from harness.report.figure import Band, intervals
-from harness.report.findings import recommendation
+from harness.report.findings import chain, recommendation
 from harness.report.section import Section, register
 from harness.report.snippet import config_of
 from harness.report.table import Column, Record, figures, table, tag
@@ -73,6 +73,7 @@ def render(results: StudyResults) -> str:
         notes=_notes(results),
         pending=int(results.trials["state"].isin(["running", "waiting"]).sum()),
         comparison=_comparison(results, advice),
+        chain=chain(results),
         reached="" if pick is not None else reached(results),
         snippet=_snippet(results, pick),
         command=again(results),

@@ -12,7 +12,7 @@ import pytest
 
 from harness.report import display
 from harness.report.baselines import reached
-from harness.report.findings import recommendation
+from harness.report.findings import chain, recommendation
 from harness.report.sections import verdict
 from tests import studies
 
@@ -203,3 +203,12 @@ def test_the_noise_floor_is_told_without_a_pick_too(ablated: StudyResults) -> No
     page = verdict.render(ablated)
     assert "Seed noise" in page
     assert f"{100 * float(advice.seed_sd or 0):.1f}" in page
+
+
+def test_the_chain_from_trials_to_verdict_is_on_the_page(full: StudyResults) -> None:
+    page = html.unescape(str(verdict.render(full)))
+    steps = chain(full)
+    assert len(steps) == 8
+    for step in steps:
+        for line in step.lines:
+            assert line in page
