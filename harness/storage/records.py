@@ -11,6 +11,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from harness import sweep as sweeps
 from harness.errors import UserError, did_you_mean
 from harness.results import (
     BASELINE_COLUMNS,
@@ -88,7 +89,8 @@ class Records:
         except IntegrityError:
             old = self._row()
         another = "choose another name with --study NAME, or another folder with --results DIR"
-        if old.sweep_digest != sweep.digest():
+        # A study that was begun before a key came has it as the key is by default.
+        if sweep.digest() not in (old.sweep_digest, _digest(old.sweep)):
             keys = ", ".join(_differences(old.sweep, sweep.plain())[:3])
             raise UserError(f"study '{self.name}' was made by another sweep ({keys}); {another}")
         if old.task_digest != task_digest:
@@ -274,6 +276,14 @@ def summaries(results: Path) -> list[Summary]:
 
 def _folders(results: Path) -> list[Path]:
     return sorted(file.parent for file in results.glob("*/study.db"))
+
+
+def _digest(frozen: Mapping[str, Any]) -> str | None:
+    """The digest of a sweep that an earlier version froze; None if it cannot be read any more."""
+    try:
+        return sweeps.parse(frozen, "").digest()
+    except UserError:
+        return None
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -> list[str]:

@@ -223,3 +223,25 @@ def test_reading_a_study_imports_no_torch(records, tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["1", "False"]
+
+
+def _froze(records, sweep, digest):
+    with Session(records.studies.engine) as session, session.begin():
+        changed = {"sweep": sweep, "sweep_digest": digest}
+        session.execute(update(StudyRow).where(StudyRow.name == "made").values(changed))
+
+
+def test_a_study_begun_before_a_key_came_goes_on_with_its_default(records):
+    older = SWEEP.plain()
+    del older["search"]["racing"], older["confirmation"]["cost"]
+    _froze(records, older, "0123456789abcdef")
+    records.register(SWEEP, "digest", OBJECTIVE, {})
+    other = load("ner_medical", ["search.trials=4", "confirmation.cost=train_seconds"])
+    with pytest.raises(UserError, match="cost was null, is .train_seconds"):
+        records.register(other, "digest", OBJECTIVE, {})
+
+
+def test_a_sweep_that_cannot_be_read_any_more_is_another_one(records):
+    _froze(records, {**SWEEP.plain(), "long_gone": 1}, "0123456789abcdef")
+    with pytest.raises(UserError, match="long_gone was 1, is null"):
+        records.register(SWEEP, "digest", OBJECTIVE, {})
