@@ -237,7 +237,7 @@ def test_a_study_begun_before_a_key_came_goes_on_with_its_default(records):
     _froze(records, older, "0123456789abcdef")
     records.register(SWEEP, "digest", OBJECTIVE, {})
     other = load("ner_medical", ["search.trials=4", "confirmation.cost=train_seconds"])
-    with pytest.raises(UserError, match="cost was null, is .train_seconds"):
+    with pytest.raises(UserError, match=r"cost was null, is .train_seconds"):
         records.register(other, "digest", OBJECTIVE, {})
 
 
