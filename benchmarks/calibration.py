@@ -78,7 +78,7 @@ class Outcome(NamedTuple):
 
 def coverage(metric: str, seeds: int, draws: int, number: int) -> dict[str, list[bool]]:
     """Which intervals of one study hold the truth: of three scores, and of their differences."""
-    rng = np.random.default_rng([1, seeds, number])
+    rng = np.random.default_rng([1, _METRICS.index(metric), seeds, number])
     scores = np.array([0.90, 0.90, 0.85])
     found = panel(metric, scores, seeds, _EXAMPLES[metric], Noise(), rng)
     value = value_of(OBJECTIVES[metric])
@@ -104,7 +104,7 @@ def _within(bounds: Bounds, wanted: Array) -> list[bool]:
 
 def family(metric: str, seeds: int, draws: int, number: int) -> dict[str, list[bool]]:
     """Whether one of seven levels, all equal to the reference, is called different."""
-    rng = np.random.default_rng([2, seeds, number])
+    rng = np.random.default_rng([2, _METRICS.index(metric), seeds, number])
     found = panel(metric, np.full(8, 0.9), seeds, _EXAMPLES[metric], Noise(), rng)
     matrix = np.hstack([-np.ones((7, 1)), np.eye(7)])
     drawn = contrasts(
@@ -168,7 +168,7 @@ def raced(metric: str, gap: float, alpha: float, number: int) -> dict[str, list[
         alpha: error that racing may spend.
         number: seeds the study.
     """
-    rng = np.random.default_rng([5, number])
+    rng = np.random.default_rng([5, _METRICS.index(metric), number])
     objective = OBJECTIVES[metric]
     scale = 8.0 if metric == "perplexity" else 1.0
     scores = np.array([0.9, *[0.9 - gap * objective.margin / scale] * 9])

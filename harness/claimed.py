@@ -4,7 +4,7 @@ Decides, runs nothing; what the claims are is `harness.analysis.claims`'.
 """
 
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 from harness.analysis.arms import BASE, FULL, Arm, moved
 from harness.analysis.judging import missing
@@ -14,8 +14,11 @@ from harness.errors import UserError
 from harness.results import StudyResults
 from harness.storage.rounds import Decide
 from harness.sweep import Sweep
-from harness.trial import TrialConfig
+from harness.trial import Stage, TrialConfig
 from harness.variants import refusal, resolve
+
+#: Rates beyond the edge of a cell's grid at most.
+_MORE: Final = 4
 
 
 def cells(
@@ -52,8 +55,30 @@ def cells(
     for entry in decide("claims_plan", None):
         config = TrialConfig(**entry["config"])
         whole = config.with_(budget=config.budget * share)
-        found.append(Cell(entry["factor"], entry["level"], whole, tuple(entry["rates"])))
+        cell = Cell(entry["factor"], entry["level"], whole, tuple(entry["rates"]))
+        found.append(cell._replace(rates=_grown(results, cell, sweep.ablation.rate_step)))
     return found
+
+
+def _grown(results: StudyResults, cell: Cell, step: float) -> tuple[float, ...]:
+    """The cell's rates, with one more beyond the edge wherever the best so far lies there.
+
+    A claim on a configuration that wants another rate than the incumbent's neighbours would be
+    judged at a rate that does not suit it.
+    """
+    rows = results.trials[results.trials["stage"] == Stage.TUNE.value]
+    tried = set(rows.loc[rows["state"].isin(["complete", "failed"]), "key"])
+    rates = sorted(cell.rates)
+    while 1 < len(rates) < len(cell.rates) + _MORE:
+        keys = {rate: cell.config.with_(learning_rate=rate).key for rate in rates}
+        best = tuned_rate(results, keys) if set(keys.values()) <= tried else None
+        if best == rates[0]:
+            rates.insert(0, float(f"{best / step:.3g}"))
+        elif best is not None and best == rates[-1]:
+            rates.append(float(f"{best * step:.3g}"))
+        else:
+            break
+    return tuple(rates)
 
 
 def _cell(sweep: Sweep, incumbent: TrialConfig, arm: Arm) -> Cell | str:

@@ -7,7 +7,7 @@ validation; seeds and examples are the same for all arms.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -108,20 +108,33 @@ def name_of(results: StudyResults, arm: Arm) -> str | None:
         return "full" if len(complete(results, "full")) else None
     if arm == BASE:
         return "base"
+    cell = cell_of(results, arm)
+    return None if cell is None else str(cell["key"])
+
+
+def cell_of(results: StudyResults, arm: Arm) -> Mapping[str, Any] | None:
+    """The cell of an arm at its tuned rate, if it has a complete trial; None for the base.
+
+    Args:
+        results: the study.
+        arm: see above.
+    """
+    if arm == FULL:
+        noted: Sequence[Mapping[str, Any]] = results.attributes.get("full") or ()
+        return noted[0] if noted else None
     centre = results.attributes.get("incumbent")
-    if not centre:
+    if not centre or arm == BASE:
         return None
-    wanted = moved({**centre, "budget": 1.0}, arm)
+    wanted, fixed = moved({**centre, "budget": 1.0}, arm), arm.get("learning_rate")
     scored = set(complete(results, "ablate")["key"])
-    for cell in (*(results.attributes.get("cells") or ()), *claimed(results)):
+    cells: tuple[Mapping[str, Any], ...] = tuple(results.attributes.get("cells") or ())
+    for cell in (*cells, *claimed(results)):
         own = cell["config"]
-        if cell["key"] in scored and all(_same(own.get(x), wanted.get(x)) for x in _CONFIG):
-            fixed = arm.get("learning_rate")
-            is_fixed = cell["factor"] == "learning_rate"
-            if is_fixed == (fixed is not None) and (
-                fixed is None or math.isclose(float(cell["rate"]), float(fixed))
-            ):
-                return str(cell["key"])
+        if cell["key"] not in scored or (cell["factor"] == "learning_rate") != (fixed is not None):
+            continue
+        same = all(_same(own.get(name), wanted.get(name)) for name in _CONFIG)
+        if same and (fixed is None or math.isclose(float(cell["rate"]), float(fixed))):
+            return cell
     return None
 
 

@@ -27,6 +27,7 @@ COLUMNS = (
     "value",
     "low",
     "high",
+    "edges",
 )
 _WORDS = {
     "alpha_ratio": "alpha={:g}r",
@@ -69,7 +70,7 @@ def numbers(results: StudyResults, one: Compared) -> str:
         show, sign = Figures(results.objective), results.objective.sign
         ends = sorted((sign * one.low, sign * one.high))
         told = f"{show.signed(sign * one.value)} ({show.range(*ends)})"
-        return f"{of} less {to}: {told}"
+        return f"{of} less {to}: {told}{_edges(results, one)}"
     if not math.isfinite(one.value):
         return f"{of} to {to}: unknown"
     plus = "+" if unit == "percent" else ""
@@ -81,7 +82,12 @@ def numbers(results: StudyResults, one: Compared) -> str:
         "share": f"{of} of {to}",
         "gain": f"gain of {of} of {to}'s",
     }[unit]
-    return f"{what}: {one.value:{plus}.1f} % ({ends_told})"
+    return f"{what}: {one.value:{plus}.1f} % ({ends_told}){_edges(results, one)}"
+
+
+def _edges(results: StudyResults, one: Compared) -> str:
+    arms = [arm_words(arm, _epochs(results)) for arm in one.edges]
+    return f", rate of {' and of '.join(arms)} at its grid's edge" if arms else ""
 
 
 def lacking(results: StudyResults, finding: Finding) -> str:
@@ -99,7 +105,7 @@ def table(results: StudyResults, findings: Sequence[Finding]) -> pd.DataFrame:
 
     Returns:
         `COLUMNS`; values and bounds of differences in the metric's own unit and direction, the
-        others in percent.
+        others in percent; `edges` counts the arms whose rate lies at the edge of its grid.
     """
     rows: list[dict[str, Any]] = []
     sign = results.objective.sign
@@ -122,10 +128,11 @@ def table(results: StudyResults, findings: Sequence[Finding]) -> pd.DataFrame:
             rows.append(
                 {**head, "of": of, "to": to, "unit": unit}
                 | {"value": value, "low": _known(low), "high": _known(high)}
+                | {"edges": len(one.edges)}
             )
         if not finding.compared:
             blank = {"of": "", "to": "", "unit": "", "value": math.nan}
-            rows.append({**head, **blank, "low": math.nan, "high": math.nan})
+            rows.append({**head, **blank, "low": math.nan, "high": math.nan, "edges": 0})
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 

@@ -71,7 +71,7 @@ class Claim:
 
     def verdict(self, low: float, high: float) -> str:
         """What one comparison's interval says: supported, contradicted or not decided."""
-        if not (math.isfinite(low) and math.isfinite(high)):
+        if math.isnan(low) or math.isnan(high) or (math.isinf(high - low) and high == -low):
             return "not decided"
         if self.holds.covers(low, high):
             return "supported"

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from harness.analysis.arms import BASE, Arm, Bench, bench, name_of
+from harness.analysis.ablation import at_edge
+from harness.analysis.arms import BASE, Arm, Bench, bench, cell_of, name_of
 from harness.analysis.bootstrap import Contrasts, contrasts, scores
 from harness.analysis.claims import CLAIMS, Claim, Comparison
 from harness.analysis.comparison import CONFIDENCE
@@ -34,12 +35,25 @@ class Compared(NamedTuple):
         value: its value, in the unit of the comparison but differences in the metric's own.
         low: lower joint bound, NaN where nothing can be said.
         high: upper joint bound.
+        edges: arms whose learning rate is the lowest or highest that was tried for them.
     """
 
     comparison: Comparison
     value: float
     low: float
     high: float
+    edges: tuple[Arm, ...] = ()
+
+    @property
+    def open(self) -> tuple[float, float]:
+        """The bounds as a verdict takes them.
+
+        An arm at the edge of its grid may be better at a rate beyond, never worse: that end of the
+        interval is open.
+        """
+        low = -math.inf if self.comparison.to in self.edges else self.low
+        high = math.inf if self.comparison.of in self.edges else self.high
+        return (math.nan, math.nan) if math.isnan(self.low) else (low, high)
 
 
 class Finding(NamedTuple):
@@ -146,11 +160,10 @@ def _numbers(
         part = Contrasts(*(array[start : start + len(group)] for array in drawn))
         bounds = joint_intervals(part, CONFIDENCE)
         start += len(group)
+        each = zip(group, own, part.estimate, bounds.low, bounds.high, strict=True)
+        numbers = [_compared(*one) for one in each]
         answer.append(
-            tuple(
-                _compared(*each)
-                for each in zip(group, own, part.estimate, bounds.low, bounds.high, strict=True)
-            )
+            tuple(one._replace(edges=_edges(results, one.comparison)) for one in numbers)
         )
     return answer
 
@@ -186,6 +199,11 @@ def _told(results: StudyResults, found: Bench, table: Array, one: Comparison) ->
     return _Told(weights, 100 * share, 100 * sign / size)
 
 
+def _edges(results: StudyResults, one: Comparison) -> tuple[Arm, ...]:
+    found = ((arm, cell_of(results, arm)) for arm in (one.of, one.to))
+    return tuple(arm for arm, cell in found if cell is not None and at_edge(cell))
+
+
 def _compared(one: Comparison, told: _Told, estimate: float, low: float, high: float) -> Compared:
     if told.value is None:
         return Compared(one, float(estimate), float(low), float(high))
@@ -198,7 +216,8 @@ def _verdict(results: StudyResults, claim: Claim, compared: Sequence[Compared]) 
     sides = []
     for one in compared:
         size = results.objective.margin if one.comparison.unit == "margins" else 1.0
-        sides.append(claim.verdict(one.low / size, one.high / size))
+        low, high = one.open
+        sides.append(claim.verdict(low / size, high / size))
     if "contradicted" in sides:
         return "contradicted"
     return "not decided" if "not decided" in sides else "supported"

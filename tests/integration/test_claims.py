@@ -62,8 +62,21 @@ def test_rates_are_tuned_but_for_the_one_that_a_claim_names(before, results):
     assert 2e-4 not in set(tune["learning_rate"])
     for cell in results.attributes["claimed"]:
         if cell is not fixed:
-            assert len(cell["rates"]) == 3
+            assert 3 <= len(cell["rates"]) <= 7
             assert cell["rate"] in cell["rates"]
+
+
+def test_a_grid_grows_until_the_best_rate_is_not_at_its_edge(tmp_path):
+    # The best rate is 5e-3; grids around the search's incumbent begin far above it.
+    rates = "space.learning_rate={low: 2.0e-2, high: 4.0e-2, log: true}"
+    found = study(tmp_path, [rates, "ablation.rate_step=1.7"], claims=True)
+    grown = [cell for cell in found.attributes["claimed"] if len(cell["rates"]) > 1]
+    assert grown
+    for cell in grown:
+        assert len(cell["rates"]) > 3
+        inner = sorted(cell["rates"])[1:-1]
+        assert cell["rate"] in inner or len(cell["rates"]) == 7
+        assert min(cell["rates"]) < 2e-2
 
 
 def test_full_fine_tuning_is_run_for_them_though_the_sweep_leaves_it_out(before, results):

@@ -137,3 +137,32 @@ def test_the_table_is_in_the_metrics_own_direction(results: StudyResults) -> Non
 def test_equal_tables_give_equal_findings(results: StudyResults) -> None:
     tables = [claim_words.table(results, judge(results)) for _ in range(2)]
     pd.testing.assert_frame_equal(*tables)
+
+
+def at_edges(results: StudyResults, levels: set[object]) -> StudyResults:
+    """The study with the rates of some levels at the edge of what was tried."""
+    cells = [
+        {**cell, "rates": [cell["rate"], 2 * cell["rate"]]} if cell["level"] in levels else cell
+        for cell in results.attributes["cells"]
+    ]
+    return StudyResults(**{**vars(results), "attributes": {**results.attributes, "cells": cells}})
+
+
+def test_an_arm_at_its_grids_edge_may_be_better_never_worse(
+    results: StudyResults, findings: dict[str, Finding]
+) -> None:
+    (before,) = findings["q_share"].compared
+    assert (before.edges, findings["q_share"].verdict) == ((), "contradicted")  # 80 %, not 70
+    found = {each.claim.name: each for each in judge(at_edges(results, {"q", 32}))}
+    (after,) = found["q_share"].compared
+    assert after[:4] == before[:4]
+    assert after.edges == ({"target_modules": "q"},)
+    assert after.open == (before.low, math.inf)
+    assert found["q_share"].verdict == "contradicted"  # more than 75 % it is, all the more
+    # r=32 may be better than it is here: that r=16 is as good is open.
+    assert found["r16_r32"].verdict == "not decided"
+    told = claim_words.numbers(results, found["r16_r32"].compared[0])
+    assert told.endswith(", rate of r=32 at its grid's edge")
+    frame = claim_words.table(results, [*found.values()]).set_index("claim")
+    assert frame.loc["r16_r32", "edges"] == 1
+    assert frame.loc["qv_share", "edges"] == 0

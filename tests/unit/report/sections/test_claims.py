@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize("study", ["full", "perplexity", "intents"])
 def test_all_numbers_of_the_findings_are_shown(study: str, request: pytest.FixtureRequest) -> None:
     results: StudyResults = request.getfixturevalue(study)
-    page = claims.render(results)
+    page = html.unescape(claims.render(results))
     found = judge(results)
     shown = [numbers(results, one) for each in found for one in each.compared]
     assert len(shown) > 3
