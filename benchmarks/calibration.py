@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from benchmarks.calibration_told import TITLES, Outcome, markdown, picks, rates
 from benchmarks.simulated import OBJECTIVES, Noise, panel, truth
 from benchmarks.trials_told import machine
 from harness.aggregates import Array
@@ -65,15 +66,6 @@ class Design(NamedTuple):
     noise: Noise
     looks: tuple[int, ...]
     examples: int
-
-
-class Outcome(NamedTuple):
-    """What a simulated study ended with: whether it picked, rightly, at which number of seeds."""
-
-    picked: bool
-    tie: bool
-    wrong: bool
-    seeds: int
 
 
 def coverage(metric: str, seeds: int, draws: int, number: int) -> dict[str, list[bool]]:
@@ -209,24 +201,6 @@ def _block(work: Callable[..., Any], case: tuple[Any, ...], numbers: range) -> l
     return [work(*case, number) for number in numbers]
 
 
-def rates(found: Sequence[dict[str, list[Any]]]) -> dict[str, float]:
-    """The mean of each name over all studies."""
-    return {name: float(np.mean([one[name] for one in found])) for name in found[0]}
-
-
-def picks(found: Sequence[Outcome]) -> dict[str, float]:
-    """Shares of studies, and of those that picked."""
-    picked = sum(one.picked for one in found)
-    wrong = sum(one.wrong for one in found)
-    return {
-        "picked": picked / len(found),
-        "tie": sum(one.tie for one in found) / len(found),
-        "wrong": wrong / len(found),
-        "wrong of picked": wrong / picked if picked else float("nan"),
-        "seeds": float(np.mean([one.seeds for one in found])),
-    }
-
-
 def run(given: argparse.Namespace) -> dict[str, Any]:
     """All parts that are asked for."""
     draws, studies = given.draws, given.studies
@@ -275,47 +249,13 @@ def _power(draws: int, studies: int) -> dict[str, Any]:
     return {name: picks(each) for name, each in zip(cases, found, strict=True)}
 
 
-def markdown(told: dict[str, Any], command: str) -> str:
-    """The figures as tables for `calibration.md`."""
-    about = ", ".join(f"{name} {value}" for name, value in told["machine"].items())
-    lines = [f"    {command}", "", f"{about}; {told['studies']} studies a line, "
-             f"{told['draws']} draws each.", ""]  # fmt: skip
-    for name, title in _TITLES.items():
-        if name not in told:
-            continue
-        columns = list(next(iter(told[name].values())))
-        lines += [
-            f"## {title}",
-            "",
-            f"| | {' | '.join(columns)} |",
-            "|---" * (len(columns) + 1) + "|",
-        ]
-        for case, values in told[name].items():
-            cells = " | ".join(
-                f"{values[x]:.1f}" if x == "seeds" else f"{100 * values[x]:.1f} %" for x in columns
-            )
-            lines.append(f"| {case} | {cells} |")
-        lines.append("")
-    return "\n".join(lines)
-
-
-_TITLES: Final = {
-    "coverage": "How often a 95 % interval holds the truth",
-    "family": "How often one of seven equal levels is called different",
-    "pick": "Picks under looks at 5 and 10 seeds, four finalists, 600 examples",
-    "power": "Picks of a single look, finalists as ranks go",
-    "set": "The model confidence set of five, three of them best",
-    "racing": "Racing at 0.01: of nine trials each against the best so far, 200 examples, 4 parts",
-}
-
-
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--studies", type=int, default=1000, help="simulated studies a line")
     parser.add_argument("--draws", type=int, default=1000, help="of each bootstrap")
     parser.add_argument(
-        "--parts", type=lambda text: text.split(","), default=[*_TITLES], help=", ".join(_TITLES)
+        "--parts", type=lambda text: text.split(","), default=[*TITLES], help=", ".join(TITLES)
     )
     parser.add_argument("--out", type=Path, help="a file for all figures, as JSON")
     return parser.parse_args(words)
