@@ -31,6 +31,7 @@ BUDGETS: Final = (2, 4, 7.5, 10, 15, 20, 30)
 #: Full random trials that ours has to equal with a quarter of the steps.
 _RANDOM: Final = (20, 30, 40)
 _TRIALS: Final = 200
+_ORDERED: Final = ("rank", "alpha_ratio")
 
 
 class Trace(NamedTuple):
@@ -62,20 +63,22 @@ class Policy(NamedTuple):
         sampler: for a replay and a trial's number.
         pruner: for a replay.
         each: whether every trial has a sampler of its own, as in a study.
+        ordered: whether levels that have an order are drawn by their place in it.
     """
 
     sampler: Sampler
     pruner: Callable[[], optuna.pruners.BasePruner]
     each: bool = False
+    ordered: bool = False
 
 
-def _ours(changes: Sequence[str] = ()) -> Policy:
+def _ours(changes: Sequence[str] = (), ordered: bool = False) -> Policy:
     settings = sweep.load("ner_medical", changes)
 
     def sampler(replay: int, number: int) -> optuna.samplers.BaseSampler:
         return sampling.sampler(_seeded(settings, replay), f"search/{number}")
 
-    return Policy(sampler, lambda: sampling.pruner(settings), each=True)
+    return Policy(sampler, lambda: sampling.pruner(settings), each=True, ordered=ordered)
 
 
 def _seeded(settings: Sweep, replay: int) -> Sweep:
@@ -99,6 +102,9 @@ def policies() -> dict[str, Policy]:
         "ours (default)": _ours(),
         "ours, halving": _ours(["search.pruner=halving"]),
         "ours, no pruner": _ours(["search.pruner=none"]),
+        "ours, five at random first": _ours(["search.startup=5"]),
+        "ours, pruned from the second on": _ours(["search.pruner_startup=1"]),
+        "ours, ordered levels": _ours(ordered=True),
         "Optuna's TPE, no pruner": Policy(tpe, none),
         "random": Policy(random, none),
         "random, median pruner": Policy(random, lambda: optuna.pruners.MedianPruner(4)),
@@ -135,7 +141,7 @@ def replay(name: str, number: int, path: str, budget: float) -> Trace:
         trial = study.ask()
         trial.set_user_attr("slot", f"search/{index}")
         trial.set_user_attr("stage", "search")
-        key = _point(trial, name == "grid")
+        key = _point(trial, name == "grid", policy.ordered)
         if policy.each and key in seen:  # a study does not run the same twice
             study.tell(trial, seen[key])
             continue
@@ -162,7 +168,7 @@ def _table(path: str) -> tuple[dict[tuple[Any, ...], dict[str, Any]], int]:
     return _tables[path]
 
 
-def _point(trial: optuna.Trial, on_grid: bool) -> tuple[Any, ...]:
+def _point(trial: optuna.Trial, on_grid: bool, ordered: bool) -> tuple[Any, ...]:
     """A point of the table; the rate is drawn from its range and moved to the nearest there."""
     found = []
     for name, levels in GRID.items():
@@ -170,6 +176,8 @@ def _point(trial: optuna.Trial, on_grid: bool) -> tuple[Any, ...]:
             step = math.sqrt(levels[1] / levels[0])
             rate = trial.suggest_float(name, levels[0] / step, levels[-1] * step, log=True)
             found.append(min(levels, key=lambda level: abs(math.log(level / rate))))
+        elif ordered and name in _ORDERED:
+            found.append(levels[trial.suggest_int(name, 0, len(levels) - 1)])
         else:
             found.append(trial.suggest_categorical(name, levels))
     return tuple(found)
