@@ -17,7 +17,7 @@ from harness.aggregates import FORMS, Array
 #: Columns of `StudyResults.trials`, one row a trial, in order of number.
 TRIAL_COLUMNS = (
     "number",  # Optuna's trial number
-    "stage",  # search | tune | ablate | confirm
+    "stage",  # search | tune | ablate | full | claim | confirm
     "state",  # complete | pruned | failed | running | lost (its worker died; it was run again)
     "variant",
     "rank",

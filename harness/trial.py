@@ -29,13 +29,15 @@ EXTRAS: Final[Mapping[str, str]] = {
 class Stage(StrEnum):
     """The part of a study a trial belongs to.
 
-    `TUNE` is the rate tuning that precedes `ABLATE`; `FULL` trains all weights, to compare with.
+    `TUNE` is the rate tuning that precedes `ABLATE`; `FULL` trains all weights, to compare with;
+    `CLAIM` runs cells that rules of thumb need, apart from those of the ablation.
     """
 
     SEARCH = "search"
     TUNE = "tune"
     ABLATE = "ablate"
     FULL = "full"
+    CLAIM = "claim"
     CONFIRM = "confirm"
 
 

@@ -45,35 +45,34 @@ class Bench(NamedTuple):
 
 def bench(results: StudyResults) -> Bench | None:
     """Cells, full fine-tuning and the base on the examples that all have; None without cells."""
-    try:
-        cells = panel(results, "ablate", _SPLIT)
-    except ValueError:
+    found = [(stage, _panel(results, stage)) for stage in ("ablate", "claim", "full")]
+    there = [(stage, cube) for stage, cube in found if cube is not None]
+    if not there or there[0][0] == "full":
         return None
-    try:
-        whole: Cube | None = panel(results, "full", _SPLIT)
-    except ValueError:
-        whole = None
     bare = _bare(results)
-    known = [
-        cells.examples,
-        *([whole.examples] if whole else []),
-        *([tuple(bare)] if bare else []),
-    ]
+    known = [cube.examples for _, cube in there] + ([tuple(bare)] if bare else [])
     examples = sorted(set.intersection(*map(set, known)))
     if not examples:
         return None
-    seeds = sorted({*cells.seeds, *(whole.seeds if whole else ())})
-    width = cells.statistics.shape[-1]
-    names, parts = list(cells.keys), [_on(cells, seeds, examples)]
-    if whole is not None:
-        names.append("full")
-        parts.append(_on(whole, seeds, examples)[:1])
+    seeds = sorted({seed for _, cube in there for seed in cube.seeds})
+    names, parts = [], []
+    for stage, cube in there:
+        names += ["full"] if stage == "full" else [*cube.keys]
+        values = _on(cube, seeds, examples)
+        parts.append(values[:1] if stage == "full" else values)
     if bare:
         names.append("base")
-        own = np.array([bare[name] for name in examples]).reshape(1, 1, len(examples), width)
+        own = np.array([bare[name] for name in examples])[None, None]
         # It has no seed: it is the same beside each.
         parts.append(np.repeat(own, len(seeds), axis=1))
     return Bench(tuple(names), np.concatenate(parts))
+
+
+def _panel(results: StudyResults, stage: str) -> Cube | None:
+    try:
+        return panel(results, stage, _SPLIT)
+    except ValueError:
+        return None
 
 
 def _on(cube: Cube, seeds: list[int], examples: list[str]) -> Array:
@@ -126,7 +125,7 @@ def cell_of(results: StudyResults, arm: Arm) -> Mapping[str, Any] | None:
     if not centre or arm == BASE:
         return None
     wanted, fixed = moved({**centre, "budget": 1.0}, arm), arm.get("learning_rate")
-    scored = set(complete(results, "ablate")["key"])
+    scored = {*complete(results, "ablate")["key"], *complete(results, "claim")["key"]}
     cells: tuple[Mapping[str, Any], ...] = tuple(results.attributes.get("cells") or ())
     for cell in (*cells, *claimed(results)):
         own = cell["config"]

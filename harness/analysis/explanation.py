@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from harness.results import StudyResults
 
-_STAGES = ("search", "tune", "ablate", "full", "confirm")
+_STAGES = ("search", "tune", "ablate", "full", "claim", "confirm")
 #: A correlation over seeds from which on pairing by seed takes a third of the variance away.
 _HELPS: Final = 1 / 3
 #: More trial numbers than these are told by their count.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from harness.analysis.ablation import at_edge
-from harness.analysis.arms import BASE, Arm, Bench, bench, cell_of, name_of
+from harness.analysis.arms import BASE, Arm, Bench, bench, cell_of, claimed, name_of
 from harness.analysis.bootstrap import Contrasts, contrasts, scores
 from harness.analysis.claims import CLAIMS, Claim, Comparison
 from harness.analysis.comparison import CONFIDENCE
@@ -146,26 +146,44 @@ class _Told(NamedTuple):
 def _numbers(
     results: StudyResults, found: Bench, groups: Sequence[Sequence[Comparison]]
 ) -> list[tuple[Compared, ...]]:
-    """Values of each group of comparisons, with bounds that hold together within it."""
+    """Values of each group of comparisons, with bounds that hold together within it.
+
+    All that share the ablation's stage have one pool for the spread over seeds. What was trained
+    for claims alone may break down (at a rate that some guide names): it has its own spread beside
+    that pool, and widens no other's interval.
+    """
     value = value_of(results.objective)
     table = scores(found.statistics, value)
     told = [[_told(results, found, table, one) for one in group] for group in groups]
-    flat = [each.weights for group in told for each in group]
-    if not flat:
-        return [() for _ in groups]
-    # One family for the spread over seeds, which all share.
-    drawn = contrasts(found.statistics, value, np.array(flat))
-    answer, start = [], 0
-    for group, own in zip(groups, told, strict=True):
-        part = Contrasts(*(array[start : start + len(group)] for array in drawn))
-        bounds = joint_intervals(part, CONFIDENCE)
-        start += len(group)
-        each = zip(group, own, part.estimate, bounds.low, bounds.high, strict=True)
-        numbers = [_compared(*one) for one in each]
-        answer.append(
-            tuple(one._replace(edges=_edges(results, one.comparison)) for one in numbers)
-        )
+    extra = {str(cell["key"]) for cell in claimed(results)}
+    apart = [any(name_of(results, arm) in extra for one in g for arm in one[:2]) for g in groups]
+    pool = [t.weights for own, other in zip(told, apart, strict=True) if not other for t in own]
+    shared = contrasts(found.statistics, value, np.array(pool)) if pool else None
+    answer: list[tuple[Compared, ...]] = []
+    start = 0
+    for group, own, other in zip(groups, told, apart, strict=True):
+        part = shared
+        if other:
+            rows = np.array([*(each.weights for each in own), *pool])
+            part = _some(contrasts(found.statistics, value, rows), 0, len(own))
+        elif part is not None:
+            part = _some(part, start, len(own))
+            start += len(own)
+        answer.append(() if part is None else _all_compared(results, group, own, part))
     return answer
+
+
+def _some(found: Contrasts, start: int, count: int) -> Contrasts:
+    return Contrasts(*(array[start : start + count] for array in found))
+
+
+def _all_compared(
+    results: StudyResults, group: Sequence[Comparison], own: Sequence[_Told], part: Contrasts
+) -> tuple[Compared, ...]:
+    bounds = joint_intervals(part, CONFIDENCE)
+    each = zip(group, own, part.estimate, bounds.low, bounds.high, strict=True)
+    numbers = [_compared(*one) for one in each]
+    return tuple(one._replace(edges=_edges(results, one.comparison)) for one in numbers)
 
 
 def _told(results: StudyResults, found: Bench, table: Array, one: Comparison) -> _Told:

@@ -1,6 +1,7 @@
-"""`report`: writes a study's HTML page anew, without training and without torch."""
+"""`report`: writes a study's page anew, or its tables, without training and without torch."""
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -9,16 +10,26 @@ from harness.cli import options as opt
 
 def register(app: typer.Typer) -> None:
     """Adds the verb."""
-    app.command("report", help="Write a study's report as one HTML file.")(report)
+    app.command("report", help="Write a study's report: one HTML file, or its tables.")(report)
 
 
 def report(
     study: opt.Study,
+    form: Annotated[
+        str, typer.Option("--format", help="html, md, csv, latex, json; several by commas")
+    ] = "html",
     results: opt.Results = Path("results"),
     reports: opt.Reports = Path("reports"),
 ) -> None:
-    """Writes the page and prints its path."""
-    from harness.report.page import write
+    """Writes what was asked for and prints the paths."""
+    from harness.errors import UserError, did_you_mean
+    from harness.report.exports import FORMATS, write
     from harness.storage.records import read_study
 
-    print(write(read_study(study, results), reports / f"{study}.html"))
+    asked = [name.strip() for name in form.split(",")]
+    for name in asked:
+        if name not in FORMATS:
+            raise UserError(f"--format {name}: {did_you_mean(name, FORMATS)}")
+    found = read_study(study, results)
+    for name in dict.fromkeys(asked):
+        print(write(found, name, reports))

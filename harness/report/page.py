@@ -68,8 +68,15 @@ def write(results: StudyResults, path: Path | str) -> Path:
     Raises:
         UserError: the folder cannot be written to, or the disk is full.
     """
-    path = Path(path)
-    text = render(results)
+    return write_text(render(results), Path(path))
+
+
+def write_text(text: str, path: Path) -> Path:
+    """Writes any text likewise, whole or not at all.
+
+    Raises:
+        UserError: the folder cannot be written to, or the disk is full.
+    """
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,8 +2,10 @@
 
 from collections import Counter
 
+import pandas as pd
 import pytest
 
+from harness.analysis.ablation import ablation_table
 from harness.analysis.arms import name_of
 from harness.analysis.judging import judge, missing
 from tests.integration.test_stages import study
@@ -46,11 +48,19 @@ def test_only_what_was_missing_is_trained(before, results):
     names = [name_of(results, arm) for arm in arms]
     assert None not in names
     fresh = results.trials.iloc[len(before[1].trials) :]
-    ablate = fresh[fresh["stage"] == "ablate"]
-    assert set(ablate["key"]) == set(names)
-    assert set(Counter(ablate["key"]).values()) == {2}  # the seeds of the ablation
+    mine = fresh[fresh["stage"] == "claim"]
+    assert set(mine["key"]) == set(names)
+    assert set(Counter(mine["key"]).values()) == {2}
     seeds = set(results.trials.loc[results.trials["stage"] == "ablate", "seed"])
-    assert set(ablate["seed"]) == seeds
+    assert set(mine["seed"]) == seeds  # those of the ablation, to be paired with it
+    assert "ablate" not in set(fresh["stage"])
+
+
+def test_the_ablation_says_what_it_said_before(before, results):
+    old, new = (ablation_table(each, "rank") for each in (before[1], results))
+    # Full fine-tuning, which was not there before, says what share of it they reach.
+    there = [name for name in old if name != "percent_of_full"]
+    pd.testing.assert_frame_equal(old[there], new[there])
 
 
 def test_rates_are_tuned_but_for_the_one_that_a_claim_names(before, results):

@@ -46,7 +46,7 @@ def top_table(results: StudyResults, limit: int = TOP) -> pd.DataFrame:
 def state_table(results: StudyResults) -> pd.DataFrame:
     """Trials of each stage by how they ended: one row a stage, one column a state."""
     counts = pd.crosstab(results.trials["stage"], results.trials["state"])
-    known = ["search", "tune", "ablate", "full", "confirm"]
+    known = ["search", "tune", "ablate", "full", "claim", "confirm"]
     states = ["complete", "pruned", "failed", "running", "waiting"]
     stages = [*known, *(str(name) for name in counts.index if name not in known)]
     return (
