@@ -86,7 +86,9 @@ def test_the_label_says_all_but_the_seed() -> None:
 
 
 def test_stages_and_outcomes_are_plain_text() -> None:
-    assert [str(stage) for stage in Stage] == ["search", "tune", "ablate", "full", "confirm"]
+    assert [str(stage) for stage in Stage] == [
+        *("search", "tune", "ablate", "full", "claim", "confirm")
+    ]
     assert [str(outcome) for outcome in Outcome] == ["complete", "pruned", "failed"]
 
 
