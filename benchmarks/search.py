@@ -220,7 +220,8 @@ def shares(
             return float(np.median([trace.needs(value) for trace in a])) / many
 
         drawn = [one(_resampled(ours, rng), _resampled(random, rng)) for _ in range(500)]
-        low, high = np.percentile(drawn, [2.5, 97.5])
+        # No interpolation: beside a replay that never gets there it would be no number.
+        low, high = np.percentile(drawn, [2.5, 97.5], method="inverted_cdf")
         told[f"{many}"] = (one(ours, random), float(low), float(high))
     return told
 
@@ -279,11 +280,15 @@ def markdown(told: dict[str, Any]) -> str:
         lines.append("|---" * (len(columns) + 1) + "|")
         for name, values in told[key].items():
             cells = " | ".join(
-                f"{factor * v:.{digits}f} ({factor * a:.{digits}f} to {factor * b:.{digits}f})"
-                for v, a, b in values.values()
+                "{} ({} to {})".format(*(_told(factor * each, digits) for each in triple))
+                for triple in values.values()
             )
             lines.append(f"| {name} | {cells} |")
     return "\n".join(lines)
+
+
+def _told(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}" if math.isfinite(value) else "never"
 
 
 def main() -> None:

@@ -75,3 +75,13 @@ def test_shares_are_of_randoms_full_trials() -> None:
     found = search.shares(quick, slow, np.random.default_rng(0))
     assert found["20"][0] == pytest.approx(0.25)
     assert found["40"][0] == pytest.approx(0.125)
+
+
+def test_the_table_that_is_kept_has_every_point_of_the_grid() -> None:
+    found = search_table.read()
+    assert [name_of(row) for row in found["rows"]] == [name_of(point) for point in points()]
+    for row in found["rows"]:
+        assert row["state"] == "complete"
+        assert len(row["readings"]) == 3
+        assert 0 <= row["value"] <= 1
+        assert len(row["statistics"]) == 200
