@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.analysis.ablation import FACTORS, ablation_table, all_cells, at_edge
+from harness.analysis.blind_spots import blind_spots
 from harness.analysis.scores import configurations
 from harness.analysis.verdict import STAGE, Standing, current_look
 from harness.analysis.wording import Figures, labels_of
@@ -44,6 +45,7 @@ def not_supported(results: StudyResults, now: Standing | None) -> tuple[str, ...
     sentences = [
         *_leaked(results),
         *_confirmed(results, now),
+        *blind_spots(results, now),
         *_ranks(results),
         *_best_cell(results, whole),
         *_tuning(results),
