@@ -157,6 +157,16 @@ def estimates_of(cube: Cube, objective: Objective) -> pd.DataFrame:
     return frame[list(_ESTIMATES)]
 
 
+def drawn_scores(cube: Cube, objective: Objective) -> Array:
+    """Scores as they may be in truth, (C, B): the estimate less each draw of its error.
+
+    Rows of a configuration whose spread is not known are NaN.
+    """
+    found = _contrasts(cube.statistics, value_of(objective), np.eye(len(cube.keys)))
+    error = finite(found.error)[:, None]
+    return np.asarray(found.estimate[:, None] - error * found.draws)
+
+
 def estimate(results: StudyResults, key: str, stage: str, split: str) -> Estimate:
     """The score of one configuration.
 

@@ -8,7 +8,8 @@ import pandas as pd
 from markupsafe import Markup
 
 from harness.analysis.comparison import estimates
-from harness.analysis.scores import configurations
+from harness.analysis.front import front_probabilities
+from harness.analysis.scores import configurations, panel
 from harness.report import display
 from harness.report.axis import axis
 from harness.report.figure import scatter
@@ -40,6 +41,7 @@ COLUMNS = (
     "low",
     "high",
     "front",
+    "front_probability",
 )
 
 
@@ -52,7 +54,8 @@ def quality_table(results: StudyResults, stage: str, split: str) -> pd.DataFrame
         split: the split its trials were scored on.
 
     Returns:
-        `COLUMNS`; `front` says that no configuration with as few parameters scores higher.
+        `COLUMNS`; `front` says that no configuration with as few parameters scores higher,
+        `front_probability` how sure that is.
     """
     done = results.trials[
         (results.trials["stage"] == stage) & (results.trials["state"] == "complete")
@@ -72,7 +75,11 @@ def quality_table(results: StudyResults, stage: str, split: str) -> pd.DataFrame
         )
         for size, value in zip(frame["parameters"], merit, strict=True)
     ]
-    return frame.assign(front=ahead)[list(COLUMNS)]
+    cube = panel(results, stage, split)
+    place = [cube.keys.index(key) for key in frame["key"]]
+    costs = frame.set_index("key")["parameters"].reindex(list(cube.keys)).to_numpy(dtype=float)
+    sure = front_probabilities(cube, results.objective, costs)[place]
+    return frame.assign(front=ahead, front_probability=sure)[list(COLUMNS)]
 
 
 def tables(results: StudyResults) -> dict[str, pd.DataFrame]:
@@ -106,6 +113,7 @@ def _view(results: StudyResults, frame: pd.DataFrame, split: str, heading: str) 
             figures("Parameters", "parameters", display.count, "trainable"),
             figures("Score", "value", scale.show, scale.unit),
             Column("95 % interval", lambda row: scale.interval(row["low"], row["high"])),
+            figures("On the front", "front_probability", _percent, "% of draws"),
             figures("Training", "train_seconds", lambda value: display.number(value, 1), "s"),
             figures("Memory", "peak_memory", display.memory),
             figures("Seeds", "seeds", display.count),
@@ -141,6 +149,10 @@ def _plot(results: StudyResults, frame: pd.DataFrame, split: str, heading: str) 
         scale.tick,
     )
     return scatter(points, across, up, title=f"{heading}: score against trainable parameters.")
+
+
+def _percent(value: object) -> str:
+    return display.MISSING if display.missing(value) else f"{100 * float(str(value)):.0f}"
 
 
 def _short(row: dict[object, object]) -> str:
