@@ -86,15 +86,18 @@ def _fixed(*comparisons: Comparison) -> Callable[[Mapping[str, Any]], Sequence[C
     return lambda _: comparisons
 
 
+def _top_rank(sweep: Mapping[str, Any]) -> int:
+    """The highest rank of the space, 32 at least."""
+    return max([*map(int, (sweep.get("space") or {}).get("rank") or ()), 32])
+
+
 def _high_rank(sweep: Mapping[str, Any]) -> Sequence[Comparison]:
-    ranks = [int(rank) for rank in (sweep.get("space") or {}).get("rank") or ()]
-    rank = max([*ranks, 32])
+    rank = _top_rank(sweep)
     return (Comparison({"variant": "rslora", "rank": rank}, {"variant": "lora", "rank": rank}),)
 
 
 def _highest(sweep: Mapping[str, Any]) -> Sequence[Comparison]:
-    ranks = [int(rank) for rank in (sweep.get("space") or {}).get("rank") or ()]
-    return (Comparison({"rank": 8}, {"rank": max([*ranks, 32])}, "gain"),)
+    return (Comparison({"rank": 8}, {"rank": _top_rank(sweep)}, "gain"),)
 
 
 def _epochs(sweep: Mapping[str, Any]) -> Sequence[Comparison]:

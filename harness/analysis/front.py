@@ -33,7 +33,7 @@ def front_probabilities(cube: Cube, objective: Objective, costs: Array) -> Array
     known = np.isfinite(cost) & np.isfinite(merit).all(axis=1)
     found = np.full(len(cost), np.nan)
     for i in np.flatnonzero(known):
-        rivals = known & ((cost < cost[i]) | (cost == cost[i]))
+        rivals = known & (cost <= cost[i])
         rivals[i] = False
         ahead = merit[rivals] > merit[i] if rivals.any() else np.zeros((1, merit.shape[1]), bool)
         found[i] = 1 - float(ahead.any(axis=0).mean())

@@ -70,12 +70,17 @@ def _confirmed(results: StudyResults, now: Standing | None) -> list[str]:
                 "having been chosen."]  # fmt: skip
     said = []
     look = current_look(results)
-    if look.seeds < look.planned:
+    if any(str(name).startswith("added.") for name in results.attributes):
+        said.append(
+            f"Seeds were added to the looks laid down beforehand ({look.seeds} now): the verdict "
+            "is exploratory."
+        )
+    elif look.seeds < look.planned:
         said.append(
             f"The look at {look.planned} seeds is not complete ({look.seeds} so far): a verdict "
             "read before it has no error guarantee."
         )
-    if look.seeds > look.planned:
+    elif look.seeds > look.planned:
         said.append(
             f"{look.seeds} seeds are more than the {look.planned} laid down beforehand: the "
             "verdict is exploratory."

@@ -184,7 +184,8 @@ class Records:
             readings = session.scalars(
                 select(MeasurementRow).where(MeasurementRow.study == self.name)
             ).all()
-        trials = trial_frame(self.studies.trials(), scores, objective)
+        frozen = self.studies.trials()
+        trials = trial_frame(frozen, scores, objective)
         known = set(trials["number"])
         return StudyResults(
             name=self.name,
@@ -197,7 +198,7 @@ class Records:
             baselines=example_frame(
                 [s for s in scores if s.trial == -1], ("name", *BASELINE_COLUMNS[1:]), objective
             ),
-            costs=cost_frame(costs, self.studies.trials(), known),
+            costs=cost_frame(costs, frozen, known),
             sweep=row.sweep,
             attributes=self.attributes(),
             provenance=row.provenance,

@@ -157,3 +157,12 @@ def test_times_of_adapters_trained_together_are_told_as_shares():
     assert "trained together" not in " ".join(not_supported(study, None))
     packed = dataclasses.replace(study, costs=study.costs.assign(pack=4))
     assert "trained together" in " ".join(not_supported(packed, None))
+
+
+def test_seeds_added_after_an_early_end_are_exploratory_not_a_look_under_way():
+    study = confirm_results({config(rank=rank): [0.8] * 7 for rank in (8, 32)}, looks=(5, 10))
+    assert any("is not complete (7 so far)" in line for line in not_supported(study, None))
+    noted = {**study.attributes, "added.1": {"keys": [], "from": 5, "to": 7}}
+    said = not_supported(dataclasses.replace(study, attributes=noted), None)
+    assert any("(7 now): the verdict is exploratory" in line for line in said)
+    assert not any("is not complete" in line for line in said)
