@@ -32,10 +32,11 @@ def shared(
     configs: Sequence[TrialConfig],
     training: TrainingSettings,
     by_hand: bool = False,
+    enters: bool = False,
 ) -> Iterator[tuple[Pack, dict[int, SlotRun]]]:
     """The pack, and the runs of one adapter for each configuration."""
     sequences = TaskTokens(base, task, 200).training().sequences
-    pack, runs = Pack(base, fitting.layers(base.model), by_hand), dict[int, SlotRun]()
+    pack, runs = Pack(base, fitting.layers(base.model), by_hand, enters), dict[int, SlotRun]()
     with ExitStack() as stack:
         for slot, config in enumerate(configs):
             bare = [(weight, weight.data) for weight in base.model.parameters()]

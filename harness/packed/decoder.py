@@ -59,6 +59,10 @@ class Decoder:
     Args:
         model: see `fitting.by_hand`.
         linears: its linear layers by name, the head apart.
+
+    Attributes:
+        dtype: of the stream.
+        below: what its lower layers made of texts that come again.
     """
 
     def __init__(self, model: PreTrainedModel, linears: Mapping[str, PackedLinear]) -> None:
@@ -75,7 +79,7 @@ class Decoder:
         ]
         self._norm = Norm(inner.norm, self.dtype)
         self._head = weight
-        self._below = Below(self._before)
+        self.below = Below(self._before)
 
     def gradients(self, asked: Asked) -> Tensor:
         """Losses of the answer tokens, shape (answers,); adds up gradients in all parts.
@@ -104,7 +108,7 @@ class Decoder:
     ) -> tuple[Tensor, KeptNorm]:
         layout = asked.layout
         if lowest:
-            stream = self._below.rows(lowest, asked.ids, layout)
+            stream = self.below.rows(lowest, asked.ids, layout)
         else:
             stream = self._embedding(asked.ids).to(self.dtype)
         turn = self._turn(stream, layout)
@@ -119,9 +123,8 @@ class Decoder:
         unit, norm = self._norm.forward(stream)
         return self._logits(unit), norm
 
-    def _before(self, level: int, ids: Tensor) -> Tensor:
-        """The stream of one text before a layer, no adapter below it."""
-        layout = Layout((), (len(ids),), ids.device)
+    def _before(self, level: int, ids: Tensor, layout: Layout) -> Tensor:
+        """The stream before a layer, no adapter below it."""
         stream: Tensor = self._embedding(ids).to(self.dtype)
         turn = self._turn(stream, layout)
         with laid_out(layout):

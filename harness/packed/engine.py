@@ -80,7 +80,8 @@ class PackedTrainer(SequentialTrainer):
         self.slots = slots
         self._why_not = refusal(base, task)
         by_hand = self._why_not is None and fitting.by_hand(base)
-        self._pack = Pack(base, fitting.layers(base.model), by_hand)
+        enters = self._why_not is None and not by_hand and fitting.enters(base)
+        self._pack = Pack(base, fitting.layers(base.model), by_hand, enters)
         self._passes = Passes(self._pack, training)
         self._taken: dict[int, _Slot] = {}
         self._places: dict[int, int] = {}  # adapter -> slot

@@ -19,7 +19,8 @@ from harness.models.base_model import BaseModel
 from harness.packed import decoder
 from harness.packed.attention import attending
 from harness.packed.layout import Layout, Picked, laid_out
-from harness.packed.linear import PackedLinear
+from harness.packed.linear import PackedLinear, installed
+from harness.packed.own_layers import OwnLayers
 from harness.training.completion_loss import exactly
 from harness.trial import EXTRAS, TrialConfig
 from harness.variants import FULL, Variant
@@ -91,6 +92,34 @@ def by_hand(base: BaseModel) -> bool:
     return _alike(found, _alone(base, ids, layout))
 
 
+@torch.no_grad()
+def enters(base: BaseModel) -> bool:
+    """Whether a base's own layers can go on from what the lower ones made of a text before.
+
+    Tried at the first, the middle and the last layer: some models hand more from layer to layer
+    than one stream.
+    """
+    model = base.model
+    packed = {
+        name: PackedLinear(model.get_submodule(name), torch.zeros(())) for name in layers(model)
+    }
+    own = OwnLayers(model, packed, together=True)
+    ids, layout = _probe(base)
+    with installed(packed), attending(model), laid_out(layout):
+        whole, others = _joint(base, ids, layout), ids.flip(0)
+        for level in sorted({1, own.count // 2, own.count - 1} - {0, -1}):
+            try:
+                rows = own.below.rows(level, ids, layout)
+                _joint(base, others, layout)  # nothing else of these tokens may be left behind
+                with own.entered(level, rows):
+                    found = _joint(base, others, layout)
+            except (TypeError, ValueError, RuntimeError, AttributeError, IndexError):
+                return False
+            if not _alike(found, whole):
+                return False
+    return own.count > 1
+
+
 def shaped(model: PreTrainedModel) -> bool:
     """Whether a model is made of the known pieces; whether they say the same is to be tried."""
     inner = getattr(model, model.base_model_prefix, None)
@@ -126,12 +155,9 @@ def _layer_shaped(layer: nn.Module) -> bool:
 @torch.no_grad()
 def _keeps_apart(base: BaseModel) -> bool:
     """Whether sequences end to end say what each says by itself."""
-    model = base.model
     ids, layout = _probe(base)
-    with attending(model), laid_out(layout):
-        joint = model(input_ids=ids[None], position_ids=layout.positions, use_cache=False).logits[
-            0
-        ]
+    with attending(base.model), laid_out(layout):
+        joint = _joint(base, ids, layout)
     return _alike(joint, _alone(base, ids, layout))
 
 
@@ -145,6 +171,14 @@ def _probe(base: BaseModel) -> tuple[torch.Tensor, Layout]:
     lengths = tuple(min(length, room) for length in (9, longest, 17))
     ids = torch.arange(sum(lengths), device=base.device) * 7919 % size
     return ids, Layout((), lengths, device=base.device)
+
+
+def _joint(base: BaseModel, ids: torch.Tensor, layout: Layout) -> torch.Tensor:
+    """Logits of all sequences in one pass, end to end."""
+    places = layout.positions
+    found = base.model(input_ids=ids[None], position_ids=places, use_cache=False).logits[0]
+    assert isinstance(found, torch.Tensor)
+    return found
 
 
 def _alone(base: BaseModel, ids: torch.Tensor, layout: Layout) -> torch.Tensor:

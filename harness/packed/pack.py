@@ -18,13 +18,14 @@ from harness.adapters.adapter import Adapter
 from harness.adapters.proof import NAME
 from harness.models.base_model import BaseModel
 from harness.models.tokens import TokenSequence
-from harness.packed import kernels
+from harness.packed import kernels, laying
 from harness.packed.attention import attending
 from harness.packed.decoder import Asked, Decoder
 from harness.packed.dropping import Dropout
 from harness.packed.flat import FlatWeights
 from harness.packed.layout import Layout, Picked, Share, laid_out
 from harness.packed.linear import PackedLinear, installed
+from harness.packed.own_layers import OwnLayers
 from harness.packed.parts import DoraPart, LoraPart, Part, Removed
 from harness.packed.still import still
 from harness.training.completion_loss import exactly
@@ -63,12 +64,19 @@ class Pack:
         base: no adapter attached.
         layers: names of the linear layers that adapters may be on.
         by_hand: whether the base's layers are gone through by `Decoder`; see `fitting.by_hand`.
+        enters: else, whether they are left out below the lowest adapter; see `fitting.enters`.
 
     Attributes:
         dtype: what adapters' products are made in.
     """
 
-    def __init__(self, base: BaseModel, layers: Sequence[str], by_hand: bool = False) -> None:
+    def __init__(
+        self,
+        base: BaseModel,
+        layers: Sequence[str],
+        by_hand: bool = False,
+        enters: bool = False,
+    ) -> None:
         """Changes nothing yet."""
         self._base = base
         self._anchor = torch.zeros((), device=base.device, requires_grad=True)
@@ -78,6 +86,8 @@ class Pack:
             for name in layers
         }
         self._decoder = Decoder(base.model, self.layers) if by_hand else None
+        gpu = base.device.type == "cuda"
+        self._own = OwnLayers(base.model, self.layers, together=gpu) if enters else None
         own = next(base.model.parameters()).dtype
         self.dtype = own if self._decoder is None else self._decoder.dtype
         half = own in (torch.bfloat16, torch.float16)
@@ -88,9 +98,15 @@ class Pack:
         """Where the base lies."""
         return self._base.device
 
+    def give_back(self) -> None:
+        """Gives back memory that only saves time: some ran out."""
+        for way in (self._decoder, self._own):
+            if way is not None:
+                way.below.give_back()
+
     def answers(self, batch: Sequence[TokenSequence]) -> int:
         """How many answer tokens some sequences have."""
-        return sum(len(_learnt(one)) for one in batch)
+        return sum(len(laying.learnt(one)) for one in batch)
 
     def add(
         self,
@@ -177,6 +193,8 @@ class Pack:
         with ExitStack() as stack:
             stack.enter_context(installed(self.layers))
             stack.enter_context(attending(self._base.model))
+            if self._own is not None:
+                stack.enter_context(self._own.from_lowest(rows.ids, rows.layout))
             stack.enter_context(laid_out(rows.layout))
             logits = self._logits(rows)
         targets = torch.tensor(rows.targets, device=device)
@@ -214,9 +232,9 @@ class Pack:
                 sequences.append(TokenSequence((pad,) * missing, missing))
             shares.append(Share(slot, start, row + missing if each else row))
             row += missing
-        layout = Layout(tuple(shares), _lengths(sequences), self.device)
+        layout = Layout(tuple(shares), laying.lengths(sequences), self.device)
         ids = torch.tensor([token for one in sequences for token in one.ids], device=self.device)
-        return _Rows(ids, layout, *_answers(sequences, shares))
+        return _Rows(ids, layout, *laying.answers(sequences, shares))
 
     def _logits(self, rows: _Rows) -> Tensor:
         found = self._base.model(
@@ -235,40 +253,6 @@ def _in_turn(owners: Sequence[int], width: int, device: torch.device) -> Layout:
         start = shares[-1].end if shares else 0
         shares.append(Share(slot, start, start + width * len([*rows])))
     return Layout(tuple(shares), (width,) * len(owners), device)
-
-
-def _lengths(sequences: Sequence[TokenSequence]) -> tuple[int, ...]:
-    """Lengths of all texts, those that share a row apart."""
-    found: list[int] = []
-    for one in sequences:
-        ends = (*one.breaks, len(one.ids))
-        found += [end - start for start, end in zip((0, *ends), ends, strict=False)]
-    return tuple(found)
-
-
-def _answers(
-    sequences: Sequence[TokenSequence], shares: Sequence[Share]
-) -> tuple[list[int], list[int], list[int]]:
-    """Rows that predict an answer token, these tokens, and how many each slot has."""
-    rows: list[int] = []
-    targets: list[int] = []
-    counts = [0] * len(shares)
-    first = place = 0
-    for one in sequences:
-        seen = _learnt(one)
-        while seen and first >= shares[place].end:
-            place += 1
-        rows += [first + at for at in seen]
-        targets += [one.ids[at + 1] for at in seen]
-        counts[place] += len(seen)
-        first += len(one.ids)
-    return rows, targets, counts
-
-
-def _learnt(one: TokenSequence) -> list[int]:
-    """Places whose next token is an answer's, or of a text that is learnt whole."""
-    apart = {end - 1 for end in one.breaks}
-    return [at for at in range(max(0, one.start - 1), len(one.ids) - 1) if at not in apart]
 
 
 def _start(layer: LoraLayer, dtype: torch.dtype) -> Removed:

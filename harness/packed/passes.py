@@ -103,6 +103,7 @@ class Passes:
                 if not ran_out(error) or not self._halve(len(runs)):
                     raise
             # Outside of the handler, which would keep the failed pass alive.
+            self._pack.give_back()
             if self._pack.device.type == "cuda":
                 torch.cuda.empty_cache()
 

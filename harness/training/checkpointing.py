@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
+
+from harness.models.stacks import stacks
 
 
 @contextmanager
@@ -21,12 +22,7 @@ def checkpointed(model: PreTrainedModel) -> Iterator[int]:
     Yields:
         How many blocks there are.
     """
-    blocks = [
-        block
-        for stack in model.modules()
-        if isinstance(stack, nn.ModuleList) and _is_outermost(model, stack)
-        for block in stack
-    ]
+    blocks = [block for stack in stacks(model) for block in stack]
     for block in blocks:
         block.forward = partial(_again, block.forward)
     try:
@@ -38,9 +34,3 @@ def checkpointed(model: PreTrainedModel) -> Iterator[int]:
 
 def _again(forward: Callable[..., Any], *args: Any, **keywords: Any) -> Any:
     return checkpoint(forward, *args, use_reentrant=False, **keywords)
-
-
-def _is_outermost(model: PreTrainedModel, stack: nn.ModuleList) -> bool:
-    """Whether no other list of modules holds this one, such as T5's blocks hold their layers."""
-    (name,) = (name for name, module in model.named_modules() if module is stack)
-    return not any(part.isdigit() for part in name.split("."))

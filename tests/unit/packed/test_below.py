@@ -26,7 +26,8 @@ class Layers:
     def __init__(self) -> None:
         self.calls: list[tuple[int, tuple[int, ...]]] = []
 
-    def __call__(self, level: int, ids: Tensor) -> Tensor:
+    def __call__(self, level: int, ids: Tensor, layout: Layout) -> Tensor:
+        assert sum(layout.lengths) == len(ids)
         self.calls.append((level, tuple(ids.tolist())))
         return (ids[:, None] * 10 + level).expand(-1, WIDTH).double()
 
@@ -43,6 +44,26 @@ def test_each_text_goes_through_once_whoever_stands_beside_it() -> None:
     assert found[:, 0].tolist() == [12, 22, 32, 12, 22]
     assert below.rows(2, *texts((4,), (3,)))[:, 0].tolist() == [42, 32]
     assert layers.calls == [(2, (1, 2)), (2, (3,)), (2, (4,))]
+
+
+def test_new_texts_go_through_together_where_that_is_asked_for() -> None:
+    layers = Layers()
+    below = Below(layers, room=3 * WIDTH * 8, together=True)
+    found = below.rows(2, *texts((1, 2), (3,), (1, 2)))
+    assert found[:, 0].tolist() == [12, 22, 32, 12, 22]
+    assert below.rows(2, *texts((4,), (5, 3), (3,)))[:, 0].tolist() == [42, 52, 32, 32]
+    assert below.rows(2, *texts((1, 2), (3,)))[:, 0].tolist() == [12, 22, 32]
+    assert layers.calls == [(2, (1, 2, 3)), (2, (4, 5, 3))]
+
+
+def test_nothing_is_kept_once_memory_ran_out() -> None:
+    layers = Layers()
+    below = Below(layers)
+    for _ in range(2):
+        assert below.rows(1, *texts((1,)))[0, 0].item() == 11
+        below.give_back()
+    assert below.rows(1, *texts((1,)))[0, 0].item() == 11
+    assert len(layers.calls) == 3
 
 
 def test_what_is_kept_is_not_what_the_caller_changes() -> None:
