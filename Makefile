@@ -15,13 +15,14 @@ SPREAD := -n 2 --dist loadscope --no-loadscope-reorder
 test quick: export OMP_NUM_THREADS = 1
 test quick: export TOKENIZERS_PARALLELISM = false
 
-.PHONY: help venv sweep test lint types quick browser encoder clean
+.PHONY: help venv sweep test gpu lint types quick browser encoder clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make sweep   search, ablate, confirm, report: python -m harness sweep $(SWEEP)"
 	@echo "make test    lint, types and tests"
 	@echo "make venv    only the environment, in $(VENV)"
+	@echo "make gpu     the tests marked gpu, on the GPU"
 	@echo "make lint | types | quick    parts of make test (quick: without the slow tests)"
 	@echo "make clean   removes the environment and the caches, never results/ or reports/"
 
@@ -55,6 +56,9 @@ sweep: $(STAMP)
 
 test: $(STAMP) browser encoder lint types
 	@$(PYTHON) -m pytest $(SPREAD) $(ARGS)
+
+gpu: $(STAMP)
+	@$(PYTHON) -m pytest --gpu -n 4 $(ARGS)
 
 quick: $(STAMP)
 	@$(PYTHON) -m pytest $(SPREAD) -m "not slow" $(ARGS)

@@ -99,17 +99,23 @@ def _ratios(rounds: Sequence[Mapping[str, Round]], other: str, name: str) -> dic
 def machine() -> dict[str, Any]:
     """Where and with what it was measured."""
     root = Path(__file__).parent
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=root, capture_output=True, text=True
-    )
     return {
         "processor": _processor(),
         "cores": psutil.cpu_count(),
         "load": round(psutil.getloadavg()[0], 1),
         "python": platform.python_version(),
         **{name: version(name) for name in ("torch", "transformers", "peft", "optuna")},
-        "commit": commit.stdout.strip() or "unknown",
+        "commit": _commit(root),
     }
+
+
+def _commit(root: Path) -> str:
+    ask = ["git", "describe", "--always", "--dirty"]
+    try:
+        told = subprocess.run(ask, cwd=root, capture_output=True, text=True)
+    except FileNotFoundError:
+        return "unknown"
+    return told.stdout.strip() or "unknown"
 
 
 def _processor() -> str:

@@ -39,8 +39,29 @@ def find_chromium() -> Path | None:
     return Path(found) if found else None
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skips what needs a browser where there is none, and says what to install."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--gpu`."""
+    told = "run the tests marked `gpu`, on the GPU; without it all run on the processor"
+    parser.addoption("--gpu", action="store_true", help=told)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Decides on the device: without `--gpu` every machine runs the same tests the same way."""
+    if not config.getoption("--gpu"):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        raise pytest.UsageError("--gpu: torch finds no GPU here")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keeps to the device; skips what needs a browser where there is none, and says so."""
+    if config.getoption("--gpu"):
+        others = [item for item in items if not item.get_closest_marker("gpu")]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item.get_closest_marker("gpu")]
     if find_chromium() is None:
         skip = pytest.mark.skip(reason="no Chromium; on Debian: apt-get install chromium")
         for item in items:

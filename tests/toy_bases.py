@@ -99,7 +99,6 @@ def made(config: PretrainedConfig, dtype: torch.dtype = torch.float64) -> BaseMo
         torch.manual_seed(0)
         model = AutoModelForCausalLM.from_config(config).to(dtype)
     base_model.freeze(model)
-    words = toy.tokenizer()
-    return BaseModel(
-        config.model_type, model, words, torch.device("cpu"), base_model.fingerprint(model, words)
-    )
+    words, device = toy.tokenizer(), torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    told = base_model.fingerprint(model, words)
+    return BaseModel(config.model_type, model.to(device), words, device, told)

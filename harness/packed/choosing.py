@@ -19,7 +19,7 @@ from harness.training.trainer import Trainer
 from harness.trial import Outcome, TrialConfig, TrialRequest
 
 #: Numbers of slots that are tried, in this order.
-_COUNTS: Final = (1, 2, 4, 8)
+_COUNTS: Final = (1, 2, 4, 8, 16, 32)
 #: More slots have to save this share of a token's time, or they are not worth their memory.
 _GAIN: Final = 0.1
 #: Steps of each trial that is timed.

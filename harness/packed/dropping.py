@@ -1,6 +1,6 @@
 """Dropout of one slot's inputs, drawn apart from its neighbours'. Knows no layer."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -9,8 +9,16 @@ from harness.adapters.quick_dropout import DroppedPlaces, drop
 from harness.packed.layout import Among
 
 
-class Dropped(NamedTuple):
-    """What dropout takes from some rows.
+class Dropped(Protocol):
+    """What dropout takes from some rows."""
+
+    def of(self, rows: Tensor) -> Tensor:
+        """What is left of rows, or of a gradient with respect to them."""
+        ...
+
+
+class Places(NamedTuple):
+    """Dropped elements as a processor likes them: few numbers.
 
     Attributes:
         places: of the elements, counted through all rows.
@@ -21,8 +29,24 @@ class Dropped(NamedTuple):
     p: float
 
     def of(self, rows: Tensor) -> Tensor:
-        """What is left of rows, or of a gradient with respect to them."""
+        """See `Dropped`."""
         return drop(rows, self.places, self.p)
+
+
+class Mask(NamedTuple):
+    """Dropped elements as a GPU likes them: nothing whose size it has to be asked for.
+
+    Attributes:
+        dropped: whether an element is, shape of the rows.
+        p: with which probability.
+    """
+
+    dropped: Tensor
+    p: float
+
+    def of(self, rows: Tensor) -> Tensor:
+        """See `Dropped`."""
+        return rows.masked_fill(self.dropped, 0).mul_(1 / (1 - self.p))
 
 
 class Dropout:
@@ -40,6 +64,7 @@ class Dropout:
         """Draws nothing."""
         self._p, self._generator = p, generator
         self._stream: DroppedPlaces | None = None
+        self._own: torch.Generator | None = None
 
     def draw(self, rows: Tensor, among: Among | None = None) -> Dropped | None:
         """What is dropped this time; None where nothing ever is.
@@ -50,20 +75,21 @@ class Dropout:
         """
         if not self._p:
             return None
-        count, width = (rows.shape[0] if among is None else among.whole), rows.shape[1]
-        places = self._following(count * width, rows.device)
-        if among is not None:
-            places = _moved(places, among, width)
-        return Dropped(places, self._p)
+        return (self._places if rows.device.type == "cpu" else self._mask)(rows, among)
 
-    def _following(self, count: int, device: torch.device) -> Tensor:
-        if device.type == "cpu":
-            if self._stream is None:
-                self._stream = DroppedPlaces(self._p, self._seed())
-            return self._stream.following(count)
-        own = torch.Generator(device).manual_seed(self._seed())
-        drawn = torch.rand(count, generator=own, device=device)
-        return (drawn < self._p).nonzero()[:, 0]
+    def _places(self, rows: Tensor, among: Among | None) -> Places:
+        if self._stream is None:
+            self._stream = DroppedPlaces(self._p, self._seed())
+        count, width = (rows.shape[0] if among is None else among.whole), rows.shape[1]
+        places = self._stream.following(count * width)
+        return Places(places if among is None else _moved(places, among, width), self._p)
+
+    def _mask(self, rows: Tensor, among: Among | None) -> Mask:
+        if self._own is None:
+            self._own = torch.Generator(rows.device).manual_seed(self._seed())
+        shape = (rows.shape[0] if among is None else among.whole, rows.shape[1])
+        dropped = torch.rand(shape, generator=self._own, device=rows.device) < self._p
+        return Mask(dropped if among is None else dropped[among.places], self._p)
 
     def _seed(self) -> int:
         return int(torch.randint(1 << 62, (), generator=self._generator))

@@ -86,10 +86,12 @@ class _Batch(NamedTuple):
         parts: one a slot.
         blocks: their rows, each slot's filled up to the longest.
         seen: the inputs that dropout left, shape (slots, longest, in).
-        low: their products with A, zero where a block is filled up, (slots, longest, rank).
+        low: scale times their products with A, zero where a block is filled up, shape
+            (slots, longest, rank).
         dropped: by place among the slots, what dropout took of its rows.
         first: A of all, filled up to the highest rank, (slots, rank, in).
-        second: scale B of all, (slots, out, rank).
+        second: B of all, (slots, out, rank).
+        scales: of all, (slots, 1, 1).
         back: the gradient of `low`, once it is known.
     """
 
@@ -100,6 +102,7 @@ class _Batch(NamedTuple):
     dropped: Mapping[int, Dropped]
     first: Tensor
     second: Tensor
+    scales: Tensor
     back: list[Tensor]
 
 
@@ -144,12 +147,11 @@ class Padded:
                 seen[share.start : share.end] = drawn.of(here)
                 dropped[place] = drawn
         seen = blocks.of(seen)
-        rank = max(len(part.first.value) for part in parts)
-        first = _filled([part.first.value for part in parts], rank)
-        second = _filled([part.scale * part.second.value.T for part in parts], rank).mT
-        low = blocks.emptied(torch.bmm(seen, first.mT))
+        first, second = _filled(parts, layout)
+        scales = layout.numbers(tuple(part.scale for part in parts), seen.dtype)[:, None, None]
+        low = blocks.emptied(torch.bmm(seen, first.mT)).mul_(scales)
         out.index_add_(0, blocks.rows, blocks.back(torch.bmm(low, second.mT)))
-        return _Batch(parts, blocks, seen, low, dropped, first, second, [])
+        return _Batch(parts, blocks, seen, low, dropped, first, second, scales, [])
 
     def early(self, kept: Any, gradient: Tensor, needed: bool) -> Tensor:
         """See `Kernel`."""
@@ -157,13 +159,10 @@ class Padded:
         batch, others = kept
         if batch is not None:
             flowing = batch.blocks.of(gradient)
-            back = batch.blocks.emptied(torch.bmm(flowing, batch.second))
+            back = batch.blocks.emptied(torch.bmm(flowing, batch.second)).mul_(batch.scales)
             batch.back.append(back)
             _add([part.first for part in batch.parts], torch.bmm(back.mT, batch.seen))
-            # `low` has no scale, the gradient of B has: it is put on the small side.
-            scales = back.new_tensor([part.scale for part in batch.parts])[:, None, None]
-            of_second = torch.bmm((batch.low * scales).mT, flowing).mT
-            _add([part.second for part in batch.parts], of_second)
+            _add([part.second for part in batch.parts], torch.bmm(flowing.mT, batch.low))
         return self._apart.early(others, gradient, needed)
 
     def late(self, kept: Any, into: Tensor, frozen: Frozen) -> None:
@@ -179,18 +178,38 @@ class Padded:
         self._apart.late(others, into, frozen)
 
 
-def _filled(matrices: Sequence[Tensor], rank: int) -> Tensor:
-    """Matrices of up to `rank` rows as one tensor, shape (matrices, rank, columns)."""
-    if all(len(each) == rank for each in matrices):
-        return torch.stack([*matrices])
-    return torch.nn.utils.rnn.pad_sequence([*matrices], batch_first=True)
+def _filled(parts: Sequence[LoraPart], layout: Layout) -> tuple[Tensor, Tensor]:
+    """A and B of all, filled up to the highest rank: (slots, rank, in), (slots, out, rank).
+
+    In as many operations for thirty slots as for two.
+    """
+    ranks = tuple(len(part.first.value) for part in parts)
+    first = [part.first.value for part in parts]
+    second = [part.second.value for part in parts]
+    if len(set(ranks)) == 1:
+        return torch.stack(first), torch.stack(second)
+    rank = max(ranks)
+    # The row behind the last is the one that fills up.
+    of_all = torch.cat([*first, first[0].new_zeros(1, first[0].shape[1])])
+    beside = torch.cat([*second, second[0].new_zeros(len(second[0]), 1)], dim=1)
+    places = layout.filling(ranks)
+    return (
+        of_all[places].view(len(parts), rank, -1),
+        beside[:, places].view(-1, len(parts), rank).transpose(0, 1),
+    )
 
 
 def _add(trained: Sequence[Trained], gradients: Tensor) -> None:
     """Adds each slot's corner of the filled-up gradients, (slots, rows, columns), to its own."""
-    for each, found in zip(trained, gradients, strict=True):
-        rows, columns = each.value.shape
-        each.add(found[:rows, :columns])
+    wide = next((each.gradient.dtype for each in trained if each.gradient is not None), None)
+    if wide is None:
+        return
+    pairs = [
+        (each.gradient, found[: each.value.shape[0], : each.value.shape[1]])
+        for each, found in zip(trained, gradients.to(wide), strict=True)
+        if each.gradient is not None
+    ]
+    torch._foreach_add_([gradient for gradient, _ in pairs], [found for _, found in pairs])
 
 
 def suited(device: torch.device) -> Kernel:

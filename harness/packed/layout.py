@@ -111,6 +111,12 @@ class Layout:
     _blocks: dict[tuple[int, ...], Blocks] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+    _fillings: dict[tuple[int, ...], torch.Tensor] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    _numbers: dict[tuple[tuple[float, ...], torch.dtype], torch.Tensor] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @cached_property
     def padding(self) -> Padding | None:
@@ -150,6 +156,25 @@ class Layout:
                 None if bool(real.all()) else real[:, :, None].to(self.device),
             )
         return self._blocks[slots]
+
+    def filling(self, counts: tuple[int, ...]) -> torch.Tensor:
+        """Places in blocks of some rows each, those end to end, as places of equal blocks.
+
+        What fills a block up comes from the row behind the last. Found once for all layers.
+        """
+        if counts not in self._fillings:
+            within = torch.arange(max(counts))
+            sizes = torch.tensor(counts)
+            starts = (sizes.cumsum(0) - sizes)[:, None]
+            places = torch.where(within < sizes[:, None], starts + within, sum(counts))
+            self._fillings[counts] = places.flatten().to(self.device)
+        return self._fillings[counts]
+
+    def numbers(self, given: tuple[float, ...], dtype: torch.dtype) -> torch.Tensor:
+        """Some numbers where the rows lie, shape (numbers,); brought there once for all layers."""
+        if (given, dtype) not in self._numbers:
+            self._numbers[given, dtype] = torch.tensor(given, dtype=dtype, device=self.device)
+        return self._numbers[given, dtype]
 
     @cached_property
     def positions(self) -> torch.Tensor:

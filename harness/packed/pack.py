@@ -170,9 +170,9 @@ class Pack:
         """
         if self._decoder is None:
             losses = self.losses(batches)
-            means = {slot: loss / answers[slot] for slot, loss in losses.items()}
-            torch.stack([*means.values()]).sum().backward()  # type: ignore[no-untyped-call]
-            return {slot: loss.item() for slot, loss in means.items()}
+            means = torch.stack([loss / answers[slot] for slot, loss in losses.items()])
+            means.sum().backward()  # type: ignore[no-untyped-call]
+            return dict(zip(losses, means.tolist(), strict=True))
         with torch.no_grad():
             asked, counts = self._asked(batches, answers)
             each = self._decoder.gradients(asked)[: sum(counts)]

@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from torch import Tensor
 
-from harness.adapters.quick_dropout import DroppedPlaces
-from harness.packed.dropping import Dropout
+from harness.adapters.quick_dropout import DroppedPlaces, _Drop
+from harness.packed.dropping import Dropout, Places, _moved
+from harness.packed.layout import Among
 from tests.toy_fixtures import base, double, model_folder, task
 
 __all__ = ["base", "double", "masks_of_the_trial_alone", "model_folder", "task"]
@@ -14,7 +16,21 @@ __all__ = ["base", "double", "masks_of_the_trial_alone", "model_folder", "task"]
 def masks_of_the_trial_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draws each layer's mask with a seed of its own, as the layers of a trial alone do."""
 
-    def following(self: Dropout, count: int, _: torch.device) -> torch.Tensor:
-        return DroppedPlaces(self._p, self._seed()).following(count)
+    def draw(self: Dropout, rows: Tensor, among: Among | None = None) -> Places | None:
+        if not self._p:
+            return None
+        count, width = (rows.shape[0] if among is None else among.whole), rows.shape[1]
+        places = DroppedPlaces(self._p, self._seed()).following(count * width).to(rows.device)
+        return Places(places if among is None else _moved(places, among, width), self._p)
 
-    monkeypatch.setattr(Dropout, "_following", following)
+    def alone(x: Tensor, p: float, training: bool = True, inplace: bool = False) -> Tensor:
+        """What `QuickDropout` leaves to torch on a GPU, drawn as on a processor."""
+        assert not inplace
+        if not training or not p:
+            return x
+        places = DroppedPlaces(p, int(torch.randint(1 << 62, ()))).following(x.numel())
+        found: Tensor = _Drop.apply(x, places.to(x.device), p)
+        return found
+
+    monkeypatch.setattr(Dropout, "draw", draw)
+    monkeypatch.setattr(torch.nn.functional, "dropout", alone)

@@ -19,6 +19,7 @@ from tests.integration.packed.test_oracle import losses, run, weights
 
 # PEFT asks Transformers by the old name of a property.
 pytestmark = [
+    pytest.mark.gpu,
     pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning"),
     # PEFT looks for the names of AdaLoRA's masks among those of layers, and finds none.
     pytest.mark.filterwarnings("ignore:The following rank_pattern keys:RuntimeWarning"),

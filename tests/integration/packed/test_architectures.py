@@ -17,6 +17,8 @@ from harness.trial import Outcome, TrialConfig, TrialRequest
 from tests import toy_bases
 from tests.integration.packed.test_oracle import furthest, losses, run, weights
 
+pytestmark = pytest.mark.gpu
+
 STEPS = 3
 TRAINING = TrainingSettings(steps=STEPS, batch_size=2, warmup=0.2, readings=STEPS - 1)
 

@@ -2,11 +2,15 @@
 
 import copy
 
+import pytest
+
 from harness.models.base_model import BaseModel
 from harness.packed.engine import PackedTrainer
 from harness.settings import TrainingSettings
 from harness.task import Task
 from tests.integration.training.contract import TrainerContract
+
+pytestmark = pytest.mark.gpu
 
 
 class TestOneSlot(TrainerContract):

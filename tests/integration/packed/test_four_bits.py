@@ -18,6 +18,12 @@ from harness.trial import Outcome, TrialConfig, TrialRequest
 from tests import packs
 from tests.integration.packed.test_oracle import furthest, losses, run, weights
 
+pytestmark = [
+    pytest.mark.gpu,
+    # On a GPU, where the small base is too narrow for bitsandbytes' fast kernel.
+    pytest.mark.filterwarnings("ignore:inner dimension .32. is not aligned:UserWarning"),
+]
+
 TRAINING = TrainingSettings(steps=10, batch_size=4, micro_batch_size=1, warmup=0.2, readings=9)
 CONFIGS = (
     TrialConfig("lora", 4, 8.0, 0.2, "all_linear", 1e-3, 5),

@@ -13,6 +13,8 @@ from harness.task import Task
 from harness.trial import Outcome, TrialConfig, TrialRequest, TrialResult
 from tests.integration.training.contract import go_on, losses
 
+pytestmark = pytest.mark.gpu
+
 TRAINING = TrainingSettings(steps=4, batch_size=4, readings=3)
 REQUESTS = [
     TrialRequest(number, TrialConfig("lora", 4, 8.0, 0.0, "all_linear", 5e-3, number), ())

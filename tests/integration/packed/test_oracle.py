@@ -17,6 +17,8 @@ from harness.training.sequential import SequentialTrainer
 from harness.trial import Outcome, TrialConfig, TrialRequest, TrialResult
 from tests.integration.training.contract import go_on
 
+pytestmark = pytest.mark.gpu
+
 STEPS = 20
 #: A reading after each step, so that each step's loss is told.
 TRAINING = TrainingSettings(
@@ -40,7 +42,10 @@ def way(
     request: pytest.FixtureRequest, double: BaseModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """How the packed engine goes through the base."""
-    assert fitting.by_hand(double)
+    gpu = double.device.type == "cuda"
+    assert fitting.by_hand(double) != gpu
+    if gpu and request.param != "as on a GPU":
+        pytest.skip("this is a GPU")
     if request.param != "by hand":
         monkeypatch.setattr(fitting, "by_hand", lambda _: False)
     if request.param == "as on a GPU":

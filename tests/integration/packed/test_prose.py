@@ -13,6 +13,8 @@ from harness.trial import Outcome, TrialConfig, TrialRequest
 from tests import toy
 from tests.integration.packed.test_oracle import furthest, losses, run, weights
 
+pytestmark = pytest.mark.gpu
+
 STEPS = 4
 
 

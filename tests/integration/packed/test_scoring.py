@@ -17,6 +17,8 @@ from harness.trial import Outcome, TrialConfig, TrialRequest, TrialResult
 from tests import toy, toy_bases
 from tests.integration.packed.test_oracle import run
 
+pytestmark = pytest.mark.gpu
+
 TRAINING = TrainingSettings(
     steps=12, batch_size=4, readings=2, reading_examples=4, score_batch_size=3
 )
@@ -151,6 +153,7 @@ def test_half_precision_is_scored_together(tmp_path: Path, together: Together) -
         assert values == pytest.approx(result.scores["test"].values, rel=0.03)
 
 
+@pytest.mark.usefixtures("masks_of_the_trial_alone")
 def test_weights_that_are_taken_back_are_what_is_scored(
     double: BaseModel, task: Task, together: Together
 ) -> None:

@@ -103,7 +103,9 @@ class TrainerContract:
             AutoModelForCausalLM.from_pretrained(bases[0] if bases else model_folder),
             str(result.adapter),
         )
-        again = BaseModel(base.name, loaded.eval(), base.tokenizer, base.device, "")
+        again = BaseModel(
+            base.name, loaded.eval().to(base.device), base.tokenizer, base.device, ""
+        )
         assert score(again, task, "train").predictions == trained.predictions
 
     def test_a_trial_that_diverges_takes_no_other_along(self, base: BaseModel, task: Task) -> None:

@@ -18,6 +18,8 @@ from harness.trial import Measurement, Outcome, TrialConfig, TrialRequest
 from tests import toy
 from tests.integration.training.contract import TrainerContract, config, go_on, losses
 
+pytestmark = pytest.mark.gpu
+
 
 class TestSequentialTrainer(TrainerContract):
     def make(self, base: BaseModel, task: Task, training: TrainingSettings) -> SequentialTrainer:

@@ -24,7 +24,10 @@ from tests import toy, toy_tags
 from tests.integration.training.contract import config, go_on
 
 # PEFT asks Transformers by the old name of a property.
-pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning"),
+]
 
 TAGS = ("O", "B-MED", "I-MED", "B-DOSE", "I-DOSE")
 
@@ -67,7 +70,7 @@ def test_a_variant_learns_and_what_is_saved_is_what_was_scored(
     assert scores.values["entity_f1"] > 0.9
     fresh = AutoModelForTokenClassification.from_pretrained(model_folder, num_labels=len(TAGS))
     loaded = PeftModel.from_pretrained(fresh, str(result.adapter)).eval()
-    again = BaseModel(base.name, loaded, base.tokenizer, base.device, "")
+    again = BaseModel(base.name, loaded.to(base.device), base.tokenizer, base.device, "")
     assert evaluation.score(again, task, "train").predictions == scores.predictions
 
 
@@ -101,7 +104,7 @@ def test_a_trial_of_all_weights_learns_too_and_is_saved_as_a_model(
     assert checksum(base.model) == before
     loaded = AutoModelForTokenClassification.from_pretrained(tmp_path / "it").eval()
     assert tuple(loaded.config.id2label.values()) == TAGS
-    again = BaseModel(base.name, loaded, base.tokenizer, base.device, "")
+    again = BaseModel(base.name, loaded.to(base.device), base.tokenizer, base.device, "")
     found = evaluation.score(again, task, "train").predictions
     assert found == result.scores["train"].predictions
 
@@ -188,7 +191,7 @@ def test_a_causal_model_can_be_given_a_head(task: Task, tmp_path: Path) -> None:
     assert result.scores["train"].values["span_f1_strict"] > 0.9
     fresh = AutoModelForTokenClassification.from_pretrained(folder, num_labels=len(TAGS))
     loaded = PeftModel.from_pretrained(fresh, str(result.adapter)).eval()
-    again = BaseModel(base.name, loaded, base.tokenizer, base.device, "")
+    again = BaseModel(base.name, loaded.to(base.device), base.tokenizer, base.device, "")
     found = evaluation.score(again, task, "train").predictions
     assert found == result.scores["train"].predictions
 

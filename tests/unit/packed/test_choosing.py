@@ -82,7 +82,12 @@ def test_what_cannot_be_packed_is_told(
 @pytest.mark.parametrize(
     ("seconds", "slots", "asked"),
     [
-        ({1: 8e-6, 2: 7e-6, 4: 6e-6, 8: 5e-6}, 8, [1, 2, 4, 8]),
+        ({1: 8e-6, 2: 7e-6, 4: 6e-6, 8: 5e-6}, 8, [1, 2, 4, 8, 16]),
+        (
+            {1: 8e-6, 2: 7e-6, 4: 6e-6, 8: 5e-6, 16: 4e-6, 32: 3e-6},
+            32,
+            [1, 2, 4, 8, 16, 32],  # and no more
+        ),
         ({1: 8e-6, 2: 6e-6, 4: 5.9e-6, 8: 1e-6}, 2, [1, 2, 4]),  # not worth it, and so no more
         ({1: 8e-6, 2: 6e-6}, 2, [1, 2, 4]),  # four do not run
     ],
@@ -97,7 +102,7 @@ def test_the_most_slots_that_save_time(
 ) -> None:
     seen = figures(seconds)
     found = choose(base, task, TRAINING, EngineSettings(kind="packed"))
-    told = {str(n): round(1e6 * seconds[n], 2) for n in (1, 2, 4, 8) if n <= slots}
+    told = {str(n): round(1e6 * seconds[n], 2) for n in seconds if n <= slots}
     assert found.measured == told
     # The first is not counted: it does what is done once only.
     assert (found.kind, found.slots, seen) == ("packed", slots, [1, *asked])

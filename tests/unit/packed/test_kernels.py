@@ -1,10 +1,12 @@
 """The two kernels against each other, in double precision: same outputs, same gradients."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness.packed.dropping import Dropout
 from harness.packed.kernels import Kernel, Padded, SlotBySlot, suited
@@ -125,6 +127,39 @@ def test_what_one_slot_makes_no_number_stays_with_it() -> None:
         assert torch.equal(one[9:], other[9:])
     for place in (2, 3, 6, 7, 8, 9):  # gradients of the others
         assert torch.equal(found[place], wanted[place])
+
+
+class Counted(TorchDispatchMode):
+    """Counts what a GPU would be asked to do: all operations but views."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        del types
+        self.count += not func.is_view
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("ranks", [(4, 4), (2, 6)], ids=["equal ranks", "unlike ranks"])
+def test_more_slots_ask_for_no_more_operations(ranks: tuple[int, int]) -> None:
+    counts = []
+    for slots in (2, 16):
+        parts: dict[int, Part] = {}
+        for slot in range(slots):
+            rank = ranks[slot % 2]
+            first, second = drawn(rank, IN, seed=slot), drawn(OUT, rank, seed=50 + slot)
+            nothing = Dropout(0.0, torch.Generator())
+            parts[slot] = LoraPart(trained(first), trained(second), 1.0 + slot, nothing)
+        layout = shares(*[3 + slot % 2 for slot in range(slots)])
+        used(Padded(), dict(parts), layout, sum(layout.lengths))  # what is found once a pass
+        with Counted() as counted:
+            used(Padded(), parts, layout, sum(layout.lengths))
+        counts.append(counted.count)
+    assert counts[0] == counts[1]
 
 
 def test_a_processor_goes_slot_by_slot_and_a_gpu_all_at_once() -> None:

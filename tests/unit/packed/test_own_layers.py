@@ -16,6 +16,8 @@ from harness.trial import Outcome, TrialConfig, TrialRequest
 from tests import packs, toy_bases
 from tests.integration.training.contract import go_on
 
+pytestmark = pytest.mark.gpu
+
 TRAINING = TrainingSettings(steps=12, batch_size=4, micro_batch_size=2, readings=11)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.packed.dropping import Dropout, Dropped
+from harness.packed.dropping import Dropout, Places
 from harness.packed.layout import Among
 from harness.packed.parts import DoraPart, Frozen, LoraPart, Removed, Trained, row_norms
 
@@ -20,12 +20,12 @@ class Injected(Dropout):
         super().__init__(0.0, torch.Generator())
         self.given = given
 
-    def draw(self, rows: Tensor, among: Among | None = None) -> Dropped | None:
+    def draw(self, rows: Tensor, among: Among | None = None) -> Places | None:
         del among
         if self.given is None:
             return None
         assert rows.shape == self.given.shape
-        return Dropped((self.given.flatten() == 0).nonzero()[:, 0], 0.5)
+        return Places((self.given.flatten() == 0).nonzero()[:, 0], 0.5)
 
 
 class Numbers(NamedTuple):
