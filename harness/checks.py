@@ -8,6 +8,7 @@ from pathlib import Path
 from harness.errors import UserError
 from harness.formats import leaks
 from harness.metrics.evaluated import PREFIX
+from harness.objectives import directions
 from harness.rows import leaking
 from harness.sweep import Sweep
 from harness.task import SPLITS, Task
@@ -37,6 +38,7 @@ def check(sweep: Sweep) -> tuple[str, ...]:
             raise UserError(f"task '{sweep.task}': its split '{split}' has no example")
     _refuse_leaks(sweep, task)
     _try_metrics(task)
+    directions(sweep.search.objectives, task)
     _check_model(sweep)
     notes = (*task.notes, *_ablation_notes(sweep), *_full_notes(sweep))
     if task.kind.bare or not sweep.baselines.shots:

@@ -1,11 +1,13 @@
 """The sections of a sweep's YAML beside the space: model, training, stages; no behaviour."""
 
+from collections import Counter
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from harness import costs
 from harness.dimensions import READERS
-from harness.errors import did_you_mean
+from harness.errors import UserError, did_you_mean
 from harness.trial import EXTRAS
 
 #: What an ablation can vary one at a time; the learning rate is tuned at each level instead.
@@ -117,6 +119,10 @@ class SearchSettings(Section):
         racing: where answers are decoded in several batches, a trial that a paired test shows to
             be behind the best so far is scored no further; this is the probability that it
             happens to one that is as good. 0 scores all.
+        objectives: what else is searched for beside the task's objective: `parameters`,
+            `train_seconds`, `peak_memory`, `inference_memory`, or further metrics of the task.
+            TPE then follows the front, and nothing is pruned or raced: what is behind in one may
+            lead in another.
     """
 
     trials: Annotated[int, Field(ge=0)] = 30
@@ -125,6 +131,15 @@ class SearchSettings(Section):
     pruner: Literal["median", "halving", "none"] = "median"
     pruner_startup: Count = 4
     racing: Annotated[float, Field(ge=0, lt=0.5)] = 0.01
+    objectives: tuple[str, ...] = ()
+
+    @field_validator("objectives")
+    @classmethod
+    def _once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        twice = [name for name, count in Counter(value).items() if count > 1]
+        if twice:
+            raise ValueError(f"names {twice[0]} twice")
+        return value
 
 
 class EngineSettings(Section):
@@ -241,12 +256,23 @@ class ConfirmationSettings(Section):
         max_configurations: finalists at most; 0 skips the stage.
         alpha: error probability of all looks together.
         cost: what the pick is the cheapest by.
+        prefer: bounds that a finalist has to keep, such as `memory<8GB`; see
+            `harness.costs.parse`.
     """
 
     looks: tuple[Annotated[int, Field(ge=2)], ...] = (5, 10)
     max_configurations: Annotated[int, Field(ge=0)] = 6
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     cost: Literal["parameters", "train_seconds", "peak_memory", "inference_memory"] = "parameters"
+    prefer: tuple[str, ...] = ()
+
+    @field_validator("prefer")
+    @classmethod
+    def _bounds(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            return tuple(costs.parse(text).text for text in value)
+        except UserError as error:
+            raise ValueError(str(error)) from None
 
     @field_validator("looks")
     @classmethod

@@ -9,9 +9,10 @@ import numpy as np
 from harness.analysis.ablation import all_cells
 from harness.analysis.candidates import own_cell
 from harness.analysis.comparison import CONFIDENCE
+from harness.analysis.naming import labels_of
 from harness.analysis.scores import configurations
 from harness.analysis.simultaneous import against_best, all_pairs
-from harness.analysis.wording import Ablated, ablated_only, labels_of
+from harness.analysis.wording import Ablated, ablated_only
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,7 +12,9 @@ import numpy as np
 
 from harness.analysis.ablation import all_cells, among, cells_of
 from harness.analysis.comparison import CONFIDENCE, AllPairs
+from harness.analysis.preferred import bounds_of, keeping
 from harness.analysis.scores import complete, configurations
+from harness.analysis.several import along, directions
 from harness.analysis.simultaneous import all_pairs
 
 if TYPE_CHECKING:
@@ -51,7 +53,9 @@ def finalists(results: StudyResults, limit: int) -> list[dict[str, Any]]:
     The incumbent at its cell's tuned rate, the ablation's best cell (a verdict on "the best" must
     not leave that one out), each rank of the ablation (at its tuned rate) that is not already
     shown to be worse than the best rank by more than the margin, then the Pareto front of
-    validation score and trainable parameters over all cells, new ranks first.
+    validation score and trainable parameters over all cells, new ranks first. After a search for
+    several objectives its own front stands for the ranks and for that front. Whatever breaks a
+    bound under `confirmation.prefer` is no candidate.
 
     Args:
         results: the study, its ablate stage done; without one, the best search trial of each rank
@@ -66,13 +70,22 @@ def finalists(results: StudyResults, limit: int) -> list[dict[str, Any]]:
         return _of_search(results, limit)
     table = configurations(results, "ablate").set_index("key")
     records = {str(key): dict(row) for key, row in table.iterrows()}
-    values = dict(zip(whole.cube.keys, results.objective.sign * whole.values, strict=True))
+    kept = keeping(table, bounds_of(results))
+    values = {
+        key: value
+        for key, value in zip(whole.cube.keys, results.objective.sign * whole.values, strict=True)
+        if kept[key]
+    }
     front = pareto(
         [*values], [*table.loc[[*values], "parameters"].astype(float)], [*values.values()]
     )
     front = sorted(front, key=lambda key: (-values[key], key))
     own = own_cell(results, values)
     chosen = list(dict.fromkeys(([] if own is None else [own]) + front[:1]))
+    if directions(results):
+        first = [_fields(records[key]) for key in chosen]
+        others = [_fields(row) for row in along(results, limit - len(chosen))]
+        return [*first, *(one for one in others if one not in first)][: max(0, limit)]
     ranks = {records[key]["rank"] for key in chosen}
     order = _ranks(results, whole, values) + front
     for key in dict.fromkeys(order):
@@ -85,6 +98,10 @@ def finalists(results: StudyResults, limit: int) -> list[dict[str, Any]]:
 
 def _of_search(results: StudyResults, limit: int) -> list[dict[str, Any]]:
     rows = complete(results, "search").dropna(subset=["value"])
+    table = configurations(results, "search").set_index("key")
+    rows = rows[rows["key"].map(keeping(table, bounds_of(results))).astype(bool)]
+    if directions(results):
+        return [_fields(row) for row in along(results, limit)]
     order = rows.assign(_loss=-results.objective.sign * rows["value"])
     best = order.sort_values(["_loss", "rank", "key"]).drop_duplicates("rank")
     return [_fields(row) for _, row in best.head(max(0, limit)).iterrows()]

@@ -12,14 +12,17 @@ import numpy as np
 
 from harness.analysis.comparison import estimates_of
 from harness.analysis.confidence_set import confidence_set
+from harness.analysis.naming import BY_COST, cost_words, labels_of
+from harness.analysis.preferred import told, within
 from harness.analysis.scores import complete, configurations
 from harness.analysis.spread import Spread, spread
 from harness.analysis.verdict import STAGE, Standing, spent, standing
-from harness.analysis.wording import BY_COST, Figures, cost_words, labels_of
+from harness.analysis.wording import Figures
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from harness.costs import Preference
     from harness.results import StudyResults
 
 _STAGES = ("search", "tune", "ablate", "full", "claim", "confirm")
@@ -36,17 +39,24 @@ class Step(NamedTuple):
     lines: tuple[str, ...]
 
 
-def explain(results: StudyResults, cost: str | None = None) -> list[Step]:
+def explain(
+    results: StudyResults, cost: str | None = None, prefer: Sequence[Preference] = ()
+) -> list[Step]:
     """The steps, as far as the study has come.
 
     Args:
         results: the study.
         cost: what the pick is to be the cheapest by; the sweep's by default.
+        prefer: bounds to keep beside the sweep's own.
     """
     steps = [Step("trials", tuple(_trials(results)))]
     chosen = _chosen(results)
     if chosen:
         steps.append(Step("who was confirmed, and why", tuple(chosen)))
+    inside = within(results, prefer)
+    results = inside.results
+    if len(inside.left_out):
+        steps.append(Step("who keeps the bounds", (told(inside),)))
     now = standing(results, cost=cost)
     if now is None:
         lines = ("No two configurations have two confirmed seeds: nothing is compared.",)

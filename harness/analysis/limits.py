@@ -10,9 +10,10 @@ import numpy as np
 
 from harness.analysis.ablation import FACTORS, ablation_table, all_cells, at_edge
 from harness.analysis.blind_spots import blind_spots
+from harness.analysis.naming import labels_of
 from harness.analysis.scores import configurations
 from harness.analysis.verdict import STAGE, Standing, current_look
-from harness.analysis.wording import Figures, labels_of
+from harness.analysis.wording import Figures
 
 if TYPE_CHECKING:
     import pandas as pd

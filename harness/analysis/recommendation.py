@@ -6,21 +6,21 @@ Reads the confirm stage alone (fresh seeds, test split); the rule is `harness.an
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from harness.analysis.ablated import best_cell
 from harness.analysis.candidates import configuration, finalists, incumbent
-from harness.analysis.comparison import Interval, estimate, estimates, finite, noise_floor
+from harness.analysis.compared import COLUMNS, comparison_table
+from harness.analysis.comparison import Interval, estimate, estimates, noise_floor
 from harness.analysis.confidence_set import confidence_set
 from harness.analysis.limits import not_supported
+from harness.analysis.naming import labels, labels_of
+from harness.analysis.preferred import Within, none_fits, told, within
 from harness.analysis.scores import (
-    CONFIGURATION,
-    COSTS,
     bare_score,
     baseline_scores,
     complete,
@@ -28,36 +28,14 @@ from harness.analysis.scores import (
     shots,
 )
 from harness.analysis.verdict import SPLIT, STAGE, Needed, Standing, contenders, needed, standing
-from harness.analysis.wording import (
-    alone,
-    evidence,
-    labels,
-    labels_of,
-    no_better_than,
-    no_gain,
-    search_only,
-)
+from harness.analysis.wording import alone, evidence, no_better_than, no_gain, search_only
+from harness.costs import COSTS
 
 if TYPE_CHECKING:
+    from harness.costs import Preference
     from harness.results import StudyResults
 
 __all__ = ["Recommendation", "contenders", "finalists", "incumbent", "recommend"]
-
-COLUMNS = (
-    "key",
-    "label",
-    *CONFIGURATION,
-    "parameters",
-    "cost",
-    "value",
-    "low",
-    "high",
-    "difference_to_best",
-    "lower",
-    "upper",
-    "verdict",
-    "seeds",
-)
 
 
 @dataclass(frozen=True)
@@ -83,7 +61,9 @@ class Recommendation:
             may be 0, by the joint bounds of all pairs.
         confidence_set: labels of those that may be the best at the look's confidence (Hansen,
             Lunde and Nason 2011), the surest first.
-        cost: what the pick is the cheapest by, one of `harness.analysis.scores.COSTS`.
+        cost: what the pick is the cheapest by, one of `harness.costs.COSTS`.
+        prefer: bounds that were to be kept, as they were written.
+        left_out: labels of the finalists that break one, who were not compared.
         not_supported: plain sentences on what this evidence does not say.
         more_seeds: how many more seeds would decide an undecided study, if seeds can.
         seeds: seeds of the finalist that has most.
@@ -106,17 +86,36 @@ class Recommendation:
     seed_sd: float | None
     confidence_set: tuple[str, ...] = ()
     cost: str = COSTS[0]
+    prefer: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
-def recommend(results: StudyResults, cost: str | None = None) -> Recommendation:
+def recommend(
+    results: StudyResults, cost: str | None = None, prefer: Sequence[Preference] = ()
+) -> Recommendation:
     """What a study says, at any point of its life; also when it is empty.
 
     Args:
         results: the study.
-        cost: what the pick is to be the cheapest by (`harness.analysis.scores.COSTS`); the
-            sweep's by default, and finalists go on from look to look by that one.
+        cost: what the pick is to be the cheapest by (`harness.costs.COSTS`); the sweep's by
+            default, and finalists go on from look to look by that one.
+        prefer: bounds to keep beside the sweep's own.
     """
+    inside = within(results, prefer)
+    found = _kept(inside, cost)
+    texts = tuple(bound.text for bound in inside.bounds)
+    gone = tuple(labels_of(inside.left_out))
+    said = " ".join(filter(None, [found.evidence, told(inside)]))
+    return replace(found, prefer=texts, left_out=gone, evidence=said)
+
+
+def _kept(inside: Within, cost: str | None) -> Recommendation:
+    """What those say that keep the bounds."""
+    results = inside.results
     scored = estimates(results, STAGE, SPLIT)
+    if scored.empty and len(inside.left_out):
+        found = _unconfirmed(results)
+        return replace(found, evidence=none_fits(inside), best=None)
     if scored.empty:
         return _unconfirmed(results)
     now = standing(results, cost=cost)
@@ -152,7 +151,7 @@ def _standing(results: StudyResults, scored: pd.DataFrame, now: Standing) -> Rec
     more = Needed(None, None)
     if now.pick is None:
         more = needed(now, results.objective.margin, len(now.whole.cube.examples))
-    comparison = _comparison(results, now, table, names, scored)
+    comparison = comparison_table(results, now, table, names, scored)
     chief = now.best if now.pick is None else now.pick
     own = scored[scored["key"] == now.whole.cube.keys[chief]].iloc[0]
     alike = (now.joint.low[chief] <= 0) & (now.joint.high[chief] >= 0)
@@ -197,40 +196,6 @@ def _nothing_learned(results: StudyResults, found: Recommendation, bare: float) 
         confidence_set=(),
         more_seeds=None,
     )
-
-
-def _comparison(
-    results: StudyResults,
-    now: Standing,
-    table: pd.DataFrame,
-    names: list[str],
-    scored: pd.DataFrame,
-) -> pd.DataFrame:
-    sign = results.objective.sign
-    count = len(names)
-    gaps = [now.whole.pairs.difference[i, now.rival(i)] for i in range(count)]
-    low, high = sign * now.bounds.low, sign * now.bounds.high
-    frame = table.drop(columns="seeds").assign(
-        label=names,
-        cost=finite(now.costs),
-        difference_to_best=sign * np.array(gaps),
-        lower=finite(np.minimum(low, high)) + 0.0,
-        upper=finite(np.maximum(low, high)) + 0.0,
-        verdict=[_verdict(now, i) for i in range(count)],
-    )
-    frame = frame.merge(scored[["key", "value", "low", "high", "seeds"]], on="key")
-    frame = frame.sort_values(["cost", "key"], ignore_index=True)
-    return frame[list(COLUMNS)]
-
-
-def _verdict(now: Standing, index: int) -> str:
-    if index == now.pick:
-        return "pick"
-    if index == now.best:
-        return "best"
-    if now.good[index]:
-        return "not worse"
-    return "worse" if now.worse[index] else "undecided"
 
 
 def _single(results: StudyResults, scored: pd.DataFrame) -> Recommendation:

@@ -15,6 +15,7 @@ import pandas as pd
 
 from harness.aggregates import FORMS, Array
 from harness.analysis.memo import once
+from harness.costs import COSTS
 
 if TYPE_CHECKING:
     from harness.analysis.resampling import Value
@@ -31,8 +32,6 @@ CONFIGURATION = (
     "learning_rate",
     "extras",
 )
-#: What a configuration costs, and so what a pick may be the cheapest by.
-COSTS = ("parameters", "train_seconds", "peak_memory", "inference_memory")
 
 
 class Cube(NamedTuple):

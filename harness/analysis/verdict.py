@@ -18,8 +18,10 @@ from scipy.special import ndtri
 
 from harness.analysis.candidates import inferior
 from harness.analysis.comparison import AllPairs, compare
-from harness.analysis.scores import COSTS, complete, configurations, panel
+from harness.analysis.preferred import within
+from harness.analysis.scores import complete, configurations, panel
 from harness.analysis.simultaneous import AgainstBest, Bounds, against_best, all_pairs
+from harness.costs import COSTS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -136,6 +138,7 @@ def standing(
     Returns:
         None unless two configurations or more have two seeds or more.
     """
+    results = within(results).results
     table = configurations(results, STAGE)
     keys = tuple(str(key) for key in table.loc[table["seeds"] >= 2, "key"])
     if len(keys) < 2:

@@ -1,5 +1,7 @@
 """Prints a recommendation: for `sweep` at its end, and for `pick`."""
 
+from collections.abc import Sequence
+
 from rich.console import Console
 from rich.table import Table
 
@@ -8,13 +10,17 @@ from harness.analysis.explanation import explain
 from harness.analysis.judging import judge
 from harness.analysis.recommendation import Recommendation, recommend
 from harness.analysis.wording import Figures, more_seeds
+from harness.costs import Preference
 from harness.report.baselines import reached
 from harness.report.snippet import config_of
 from harness.results import StudyResults
 
 
 def print_outcome(
-    results: StudyResults, console: Console, cost: str | None = None
+    results: StudyResults,
+    console: Console,
+    cost: str | None = None,
+    prefer: Sequence[Preference] = (),
 ) -> Recommendation:
     """Prints pick, score, evidence, comparison and the configuration to paste.
 
@@ -22,8 +28,9 @@ def print_outcome(
         results: the study.
         console: where.
         cost: what the pick is to be the cheapest by; the sweep's by default.
+        prefer: bounds to keep beside the sweep's own.
     """
-    verdict = recommend(results, cost)
+    verdict = recommend(results, cost, prefer)
     show = Figures(results.objective)
 
     def say(text: str) -> None:
@@ -53,9 +60,14 @@ def print_outcome(
     return verdict
 
 
-def print_explained(results: StudyResults, console: Console, cost: str | None = None) -> None:
+def print_explained(
+    results: StudyResults,
+    console: Console,
+    cost: str | None = None,
+    prefer: Sequence[Preference] = (),
+) -> None:
     """Prints the chain from trial numbers to the verdict."""
-    for number, step in enumerate(explain(results, cost), 1):
+    for number, step in enumerate(explain(results, cost, prefer), 1):
         console.print(f"\n{number}. {step.title}", highlight=False, markup=False)
         for line in step.lines:
             console.print(f"   {line}", highlight=False, soft_wrap=True, markup=False)

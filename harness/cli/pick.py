@@ -1,5 +1,6 @@
 """`pick`: the recommendation of a study, as text or JSON."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,6 +9,7 @@ import typer
 from harness.cli import options as opt
 
 if TYPE_CHECKING:
+    from harness.costs import Preference
     from harness.results import StudyResults
 
 
@@ -23,6 +25,9 @@ def pick(
     cost: Annotated[
         str | None, typer.Option(help="pick the cheapest by parameters, train_seconds, ...")
     ] = None,
+    prefer: Annotated[
+        list[str] | None, typer.Option(help="only what keeps a bound: memory<8GB, parameters<1M")
+    ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="the whole chain from trials to verdict")
     ] = False,
@@ -32,26 +37,39 @@ def pick(
 
     from rich.console import Console
 
-    from harness.analysis.scores import COSTS
     from harness.cli.outcome import print_claims, print_explained, print_outcome
+    from harness.costs import COSTS
     from harness.errors import UserError, did_you_mean
     from harness.storage.records import read_study
 
     found = read_study(study, results)
     if cost is not None and cost not in COSTS:
         raise UserError(f"--cost {cost}: {did_you_mean(cost, COSTS)}")
+    bounds = _bounds(prefer or [])
     if as_json:
-        print(json.dumps(_body(found, cost, explain), indent=2, default=float))
+        print(json.dumps(_body(found, cost, bounds, explain), indent=2, default=float))
         return
     console = Console()
     if explain:
-        print_explained(found, console, cost)
-    print_outcome(found, console, cost)
+        print_explained(found, console, cost, bounds)
+    print_outcome(found, console, cost, bounds)
     if explain:
         print_claims(found, console)
 
 
-def _body(found: "StudyResults", cost: str | None, explained: bool) -> dict[str, Any]:
+def _bounds(texts: Sequence[str]) -> "list[Preference]":
+    from harness.costs import parse
+    from harness.errors import UserError
+
+    try:
+        return [parse(text) for text in texts]
+    except UserError as error:
+        raise UserError(f"--prefer: {error}") from None
+
+
+def _body(
+    found: "StudyResults", cost: str | None, bounds: "Sequence[Preference]", explained: bool
+) -> dict[str, Any]:
     """The recommendation for programs."""
     import json
 
@@ -61,7 +79,8 @@ def _body(found: "StudyResults", cost: str | None, explained: bool) -> dict[str,
     from harness.analysis.recommendation import recommend
     from harness.report.snippet import config_of
 
-    verdict = recommend(found, cost)
+    verdict = recommend(found, cost, bounds)
+    chain = [step._asdict() for step in explain(found, cost, bounds)] if explained else None
     claims = claim_words.table(found, judge(found))
     return {
         "study": found.name,
@@ -79,10 +98,12 @@ def _body(found: "StudyResults", cost: str | None, explained: bool) -> dict[str,
         "dropped": list(found.attributes.get("dropped", ())),
         "more_seeds": verdict.more_seeds,
         "cost": verdict.cost,
+        "prefer": list(verdict.prefer),
+        "left_out": list(verdict.left_out),
         "seeds": verdict.seeds,
         "examples": verdict.examples,
         "seed_sd": verdict.seed_sd,
         "claims": json.loads(claims.to_json(orient="records")),
-        **({"chain": [step._asdict() for step in explain(found, cost)]} if explained else {}),
+        **({} if chain is None else {"chain": chain}),
         "lora_config": config_of(found, verdict.pick) if verdict.pick is not None else None,
     }

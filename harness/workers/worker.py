@@ -5,13 +5,12 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
-from itertools import product
-from typing import Any, Final
+from typing import Final
 
 import optuna
 from optuna.trial import TrialState
 
-from harness import stages
+from harness import objectives, stages
 from harness import sweep as sweeps
 from harness.clock import SEARCH_SHARE, Clock
 from harness.storage.heartbeat import Heart, reap
@@ -20,7 +19,6 @@ from harness.storage.studies import Studies, is_lost
 from harness.task import Example
 from harness.training.trainer import Trainer
 from harness.trial import (
-    EXTRAS,
     Measurement,
     Outcome,
     SplitScores,
@@ -28,7 +26,7 @@ from harness.trial import (
     TrialRequest,
     TrialResult,
 )
-from harness.variants import Variant, resolve
+from harness.workers import noting
 from harness.workers.assignment import Assignment
 from harness.workers.baseline_jobs import BaselineJobs, Scorer
 from harness.workers.referee import Referee
@@ -58,7 +56,11 @@ class Worker:
         self.task = load_task_of(self.sweep)
         self.records.register(self.sweep, self.task.digest, self.task.objective, {})
         self._trials: dict[int, optuna.Trial] = {}
-        alpha = self.sweep.search.racing
+        names = self.sweep.search.objectives
+        self._directions = objectives.directions(names, self.task)
+        if names:
+            self.records.decide(objectives.DIRECTIONS, self._directions)
+        alpha = 0.0 if names else self.sweep.search.racing
         self._referee = Referee(self.studies, self.records, self.task.objective, alpha)
 
     def run(self) -> None:
@@ -74,8 +76,8 @@ class Worker:
         from harness.workers.bases import load_base
 
         base = load_base(self.sweep, self.task, self.assignment, self.records)
-        self._note_names(base.model)
-        self._note_full(base.model)
+        noting.names(base.model, self.sweep.space, self.records.decide)
+        noting.full(base.model, self.assignment.workers, self.records.decide)
         self.records.decide("base_memory", footprint(base.model)._asdict())
         trainer = make_trainer(
             base,
@@ -108,35 +110,6 @@ class Worker:
             given.index,
             given.workers,
         )
-
-    def _note_names(self, model: Any) -> None:
-        """Notes what a `LoraConfig` needs beside the search space, for whoever has no model."""
-        from harness.adapters.targets import target_names
-        from harness.models import token_head
-
-        head = token_head.find(model)
-        if head is not None:
-            noted = {"module": head.name, "labels": list(token_head.labels(model))}
-            self.records.decide("head", {**noted, "task_type": token_head.task_type(model)})
-        space = self.sweep.space
-        names = {group: target_names(model, group) for group in space.target_modules}
-        for group, layers in product(space.target_modules, space.layers):
-            if layers != EXTRAS["layers"]:
-                names[f"{group} in {layers}"] = target_names(model, group, layers)
-        self.records.decide("modules", {name: list(found) for name, found in names.items()})
-        self.records.decide(
-            "variants",
-            {name: _traits(resolve(name)) for name in self.sweep.space.variant},
-        )
-
-    def _note_full(self, model: Any) -> None:
-        """Notes whether all weights can be trained here, for the stage that would do so."""
-        from harness.adapters.kinds.full import impossible
-        from harness.models.memory import available
-
-        # Also where the sweep does not ask for it: claims may, later.
-        free = available() // self.assignment.workers
-        self.records.decide("full_impossible", impossible(model, free))
 
     def work(self, trainer: Trainer, idle: Callable[[], bool]) -> None:
         """Has a trainer run trials until the study owes nothing, or its time is over.
@@ -211,6 +184,9 @@ class Worker:
         if result.error is not None:
             trial.set_user_attr("error", result.error)
         if result.outcome is Outcome.COMPLETE:
+            if self._directions:
+                found = objectives.losses(self._directions, result)
+                trial.set_user_attr(objectives.LOSSES, found)
             value = result.scores["validation"].values[self.task.objective.name]
             self.studies.study.tell(trial, value)
         else:
@@ -224,6 +200,8 @@ class Worker:
         twin = self.studies.twin(trial) if stage is Stage.SEARCH else None
         if twin is not None:
             trial.set_user_attr("duplicate_of", twin.number)
+            if objectives.LOSSES in twin.user_attrs:
+                trial.set_user_attr(objectives.LOSSES, twin.user_attrs[objectives.LOSSES])
             self.studies.study.tell(trial, twin.values)
             return None
         self._trials[trial.number] = trial
@@ -277,19 +255,6 @@ class Worker:
             self.records.decide(
                 f"dropped.time.{stage}", [f"{stage}: {count} {trials} not run, {reason}"]
             )
-
-
-def _traits(variant: Variant) -> dict[str, Any]:
-    """What a reader needs to write the configuration down."""
-    return {
-        "peft": dict(variant.peft),
-        "optimiser": dict(variant.optimiser),
-        "kind": variant.kind,
-        "frozen": list(variant.frozen),
-        "initial_rank": variant.initial_rank,
-        "root_scale": variant.root_scale,
-        "source": variant.source,
-    }
 
 
 def run(assignment: Assignment) -> None:

@@ -38,12 +38,13 @@ class Room:
     only: tuple[str, ...] | None = None
 
 
-GROUND = ("errors", "aggregates")  # all higher floors may import these
+GROUND = ("errors", "aggregates", "costs")  # all higher floors may import these
 READING = (*GROUND, "results")
 
 TABLE: dict[str, Room] = {
     "errors": Room(1, only=()),
     "aggregates": Room(1, only=()),
+    "costs": Room(1, beside=("errors",), only=("errors",)),
     "trial": Room(1, only=()),
     "seeds": Room(1, only=()),
     "heads": Room(1, only=()),
@@ -52,7 +53,7 @@ TABLE: dict[str, Room] = {
     "registry": Room(2, only=("errors",)),
     "catalog": Room(2, only=("errors",)),
     "dimensions": Room(2, only=("errors",)),
-    "settings": Room(2, beside=("dimensions",), only=("errors", "trial", "dimensions")),
+    "settings": Room(2, beside=("dimensions",), only=("errors", "trial", "dimensions", "costs")),
     "entity_text": Room(2, only=("errors",)),
     "space": Room(2, beside=("dimensions",), only=("trial", "errors", "dimensions")),
     "analysis": Room(2, only=(*READING, "analysis")),
@@ -99,8 +100,9 @@ TABLE: dict[str, Room] = {
     "data_warnings": Room(4, beside=("data_card", "rows"), only=("data_card", "rows")),
     "worked": Room(4, only=("kinds",)),
     "task": Room(4, beside=("task_file", "task_data", "kinds", "worked")),
-    "storage": Room(4, beside=("storage",)),
+    "storage": Room(4, beside=("storage", "objectives")),
     "cells": Room(4),
+    "objectives": Room(4, beside=("task",), only=("errors", "costs", "task", "trial")),
     "full": Room(5),
     "claimed": Room(5),
     "adding": Room(5),

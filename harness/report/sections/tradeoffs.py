@@ -1,15 +1,18 @@
-"""Trade-offs: quality against trainable parameters, with the front of those worth their size."""
+"""Trade-offs: quality against parameters, memory and seconds, each with its front."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
 from harness.analysis.comparison import estimates
 from harness.analysis.front import front_probabilities
 from harness.analysis.scores import configurations, panel
+from harness.analysis.several import directions, nondominated, search_table
 from harness.report import display
 from harness.report.axis import axis
 from harness.report.figure import scatter
@@ -24,6 +27,54 @@ if TYPE_CHECKING:
 VIEWS = (
     ("confirm", "test", "Finalists, on the test split"),
     ("ablate", "validation", "Ablation, on the validation split"),
+)
+
+
+class Price(NamedTuple):
+    """A cost that quality is shown against.
+
+    Attributes:
+        cost: one of `harness.costs.COSTS`.
+        words: as it is said of one axis.
+        front: column that says whether a row is on its front.
+        probability: column that says how sure that is.
+        tick: writes a tick.
+        log: whether its axis is logarithmic.
+    """
+
+    cost: str
+    words: str
+    front: str
+    probability: str
+    tick: Callable[[float], str]
+    log: bool
+
+
+def _size(value: float) -> str:
+    for factor, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= factor:
+            return f"{value / factor:g}{letter}"
+    return f"{value:g}"
+
+
+PRICES = (
+    Price("parameters", "trainable parameters", "front", "front_probability", _size, True),
+    Price(
+        "peak_memory",
+        "memory at the peak of training",
+        "memory_front",
+        "memory_front_probability",
+        display.memory,
+        False,
+    ),
+    Price(
+        "train_seconds",
+        "seconds of training",
+        "seconds_front",
+        "seconds_front_probability",
+        "{:g}".format,
+        False,
+    ),
 )
 COLUMNS = (
     "key",
@@ -40,9 +91,15 @@ COLUMNS = (
     "value",
     "low",
     "high",
-    "front",
-    "front_probability",
+    *(name for price in PRICES for name in (price.front, price.probability)),
 )
+#: How the costs of a search's front are written.
+_SHOWN = {
+    "parameters": display.count,
+    "train_seconds": lambda value: display.number(value, 1),
+    "peak_memory": display.memory,
+    "inference_memory": display.memory,
+}
 
 
 def quality_table(results: StudyResults, stage: str, split: str) -> pd.DataFrame:
@@ -55,7 +112,7 @@ def quality_table(results: StudyResults, stage: str, split: str) -> pd.DataFrame
 
     Returns:
         `COLUMNS`; `front` says that no configuration with as few parameters scores higher,
-        `front_probability` how sure that is.
+        `front_probability` how sure that is; the same for memory and seconds.
     """
     done = results.trials[
         (results.trials["stage"] == stage) & (results.trials["state"] == "complete")
@@ -65,26 +122,25 @@ def quality_table(results: StudyResults, stage: str, split: str) -> pd.DataFrame
     scores = estimates(results, stage, split)[["key", "value", "low", "high"]]
     frame = configurations(results, stage).merge(scores, on="key", how="inner")
     frame = frame.sort_values(["parameters", "key"], kind="stable", ignore_index=True)
-    merit = results.objective.sign * frame["value"].astype(float)
-    ahead = [
-        not bool(
-            (
-                ((frame["parameters"] < size) & (merit >= value))
-                | ((frame["parameters"] == size) & (merit > value))
-            ).any()
-        )
-        for size, value in zip(frame["parameters"], merit, strict=True)
-    ]
+    merit = results.objective.sign * frame["value"].to_numpy(dtype=float)
     cube = panel(results, stage, split)
     place = [cube.keys.index(key) for key in frame["key"]]
-    costs = frame.set_index("key")["parameters"].reindex(list(cube.keys)).to_numpy(dtype=float)
-    sure = front_probabilities(cube, results.objective, costs)[place]
-    return frame.assign(front=ahead, front_probability=sure)[list(COLUMNS)]
+    for price in PRICES:
+        amounts = frame[price.cost].to_numpy(dtype=float)
+        known = np.isfinite(amounts)
+        front = np.zeros(len(frame), dtype=bool)
+        front[known] = nondominated(np.column_stack([amounts, -merit])[known])
+        costs = frame.set_index("key")[price.cost].reindex(list(cube.keys)).to_numpy(dtype=float)
+        sure = front_probabilities(cube, results.objective, costs)[place]
+        frame = frame.assign(**{price.front: front, price.probability: sure})
+    return frame[list(COLUMNS)]
 
 
 def tables(results: StudyResults) -> dict[str, pd.DataFrame]:
-    """Quality against size, stage by stage."""
-    return {stage: quality_table(results, stage, split) for stage, split, _ in VIEWS}
+    """Quality against cost, stage by stage; after a search for several objectives its front."""
+    found = {stage: quality_table(results, stage, split) for stage, split, _ in VIEWS}
+    several = search_table(results)
+    return found if several.empty else {**found, "search_front": several}
 
 
 def render(results: StudyResults) -> str:
@@ -94,11 +150,19 @@ def render(results: StudyResults) -> str:
         frame = quality_table(results, stage, split)
         if not frame.empty:
             views.append({"heading": heading, "body": _view(results, frame, split, heading)})
-    return fill("tradeoffs.html.j2", views=views, higher=results.objective.sign > 0)
+    return fill(
+        "tradeoffs.html.j2",
+        views=views,
+        higher=results.objective.sign > 0,
+        several=_several(results),
+        objectives=_names(results),
+    )
 
 
 def _view(results: StudyResults, frame: pd.DataFrame, split: str, heading: str) -> Markup:
     scale = display.scale(results.objective)
+    first, *others = (_plot(results, frame, split, heading, price) for price in PRICES)
+    sure = {price.cost: price.probability for price in PRICES}
     shown = table(
         frame,
         [
@@ -110,45 +174,73 @@ def _view(results: StudyResults, frame: pd.DataFrame, split: str, heading: str) 
                 ),
                 numeric=False,
             ),
-            figures("Parameters", "parameters", display.count, "trainable"),
             figures("Score", "value", scale.show, scale.unit),
             Column("95 % interval", lambda row: scale.interval(row["low"], row["high"])),
-            figures("On the front", "front_probability", _percent, "% of draws"),
-            figures("Training", "train_seconds", lambda value: display.number(value, 1), "s"),
+            figures("Parameters", "parameters", display.count, "trainable"),
+            figures("on its front", sure["parameters"], _percent, "% of draws"),
             figures("Memory", "peak_memory", display.memory),
+            figures("on its front", sure["peak_memory"], _percent, "% of draws"),
+            figures("Training", "train_seconds", lambda value: display.number(value, 1), "s"),
+            figures("on its front", sure["train_seconds"], _percent, "% of draws"),
             figures("Seeds", "seeds", display.count),
         ],
         caption=f"{heading}, smallest first.",
     )
-    return _plot(results, frame, split, heading) + Markup(
+    return Markup(
+        "{}<details><summary>Against memory and seconds</summary>{}</details>"
         "<details><summary>The numbers</summary>{}</details>"
-    ).format(shown)
+    ).format(first, Markup("").join(others), shown)
 
 
-def _plot(results: StudyResults, frame: pd.DataFrame, split: str, heading: str) -> Markup:
+def _plot(
+    results: StudyResults, frame: pd.DataFrame, split: str, heading: str, price: Price
+) -> Markup:
     scale = display.scale(results.objective)
-    frame = frame.dropna(subset=["value", "parameters"])
-    frame = frame[frame["parameters"] > 0]
+    frame = frame.dropna(subset=["value", price.cost])
+    frame = frame[frame[price.cost] > 0]
     if frame.empty:
         return Markup("")
     points = pd.DataFrame(
         {
-            "x": frame["parameters"].astype(float),
+            "x": frame[price.cost].astype(float),
             "y": frame["value"].astype(float),
             "low": frame["low"].astype(float),
             "high": frame["high"].astype(float),
-            "label": [_short(row) if row["front"] else "" for row in frame.to_dict("records")],
-            "kind": ["strong" if front else "faint" for front in frame["front"]],
-            "front": frame["front"],
+            "label": [_short(row) if row[price.front] else "" for row in frame.to_dict("records")],
+            "kind": ["strong" if front else "faint" for front in frame[price.front]],
+            "front": frame[price.front],
         }
     )
-    across = axis(list(points["x"]), "trainable parameters", _size, log=True)
+    across = axis(list(points["x"]), price.words, price.tick, log=price.log)
     up = axis(
         [*points["y"], *points["low"], *points["high"]],
         f"score on {split}, {scale.unit}",
         scale.tick,
     )
-    return scatter(points, across, up, title=f"{heading}: score against trainable parameters.")
+    return scatter(points, across, up, title=f"{heading}: score against {price.words}.")
+
+
+def _several(results: StudyResults) -> Markup | None:
+    """The front of a search for several objectives; None after any other."""
+    found = search_table(results)
+    if found.empty:
+        return None
+    scale = display.scale(results.objective)
+    front = found[found["front"].astype(bool)]
+    columns = [
+        Column("Configuration", lambda row: display.label(row, rate_too=True), numeric=False),
+        figures("Score", "value", scale.show, scale.unit),
+    ]
+    for name in directions(results):
+        show = _SHOWN.get(name, lambda value: display.number(value, 4))
+        columns.append(figures(name.replace("_", " "), name, show))
+    columns.append(figures("Trial", "number", display.count))
+    count = f"{len(front)} of {len(found)} search trials"
+    return table(front, columns, caption=f"{count}, by {next(iter(directions(results)))}.")
+
+
+def _names(results: StudyResults) -> str:
+    return ", ".join(name.replace("_", " ") for name in directions(results))
 
 
 def _percent(value: object) -> str:
@@ -157,13 +249,6 @@ def _percent(value: object) -> str:
 
 def _short(row: dict[object, object]) -> str:
     return f"r={display.short(row['rank'])} {row['target_modules']}"
-
-
-def _size(value: float) -> str:
-    for factor, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= factor:
-            return f"{value / factor:g}{letter}"
-    return f"{value:g}"
 
 
 register(Section("tradeoffs", "Trade-offs", 40, render, tables))

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from markupsafe import Markup
 
+from harness.analysis.naming import BY_COST
 from harness.analysis.scores import configurations, shots
-from harness.analysis.wording import BY_COST, more_seeds
+from harness.analysis.wording import more_seeds
 from harness.report import display
 from harness.report.axis import axis
 from harness.report.baselines import baseline_table, reached

@@ -1,7 +1,8 @@
 import pytest
 
+from harness.analysis.naming import BY_COST, cost_words, labels, priced
 from harness.analysis.scores import COSTS
-from harness.analysis.wording import BY_COST, Figures, cost_words, labels, priced
+from harness.analysis.wording import Figures
 from harness.results import Objective
 from tests.studies import F1, PERPLEXITY
 

@@ -8,7 +8,7 @@ import pytest
 
 from harness.report.snippet import lora_config
 from harness.variants import VARIANTS
-from harness.workers.worker import _traits
+from harness.workers.noting import _traits
 
 PICK = {
     "variant": "lora",

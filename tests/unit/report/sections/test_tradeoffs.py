@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import pytest
 
+from harness.report import display
 from harness.report.sections import tradeoffs
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ def test_finalists_are_on_test_and_levels_on_validation(full: StudyResults) -> N
     text = tradeoffs.render(full)
     assert "Finalists, on the test split" in text
     assert "Ablation, on the validation split" in text
-    assert text.count("<figure>") == 2
+    assert text.count("<figure>") == 6  # parameters, memory and seconds of each
     assert len(tradeoffs.tables(full)["confirm"]) == len(full.attributes["finalists"])
 
 
@@ -41,3 +43,25 @@ def test_where_less_is_better_the_text_says_so(perplexity: StudyResults) -> None
 
 def test_without_fresh_seeds_it_says_so(one: StudyResults) -> None:
     assert "No configuration has been run on fresh seeds yet" in tradeoffs.render(one)
+
+
+def test_each_cost_has_a_front_of_its_own(full: StudyResults) -> None:
+    frame = tradeoffs.tables(full)["confirm"]
+    for price in tradeoffs.PRICES:
+        cheapest = frame[frame[price.cost] == frame[price.cost].min()]
+        best = cheapest.loc[(full.objective.sign * cheapest["value"]).idxmax()]
+        assert best[price.front]
+        assert frame[price.probability].between(0, 1).all()
+        top = frame.loc[(full.objective.sign * frame["value"]).idxmax()]
+        assert top[price.front]
+
+
+def test_a_search_for_several_objectives_shows_its_front(full: StudyResults) -> None:
+    assert "The search's front" not in tradeoffs.render(full)
+    noted = {**full.attributes, "objectives": {"parameters": "minimize"}}
+    several = dataclasses.replace(full, attributes=noted)
+    text = tradeoffs.render(several)
+    front = tradeoffs.tables(several)["search_front"].query("front")
+    assert "The search&#39;s front" in text or "The search's front" in text
+    assert f"{len(front)} of " in text
+    assert all(display.count(size) in text for size in front["parameters"])

@@ -1,0 +1,69 @@
+"""What a configuration costs, and bounds on it: `memory<8GB`, `parameters<1M`."""
+
+import re
+from typing import Final, NamedTuple
+
+from harness.errors import UserError, did_you_mean
+
+#: What of a trial's cost can be made small, and so what a pick may be the cheapest by.
+COSTS: Final = ("parameters", "train_seconds", "peak_memory", "inference_memory")
+#: Shorter names of costs.
+_SHORT: Final = {"memory": "peak_memory", "seconds": "train_seconds"}
+_MEMORY: Final = {
+    **{"": 1.0, "B": 1.0, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12},
+    **{"KIB": 2.0**10, "MIB": 2.0**20, "GIB": 2.0**30, "TIB": 2.0**40},
+}
+#: What a number may be followed by, in capitals, and what it is multiplied with then.
+_UNITS: Final = {
+    "parameters": {"": 1.0, "K": 1e3, "M": 1e6, "B": 1e9},
+    "train_seconds": {"": 1.0, "S": 1.0, "MIN": 60.0, "H": 3600.0},
+    "peak_memory": _MEMORY,
+    "inference_memory": _MEMORY,
+}
+_FORM: Final = re.compile(r"\s*([a-z_]+)\s*(<=?)\s*(\d+(?:\.\d+)?(?:e\d+)?)\s*([A-Za-z]*)\s*")
+_LIKE: Final = "write it as memory<8GB, parameters<1M or seconds<5min"
+
+
+class Preference(NamedTuple):
+    """A bound on a cost.
+
+    Attributes:
+        cost: one of `COSTS`.
+        limit: parameters, seconds or bytes.
+        included: whether the limit itself is allowed.
+        text: as it was written.
+    """
+
+    cost: str
+    limit: float
+    included: bool
+    text: str
+
+    def holds(self, amount: float) -> bool:
+        """Whether a cost keeps the bound; one that is not known (NaN) does not."""
+        return amount < self.limit or (self.included and amount == self.limit)
+
+
+def parse(text: str) -> Preference:
+    """Reads a bound.
+
+    Args:
+        text: a cost of `COSTS`, `memory` (at the peak of training) or `seconds` (of
+            training), `<` or `<=`, and a number with a unit: K, M, B; s, min, h; KB to TB, KiB to
+            TiB.
+
+    Raises:
+        UserError: it is none.
+    """
+    found = _FORM.fullmatch(text)
+    if found is None:
+        raise UserError(f"'{text}' is no bound; {_LIKE}")
+    name, sign, number, unit = found.groups()
+    cost = _SHORT.get(name, name)
+    if cost not in COSTS:
+        raise UserError(f"'{text}': unknown '{name}'; {did_you_mean(name, [*COSTS, *_SHORT])}")
+    factor = _UNITS[cost].get(unit.upper())
+    if factor is None:
+        known = ", ".join(each for each in _UNITS[cost] if each)
+        raise UserError(f"'{text}': unknown unit '{unit}' of {cost}; known are {known}")
+    return Preference(cost, float(number) * factor, sign == "<=", text.strip().replace(" ", ""))
