@@ -66,6 +66,46 @@ METRIC_COLUMNS = (
 )
 
 
+#: Columns of `Texts.passages`, one row an example.
+PASSAGE_COLUMNS = (
+    "example",
+    "words",  # of the input
+    "text",  # the input; empty where texts may not be shown
+    "answer",  # the right one as text; likewise
+)
+#: Columns of `Texts.answers`: what was asked for and what was answered, piece by piece.
+ANSWER_COLUMNS = (
+    "who",  # key of a configuration, or name of a baseline
+    "seed",  # of the training run; -1 of a baseline
+    "example",
+    "label",  # of an entity, or the right class; that of a spurious entity is its own
+    "surface",  # an entity's form; empty for classes, and where texts may not be shown
+    "start",  # where it stands in the text; -1 where that is not known
+    "outcome",  # found | missed | spurious
+    "instead",  # what was said in the place of what was missed: a label or a class, else empty
+    "known",  # whether the form was an entity in training; NA where nobody asks
+)
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Some answers of a study beside the texts they were given to, for a look at mistakes.
+
+    Attributes:
+        split: the split that they are of.
+        passages: `PASSAGE_COLUMNS`.
+        answers: `ANSWER_COLUMNS`; empty for tasks whose answers are texts.
+        hidden: why no text is shown, in one sentence; empty where texts are shown.
+        missing: why there is nothing at all, in one sentence; else empty.
+    """
+
+    split: str
+    passages: pd.DataFrame
+    answers: pd.DataFrame
+    hidden: str = ""
+    missing: str = ""
+
+
 @dataclass(frozen=True)
 class Objective:
     """What a study optimises, with all that is needed to compute it again from statistics.
@@ -163,6 +203,7 @@ class StudyResults:
             `rank_correlation`, ... (plain values).
         provenance: package versions, platform, commit, digests, threads, start and end.
         metrics: `METRIC_COLUMNS`.
+        texts: answers beside their texts, where the task was at hand; see `harness.showing`.
     """
 
     name: str
@@ -178,6 +219,7 @@ class StudyResults:
     metrics: pd.DataFrame = field(
         default_factory=lambda: pd.DataFrame(columns=list(METRIC_COLUMNS))
     )
+    texts: Texts | None = None
 
     def statistics(self, trial: int, split: str) -> pd.DataFrame:
         """Statistics of one trial on one split; index the example, columns the objective's."""

@@ -83,17 +83,18 @@ class OracleTrainer:
     def _score(self, request: TrialRequest, split: str) -> SplitScores:
         examples = self.task.examples(split)
         chance = quality(request.config)
-        rows = []
+        rows, written = [], []
         for example in examples:
             # One draw for each seed and mention: configurations are paired, as real ones are.
             draw = random.Random(f"{request.config.seed}/{example.id}")
             found = [mention for mention in example.reference if draw.random() < chance]
             rows.append(self.task.score(found, example))
+            written.append(self.task.write(found))
         unparsed = [False] * len(rows)
         return SplitScores(
             split,
             tuple(example.id for example in examples),
-            tuple("" for _ in examples),
+            tuple(written),
             tuple(unparsed),
             tuple(rows),
             self.task.values(rows, unparsed),

@@ -15,6 +15,30 @@ T = TypeVar("T")
 _kept: dict[int, dict[Hashable, Any]] = {}
 
 
+def shared(results: StudyResults, other: StudyResults) -> StudyResults:
+    """Has a study keep all that is kept of another one, now and later.
+
+    Args:
+        results: equal to the other one in everything that is kept.
+        other: where it comes from.
+
+    Returns:
+        `results`.
+    """
+    if id(results) != id(other):
+        _kept[id(results)] = _of(other)
+        weakref.finalize(results, _kept.pop, id(results), None)
+    return results
+
+
+def _of(results: StudyResults) -> dict[Hashable, Any]:
+    place = id(results)
+    if place not in _kept:
+        _kept[place] = {}
+        weakref.finalize(results, _kept.pop, place, None)
+    return _kept[place]
+
+
 def once(results: StudyResults, name: Hashable, make: Callable[[], T]) -> T:
     """What `make` answers, computed at the first call with that name.
 
@@ -23,11 +47,8 @@ def once(results: StudyResults, name: Hashable, make: Callable[[], T]) -> T:
         name: tells it from all else that is kept of the study.
         make: computes it.
     """
-    place = id(results)
-    if place not in _kept:
-        _kept[place] = {}
-        weakref.finalize(results, _kept.pop, place, None)
-    if name not in _kept[place]:
-        _kept[place][name] = make()
-    found: T = _kept[place][name]
+    kept = _of(results)
+    if name not in kept:
+        kept[name] = make()
+    found: T = kept[name]
     return found

@@ -18,12 +18,21 @@ def report(
     form: Annotated[
         str, typer.Option("--format", help="html, md, csv, latex, json; several by commas")
     ] = "html",
+    price: Annotated[
+        float | None, typer.Option(help="of an hour of the machine, in your currency", min=0)
+    ] = None,
+    show_text: Annotated[
+        bool, typer.Option("--show-text", help="show texts of a task that is not public")
+    ] = False,
     results: opt.Results = Path("results"),
     reports: opt.Reports = Path("reports"),
 ) -> None:
     """Writes what was asked for and prints the paths."""
+    from dataclasses import replace
+
     from harness.errors import UserError, did_you_mean
     from harness.report.exports import FORMATS, write
+    from harness.showing import with_texts
     from harness.storage.records import read_study
 
     asked = [name.strip() for name in form.split(",")]
@@ -31,5 +40,8 @@ def report(
         if name not in FORMATS:
             raise UserError(f"--format {name}: {did_you_mean(name, FORMATS)}")
     found = read_study(study, results)
+    if price is not None:
+        found = replace(found, attributes={**found.attributes, "asked": {"price": price}})
+    found = with_texts(found, show_text)
     for name in dict.fromkeys(asked):
         print(write(found, name, reports))

@@ -95,5 +95,6 @@ def _opened(plan: Sweep, name: str, results: Path, console: Console) -> Opened:
 
 def _report(results: StudyResults, reports: Path) -> Path:
     from harness.report.page import write
+    from harness.showing import with_texts
 
-    return write(results, reports / f"{results.name}.html")
+    return write(with_texts(results), reports / f"{results.name}.html")

@@ -126,6 +126,7 @@ TABLE: dict[str, Room] = {
     "forecast": Room(6, beside=("checks", "workers.tasks")),
     "session": Room(6, beside=("checks", "stages", "workers")),
     "export": Room(6),
+    "showing": Room(6, beside=("workers.tasks",)),
     "cli": Room(7, beside=("cli",)),
     "": Room(8),  # the face: harness/__init__.py re-exports; no room imports it
     "__main__": Room(9),
@@ -140,6 +141,7 @@ MAY_READ = {
     "adding": ("analysis",),
     "workers.referee": ("analysis",),
     "widening": ("analysis",),
+    "showing": ("analysis",),
     "cli": READING_WING,
     "": READING_WING,
 }

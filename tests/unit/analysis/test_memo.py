@@ -1,5 +1,6 @@
 """What is kept of a study: once, for itself alone, as long as it lives."""
 
+import dataclasses
 import gc
 
 import pandas as pd
@@ -43,3 +44,13 @@ def test_whoever_changes_a_table_changes_it_for_nobody_else() -> None:
         del mine["alpha"]
         pd.testing.assert_frame_equal(read(results, "ablate"), first)
     assert not panel(results, "ablate", "validation").statistics.flags.writeable
+
+
+def test_a_study_that_is_the_same_shares_what_is_kept() -> None:
+    first = empty_results()
+    memo.once(first, "a", lambda: 1)
+    second = memo.shared(dataclasses.replace(first, name="other"), first)
+    assert memo.once(second, "a", lambda: 2) == 1
+    assert memo.once(second, "b", lambda: 3) == 3
+    assert memo.once(first, "b", lambda: 4) == 3
+    assert memo.once(dataclasses.replace(first), "a", lambda: 5) == 5

@@ -20,6 +20,7 @@ NAMES = [
     "tradeoffs",
     "claims",
     "search",
+    "errors",
     "trials",
     "provenance",
 ]

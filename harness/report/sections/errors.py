@@ -1,0 +1,226 @@
+"""Errors: the texts on which the pick differs most from others, and what it gets wrong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import pandas as pd
+from markupsafe import Markup
+
+from harness.analysis import mistakes
+from harness.analysis.memo import once
+from harness.analysis.scores import configurations
+from harness.report import display
+from harness.report.marked import cut, marked, pieces, spurious
+from harness.report.section import Section, register
+from harness.report.table import Column, Record, figures, table
+from harness.report.templating import fill
+
+if TYPE_CHECKING:
+    from harness.analysis.mistakes import Cast
+    from harness.results import StudyResults, Texts
+
+#: Examples shown on which the chief is better, and on which it is worse, against each other one.
+AHEAD: Final = 3
+BEHIND: Final = 2
+#: Confusions shown.
+TOP: Final = 12
+
+
+def _cast(results: StudyResults) -> Cast | None:
+    found: Cast | None = once(results, "cast", lambda: mistakes.cast(results))
+    return found
+
+
+def differences_table(results: StudyResults) -> pd.DataFrame:
+    """The examples that are shown.
+
+    Returns:
+        against (the other one's name), example, ahead (whether the chief is), chief and other:
+        how good each is there, more being better, mean over seeds.
+    """
+    columns = ["against", "example", "ahead", "chief", "other"]
+    who = _cast(results)
+    if who is None:
+        return pd.DataFrame(columns=columns)
+    scores = mistakes.by_example(results, who)
+    rows = []
+    for other in who.names[1:]:
+        for ahead, pair, count in (
+            (True, (who.chief, other), AHEAD),
+            (False, (other, who.chief), BEHIND),
+        ):
+            for name in mistakes.apart(scores, *pair, count):
+                one, two = scores.loc[name, [who.chief, other]].to_numpy(dtype=float)
+                rows.append((other, name, ahead, one, two))
+    return pd.DataFrame(rows, columns=columns)
+
+
+def tables(results: StudyResults) -> dict[str, pd.DataFrame]:
+    """Differences, confusions, scores by length, recall by whether a form was seen."""
+    found = {"differences": differences_table(results)}
+    who = _cast(results)
+    if who is not None:
+        found["confusions"] = mistakes.confusions(results, who)
+        found["by_length"] = mistakes.by_length(results, who)
+        found["by_known"] = mistakes.by_known(results, who)
+    return found
+
+
+def render(results: StudyResults) -> str:
+    """The section's HTML."""
+    who, texts = _cast(results), results.texts
+    if who is None:
+        return fill("errors.html.j2", who=None)
+    names = _names(results, who)
+    return fill(
+        "errors.html.j2",
+        who=who,
+        names=[names[name] for name in who.names],
+        entities=texts is not None and bool((texts.answers["surface"] != "").any()),
+        hidden="" if texts is None else texts.hidden,
+        missing=_missing(texts),
+        groups=_groups(results, who, names),
+        confusions=_confusions(results, who),
+        lengths=_lengths(results, who, names),
+        known=_known(results, who, names),
+        split=who.split,
+    )
+
+
+def _missing(texts: Texts | None) -> str:
+    if texts is None:
+        return "Texts are read from the task's files, which nobody looked for here."
+    return texts.missing
+
+
+def _role(who: Cast) -> str:
+    return "the pick" if who.picked else "the best so far"
+
+
+def _names(results: StudyResults, who: Cast) -> dict[str, str]:
+    rows = configurations(results, who.stage).set_index("key")
+    shown = {
+        name: display.label({str(k): v for k, v in rows.loc[name].items()}, rate_too=False)
+        for name in who.names
+        if name in rows.index
+    }
+    shown[who.chief] = f"{shown[who.chief]} ({_role(who)})"
+    if who.base is not None:
+        shown[who.base] = display.baseline(who.base)
+    return shown
+
+
+def _groups(results: StudyResults, who: Cast, names: dict[str, str]) -> list[dict[str, Any]]:
+    """For each of the others the examples that tell it from the chief."""
+    texts = results.texts
+    shown = differences_table(results)
+    if texts is None or texts.passages.empty or texts.hidden:
+        return []
+    passages = texts.passages.assign(example=texts.passages["example"].astype(str))
+    passages = passages.set_index("example")
+    groups = []
+    for other in who.names[1:]:
+        rows = shown[(shown["against"] == other) & shown["example"].isin(passages.index)]
+        blocks = [
+            {
+                "title": f"{row['example']}: "
+                + (f"{_role(who)} is better" if row["ahead"] else f"{names[other]} is better"),
+                "body": _example(results, who, other, str(row["example"]), passages, names),
+            }
+            for row in rows.to_dict("records")
+        ]
+        groups.append({"name": names[other], "blocks": blocks})
+    return groups
+
+
+def _example(
+    results: StudyResults,
+    who: Cast,
+    other: str,
+    example: str,
+    passages: pd.DataFrame,
+    names: dict[str, str],
+) -> Markup:
+    assert results.texts is not None
+    pair = (who.chief, other)
+    answers = results.texts.answers
+    answers = answers[(answers["example"].astype(str) == example) & answers["who"].isin(pair)]
+    passage = passages.loc[example]
+    entities = bool((answers["surface"] != "").any())
+    if entities:
+        found = pieces(answers, pair)
+        whole = results.texts.answers.groupby("who")["seed"].nunique()
+        said = [(names[n], spurious(answers, n, int(whole.get(n, 1)))) for n in pair]
+        text = marked(str(passage["text"]), found)
+        lines = [(name, "; ".join(told)) for name, told in said if told]
+        return fill("errors_text.html.j2", text=text, lines=lines, heading="Said beyond that:")
+    lines = [("wanted", cut(str(passage["answer"])))]
+    lines += [(names[name], _written(results, who, name, example)) for name in pair]
+    text = Markup("{}").format(cut(str(passage["text"])))
+    return fill("errors_text.html.j2", text=text, lines=lines, heading="")
+
+
+def _written(results: StudyResults, who: Cast, name: str, example: str) -> str:
+    """What was written to an example, different answers with the number of their seeds."""
+    rows = mistakes.rows_of(results, who, name)
+    rows = rows[rows["example"].astype(str) == example]
+    counts = rows["prediction"].astype(str).str.strip().value_counts(sort=True)
+    whole = len(rows)
+    told = [
+        cut(str(text) or "nothing") + (f" ({count}/{whole})" if whole > 1 else "")
+        for text, count in list(counts.items())[:3]
+    ]
+    return " | ".join(told)
+
+
+def _confusions(results: StudyResults, who: Cast) -> Markup | None:
+    frame = mistakes.confusions(results, who)
+    if frame.empty:
+        return None
+    columns = [
+        Column("Asked for", lambda row: str(row["label"]), numeric=False),
+        Column("Said instead", lambda row: str(row["instead"]) or "nothing", numeric=False),
+        figures("Times", "count", lambda value: display.number(value, 1), "a seed"),
+        Column("Share", lambda row: f"{100 * float(row['share']):.1f}", "% of that label"),
+    ]
+    more = f", the first {TOP} of {len(frame)}" if len(frame) > TOP else ""
+    return table(frame.head(TOP), columns, caption=f"What was missed{more}.")
+
+
+def _lengths(results: StudyResults, who: Cast, names: dict[str, str]) -> Markup | None:
+    frame = mistakes.by_length(results, who)
+    if len(frame) < 2:
+        return None
+    scale = display.scale(results.objective)
+
+    def span(row: Record) -> str:
+        low, high = int(row["low"]), int(row["high"])
+        return f"{low}" if low == high else f"{low} to {high}"
+
+    columns = [Column("Words", span), figures("Examples", "examples", display.count)]
+    columns += [figures(names[name], name, scale.show, scale.unit) for name in who.names]
+    return table(frame, columns, caption=f"Scores by the length of the input, {who.split} split.")
+
+
+def _known(results: StudyResults, who: Cast, names: dict[str, str]) -> Markup | None:
+    frame = mistakes.by_known(results, who)
+    if frame.empty:
+        return None
+    columns = [
+        Column(
+            "Entities",
+            lambda row: "seen in training" if row["known"] else "never seen in training",
+            numeric=False,
+        ),
+        figures("In the texts", "entities", display.count),
+    ]
+    columns += [figures(names[name], name, _percent, "% found") for name in who.names]
+    return table(frame, columns, caption="Recall by whether the form was an entity in training.")
+
+
+def _percent(value: object) -> str:
+    return display.MISSING if display.missing(value) else f"{100 * float(str(value)):.1f}"
+
+
+register(Section("errors", "Errors", 57, render, tables))
