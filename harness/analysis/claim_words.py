@@ -87,7 +87,9 @@ def numbers(results: StudyResults, one: Compared) -> str:
 
 def _edges(results: StudyResults, one: Compared) -> str:
     arms = [arm_words(arm, _epochs(results)) for arm in one.edges]
-    return f", rate of {' and of '.join(arms)} at its grid's edge" if arms else ""
+    if not arms:
+        return ""
+    return f", rate of {' and of '.join(arms)} at its grid's edge (--extend-grid tries one more)"
 
 
 def lacking(results: StudyResults, finding: Finding) -> str:

@@ -12,6 +12,7 @@ from harness.analysis.recommendation import Recommendation, recommend
 from harness.analysis.wording import Figures, more_seeds
 from harness.costs import Preference
 from harness.report.baselines import reached
+from harness.report.commands import add_seeds
 from harness.report.snippet import config_of
 from harness.results import StudyResults
 
@@ -50,6 +51,8 @@ def print_outcome(
         say(f"cannot be told apart from the {chief}: {'; '.join(verdict.indistinguishable)}")
     if verdict.more_seeds:
         say(f"about {more_seeds(verdict.more_seeds)} would decide it")
+        if command := add_seeds(results, verdict.more_seeds):
+            say(f"beyond the looks laid down, so exploratory: {command}")
     for sentence in verdict.not_supported:
         say(f"not supported: {sentence}")
     if verdict.pick is not None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
+from harness.analysis.verdict import current_look
+
 if TYPE_CHECKING:
     from harness.results import StudyResults
 
@@ -35,6 +37,14 @@ def commands(results: StudyResults) -> tuple[str, ...]:
         for verb in ("pick", "report")
     )
     return (first, *read)
+
+
+def add_seeds(results: StudyResults, count: int) -> str | None:
+    """The command that adds seeds beyond the looks; None while a look is still to come."""
+    looks = (results.sweep.get("confirmation") or {}).get("looks") or []
+    if not looks or current_look(results).seeds < int(looks[-1]):
+        return None
+    return f"{again(results)} --add-seeds {count}"
 
 
 def _places(command: str) -> list[tuple[str, str]]:

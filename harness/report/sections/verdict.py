@@ -14,7 +14,7 @@ from harness.analysis.wording import more_seeds
 from harness.report import display
 from harness.report.axis import axis
 from harness.report.baselines import baseline_table, reached
-from harness.report.commands import again
+from harness.report.commands import add_seeds, again
 from harness.report.figure import Band, intervals
 from harness.report.findings import chain, recommendation
 from harness.report.section import Section, register
@@ -149,9 +149,16 @@ def _next_steps(results: StudyResults, advice: Recommendation) -> list[str]:
     if advice.more_seeds:
         steps.append(
             f"By the seed noise seen here, about {more_seeds(advice.more_seeds)} for each "
-            "finalist would decide it."
+            f"finalist would decide it.{_how(results, advice.more_seeds)}"
         )
     return steps
+
+
+def _how(results: StudyResults, count: int) -> str:
+    command = add_seeds(results, count)
+    if command is None:
+        return ""
+    return f" Beyond the looks laid down that is exploratory: {command}"
 
 
 def _facts(results: StudyResults, advice: Recommendation) -> list[dict[str, str]]:

@@ -162,7 +162,7 @@ def test_an_arm_at_its_grids_edge_may_be_better_never_worse(
     # r=32 may be better than it is here: that r=16 is as good is open.
     assert found["r16_r32"].verdict == "not decided"
     told = claim_words.numbers(results, found["r16_r32"].compared[0])
-    assert told.endswith(", rate of r=32 at its grid's edge")
+    assert told.endswith(", rate of r=32 at its grid's edge (--extend-grid tries one more)")
     frame = claim_words.table(results, [*found.values()]).set_index("claim")
     assert frame.loc["r16_r32", "edges"] == 1
     assert frame.loc["qv_share", "edges"] == 0

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.report.commands import again, commands
+from harness.report.commands import add_seeds, again, commands
 
 if TYPE_CHECKING:
     from harness.results import StudyResults
@@ -42,3 +42,10 @@ def test_a_command_that_cannot_be_taken_apart_is_kept(full: StudyResults) -> Non
         command,
         "python -m harness pick made_up --results there",
     )
+
+
+def test_seeds_are_added_only_once_the_looks_are_done(full: StudyResults) -> None:
+    assert add_seeds(full, 6) == "python -m harness sweep made_up --add-seeds 6"
+    planned = dict(full.sweep, confirmation={**full.sweep["confirmation"], "looks": [5, 10, 99]})
+    assert add_seeds(dataclasses.replace(full, sweep=planned), 6) is None
+    assert add_seeds(dataclasses.replace(full, sweep={}), 6) is None
