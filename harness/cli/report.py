@@ -19,7 +19,7 @@ def report(
         str, typer.Option("--format", help="html, md, csv, latex, json; several by commas")
     ] = "html",
     price: Annotated[
-        float | None, typer.Option(help="of an hour of the machine, in your currency", min=0)
+        str | None, typer.Option(help="of an hour of the machine, such as 1.29/h")
     ] = None,
     show_text: Annotated[
         bool, typer.Option("--show-text", help="show texts of a task that is not public")
@@ -30,6 +30,7 @@ def report(
     """Writes what was asked for and prints the paths."""
     from dataclasses import replace
 
+    from harness.cli.plan import price_of
     from harness.errors import UserError, did_you_mean
     from harness.report.exports import FORMATS, write
     from harness.showing import with_texts
@@ -39,9 +40,10 @@ def report(
     for name in asked:
         if name not in FORMATS:
             raise UserError(f"--format {name}: {did_you_mean(name, FORMATS)}")
+    hourly = price_of(price)
     found = read_study(study, results)
-    if price is not None:
-        found = replace(found, attributes={**found.attributes, "asked": {"price": price}})
+    if hourly is not None:
+        found = replace(found, attributes={**found.attributes, "asked": {"price": hourly}})
     found = with_texts(found, show_text)
     for name in dict.fromkeys(asked):
         print(write(found, name, reports))

@@ -20,8 +20,10 @@ NAMES = [
     "tradeoffs",
     "claims",
     "search",
+    "curves",
     "errors",
     "trials",
+    "cost",
     "provenance",
 ]
 SIZES = ["full", "searched", "ablated", "perplexity", "one", "empty"]

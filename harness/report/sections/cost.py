@@ -1,0 +1,226 @@
+"""Cost: what each stage spent, what was to be expected of it, and what a full grid would cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from harness.analysis import spending
+from harness.report import display
+from harness.report.section import Section, register
+from harness.report.table import Column, Record, figures, table
+from harness.report.templating import fill
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from markupsafe import Markup
+
+    from harness.analysis.spending import Pace
+    from harness.results import StudyResults
+
+_DAY: Final = 86400.0
+_HAIR: Final = "\N{NARROW NO-BREAK SPACE}"
+_FIRM: Final = "\N{NO-BREAK SPACE}"
+_TIMES: Final = "\N{MULTIPLICATION SIGN}"
+#: Factors as they are said of several levels.
+_PLURALS: Final = {
+    "alpha_ratio": "alpha ratios",
+    "target_modules": "sets of target modules",
+    "dropout": "dropouts",
+    "bias": "bias settings",
+    "layers": "sets of layers",
+    "modules_to_save": "sets of modules trained whole",
+    "gradient_checkpointing": "settings of gradient checkpointing",
+}
+
+
+class Unit(NamedTuple):
+    """A unit of time for a whole table, so that its numbers can be compared at a glance.
+
+    Attributes:
+        seconds: that it has.
+        name: such as `min`.
+        digits: behind the point.
+    """
+
+    seconds: float
+    name: str
+    digits: int
+
+    def show(self, value: Any) -> str:
+        """Seconds in this unit."""
+        if display.missing(value):
+            return display.MISSING
+        return display.number(float(value) / self.seconds, self.digits)
+
+
+_UNITS: Final = ((120.0, Unit(1.0, "s", 1)), (7200.0, Unit(60.0, "min", 1)))
+_HOURS: Final = Unit(3600.0, "h", 2)
+
+
+def unit(frame: pd.DataFrame, *names: str) -> Unit:
+    """The unit that fits the longest time in these columns."""
+    longest = frame[list(names)].to_numpy(dtype=float, na_value=0.0).max(initial=0.0)
+    return next((each for limit, each in _UNITS if longest < limit), _HOURS)
+
+
+def duration(value: Any) -> str:
+    """A time in seconds, minutes, hours, or days from the third day on."""
+    if display.missing(value) or float(value) < 2 * _DAY:
+        return display.seconds(value)
+    days = float(value) / _DAY
+    return f"{display.number(days, 1) if days < 100 else display.count(days)}{_HAIR}days"
+
+
+def money(value: Any) -> str:
+    """An amount of whatever the price was told in."""
+    if display.missing(value):
+        return display.MISSING
+    return "< 0.01" if 0 < float(value) < 0.005 else display.number(value, 2)
+
+
+def tables(results: StudyResults) -> dict[str, pd.DataFrame]:
+    """What was spent, the forecast beside it, the full grid."""
+    return {
+        "stages": spending.stage_table(results),
+        "forecast": spending.forecast_table(results),
+        "grid": spending.grid_table(results),
+    }
+
+
+def render(results: StudyResults) -> str:
+    """The section's HTML."""
+    spent = spending.stage_table(results)
+    if spent.empty:
+        return fill("cost.html.j2", whole=None)
+    forecast = spending.forecast_table(results)
+    expected = spending.pace(results)
+    whole = spent.iloc[-1].to_dict()
+    return fill(
+        "cost.html.j2",
+        whole=whole,
+        counted=_ran(whole) - int(whole["unknown"]),
+        device=_known(whole["device_seconds"]),
+        wall=_known(whole["wall_seconds"]),
+        stages=_stages(spent),
+        overlap=float(spent["wall_seconds"].iloc[:-1].sum()) - float(whole["wall_seconds"]) >= 1,
+        money=money(whole["money"]) if "money" in whole else None,
+        hourly=display.short(spending.price(results)),
+        forecast=_forecast(forecast) if len(forecast) else None,
+        pace=_told(expected) if expected else None,
+        packs=_packs(spent, forecast),
+        grid=_grid(results, _ran(whole)),
+    )
+
+
+def _ran(row: Record) -> int:
+    return sum(int(row[name]) for name in spending.OUTCOMES)
+
+
+def _known(seconds: Any) -> str | None:
+    return None if display.missing(seconds) else duration(seconds)
+
+
+def _stages(spent: pd.DataFrame) -> Markup:
+    time = unit(spent, "train_seconds", "score_seconds", "device_seconds", "wall_seconds")
+    outcomes = [
+        name for name in spending.OUTCOMES if name == "complete" or spent[name].iloc[-1] > 0
+    ]
+    columns = [
+        _stage_column(),
+        *(figures(name.capitalize(), name, display.count, "trials") for name in outcomes),
+    ]
+    if spent["not_run"].iloc[-1] > 0:
+        columns.append(figures("Not run", "not_run", display.count, "trials"))
+    columns += [
+        figures("Training", "train_seconds", time.show, time.name),
+        figures("Scoring", "score_seconds", time.show, time.name),
+        figures("Device time", "device_seconds", time.show, time.name),
+        figures("Wall time", "wall_seconds", time.show, time.name),
+        figures("Peak memory", "peak_memory", display.memory),
+        figures("Tokens", "tokens", _millions, "millions"),
+    ]
+    if (spent["pack"] > 1).any():
+        columns.append(figures("Pack", "pack", display.short, "adapters"))
+    if "money" in spent:
+        columns.append(figures("Price", "money", money))
+    return table(spent, columns, caption="What each stage spent.", mark=_total)
+
+
+def _forecast(frame: pd.DataFrame) -> Markup:
+    time = unit(frame, "forecast_seconds", "device_seconds")
+    columns = [
+        _stage_column(),
+        figures("Trials", "trials", display.count),
+        figures("Trainings", "trainings", lambda value: display.number(value, 1), "of all steps"),
+        figures("Forecast", "forecast_seconds", time.show, time.name),
+        figures("Actual", "device_seconds", time.show, time.name),
+        figures("Actual / forecast", "ratio", lambda value: display.number(value, 2)),
+    ]
+    return table(frame, columns, caption="Device time, forecast and actual.", mark=_total)
+
+
+def _stage_column() -> Column:
+    return Column("Stage", lambda row: str(row["stage"]), numeric=False)
+
+
+def _total(row: Record) -> str:
+    return "total" if row["stage"] == spending.ALL else ""
+
+
+def _millions(value: Any) -> str:
+    return display.MISSING if display.missing(value) else display.number(float(value) / 1e6, 2)
+
+
+def _told(expected: Pace) -> dict[str, Any]:
+    return {
+        "stage": expected.stage,
+        "trials": expected.trials,
+        "seconds": duration(expected.seconds),
+        "range": f"{duration(expected.low)} to {duration(expected.high)}",
+    }
+
+
+def _packs(spent: pd.DataFrame, forecast: pd.DataFrame) -> bool:
+    """Whether the search's pack size is another than that of a stage it was held against."""
+    sizes = spent.set_index("stage")["pack"]
+    later = [float(sizes[name]) for name in forecast["stage"] if name != spending.ALL]
+    return any(size != sizes.get("search") for size in later)
+
+
+def _grid(results: StudyResults, ran: int) -> dict[str, Any] | None:
+    frame = spending.grid_table(results)
+    typical = spending.grid_pace(results)
+    if frame.empty or typical is None:
+        return None
+    row = frame.iloc[0].to_dict()
+    levels = {name: count for name, count in spending.factors(results).items() if count > 1}
+    product = f" {_TIMES} ".join(
+        f"{count}{_FIRM}{_plural(name)}" for name, count in levels.items()
+    )
+    return {
+        "product": product,
+        "cells": display.count(row["cells"]),
+        "trials": display.count(row["trials"]),
+        "seeds": int(row["seeds"]),
+        "ran": ran,
+        "time": duration(row["grid_seconds"]),
+        "spent": duration(row["device_seconds"]),
+        "times": _ratio(row["ratio"]),
+        "pace": _told(typical),
+        "range": isinstance((results.sweep.get("space") or {}).get("learning_rate"), Mapping),
+        "rates": int(row["rates"]),
+    }
+
+
+def _plural(name: str) -> str:
+    return _PLURALS.get(name, name.replace("_", " ") + "s")
+
+
+def _ratio(value: Any) -> str:
+    if display.missing(value):
+        return display.MISSING
+    return display.count(value) if float(value) >= 10 else display.number(value, 1)
+
+
+register(Section("cost", "Cost", 65, render, tables))
