@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from harness.report import display
 from harness.report.commands import commands
+from harness.report.methods import methods
 from harness.report.section import Section, register
 from harness.report.table import Column, table, text
 from harness.report.templating import fill
@@ -70,6 +71,7 @@ def render(results: StudyResults) -> str:
         dirty=_dirty(results.provenance),
         sweep=sweep if results.sweep else "",
         commands=commands(results),
+        methods=methods(results),
     )
 
 

@@ -1,0 +1,85 @@
+"""The paragraph for a paper says what this study did; its bibliography has what it cites."""
+
+import dataclasses
+import re
+
+from harness.analysis.recommendation import recommend
+from harness.report.methods import methods
+from harness.report.references import PAPERS, WORKS, bibliography, key_of
+from harness.results import StudyResults
+from harness.variants import VARIANTS
+
+
+def shorts(bibtex: str) -> set[str]:
+    """The short names of all entries."""
+    known = {key: work.short for key, work in WORKS.items()}
+    known |= {key_of(name): work.short for name, work in PAPERS.items()}
+    return {known[key] for key in re.findall(r"@\w+\{([^,]+),", bibtex)}
+
+
+def test_what_is_cited_and_what_is_listed_are_the_same(full: StudyResults) -> None:
+    found = methods(full)
+    cited = {
+        one
+        for inside in re.findall(r"\(([^()]*\d{4}b?(?:; [^()]*\d{4}b?)*)\)", found.text)
+        for one in inside.split("; ")
+    }
+    assert cited == shorts(found.bibtex)
+
+
+def test_its_numbers_are_the_study_s(full: StudyResults) -> None:
+    text = methods(full).text
+    trials = full.trials
+    searched = trials[(trials["stage"] == "search") & trials["duplicate_of"].isna()]
+    assert f"{len(searched)} configurations were searched" in text
+    assert f"{(searched['state'] == 'pruned').sum()} of them were ended early" in text
+    ablated = trials.query("stage == 'ablate' and state == 'complete'")
+    assert f"{ablated['key'].nunique()} configurations, the learning rate tuned" in text
+    assert f"among {full.sweep['ablation']['rates']}" in text
+    found = recommend(full)
+    assert f"up to {found.seeds} further seeds" in text
+    assert f"({found.examples} examples)" in text
+    assert full.objective.margin_told in text
+    assert "looks at 5 and 10 seeds" in text
+    assert text.endswith(f"Outcome: {found.evidence}")
+
+
+def test_it_says_nothing_of_stages_that_did_not_run(
+    searched: StudyResults, one: StudyResults, empty: StudyResults
+) -> None:
+    found = methods(searched)
+    assert "were searched" in found.text
+    assert "fresh seeds" not in found.text
+    assert "test split" not in found.text
+    assert "Hsu 1984" not in found.text
+    assert "hsu1984best" not in found.bibtex
+    assert "were searched" in methods(one).text
+    assert methods(empty) == ("", "")
+
+
+def test_a_random_search_and_a_quantised_base_are_named(full: StudyResults) -> None:
+    sweep = dict(full.sweep, search={"sampler": "random"})
+    sweep["model"] = {"name": "x", "quantization": "nf4"}
+    found = methods(dataclasses.replace(full, sweep=sweep))
+    assert "Bergstra" not in found.text
+    assert "Akiba et al. 2019) at random" in found.text
+    assert "Dettmers et al. 2023" in found.text
+    assert "QLoRA" in found.bibtex
+
+
+def test_every_variant_with_a_paper_can_be_cited() -> None:
+    for name in VARIANTS.names():
+        for paper in re.findall(r"arXiv:([\d.]+)", VARIANTS.get(name).source):
+            assert paper in PAPERS, name
+
+
+def test_entries_are_whole() -> None:
+    whole = bibliography(WORKS, PAPERS)
+    assert whole.count("@") == len(WORKS) + len(PAPERS)
+    assert whole.count("{") == whole.count("}")
+    keys = re.findall(r"@\w+\{([^,]+),", whole)
+    assert len(set(keys)) == len(keys)
+    assert all(re.fullmatch(r"[a-z0-9_]+", key) for key in keys)
+    for work in [*WORKS.values(), *PAPERS.values()]:
+        assert {"author", "title", "year"} <= work.fields.keys()
+        assert work.fields["year"] in work.short
