@@ -151,7 +151,7 @@ WORKS: Final = {
             "author": "Mangrulkar, Sourab and Gugger, Sylvain and Debut, Lysandre and Belkada, "
             "Younes and Paul, Sayak and Bossan, Benjamin",
             "title": "{PEFT}: State-of-the-art Parameter-Efficient Fine-Tuning methods",
-            "howpublished": "\\url{https://github.com/huggingface/peft}",
+            "howpublished": "GitHub, huggingface/peft",
             "year": "2022",
         },
     ),
