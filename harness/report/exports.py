@@ -1,6 +1,7 @@
 """A study's tables as Markdown, CSV, LaTeX or JSON: the numbers behind the page, not rounded.
 
-Each section publishes tidy tables; here they are written down. Knows none of the sections.
+Each section publishes tidy tables; here they are written down. Knows none of the sections. Charts
+become files elsewhere; their formats are only named here.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 import pandas as pd
 
-from harness.report import page
+from harness.report import figures, page, pictures
 from harness.report.findings import recommendation
 from harness.report.section import ordered
 
@@ -123,7 +124,14 @@ TEXTS: Final[dict[str, tuple[Callable[[StudyResults], str], str]]] = {
     "latex": (as_latex, ".tex"),
     "json": (as_json, ".json"),
 }
-FORMATS: Final = (*TEXTS, "csv")
+#: Formats that are one file a table or chart, by their name: what writes them, and to which folder
+#: of the study's own.
+FOLDERS: Final[dict[str, tuple[Callable[[StudyResults, Path], Path], str]]] = {
+    "csv": (write_csv, ""),
+    "svg": (figures.write, "figures"),
+    "png": (pictures.write, "figures"),
+}
+FORMATS: Final = (*TEXTS, *FOLDERS)
 
 
 def write(results: StudyResults, form: str, reports: Path) -> Path:
@@ -135,13 +143,15 @@ def write(results: StudyResults, form: str, reports: Path) -> Path:
         reports: the folder of reports.
 
     Returns:
-        The file; of CSV the folder.
+        The file; of CSV, SVG and PNG the folder.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: it cannot be written; of SVG and PNG also, there is no figure yet; of PNG also,
+            there is no browser to draw with.
     """
-    if form == "csv":
-        return write_csv(results, reports / results.name)
+    if form in FOLDERS:
+        put, folder = FOLDERS[form]
+        return put(results, reports / results.name / folder)
     make, ending = TEXTS[form]
     return page.write_text(make(results), reports / f"{results.name}{ending}")
 

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from markupsafe import Markup
 
-from harness.report.figure import (
-    _FOOT,
-    _HEAD,
-    _figure,
-    _frame,
-    _line,
-    _mark,
-    _percent,
-    _px,
-    _rungs,
-    _y,
+from harness.report.svg import (
+    FOOT,
+    HEAD,
+    figure,
+    frame_of,
+    height_at,
+    mark,
+    percent,
+    px,
+    rungs,
+    stroke,
 )
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ def lines(
     """
     paths = [_path(line, across, up, height) for line in drawn]
     parts = [
-        _frame(across, height),
-        _rungs(up, height),
+        frame_of(across, height),
+        rungs(up, height),
         # Paths know no per cent: they are drawn in units of their own and stretched.
         Markup(
             '<svg width="100%" height="{0}" viewBox="0 0 {1} {0}" preserveAspectRatio="none">'
@@ -78,7 +78,7 @@ def lines(
         *(_points(line, across, up, height) for line in drawn),
     ]
     named = [line for line in reversed(drawn) if line.label]  # of equals the top one is above
-    ends = [_y(up, line.points["y"].iloc[-1], height) for line in named]
+    ends = [height_at(up, line.points["y"].iloc[-1], height) for line in named]
     for line, end, at in zip(named, ends, apart(ends, _GAP, height), strict=True):
         parts.append(_name(line, across.share(line.points["x"].iloc[-1]), end, at))
     # Names stand to the right of the plot; the narrower it is, the more room they have.
@@ -86,8 +86,8 @@ def lines(
     plot = Markup(
         '<text class="up" x="0" y="12">{}</text>'
         '<svg class="{}" x="12%" width="{}" y="{}" height="{}">{}</svg>'
-    ).format(up.name, kind, width, _HEAD, height + _FOOT, Markup("").join(parts))
-    return _figure(plot, _HEAD + height + _FOOT, title, None)
+    ).format(up.name, kind, width, HEAD, height + FOOT, Markup("").join(parts))
+    return figure(plot, HEAD + height + FOOT, title, None)
 
 
 def sample(kind: str, dash: int) -> Markup:
@@ -144,7 +144,7 @@ def _path(line: Line, across: Axis, up: Axis, height: int) -> Markup:
 
 def _corners(x: pd.Series, y: pd.Series, across: Axis, up: Axis, height: int) -> list[str]:
     return [
-        f"{_px(_WIDE * across.share(one))} {_px(_y(up, other, height))}"
+        f"{px(_WIDE * across.share(one))} {px(height_at(up, other, height))}"
         for one, other in zip(x, y, strict=True)
     ]
 
@@ -152,12 +152,12 @@ def _corners(x: pd.Series, y: pd.Series, across: Axis, up: Axis, height: int) ->
 def _points(line: Line, across: Axis, up: Axis, height: int) -> Markup:
     parts = []
     for index, (x, y) in enumerate(zip(line.points["x"], line.points["y"], strict=True)):
-        at = across.share(x), _y(up, y, height)
+        at = across.share(x), height_at(up, y, height)
         if index == line.ring:
             ring = Markup('<circle class="ring" cx="{}" cy="{}" r="5"/>')
-            parts.append(ring.format(_percent(at[0]), _px(at[1])))
+            parts.append(ring.format(percent(at[0]), px(at[1])))
         elif len(line.points) == 1:
-            parts.append(_mark(*at, line.kind))
+            parts.append(mark(*at, line.kind))
     if not parts:
         return Markup("")
     return Markup('<g class="{}">{}</g>').format(line.kind, Markup("").join(parts))
@@ -166,8 +166,8 @@ def _points(line: Line, across: Axis, up: Axis, height: int) -> Markup:
 def _name(line: Line, x: float, end: float, at: float) -> Markup:
     more = Markup('<tspan class="roomy"> {}</tspan>').format(line.more) if line.more else ""
     # From the line's end to the edge, then aslant to the name, which may have been moved.
-    leader = _line(x, end, 1.0, end, "leader") if x < 0.995 else ""
+    leader = stroke(x, end, 1.0, end, "leader") if x < 0.995 else ""
     return Markup(
         '{}<svg x="100%" width="1" height="1"><line class="leader" x1="3" y1="{}" x2="13" '
         'y2="{}"/><text class="near" x="17" y="{}">{}{}</text></svg>'
-    ).format(leader, _px(end), _px(at), _px(at + 4), line.label, more)
+    ).format(leader, px(end), px(at), px(at + 4), line.label, more)

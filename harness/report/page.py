@@ -10,7 +10,7 @@ import hashlib
 import os
 import secrets
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
@@ -23,16 +23,38 @@ if TYPE_CHECKING:
     from harness.results import StudyResults
 
 
-def render(results: StudyResults) -> str:
-    """The whole page.
+def framed(template: str, *, refresh: int | None = None, **values: Any) -> str:
+    """A template that extends the page's, with the page's style, script and policy.
 
     Args:
-        results: the study; it may be empty.
+        template: its file.
+        refresh: seconds after which an open page loads itself again; None for never.
+        values: what else it shows.
 
     Returns:
         An HTML document that loads nothing: its policy allows its own style and script only.
     """
     style, script = templating.source("page.css"), templating.source("page.js")
+    return templating.fill(
+        template,
+        style=Markup(style),
+        script=Markup(script),
+        policy=_policy(style, script),
+        refresh=refresh,
+        **values,
+    )
+
+
+def render(results: StudyResults, refresh: int | None = None) -> str:
+    """The whole page.
+
+    Args:
+        results: the study; it may be empty.
+        refresh: seconds after which an open page loads itself again, while a study runs.
+
+    Returns:
+        An HTML document, see `framed`.
+    """
     parts = [
         {
             "name": section.name,
@@ -42,25 +64,24 @@ def render(results: StudyResults) -> str:
         for section in ordered()
     ]
     model = results.sweep.get("model")
-    return templating.fill(
+    return framed(
         "page.html.j2",
+        refresh=refresh,
         results=results,
         model=model.get("name") if isinstance(model, dict) else model,
         task=results.sweep.get("task"),
         version=(results.provenance.get("packages") or {}).get("harness"),
-        style=Markup(style),
-        script=Markup(script),
-        policy=_policy(style, script),
         sections=parts,
     )
 
 
-def write(results: StudyResults, path: Path | str) -> Path:
+def write(results: StudyResults, path: Path | str, refresh: int | None = None) -> Path:
     """Writes the page to a file; one that is there stays as it is until the new one is whole.
 
     Args:
         results: the study.
         path: the HTML file; its folder is made if missing.
+        refresh: seconds after which an open page loads itself again, while a study runs.
 
     Returns:
         The file's path.
@@ -68,7 +89,7 @@ def write(results: StudyResults, path: Path | str) -> Path:
     Raises:
         UserError: the folder cannot be written to, or the disk is full.
     """
-    return write_text(render(results), Path(path))
+    return write_text(render(results, refresh), Path(path))
 
 
 def write_text(text: str, path: Path) -> Path:

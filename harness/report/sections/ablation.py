@@ -12,8 +12,9 @@ from harness.analysis.comparison import estimates
 from harness.analysis.scores import configurations
 from harness.report import display, findings
 from harness.report.axis import axis
-from harness.report.figure import Band, intervals
+from harness.report.figure import intervals
 from harness.report.section import Section, register
+from harness.report.svg import Band
 from harness.report.table import Column, Record, figures, table, tag, text
 from harness.report.templating import fill
 

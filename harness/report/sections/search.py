@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 from markupsafe import Markup
 
-from harness.analysis import importance
-from harness.report import display
-from harness.report.axis import axis
-from harness.report.figure import history
+from harness.analysis import importance, searched
+from harness.analysis.comparison import noise_floor
+from harness.report import display, search_charts
 from harness.report.section import Section, register
 from harness.report.table import Column, figures, table, text
 from harness.report.templating import fill
@@ -21,16 +20,9 @@ if TYPE_CHECKING:
 TOP: Final = 10
 
 
-def history_table(results: StudyResults) -> pd.DataFrame:
-    """Complete search trials in order: `number`, `value`, `best` (the best up to there)."""
-    rows = _complete(results)[["number", "value"]].astype({"value": float})
-    best = rows["value"].cummax() if results.objective.sign > 0 else rows["value"].cummin()
-    return rows.assign(best=best).reset_index(drop=True)
-
-
 def top_table(results: StudyResults, limit: int = TOP) -> pd.DataFrame:
     """The best complete search trials, best first, with the parameters they train."""
-    rows = _complete(results).merge(
+    rows = searched.scored(results).merge(
         results.costs[["trial", "parameters", "train_seconds"]],
         left_on="number",
         right_on="trial",
@@ -75,26 +67,35 @@ def _noted(results: StudyResults, name: str, columns: tuple[str, ...]) -> pd.Dat
 
 
 def tables(results: StudyResults) -> dict[str, pd.DataFrame]:
-    """History, best trials, states, importances and dependences."""
+    """History, best trials, states, scores by parameter, importances and dependences."""
     return {
-        "history": history_table(results),
+        "history": searched.history(results),
         "top": top_table(results),
         "states": state_table(results),
+        "slices": searched.slices(results),
+        "levels": searched.by_level(results),
         "importance": importance_table(results),
         "dependence": dependence_table(results),
+        "heat": searched.heat(results),
     }
 
 
 def render(results: StudyResults) -> str:
     """The section's HTML."""
-    past, top, states = (tables(results)[name] for name in ("history", "top", "states"))
+    top, states = top_table(results), state_table(results)
     return fill(
         "search.html.j2",
-        plot=_plot(results, past),
+        plot=search_charts.history(results),
+        spread=_spread(results),
         top=_top(results, top) if len(top) else Markup(""),
         states=_states(states) if len(states) else Markup(""),
+        slices=search_charts.slices(results),
+        lines=search_charts.lines(results),
+        levels=_levels(results),
         importance=_importance(results),
         dependence=_dependence(results),
+        heat=search_charts.heat(results),
+        heated=_heated(results),
         correlation=display.number(results.attributes.get("rung_correlation"), 2, signed=True),
         correlated=not display.missing(results.attributes.get("rung_correlation")),
         budget=(results.sweep.get("ablation") or {}).get("tuning_budget"),
@@ -103,27 +104,58 @@ def render(results: StudyResults) -> str:
     )
 
 
-def _complete(results: StudyResults) -> pd.DataFrame:
-    rows = results.trials
-    chosen = rows[
-        (rows["stage"] == "search")
-        & (rows["state"] == "complete")
-        & rows["duplicate_of"].isna()
-        & rows["value"].notna()
-    ]
-    return chosen.sort_values("number", kind="stable")
+def _spread(results: StudyResults) -> str:
+    """The noise floor with its unit; empty where it is not known."""
+    floor, scale = noise_floor(results), display.scale(results.objective)
+    return "" if display.missing(floor) else f"{scale.show(floor)} {scale.unit}"
 
 
-def _plot(results: StudyResults, past: pd.DataFrame) -> Markup:
-    if len(past) < 2:
+def _levels(results: StudyResults) -> Markup:
+    frame, scale = searched.by_level(results), display.scale(results.objective)
+    if frame.empty:
         return Markup("")
-    scale = display.scale(results.objective)
-    points = past.rename(columns={"number": "x", "value": "y"})
-    across = axis([float(one) for one in points["x"]], "trial", display.count)
-    up = axis(list(points["y"]), f"score on validation, {scale.unit}", scale.tick)
-    return history(
-        points, across, up, title="Search trials in order, with the best so far as a line."
+    return table(
+        frame,
+        [
+            Column("Parameter", lambda row: search_charts.words(row["parameter"]), numeric=False),
+            Column("Level", lambda row: _level(row["parameter"], row["level"])),
+            figures("Trials", "trials", display.count),
+            figures("Median", "median", scale.show, scale.unit),
+            figures("Best", "best", scale.show, scale.unit),
+        ],
+        caption="Scores of the complete search trials at each level, where the sampler looked.",
     )
+
+
+def _heated(results: StudyResults) -> Markup:
+    frame, scale = searched.heat(results), display.scale(results.objective)
+    if frame.empty:
+        return Markup("")
+    names = str(frame["first"].iloc[0]), str(frame["second"].iloc[0])
+    return table(
+        frame,
+        [
+            Column(
+                search_charts.words(names[0]).capitalize(),
+                lambda row: _level(names[0], row["first_level"]),
+                numeric=False,
+            ),
+            Column(
+                search_charts.words(names[1]).capitalize(),
+                lambda row: _level(names[1], row["second_level"]),
+            ),
+            figures("Trials", "trials", display.count),
+            figures("Mean", "value", scale.show, scale.unit),
+        ],
+        caption="Mean scores of the complete search trials in the cells of the two parameters.",
+    )
+
+
+def _level(name: str, level: Any) -> str:
+    """A level; a learning rate's half decade by both ends."""
+    if name != searched.RATE:
+        return display.short(level)
+    return f"{display.rate(level)} to {display.rate(searched.half_decade(level, 1))}"
 
 
 def _top(results: StudyResults, frame: pd.DataFrame) -> Markup:

@@ -1,4 +1,4 @@
-"""Tables as files: read back they are what the sections publish, whatever stands in them."""
+"""A study as files: read back they are what the sections publish, whatever stands in them."""
 
 from __future__ import annotations
 
@@ -112,7 +112,22 @@ def test_latex_is_booktabs_and_compiles(full: StudyResults, tmp_path: Path) -> N
     assert (tmp_path / "study.pdf").stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("form", exports.FORMATS)
+def test_figures_are_written_beside_the_tables(full: StudyResults, tmp_path: Path) -> None:
+    tables = exports.write(full, "csv", tmp_path)
+    folder = exports.write(full, "svg", tmp_path)
+    assert folder == tables / "figures" == tmp_path / full.name / "figures"
+    charts = exports.page.render(full).count('<svg class="chart"')
+    assert len([*folder.iterdir()]) == len([*folder.glob("*.svg")]) == charts > 0
+
+
+#: PNG is drawn by a browser, all others by none.
+_ALL = [
+    pytest.param(form, marks=[pytest.mark.chromium] if form == "png" else [])
+    for form in exports.FORMATS
+]
+
+
+@pytest.mark.parametrize("form", _ALL)
 def test_what_cannot_be_written_is_told(form: str, full: StudyResults, tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("no folder")

@@ -8,7 +8,8 @@ import xml.etree.ElementTree as ElementTree
 import pandas as pd
 
 from harness.report.axis import axis
-from harness.report.figure import Band, history, intervals, scatter
+from harness.report.figure import intervals, scatter
+from harness.report.svg import Band
 
 
 def parsed(markup: str) -> ElementTree.Element:
@@ -88,10 +89,3 @@ def test_a_scatter_joins_its_front_only() -> None:
     assert len(found(tree, "line", "front")) == 2  # one step to the right, one up
     assert len(found(tree, "line", "whisker")) == 2
     assert [node.text for node in found(tree, "text", "near")] == ["a", "c"]
-
-
-def test_a_history_marks_each_new_best() -> None:
-    frame = pd.DataFrame({"x": [0, 1, 2], "y": [0.5, 0.4, 0.6], "best": [0.5, 0.5, 0.6]})
-    across, up = axis([0, 2], "trial", str), axis([0.4, 0.6], "score", str)
-    tree = parsed(history(frame, across, up, title="t"))
-    assert [node.get("class") for node in tree.iter("g")] == ["strong", "plain", "strong"]

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import xml.etree.ElementTree as ElementTree
 from typing import TYPE_CHECKING
 
 import pytest
 
+from harness.analysis import searched
+from harness.report import search_charts
 from harness.report.sections import search
+from tests import studies
 
 if TYPE_CHECKING:
     from harness.results import StudyResults
@@ -17,13 +21,13 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize("study", ["full", "perplexity"])
 def test_the_best_so_far_never_gets_worse(study: str, request: pytest.FixtureRequest) -> None:
     results: StudyResults = request.getfixturevalue(study)
-    frame, sign = search.history_table(results), results.objective.sign
+    frame, sign = searched.history(results), results.objective.sign
     assert (sign * frame["best"]).is_monotonic_increasing
     assert sign * frame["best"].iloc[-1] == (sign * frame["value"]).max()
 
 
 def test_duplicates_pruned_and_failed_trials_are_not_in_the_history(full: StudyResults) -> None:
-    frame = search.history_table(full)
+    frame = searched.history(full)
     rows = full.trials[full.trials["stage"] == "search"]
     good = rows[(rows["state"] == "complete") & rows["duplicate_of"].isna()]
     assert list(frame["number"]) == list(good["number"])
@@ -33,7 +37,7 @@ def test_top_trials_are_the_best_ones(full: StudyResults) -> None:
     frame = search.top_table(full)
     assert len(frame) == search.TOP
     assert frame["value"].is_monotonic_decreasing
-    assert frame["value"].iloc[0] == search.history_table(full)["value"].max()
+    assert frame["value"].iloc[0] == searched.history(full)["value"].max()
     assert frame["parameters"].notna().all()
 
 
@@ -54,6 +58,105 @@ def test_the_rung_correlation_is_told_where_it_is_known(
 def test_a_single_trial_draws_no_history(one: StudyResults) -> None:
     assert "there is no history to draw" in search.render(one)
     assert "<svg" not in search.render(one)
+
+
+IMPORTANCE = {
+    "factors": [
+        {"factor": name, "ped_anova": 0.1, "fanova": share, "forest": 0.1, "low": 0.0, "high": 0.2}
+        for name, share in (("dropout", 0.1), ("target_modules", 0.5), ("learning_rate", 0.3))
+    ],
+    "dependence": [],
+}
+
+
+def important(results: StudyResults) -> StudyResults:
+    """The study with the importances that its search left."""
+    attributes = {**results.attributes, "importance": IMPORTANCE}
+    return dataclasses.replace(results, attributes=attributes)
+
+
+def figures(text: str) -> list[ElementTree.Element]:
+    """The charts of the section."""
+    return [
+        ElementTree.fromstring(one) for one in re.findall(r"<figure.*?</figure>", text, re.DOTALL)
+    ]
+
+
+def points(figure: ElementTree.Element) -> list[int]:
+    """Points that each plot of a chart draws."""
+    return [
+        sum((path.get("d") or "").count("M") for path in chart.iter("path"))
+        for chart in figure.iter("svg")
+        if chart.get("class") == "chart"
+    ]
+
+
+def test_charts_show_every_trial_of_a_short_search(full: StudyResults) -> None:
+    study = important(full)
+    past, slices, lines, heat = figures(search.render(study))
+    count = len(searched.history(study))
+    assert points(past) == [count]
+    assert points(slices) == [count] * 6
+    assert points(lines) == [count]
+    assert "Drawn" not in search.render(study)
+    cells = [node.text for node in heat.iter("text") if node.get("class") == "few"]
+    assert sum(int(str(text)) for text in cells) == count
+    assert len(cells) == len(search.tables(study)["heat"])
+    assert "no ablation" in search.render(study)
+
+
+def test_without_importances_there_is_no_heat_map(full: StudyResults) -> None:
+    assert len(figures(search.render(full))) == 3
+    assert search.tables(full)["heat"].empty
+
+
+def test_the_noise_floor_is_told_where_it_is_known(full: StudyResults) -> None:
+    young = studies.make_results(stages=("search",))
+    assert "may be luck" in search.render(full)
+    assert 'class="band"' in search.render(full)
+    assert "may be luck" not in search.render(young)
+    assert 'class="band"' not in search.render(young)
+
+
+def test_a_parameter_without_choice_is_not_drawn(full: StudyResults) -> None:
+    trials = full.trials.assign(dropout=0.0, variant="lora")
+    _, slices, lines = figures(search.render(dataclasses.replace(full, trials=trials)))
+    assert len(points(slices)) == 4
+    names = [node.text for node in lines.iter("text") if node.get("class") == "above"]
+    assert names == ["rank", "alpha ratio", "target modules", "learning rate", "score"]
+
+
+def test_a_run_that_fell_apart_stands_on_the_edge(perplexity: StudyResults) -> None:
+    trials = perplexity.trials.copy()
+    trials.loc[trials["number"] == 3, "value"] = 1e6
+    text = search.render(dataclasses.replace(perplexity, trials=trials))
+    assert "On the edge: 1 that scored above" in text
+    for figure in figures(text)[:2]:
+        ticks = [node.text for node in figure.iter("text") if node.get("class") == "rung"]
+        assert max(float(str(tick)) for tick in ticks) < 100
+
+
+def test_the_page_of_a_long_search_stays_small() -> None:
+    sizes = {"validation": 3, "test": 3}
+    long = studies.make_results(trials=2000, sizes=sizes, stages=("search",))
+    text = search.render(important(long))
+    past, slices, lines, _ = figures(text)
+    assert points(past)[0] <= search_charts.POINTS
+    assert points(slices) == [search_charts.POINTS] * 6
+    assert points(lines) == [search_charts.LINES]
+    assert "400 of 1\N{NARROW NO-BREAK SPACE}997 trials" in text
+    assert len(text.encode()) < 100_000
+    best = searched.best_few(searched.scored(long)["value"].tolist(), 1.0)
+    assert len(search.tables(long)["slices"]) == 6 * 1997
+    assert sum((node.get("class") == "thread best") for node in lines.iter("path")) == len(best)
+
+
+def test_names_from_outside_are_text(full: StudyResults) -> None:
+    trials = full.trials.copy()
+    trials["target_modules"] = trials["target_modules"].replace("qv", "<b>")
+    text = search.render(important(dataclasses.replace(full, trials=trials)))
+    assert "<b>" not in re.sub(r"<b>\S+</b>", "", text)
+    assert text.count("&lt;b&gt;") >= 3
 
 
 def test_importances_are_shown_as_they_were_noted(full: StudyResults) -> None:
