@@ -6,8 +6,8 @@ Decides, runs nothing; what the claims are is `harness.analysis.claims`'.
 from dataclasses import asdict
 from typing import Any, Final
 
-from harness.analysis.arms import BASE, FULL, Arm, moved
-from harness.analysis.judging import missing
+from harness.analysis.arms import ADDED, BASE, FULL, Arm, added, cell_of, moved
+from harness.analysis.judging import judge, missing
 from harness.analysis.tuning import tuned_rate
 from harness.cells import ASKED, Cell, noted, rate_grid
 from harness.errors import UserError
@@ -58,6 +58,38 @@ def cells(
         cell = Cell(entry["factor"], entry["level"], whole, tuple(entry["rates"]))
         found.append(cell._replace(rates=_grown(results, cell, sweep.ablation.rate_step)))
     return found
+
+
+def add_seeds(results: StudyResults, sweep: Sweep, count: int, decide: Decide) -> int:
+    """Adds seeds to all cells that a claim compares which is not decided.
+
+    They count for claims alone: the ablation's tables keep the seeds that they were planned with.
+    A verdict on added seeds is exploratory, for somebody had looked.
+
+    Args:
+        results: the study, its ablation done.
+        sweep: what it runs.
+        count: how many.
+        decide: writes a decision.
+
+    Returns:
+        For how many cells; 0 leaves the study as it is.
+    """
+    arms = [
+        arm
+        for finding in judge(results)
+        if finding.verdict == "not decided"
+        for one in finding.compared
+        for arm in one.comparison[:2]
+    ]
+    wanted = [cell_of(results, arm) for arm in arms if arm not in (FULL, BASE)]
+    found = {str(cell["key"]): dict(cell["config"]) for cell in wanted if cell is not None}
+    if found:
+        before = added(results.attributes)
+        done = int(before[-1]["to"]) if before else sweep.ablation.seeds
+        noted_ = {"configs": [*found.values()], "from": done, "to": done + count}
+        decide(f"{ADDED}{len(before) + 1}", noted_)
+    return len(found)
 
 
 def _grown(results: StudyResults, cell: Cell, step: float) -> tuple[float, ...]:

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 import yaml
 
-from harness import adding, checks, progress, provenance, stages, widening
+from harness import adding, checks, claimed, progress, provenance, stages, widening
 from harness.cells import ASKED
 from harness.errors import UserError
 from harness.metrics import Metric
@@ -140,7 +140,8 @@ def run(
         tick: shown the progress about once a second.
         extend_grid: first widen the grids of learning rates whose best rate lies at their edge.
         claims: at last train what the claims (`harness.analysis.claims`) lack, too.
-        add_seeds: more seeds for the confirm stage than its looks laid down.
+        add_seeds: more seeds for the confirm stage than its looks laid down; with `claims`, for
+            what claims compare that are not decided.
 
     Raises:
         UserError: a mistake of the user's that only a worker could see, or nothing to widen.
@@ -153,7 +154,9 @@ def run(
         _widen(opened, sweep)
     if claims:
         opened.records.decide(ASKED, True)
-    if add_seeds:
+    if add_seeds and claims:
+        _add_claim_seeds(opened, sweep, add_seeds)
+    elif add_seeds:
         _add_seeds(opened, sweep, add_seeds)
     if not studies.trials():
         studies.enqueue(stages.search_slots(sweep))
@@ -188,6 +191,15 @@ def _add_seeds(opened: Opened, sweep: Sweep, count: int) -> None:
         )
     if not adding.add(results, count, opened.records.decide):
         raise UserError(f"--add-seeds: study '{name}' has no two finalists to compare")
+
+
+def _add_claim_seeds(opened: Opened, sweep: Sweep, count: int) -> None:
+    results, name = opened.records.read(), opened.studies.study.study_name
+    if not claimed.add_seeds(results, sweep, count, opened.records.decide):
+        raise UserError(
+            f"--claims --add-seeds: study '{name}' has no claim that is not decided; run it with "
+            "--claims first"
+        )
 
 
 def _widen(opened: Opened, sweep: Sweep) -> None:

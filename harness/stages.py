@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from harness import adding, claimed, full
 from harness.analysis import importance, recommendation
+from harness.analysis.arms import added
 from harness.analysis.tuning import tuned_rate
 from harness.cells import Cell, neighbours, noted, rate_grid
 from harness.clock import ABLATE_SHARE, CONFIRM_FACTOR, Clock, trial_seconds
@@ -79,9 +80,8 @@ def owed(
         if missing := _missing(slots, done):
             return Owed("confirm", missing)
     more = claimed.cells(results, sweep, incumbent, decide)
-    if missing := _missing(
-        _tune_slots([cell for cell in more if len(cell.rates) > 1], sweep), done
-    ):
+    tunable = [cell for cell in more if len(cell.rates) > 1]
+    if missing := _missing(_tune_slots(tunable, sweep), done):
         return Owed("tune", missing)
     if missing := _missing(_claim_slots(results, more, sweep, decide), done):
         return Owed("claim", missing)
@@ -195,7 +195,12 @@ def _claim_slots(
 ) -> tuple[Slot, ...]:
     # The ablation's seeds, for they are held against its cells; a stage of their own, for what
     # breaks down at a rate that some guide names is no measure of the noise of the others.
-    return _ablate_slots(claimed.tuned(results, planned, decide), sweep, Stage.CLAIM)
+    slots = list(_ablate_slots(claimed.tuned(results, planned, decide), sweep, Stage.CLAIM))
+    for more in added(results.attributes):
+        configs = [TrialConfig(**config) for config in more["configs"]]
+        seeds = [seed_of(sweep, Stage.ABLATE, i) for i in range(more["from"], more["to"])]
+        slots += [_slot(Stage.CLAIM, config, seed) for seed in seeds for config in configs]
+    return tuple(slots)
 
 
 def _ablate_slots(

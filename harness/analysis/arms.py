@@ -27,6 +27,9 @@ BASE: Final[Arm] = {"base": "no adapter"}
 #: The incumbent's own cell, at its tuned rate.
 CENTRE: Final[Arm] = {}
 
+#: Each addition of seeds to what claims compare is written down under this and its number.
+ADDED: Final = "claim_seeds."
+
 _SPLIT: Final = "validation"
 _CONFIG: Final = ("variant", "rank", "alpha", "dropout", "target_modules", "extras", "budget")
 
@@ -55,17 +58,18 @@ def bench(results: StudyResults) -> Bench | None:
     if not examples:
         return None
     seeds = sorted({seed for _, cube in there for seed in cube.seeds})
-    names, parts = [], []
+    parts: dict[str, Array] = {}
     for stage, cube in there:
-        names += ["full"] if stage == "full" else [*cube.keys]
         values = _on(cube, seeds, examples)
-        parts.append(values[:1] if stage == "full" else values)
+        for name, own in zip(("full",) if stage == "full" else cube.keys, values, strict=False):
+            before = parts.get(name)
+            # A cell of the ablation may have further seeds from the claims' stage.
+            parts[name] = own if before is None else np.where(np.isnan(before), own, before)
     if bare:
-        names.append("base")
-        own = np.array([bare[name] for name in examples])[None, None]
+        own = np.array([bare[name] for name in examples])[None]
         # It has no seed: it is the same beside each.
-        parts.append(np.repeat(own, len(seeds), axis=1))
-    return Bench(tuple(names), np.concatenate(parts))
+        parts["base"] = np.repeat(own, len(seeds), axis=0)
+    return Bench(tuple(parts), np.stack([*parts.values()]))
 
 
 def _panel(results: StudyResults, stage: str) -> Cube | None:
@@ -140,6 +144,16 @@ def cell_of(results: StudyResults, arm: Arm) -> Mapping[str, Any] | None:
 def claimed(results: StudyResults) -> tuple[Mapping[str, Any], ...]:
     """Cells that were trained for claims alone, at their tuned rates."""
     return tuple(results.attributes.get("claimed") or ())
+
+
+def added(attributes: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """All additions of seeds, the first one first: `configs`, and seeds `from` and `to`."""
+    found = {
+        int(name.removeprefix(ADDED)): value
+        for name, value in attributes.items()
+        if name.startswith(ADDED)
+    }
+    return [found[number] for number in sorted(found)]
 
 
 def moved(config: Mapping[str, Any], arm: Arm) -> dict[str, Any]:

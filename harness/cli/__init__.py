@@ -20,7 +20,18 @@ from typer.exceptions import TyperException
 from harness.errors import UserError
 
 #: Modules of the verbs, in the order that `--help` tells them. Each has `register(app)`.
-VERBS: Final = ("sweep", "report", "pick", "plan", "check", "init", "listing", "doctor", "worker")
+VERBS: Final = (
+    "sweep",
+    "report",
+    "pick",
+    "dashboard",
+    "plan",
+    "check",
+    "init",
+    "listing",
+    "doctor",
+    "worker",
+)
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 _FULL_TEXTS: Final = ("no space left on device", "database or disk is full", "quota exceeded")

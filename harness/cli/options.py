@@ -35,7 +35,8 @@ Claims = Annotated[
     typer.Option("--claims", help="also train what common rules of thumb need to be tested"),
 ]
 AddSeeds = Annotated[
-    int, typer.Option("--add-seeds", help="more seeds than the looks laid down", min=0)
+    int,
+    typer.Option("--add-seeds", help="more seeds for finalists; with --claims for claims", min=0),
 ]
 AllowLeaks = Annotated[
     bool, typer.Option("--allow-leaks", help="go on though inputs stand in two splits")

@@ -12,7 +12,7 @@ from harness.analysis.recommendation import Recommendation, recommend
 from harness.analysis.wording import Figures, more_seeds
 from harness.costs import Preference
 from harness.report.baselines import reached
-from harness.report.commands import add_seeds
+from harness.report.commands import add_seeds, claim_advice
 from harness.report.snippet import config_of
 from harness.results import StudyResults
 
@@ -83,6 +83,8 @@ def print_claims(results: StudyResults, console: Console) -> None:
         told = [claim_words.numbers(results, one) for one in finding.compared]
         said = "; ".join(told or [claim_words.lacking(results, finding)])
         line = f"{finding.verdict}: {finding.claim.sentence} [{said}]"
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+    for line in claim_advice(results, judge(results)):
         console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 

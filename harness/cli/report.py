@@ -17,14 +17,15 @@ _SEVERAL: Final = ("html", "csv", "json")
 
 def register(app: typer.Typer) -> None:
     """Adds the verb."""
-    told = "Write a study's page, its tables or its figures; of several studies a comparison."
+    told = "Write a study's page, tables or figures; of several a comparison, of none the index."
     app.command("report", help=told)(report)
 
 
 def report(
     studies: Annotated[
-        list[str], typer.Argument(help="a study, as `list studies` shows it, or several")
-    ],
+        list[str] | None,
+        typer.Argument(help="a study, as `list studies` shows it, several, or none for the index"),
+    ] = None,
     form: Annotated[
         str,
         typer.Option("--format", help="html, md, csv, latex, json, svg, png; several by commas"),
@@ -35,44 +36,89 @@ def report(
     show_text: Annotated[
         bool, typer.Option("--show-text", help="show texts of a task that is not public")
     ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="write the page anew while the sweep runs")
+    ] = False,
     results: opt.Results = Path("results"),
     reports: opt.Reports = Path("reports"),
 ) -> None:
     """Writes what was asked for and prints the paths."""
-    from dataclasses import replace
-
     from harness.cli.plan import price_of
-    from harness.errors import UserError, did_you_mean
-    from harness.report.exports import FORMATS, write
-    from harness.showing import with_texts
-    from harness.storage.records import read_study
+    from harness.cli.watching import follow
+    from harness.errors import UserError
+    from harness.report import page
+    from harness.report.exports import write
 
-    asked = [*dict.fromkeys(name.strip() for name in form.split(","))]
+    asked, hourly = _formats(form), price_of(price)
+    if not studies:
+        if asked != ["html"] or watch:
+            raise UserError("without a study `report` writes the index of all, as html")
+        print(_index(results, reports))
+        return
+    if watch and (len(studies) > 1 or asked != ["html"]):
+        raise UserError("--watch: writes the page of one study, as html")
+    if len(studies) > 1:
+        for path in _compare(studies, asked, results, reports):
+            print(path)
+        return
+    (name,) = studies
+    if watch:
+        path = reports / f"{name}.html"
+
+        def again(refresh: int | None) -> Path:
+            return page.write(_read(name, results, hourly, show_text), path, refresh)
+
+        follow(name, results, again)
+        return
+    found = _read(name, results, hourly, show_text)
+    for each in asked:
+        print(write(found, each, reports))
+
+
+def _formats(text: str) -> list[str]:
+    from harness.errors import UserError, did_you_mean
+    from harness.report.exports import FORMATS
+
+    asked = [*dict.fromkeys(name.strip() for name in text.split(","))]
     for name in asked:
         if name not in FORMATS:
             raise UserError(f"--format {name}: {did_you_mean(name, FORMATS)}")
-    hourly = price_of(price)
-    if len(studies) > 1:
-        for path in _compare([read_study(name, results) for name in studies], asked, reports):
-            print(path)
-        return
-    found = read_study(studies[0], results)
+    return asked
+
+
+def _read(name: str, results: Path, hourly: float | None, show_text: bool) -> "StudyResults":
+    """A study with all that was asked for beside its tables."""
+    from dataclasses import replace
+
+    from harness.showing import with_texts
+    from harness.storage.records import read_study
+
+    found = read_study(name, results)
     if hourly is not None:
         found = replace(found, attributes={**found.attributes, "asked": {"price": hourly}})
-    found = with_texts(found, show_text)
-    for name in asked:
-        print(write(found, name, reports))
+    return with_texts(found, show_text)
 
 
-def _compare(studies: "Sequence[StudyResults]", asked: Sequence[str], reports: Path) -> list[Path]:
+def _index(results: Path, reports: Path) -> Path:
+    from harness import indexing
+    from harness.report import index
+
+    return index.write(indexing.studies(results), reports)
+
+
+def _compare(
+    names: Sequence[str], asked: Sequence[str], results: Path, reports: Path
+) -> list[Path]:
     """Writes a comparison in the formats that it has."""
     from harness.errors import UserError
     from harness.report import comparing
     from harness.report.page import write_text
+    from harness.storage.records import read_study
 
     for name in asked:
         if name not in _SEVERAL:
             raise UserError(f"--format {name}: several studies are compared as html, csv or json")
+    studies = [read_study(name, results) for name in names]
     page = comparing.render(studies)
     tables = comparing.tables(studies)
     stem = reports / "-and-".join(one.name for one in studies)[:120]

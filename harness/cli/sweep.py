@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -72,6 +73,7 @@ def sweep(
         # What is there is worth a page, also after Ctrl-C.
         found = opened.records.read()
         path = _report(found, reports)
+    _index(results, reports)
     print_outcome(found, console)
     if claims:
         print_claims(found, console)
@@ -91,6 +93,16 @@ def _opened(plan: Sweep, name: str, results: Path, console: Console) -> Opened:
     told = f"study {name}: {plan.task} on {plan.model.name}, {opened.crew}, in {opened.folder}"
     console.print(told, highlight=False, soft_wrap=True)
     return opened
+
+
+def _index(results: Path, reports: Path) -> None:
+    """Brings the index up to date; no verdict is lost where that cannot be done."""
+    from harness import indexing
+    from harness.errors import UserError
+    from harness.report import index
+
+    with suppress(UserError):
+        index.write(indexing.studies(results), reports)
 
 
 def _report(results: StudyResults, reports: Path) -> Path:

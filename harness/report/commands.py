@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from harness.analysis.arms import added
 from harness.analysis.verdict import current_look
 
 if TYPE_CHECKING:
+    from harness.analysis.judging import Finding
     from harness.results import StudyResults
 
 #: Options of `sweep` that say where studies and reports lie, with the verbs that take them, too.
@@ -45,6 +48,24 @@ def add_seeds(results: StudyResults, count: int) -> str | None:
     if not looks or current_look(results).seeds < int(looks[-1]):
         return None
     return f"{again(results)} --add-seeds {count}"
+
+
+def claim_advice(results: StudyResults, findings: Sequence[Finding]) -> list[str]:
+    """What would decide claims that are not decided, and how far those on added seeds hold.
+
+    Args:
+        results: the study.
+        findings: from `harness.analysis.judging.judge`.
+    """
+    said = []
+    if any(finding.verdict == "not decided" for finding in findings):
+        said.append(
+            f"More seeds for what is not decided: {again(results)} --claims --add-seeds 3 "
+            "(exploratory, for somebody has looked)"
+        )
+    if added(results.attributes):
+        said.append("Seeds were added after a look: verdicts on them are exploratory.")
+    return said
 
 
 def _places(command: str) -> list[tuple[str, str]]:

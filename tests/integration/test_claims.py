@@ -8,6 +8,7 @@ import pytest
 from harness.analysis.ablation import ablation_table
 from harness.analysis.arms import name_of
 from harness.analysis.judging import judge, missing
+from harness.report.commands import claim_advice
 from tests.integration.test_stages import study
 
 #: What no trial of a study of this length on this base could tell.
@@ -109,3 +110,40 @@ def test_a_cell_that_cannot_be_is_told_not_tried(tmp_path):
     assert "dora" in told[0]
     assert "int8" in told[0]
     assert "dora" not in set(found.trials["variant"])
+
+
+def test_seeds_are_added_to_what_is_not_decided_and_to_nothing_else(tmp_path):
+    first = study(tmp_path, claims=True)
+    open_ = [each for each in judge(first) if each.verdict == "not decided"]
+    assert open_
+    again = study(tmp_path, claims=True, claim_seeds=3)
+    fresh = again.trials.iloc[len(first.trials) :]
+    assert set(fresh["stage"]) == {"claim"}
+    keys = {
+        name_of(first, arm)
+        for each in open_
+        for one in each.compared
+        for arm in one.comparison[:2]
+        if "full" not in arm and "base" not in arm
+    }
+    assert set(fresh["key"]) == keys
+    assert set(Counter(fresh["key"]).values()) == {3}
+    # Two seeds were planned: these come behind them, and no other stage has them.
+    before = first.trials.query("stage in ('ablate', 'claim')")["seed"]
+    assert sorted(set(fresh["seed"])) == [max(before) + n for n in (1, 2, 3)]
+    pd.testing.assert_frame_equal(ablation_table(first, "rank"), ablation_table(again, "rank"))
+    # Their intervals are narrower, in the mean.
+    widths = [
+        {
+            (each.claim.name, place): one.high - one.low
+            for each in judge(found)
+            for place, one in enumerate(each.compared)
+        }
+        for found in (first, again)
+    ]
+    shared = [key for key in widths[0] if key in widths[1]]
+    assert sum(widths[1][k] for k in shared) < sum(widths[0][k] for k in shared)
+    assert any("exploratory" in line for line in claim_advice(again, judge(again)))
+    more = study(tmp_path, claims=True, claim_seeds=1)
+    last = more.trials.iloc[len(again.trials) :]
+    assert set(last["seed"]) <= {max(fresh["seed"]) + 1}

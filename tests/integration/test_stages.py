@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from harness import adding, session, widening
+from harness import adding, claimed, session, widening
 from harness.analysis.ablation import ablation_table, at_edge
 from harness.analysis.metric_values import metric_values
 from harness.analysis.recommendation import recommend
@@ -37,7 +37,14 @@ FULL = ["baselines={shots: [0], full: true}"]
 
 
 def study(
-    folder, overrides=(), stop_after=None, name="ner_medical", claims=False, add_seeds=0, **clock
+    folder,
+    overrides=(),
+    stop_after=None,
+    name="ner_medical",
+    claims=False,
+    add_seeds=0,
+    claim_seeds=0,
+    **clock,
 ):
     """Runs or takes up a study; returns its results, or None if it was interrupted."""
     sweep = load(name, [*(SMALL if name == "ner_medical" else ()), *overrides])
@@ -45,6 +52,8 @@ def study(
     opened.studies.enqueue(search_slots(sweep))
     if claims:
         opened.records.decide(ASKED, True)
+    if claim_seeds:
+        claimed.add_seeds(opened.records.read(), sweep, claim_seeds, opened.records.decide)
     if add_seeds:
         adding.add(opened.records.read(), add_seeds, opened.records.decide)
     url = f"sqlite:///{opened.folder / 'study.db'}"

@@ -126,6 +126,7 @@ TABLE: dict[str, Room] = {
     "forecast": Room(6, beside=("checks", "workers.tasks")),
     "session": Room(6, beside=("checks", "stages", "workers")),
     "export": Room(6),
+    "indexing": Room(6),
     "showing": Room(6, beside=("workers.tasks",)),
     "cli": Room(7, beside=("cli",)),
     "": Room(8),  # the face: harness/__init__.py re-exports; no room imports it

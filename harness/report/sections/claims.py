@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from harness.analysis import claim_words
 from harness.report import findings
-from harness.report.commands import again
+from harness.report.commands import again, claim_advice
 from harness.report.section import Section, register
 from harness.report.table import Column, Record, table, tag, text
 from harness.report.templating import fill
@@ -48,6 +48,7 @@ def render(results: StudyResults) -> str:
         margin=results.objective.margin_told,
         command=f"{again(results)} --claims",
         runnable=any(finding.missing for finding in judged),
+        advice=claim_advice(results, judged),
     )
 
 

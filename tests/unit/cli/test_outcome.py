@@ -62,7 +62,9 @@ def test_claims_are_told_one_a_line_with_what_is_missing():
     console = Console(file=io.StringIO(), width=80)
     print_claims(make_results(trials=5), console)
     lines = console.file.getvalue().strip().splitlines()
+    *lines, advice = lines
     assert len(lines) == 1 + len(CLAIMS)
+    assert "--claims --add-seeds 3" in advice
     (rank,) = [line for line in lines if "r = 16 and r = 32" in line]
     assert "r=16 less r=32: " in rank
     (share,) = [line for line in lines if "LoRA reaches" in line]

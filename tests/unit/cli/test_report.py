@@ -74,3 +74,26 @@ def test_a_price_stands_on_the_page(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--price" in before
     assert "1.29" in after
     assert "1.29" not in before
+
+
+def test_without_a_study_the_index_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+    code, paths, _ = run(capsys)
+    assert (code, paths) == (0, ["reports/index.html"])
+    assert "Content-Security-Policy" in Path(paths[0]).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--watch"], "without a study `report` writes the index of all, as html"),
+        (["--format", "csv"], "without a study `report` writes the index of all, as html"),
+        (["a", "b", "--watch"], "--watch: writes the page of one study, as html"),
+        (["a", "--watch", "--format", "md"], "--watch: writes the page of one study, as html"),
+    ],
+)
+def test_what_cannot_be_watched_or_indexed_is_told(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, said = run(capsys, *words)
+    assert code == 2
+    assert told in said

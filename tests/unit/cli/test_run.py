@@ -114,7 +114,7 @@ def test_debugging_lets_the_traceback_through(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["swep"], ["list", "sweps"], ["list", "--no-such"], ["report"]]
+    "arguments", [["swep"], ["list", "sweps"], ["list", "--no-such"], ["pick"]]
 )
 def test_misuse_is_one_line_with_the_help_to_read(arguments: list[str], capsys: Capture) -> None:
     assert run(arguments) == 2

@@ -1,0 +1,290 @@
+"""The index of a folder of reports: one line a study with its verdict, newest first.
+
+A study's line is kept beside the page, in `index.json`, for reading a large study takes about a
+second: only studies that have changed since are read. Knows nothing of where studies lie.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+import pandas as pd
+from markupsafe import Markup
+
+from harness.analysis.scores import shots
+from harness.errors import UserError
+from harness.report import display, page
+from harness.report.findings import recommendation
+from harness.report.sections.verdict import gain_table
+from harness.report.table import Column, Record, table, tag
+
+if TYPE_CHECKING:
+    from harness.analysis.recommendation import Recommendation
+    from harness.results import StudyResults
+
+#: A study: its name, a stamp that changes with it, and what reads its tables.
+Entry = tuple[str, str, Callable[[], "StudyResults"]]
+
+#: The page's file and that of the lines kept for the next one.
+PAGE: Final = "index.html"
+KEPT: Final = "index.json"
+
+_LONGEST: Final = 200  # characters of a reason
+_ENDED: Final = ("complete", "pruned", "failed")
+_WORDS: Final = {
+    "decided": ("decided", "pick"),
+    "tie": ("tie", "reference"),
+    "undecided": ("undecided", "open"),
+    "none": ("none yet", "plain"),
+    "": ("unreadable", "worse"),
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """What the index says of a study; texts are as they are shown, empty where there is nothing.
+
+    Attributes:
+        name: the study's name.
+        task: its task.
+        model: its base model.
+        trials: trials that have ended.
+        running: trials that have not.
+        outcome: of its recommendation; empty if it could not be read.
+        caveat: what a pick has to be read with.
+        pick: the configuration to use.
+        score: of the pick, on test, in `unit`.
+        interval: its 95 % interval, likewise.
+        unit: of the score.
+        ended: when its last trial ended (without one, when it began), UTC, ISO 8601.
+        fault: why it could not be read.
+    """
+
+    name: str
+    task: str = ""
+    model: str = ""
+    trials: int = 0
+    running: int = 0
+    outcome: str = ""
+    caveat: str = ""
+    pick: str = ""
+    score: str = ""
+    interval: str = ""
+    unit: str = ""
+    ended: str = ""
+    fault: str = ""
+
+
+def line(results: StudyResults) -> Line:
+    """A study's line."""
+    advice, scale = recommendation(results), display.scale(results.objective)
+    states, model = results.trials["state"], results.sweep.get("model")
+    found = Line(
+        name=results.name,
+        task=str(results.sweep.get("task") or ""),
+        model=str((model.get("name") if isinstance(model, dict) else model) or ""),
+        trials=int(states.isin(_ENDED).sum()),
+        running=int((states == "running").sum()),
+        outcome=advice.outcome,
+        ended=_ended(results),
+    )
+    if advice.pick is None or advice.score is None:
+        return found
+    return dataclasses.replace(
+        found,
+        caveat=_caveat(results, advice),
+        pick=display.label(advice.pick),
+        score=scale.show(advice.score.value),
+        interval=scale.interval(advice.score.low, advice.score.high),
+        unit=scale.unit,
+    )
+
+
+def render(lines: Iterable[Line], pages: Collection[str] = ()) -> str:
+    """The index page.
+
+    Args:
+        lines: one for each study, in any order.
+        pages: names of the studies whose page lies beside the index.
+
+    Returns:
+        An HTML document that loads nothing, see `harness.report.page`.
+    """
+    # Two passes, for both sorts are stable: by name, then the newest first, faults last.
+    ordered = sorted(sorted(lines, key=lambda one: one.name), key=_age, reverse=True)
+    return page.framed(
+        "index.html.j2",
+        body=_body(ordered, pages) if ordered else "",
+        total=len(ordered),
+        picks=sum(bool(one.pick) for one in ordered),
+        unread=sum(bool(one.fault) for one in ordered),
+    )
+
+
+def write(entries: Iterable[Entry], reports: Path) -> Path:
+    """Writes the index of these studies into the folder of reports.
+
+    Args:
+        entries: the studies; one that has not changed since the last index is not read.
+        reports: the folder of reports, made if missing.
+
+    Returns:
+        The page's file.
+
+    Raises:
+        UserError: the folder cannot be written to, or a study's own page has the index's name.
+    """
+    known, lines, kept = _kept(reports / KEPT), [], []
+    for name, stamp, read in entries:
+        if f"{name}.html" == PAGE:
+            raise UserError(f"{reports / PAGE}: is the page of study '{name}', not an index")
+        found = known.get((name, stamp)) or _read(name, read)
+        lines.append(found)
+        if not found.fault:  # else it is tried again next time
+            kept.append({"stamp": stamp, **dataclasses.asdict(found)})
+    text = json.dumps({"code": _code(), "studies": kept}, indent=1, ensure_ascii=False)
+    page.write_text(text + "\n", reports / KEPT)
+    pages = [each.name for each in lines if (reports / f"{each.name}.html").is_file()]
+    return page.write_text(render(lines, pages), reports / PAGE)
+
+
+def _read(name: str, read: Callable[[], StudyResults]) -> Line:
+    try:
+        # By the name it is found under: two folders may hold a study of one name.
+        return dataclasses.replace(line(read()), name=name)
+    except UserError as error:
+        reason = str(error)
+    except Exception as error:  # one broken study must not hide all the others
+        reason = f"{type(error).__name__}: {error}"
+    return Line(name, fault=" ".join(reason.split())[:_LONGEST] or "no reason given")
+
+
+def _kept(file: Path) -> dict[tuple[str, str], Line]:
+    """The lines of the last index by name and stamp; none if other code made them."""
+    try:
+        body = json.loads(file.read_text(encoding="utf-8"))
+        if body["code"] != _code():
+            return {}
+        return {(each["name"], each["stamp"]): _line_of(each) for each in body["studies"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}  # it is made anew
+
+
+def _line_of(body: Mapping[str, Any]) -> Line:
+    values = {one.name: body[one.name] for one in dataclasses.fields(Line)}
+    for one in dataclasses.fields(Line):
+        if type(values[one.name]) is not type(getattr(Line, one.name, "")):
+            raise TypeError(one.name)
+    return Line(**values)
+
+
+@functools.cache
+def _code() -> str:
+    """Names the code that a line depends on: another version may come to another verdict."""
+    digest, home = hashlib.sha256(), Path(__file__).parents[1]
+    inside = [file for part in ("analysis", "report") for file in (home / part).rglob("*.py")]
+    for file in sorted(
+        [*inside, *(home / f"{one}.py" for one in ("results", "aggregates", "costs"))]
+    ):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _ended(results: StudyResults) -> str:
+    last = pd.to_datetime(results.trials["finished"].dropna()).max()
+    when = results.provenance.get("started") if display.missing(last) else last
+    if display.missing(when):
+        return ""
+    stamp = pd.Timestamp(str(when)).to_pydatetime()
+    # A time without a zone is the machine's own, as Optuna writes it.
+    return stamp.astimezone(UTC).isoformat(timespec="seconds")
+
+
+def _age(one: Line) -> tuple[bool, datetime]:
+    try:
+        return not one.fault, datetime.fromisoformat(one.ended).astimezone(UTC)
+    except ValueError:
+        return not one.fault, datetime.min.replace(tzinfo=UTC)
+
+
+def _caveat(results: StudyResults, advice: Recommendation) -> str:
+    """The best answer of no model that the pick is not better than."""
+    gains = gain_table(results, advice.score)
+    naive = gains[gains["name"].map(shots).isna() & (gains["gain"] <= 0)]
+    if naive.empty:
+        return ""
+    least = naive.sort_values("gain").iloc[0]["name"]
+    return f"no better than the {display.baseline(str(least))}"
+
+
+def _body(lines: Sequence[Line], pages: Collection[str]) -> Markup:
+    frame = pd.DataFrame([dataclasses.asdict(one) for one in lines])
+    columns = [
+        Column("Study", lambda row: _link(row, pages), numeric=False, value="name", wide=True),
+        Column("Verdict", _verdict, numeric=False, value="outcome", note=_caveat_of),
+        Column("Pick", lambda row: _shown(row, "fault", "pick"), numeric=False, wide=True),
+        Column("Score", lambda row: _shown(row, "score"), "95 % interval", note=_interval),
+        Column("Unit", lambda row: _shown(row, "unit"), numeric=False),
+        Column(
+            "Task",
+            lambda row: _shown(row, "task"),
+            "base model",
+            numeric=False,
+            value="task",
+            note=lambda row: str(row["model"]),
+        ),
+        Column("Trials", _trials, "ended", value="trials", note=_running),
+        Column("Last trial", _when, "ended, UTC", value="ended"),
+    ]
+    return table(
+        frame,
+        columns,
+        caption="Scores are those of the pick on the test split; compare none across tasks.",
+        sortable=True,
+        name="all-studies",
+    )
+
+
+def _link(row: Record, pages: Collection[str]) -> Markup:
+    name = str(row["name"])
+    if name not in pages:
+        return Markup("{}").format(name)
+    # With the folder before it, a name with a colon is no scheme.
+    return Markup('<a href="./{}.html">{}</a>').format(quote(name, safe=""), name)
+
+
+def _running(row: Record) -> str:
+    return f"{display.count(row['running'])} under way" if row["running"] else ""
+
+
+def _verdict(row: Record) -> Markup:
+    return tag(*_WORDS.get(str(row["outcome"]), (str(row["outcome"]), "plain")))
+
+
+def _caveat_of(row: Record) -> str:
+    return str(row["caveat"])
+
+
+def _interval(row: Record) -> str:
+    return str(row["interval"])
+
+
+def _trials(row: Record) -> str:
+    return display.MISSING if row["fault"] else display.count(row["trials"])
+
+
+def _shown(row: Record, *names: str) -> str:
+    return next((str(row[name]) for name in names if row[name]), display.MISSING)
+
+
+def _when(row: Record) -> str:
+    return str(row["ended"])[:16].replace("T", " ") if row["trials"] else display.MISSING
