@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import URL
 
 from harness.errors import UserError
 from harness.space import PARAMETERS
@@ -51,7 +52,8 @@ class Slot(NamedTuple):
 
 def url_of(folder: Path) -> str:
     """The URL of the SQLite file in a study's folder."""
-    return f"sqlite:///{(folder / 'study.db').resolve()}"
+    file = str((folder / "study.db").resolve())
+    return URL.create("sqlite", database=file).render_as_string()
 
 
 class Studies:

@@ -4,6 +4,8 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy import make_url
+
 
 @dataclass(frozen=True)
 class Assignment:
@@ -34,8 +36,9 @@ class Assignment:
     @property
     def folder(self) -> Path | None:
         """The study's, where its database is a file; None on a server."""
-        prefix = "sqlite:///"
-        return Path(self.url.removeprefix(prefix)).parent if self.url.startswith(prefix) else None
+        url = make_url(self.url)
+        file = url.database if url.get_backend_name() == "sqlite" else None
+        return None if file is None else Path(file).parent
 
     def arguments(self) -> list[str]:
         """The words behind `python -m harness worker`."""

@@ -8,6 +8,7 @@ from harness.stages import search_slots
 from harness.storage.studies import Slot, Studies, is_lost, url_of
 from harness.sweep import load
 from harness.trial import Stage, TrialConfig
+from harness.workers.assignment import Assignment
 
 SWEEP = load("ner_medical", ["search.trials=4"])
 
@@ -135,6 +136,22 @@ def test_cancelled_slots_are_not_owed_again(studies):
 def test_a_study_that_is_not_there_is_told(tmp_path):
     with pytest.raises(UserError, match="holds no study 'nothing'"):
         Studies(url_of(tmp_path), "nothing")
+
+
+@pytest.mark.parametrize("name", ["a%20b", "x?y", "p#q", "é 'q' \"r\""])
+def test_a_study_lies_in_its_folder_whatever_that_is_called(tmp_path, name):
+    folder = tmp_path / name
+    folder.mkdir()
+    url = url_of(folder)
+    made = Studies(url, "study", SWEEP, create=True)
+    made.enqueue(search_slots(SWEEP))
+    made.close()
+    assert (folder / "study.db").is_file()
+    assert [one.name for one in tmp_path.iterdir()] == [name]
+    again = Studies(url, "study", SWEEP)
+    assert len(again.trials()) == 4
+    again.close()
+    assert Assignment(url, "study").folder == folder
 
 
 def test_a_file_that_is_no_database_is_told(tmp_path):
