@@ -14,7 +14,7 @@ import pandas as pd
 
 from harness.analysis.ablation import cells_of
 from harness.analysis.bootstrap import contrasts
-from harness.analysis.comparison import CONFIDENCE, finite
+from harness.analysis.comparison import CONFIDENCE, estimates, finite
 from harness.analysis.scores import panel, value_of
 from harness.analysis.simultaneous import holm, joint_intervals, p_values
 
@@ -94,6 +94,27 @@ def interaction_table(results: StudyResults, pair: str) -> pd.DataFrame:
             "p_holm": holm(p_values(last)),
         }
     )[list(COLUMNS)]
+
+
+def crossed_scores(results: StudyResults, pair: str) -> pd.DataFrame:
+    """Scores of both ways of a pair, on validation.
+
+    Args:
+        results: the study.
+        pair: such as `rank@target_modules=qv`.
+
+    Returns:
+        level, held (False as the incumbent has the other factor, True where it is held), value
+        (mean over seeds, NaN where it was not trained) and seeds; levels in the order planned.
+    """
+    ways = ((False, _keys(results, pair.partition("@")[0])), (True, _keys(results, pair)))
+    scored = {row["key"]: row for row in estimates(results, _STAGE, _SPLIT).to_dict("records")}
+    rows = []
+    for level in dict.fromkeys(level for _, keys in ways for level in keys):
+        for held, keys in ways:
+            found = scored.get(keys.get(level, ""), {"value": np.nan, "seeds": 0})
+            rows.append((level, held, float(found["value"]), int(found["seeds"])))
+    return pd.DataFrame(rows, columns=["level", "held", "value", "seeds"])
 
 
 def _keys(results: StudyResults, factor: str) -> dict[Any, str]:

@@ -12,6 +12,7 @@ from harness.analysis.comparison import estimates
 from harness.analysis.scores import configurations
 from harness.report import display, findings
 from harness.report.axis import axis
+from harness.report.crossed import crossed_map
 from harness.report.figure import intervals
 from harness.report.section import Section, register
 from harness.report.svg import Band
@@ -56,7 +57,7 @@ def render(results: StudyResults) -> str:
     for name, frame in findings.ablation(results, factors(results)).items():
         body = Markup("") if frame.empty else _one(results, name, frame)
         if name in crossed:
-            body += _interaction(results, name, crossed[name])
+            body += crossed_map(results, name, TITLES) + _interaction(results, name, crossed[name])
         parts.append({"name": name, "title": _title(name), "empty": frame.empty, "body": body})
     return fill(
         "ablation.html.j2",

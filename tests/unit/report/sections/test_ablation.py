@@ -32,7 +32,7 @@ def one_way(results: StudyResults) -> list[pd.DataFrame]:
 def test_five_factors_and_the_pair_have_a_table_and_a_plot(full: StudyResults, shown: str) -> None:
     names = ablation.factors(full)
     assert names == (*FACTORS, "rank@target_modules=qv")
-    assert shown.count("<figure>") == len(names)
+    assert shown.count("<figure>") == len(names) + 1  # the pair has a heat map, too
     assert shown.count("<table") == len(names) + 1  # and the pair's interaction
     assert "Rank at target modules qv" in shown
 
