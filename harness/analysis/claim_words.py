@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -97,7 +98,9 @@ def lacking(results: StudyResults, finding: Finding) -> str:
     if finding.claim.otherwise and not finding.missing:
         task = results.sweep.get("task", results.name)
         told = finding.claim.otherwise.format(study=results.name)
-        return f"takes another study: python -m harness sweep {task} {told}"
+        other = re.search(r"--study (\S+)", told)
+        then = f", then python -m harness report {results.name} {other[1]}" if other else ""
+        return f"takes another study: python -m harness sweep {task} {told}{then}"
     arms = ", ".join(arm_words(arm, _epochs(results)) for arm in finding.missing)
     return f"not run: {arms} (--claims runs what is missing)"
 

@@ -166,3 +166,13 @@ def test_an_arm_at_its_grids_edge_may_be_better_never_worse(
     frame = claim_words.table(results, [*found.values()]).set_index("claim")
     assert frame.loc["r16_r32", "edges"] == 1
     assert frame.loc["qv_share", "edges"] == 0
+
+
+def test_what_takes_another_study_names_the_command_and_how_both_are_compared() -> None:
+    study = make_results(trials=6)
+    told = {each.claim.name: claim_words.lacking(study, each) for each in judge(study)}
+    assert told["qlora_free"] == (
+        f"takes another study: python -m harness sweep {study.sweep['task']} --set "
+        f"model.quantization=nf4 --study {study.name}-nf4, then python -m harness report "
+        f"{study.name} {study.name}-nf4"
+    )
