@@ -6,8 +6,10 @@ Knows nothing of tables or pages, and rounds only what is shown, never what is c
 from __future__ import annotations
 
 import math
+import re
+import unicodedata
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,6 +26,17 @@ _ALPHA = "\N{GREEK SMALL LETTER ALPHA}"
 #: What cannot be read off a baseline's name.
 _BASELINES = {"most_frequent": "most frequent class"}
 _THIN = "\N{NARROW NO-BREAK SPACE}"  # between thousands and before units
+_MORE = "\N{HORIZONTAL ELLIPSIS}"
+_ONWARD = "\N{LEFT-TO-RIGHT MARK}"
+#: Glyphs that a name, a level or a setting is shown with; the tables hold the whole text.
+LONGEST: Final = 100
+#: Glyphs of a unit.
+_UNIT: Final = 40
+#: Control characters but tab and line ends, halves of surrogate pairs, and what turns around the
+#: direction of the text behind it.
+_UNSEEN: Final = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 def missing(value: Any) -> bool:
@@ -31,6 +44,45 @@ def missing(value: Any) -> bool:
     if value is None or value is pd.NA or value is pd.NaT:
         return True
     return isinstance(value, float) and not math.isfinite(value)
+
+
+def cut(text: str, room: int = LONGEST) -> str:
+    """A text as it is shown: its beginning and an ellipsis, if it takes more room.
+
+    Behind a text from right to left stands a mark that keeps it from drawing the number or sign
+    that follows into itself, also where no element can do so, as in a chart.
+
+    Args:
+        text: of any length.
+        room: in glyphs; a wide one, such as a Han character, takes two.
+    """
+    if text.isascii() and len(text) <= room:
+        return visible(text)
+    text, left = visible(text), room
+    for index, glyph in enumerate(text):
+        left -= 2 if unicodedata.east_asian_width(glyph) in "WF" else 1
+        if left < 0:
+            text = text[: max(0, index - 1)] + _MORE
+            break
+    return text + _ONWARD if any(map(_runs_left, text)) else text
+
+
+def _runs_left(glyph: str) -> bool:
+    return unicodedata.bidirectional(glyph) in {"R", "AL"}
+
+
+def visible(text: str) -> str:
+    """A text without characters that cannot be seen but act on others: these are named instead.
+
+    An override of the direction (U+202E) would show what follows it, the page's own words too, in
+    reverse; control characters and halves of surrogate pairs can stand in no HTML file.
+    """
+    return _UNSEEN.sub(_named, text)
+
+
+def _named(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return chr(0x2400 + code) if code < 0x20 else f"[U+{code:04X}]"
 
 
 def number(value: Any, digits: int = 1, *, signed: bool = False) -> str:
@@ -53,11 +105,11 @@ def count(value: Any) -> str:
 
 
 def short(value: Any) -> str:
-    """A number as a person would type it: `0.05`, `2`, `0.0042`; other values as they are."""
+    """A number as a person would type it: `0.05`, `2`, `0.0042`; else the text, cut if long."""
     if missing(value):
         return MISSING
     plain = value.item() if isinstance(value, np.generic) else value
-    return f"{plain:.4g}" if isinstance(plain, float) else str(plain)
+    return f"{plain:.4g}" if isinstance(plain, float) else cut(str(plain))
 
 
 def rate(value: Any, *, fixed: bool = False) -> str:
@@ -152,24 +204,24 @@ def _interval(low: str, high: str) -> str:
 
 def scale(objective: Objective) -> Scale:
     """How this objective's values are shown."""
-    return Scale(objective.scale, objective.digits, objective.unit or objective.name)
+    return Scale(objective.scale, objective.digits, cut(objective.unit or objective.name, _UNIT))
 
 
 def label(config: Mapping[Any, Any], *, rate_too: bool = False) -> str:
     """A configuration in a few words; a part that is not known is left out."""
     parts = []
     if not missing(config.get("variant")):
-        parts.append(str(config["variant"]))
+        parts.append(short(config["variant"]))
     if not missing(config.get("rank")):
         parts.append(f"r={short(config['rank'])}")
     if not missing(config.get("alpha")):
         parts.append(f"{_ALPHA}={short(config['alpha'])}")
     if not missing(config.get("target_modules")):
-        parts.append(str(config["target_modules"]))
+        parts.append(short(config["target_modules"]))
     if not missing(config.get("dropout")) and float(config["dropout"]) > 0:
         parts.append(f"dropout {short(config['dropout'])}")
     if not missing(config.get("extras")) and config["extras"]:
-        parts.append(str(config["extras"]))
+        parts.append(short(config["extras"]))
     if rate_too and not missing(config.get("learning_rate")):
         parts.append(f"lr {rate(config['learning_rate'])}")
     return " ".join(parts) or MISSING

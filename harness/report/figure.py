@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from markupsafe import Markup
 
+from harness.report.display import cut
 from harness.report.labels import Label, Point, place
 from harness.report.svg import (
     FOOT,
     HEAD,
+    ROOM,
     Band,
     figure,
     frame_of,
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from harness.report.axis import Axis
 
 _ROW = 26  # pixels from one interval to the next
+_BESIDE = 40  # glyphs of an axis' name where labels stand beside the plot
 _LONG = 16  # glyphs of a label that still fits beside the plot on a phone
 
 
@@ -51,7 +54,7 @@ def intervals(
     above = max((len(str(words)) for words in frame["label"]), default=0) > _LONG
     step, left = (_ROW + 14, 2) if above else (_ROW, 27)
     height = step * len(frame) + 10
-    parts = [frame_of(along, height)]
+    parts = [frame_of(along, height, ROOM if above else _BESIDE)]
     if band is not None:
         parts.insert(0, _band(along, band, height))
     if line is not None and along.low <= line <= along.high:
@@ -64,7 +67,12 @@ def intervals(
         where = ("near", 0, "0", bottom - 26) if above else ("label", left, "-12", bottom - 8.5)
         labels.append(
             Markup('<text class="{} {}" x="{}%" dx="{}" y="{}">{}</text>').format(
-                where[0], row["kind"], where[1], where[2], px(where[3]), row["label"]
+                where[0],
+                row["kind"],
+                where[1],
+                where[2],
+                px(where[3]),
+                cut(str(row["label"]), ROOM),
             )
         )
     body = Markup('<svg class="plot" x="{}%" width="{}%" height="{}">{}</svg>').format(

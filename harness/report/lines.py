@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from markupsafe import Markup
 
+from harness.report.display import cut
 from harness.report.svg import (
     FOOT,
     HEAD,
+    ROOM,
     figure,
     frame_of,
     height_at,
@@ -86,7 +88,7 @@ def lines(
     plot = Markup(
         '<text class="up" x="0" y="12">{}</text>'
         '<svg class="{}" x="12%" width="{}" y="{}" height="{}">{}</svg>'
-    ).format(up.name, kind, width, HEAD, height + FOOT, Markup("").join(parts))
+    ).format(cut(up.name, ROOM), kind, width, HEAD, height + FOOT, Markup("").join(parts))
     return figure(plot, HEAD + height + FOOT, title, None)
 
 

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from markupsafe import Markup, escape
 
+from harness.report import display
+
 if TYPE_CHECKING:
     import pandas as pd
 
 #: Longer texts are cut, around what is marked in them.
 _LONGEST = 600
+_LABEL = 30  # glyphs of a label
 
 
 class Piece(NamedTuple):
@@ -67,7 +70,8 @@ def spurious(answers: pd.DataFrame, name: str, seeds: int) -> list[str]:
     counts = rows.groupby(["surface", "label"])["seed"].nunique().reset_index(name="count")
     order = counts.sort_values(["count", "surface", "label"], ascending=[False, True, True])
     return [
-        f"{row['surface']} as {row['label']} {_of(row['count'], seeds)}"
+        f"{display.short(row['surface'])} as {display.cut(row['label'], _LABEL)} "
+        f"{_of(row['count'], seeds)}"
         for row in order.to_dict("records")
     ]
 
@@ -95,7 +99,7 @@ def marked(text: str, found: Sequence[Piece]) -> Markup:
         counts = " · ".join(map(_of, piece.found, piece.seeds))
         parts.append(
             Markup('<mark class="{}">{}<small> {} {}</small></mark>').format(
-                _kind(piece), text[piece.start : stop], piece.label, counts
+                _kind(piece), text[piece.start : stop], display.cut(piece.label, _LABEL), counts
             )
         )
         at = stop

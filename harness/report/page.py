@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from harness.errors import UserError
+from harness.report import display, templating
 from harness.report import sections as _sections  # noqa: F401
-from harness.report import templating
 from harness.report.section import ordered
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def framed(template: str, *, refresh: int | None = None, **values: Any) -> str:
         An HTML document that loads nothing: its policy allows its own style and script only.
     """
     style, script = templating.source("page.css"), templating.source("page.js")
-    return templating.fill(
+    whole = templating.fill(
         template,
         style=Markup(style),
         script=Markup(script),
@@ -43,6 +43,7 @@ def framed(template: str, *, refresh: int | None = None, **values: Any) -> str:
         refresh=refresh,
         **values,
     )
+    return display.visible(whole)
 
 
 def render(results: StudyResults, refresh: int | None = None) -> str:

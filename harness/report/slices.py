@@ -14,9 +14,11 @@ import pandas as pd
 from markupsafe import Markup
 
 from harness.report.along import Along, Tick, short
+from harness.report.display import cut
 from harness.report.svg import (
     FOOT,
     HEAD,
+    ROOM,
     figure,
     frame_of,
     percent,
@@ -161,11 +163,13 @@ def heat_map(cells: Sequence[Cell], across: Along, up: Along, *, title: str) -> 
         for tick in up.ticks
     ]
     foot = 8 + _LINE * deep + 20
-    parts.append(_text("name", 0.5, height + foot - 4, across.name))
+    parts.append(_text("name", 0.5, height + foot - 4, cut(across.name, ROOM)))
     body = Markup(
         '<text class="up" x="0" y="12">{}</text>{}'
         '<svg class="plot" x="27%" width="70%" y="{}" height="{}">{}</svg>'
-    ).format(up.name, Markup("").join(names), HEAD, px(height + foot), Markup("").join(parts))
+    ).format(
+        cut(up.name, ROOM), Markup("").join(names), HEAD, px(height + foot), Markup("").join(parts)
+    )
     return figure(body, HEAD + height + foot + 4, title, None)
 
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from markupsafe import Markup
 
+from harness.report.display import cut
+
 if TYPE_CHECKING:
     from harness.report.axis import Axis
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 HEAD: Final = 24
 #: Pixels below it, for ticks and the axis' name.
 FOOT: Final = 44
+#: Glyphs of a text that still fits on a phone, across a whole chart.
+ROOM: Final = 50
 
 
 class Band(NamedTuple):
@@ -53,11 +57,11 @@ def plot(parts: list[Markup], up: Axis, height: int) -> Markup:
     return Markup(
         '<text class="up" x="0" y="12">{}</text>'
         '<svg class="plot" x="12%" width="82%" y="{}" height="{}">{}</svg>'
-    ).format(up.name, HEAD, height + FOOT, Markup("").join(parts))
+    ).format(cut(up.name, ROOM), HEAD, height + FOOT, Markup("").join(parts))
 
 
-def frame_of(along: Axis, height: float) -> Markup:
-    """The horizontal axis: its ticks, their lines and its name."""
+def frame_of(along: Axis, height: float, room: int = ROOM) -> Markup:
+    """The horizontal axis: its ticks, their lines and its name, cut to so many glyphs."""
     parts = [stroke(0, height, 1, height, "axis")]
     for tick in along.ticks():
         share = along.share(tick)
@@ -68,7 +72,9 @@ def frame_of(along: Axis, height: float) -> Markup:
             )
         )
     parts.append(
-        Markup('<text class="name" x="50%" y="{}">{}</text>').format(px(height + 37), along.name)
+        Markup('<text class="name" x="50%" y="{}">{}</text>').format(
+            px(height + 37), cut(along.name, room)
+        )
     )
     return Markup("").join(parts)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from markupsafe import Markup
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: One row of a frame, by column.
 Record = Mapping[Any, Any]
+
+_LINES: Final = 2000  # glyphs of a text that may be broken into lines
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,15 @@ class Column:
 
 def text(heading: str, name: str, *, wide: bool = False) -> Column:
     """A column of words."""
-    return Column(
-        heading, lambda row: display.short(row[name]), numeric=False, value=name, wide=wide
-    )
+
+    def show(row: Record) -> str:
+        value = row[name]
+        # There is room for several lines, such as all seeds of a stage.
+        return (
+            display.cut(value, _LINES) if wide and isinstance(value, str) else display.short(value)
+        )
+
+    return Column(heading, show, numeric=False, value=name, wide=wide)
 
 
 def figures(

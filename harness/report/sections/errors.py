@@ -161,17 +161,20 @@ def _example(
     return fill("errors_text.html.j2", text=text, lines=lines, heading="")
 
 
-def _written(results: StudyResults, who: Cast, name: str, example: str) -> str:
+def _written(results: StudyResults, who: Cast, name: str, example: str) -> Markup:
     """What was written to an example, different answers with the number of their seeds."""
     rows = mistakes.rows_of(results, who, name)
     rows = rows[rows["example"].astype(str) == example]
     counts = rows["prediction"].astype(str).str.strip().value_counts(sort=True)
     whole = len(rows)
+    # Set apart, so that a text from right to left does not draw its count into itself.
     told = [
-        cut(str(text) or "nothing") + (f" ({count}/{whole})" if whole > 1 else "")
+        Markup("<bdi>{}</bdi>{}").format(
+            cut(str(text) or "nothing"), f" ({count}/{whole})" if whole > 1 else ""
+        )
         for text, count in list(counts.items())[:3]
     ]
-    return " | ".join(told)
+    return Markup(" | ").join(told)
 
 
 def _confusions(results: StudyResults, who: Cast) -> Markup | None:
@@ -179,8 +182,10 @@ def _confusions(results: StudyResults, who: Cast) -> Markup | None:
     if frame.empty:
         return None
     columns = [
-        Column("Asked for", lambda row: str(row["label"]), numeric=False),
-        Column("Said instead", lambda row: str(row["instead"]) or "nothing", numeric=False),
+        Column("Asked for", lambda row: display.short(row["label"]), numeric=False),
+        Column(
+            "Said instead", lambda row: display.short(row["instead"]) or "nothing", numeric=False
+        ),
         figures("Times", "count", lambda value: display.number(value, 1), "a seed"),
         Column("Share", lambda row: f"{100 * float(row['share']):.1f}", "% of that label"),
     ]

@@ -15,6 +15,7 @@ from harness.report.templating import fill
 if TYPE_CHECKING:
     from harness.results import StudyResults
 
+_REASON = 300  # glyphs of a reason, such as what a library raised
 _KINDS = {"complete": "plain", "failed": "worse", "pruned": "open"}
 
 
@@ -71,7 +72,13 @@ def _body(results: StudyResults, frame: pd.DataFrame) -> Markup:
             figures("Vali\u00addation", "value", scale.show),
             figures("Test", "test", scale.show),
             figures("Training", "train_seconds", lambda value: display.number(value, 1), "s"),
-            Column("Reason", lambda row: row["reason"], numeric=False, value="reason", wide=True),
+            Column(
+                "Reason",
+                lambda row: display.cut(row["reason"], _REASON),
+                numeric=False,
+                value="reason",
+                wide=True,
+            ),
         ],
         caption=f"All trials; scores in {scale.unit}.",
         mark=lambda row: f"state-{row['state']}" if row["state"] in _KINDS else "",

@@ -48,9 +48,15 @@
     });
   }
 
-  // What is folded away on the screen is printed too.
+  // What is folded away on the screen is printed too, and folded away again.
+  var folded = [];
   window.addEventListener("beforeprint", function () {
-    document.querySelectorAll("details").forEach(function (one) { one.open = true; });
+    folded = folded.concat(Array.from(document.querySelectorAll("details:not([open])")));
+    folded.forEach(function (one) { one.open = true; });
+  });
+  window.addEventListener("afterprint", function () {
+    folded.forEach(function (one) { one.open = false; });
+    folded = [];
   });
 
   function select(node) {
