@@ -9,8 +9,8 @@ from markupsafe import Markup
 
 from harness.analysis.interaction import crossed_scores
 from harness.report import display
-from harness.report.along import along
-from harness.report.slices import Cell, heat_map
+from harness.report.charts.along import along
+from harness.report.charts.slices import Cell, heat_map
 
 if TYPE_CHECKING:
     from harness.results import StudyResults

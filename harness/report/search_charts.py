@@ -14,11 +14,11 @@ from markupsafe import Markup
 from harness.analysis import searched
 from harness.analysis.comparison import noise_floor
 from harness.report import display
-from harness.report.along import Along, along, edges
-from harness.report.axis import Axis, axis
-from harness.report.parallel import parallel
-from harness.report.slices import Cell, best_so_far, heat_map, multiples
-from harness.report.svg import Band
+from harness.report.charts.along import Along, along, edges
+from harness.report.charts.axis import Axis, axis
+from harness.report.charts.parallel import parallel
+from harness.report.charts.slices import Cell, best_so_far, heat_map, multiples
+from harness.report.charts.svg import Band
 
 if TYPE_CHECKING:
     from harness.results import StudyResults

@@ -11,11 +11,11 @@ from harness.analysis.ablation import FACTORS, base_score
 from harness.analysis.comparison import estimates
 from harness.analysis.scores import configurations
 from harness.report import display, findings
-from harness.report.axis import axis
+from harness.report.charts.axis import axis
+from harness.report.charts.figure import intervals
+from harness.report.charts.svg import Band
 from harness.report.crossed import crossed_map
-from harness.report.figure import intervals
 from harness.report.section import Section, register
-from harness.report.svg import Band
 from harness.report.table import Column, Record, figures, table, tag, text
 from harness.report.templating import fill
 

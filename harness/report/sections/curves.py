@@ -10,9 +10,9 @@ from markupsafe import Markup
 
 from harness.analysis.learning import divergence_table, loss_table, reading_table, wilson
 from harness.report import display
-from harness.report.axis import Axis, axis
-from harness.report.figure import intervals
-from harness.report.lines import DASHES, Line, lines, sample
+from harness.report.charts.axis import Axis, axis
+from harness.report.charts.figure import intervals
+from harness.report.charts.lines import DASHES, Line, lines, sample
 from harness.report.section import Section, register
 from harness.report.table import Column, figures, table
 from harness.report.templating import fill
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
     from harness.results import StudyResults
 
-#: Search trials that are drawn strong.
+#: Search trials that are drawn strong, and how many of those with nothing to tell are drawn.
 BEST: Final = 3
+FAINT: Final = 200
 _LETTERS: Final = "ABCDEF"
 _WHOSE: Final = {
     "confirm": "the finalists",
@@ -186,8 +187,11 @@ def _readings(results: StudyResults, frame: pd.DataFrame, strong: list[int]) -> 
     for place, number in enumerate(strong):
         one = drawn[number]
         drawn[number] = one._replace(label=f"#{number}", kind="strong", dash=place)
-    # What matters most is drawn last.
+    # What matters most is drawn last; of what only shows the crowd an even sample is enough.
     order = sorted(drawn, key=lambda number: ("faint", "warm", "strong").index(drawn[number].kind))
+    crowd = [number for number in order if drawn[number].kind == "faint"]
+    left_out = {*crowd} - {*crowd[:: -(-len(crowd) // FAINT) or 1]}
+    order = [number for number in order if number not in left_out]
     up = _upright(
         list(frame["value"]),
         f"score on validation, {scale.unit}",
@@ -196,6 +200,8 @@ def _readings(results: StudyResults, frame: pd.DataFrame, strong: list[int]) -> 
     )
     across = Axis(0.0, float(frame["step"].max()), "optimiser step", False, display.count)
     title = "Validation readings of the search's trials."
+    if left_out:
+        title += f" Of {len(crowd)} faint ones {len(crowd) - len(left_out)} are drawn."
     return lines([drawn[number] for number in order], across, up, title=title)
 
 

@@ -14,8 +14,8 @@ from harness.analysis.front import front_probabilities
 from harness.analysis.scores import configurations, panel
 from harness.analysis.several import directions, nondominated, search_table
 from harness.report import display
-from harness.report.axis import axis
-from harness.report.figure import scatter
+from harness.report.charts.axis import axis
+from harness.report.charts.figure import scatter
 from harness.report.section import Section, register
 from harness.report.table import Column, figures, table, tag
 from harness.report.templating import fill

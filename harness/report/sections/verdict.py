@@ -12,14 +12,14 @@ from harness.analysis.naming import BY_COST
 from harness.analysis.scores import configurations, shots
 from harness.analysis.wording import more_seeds
 from harness.report import display
-from harness.report.axis import axis
 from harness.report.baselines import baseline_table, reached
+from harness.report.charts.axis import axis
+from harness.report.charts.figure import intervals
+from harness.report.charts.svg import Band
 from harness.report.commands import add_seeds, again
-from harness.report.figure import intervals
 from harness.report.findings import chain, recommendation
 from harness.report.section import Section, register
 from harness.report.snippet import config_of
-from harness.report.svg import Band
 from harness.report.table import Column, Record, figures, table, tag
 from harness.report.templating import fill
 

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from harness.report.sections import curves
+from harness.results import MEASUREMENT_COLUMNS
 from tests import studies
 
 if TYPE_CHECKING:
@@ -161,3 +162,28 @@ def test_configurations_are_named_by_what_tells_them_apart() -> None:
     assert curves.short_names(rows) == ["r=4 all_linear", "r=8 all_linear", "r=8 qv"]
     twice = [{**rows[0], "dropout": 0.0}, {**rows[0], "dropout": 0.05}]
     assert curves.short_names(twice) == ["r=4", "r=4 dropout 0.05"]
+
+
+def test_of_a_crowd_an_even_sample_is_drawn(full: StudyResults) -> None:
+    first = full.trials[full.trials["stage"] == "search"].iloc[0]
+    numbers = range(10_000, 10_500)
+    trials = pd.DataFrame([{**first.to_dict(), "number": n, "state": "pruned"} for n in numbers])
+    readings = pd.DataFrame(
+        [
+            (n, step, step / 10, 1.0, 0.3 + 0.1 * step / 20, 1.0, 10)
+            for n in numbers
+            for step in (10, 20)
+        ],
+        columns=list(MEASUREMENT_COLUMNS),
+    )
+    many = dataclasses.replace(
+        full,
+        trials=pd.concat([full.trials, trials], ignore_index=True),
+        measurements=pd.concat([full.measurements, readings], ignore_index=True),
+    )
+    text = curves.render(many)
+    told = re.search(r"Of (\d+) faint ones (\d+) are drawn", text)
+    assert told
+    assert int(told[1]) >= 500
+    assert 150 <= int(told[2]) <= 200
+    assert "faint ones" not in curves.render(full)

@@ -1,4 +1,4 @@
-"""Tests of `harness.report.along`: where levels lie, and how trials are spread about them."""
+"""Tests of the axis of a parameter: where levels lie, and how trials are spread about them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from harness.report.along import along, edges, short
+from harness.report.charts.along import along, edges, short
 
 
 def test_names_stand_at_equal_distances_each_in_the_middle_of_its_slot() -> None:

@@ -1,11 +1,11 @@
-"""Tests of `harness.report.labels`."""
+"""Tests of `harness.report.charts.labels`."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.report.labels import USUAL, Point, _box, _meet, place
+from harness.report.charts.labels import USUAL, Point, _box, _meet, place
 
 points = st.lists(
     st.builds(

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from harness.report.display import cut
 
 if TYPE_CHECKING:
-    from harness.report.axis import Axis
+    from harness.report.charts.axis import Axis
 
 #: Pixels above a plot, for the vertical axis' name.
 HEAD: Final = 24

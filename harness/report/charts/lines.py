@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from markupsafe import Markup
 
-from harness.report.display import cut
-from harness.report.svg import (
+from harness.report.charts.svg import (
     FOOT,
     HEAD,
     ROOM,
@@ -24,11 +23,12 @@ from harness.report.svg import (
     rungs,
     stroke,
 )
+from harness.report.display import cut
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.report.axis import Axis
+    from harness.report.charts.axis import Axis
 
 #: Patterns of dashes that there are (`.dash-0` ... in the style); the first is a solid line.
 DASHES: Final = 6

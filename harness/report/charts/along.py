@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
-from harness.report.axis import axis
+from harness.report.charts.axis import axis
 
 _GOLDEN: Final = (math.sqrt(5) - 1) / 2
 _SPREAD: Final = 0.5  # share of the room between two levels that points are spread over

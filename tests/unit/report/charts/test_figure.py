@@ -1,4 +1,4 @@
-"""Tests of `harness.report.figure`: the SVG is read back and compared with the frame."""
+"""Tests of `harness.report.charts.figure`: the SVG is read back and compared with the frame."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import xml.etree.ElementTree as ElementTree
 
 import pandas as pd
 
-from harness.report.axis import axis
-from harness.report.figure import intervals, scatter
-from harness.report.svg import Band
+from harness.report.charts.axis import axis
+from harness.report.charts.figure import intervals, scatter
+from harness.report.charts.svg import Band
 
 
 def parsed(markup: str) -> ElementTree.Element:

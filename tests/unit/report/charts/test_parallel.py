@@ -1,4 +1,4 @@
-"""Tests of `harness.report.parallel`: the lines are read back and compared with the frame."""
+"""Tests of parallel coordinates: the lines are read back and compared with the frame."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness.report.along import along
-from harness.report.axis import Axis
-from harness.report.parallel import parallel
+from harness.report.charts.along import along
+from harness.report.charts.axis import Axis
+from harness.report.charts.parallel import parallel
 
 ALONGS = {
     "targets": along(["q", "<qv>"], "target modules", str),
@@ -68,7 +68,7 @@ def test_a_narrow_window_has_a_sentence_in_its_place() -> None:
     [figure] = [node for node in tree().iter("figure")]
     [instead] = [node for node in figure if node.get("class") == "instead"]
     assert (figure.get("class"), instead.text) == ("parallel", "wider")
-    style = (Path(__file__).parents[3] / "harness/report/templates/page.css").read_text("utf-8")
+    style = (Path(__file__).parents[4] / "harness/report/templates/page.css").read_text("utf-8")
     [narrow] = re.findall(r"@media screen and \(max-width: \d+rem\) \{(.*?\})\s*\}", style, re.S)
     assert re.search(r"\.parallel svg[^{]*\{ display: none; \}", narrow)
     assert re.search(r"\.instead \{ display: block; \}", narrow)

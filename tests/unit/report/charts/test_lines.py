@@ -1,4 +1,4 @@
-"""Tests of `harness.report.lines`: the SVG is read back and compared with the points."""
+"""Tests of `harness.report.charts.lines`: the SVG is read back and compared with the points."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 import scipy.optimize
 
-from harness.report.axis import Axis
-from harness.report.lines import DASHES, Line, apart, lines, sample
+from harness.report.charts.axis import Axis
+from harness.report.charts.lines import DASHES, Line, apart, lines, sample
 from harness.report.templating import source
 
 ACROSS = Axis(0.0, 4.0, "epoch")

@@ -1,4 +1,4 @@
-"""Tests of `harness.report.axis`."""
+"""Tests of `harness.report.charts.axis`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.report.axis import axis
+from harness.report.charts.axis import axis
 
 finite = st.floats(-1e6, 1e6, allow_nan=False)
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Final
 
 from markupsafe import Markup
 
-from harness.report.along import short
-from harness.report.slices import UNITS, stretched
-from harness.report.svg import percent, px, stroke
+from harness.report.charts.along import short
+from harness.report.charts.slices import UNITS, stretched
+from harness.report.charts.svg import percent, px, stroke
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.report.along import Along
-    from harness.report.axis import Axis
+    from harness.report.charts.along import Along
+    from harness.report.charts.axis import Axis
 
 HEAD: Final = 30  # pixels above the plot, for the axes' names
 FOOT: Final = 12

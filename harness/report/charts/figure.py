@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from markupsafe import Markup
 
-from harness.report.display import cut
-from harness.report.labels import Label, Point, place
-from harness.report.svg import (
+from harness.report.charts.labels import Label, Point, place
+from harness.report.charts.svg import (
     FOOT,
     HEAD,
     ROOM,
@@ -29,9 +28,10 @@ from harness.report.svg import (
     steps,
     stroke,
 )
+from harness.report.display import cut
 
 if TYPE_CHECKING:
-    from harness.report.axis import Axis
+    from harness.report.charts.axis import Axis
 
 _ROW = 26  # pixels from one interval to the next
 _BESIDE = 40  # glyphs of an axis' name where labels stand beside the plot

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import pandas as pd
 from markupsafe import Markup
 
-from harness.report.along import Along, Tick, short
-from harness.report.display import cut
-from harness.report.svg import (
+from harness.report.charts.along import Along, Tick, short
+from harness.report.charts.svg import (
     FOOT,
     HEAD,
     ROOM,
@@ -28,10 +27,11 @@ from harness.report.svg import (
     steps,
     stroke,
 )
+from harness.report.display import cut
 
 if TYPE_CHECKING:
-    from harness.report.axis import Axis
-    from harness.report.svg import Band
+    from harness.report.charts.axis import Axis
+    from harness.report.charts.svg import Band
 
 #: Side of the square that points are placed in; it is stretched to the plot.
 UNITS: Final = 1000

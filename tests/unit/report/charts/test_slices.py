@@ -1,4 +1,4 @@
-"""Tests of `harness.report.slices`: the SVG is read back and compared with the frame."""
+"""Tests of `harness.report.charts.slices`: the SVG is read back and compared with the frame."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import xml.etree.ElementTree as ElementTree
 import pandas as pd
 import pytest
 
-from harness.report.along import Along, along, edges
-from harness.report.axis import Axis, axis
-from harness.report.slices import Cell, best_so_far, dots, heat_map, multiples
-from harness.report.svg import Band
+from harness.report.charts.along import Along, along, edges
+from harness.report.charts.axis import Axis, axis
+from harness.report.charts.slices import Cell, best_so_far, dots, heat_map, multiples
+from harness.report.charts.svg import Band
 
 UP = Axis(0.0, 1.0, "score", False, "{:g}".format)
 
