@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from harness.analysis.scores import baseline_scores
+from harness.analysis.comparison import estimates
+from harness.analysis.scores import bare_score, baseline_scores
 from harness.report import display
 
 if TYPE_CHECKING:
@@ -36,3 +38,31 @@ def reached(results: StudyResults, split: str = "test") -> str:
     if not told:
         return ""
     return f"Without an adapter, on the {split} split: {', '.join(told)} {scale.unit}."
+
+
+def share_of_full(results: StudyResults, value: float) -> dict[str, str] | None:
+    """A test score as a share of what fine-tuning all weights reaches there.
+
+    Where less is better it is the share of its gain over the bare base.
+
+    Args:
+        results: the study.
+        value: the score.
+
+    Returns:
+        Name, value and note of a fact; None where full fine-tuning was not scored on test.
+    """
+    whole = estimates(results, "full", "test")
+    if whole.empty:
+        return None
+    best, seeds = float(whole["value"].iloc[0]), int(whole["seeds"].iloc[0])
+    scale = display.scale(results.objective)
+    bare = bare_score(results, "test") if results.objective.sign < 0 else 0.0
+    if not math.isfinite(bare) or best == bare:
+        return None
+    plural = "s" if seeds != 1 else ""
+    return {
+        "name": "Of full fine-tuning" if results.objective.sign > 0 else "Of its gain in full",
+        "value": f"{display.number(100 * (value - bare) / (best - bare), 1)} %",
+        "note": f"all weights trained reach {scale.show(best)} on test, {seeds} seed{plural}",
+    }

@@ -12,7 +12,7 @@ from harness.analysis.naming import BY_COST
 from harness.analysis.scores import configurations, shots
 from harness.analysis.wording import more_seeds
 from harness.report import display
-from harness.report.baselines import baseline_table, reached
+from harness.report.baselines import baseline_table, reached, share_of_full
 from harness.report.charts.axis import axis
 from harness.report.charts.figure import intervals
 from harness.report.charts.svg import Band
@@ -183,7 +183,8 @@ def _facts(results: StudyResults, advice: Recommendation) -> list[dict[str, str]
     ]
     frame = configurations(results, "confirm")
     own = frame[frame["key"] == advice.pick["key"]].to_dict("records")
-    return [*facts, noise, *(_cost(own[0]) if own else ())]
+    whole = share_of_full(results, advice.score.value)
+    return [*facts, *([whole] if whole else ()), noise, *(_cost(own[0]) if own else ())]
 
 
 def _told(gains: pd.DataFrame) -> pd.DataFrame:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.report import display
-from harness.report.baselines import baseline_table, reached
+from harness.report.baselines import baseline_table, reached, share_of_full
 
 if TYPE_CHECKING:
     from harness.results import StudyResults
@@ -36,3 +36,34 @@ def test_all_of_them_stand_in_one_sentence(study: str, request: pytest.FixtureRe
 def test_where_nothing_was_scored_nothing_is_said(full: StudyResults) -> None:
     bare = dataclasses.replace(full, baselines=full.baselines.head(0))
     assert reached(bare) == ""
+
+
+@pytest.mark.parametrize("study", ["intents", "likelihoods"])
+def test_a_score_is_a_share_of_full_fine_tuning(
+    study: str, request: pytest.FixtureRequest
+) -> None:
+    results: StudyResults = request.getfixturevalue(study)
+    found = share_of_full(results, 0.8 if results.objective.sign > 0 else 4.0)
+    assert found is not None
+    trials = results.trials.query("stage == 'full' and state == 'complete'")
+    scores = [
+        float(
+            results.objective.value(
+                results.statistics(number, "test").to_numpy(dtype=float).sum(axis=0)
+            )
+        )
+        for number in trials["number"]
+    ]
+    whole = sum(scores) / len(scores)
+    bare = 0.0
+    if results.objective.sign < 0:
+        frame = baseline_table(results).set_index("name")["value"]
+        bare = min(value for name, value in frame.items() if str(name).startswith("base"))
+    value = 0.8 if results.objective.sign > 0 else 4.0
+    assert found["value"] == f"{display.number(100 * (value - bare) / (whole - bare), 1)} %"
+    assert display.scale(results.objective).show(whole) in found["note"]
+    assert f"{len(scores)} seed" in found["note"]
+
+
+def test_without_full_fine_tuning_there_is_no_share(full: StudyResults) -> None:
+    assert share_of_full(full, 0.8) is None
