@@ -23,6 +23,7 @@ import optuna
 from benchmarks.search_table import GRID, TABLE, name_of, read
 from benchmarks.trials_told import machine
 from harness import sweep
+from harness.opening import opening
 from harness.storage import sampling
 from harness.sweep import Sweep
 
@@ -60,6 +61,7 @@ class Policy(NamedTuple):
     """How a search asks.
 
     Attributes:
+        opening: whether it begins as `harness.opening` has it, in the table's space.
         sampler: for a replay and a trial's number.
         pruner: for a replay.
         each: whether every trial has a sampler of its own, as in a study.
@@ -70,15 +72,16 @@ class Policy(NamedTuple):
     pruner: Callable[[], optuna.pruners.BasePruner]
     each: bool = False
     ordered: bool = False
+    opening: bool = False
 
 
-def _ours(changes: Sequence[str] = (), ordered: bool = False) -> Policy:
+def _ours(changes: Sequence[str] = (), ordered: bool = False, opening: bool = True) -> Policy:
     settings = sweep.load("ner_medical", changes)
 
     def sampler(replay: int, number: int) -> optuna.samplers.BaseSampler:
         return sampling.sampler(_seeded(settings, replay), f"search/{number}")
 
-    return Policy(sampler, lambda: sampling.pruner(settings), each=True, ordered=ordered)
+    return Policy(sampler, lambda: sampling.pruner(settings), True, ordered, opening)
 
 
 def _seeded(settings: Sweep, replay: int) -> Sweep:
@@ -100,11 +103,14 @@ def policies() -> dict[str, Policy]:
 
     return {
         "ours (default)": _ours(),
-        "ours, halving": _ours(["search.pruner=halving"]),
-        "ours, no pruner": _ours(["search.pruner=none"]),
-        "ours, five at random first": _ours(["search.startup=5"]),
-        "ours, pruned from the second on": _ours(["search.pruner_startup=1"]),
-        "ours, ordered levels": _ours(ordered=True),
+        "ours, begun at random": _ours(opening=False),
+        "ours at random, halving": _ours(["search.pruner=halving"], opening=False),
+        "ours at random, no pruner": _ours(["search.pruner=none"], opening=False),
+        "ours at random, five first": _ours(["search.startup=5"], opening=False),
+        "ours at random, pruned from the second on": _ours(
+            ["search.pruner_startup=1"], opening=False
+        ),
+        "ours at random, ordered levels": _ours(ordered=True, opening=False),
         "Optuna's TPE, no pruner": Policy(tpe, none),
         "random": Policy(random, none),
         "random, median pruner": Policy(random, lambda: optuna.pruners.MedianPruner(4)),
@@ -131,6 +137,8 @@ def replay(name: str, number: int, path: str, budget: float) -> Trace:
     )
     if not policy.each:
         study.sampler = policy.sampler(number, 0)
+    for params in _opening(number) if policy.opening else ():
+        study.enqueue_trial(params)
     spent, best, seen = 0.0, -math.inf, dict[tuple[Any, ...], float]()
     costs, values = [], []
     for index in range(_TRIALS):
@@ -156,6 +164,28 @@ def replay(name: str, number: int, path: str, budget: float) -> Trace:
         costs.append(spent)
         values.append(max(best, 0.0))
     return Trace(tuple(costs), tuple(values))
+
+
+def _opening(number: int) -> list[dict[str, Any]]:
+    """The first trials in the table's space, rates moved at random within their part of the range.
+
+    The table has four rates only: unmoved, all replays would begin with the same points.
+    """
+    rates, rng = GRID["learning_rate"], np.random.default_rng(number)
+    step = math.sqrt(rates[1] / rates[0])
+    low, high = rates[0] / step, rates[-1] * step
+    levels = [f"space.{name}={[*GRID[name]]}" for name in GRID if name != "learning_rate"]
+    asked = [*levels, "space.dropout=[0.0]", f"space.learning_rate={{low: {low}, high: {high}}}"]
+    settings = sweep.load("ner_medical", asked)
+    configs = opening(settings)
+    width = math.log(high / low) / len(configs)
+    found = []
+    for config in configs:
+        moved = config.learning_rate * math.exp(width * (rng.random() - 0.5))
+        params = settings.space.parameters(config)
+        del params["dropout"]
+        found.append({**params, "learning_rate": min(max(moved, low), high)})
+    return found
 
 
 _tables: dict[str, tuple[dict[tuple[Any, ...], dict[str, Any]], int]] = {}
@@ -235,7 +265,7 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
     path = str(given.table)
     rows, _ = _table(path)
     optimum = max(row["value"] or 0.0 for row in rows.values())
-    names = list(policies())
+    names = [name for name in policies() if not given.policies or name in given.policies]
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         jobs = {
             name: [
@@ -295,6 +325,9 @@ def main() -> None:
     """Replays, prints, and writes what was asked for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--replays", type=int, default=100)
+    parser.add_argument(
+        "--policies", type=lambda text: text.split(";"), help="some, by semicolons, with `random`"
+    )
     parser.add_argument("--table", type=Path, default=TABLE)
     parser.add_argument("--out", type=Path, help="a file for all figures, as JSON")
     given = parser.parse_args()

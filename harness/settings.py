@@ -113,7 +113,8 @@ class SearchSettings(Section):
         trials: distinct configurations to try; 0 where `ablation.centre` names the configuration
             that everything is held against.
         sampler: Optuna's sampler.
-        startup: trials sampled at random before TPE starts.
+        opening: trials that TPE is given to begin with, see `harness.opening`; 0 for none.
+        startup: trials before TPE starts, the opening's included; the others are at random.
         pruner: Optuna's pruner; `none` lets every trial run to its end.
         pruner_startup: complete trials before the first is pruned.
         racing: where answers are decoded in several batches, a trial that a paired test shows to
@@ -127,6 +128,7 @@ class SearchSettings(Section):
 
     trials: Annotated[int, Field(ge=0)] = 30
     sampler: Literal["tpe", "random"] = "tpe"
+    opening: Annotated[int, Field(ge=0)] = 3
     startup: Annotated[int, Field(ge=0)] = 10
     pruner: Literal["median", "halving", "none"] = "median"
     pruner_startup: Count = 4

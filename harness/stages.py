@@ -13,6 +13,7 @@ from harness.analysis.arms import added
 from harness.analysis.tuning import tuned_rate
 from harness.cells import Cell, neighbours, noted, rate_grid
 from harness.clock import ABLATE_SHARE, CONFIRM_FACTOR, Clock, trial_seconds
+from harness.opening import opening
 from harness.results import StudyResults
 from harness.storage.rounds import Decide, deciding
 from harness.storage.studies import Slot
@@ -38,9 +39,10 @@ def seed_of(sweep: Sweep, stage: Stage, index: int = 0) -> int:
 
 def search_slots(sweep: Sweep, duplicates: int = 0) -> tuple[Slot, ...]:
     """The search's slots; each duplicate adds one, until as many were met as trials are wanted."""
-    count = sweep.search.trials + min(duplicates, sweep.search.trials)
-    seed = seed_of(sweep, Stage.SEARCH)
-    return tuple(Slot(f"search/{i}", Stage.SEARCH, seed) for i in range(count))
+    count, seed = sweep.search.trials, seed_of(sweep, Stage.SEARCH)
+    count += min(duplicates, count)
+    first = dict(enumerate(config.with_(seed=seed) for config in opening(sweep)))
+    return tuple(Slot(f"search/{i}", Stage.SEARCH, seed, first.get(i)) for i in range(count))
 
 
 def owed(
@@ -116,8 +118,7 @@ def _cells(
     if "plan" not in results.attributes:
         settings = sweep.ablation
         correlation = importance.rung_correlation(results, settings.tuning_budget)
-        seen = -1.0 if correlation is None else correlation
-        trusted = seen >= settings.min_correlation
+        trusted = (-1.0 if correlation is None else correlation) >= settings.min_correlation
         share = settings.tuning_budget if trusted else 1.0
         runs = settings.rates * share + settings.seeds
         room = clock.trials_until(ABLATE_SHARE, trial_seconds(results)) / runs

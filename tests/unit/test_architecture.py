@@ -102,6 +102,7 @@ TABLE: dict[str, Room] = {
     "task": Room(4, beside=("task_file", "task_data", "kinds", "worked")),
     "storage": Room(4, beside=("storage", "objectives")),
     "cells": Room(4),
+    "opening": Room(4, only=("sweep", "trial")),
     "objectives": Room(4, beside=("task",), only=("errors", "costs", "task", "trial")),
     "full": Room(5),
     "claimed": Room(5),

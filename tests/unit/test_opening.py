@@ -1,0 +1,84 @@
+"""The first trials of a search: which corner of the space, and at which rates."""
+
+import math
+
+import pytest
+
+from harness.opening import opening
+from harness.stages import search_slots
+from harness.sweep import load
+
+SPACE = [
+    "space.rank=[4, 32, 8]",
+    "space.alpha_ratio=[0.5, 1.5, 4.0]",
+    "space.target_modules=[qv, all_linear, attention]",
+    "space.dropout=[0.1, 0.05]",
+    "space.learning_rate={low: 1.0e-4, high: 1.0e-1}",
+]
+
+
+def test_it_is_the_most_capable_corner_at_rates_over_the_whole_range() -> None:
+    sweep = load("ner_medical", SPACE)
+    found = opening(sweep)
+    assert len(found) == 3
+    assert {(one.rank, one.target_modules, one.dropout) for one in found} == {
+        (32, "all_linear", 0.05)
+    }
+    assert {one.variant for one in found} == {sweep.space.variant[0]}
+    assert {one.alpha for one in found} == {1.5 * 32}  # 1.5 is nearer to 2 than 4, as a ratio
+    rates = [one.learning_rate for one in found]
+    assert [round(math.log10(rate), 2) for rate in rates] == [-2.5, -3.5, -1.5]
+    assert all(sweep.space.holds(one) for one in found)
+
+
+@pytest.mark.parametrize(
+    ("changes", "count"),
+    [
+        (["search.trials=2"], 2),
+        (["search.opening=0"], 0),
+        (["search.opening=5"], 5),
+        (["search.sampler=random"], 0),
+    ],
+)
+def test_there_are_as_many_as_asked_for_and_none_in_a_random_search(
+    changes: list[str], count: int
+) -> None:
+    found = opening(load("ner_medical", [*SPACE, *changes]))
+    assert len(found) == count
+    assert len({one.learning_rate for one in found}) == count
+
+
+def test_listed_rates_are_taken_from_the_list() -> None:
+    sweep = load("ner_medical", [*SPACE[:4], "space.learning_rate=[1e-2, 1e-4, 1e-3, 3e-3]"])
+    assert [one.learning_rate for one in opening(sweep)] == [3e-3, 1e-4, 1e-2]
+    single = load("ner_medical", [*SPACE[:4], "space.learning_rate=[1e-3]"])
+    assert [one.learning_rate for one in opening(single)] == [1e-3]
+
+
+@pytest.mark.parametrize(
+    ("groups", "widest"),
+    [
+        ("[q, qv, mlp]", "mlp"),
+        ("[attention, mlp]", "attention"),
+        ("[q_proj+v_proj, q_proj]", "q_proj+v_proj"),
+        ("[q_proj+v_proj, qkv]", "qkv"),
+    ],
+)
+def test_the_widest_group_is_taken(groups: str, widest: str) -> None:
+    sweep = load("ner_medical", [f"space.target_modules={groups}"])
+    assert {one.target_modules for one in opening(sweep)} == {widest}
+
+
+def test_extras_are_as_the_space_has_them() -> None:
+    sweep = load("ner_medical", ["space.layers=[upper_half, lower_half]"])
+    found = opening(sweep)
+    assert {one.level("layers") for one in found} == {"upper_half"}
+    assert all(sweep.space.holds(one) for one in found)
+
+
+def test_a_search_s_first_slots_hold_it_and_the_others_are_the_sampler_s() -> None:
+    sweep = load("ner_medical", ["search.trials=5"])
+    slots = search_slots(sweep)
+    keys = [None if slot.config is None else slot.config.key for slot in slots]
+    assert keys == [*(one.key for one in opening(sweep)), None, None]
+    assert {slot.config.seed for slot in slots if slot.config} == {slots[0].seed}
