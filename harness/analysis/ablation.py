@@ -21,6 +21,7 @@ from harness.analysis.comparison import (
     compare,
     estimates_of,
 )
+from harness.analysis.memo import once
 from harness.analysis.scores import (
     baselines,
     complete,
@@ -72,10 +73,15 @@ def cells_of(results: StudyResults, factor: str) -> list[Mapping[str, Any]]:
 
 def all_cells(results: StudyResults) -> AllPairs | None:
     """All cells of the ablation compared with each other; None if there is none."""
-    try:
-        return compare(panel(results, _STAGE, _SPLIT), results.objective)
-    except ValueError:
-        return None
+
+    def make() -> AllPairs | None:
+        try:
+            return compare(panel(results, _STAGE, _SPLIT), results.objective)
+        except ValueError:
+            return None
+
+    found: AllPairs | None = once(results, "all cells", make)
+    return found
 
 
 def among(whole: AllPairs, keys: Sequence[str]) -> Pairs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -15,6 +16,8 @@ Value = Callable[[Array], Array]
 SEED: Final = 20_260_105
 #: Numbers of resampled sums that are held at a time: 128 MiB of them.
 _HELD: Final = 2**24
+#: Numbers of weights that are kept for the next time: 64 MiB of them.
+_KEPT: Final = 2**23
 #: Statistics of which fewer than this share are not 0 are summed faster without their zeros.
 _SPARSE: Final = 0.05
 
@@ -28,13 +31,24 @@ def example_weights(examples: int, resamples: int, seed: int = SEED) -> Array:
         seed: of the generator.
 
     Returns:
-        How often each example is drawn, shape (B, E); each row sums to E.
+        How often each example is drawn, shape (B, E); each row sums to E. Not to be changed.
     """
+    small = examples * resamples <= _KEPT
+    return (_kept_weights if small else _weights)(examples, resamples, seed)
+
+
+def _weights(examples: int, resamples: int, seed: int) -> Array:
     rng = np.random.default_rng(seed)
     drawn = rng.integers(0, examples, (resamples, examples))
     drawn += np.arange(resamples)[:, None] * examples
     counts = np.bincount(drawn.ravel(), minlength=resamples * examples)
-    return counts.reshape(resamples, examples).astype(np.float64)
+    found = counts.reshape(resamples, examples).astype(np.float64)
+    found.setflags(write=False)
+    return found
+
+
+# A study asks for the same ones again and again: of its validation and of its test split.
+_kept_weights = lru_cache(maxsize=2)(_weights)
 
 
 def resampled_scores(statistics: Array, value: Value, weights: Array) -> Array:

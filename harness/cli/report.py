@@ -1,6 +1,8 @@
 """`report`: writes pages, tables and figures of studies anew, without training or torch."""
 
-from collections.abc import Sequence
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -43,6 +45,19 @@ def report(
     reports: opt.Reports = Path("reports"),
 ) -> None:
     """Writes what was asked for and prints the paths."""
+    with nullcontext() if watch else _uncollected():
+        _write(studies or [], form, price, show_text, watch, results, reports)
+
+
+def _write(
+    studies: Sequence[str],
+    form: str,
+    price: str | None,
+    show_text: bool,
+    watch: bool,
+    results: Path,
+    reports: Path,
+) -> None:
     from harness.cli.plan import price_of
     from harness.cli.watching import follow
     from harness.errors import UserError
@@ -73,6 +88,18 @@ def report(
     found = _read(name, results, hourly, show_text)
     for each in asked:
         print(write(found, each, reports))
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Leaves garbage lie: the process is over soon, and looking for it takes a sixth of it."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
 
 
 def _formats(text: str) -> list[str]:
