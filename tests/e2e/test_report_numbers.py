@@ -61,6 +61,14 @@ def one_digit(value: float) -> str:
     return f"{value:.1f}"
 
 
+def percent(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def minutes(value: float) -> str:
+    return f"{value / 60:.1f}"
+
+
 SCORE: Final[dict[str, Form]] = {"value": points, "low": points, "high": points}
 LEVEL: Final[dict[str, Form]] = {
     **SCORE,
@@ -117,7 +125,38 @@ SHOWN: Final[Mapping[tuple[str, str], tuple[str, dict[str, Form]]]] = {
     ("tradeoffs", "confirm"): ("Finalists, on the test split, smallest", TRADE),
     ("tradeoffs", "ablate"): ("Ablation, on the validation split, smallest", TRADE),
     ("classes", "f1"): ("F1 by class. At the incumbent", CLASS),
+    ("classes", "precision"): ("Precision by class. At the incumbent", CLASS),
+    ("classes", "recall"): ("Recall by class. At the incumbent", CLASS),
+    ("classes", "f1_qv"): ("F1 by class. On q and v", CLASS),
+    ("classes", "precision_qv"): ("Precision by class. On q and v", CLASS),
     ("classes", "recall_qv"): ("Recall by class. On q and v", CLASS),
+    ("curves", "divergence"): (
+        "Trials that were completed, pruned or diverged",
+        {
+            **dict.fromkeys(("trials", "diverged"), count),
+            **dict.fromkeys(("share", "low", "high"), percent),
+        },
+    ),
+    ("cost", "stages"): (
+        "What each stage spent",
+        {
+            **dict.fromkeys(("complete", "pruned", "failed"), count),
+            **dict.fromkeys(
+                ("train_seconds", "score_seconds", "device_seconds", "wall_seconds"), minutes
+            ),
+            "peak_memory": lambda value: f"{value / 2**20:.0f}{THIN}MiB",
+            "tokens": lambda value: f"{value / 1e6:.2f}",
+        },
+    ),
+    ("cost", "forecast"): (
+        "Device time, forecast and actual",
+        {
+            "trials": count,
+            "trainings": one_digit,
+            **dict.fromkeys(("forecast_seconds", "device_seconds"), minutes),
+            "ratio": "{:.2f}".format,
+        },
+    ),
     ("search", "top"): (
         "The best trials of the search",
         {"value": points, "learning_rate": rate, "parameters": count, "train_seconds": one_digit},
@@ -174,6 +213,41 @@ def test_every_figure_of_a_table_stands_in_its_row(
         assert not Counter(wanted) - there, text
         walked += len(wanted)
     assert walked >= 2 * len(frame)
+
+
+def test_every_metric_of_a_configuration_stands_in_its_row(
+    results: StudyResults, shown: dict[str, Any]
+) -> None:
+    frame = SECTIONS.get("metrics").tables(results)["metrics"]
+    (rows,) = [x for caption, x in shown["tables"].items() if "all metrics of the task" in caption]
+    groups = [rows_ for _, rows_ in frame.groupby(["key", "baseline"], sort=False)]
+    assert len(groups) == len(rows)
+    for group, text in zip(groups, rows, strict=True):
+        there = Counter(text.replace("\n", " ").replace("\t", " ").split(" "))
+        numbers = group[["value", "low", "high"]].to_numpy(dtype=float).ravel()
+        wanted = Counter(points(value) for value in numbers if math.isfinite(value))
+        assert not wanted - there, text
+
+
+def test_every_comparison_of_a_claim_stands_in_its_row(
+    results: StudyResults, shown: dict[str, Any]
+) -> None:
+    frame = SECTIONS.get("claims").tables(results)["claims"]
+    (rows,) = [x for caption, x in shown["tables"].items() if caption.startswith("Rules of thumb")]
+    groups = [rows_ for _, rows_ in frame.groupby("claim", sort=False)]
+    assert len(groups) == len(rows)
+    walked = 0
+    for group, text in zip(groups, rows, strict=True):
+        for record in group.to_dict("records"):
+            if math.isfinite(record["value"]):
+                plain = text.replace("(", " ").replace(")", " ")
+                own = [record[name] for name in ("value", "low", "high")]
+                ends = [f"{abs(x):.1f}" for x in own if math.isfinite(x)]
+                told = [word.lstrip("+-\u2212").rstrip(",;:") for word in plain.split()]
+                scaled = [f"{abs(100 * x):.1f}" for x in own if math.isfinite(x)]
+                assert set(ends) <= set(told) or set(scaled) <= set(told), text
+                walked += len(own)
+    assert walked > 12
 
 
 def test_no_figure_of_the_ablation_and_of_the_finalists_is_left_out(
