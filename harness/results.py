@@ -36,7 +36,7 @@ TRIAL_COLUMNS = (
     "error",  # why it failed or was pruned, else None
     "proofs",  # what showed that the variant is what its name says, joined by blanks
     "worker",
-    "started",  # UTC timestamps
+    "started",  # as Optuna writes them: the machine's own time, without a zone
     "finished",
 )
 #: Columns of `StudyResults.measurements`.
