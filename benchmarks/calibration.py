@@ -23,13 +23,19 @@ from benchmarks.simulated import OBJECTIVES, Noise, panel, truth
 from benchmarks.trials_told import machine
 from harness.aggregates import Array
 from harness.analysis.bootstrap import contrasts
-from harness.analysis.comparison import compare
-from harness.analysis.confidence_set import confidence_set
+from harness.analysis.estimates import compare
 from harness.analysis.hierarchical import bca, percentile, resampled
-from harness.analysis.racing import is_behind, level
+from harness.analysis.multiple_comparisons import (
+    Bounds,
+    confidence_set,
+    holm,
+    intervals,
+    joint_intervals,
+    p_values,
+)
 from harness.analysis.scores import Cube, value_of
-from harness.analysis.simultaneous import Bounds, holm, intervals, joint_intervals, p_values
 from harness.analysis.verdict import Look, Standing, going_on, judged, spent
+from harness.study.racing import is_behind, level
 
 _METRICS: Final = ("f1", "rouge", "perplexity")
 _SEEDS: Final = (3, 5, 10)

@@ -11,8 +11,8 @@ from statistics import median
 import pandas as pd
 
 from benchmarks.plain_loop import Spent
+from harness.config.space import SearchSpace
 from harness.results import StudyResults
-from harness.space import SearchSpace
 from harness.trial import Stage
 
 

@@ -18,10 +18,9 @@ import numpy as np
 
 from benchmarks.trials_told import machine
 from harness.analysis.bootstrap import scores
-from harness.analysis.comparison import compare
+from harness.analysis.estimates import compare, spread
+from harness.analysis.multiple_comparisons import holm, p_values
 from harness.analysis.scores import Cube, kept, value_of
-from harness.analysis.simultaneous import holm, p_values
-from harness.analysis.spread import spread
 from harness.analysis.verdict import Look, judged
 from harness.results import Objective
 
@@ -35,11 +34,11 @@ def train(seeds: Sequence[int]) -> list[tuple[int, list[list[float]]]]:
     import torch
     from transformers.utils import logging
 
-    from harness import sweep
+    from harness.config import sweep
     from harness.models import base_model
-    from harness.packed.choosing import make_trainer
+    from harness.tasks.task import load_task_of
+    from harness.training.packed.selection import make_trainer
     from harness.trial import TrialConfig, TrialRequest
-    from harness.workers.tasks import load_task_of
 
     torch.set_num_threads(1)
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -106,8 +105,8 @@ def main() -> None:
     found = dict(row for part in parts for row in part)
     statistics = np.array([found[seed] for seed in everything], dtype=float)
     statistics = statistics.reshape(given.copies, given.seeds, *statistics.shape[1:])
-    from harness import sweep
-    from harness.workers.tasks import load_task_of
+    from harness.config import sweep
+    from harness.tasks.task import load_task_of
 
     objective = load_task_of(sweep.load(_SWEEP)).objective
     looks = sorted({min(5, given.seeds), given.seeds})

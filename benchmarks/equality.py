@@ -23,16 +23,16 @@ import torch
 from scipy.stats import t as student
 
 from benchmarks.trials_told import machine
-from harness import sweep
+from harness.config import sweep
+from harness.config.settings import EngineSettings
+from harness.config.sweep import Sweep
 from harness.models import base_model
-from harness.packed.choosing import choose
-from harness.packed.engine import PackedTrainer
-from harness.settings import EngineSettings
-from harness.sweep import Sweep
+from harness.tasks.task import load_task_of
+from harness.training.packed.selection import choose
+from harness.training.packed.trainer import PackedTrainer
 from harness.training.sequential import SequentialTrainer
 from harness.training.trainer import Trainer
 from harness.trial import TrialConfig, TrialRequest
-from harness.workers.tasks import load_task_of
 
 #: Run after run: variants, ranks, targets and dropout that differ, with rates that suit them.
 _CONFIGS: Final = (

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from harness.task import Task
+from harness.tasks.task import Task
 from harness.training import evaluation
 
 

@@ -27,15 +27,15 @@ from transformers.utils import logging
 from benchmarks.fewer import fewer
 from benchmarks.stepping import PackedSteps, SequentialSteps, Steps
 from benchmarks.trials_told import machine
-from harness import sweep
+from harness.config import sweep
+from harness.config.settings import ModelSettings
 from harness.models import base_model
 from harness.models.base_model import BaseModel
-from harness.packed import kernels
-from harness.packed.kernels import SlotBySlot
-from harness.settings import ModelSettings
+from harness.tasks.task import load_task_of
+from harness.training.packed import layers as kernels
+from harness.training.packed.layers import SlotBySlot
 from harness.training.sequential import make_tokens
 from harness.trial import TrialConfig
-from harness.workers.tasks import load_task_of
 
 SHAPES: Final[dict[str, dict[str, Any]]] = {
     "135M": {

@@ -29,9 +29,9 @@ from transformers.utils import logging
 from benchmarks import growth_processes, growth_study, growth_training
 from benchmarks.growth_fit import Curve, markdown
 from benchmarks.trials_told import machine
-from harness import sweep
+from harness.config import sweep
 from harness.models import base_model
-from harness.workers.local import Crew
+from harness.study.launcher import Crew
 
 _BUILTIN: Final = "builtin:tiny"
 _CREWS: Final = {"two workers of one thread": Crew(2, 1), "one worker of two threads": Crew(1, 2)}

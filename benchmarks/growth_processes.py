@@ -10,9 +10,10 @@ from typing import Final, NamedTuple
 import psutil
 
 from benchmarks.growth_fit import Curve
-from harness import session, sweep
-from harness.progress import Progress
-from harness.workers.local import Crew
+from harness.config import sweep
+from harness.storage.overview import Progress
+from harness.study import session
+from harness.study.launcher import Crew
 
 #: What is started, and what must not be imported for it.
 STARTS: Final = {

@@ -16,15 +16,15 @@ from tempfile import TemporaryDirectory
 from typing import Final, TypeVar
 
 from benchmarks.growth_fit import Curve
-from harness import progress, sweep
-from harness.session import Opened, open_study
-from harness.stages import search_slots
-from harness.sweep import Sweep
+from harness.config import sweep
+from harness.config.sweep import Sweep
+from harness.storage import overview as progress
+from harness.study.launcher import Assignment, Crew
+from harness.study.session import Opened, open_study
+from harness.study.stages import search_slots
+from harness.study.worker import Worker
 from harness.training.trainer import Race
 from harness.trial import Measurement, TrialRequest, TrialResult
-from harness.workers.assignment import Assignment
-from harness.workers.local import Crew
-from harness.workers.worker import Worker
 from tests.oracle_trainer import OracleTrainer
 
 T = TypeVar("T")

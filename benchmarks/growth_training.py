@@ -10,17 +10,16 @@ from typing import Final, TypeVar
 
 from benchmarks.growth_fit import Curve
 from benchmarks.stepping import SequentialSteps
-from harness import checks
+from harness.config.settings import TrainingSettings
+from harness.config.sweep import Sweep
 from harness.models import base_model
 from harness.models.base_model import BaseModel
 from harness.models.memory import PeakMemory
-from harness.packed.engine import PackedTrainer
-from harness.settings import TrainingSettings
-from harness.sweep import Sweep
-from harness.task import Task, load
+from harness.study import checks
+from harness.tasks.task import Task, load, load_task_of
+from harness.training.packed.trainer import PackedTrainer
 from harness.training.sequential import SequentialTrainer, make_tokens
 from harness.trial import Outcome, TrialConfig, TrialRequest
-from harness.workers.tasks import load_task_of
 
 T = TypeVar("T")
 _CONFIG: Final = TrialConfig("lora", 16, 32.0, 0.0, "qv", 1e-3, 0)

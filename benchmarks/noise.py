@@ -11,11 +11,11 @@ import argparse
 import time
 from statistics import mean, stdev
 
-from harness import sweep
+from harness.config import sweep
 from harness.models import base_model
+from harness.tasks.task import load_task_of
 from harness.training.sequential import SequentialTrainer
 from harness.trial import TrialConfig, TrialRequest
-from harness.workers.tasks import load_task_of
 
 
 def configuration(text: str) -> TrialConfig:

@@ -27,11 +27,11 @@ from benchmarks.products import Ceiling, Product, operations, recorded
 from benchmarks.profiled import table
 from benchmarks.stepping import PackedSteps, SequentialSteps, Steps
 from benchmarks.trials_told import machine
-from harness import sweep
+from harness.config import sweep
+from harness.config.sweep import Sweep
 from harness.models import base_model
-from harness.sweep import Sweep
+from harness.tasks.task import load_task_of
 from harness.trial import TrialConfig
-from harness.workers.tasks import load_task_of
 
 _BUILTIN: Final = "builtin:tiny"
 _WARM_UP: Final = 2

@@ -24,13 +24,13 @@ from transformers import (
 )
 
 from harness.adapters.targets import target_names
+from harness.config.settings import TrainingSettings
 from harness.models.base_model import BaseModel
-from harness.models.tokens import IGNORED, TokenSequence
-from harness.settings import TrainingSettings
-from harness.task import Task
+from harness.models.batches import IGNORED, TokenSequence
+from harness.tasks.task import Task
 from harness.training import evaluation
-from harness.training.batches import TaskTokens
-from harness.training.decoding import by_length
+from harness.training.generation import by_length
+from harness.training.tokenization import TaskTokens
 from harness.trial import SplitScores, TrialConfig
 
 

@@ -16,9 +16,9 @@ import numpy as np
 
 from harness.analysis import hierarchical
 from harness.analysis.bootstrap import RESAMPLES
-from harness.analysis.comparison import compare, estimates_of
+from harness.analysis.estimates import compare, estimates_of
+from harness.analysis.multiple_comparisons import all_pairs
 from harness.analysis.scores import Cube, value_of
-from harness.analysis.simultaneous import all_pairs
 from harness.results import Objective
 
 OBJECTIVE = Objective("entity_f1", "maximize", 0.02, "f1", ("A", "B", "C", "D"))

@@ -13,11 +13,11 @@ import optuna
 
 from benchmarks.charging import Prices
 from benchmarks.plain_loop import Spent
-from harness.analysis.comparison import against, compare, estimates_of
+from harness.analysis.estimates import against, compare, estimates_of
 from harness.analysis.scores import Cube, kept
+from harness.config.sweep import Sweep
 from harness.results import Objective
-from harness.sweep import Sweep
-from harness.task import Task
+from harness.tasks.task import Task
 from harness.training.trainer import Trainer
 from harness.trial import Measurement, Outcome, SplitScores, TrialConfig, TrialRequest
 

@@ -22,10 +22,10 @@ import optuna
 
 from benchmarks.search_table import GRID, TABLE, name_of, read
 from benchmarks.trials_told import machine
-from harness import sweep
-from harness.opening import opening
-from harness.storage import sampling
-from harness.sweep import Sweep
+from harness.config import sweep
+from harness.config.sweep import Sweep
+from harness.storage import study as sampling
+from harness.study.search import opening
 
 #: Budgets at which regret is told, in full trainings.
 BUDGETS: Final = (2, 4, 7.5, 10, 15, 20, 30)
@@ -61,7 +61,7 @@ class Policy(NamedTuple):
     """How a search asks.
 
     Attributes:
-        opening: whether it begins as `harness.opening` has it, in the table's space.
+        opening: whether it begins as `harness.study.search` has it, in the table's space.
         sampler: for a replay and a trial's number.
         pruner: for a replay.
         each: whether every trial has a sampler of its own, as in a study.

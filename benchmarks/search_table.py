@@ -51,11 +51,11 @@ def record(asked: tuple[dict[str, Any], ...]) -> Iterator[dict[str, Any]]:
     import torch
     from transformers.utils import logging
 
-    from harness import sweep
+    from harness.config import sweep
     from harness.models import base_model
-    from harness.packed.choosing import make_trainer
+    from harness.tasks.task import load_task_of
+    from harness.training.packed.selection import make_trainer
     from harness.trial import TrialConfig, TrialRequest
-    from harness.workers.tasks import load_task_of
 
     torch.set_num_threads(1)
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -116,9 +116,9 @@ def write(rows: Sequence[dict[str, Any]], path: Path) -> None:
     """Keeps the rows, in the order of the grid, with all that is needed to read them alone."""
     from dataclasses import asdict
 
-    from harness import sweep
-    from harness.training.optimisation import step_count
-    from harness.workers.tasks import load_task_of
+    from harness.config import sweep
+    from harness.tasks.task import load_task_of
+    from harness.training.loop import step_count
 
     settings = sweep.load(_SWEEP)
     task = load_task_of(settings)

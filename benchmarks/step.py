@@ -14,14 +14,14 @@ from contextlib import contextmanager
 from statistics import median
 from unittest import mock
 
-from harness import sweep
-from harness.adapters import attaching
+from harness.adapters import attach as attaching
+from harness.config import sweep
 from harness.models import base_model
-from harness.training.batches import TaskTokens
-from harness.training.completion_loss import CompletionLoss
-from harness.training.run import Progress, Run
+from harness.tasks.task import load_task_of
+from harness.training.loop import Progress, Run
+from harness.training.losses import CompletionLoss
+from harness.training.tokenization import TaskTokens
 from harness.trial import TrialConfig
-from harness.workers.tasks import load_task_of
 
 CASES = [
     ("lora", "qv"),

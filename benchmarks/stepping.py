@@ -4,15 +4,15 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any, Final, Protocol
 
-from harness.adapters import attaching
+from harness.adapters import attach as attaching
+from harness.config.settings import TrainingSettings
 from harness.models.base_model import BaseModel
-from harness.packed.engine import PackedTrainer
-from harness.settings import TrainingSettings
-from harness.task import Task
-from harness.training.batches import TaskTokens
+from harness.tasks.task import Task
+from harness.training.loop import Progress, Run
 from harness.training.losses import loss_of
-from harness.training.run import Progress, Run
+from harness.training.packed.trainer import PackedTrainer
 from harness.training.sequential import make_tokens
+from harness.training.tokenization import TaskTokens
 from harness.trial import TrialConfig, TrialRequest
 
 #: More steps than anybody measures; a schedule has to know how many there are.

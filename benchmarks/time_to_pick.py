@@ -40,18 +40,18 @@ from benchmarks.charging import Price, Prices, full_grid, same_trials, small_gri
 from benchmarks.rivals import Searched, compared, search, tested
 from benchmarks.time_told import markdown, ratios
 from benchmarks.trials_told import machine
-from harness import run_sweep
-from harness import sweep as sweeps
-from harness.analysis.comparison import estimates
+from harness.analysis.estimates import estimates
 from harness.analysis.recommendation import recommend
+from harness.config import sweep as sweeps
+from harness.config.sweep import Sweep
 from harness.models import base_model
 from harness.results import StudyResults
 from harness.storage.records import read_study
-from harness.sweep import Sweep
-from harness.training.optimisation import step_count
+from harness.study.session import run_sweep
+from harness.tasks.task import load_task_of
+from harness.training.loop import step_count
 from harness.training.sequential import SequentialTrainer
 from harness.trial import TrialConfig
-from harness.workers.tasks import load_task_of
 
 _OURS: Final = "pick of the sweep"
 

@@ -32,15 +32,15 @@ from benchmarks.fewer import fewer
 from benchmarks.our_loop import OurLoop
 from benchmarks.plain_loop import USUAL, Clock, Done, Manner, PlainLoop, Spent, Work, strongest
 from benchmarks.trials_told import LOOPS, Round, machine, markdown, summary
-from harness import sweep
+from harness.config import sweep
+from harness.config.settings import EngineSettings
 from harness.models import base_model
-from harness.packed.choosing import choose
-from harness.packed.engine import PackedTrainer
-from harness.settings import EngineSettings
+from harness.tasks.task import load_task_of
+from harness.training.packed.selection import choose
+from harness.training.packed.trainer import PackedTrainer
 from harness.training.sequential import SequentialTrainer
 from harness.training.trainer import Trainer
 from harness.trial import TrialConfig
-from harness.workers.tasks import load_task_of
 
 #: Variant, rank, targets, dropout: a quarter is DoRA, as in the sweep of `ner_medical`.
 _CONFIGS: Final = (

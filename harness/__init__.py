@@ -12,19 +12,19 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
-
-from harness.hushed import hush
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from harness.analysis.recommendation import Recommendation, recommend
+    from harness.config.sweep import Sweep
+    from harness.config.sweep import load as load_sweep
     from harness.errors import UserError
     from harness.report.page import write as write_report
     from harness.results import StudyResults
-    from harness.session import run_sweep
     from harness.storage.records import read_study
-    from harness.sweep import Sweep
-    from harness.sweep import load as load_sweep
+    from harness.study.session import run_sweep
 
 __all__ = [
     "Recommendation",
@@ -41,16 +41,30 @@ __all__ = [
 _HOMES = {
     "Recommendation": ("harness.analysis.recommendation", "Recommendation"),
     "StudyResults": ("harness.results", "StudyResults"),
-    "Sweep": ("harness.sweep", "Sweep"),
+    "Sweep": ("harness.config.sweep", "Sweep"),
     "UserError": ("harness.errors", "UserError"),
-    "load_sweep": ("harness.sweep", "load"),
+    "load_sweep": ("harness.config.sweep", "load"),
     "read_study": ("harness.storage.records", "read_study"),
     "recommend": ("harness.analysis.recommendation", "recommend"),
-    "run_sweep": ("harness.session", "run_sweep"),
+    "run_sweep": ("harness.study.session", "run_sweep"),
     "write_report": ("harness.report.page", "write"),
 }
 
-hush()
+#: What bitsandbytes logs as it is imported, by logger and how the message begins: on processors
+#: with AVX512-BF16 it misses a kernel for a weight layout that no base here ever has
+#: (`harness.models.base_model`), and no user can act on it.
+SILENCED_LOGS: Final = {
+    "bitsandbytes.backends.cpu.ops": "Failed to load CPU gemm_4bit_forward from kernels-community",
+}
+
+
+def _without(prefix: str) -> Callable[[logging.LogRecord], bool]:
+    return lambda record: not record.getMessage().startswith(prefix)
+
+
+# Before anything imports bitsandbytes, which logs at once.
+for _logger, _prefix in SILENCED_LOGS.items():
+    logging.getLogger(_logger).addFilter(_without(_prefix))
 
 
 def __getattr__(name: str) -> Any:

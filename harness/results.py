@@ -203,7 +203,7 @@ class StudyResults:
             `rank_correlation`, ... (plain values).
         provenance: package versions, platform, commit, digests, threads, start and end.
         metrics: `METRIC_COLUMNS`.
-        texts: answers beside their texts, where the task was at hand; see `harness.showing`.
+        texts: answers beside their texts, where the task was at hand; see `harness.study.outputs`.
     """
 
     name: str

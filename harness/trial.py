@@ -2,6 +2,11 @@
 
 Plain frozen values that cross process boundaries and go into the database. Knows nothing of
 Optuna, PEFT or torch.
+
+Derives independent seeds from a trial's seed, one for each purpose.
+
+Data order, initialisation and dropout never share a generator: an adapter of rank 64 draws more
+initial numbers than one of rank 1, and must not shift the order of the data by that.
 """
 
 import dataclasses
@@ -54,7 +59,7 @@ class TrialConfig:
     """One configuration of LoRA and the seed it is trained with.
 
     Attributes:
-        variant: name of an entry of `harness.variants`.
+        variant: name of an entry of `harness.config.variants`.
         rank: LoRA rank, at least 1.
         alpha: LoRA alpha, above 0 (the scale is alpha/rank, or alpha/sqrt(rank) for rsLoRA).
         dropout: probability in [0, 1).
@@ -256,7 +261,7 @@ class TrialResult:
         cost: what it cost, also when it failed.
         adapter: folder of the saved adapter, or None.
         error: why it failed or was pruned, in one line, else None.
-        proofs: what was checked and held, by name; see `harness.adapters.proof`.
+        proofs: what was checked and held, by name; see `harness.adapters.proofs`.
         changed: what the engine had to change to get through, in one line, else None.
     """
 
@@ -269,3 +274,18 @@ class TrialResult:
     error: str | None = None
     proofs: tuple[str, ...] = ()
     changed: str | None = None
+
+
+class Purpose(StrEnum):
+    """What random numbers are drawn for."""
+
+    DATA_ORDER = "data_order"
+    INITIALISATION = "initialisation"
+    DROPOUT = "dropout"
+    HEAD = "head"
+
+
+def derive(seed: int, purpose: Purpose) -> int:
+    """A seed of 63 bits for one purpose, the same on every machine and in every process."""
+    digest = hashlib.sha256(f"{seed}/{purpose.value}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1

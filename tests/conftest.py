@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
-    from harness.workers.assignment import Assignment
+    from harness.study.launcher import Assignment
 
 # No test reaches for a model hub, also where there is one.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -89,7 +89,7 @@ def workers_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sweep's workers run in this process: for tests where a process of its own is no point."""
 
     def run(assignments: Sequence[Assignment], _logs: Path, tick: Callable[[], None]) -> None:
-        from harness.workers.worker import Worker
+        from harness.study.worker import Worker
 
         for each in assignments:
             worker = Worker(each)
@@ -99,4 +99,4 @@ def workers_here(monkeypatch: pytest.MonkeyPatch) -> None:
                 worker.studies.close()
             tick()
 
-    monkeypatch.setattr("harness.workers.local.run", run)
+    monkeypatch.setattr("harness.study.launcher.run", run)

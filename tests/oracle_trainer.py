@@ -7,7 +7,7 @@ Everything else in those tests is real: the database, Optuna, the task and its m
 import random
 from collections.abc import Callable, Iterator
 
-from harness.task import Task
+from harness.tasks.task import Task
 from harness.training.trainer import Race
 from harness.trial import (
     Cost,

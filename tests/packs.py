@@ -5,18 +5,17 @@ from contextlib import ExitStack, contextmanager
 
 from peft.tuners.lora.layer import LoraLayer
 
-from harness.adapters import attaching
+from harness.adapters import attach as attaching
 from harness.adapters.adapter import Adapter
+from harness.config.settings import TrainingSettings
 from harness.models.base_model import BaseModel
-from harness.packed import fitting
-from harness.packed.pack import Pack
-from harness.packed.parking import Parked
-from harness.packed.slot import SlotRun
-from harness.settings import TrainingSettings
-from harness.task import Task
-from harness.training.batches import TaskTokens
-from harness.training.completion_loss import CompletionLoss
-from harness.training.run import Progress
+from harness.tasks.task import Task
+from harness.training.loop import Progress
+from harness.training.losses import CompletionLoss
+from harness.training.packed import compatibility as fitting
+from harness.training.packed.pack import Pack
+from harness.training.packed.slot import Parked, SlotRun
+from harness.training.tokenization import TaskTokens
 from harness.trial import TrialConfig
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.variants import VARIANTS
+from harness.config.variants import VARIANTS
 from tests.simulation import (
     ACCURACY,
     BEST_RATE,

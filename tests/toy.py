@@ -7,7 +7,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from harness.task import Task, load
+from harness.tasks.task import Task, load
 
 SPECIAL = ("<pad>", "<s>", "</s>")
 LABELS = ("MED", "DOSE")

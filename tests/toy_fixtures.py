@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from harness.config.settings import ModelSettings
 from harness.models import base_model
 from harness.models.base_model import BaseModel
-from harness.settings import ModelSettings
-from harness.task import Task
+from harness.tasks.task import Task
 from tests import toy, toy_bases
 
 

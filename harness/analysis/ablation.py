@@ -3,6 +3,14 @@
 Only rows of the ablate stage count: the learning rate was chosen on other ones. Scores are on
 validation. The variance over seeds is pooled over all cells of the stage; bounds and p-values are
 corrected over the levels of one factor.
+
+Two-way tables: whether what a factor does depends on another one's level.
+
+A pair such as `rank@target_modules=qv` varies the rank once around the incumbent and once with the
+target modules held at `qv`. The interaction of a level is the difference of its two differences to
+the reference level. On validation, fresh seeds, each cell at its own tuned learning rate.
+
+Which learning rate a cell of the ablation goes on with, from the runs that tuned it.
 """
 
 from __future__ import annotations
@@ -14,26 +22,37 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
-from harness.analysis.comparison import (
+from harness.analysis.bootstrap import contrasts, influence, scores
+from harness.analysis.estimates import (
     CONFIDENCE,
     AllPairs,
     against,
     compare,
+    estimates,
     estimates_of,
+    finite,
 )
-from harness.analysis.memo import once
+from harness.analysis.multiple_comparisons import (
+    Pairs,
+    against_best,
+    holm,
+    joint_intervals,
+    p_values,
+)
 from harness.analysis.scores import (
     baselines,
     complete,
     configurations,
+    once,
     panel,
     score_from_rows,
     shots,
+    value_of,
 )
-from harness.analysis.simultaneous import Pairs, against_best
 
 if TYPE_CHECKING:
     from harness.results import StudyResults
+
 
 FACTORS: Final = ("rank", "alpha_ratio", "target_modules", "dropout", "variant")
 COLUMNS: Final = (
@@ -225,3 +244,148 @@ def _scale(cell: Mapping[str, Any]) -> float:
     # LoRA, section 4.1: alpha/r; rsLoRA (arXiv 2312.03732), eq. 4: alpha/sqrt(r).
     rank = float(config["rank"])
     return float(config["alpha"]) / (math.sqrt(rank) if config["variant"] == "rslora" else rank)
+
+
+COLUMNS_INTERACTION: Final = (
+    "level",
+    "reference",
+    "difference",
+    "difference_held",
+    "interaction",
+    "low",
+    "high",
+    "p_holm",
+)
+
+
+def pairs_of(results: StudyResults) -> tuple[str, ...]:
+    """The pairs that the study has cells of, in the order they were planned."""
+    cells = results.attributes.get("cells") or ()
+    names = dict.fromkeys(str(cell["factor"]) for cell in cells)
+    return tuple(name for name in names if "@" in name)
+
+
+def interaction_table(results: StudyResults, pair: str) -> pd.DataFrame:
+    """One row for each level that both ways of a pair have, but the reference.
+
+    The reference is the incumbent's own level, or the first that both have.
+
+    Args:
+        results: the study.
+        pair: such as `rank@target_modules=qv`.
+
+    Returns:
+        `COLUMNS`: the level less the reference as the incumbent has the other factor, the same
+        with it held, and the second less the first, in the metric's own unit; bounds hold
+        together over the rows (max-T), p-values are corrected over them. Empty where fewer than
+        two levels have both.
+    """
+    none = pd.DataFrame(columns=list(COLUMNS_INTERACTION))
+    own = _keys(results, pair.partition("@")[0])
+    held = _keys(results, pair)
+    # A cell that is the same both ways tells nothing of the other factor.
+    levels = [level for level in own if level in held and own[level] != held[level]]
+    if len(levels) < 2:
+        return none
+    reference = _reference_interaction(results, pair.partition("@")[0], levels)
+    others = [level for level in levels if level != reference]
+    keys = tuple(dict.fromkeys([*(own[x] for x in levels), *(held[x] for x in levels)]))
+    try:
+        cube = panel(results, _STAGE, _SPLIT, keys)
+    except ValueError:
+        return none
+    place = {key: at for at, key in enumerate(cube.keys)}
+    rows = np.zeros((3 * len(others), len(cube.keys)))
+    for at, level in enumerate(others):
+        for way, (kept, sign) in enumerate(((own, -1.0), (held, 1.0))):
+            row = rows[way * len(others) + at]
+            row[place[kept[level]]] += 1
+            row[place[kept[reference]]] -= 1
+            rows[2 * len(others) + at] += sign * row
+    found = contrasts(cube.statistics, value_of(results.objective), rows)
+    last = type(found)(*(array[2 * len(others) :] for array in found))
+    bounds, estimate = joint_intervals(last, CONFIDENCE), found.estimate
+    return pd.DataFrame(
+        {
+            "level": others,
+            "reference": reference,
+            "difference": estimate[: len(others)],
+            "difference_held": estimate[len(others) : 2 * len(others)],
+            "interaction": last.estimate,
+            "low": finite(bounds.low),
+            "high": finite(bounds.high),
+            "p_holm": holm(p_values(last)),
+        }
+    )[list(COLUMNS_INTERACTION)]
+
+
+def crossed_scores(results: StudyResults, pair: str) -> pd.DataFrame:
+    """Scores of both ways of a pair, on validation.
+
+    Args:
+        results: the study.
+        pair: such as `rank@target_modules=qv`.
+
+    Returns:
+        level, held (False as the incumbent has the other factor, True where it is held), value
+        (mean over seeds, NaN where it was not trained) and seeds; levels in the order planned.
+    """
+    ways = ((False, _keys(results, pair.partition("@")[0])), (True, _keys(results, pair)))
+    scored = {row["key"]: row for row in estimates(results, _STAGE, _SPLIT).to_dict("records")}
+    rows = []
+    for level in dict.fromkeys(level for _, keys in ways for level in keys):
+        for held, keys in ways:
+            found = scored.get(keys.get(level, ""), {"value": np.nan, "seeds": 0})
+            rows.append((level, held, float(found["value"]), int(found["seeds"])))
+    return pd.DataFrame(rows, columns=["level", "held", "value", "seeds"])
+
+
+def _keys(results: StudyResults, factor: str) -> dict[Any, str]:
+    return {cell["level"]: str(cell["key"]) for cell in cells_of(results, factor)}
+
+
+def _reference_interaction(results: StudyResults, factor: str, levels: list[Any]) -> Any:
+    incumbent = dict(results.attributes.get("incumbent") or {})
+    if factor == "alpha_ratio" and incumbent:
+        incumbent[factor] = incumbent["alpha"] / incumbent["rank"]
+    mine = incumbent.get(factor)
+    return mine if mine in levels else levels[0]
+
+
+_STAGE_tuning: Final = "tune"
+#: Standard normal quantile of a one-sided 95 % bound.
+_BOUND: Final = 1.645
+
+
+def tuned_rate(results: StudyResults, keys: Mapping[float, str]) -> float | None:
+    """The lowest learning rate that is not shown to be worse than the best one.
+
+    The rates of a cell are run on one seed, whose luck is no reason for a higher rate: high rates
+    make scores differ more over seeds, and a run on fewer steps favours them. So the highest score
+    decides only where its lead over a lower rate is more than the examples can explain: above
+    1.645 standard errors of the difference, paired by example (jackknife). It is the
+    one-standard-error rule of Breiman, Friedman, Olshen and Stone 1984 (section 3.4.3), with a
+    one-sided 95 % bound in place of one standard error.
+
+    Args:
+        results: the study, its tune stage done.
+        keys: the configuration that was run at each learning rate.
+
+    Returns:
+        One of the rates; None if every run failed.
+    """
+    rates = {key: rate for rate, key in keys.items()}
+    try:
+        found = panel(results, _STAGE_tuning, _SPLIT, tuple(rates))
+    except ValueError:
+        return None
+    statistics, value = found.statistics, value_of(results.objective)
+    values = results.objective.sign * np.nanmean(scores(statistics, value), axis=1)
+    effects = results.objective.sign * np.nanmean(influence(statistics, value), axis=1)
+    best = int(np.argmax(values))
+    lead = effects[best] - effects
+    error = np.zeros(len(lead))
+    if lead.shape[1] > 1:
+        error = lead.std(axis=1, ddof=1) / np.sqrt(lead.shape[1])
+    close = values[best] - values <= _BOUND * error
+    return min(rates[key] for key, near in zip(found.keys, close, strict=True) if near)

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from harness.analysis.comparison import estimates_of
-from harness.analysis.confidence_set import confidence_set
-from harness.analysis.naming import BY_COST, cost_words, labels_of
-from harness.analysis.preferred import told, within
+from harness.analysis.estimates import Spread, estimates_of, spread
+from harness.analysis.formatting import BY_COST, cost_words, labels_of
+from harness.analysis.multiple_comparisons import confidence_set
+from harness.analysis.pareto import told, within
 from harness.analysis.scores import complete, configurations
-from harness.analysis.spread import Spread, spread
 from harness.analysis.verdict import STAGE, Standing, spent, standing
 from harness.analysis.wording import Figures
 

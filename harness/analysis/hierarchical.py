@@ -13,9 +13,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from harness.analysis.bootstrap import RESAMPLES, influence, scores
-from harness.analysis.resampling import SEED, Value, example_weights, resampled_scores
-from harness.analysis.simultaneous import Bounds
+from harness.analysis.bootstrap import (
+    RESAMPLES,
+    SEED,
+    Value,
+    example_weights,
+    influence,
+    resampled_scores,
+    scores,
+)
+from harness.analysis.multiple_comparisons import Bounds
 
 if TYPE_CHECKING:
     from harness.aggregates import Array

@@ -1,6 +1,10 @@
 """The recommendation of a study: which configuration to use, how sure that is, what is not known.
 
 Reads the confirm stage alone (fresh seeds, test split); the rule is `harness.analysis.verdict`'s.
+
+What an ablation says by itself, where nothing was searched and nothing confirmed.
+
+The table of finalists: what each costs, scores, and how it stands to the best of the others.
 """
 
 from __future__ import annotations
@@ -8,32 +12,181 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
-from harness.analysis.ablated import best_cell
-from harness.analysis.candidates import configuration, finalists, incumbent
-from harness.analysis.compared import COLUMNS, comparison_table
-from harness.analysis.comparison import Interval, estimate, estimates, noise_floor
-from harness.analysis.confidence_set import confidence_set
-from harness.analysis.limits import not_supported
-from harness.analysis.naming import labels, labels_of
-from harness.analysis.preferred import Within, none_fits, told, within
+from harness.analysis.ablation import all_cells
+from harness.analysis.estimates import (
+    CONFIDENCE,
+    Interval,
+    estimate,
+    estimates,
+    finite,
+    noise_floor,
+)
+from harness.analysis.formatting import labels, labels_of
+from harness.analysis.limitations import not_supported
+from harness.analysis.multiple_comparisons import against_best, all_pairs, confidence_set
+from harness.analysis.pareto import Within, none_fits, told, within
 from harness.analysis.scores import (
+    CONFIGURATION,
     bare_score,
     baseline_scores,
     complete,
     configurations,
     shots,
 )
-from harness.analysis.verdict import SPLIT, STAGE, Needed, Standing, contenders, needed, standing
-from harness.analysis.wording import alone, evidence, no_better_than, no_gain, search_only
+from harness.analysis.verdict import (
+    SPLIT,
+    STAGE,
+    Needed,
+    Standing,
+    configuration,
+    contenders,
+    finalists,
+    incumbent,
+    needed,
+    own_cell,
+    standing,
+)
+from harness.analysis.wording import (
+    Ablated,
+    ablated_only,
+    alone,
+    evidence,
+    no_better_than,
+    no_gain,
+    search_only,
+)
 from harness.costs import COSTS
 
 if TYPE_CHECKING:
     from harness.costs import Preference
     from harness.results import StudyResults
+
+
+class Found(NamedTuple):
+    """The best cell of an ablation.
+
+    Attributes:
+        row: of `configurations`, the one with the best mean score on validation.
+        evidence: one sentence with the figures.
+        seeds: seeds of the cell that has most.
+        examples: examples of the validation split.
+    """
+
+    row: pd.Series
+    evidence: str
+    seeds: int
+    examples: int
+
+
+def best_cell(results: StudyResults) -> Found | None:
+    """The best of all cells against the reference and the others, by joint bounds of all pairs.
+
+    Args:
+        results: the study.
+
+    Returns:
+        None unless two cells or more are complete.
+    """
+    whole = all_cells(results)
+    if whole is None or len(whole.values) < 2:
+        return None
+    table = configurations(results, "ablate").set_index("key", drop=False)
+    table = table.loc[list(whole.cube.keys)].reset_index(drop=True)
+    names, values = labels_of(table), results.objective.sign * whole.values
+    best = int(np.argmax(values))
+    own = own_cell(results, whole.cube.keys)
+    reference = None if own is None else whole.cube.keys.index(own)
+    bounds = all_pairs(whole.pairs, CONFIDENCE)
+    good = against_best(whole.pairs, CONFIDENCE).low >= -results.objective.margin
+    seeds, examples = int(table["seeds"].max()), len(whole.cube.examples)
+    difference = None
+    if reference is not None and reference != best:
+        sign = results.objective.sign
+        low, high = sorted(
+            (sign * float(bounds.low[best, reference]), sign * float(bounds.high[best, reference]))
+        )
+        difference = (float(whole.values[best] - whole.values[reference]), low, high)
+    found = Ablated(
+        names[best],
+        float(whole.values[best]),
+        len(names),
+        seeds,
+        examples,
+        None if reference is None else names[reference],
+        difference,
+        int(good.sum()),
+        (results.sweep.get("confirmation") or {}).get("max_configurations") == 0,
+    )
+    return Found(table.iloc[best], ablated_only(found, results.objective), seeds, examples)
+
+
+COLUMNS = (
+    "key",
+    "label",
+    *CONFIGURATION,
+    "parameters",
+    "cost",
+    "value",
+    "low",
+    "high",
+    "difference_to_best",
+    "lower",
+    "upper",
+    "verdict",
+    "seeds",
+)
+
+
+def comparison_table(
+    results: StudyResults,
+    now: Standing,
+    table: pd.DataFrame,
+    names: list[str],
+    scored: pd.DataFrame,
+) -> pd.DataFrame:
+    """One row a finalist, cheapest first.
+
+    Args:
+        results: the study.
+        now: where its confirm stage stands.
+        table: configurations in the order of `now`.
+        names: their labels.
+        scored: their scores by key, with intervals of their own.
+
+    Returns:
+        `COLUMNS`.
+    """
+    sign = results.objective.sign
+    count = len(names)
+    gaps = [now.whole.pairs.difference[i, now.rival(i)] for i in range(count)]
+    low, high = sign * now.bounds.low, sign * now.bounds.high
+    frame = table.drop(columns="seeds").assign(
+        label=names,
+        cost=finite(now.costs),
+        difference_to_best=sign * np.array(gaps),
+        lower=finite(np.minimum(low, high)) + 0.0,
+        upper=finite(np.maximum(low, high)) + 0.0,
+        verdict=[_verdict(now, i) for i in range(count)],
+    )
+    frame = frame.merge(scored[["key", "value", "low", "high", "seeds"]], on="key")
+    frame = frame.sort_values(["cost", "key"], ignore_index=True)
+    return frame[list(COLUMNS)]
+
+
+def _verdict(now: Standing, index: int) -> str:
+    if index == now.pick:
+        return "pick"
+    if index == now.best:
+        return "best"
+    if now.good[index]:
+        return "not worse"
+    return "worse" if now.worse[index] else "undecided"
+
 
 __all__ = ["Recommendation", "contenders", "finalists", "incumbent", "recommend"]
 

@@ -2,24 +2,73 @@
 
 Only complete trials that were really run (no duplicates) count; of two with the same configuration
 and seed the first one does. Knows nothing of statistics.
+
+Keeps what was computed of a study for as long as its tables live, whatever that is.
 """
 
 from __future__ import annotations
 
 import re
+import weakref
+from collections.abc import Callable, Hashable
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from harness.aggregates import FORMS, Array
-from harness.analysis.memo import once
 from harness.costs import COSTS
 
 if TYPE_CHECKING:
-    from harness.analysis.resampling import Value
+    from harness.analysis.bootstrap import Value
     from harness.results import Objective, StudyResults
+
+
+T = TypeVar("T")
+
+# By identity: tables cannot be hashed, and a study's are never changed once they are read.
+_kept: dict[int, dict[Hashable, Any]] = {}
+
+
+def shared(results: StudyResults, other: StudyResults) -> StudyResults:
+    """Has a study keep all that is kept of another one, now and later.
+
+    Args:
+        results: equal to the other one in everything that is kept.
+        other: where it comes from.
+
+    Returns:
+        `results`.
+    """
+    if id(results) != id(other):
+        _kept[id(results)] = _of(other)
+        weakref.finalize(results, _kept.pop, id(results), None)
+    return results
+
+
+def _of(results: StudyResults) -> dict[Hashable, Any]:
+    place = id(results)
+    if place not in _kept:
+        _kept[place] = {}
+        weakref.finalize(results, _kept.pop, place, None)
+    return _kept[place]
+
+
+def once(results: StudyResults, name: Hashable, make: Callable[[], T]) -> T:
+    """What `make` answers, computed at the first call with that name.
+
+    Args:
+        results: the study that it is of.
+        name: tells it from all else that is kept of the study.
+        make: computes it.
+    """
+    kept = _of(results)
+    if name not in kept:
+        kept[name] = make()
+    found: T = kept[name]
+    return found
+
 
 #: Columns that name a configuration.
 CONFIGURATION = (

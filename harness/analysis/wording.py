@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from harness.analysis.naming import priced
+from harness.analysis.formatting import priced
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.analysis.comparison import Estimate
+    from harness.analysis.estimates import Estimate
     from harness.analysis.verdict import Needed, Standing
     from harness.results import Objective
 

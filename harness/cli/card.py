@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import Final, TextIO
 
 from harness.cli import tables
-from harness.data_card import ClassCount, DataCard
-from harness.data_warnings import warnings
+from harness.tasks.data_card import ClassCount, DataCard, warnings
 
 #: More classes than these are not all shown.
 _MANY: Final = 20

@@ -32,8 +32,9 @@ def check(
     results: opt.Results = Path("results"),
 ) -> None:
     """Prints the data card, then what else was found; exit code 2 at the first fault."""
-    from harness import check_data, checks
     from harness.cli.card import print_card
+    from harness.study import checks
+    from harness.study import data_checks as check_data
 
     plan = opt.sweep_of(
         name,

@@ -126,5 +126,5 @@ def embedded_model() -> Iterator[Line]:
         listed = ", ".join(f"builtin:{name}" for name in names)
         yield Line("ok", "base model", f"{listed} ({size / 1e6:.1f} MB), no download needed")
     else:
-        advice = "install the package again, or rebuild it: python -m harness.embedded.build"
+        advice = "install the package again"
         yield Line("no", "base model", "builtin:tiny is missing", advice, needed=True)

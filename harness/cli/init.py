@@ -31,7 +31,7 @@ def init(
     Looks at the data, guesses what they are for, says why, and writes tasks/NAME/task.yaml and
     sweeps/NAME.yaml into the working folder. The rows stay where they are.
     """
-    from harness.initialise.making import make
+    from harness.tasks.scaffold import make
 
     made = make(name, data, kind, format_, _fields(field or []), force)
     for line in made.why:

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 import yaml
 
-from harness import catalog
 from harness.cli import tables
+from harness.config import catalog
 
 
 class What(StrEnum):
@@ -71,7 +71,7 @@ def task_rows() -> list[tuple[str, str, str]]:
 
 def variant_rows() -> list[tuple[str, str, str, str]]:
     """One row a variant: name, what it changes, its source, what is checked on each trial."""
-    from harness.variants import ELSEWHERE, VARIANTS
+    from harness.config.variants import ELSEWHERE, VARIANTS
 
     rows = [
         (

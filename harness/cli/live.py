@@ -11,9 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.analysis.wording import Figures
-from harness.progress import Progress
+from harness.config.sweep import Sweep
 from harness.results import Objective
-from harness.sweep import Sweep
+from harness.storage.overview import Progress
 
 #: Seconds between plain lines while nothing changes.
 _QUIET = 60.0

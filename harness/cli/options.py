@@ -10,7 +10,7 @@ import typer
 from harness.errors import UserError
 
 if TYPE_CHECKING:
-    from harness.sweep import Sweep
+    from harness.config.sweep import Sweep
 
 Name = Annotated[str, typer.Argument(help="a name in sweeps/, or the path of a YAML file")]
 Study = Annotated[str, typer.Argument(help="name of a study, as `list studies` shows it")]
@@ -61,7 +61,7 @@ def sweep_of(
     or_task: bool = False,
 ) -> Sweep:
     """The sweep of that name (or of that task), with what the options change."""
-    from harness.sweep import load
+    from harness.config.sweep import load
 
     if data is not None and not data.is_dir():
         raise UserError(f"--data {data}: no such folder")

@@ -5,15 +5,14 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from harness.analysis import claim_words
+from harness.analysis import claim_tests as claim_words
+from harness.analysis.claim_tests import judge
 from harness.analysis.explanation import explain
-from harness.analysis.judging import judge
 from harness.analysis.recommendation import Recommendation, recommend
 from harness.analysis.wording import Figures, more_seeds
 from harness.costs import Preference
 from harness.report.baselines import reached
-from harness.report.commands import add_seeds, claim_advice
-from harness.report.snippet import config_of
+from harness.report.snippets import add_seeds, claim_advice, config_of
 from harness.results import StudyResults
 
 

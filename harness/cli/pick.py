@@ -73,11 +73,11 @@ def _body(
     """The recommendation for programs."""
     import json
 
-    from harness.analysis import claim_words
+    from harness.analysis import claim_tests as claim_words
+    from harness.analysis.claim_tests import judge
     from harness.analysis.explanation import explain
-    from harness.analysis.judging import judge
     from harness.analysis.recommendation import recommend
-    from harness.report.snippet import config_of
+    from harness.report.snippets import config_of
 
     verdict = recommend(found, cost, bounds)
     chain = [step._asdict() for step in explain(found, cost, bounds)] if explained else None

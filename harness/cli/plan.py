@@ -10,7 +10,7 @@ import typer
 from harness.cli import options as opt
 
 if TYPE_CHECKING:
-    from harness.sweep import Sweep
+    from harness.config.sweep import Sweep
     from harness.trial import TrialConfig
 
 
@@ -37,8 +37,8 @@ def plan(
     from rich.console import Console
     from rich.table import Table
 
-    from harness import checks, forecast
-    from harness.workers.local import crew as choose_crew
+    from harness.study import checks, forecast
+    from harness.study.launcher import crew as choose_crew
 
     hourly = price_of(price)
     sweep = opt.sweep_of(

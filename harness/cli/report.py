@@ -117,8 +117,8 @@ def _read(name: str, results: Path, hourly: float | None, show_text: bool) -> "S
     """A study with all that was asked for beside its tables."""
     from dataclasses import replace
 
-    from harness.showing import with_texts
     from harness.storage.records import read_study
+    from harness.study.outputs import with_texts
 
     found = read_study(name, results)
     if hourly is not None:
@@ -127,8 +127,8 @@ def _read(name: str, results: Path, hourly: float | None, show_text: bool) -> "S
 
 
 def _index(results: Path, reports: Path) -> Path:
-    from harness import indexing
     from harness.report import index
+    from harness.storage import overview as indexing
 
     return index.write(indexing.studies(results), reports)
 
@@ -138,7 +138,7 @@ def _compare(
 ) -> list[Path]:
     """Writes a comparison in the formats that it has."""
     from harness.errors import UserError
-    from harness.report import comparing
+    from harness.report import compare as comparing
     from harness.report.page import write_text
     from harness.storage.records import read_study
 

@@ -13,10 +13,10 @@ from harness.cli import options as opt
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from harness.progress import Progress
+    from harness.config.sweep import Sweep
     from harness.results import StudyResults
-    from harness.session import Opened
-    from harness.sweep import Sweep
+    from harness.storage.overview import Progress
+    from harness.study.session import Opened
 
 
 def register(app: typer.Typer) -> None:
@@ -46,9 +46,9 @@ def sweep(
     """Runs the whole study; the same command goes on where an earlier one was stopped."""
     from rich.console import Console
 
-    from harness import session
     from harness.cli.live import View
     from harness.cli.outcome import print_claims, print_outcome
+    from harness.study import session
 
     console = Console()
     plan = opt.sweep_of(
@@ -81,7 +81,7 @@ def sweep(
 
 
 def _opened(plan: Sweep, name: str, results: Path, console: Console) -> Opened:
-    from harness import checks, session
+    from harness.study import checks, session
 
     if not session.exists(results, name):  # what goes on was checked when it began
         for note in checks.check(plan):
@@ -97,9 +97,9 @@ def _opened(plan: Sweep, name: str, results: Path, console: Console) -> Opened:
 
 def _index(results: Path, reports: Path) -> None:
     """Brings the index up to date; no verdict is lost where that cannot be done."""
-    from harness import indexing
     from harness.errors import UserError
     from harness.report import index
+    from harness.storage import overview as indexing
 
     with suppress(UserError):
         index.write(indexing.studies(results), reports)
@@ -107,6 +107,6 @@ def _index(results: Path, reports: Path) -> None:
 
 def _report(results: StudyResults, reports: Path) -> Path:
     from harness.report.page import write
-    from harness.showing import with_texts
+    from harness.study.outputs import with_texts
 
     return write(with_texts(results), reports / f"{results.name}.html")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from harness.storage.studies import Studies
+    from harness.storage.study import Studies
 
 #: Seconds after which an open page loads itself again while it is watched.
 REFRESH: Final = 10
@@ -77,9 +77,9 @@ def follow(
     Raises:
         UserError: there is no such study, or the page cannot be written.
     """
-    from harness import progress
+    from harness.storage import overview as progress
     from harness.storage.records import study_folder
-    from harness.storage.studies import Studies, url_of
+    from harness.storage.study import Studies, url_of
 
     studies = Studies(url_of(study_folder(study, results)), study)
 
@@ -97,7 +97,7 @@ def follow(
 
 def is_over(studies: "Studies") -> bool:
     """Whether a study that has begun owes no trial and nobody is left to plan more."""
-    from harness import progress
+    from harness.storage import overview as progress
 
     trials = studies.trials()
     return bool(trials) and not progress.read(studies).owed and not _beating(studies)
@@ -114,7 +114,7 @@ def _beating(studies: "Studies") -> bool:
     from sqlalchemy.orm import Session
 
     from harness.storage.heartbeat import BEAT_SECONDS
-    from harness.storage.tables import WorkerRow
+    from harness.storage.schema import WorkerRow
 
     latest = select(func.max(WorkerRow.beat)).where(WorkerRow.study == studies.study.study_name)
     with Session(studies.engine) as session:

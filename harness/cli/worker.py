@@ -26,8 +26,8 @@ def worker(
     """Works until the study owes nothing."""
     import signal
 
-    from harness.workers.assignment import Assignment
-    from harness.workers.worker import run
+    from harness.study.launcher import Assignment
+    from harness.study.worker import run
 
     # A worker that is asked to end gives its trial back, as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

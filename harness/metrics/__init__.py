@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from harness.errors import UserError
-from harness.metrics import evaluated
+from harness.metrics import evaluate_library as evaluated
 from harness.metrics.metric import METRICS, Metric
 
 for _module in pkgutil.iter_modules(__path__):

@@ -2,6 +2,14 @@
 
 Knows nothing of tasks and trials. Every fault of the user's (no such folder, not a model for this
 head, no tokenizer, hub out of reach, no memory) is a `UserError` of one line.
+
+Fingerprints of a model's weights: a full one, and a cheap one to take after each trial.
+
+Knows nothing of adapters: take them while none is attached.
+
+Keeps 4-bit weights as they are. Knows bitsandbytes' layers, nothing of harness's settings.
+
+The lists of blocks that a transformer is made of. Knows modules, nothing of adapters.
 """
 
 import hashlib
@@ -12,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
 import torch
+from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoTokenizer,
@@ -23,13 +32,99 @@ from transformers import (
 from transformers.utils import logging
 
 from harness import embedded
+from harness.config.settings import GENERATION, Head, ModelSettings
 from harness.errors import UserError, did_you_mean
-from harness.heads import GENERATION, Head
-from harness.models import token_head
-from harness.models.checksums import checksum
-from harness.models.four_bits import keep_layout
+from harness.models import token_classifier as token_head
 from harness.models.memory import ran_out
-from harness.settings import ModelSettings
+
+_SAMPLES: Final = 64
+
+
+def checksum(model: nn.Module) -> str:
+    """SHA-256 over name, type, shape and every byte of all weights, buffers included.
+
+    Quantised weights count with what is needed to read them (scales, code books).
+
+    Returns:
+        64 hex digits; the same on every machine and device.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in _tensors(model):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
+        digest.update(_bytes(tensor.detach()).cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def quick_checksum(model: nn.Module) -> str:
+    """SHA-256 over the names and 64 evenly spaced numbers of each weight; a few milliseconds.
+
+    Any update by an adapter (merging, also with rounding after unmerging) touches nearly every
+    number of a matrix, so that the sample shows it.
+    """
+    digest = hashlib.sha256()
+    samples: dict[torch.device, list[torch.Tensor]] = {}
+    for name, tensor in _tensors(model):
+        digest.update(name.encode())
+        flat = tensor.detach().reshape(-1)
+        stride = max(1, flat.numel() // _SAMPLES)
+        samples.setdefault(flat.device, []).append(_bytes(flat[::stride][:_SAMPLES]))
+    # bitsandbytes keeps some of what reads 8-bit weights on the processor.
+    for each in samples.values():
+        digest.update(torch.cat(each).cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    seen: set[int] = set()
+    for name, value in sorted(model.state_dict().items()):
+        if isinstance(value, torch.Tensor) and value.numel():
+            if value.data_ptr() in seen:  # tied weights
+                continue
+            seen.add(value.data_ptr())
+            yield name, value
+
+
+def _bytes(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.reshape(-1).contiguous().view(torch.uint8)
+
+
+#: By name, for the package is slow to import and needed for such layers alone.
+_CLASS = "Linear4bit"
+
+
+def holds(layer: nn.Module) -> bool:
+    """Whether a layer is bitsandbytes' own of 4-bit weights."""
+    kind = type(layer)
+    return kind.__name__ == _CLASS and kind.__module__.startswith("bitsandbytes.")
+
+
+def whole(layer: nn.Module) -> Tensor:
+    """The weights that a 4-bit layer stands for, shape (out, in), in what it computes in."""
+    from bitsandbytes.functional import dequantize_4bit
+
+    weight: Any = layer.weight
+    full: Tensor = dequantize_4bit(weight.data, weight.quant_state)
+    return full.to(computes_in(layer))
+
+
+def computes_in(layer: nn.Module) -> torch.dtype:
+    """The precision of a 4-bit layer's products."""
+    weight: Any = layer.weight
+    found: torch.dtype = getattr(layer, "compute_dtype", None) or weight.quant_state.dtype
+    return found
+
+
+def keep_layout(model: nn.Module) -> None:
+    """Has a model's 4-bit layers compute alike on every processor, in scoring as in training.
+
+    On one with AVX512-BF16, bitsandbytes 0.50 lays the weights out anew at the first forward pass
+    in evaluation mode: scales are rounded to bfloat16 for good, layers narrower than a block fail,
+    and no gradient comes through such a layer in training afterwards.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False  # type: ignore[assignment]
+
 
 T = TypeVar("T")
 
@@ -293,3 +388,13 @@ def _quiet(expected: bool) -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def stacks(model: PreTrainedModel) -> list[nn.ModuleList]:
+    """Lists of modules that no other list holds, such as T5's blocks hold their layers."""
+    return [
+        module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.ModuleList)
+        and not any(part.isdigit() for part in name.split("."))
+    ]

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from harness.analysis.comparison import estimates
+from harness.analysis.estimates import estimates
 from harness.analysis.scores import bare_score, baseline_scores
-from harness.report import display
+from harness.report import formatting as display
 
 if TYPE_CHECKING:
     from harness.results import StudyResults

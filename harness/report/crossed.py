@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from harness.analysis.interaction import crossed_scores
-from harness.report import display
+from harness.analysis.ablation import crossed_scores
+from harness.report import formatting as display
 from harness.report.charts.along import along
 from harness.report.charts.slices import Cell, heat_map
 

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from xml.etree import ElementTree
 
 from harness.errors import UserError
-from harness.report import page, templating
+from harness.report import page
+from harness.report import section as templating
 from harness.report.section import ordered
 
 if TYPE_CHECKING:

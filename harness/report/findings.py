@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.analysis.ablation import ablation_table, all_cells
+from harness.analysis.ablation import ablation_table, all_cells, interaction_table, pairs_of
+from harness.analysis.claim_tests import Finding, judge
 from harness.analysis.explanation import Step, explain
-from harness.analysis.interaction import interaction_table, pairs_of
-from harness.analysis.judging import Finding, judge
-from harness.analysis.memo import once
 from harness.analysis.recommendation import Recommendation, recommend
+from harness.analysis.scores import once
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -22,10 +22,11 @@ from markupsafe import Markup
 
 from harness.analysis.scores import shots
 from harness.errors import UserError
-from harness.report import display, page
+from harness.report import formatting as display
+from harness.report import page
 from harness.report.findings import recommendation
+from harness.report.section import Column, Record, table, tag
 from harness.report.sections.verdict import gain_table
-from harness.report.table import Column, Record, table, tag
 
 if TYPE_CHECKING:
     from harness.analysis.recommendation import Recommendation

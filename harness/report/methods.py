@@ -1,19 +1,262 @@
-"""A paragraph of methods ready for a paper, and what it cites: what this study did, no more."""
+"""A paragraph of methods ready for a paper, and what it cites: what this study did, no more.
+
+Works that a study rests on, as BibTeX; a methods paragraph cites them by key.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from harness.analysis.bootstrap import RESAMPLES
-from harness.analysis.naming import BY_COST
+from harness.analysis.formatting import BY_COST
 from harness.analysis.scores import complete
 from harness.report.findings import recommendation
-from harness.report.references import PAPERS, WORKS, bibliography
 
 if TYPE_CHECKING:
     from harness.results import StudyResults
+
+
+class Work(NamedTuple):
+    """One entry.
+
+    Attributes:
+        kind: of BibTeX, such as `article`.
+        short: as a sentence cites it: `Hu et al. 2022`.
+        fields: of BibTeX.
+    """
+
+    kind: str
+    short: str
+    fields: dict[str, str]
+
+
+def _paper(short: str, author: str, title: str, year: int, arxiv: str) -> Work:
+    fields = {"author": author, "title": title, "year": str(year)}
+    fields |= {"eprint": arxiv, "archivePrefix": "arXiv"}
+    return Work("misc", short, fields)
+
+
+#: Of variants, by arXiv identifier: what a variant names as its source.
+PAPERS: Final = {
+    "2106.09685": _paper(
+        "Hu et al. 2022",
+        "Hu, Edward J. and Shen, Yelong and Wallis, Phillip and Allen-Zhu, Zeyuan and Li, Yuanzhi "
+        "and Wang, Shean and Wang, Lu and Chen, Weizhu",
+        "{LoRA}: Low-Rank Adaptation of Large Language Models",
+        2022,
+        "2106.09685",
+    ),
+    "2312.03732": _paper(
+        "Kalajdzievski 2023",
+        "Kalajdzievski, Damjan",
+        "A Rank Stabilization Scaling Factor for Fine-Tuning with {LoRA}",
+        2023,
+        "2312.03732",
+    ),
+    "2402.12354": _paper(
+        "Hayou et al. 2024",
+        "Hayou, Soufiane and Ghosh, Nikhil and Yu, Bin",
+        "{LoRA}+: Efficient Low Rank Adaptation of Large Models",
+        2024,
+        "2402.12354",
+    ),
+    "2402.09353": _paper(
+        "Liu et al. 2024",
+        "Liu, Shih-Yang and Wang, Chien-Yi and Yin, Hongxu and Molchanov, Pavlo and Wang, "
+        "Yu-Chiang Frank and Cheng, Kwang-Ting and Chen, Min-Hung",
+        "{DoRA}: Weight-Decomposed Low-Rank Adaptation",
+        2024,
+        "2402.09353",
+    ),
+    "2303.10512": _paper(
+        "Zhang et al. 2023",
+        "Zhang, Qingru and Chen, Minshuo and Bukharin, Alexander and Karampatziakis, Nikos and "
+        "He, Pengcheng and Cheng, Yu and Chen, Weizhu and Zhao, Tuo",
+        "{AdaLoRA}: Adaptive Budget Allocation for Parameter-Efficient Fine-Tuning",
+        2023,
+        "2303.10512",
+    ),
+    "2404.02948": _paper(
+        "Meng et al. 2024",
+        "Meng, Fanxu and Wang, Zhaohui and Zhang, Muhan",
+        "{PiSSA}: Principal Singular Values and Singular Vectors Adaptation of Large Language "
+        "Models",
+        2024,
+        "2404.02948",
+    ),
+    "2310.08659": _paper(
+        "Li et al. 2023",
+        "Li, Yixiao and Yu, Yifan and Liang, Chen and He, Pengcheng and Karampatziakis, Nikos and "
+        "Chen, Weizhu and Zhao, Tuo",
+        "{LoftQ}: {LoRA}-Fine-Tuning-Aware Quantization for Large Language Models",
+        2023,
+        "2310.08659",
+    ),
+    "2406.01775": _paper(
+        "Buyukakyuz 2024",
+        r"B{\"u}y{\"u}kaky{\"u}z, Kerim",
+        "{OLoRA}: Orthonormal Low-Rank Adaptation of Large Language Models",
+        2024,
+        "2406.01775",
+    ),
+    "2308.03303": _paper(
+        "Zhang et al. 2023b",
+        "Zhang, Longteng and Zhang, Lin and Shi, Shaohuai and Chu, Xiaowen and Li, Bo",
+        "{LoRA-FA}: Memory-efficient Low-rank Adaptation for Large Language Models Fine-tuning",
+        2023,
+        "2308.03303",
+    ),
+    "2310.11454": _paper(
+        "Kopiczko et al. 2023",
+        "Kopiczko, Dawid J. and Blankevoort, Tijmen and Asano, Yuki M.",
+        "{VeRA}: Vector-based Random Matrix Adaptation",
+        2023,
+        "2310.11454",
+    ),
+    "2410.07170": _paper(
+        "Paischer et al. 2024",
+        "Paischer, Fabian and Hauzenberger, Lukas and Schmied, Thomas and Alkin, Benedikt and "
+        "Deisenroth, Marc Peter and Hochreiter, Sepp",
+        "One Initialization to Rule them All: Fine-tuning via Explained Variance Adaptation",
+        2024,
+        "2410.07170",
+    ),
+    "2305.14314": _paper(
+        "Dettmers et al. 2023",
+        "Dettmers, Tim and Pagnoni, Artidoro and Holtzman, Ari and Zettlemoyer, Luke",
+        "{QLoRA}: Efficient Finetuning of Quantized {LLMs}",
+        2023,
+        "2305.14314",
+    ),
+}
+#: Of the program and its statistics, by key.
+WORKS: Final = {
+    "akiba2019optuna": Work(
+        "inproceedings",
+        "Akiba et al. 2019",
+        {
+            "author": "Akiba, Takuya and Sano, Shotaro and Yanase, Toshihiko and Ohta, Takeru and "
+            "Koyama, Masanori",
+            "title": "Optuna: A Next-generation Hyperparameter Optimization Framework",
+            "booktitle": "Proceedings of the 25th {ACM} {SIGKDD} International Conference on "
+            "Knowledge Discovery and Data Mining",
+            "year": "2019",
+        },
+    ),
+    "bergstra2011tpe": Work(
+        "inproceedings",
+        "Bergstra et al. 2011",
+        {
+            "author": "Bergstra, James and Bardenet, R{\\'e}mi and Bengio, Yoshua and K{\\'e}gl, "
+            "Bal{\\'a}zs",
+            "title": "Algorithms for Hyper-Parameter Optimization",
+            "booktitle": "Advances in Neural Information Processing Systems 24",
+            "year": "2011",
+        },
+    ),
+    "mangrulkar2022peft": Work(
+        "misc",
+        "Mangrulkar et al. 2022",
+        {
+            "author": "Mangrulkar, Sourab and Gugger, Sylvain and Debut, Lysandre and Belkada, "
+            "Younes and Paul, Sayak and Bossan, Benjamin",
+            "title": "{PEFT}: State-of-the-art Parameter-Efficient Fine-Tuning methods",
+            "howpublished": "GitHub, huggingface/peft",
+            "year": "2022",
+        },
+    ),
+    "hsu1984best": Work(
+        "article",
+        "Hsu 1984",
+        {
+            "author": "Hsu, Jason C.",
+            "title": "Constrained Simultaneous Confidence Intervals for Multiple Comparisons with "
+            "the Best",
+            "journal": "The Annals of Statistics",
+            "volume": "12",
+            "number": "3",
+            "pages": "1136--1144",
+            "year": "1984",
+        },
+    ),
+    "hansen2011mcs": Work(
+        "article",
+        "Hansen et al. 2011",
+        {
+            "author": "Hansen, Peter R. and Lunde, Asger and Nason, James M.",
+            "title": "The Model Confidence Set",
+            "journal": "Econometrica",
+            "volume": "79",
+            "number": "2",
+            "pages": "453--497",
+            "year": "2011",
+        },
+    ),
+    "kim1987spending": Work(
+        "article",
+        "Kim and DeMets 1987",
+        {
+            "author": "Kim, Kyungmann and DeMets, David L.",
+            "title": "Design and Analysis of Group Sequential Tests Based on the Type {I} Error "
+            "Spending Rate Function",
+            "journal": "Biometrika",
+            "volume": "74",
+            "number": "1",
+            "pages": "149--154",
+            "year": "1987",
+        },
+    ),
+    "owen2007pigeonhole": Work(
+        "article",
+        "Owen 2007",
+        {
+            "author": "Owen, Art B.",
+            "title": "The Pigeonhole Bootstrap",
+            "journal": "The Annals of Applied Statistics",
+            "volume": "1",
+            "number": "2",
+            "pages": "386--411",
+            "year": "2007",
+        },
+    ),
+    "obuchowski1995readers": Work(
+        "article",
+        "Obuchowski and Rockette 1995",
+        {
+            "author": "Obuchowski, Nancy A. and Rockette, Howard E.",
+            "title": "Hypothesis Testing of Diagnostic Accuracy for Multiple Readers and Multiple "
+            "Tests: An {ANOVA} Approach with Dependent Observations",
+            "journal": "Communications in Statistics - Simulation and Computation",
+            "volume": "24",
+            "number": "2",
+            "pages": "285--308",
+            "year": "1995",
+        },
+    ),
+}
+
+
+def key_of(arxiv: str) -> str:
+    """The key of a paper: `hu2022`, from its authors and year."""
+    short = PAPERS[arxiv].short
+    first, *_, year = short.split()
+    return f"{first.lower()}{year}_{arxiv.replace('.', '')}"
+
+
+def entry(key: str, work: Work) -> str:
+    """An entry as BibTeX has it."""
+    lines = [f"  {name} = {{{value}}}," for name, value in work.fields.items()]
+    return "\n".join([f"@{work.kind}{{{key},", *lines, "}"])
+
+
+def bibliography(keys: Iterable[str], papers: Iterable[str]) -> str:
+    """Entries of works and papers, in this order, each once."""
+    found = {key: WORKS[key] for key in keys}
+    found |= {key_of(name): PAPERS[name] for name in papers}
+    return "\n\n".join(entry(key, work) for key, work in found.items())
+
 
 _ARXIV = re.compile(r"arXiv:(\d{4}\.\d{5})")
 _LORA = "2106.09685"

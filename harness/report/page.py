@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from harness.errors import UserError
-from harness.report import display, templating
+from harness.report import formatting as display
+from harness.report import section as templating
 from harness.report import sections as _sections  # noqa: F401
 from harness.report.section import ordered
 

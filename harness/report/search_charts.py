@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import pandas as pd
 from markupsafe import Markup
 
-from harness.analysis import searched
-from harness.analysis.comparison import noise_floor
-from harness.report import display
+from harness.analysis import search as searched
+from harness.analysis.estimates import noise_floor
+from harness.report import formatting as display
 from harness.report.charts.along import Along, along, edges
 from harness.report.charts.axis import Axis, axis
 from harness.report.charts.parallel import parallel

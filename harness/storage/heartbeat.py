@@ -11,8 +11,8 @@ import psutil
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from harness.storage.studies import Studies
-from harness.storage.tables import WorkerRow
+from harness.storage.schema import WorkerRow
+from harness.storage.study import Studies
 
 #: Seconds between beats, and after how many without one a worker on another host counts as dead.
 BEAT_SECONDS: Final = 10.0

@@ -12,16 +12,16 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from peft.helpers import DoraCaching
 
-from harness import entity_tags
-from harness.adapters.merging import merged
+from harness.adapters.adapter import merged
+from harness.data import tagging as entity_tags
 from harness.errors import UserError
 from harness.models.base_model import BaseModel
-from harness.task import Answers, Example, Task
-from harness.training import likelihood, word_tags
-from harness.training.batches import TaskTokens
-from harness.training.continuation import Around, alone
-from harness.training.decoding import greedy
-from harness.training.tagging_loss import said
+from harness.tasks.task import Answers, Example, Task
+from harness.training import likelihood
+from harness.training import token_classification as word_tags
+from harness.training.generation import Around, alone, greedy
+from harness.training.losses import said
+from harness.training.tokenization import TaskTokens
 from harness.trial import SplitScores
 
 _newline_ids: weakref.WeakKeyDictionary[Any, frozenset[int]] = weakref.WeakKeyDictionary()

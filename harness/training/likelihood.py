@@ -11,10 +11,9 @@ import torch
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from harness.metrics.perplexity import Likelihood
-from harness.models.tokens import TokenSequence, collate
-from harness.training.continuation import Around, Continuation, alone
-from harness.training.decoding import by_length
+from harness.metrics.text import Likelihood
+from harness.models.batches import TokenSequence, collate
+from harness.training.generation import Around, Continuation, alone, by_length
 
 #: Logits held at once, in numbers: rows of a batch are bounded by it.
 _LOGITS: Final = 64 * 2**20

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from harness.errors import UserError
 from harness.models.base_model import BaseModel
-from harness.task import Example, Task
+from harness.tasks.task import Example, Task
 
 #: Stands for an answer where a chat template is looked at.
 _ANSWER = "ANSWER"

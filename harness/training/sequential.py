@@ -2,35 +2,168 @@
 
 All trials of a process share one frozen base. An adapter is put on, trained, scored and taken off
 again; after each trial the base is proven to be what it was.
+
+One trial in progress, whichever engine it runs on: what is known of it, and how it can end.
+
+Scoring a split part by part, so that whoever looks on may end it early.
 """
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from functools import partial
+from typing import Any, Final, NamedTuple
 
 import torch
 
-from harness.adapters import attaching
+from harness.adapters import attach as attaching
 from harness.adapters.adapter import Adapter, Circumstances
-from harness.adapters.proof import PROOFS, Proof, Subject
-from harness.models import token_head
-from harness.models.base_model import BaseModel
-from harness.models.checksums import quick_checksum
-from harness.models.memory import PeakMemory, weight_bytes
+from harness.adapters.proofs import PROOFS, Proof, ProofError, Subject
+from harness.config.settings import TrainingSettings
+from harness.config.variants import VARIANTS, Variant
+from harness.errors import UserError
+from harness.models import token_classifier as token_head
+from harness.models.base_model import BaseModel, quick_checksum
+from harness.models.memory import PeakMemory, ran_out, weight_bytes
 from harness.registry import Registry
-from harness.settings import TrainingSettings
-from harness.task import Answers, Task
-from harness.training import evaluation, optimisation
-from harness.training.batches import TaskTokens, token_notes
-from harness.training.completion_loss import keeps_apart
-from harness.training.losses import loss_of
-from harness.training.ongoing import Ongoing, PrunedError, Wanted, restore, rung_steps, told
-from harness.training.parts import parts, raced
-from harness.training.run import Run
+from harness.tasks.task import Answers, Task
+from harness.training import evaluation
+from harness.training import loop as optimisation
+from harness.training.loop import DivergedError, Progress, Run
+from harness.training.losses import keeps_apart, loss_of
+from harness.training.tokenization import TaskTokens, token_notes
 from harness.training.trainer import Race, Report
 from harness.trial import Cost, Measurement, Outcome, SplitScores, TrialRequest, TrialResult
-from harness.variants import VARIANTS, Variant
+
+
+class Wanted(NamedTuple):
+    """What a trial asks of its engine: to be scored as it is now.
+
+    Attributes:
+        split: which examples.
+        examples: so many, evenly spaced over the split, or these ones; None for all.
+    """
+
+    split: str
+    examples: int | slice | None
+
+
+class PrunedError(Exception):
+    """The trial was ended from outside; says where."""
+
+
+@dataclass
+class Ongoing:
+    """One trial in progress: what is known of it whatever way it ends."""
+
+    request: TrialRequest
+    progress: Progress = field(default_factory=Progress)
+    measurements: list[Measurement] = field(default_factory=list)
+    score_seconds: float = 0.0
+    parameters: int = 0
+    inference_memory: int = 0
+    best: float | None = None
+    best_reading: int = 0
+    best_weights: list[torch.Tensor] | None = None
+    proofs: tuple[str, ...] = ()
+
+    def note(self, value: float, parameters: list[torch.nn.Parameter]) -> None:
+        """Keeps the weights if this reading (more is better) is the best so far."""
+        if self.best is None or value > self.best:
+            self.best, self.best_reading = value, len(self.measurements)
+            self.best_weights = [parameter.detach().clone() for parameter in parameters]
+
+
+def rung_steps(steps: int, readings: int) -> tuple[int, ...]:
+    """Steps after which readings are taken: they cut the training into `readings` + 1 parts."""
+    rungs = {round(steps * rung / (readings + 1)) for rung in range(1, readings + 1)}
+    return tuple(sorted(rungs - {0, steps}))
+
+
+@torch.no_grad()
+def restore(parameters: list[torch.nn.Parameter], weights: list[torch.Tensor]) -> None:
+    """Puts weights back into parameters."""
+    for parameter, weight in zip(parameters, weights, strict=True):
+        parameter.copy_(weight)
+
+
+def told(error: Exception) -> str:
+    """An error in one line."""
+    if isinstance(error, DivergedError | UserError):
+        return str(error)
+    if isinstance(error, ProofError):
+        return f"not what the variant's name says: {error}"
+    if ran_out(error):
+        return "out of memory; smaller training.micro_batch_size or score_batch_size need less"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+#: Parts at most; each look at them costs some of the error that may be spent.
+_MOST: Final = 4
+
+
+def parts(task: Task, split: str, batch: int) -> tuple[slice, ...]:
+    """Parts of a split, each spread over all of its examples.
+
+    Args:
+        task: has the split.
+        split: its name.
+        batch: examples decoded together; a part is no smaller, or scoring would take longer.
+    """
+    many = max(1, min(_MOST, len(task.examples(split)) // batch))
+    return tuple(slice(part, None, many) for part in range(many))
+
+
+def raced(
+    score: Callable[[slice | None], Generator[Any, Any, SplitScores]],
+    task: Task,
+    wanted: Sequence[slice | None],
+    ask: Callable[[SplitScores], str | None] | None,
+) -> Generator[Any, Any, SplitScores]:
+    """Scores part after part.
+
+    Args:
+        score: scores one.
+        task: computes the metrics' values of all.
+        wanted: the parts.
+        ask: told what there is after each part but the last; answers why to stop, or None.
+
+    Raises:
+        PrunedError: it said so.
+    """
+    found: list[SplitScores] = []
+    for place, part in enumerate(wanted, 1):
+        found.append((yield from score(part)))
+        if ask is not None and place < len(wanted):
+            why = ask(joined(task, found))
+            if why is not None:
+                raise PrunedError(why)
+    return joined(task, found)
+
+
+def joined(task: Task, found: Sequence[SplitScores]) -> SplitScores:
+    """Parts of a split as one, in the order of the task's examples.
+
+    Args:
+        task: computes the metrics' values.
+        found: one or more parts, no example in two of them.
+    """
+    if len(found) == 1:
+        return found[0]
+    place = {example.id: at for at, example in enumerate(task.examples(found[0].split))}
+    rows = [
+        row
+        for each in found
+        for row in zip(each.ids, each.predictions, each.unparsed, each.statistics, strict=True)
+    ]
+    ids, predictions, unparsed, statistics = zip(
+        *sorted(rows, key=lambda row: place[row[0]]), strict=True
+    )
+    values = task.values([*statistics], [*unparsed])
+    return SplitScores(found[0].split, ids, predictions, unparsed, statistics, values)
+
 
 #: Where a trial stops: with nothing, after its start and each step, or for scores that it wants.
 Stop = Wanted | None

@@ -14,8 +14,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from harness.formats import FORMATS, Row, Span, Wanted
-from harness.formats.brat import BratOptions
+from harness.data.brat import BratOptions
+from harness.data.rows import FORMATS, Row, Span, Wanted
 
 CLASSES = {
     "Medication": "MEDICATION",

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from harness.analysis import importance, mistakes
-from harness.report import comparing, index, page
+from harness.analysis import error_analysis as mistakes
+from harness.analysis import importance
+from harness.report import compare as comparing
+from harness.report import index, page
 from harness.results import ANSWER_COLUMNS, PASSAGE_COLUMNS, Texts
 from tests import studies
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.report import comparing, index, page
+from harness.report import compare as comparing
+from harness.report import index, page
 from tests import studies
 from tests.e2e.hostile import BAD, HEBREW, hostile
 from tests.e2e.pages import with_texts

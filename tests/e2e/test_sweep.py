@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from harness import cli
-from harness import sweep as sweeps
 from harness.analysis.claims import CLAIMS
+from harness.config import sweep as sweeps
 from harness.models import base_model
-from harness.packed.choosing import make_trainer
 from harness.storage.records import read_study
+from harness.tasks.task import load_task_of
+from harness.training.packed.selection import make_trainer
 from harness.trial import TrialConfig, TrialRequest
-from harness.workers.tasks import load_task_of
 from tests.small_sweep import STUDY, command, words
 
 pytestmark = pytest.mark.slow

@@ -2,12 +2,13 @@
 
 import pytest
 
-from harness import adding, session
 from harness.analysis.recommendation import recommend
+from harness.config.sweep import load
 from harness.errors import UserError
-from harness.session import open_study
-from harness.sweep import load
-from harness.workers.local import Crew
+from harness.study import confirmation as adding
+from harness.study import session
+from harness.study.launcher import Crew
+from harness.study.session import open_study
 from tests.integration.test_stages import SMALL, study
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from harness import session
-from harness.analysis.limits import not_supported
+from harness.analysis.limitations import not_supported
+from harness.config.sweep import parse
 from harness.report.page import write
-from harness.sweep import parse
-from harness.workers.local import Crew
+from harness.study import session
+from harness.study.launcher import Crew
 from tests.task_folders import pair, task_folder, write_rows
 
 

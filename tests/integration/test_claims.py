@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 
 from harness.analysis.ablation import ablation_table
-from harness.analysis.arms import name_of
-from harness.analysis.judging import judge, missing
-from harness.report.commands import claim_advice
+from harness.analysis.claim_tests import judge, missing
+from harness.analysis.claims import name_of
+from harness.report.snippets import claim_advice
 from tests.integration.test_stages import study
 
 #: What no trial of a study of this length on this base could tell.

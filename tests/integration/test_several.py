@@ -2,8 +2,8 @@
 
 import pytest
 
+from harness.analysis.pareto import search_table
 from harness.analysis.recommendation import recommend
-from harness.analysis.several import search_table
 from tests.integration.test_stages import study
 
 SEVERAL = ["search.trials=14", "search.objectives=[parameters]", "data.limit=24"]

@@ -7,11 +7,11 @@ import re
 import pandas as pd
 import pytest
 
-from harness.analysis import mistakes
+from harness.analysis import error_analysis as mistakes
+from harness.config.sweep import load
 from harness.report.sections import errors
-from harness.showing import SEEDS, with_texts
-from harness.sweep import load
-from harness.task import load as load_task
+from harness.study.outputs import SEEDS, with_texts
+from harness.tasks.task import load as load_task
 from tests.integration.test_stages import study
 from tests.studies import make_results
 
@@ -82,7 +82,7 @@ def test_a_task_that_is_not_public_shows_no_text_unless_asked(results, monkeypat
     sweep = {**load("ner_medical").plain(), **results.sweep}
     task = load_task("ner_medical", limit=40)
     task.public = False
-    monkeypatch.setattr("harness.showing.load_task_of", lambda _: task)
+    monkeypatch.setattr("harness.study.outputs.load_task_of", lambda _: task)
     private = dataclasses.replace(results, sweep=sweep)
     hidden = with_texts(private)
     assert (hidden.texts.passages["text"] == "").all()
@@ -126,7 +126,7 @@ def test_at_most_five_seeds_are_read(monkeypatch):
     )
     sweep = {**load("ner_medical").plain()}
     provenance = {"task_digest": task.digest}
-    monkeypatch.setattr("harness.showing.load_task_of", lambda _: task)
+    monkeypatch.setattr("harness.study.outputs.load_task_of", lambda _: task)
     study_ = dataclasses.replace(made, examples=examples, sweep=sweep, provenance=provenance)
     answers = with_texts(study_).texts.answers
     assert isinstance(answers, pd.DataFrame)

@@ -8,19 +8,21 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from harness import adding, claimed, session, widening
 from harness.analysis.ablation import ablation_table, at_edge
-from harness.analysis.metric_values import metric_values
+from harness.analysis.metric_tables import metric_values
 from harness.analysis.recommendation import recommend
-from harness.cells import ASKED
+from harness.config.sweep import load
 from harness.errors import UserError
-from harness.session import open_study
-from harness.stages import search_slots
-from harness.sweep import load
+from harness.study import ablation as widening
+from harness.study import claims as claimed
+from harness.study import confirmation as adding
+from harness.study import session
+from harness.study.ablation import ASKED
+from harness.study.launcher import Assignment, Crew
+from harness.study.session import open_study
+from harness.study.stages import search_slots
+from harness.study.worker import Worker
 from harness.training.evaluation import score_predictions
-from harness.workers.assignment import Assignment
-from harness.workers.local import Crew
-from harness.workers.worker import Worker
 from tests.oracle_trainer import OracleTrainer
 
 SMALL = [

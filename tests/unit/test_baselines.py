@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from harness.baselines import EntityDictionary, copied, first_sentence, most_frequent
-from harness.entity_text import Mention
+from harness.tasks.baselines import EntityDictionary, copied, first_sentence, most_frequent
+from harness.tasks.entity_format import Mention
 
 
 def listed(*mentions: Mention) -> EntityDictionary:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import catalog
+from harness.config import catalog
 from harness.errors import UserError
 
 

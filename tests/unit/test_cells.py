@@ -1,5 +1,5 @@
-from harness.cells import neighbours
-from harness.sweep import load
+from harness.config.sweep import load
+from harness.study.ablation import neighbours
 from harness.trial import TrialConfig
 
 SWEEP = load("ner_medical")

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.check_data import card_of
+from harness.config.sweep import Sweep, load, parse
 from harness.models import base_model
-from harness.sweep import Sweep, load, parse
-from harness.training.batches import TaskTokens
-from harness.workers.tasks import load_task_of
+from harness.study.data_checks import card_of
+from harness.tasks.task import load_task_of
+from harness.training.tokenization import TaskTokens
 from tests.task_folders import PROMPTS, pair, task_folder, write_rows
 
 SHARED = Path(

@@ -3,10 +3,10 @@ from pathlib import Path
 import pytest
 from transformers import OPTConfig
 
-from harness import checks
+from harness.config.sweep import load
 from harness.errors import UserError
-from harness.sweep import load
-from harness.workers.tasks import load_task_of
+from harness.study import checks
+from harness.tasks.task import load_task_of
 from tests import toy, toy_tags
 from tests.task_folders import pair, task_folder, write_rows
 

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from harness.clock import Clock, trial_seconds
+from harness.study.planning import Clock, trial_seconds
 from tests.studies import empty_results, make_results
 
 

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness import data_card
-from harness.data_card import DataCard, Floor, Given, Limits, Texts
-from harness.formats import Row, Span
-from harness.rows.repeated import Place
+from harness.data.preparation import Place
+from harness.data.rows import Row, Span
+from harness.tasks import data_card
+from harness.tasks.data_card import DataCard, Floor, Given, Limits, Texts
 
 
 def words(texts: Sequence[str]) -> list[int]:

@@ -4,9 +4,8 @@ import dataclasses
 
 import pytest
 
-from harness.data_card import ClassCount, Count, DataCard, Given, Length, Limits
-from harness.data_warnings import warnings
-from harness.rows.repeated import Place, Repeated
+from harness.data.preparation import Place, Repeated
+from harness.tasks.data_card import ClassCount, Count, DataCard, Given, Length, Limits, warnings
 
 SOUND = DataCard(
     counts=(

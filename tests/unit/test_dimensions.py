@@ -1,10 +1,9 @@
 import optuna
 import pytest
 
-from harness.dimensions import READERS
+from harness.config.space import READERS, SearchSpace
+from harness.config.sweep import load
 from harness.errors import UserError
-from harness.space import SearchSpace
-from harness.sweep import load
 from harness.trial import EXTRAS, TrialConfig
 
 PLAIN = TrialConfig("lora", 8, 16.0, 0.0, "qv", 1e-3, 7)

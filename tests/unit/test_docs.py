@@ -11,9 +11,9 @@ import pytest
 from pydantic import BaseModel
 
 from harness.cli import make_app
-from harness.metrics import METRICS
-from harness.sweep import Sweep
-from harness.task_file import TaskFile
+from harness.config.sweep import Sweep
+from harness.metrics.metric import METRICS
+from harness.tasks.schema import TaskFile
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from seqeval.metrics.sequence_labeling import get_entities
 
-from harness.entity_tags import Place, flat, inside_words, spans, tags, tags_of, words
-from harness.formats import Span
+from harness.data.rows import Span
+from harness.data.tagging import Place, flat, inside_words, spans, tags, tags_of, words
 
 
 def places_of(text: str, *tokens: str) -> list[Place]:

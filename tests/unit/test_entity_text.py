@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.entity_text import Layout, Mention
+from harness.tasks.entity_format import Layout, Mention
 
 LAYOUT = Layout(("MEDICATION", "DOSAGE", "CONDITION"))
 LINE = " MEDICATION: heparin; Lasix | DOSAGE: 20 mg | CONDITION: none"

@@ -1,8 +1,8 @@
 import pytest
 
-from harness import forecast
-from harness.forecast import Timing
-from harness.sweep import load
+from harness.config.sweep import load
+from harness.study import forecast
+from harness.study.forecast import Timing
 
 TIMING = Timing(train_seconds=30.0, validation_seconds=5.0, test_seconds=10.0, peak_memory=10**9)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import harness
-from harness.hushed import WORDS
+from harness import SILENCED_LOGS
 
 ROOT = Path(__file__).parents[2]
 
@@ -18,7 +18,7 @@ def test_a_message_is_kept_back_and_all_others_of_its_logger_are_not(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     assert harness.__doc__  # imported, which is all that it takes
-    for name, begin in WORDS.items():
+    for name, begin in SILENCED_LOGS.items():
         logger = logging.getLogger(name)
         logger.warning(begin + ": %s. Please install it", "No module named 'kernels'")
         assert not caplog.records
@@ -29,13 +29,13 @@ def test_a_message_is_kept_back_and_all_others_of_its_logger_are_not(
         caplog.clear()
 
 
-@pytest.mark.parametrize("name", list(WORDS))
+@pytest.mark.parametrize("name", list(SILENCED_LOGS))
 def test_the_words_are_those_of_the_package(name: str) -> None:
     found = importlib.util.find_spec(name.partition(".")[0])
     assert found is not None
     assert found.origin is not None
     file = Path(found.origin).parents[1].joinpath(*name.split(".")).with_suffix(".py")
-    assert WORDS[name] in file.read_text(encoding="utf-8")
+    assert SILENCED_LOGS[name] in file.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("verb", [["plan", "ner_medical"], ["doctor"]])

@@ -2,11 +2,11 @@
 
 import pytest
 
+from harness.config.sweep import load
 from harness.errors import UserError
-from harness.objectives import directions, losses
-from harness.sweep import load
-from harness.task import Task
-from harness.task import load as load_task
+from harness.study.objectives import directions, losses
+from harness.tasks.task import Task
+from harness.tasks.task import load as load_task
 from harness.trial import Cost, Outcome, SplitScores, TrialResult
 
 

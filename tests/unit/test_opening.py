@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from harness.opening import opening
-from harness.stages import search_slots
-from harness.sweep import load
+from harness.config.sweep import load
+from harness.study.search import opening
+from harness.study.stages import search_slots
 
 SPACE = [
     "space.rank=[4, 32, 8]",

@@ -1,9 +1,9 @@
 from pathlib import Path
 
-from harness import progress
-from harness.stages import search_slots
-from harness.storage.studies import Slot, Studies, url_of
-from harness.sweep import load
+from harness.config.sweep import load
+from harness.storage import overview as progress
+from harness.storage.study import Slot, Studies, url_of
+from harness.study.stages import search_slots
 from harness.trial import Stage, TrialConfig
 
 SWEEP = load("ner_medical", ["search.trials=3"])

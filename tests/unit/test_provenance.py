@@ -3,7 +3,7 @@ import platform
 import shlex
 import sys
 
-from harness import provenance
+from harness.study import session as provenance
 
 
 def test_what_is_collected_is_plain_and_true():

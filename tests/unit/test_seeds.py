@@ -1,4 +1,4 @@
-from harness.seeds import Purpose, derive
+from harness.trial import Purpose, derive
 
 
 def test_each_purpose_has_a_seed_of_its_own() -> None:

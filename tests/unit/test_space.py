@@ -4,7 +4,7 @@ import optuna
 import pytest
 from pydantic import ValidationError
 
-from harness.space import RateRange, SearchSpace
+from harness.config.space import RateRange, SearchSpace
 from harness.trial import TrialConfig
 
 SPACE = SearchSpace(

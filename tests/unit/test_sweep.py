@@ -1,9 +1,9 @@
 import pytest
 import yaml
 
-from harness import catalog
+from harness.config import catalog
+from harness.config.sweep import load, parse
 from harness.errors import UserError
-from harness.sweep import load, parse
 
 
 @pytest.mark.parametrize("name", sorted(catalog.sweeps()))

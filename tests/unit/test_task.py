@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import task as module
-from harness.entity_text import Mention
 from harness.errors import UserError
-from harness.task import SPLITS, Task, load
+from harness.tasks import task as module
+from harness.tasks.entity_format import Mention
+from harness.tasks.task import SPLITS, Task, load
 
 SHARED = Path(
     os.environ.get("HARNESS_SHARED_DATA")
@@ -206,7 +206,7 @@ def test_unknown_names_are_told() -> None:
 
 def test_a_task_is_loaded_without_torch() -> None:
     code = (
-        "import sys; from harness.task import load; load('ner_medical').digest;"
+        "import sys; from harness.tasks.task import load; load('ner_medical').digest;"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.data.rows import leaks
 from harness.errors import UserError
-from harness.formats import leaks
-from harness.task import SPLITS, Task, load
+from harness.tasks.task import SPLITS, Task, load
 from tests.task_folders import note, pair, task_folder, write_rows
 
 

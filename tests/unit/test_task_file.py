@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from harness import catalog
+from harness.config import catalog
 from harness.errors import UserError
-from harness.task_file import read_task_file
+from harness.tasks.schema import read_task_file
 
 GOOD = """\
 name: mine

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UserError
-from harness.task import load
+from harness.tasks.task import load
 from tests.task_folders import pair, task_folder, write_rows
 
 

@@ -2,8 +2,8 @@ import re
 
 import pytest
 
+from harness.config.variants import VARIANTS, refusal, resolve
 from harness.errors import UserError
-from harness.variants import VARIANTS, refusal, resolve
 
 
 @pytest.mark.parametrize("name", VARIANTS.names())

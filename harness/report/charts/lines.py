@@ -23,7 +23,7 @@ from harness.report.charts.svg import (
     rungs,
     stroke,
 )
-from harness.report.display import cut
+from harness.report.formatting import cut
 
 if TYPE_CHECKING:
     import pandas as pd

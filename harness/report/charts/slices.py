@@ -27,7 +27,7 @@ from harness.report.charts.svg import (
     steps,
     stroke,
 )
-from harness.report.display import cut
+from harness.report.formatting import cut
 
 if TYPE_CHECKING:
     from harness.report.charts.axis import Axis

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from markupsafe import Markup
 
-from harness.report.display import cut
+from harness.report.formatting import cut
 
 if TYPE_CHECKING:
     from harness.report.charts.axis import Axis

@@ -8,16 +8,25 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from harness.analysis.ablation import FACTORS, base_score
-from harness.analysis.comparison import estimates
+from harness.analysis.estimates import estimates
 from harness.analysis.scores import configurations
-from harness.report import display, findings
+from harness.report import findings
+from harness.report import formatting as display
 from harness.report.charts.axis import axis
 from harness.report.charts.figure import intervals
 from harness.report.charts.svg import Band
 from harness.report.crossed import crossed_map
-from harness.report.section import Section, register
-from harness.report.table import Column, Record, figures, table, tag, text
-from harness.report.templating import fill
+from harness.report.section import (
+    Column,
+    Record,
+    Section,
+    figures,
+    fill,
+    register,
+    table,
+    tag,
+    text,
+)
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from markupsafe import Markup
 
-from harness.analysis import claim_words
+from harness.analysis import claim_tests as claim_words
 from harness.report import findings
-from harness.report.commands import again, claim_advice
-from harness.report.section import Section, register
-from harness.report.table import Column, Record, table, tag, text
-from harness.report.templating import fill
+from harness.report.section import Column, Record, Section, fill, register, table, tag, text
+from harness.report.snippets import again, claim_advice
 
 if TYPE_CHECKING:
     from harness.results import StudyResults

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from harness.analysis import spending
-from harness.report import display
-from harness.report.section import Section, register
-from harness.report.table import Column, Record, figures, table
-from harness.report.templating import fill
+from harness.analysis import cost as spending
+from harness.report import formatting as display
+from harness.report.section import Column, Record, Section, figures, fill, register, table
 
 if TYPE_CHECKING:
     import pandas as pd
     from markupsafe import Markup
 
-    from harness.analysis.spending import Pace
+    from harness.analysis.cost import Pace
     from harness.results import StudyResults
 
 _DAY: Final = 86400.0

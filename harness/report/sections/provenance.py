@@ -9,12 +9,10 @@ import pandas as pd
 import yaml
 from markupsafe import Markup
 
-from harness.report import display
-from harness.report.commands import commands
+from harness.report import formatting as display
 from harness.report.methods import methods
-from harness.report.section import Section, register
-from harness.report.table import Column, table, text
-from harness.report.templating import fill
+from harness.report.section import Column, Section, fill, register, table, text
+from harness.report.snippets import commands
 
 if TYPE_CHECKING:
     from harness.results import StudyResults

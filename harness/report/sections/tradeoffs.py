@@ -9,16 +9,13 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from harness.analysis.comparison import estimates
-from harness.analysis.front import front_probabilities
+from harness.analysis.estimates import estimates
+from harness.analysis.pareto import directions, front_probabilities, nondominated, search_table
 from harness.analysis.scores import configurations, panel
-from harness.analysis.several import directions, nondominated, search_table
-from harness.report import display
+from harness.report import formatting as display
 from harness.report.charts.axis import axis
 from harness.report.charts.figure import scatter
-from harness.report.section import Section, register
-from harness.report.table import Column, figures, table, tag
-from harness.report.templating import fill
+from harness.report.section import Column, Section, figures, fill, register, table, tag
 
 if TYPE_CHECKING:
     from harness.results import StudyResults

@@ -8,23 +8,20 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from markupsafe import Markup
 
-from harness.analysis.naming import BY_COST
+from harness.analysis.formatting import BY_COST
 from harness.analysis.scores import configurations, shots
 from harness.analysis.wording import more_seeds
-from harness.report import display
+from harness.report import formatting as display
 from harness.report.baselines import baseline_table, reached, share_of_full
 from harness.report.charts.axis import axis
 from harness.report.charts.figure import intervals
 from harness.report.charts.svg import Band
-from harness.report.commands import add_seeds, again
 from harness.report.findings import chain, recommendation
-from harness.report.section import Section, register
-from harness.report.snippet import config_of
-from harness.report.table import Column, Record, figures, table, tag
-from harness.report.templating import fill
+from harness.report.section import Column, Record, Section, figures, fill, register, table, tag
+from harness.report.snippets import add_seeds, again, config_of
 
 if TYPE_CHECKING:
-    from harness.analysis.comparison import Interval
+    from harness.analysis.estimates import Interval
     from harness.analysis.recommendation import Recommendation
     from harness.results import StudyResults
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from harness import cli
-from harness.task import SPLITS, load
-from harness.task_file import read_task_file
+from harness.tasks.schema import read_task_file
+from harness.tasks.task import SPLITS, load
 
 SHARED = Path(
     os.environ.get("HARNESS_SHARED_DATA")

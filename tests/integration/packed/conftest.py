@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.adapters.quick_dropout import DroppedPlaces, _Drop
-from harness.packed.dropping import Dropout, Places, _moved
-from harness.packed.layout import Among
+from harness.adapters.fast_layers import DroppedPlaces, _Drop
+from harness.training.packed.layout import Among
+from harness.training.packed.lora_math import Dropout, Places, _moved
 from tests.toy_fixtures import base, double, model_folder, task
 
 __all__ = ["base", "double", "masks_of_the_trial_alone", "model_folder", "task"]

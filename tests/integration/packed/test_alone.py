@@ -6,12 +6,11 @@ import pytest
 import torch
 from transformers import GPTJConfig
 
+from harness.config.settings import ModelSettings, TrainingSettings
 from harness.models import base_model
-from harness.models.base_model import BaseModel
-from harness.models.checksums import checksum
-from harness.packed.engine import PackedTrainer
-from harness.settings import ModelSettings, TrainingSettings
-from harness.task import Task
+from harness.models.base_model import BaseModel, checksum
+from harness.tasks.task import Task
+from harness.training.packed.trainer import PackedTrainer
 from harness.training.sequential import SequentialTrainer
 from harness.trial import Outcome, TrialConfig, TrialRequest, TrialResult
 from tests import toy_bases, toy_tags

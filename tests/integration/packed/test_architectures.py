@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch.nn import functional
 
+from harness.config.settings import TrainingSettings
 from harness.models.base_model import BaseModel
-from harness.packed import fitting
-from harness.packed.engine import PackedTrainer
-from harness.settings import TrainingSettings
-from harness.task import Task
+from harness.tasks.task import Task
+from harness.training.packed import compatibility as fitting
+from harness.training.packed.trainer import PackedTrainer
 from harness.training.sequential import SequentialTrainer
 from harness.trial import Outcome, TrialConfig, TrialRequest
 from tests import toy_bases

@@ -4,10 +4,10 @@ import copy
 
 import pytest
 
+from harness.config.settings import TrainingSettings
 from harness.models.base_model import BaseModel
-from harness.packed.engine import PackedTrainer
-from harness.settings import TrainingSettings
-from harness.task import Task
+from harness.tasks.task import Task
+from harness.training.packed.trainer import PackedTrainer
 from tests.integration.training.contract import TrainerContract
 
 pytestmark = pytest.mark.gpu

@@ -6,13 +6,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from harness.models import base_model, four_bits
+from harness.config.settings import ModelSettings, TrainingSettings
+from harness.models import base_model
+from harness.models import base_model as four_bits
 from harness.models.base_model import BaseModel
-from harness.packed import fitting
-from harness.packed.engine import PackedTrainer
-from harness.packed.four_bits import FourBits
-from harness.settings import ModelSettings, TrainingSettings
-from harness.task import Task
+from harness.tasks.task import Task
+from harness.training.packed import compatibility as fitting
+from harness.training.packed.lora_math import FourBits
+from harness.training.packed.trainer import PackedTrainer
 from harness.training.sequential import SequentialTrainer
 from harness.trial import Outcome, TrialConfig, TrialRequest
 from tests import packs

@@ -4,12 +4,12 @@ import pytest
 import torch
 from transformers import LlamaConfig
 
+from harness.config.settings import TrainingSettings
 from harness.models.base_model import BaseModel
-from harness.packed import kernels
-from harness.packed.engine import PackedTrainer
-from harness.packed.kernels import Padded
-from harness.settings import TrainingSettings
-from harness.task import Task
+from harness.tasks.task import Task
+from harness.training.packed import layers as kernels
+from harness.training.packed.layers import Padded
+from harness.training.packed.trainer import PackedTrainer
 from harness.training.sequential import SequentialTrainer
 from harness.trial import Outcome, TrialConfig, TrialRequest
 from tests import toy, toy_bases

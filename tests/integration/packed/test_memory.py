@@ -5,11 +5,11 @@ from collections.abc import Mapping
 import pytest
 import torch
 
+from harness.config.settings import TrainingSettings
 from harness.models.base_model import BaseModel
-from harness.packed.engine import PackedTrainer
-from harness.packed.pack import Batches, Pack
-from harness.settings import TrainingSettings
-from harness.task import Task
+from harness.tasks.task import Task
+from harness.training.packed.pack import Batches, Pack
+from harness.training.packed.trainer import PackedTrainer
 from harness.trial import Outcome, TrialConfig, TrialRequest, TrialResult
 from tests.integration.training.contract import go_on, losses
 

@@ -7,12 +7,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from harness.config.settings import TrainingSettings
 from harness.models.base_model import BaseModel
-from harness.packed import fitting, kernels
-from harness.packed.engine import PackedTrainer
-from harness.packed.kernels import Padded
-from harness.settings import TrainingSettings
-from harness.task import Task
+from harness.tasks.task import Task
+from harness.training.packed import compatibility as fitting
+from harness.training.packed import layers as kernels
+from harness.training.packed.layers import Padded
+from harness.training.packed.trainer import PackedTrainer
 from harness.training.sequential import SequentialTrainer
 from harness.trial import Outcome, TrialConfig, TrialRequest, TrialResult
 from tests.integration.training.contract import go_on

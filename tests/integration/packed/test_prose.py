@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from harness.config.settings import TrainingSettings
 from harness.models.base_model import BaseModel
-from harness.packed.engine import PackedTrainer
-from harness.settings import TrainingSettings
-from harness.task import Task
+from harness.tasks.task import Task
+from harness.training.packed.trainer import PackedTrainer
 from harness.training.sequential import SequentialTrainer
 from harness.trial import Outcome, TrialConfig, TrialRequest
 from tests import toy

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 
+from harness.config.settings import TrainingSettings
 from harness.models.base_model import BaseModel
-from harness.packed.engine import PackedTrainer
-from harness.settings import TrainingSettings
-from harness.task import Task
+from harness.tasks.task import Task
 from harness.training import evaluation
+from harness.training.packed.trainer import PackedTrainer
 from harness.training.sequential import SequentialTrainer
 from harness.trial import Outcome, TrialConfig, TrialRequest, TrialResult
 from tests import toy, toy_bases

@@ -7,21 +7,13 @@ import pytest
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from harness.models.base_model import BaseModel
-from harness.models.checksums import checksum
-from harness.settings import TrainingSettings
-from harness.task import Task
+from harness.config.settings import TrainingSettings
+from harness.config.variants import VARIANTS
+from harness.models.base_model import BaseModel, checksum
+from harness.tasks.task import Task
 from harness.training.evaluation import score
 from harness.training.trainer import Race, Trainer
-from harness.trial import (
-    Measurement,
-    Outcome,
-    SplitScores,
-    TrialConfig,
-    TrialRequest,
-    TrialResult,
-)
-from harness.variants import VARIANTS
+from harness.trial import Measurement, Outcome, SplitScores, TrialConfig, TrialRequest, TrialResult
 
 #: What a variant needs to learn notes by heart, where it is not a rate of 1e-2.
 NEEDS: dict[str, dict[str, object]] = {

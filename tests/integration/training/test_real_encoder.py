@@ -12,16 +12,16 @@ import pytest
 from peft import PeftModel
 from transformers import AutoModelForTokenClassification
 
-from harness import catalog, entity_tags
+from harness.config import catalog
+from harness.config.settings import ModelSettings, TrainingSettings
+from harness.data import tagging as entity_tags
 from harness.models import base_model
-from harness.models.base_model import BaseModel
-from harness.models.checksums import checksum
-from harness.settings import ModelSettings, TrainingSettings
-from harness.task import Task, load
+from harness.models.base_model import BaseModel, checksum
+from harness.tasks.task import Task, load
 from harness.training import evaluation
+from harness.training.losses import said
 from harness.training.sequential import SequentialTrainer
-from harness.training.tagging import Tagging
-from harness.training.tagging_loss import said
+from harness.training.token_classification import Tagging
 from harness.trial import Outcome, TrialConfig, TrialRequest, TrialResult
 from tests.integration.training.contract import go_on
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness.adapters import attaching
+from harness.adapters import attach as attaching
+from harness.config.variants import VARIANTS
 from harness.models.base_model import BaseModel
-from harness.variants import VARIANTS
 from tests.unit.adapters.test_attaching import IDS, attached, config, logits, stir
 
 NAMES = [*VARIANTS.names(), "dora+lora_plus", "rslora+pissa", "dora+pissa", "dora+eva"]

@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from harness.config.settings import ModelSettings, TrainingSettings
 from harness.models import base_model
-from harness.models.base_model import BaseModel
-from harness.models.checksums import checksum
-from harness.settings import ModelSettings, TrainingSettings
-from harness.task import Task, load
+from harness.models.base_model import BaseModel, checksum
+from harness.tasks.task import Task, load
 from harness.training import evaluation, sequential
 from harness.training.sequential import SequentialTrainer, rung_steps
 from harness.trial import Measurement, Outcome, TrialConfig, TrialRequest

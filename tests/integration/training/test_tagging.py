@@ -9,17 +9,16 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForTokenClassification
 
-from harness.adapters import attaching
+from harness.adapters import attach as attaching
+from harness.config.settings import ModelSettings, TrainingSettings
+from harness.config.variants import VARIANTS, Variant
 from harness.models import base_model
-from harness.models.base_model import BaseModel
-from harness.models.checksums import checksum
+from harness.models.base_model import BaseModel, checksum
 from harness.registry import Registry
-from harness.settings import ModelSettings, TrainingSettings
-from harness.task import Task, load
+from harness.tasks.task import Task, load
 from harness.training import evaluation
 from harness.training.sequential import SequentialTrainer
 from harness.trial import Outcome, TrialRequest, TrialResult
-from harness.variants import VARIANTS, Variant
 from tests import toy, toy_tags
 from tests.integration.training.contract import config, go_on
 

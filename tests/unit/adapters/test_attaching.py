@@ -9,15 +9,15 @@ from peft.tuners.lora.layer import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import AutoModelForCausalLM, GPT2Config
 
-from harness.adapters import attaching, merging
+from harness.adapters import adapter as merging
+from harness.adapters import attach as attaching
 from harness.adapters.adapter import Adapter, Circumstances
+from harness.config.settings import ModelSettings
+from harness.config.variants import VARIANTS
 from harness.errors import UserError
-from harness.models.base_model import BaseModel
-from harness.models.checksums import checksum, quick_checksum
-from harness.models.tokens import TokenSequence
-from harness.settings import ModelSettings
+from harness.models.base_model import BaseModel, checksum, quick_checksum
+from harness.models.batches import TokenSequence
 from harness.trial import TrialConfig
-from harness.variants import VARIANTS
 from tests import toy
 
 IDS = torch.tensor([[1, 20, 30, 40, 50, 60, 70]])

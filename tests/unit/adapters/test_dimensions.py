@@ -10,16 +10,15 @@ from peft import PeftModel
 from torch import nn
 from transformers import AutoModelForCausalLM, GPT2Config
 
-from harness.adapters import attaching
+from harness.adapters import attach as attaching
 from harness.adapters.adapter import Adapter
 from harness.adapters.targets import target_names
+from harness.config.settings import ModelSettings, TrainingSettings
 from harness.errors import UserError
 from harness.models import base_model
-from harness.models.base_model import BaseModel
-from harness.models.checksums import checksum
-from harness.settings import ModelSettings, TrainingSettings
-from harness.task import Task
-from harness.training.checkpointing import checkpointed
+from harness.models.base_model import BaseModel, checksum
+from harness.tasks.task import Task
+from harness.training.loop import checkpointed
 from harness.training.sequential import SequentialTrainer
 from harness.trial import Outcome, TrialConfig, TrialRequest, TrialResult
 from tests import toy
@@ -140,14 +139,12 @@ def test_whole_modules_are_trained_in_copies(base: BaseModel, task: Task) -> Non
 def test_optimisers_of_8_bits_keep_codes(kind: str, base: BaseModel, task: Task) -> None:
     from bitsandbytes.optim.adamw import AdamW8bit, PagedAdamW8bit
 
-    from harness.training import run
+    from harness.training import loop as run
 
     made: list[torch.optim.Optimizer] = []
-    real = run.optimisation.optimiser
+    real = run.optimiser
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            run.optimisation, "optimiser", lambda *given: made.append(real(*given)) or made[-1]
-        )
+        patch.setattr(run, "optimiser", lambda *given: made.append(real(*given)) or made[-1])
         # Smaller tensors than 4,096 numbers stay in 32 bits.
         result = train(base, task, PLAIN.at("optimizer", kind).with_(rank=128))
     assert (result.outcome, result.error) == (Outcome.COMPLETE, None)

@@ -5,9 +5,11 @@ import torch
 from peft import LoraConfig, get_peft_model
 from peft.tuners.lora.layer import LoraLayer
 
-from harness.adapters import attaching, fused_lora, merging
+from harness.adapters import adapter as merging
+from harness.adapters import attach as attaching
+from harness.adapters import fast_layers as fused_lora
+from harness.config.settings import ModelSettings
 from harness.models.base_model import BaseModel, load
-from harness.settings import ModelSettings
 from tests.unit.adapters.test_attaching import IDS, config, stir
 
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")

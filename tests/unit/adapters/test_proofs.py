@@ -13,16 +13,15 @@ from transformers import (
     PretrainedConfig,
 )
 
-from harness.adapters.proof import PROOFS
+from harness.adapters.proofs import PROOFS
+from harness.config.settings import ModelSettings, TrainingSettings
+from harness.config.variants import FULL, VARIANTS, Variant
 from harness.models import base_model
-from harness.models.base_model import BaseModel
-from harness.models.checksums import checksum
+from harness.models.base_model import BaseModel, checksum
 from harness.registry import Registry
-from harness.settings import ModelSettings, TrainingSettings
-from harness.task import Task
+from harness.tasks.task import Task
 from harness.training.sequential import SequentialTrainer
 from harness.trial import Outcome, TrialConfig, TrialRequest, TrialResult
-from harness.variants import FULL, VARIANTS, Variant
 from tests import toy
 
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")
@@ -46,7 +45,7 @@ def train(
 
 @pytest.mark.parametrize("name", [*VARIANTS.names(), *JOINED])
 def test_a_variant_does_what_its_name_says(name: str, base: BaseModel, task: Task) -> None:
-    from harness.variants import resolve
+    from harness.config.variants import resolve
 
     result = train(base, task, name)
     assert (result.outcome, result.error) == (Outcome.COMPLETE, None)
@@ -84,7 +83,7 @@ def test_a_lora_that_is_none_is_found_out(
 
 
 def test_lora_plus_with_another_ratio_is_found_out(base: BaseModel, task: Task) -> None:
-    from harness.training import optimisation
+    from harness.training import loop as optimisation
 
     real = optimisation.optimiser
     with pytest.MonkeyPatch.context() as patch:
@@ -98,7 +97,7 @@ def test_lora_plus_with_another_ratio_is_found_out(base: BaseModel, task: Task) 
 def test_adalora_that_is_never_told_to_move_ranks_is_found_out(
     base: BaseModel, task: Task
 ) -> None:
-    from harness.adapters.kinds.adalora import AdaLora
+    from harness.adapters.methods.adalora import AdaLora
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(AdaLora, "after_step", lambda *_: None)

@@ -3,7 +3,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
-from harness.adapters.quick_dropout import DroppedPlaces, QuickDropout, quicken
+from harness.adapters.fast_layers import DroppedPlaces, QuickDropout, quicken
 
 
 def dropped(p: float, *shape: int, seed: int = 0) -> torch.Tensor:

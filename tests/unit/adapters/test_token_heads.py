@@ -8,16 +8,16 @@ from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import AutoModelForTokenClassification
 
-from harness.adapters import attaching, merging
+from harness.adapters import adapter as merging
+from harness.adapters import attach as attaching
 from harness.adapters.adapter import Circumstances
-from harness.heads import TOKEN_CLASSIFICATION, Head
-from harness.models import base_model, token_head
-from harness.models.base_model import BaseModel
-from harness.models.checksums import checksum, quick_checksum
-from harness.models.tokens import TokenSequence
-from harness.settings import ModelSettings
+from harness.config.settings import TOKEN_CLASSIFICATION, Head, ModelSettings
+from harness.config.variants import VARIANTS
+from harness.models import base_model
+from harness.models import token_classifier as token_head
+from harness.models.base_model import BaseModel, checksum, quick_checksum
+from harness.models.batches import TokenSequence
 from harness.trial import TrialConfig
-from harness.variants import VARIANTS
 from tests import toy, toy_tags
 
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")

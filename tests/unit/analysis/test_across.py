@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from harness.aggregates import FORMS
-from harness.analysis import across
+from harness.analysis import study_comparison as across
 from harness.analysis.ablation import ablation_table
 from tests import studies
 from tests.studies import config

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from harness.analysis.blind_spots import RARE, blind_spots, detectable
+from harness.analysis.limitations import RARE, blind_spots, detectable
 from harness.analysis.verdict import standing
 from harness.results import StudyResults
 from tests.studies import PERPLEXITY, config, confirm_results, empty_results, make_results

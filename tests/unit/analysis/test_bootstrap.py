@@ -5,9 +5,10 @@ import pytest
 from scipy import stats
 
 from harness.aggregates import FORMS
-from harness.analysis import bootstrap, resampling
+from harness.analysis import bootstrap
+from harness.analysis import bootstrap as resampling
+from harness.analysis.multiple_comparisons import intervals, p_values, pair_matrix
 from harness.analysis.scores import value_of
-from harness.analysis.simultaneous import intervals, p_values, pair_matrix
 from harness.results import Objective
 
 F1 = FORMS["f1"].value

@@ -5,7 +5,7 @@ import pytest
 
 from harness.aggregates import FORMS
 from harness.analysis.bootstrap import contrasts
-from harness.analysis.simultaneous import (
+from harness.analysis.multiple_comparisons import (
     against_best,
     all_pairs,
     as_pairs,

@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from harness.analysis.candidates import finalists, incumbent, inferior, pareto
+from harness.analysis.verdict import finalists, incumbent, inferior, pareto
 from harness.trial import TrialConfig
 from tests.studies import (
     F1,

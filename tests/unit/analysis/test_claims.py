@@ -4,9 +4,8 @@ import math
 
 import pytest
 
-from harness.analysis.arms import CENTRE, FULL
-from harness.analysis.claim_words import arm_words
-from harness.analysis.claims import CLAIMS, Claim, Range
+from harness.analysis.claim_tests import arm_words
+from harness.analysis.claims import CENTRE, CLAIMS, FULL, Claim, Range
 
 SWEEP = {"space": {"rank": [4, 8, 16, 64]}, "training": {"epochs": 6}}
 

@@ -6,7 +6,7 @@ import pytest
 from sklearn.metrics import precision_recall_fscore_support
 
 from harness.analysis.ablation import ablation_table
-from harness.analysis.classes import class_table, parts_of
+from harness.analysis.metric_tables import class_table, parts_of
 from harness.results import Objective
 from tests.studies import ACCURACY, F1, MACRO, PERPLEXITY, ROUGE, empty_results, make_results
 

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from harness.analysis import comparison
+from harness.analysis import estimates as comparison
 from harness.analysis.scores import complete
 from tests.studies import PERPLEXITY, config, confirm_results, empty_results, make_results
 

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from harness.analysis.bootstrap import Contrasts
-from harness.analysis.confidence_set import confidence_set
-from harness.analysis.simultaneous import Pairs, as_pairs, pair_matrix
+from harness.analysis.multiple_comparisons import Pairs, as_pairs, confidence_set, pair_matrix
 
 
 def pairs(means: np.ndarray, spread: float, draws: np.ndarray) -> Pairs:

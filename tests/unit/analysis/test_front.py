@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from harness.analysis.front import front_probabilities
+from harness.analysis.pareto import front_probabilities
 from harness.analysis.scores import Cube
 from tests.studies import PERPLEXITY, ROUGE
 

@@ -5,8 +5,8 @@ import pytest
 from scipy.stats import bootstrap
 
 from harness.aggregates import FORMS
+from harness.analysis.bootstrap import example_weights
 from harness.analysis.hierarchical import Resampled, bca, percentile, resampled
-from harness.analysis.resampling import example_weights
 
 VALUE = FORMS["share"].value
 

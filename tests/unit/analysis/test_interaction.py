@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from harness.analysis.interaction import COLUMNS, interaction_table, pairs_of
+from harness.analysis.ablation import COLUMNS_INTERACTION as COLUMNS
+from harness.analysis.ablation import interaction_table, pairs_of
 from harness.results import StudyResults
 from tests.studies import PERPLEXITY, empty_results, make_results
 

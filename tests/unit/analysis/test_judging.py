@@ -5,8 +5,8 @@ import math
 import pandas as pd
 import pytest
 
-from harness.analysis import claim_words
-from harness.analysis.judging import Finding, judge, missing
+from harness.analysis import claim_tests as claim_words
+from harness.analysis.claim_tests import Finding, judge, missing
 from harness.results import Objective, StudyResults
 from tests.studies import F1, PERPLEXITY, empty_results, make_results
 

@@ -1,4 +1,4 @@
-"""Tests of `harness.analysis.learning` on tables written by hand."""
+"""Tests of `harness.analysis.learning_curves` on tables written by hand."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import scipy.stats
 
-from harness.analysis.learning import divergence_table, loss_table, reading_table, wilson
+from harness.analysis.learning_curves import divergence_table, loss_table, reading_table, wilson
 from tests import studies
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from harness.analysis.limits import not_supported
+from harness.analysis.limitations import not_supported
 from harness.analysis.verdict import standing
 from tests.studies import config, confirm_results, empty_results, make_results
 

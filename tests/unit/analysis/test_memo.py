@@ -5,7 +5,7 @@ import gc
 
 import pandas as pd
 
-from harness.analysis import memo
+from harness.analysis import scores as memo
 from harness.analysis.scores import complete, configurations, panel
 from tests.studies import empty_results, make_results
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.analysis.comparison import estimates
-from harness.analysis.metric_values import SHOWN, metric_values, metrics_of, over_seeds
+from harness.analysis.estimates import estimates
+from harness.analysis.metric_tables import SHOWN, metric_values, metrics_of, over_seeds
 from harness.analysis.scores import complete
 from harness.results import StudyResults
 from tests import studies

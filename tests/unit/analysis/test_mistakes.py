@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.analysis import mistakes
+from harness.analysis import error_analysis as mistakes
 from harness.analysis.recommendation import recommend
 from harness.results import ANSWER_COLUMNS, PASSAGE_COLUMNS, StudyResults, Texts
 from tests.studies import F1, PERPLEXITY, empty_results, make_results, one_trial_results

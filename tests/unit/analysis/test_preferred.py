@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from harness.analysis.explanation import explain
-from harness.analysis.preferred import within
+from harness.analysis.pareto import within
 from harness.analysis.recommendation import contenders, recommend
 from harness.costs import parse
 from harness.results import StudyResults

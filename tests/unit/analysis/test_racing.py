@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
-from harness.analysis.racing import LEAST, is_behind, level
 from harness.results import Objective
+from harness.study.racing import LEAST, is_behind, level
 from tests.studies import F1, PERPLEXITY, ROUGE
 
 ALPHA = 0.05

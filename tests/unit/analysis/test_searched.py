@@ -1,4 +1,4 @@
-"""Tests of `harness.analysis.searched`: tables of a search, computed once more row by row."""
+"""Tests of `harness.analysis.search`: tables of a search, computed once more row by row."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from harness.analysis import searched
-from harness.analysis.comparison import noise_floor
+from harness.analysis import search as searched
+from harness.analysis.estimates import noise_floor
 from tests import studies
 from tests.simulation import World
 from tests.tables import Study

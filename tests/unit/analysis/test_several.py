@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.analysis.candidates import finalists
-from harness.analysis.several import along, nondominated, search_table
+from harness.analysis.pareto import along, nondominated, search_table
+from harness.analysis.verdict import finalists
 from harness.results import StudyResults
 from tests.studies import F1, PERPLEXITY, empty_results, make_results
 

@@ -5,7 +5,7 @@ import pytest
 from statsmodels.stats.multitest import multipletests
 
 from harness.analysis.bootstrap import Contrasts
-from harness.analysis.simultaneous import (
+from harness.analysis.multiple_comparisons import (
     Pairs,
     against_best,
     all_pairs,

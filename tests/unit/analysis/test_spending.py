@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.analysis import spending
+from harness.analysis import cost as spending
 from harness.results import COST_COLUMNS, TRIAL_COLUMNS
 from tests.studies import empty_results, make_results, one_trial_results
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import levene
 
+from harness.analysis.estimates import spread
 from harness.analysis.scores import Cube
-from harness.analysis.spread import spread
 from tests.studies import ROUGE
 
 

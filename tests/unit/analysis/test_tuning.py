@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from harness.analysis.tuning import tuned_rate
+from harness.analysis.ablation import tuned_rate
 from tests.simulation import World
 from tests.studies import F1, PERPLEXITY, config, empty_results
 from tests.studies import sweep as frozen

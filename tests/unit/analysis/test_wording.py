@@ -1,6 +1,6 @@
 import pytest
 
-from harness.analysis.naming import BY_COST, cost_words, labels, priced
+from harness.analysis.formatting import BY_COST, cost_words, labels, priced
 from harness.analysis.scores import COSTS
 from harness.analysis.wording import Figures
 from harness.results import Objective

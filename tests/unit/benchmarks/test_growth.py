@@ -11,7 +11,7 @@ import pytest
 from benchmarks import growth, growth_processes, growth_study
 from benchmarks.growth_fit import Curve, allowed, exponent, markdown
 from benchmarks.growth_training import write_task
-from harness.task import load
+from harness.tasks.task import load
 from tests import toy
 
 SIZES = (1, 10, 100, 1000)

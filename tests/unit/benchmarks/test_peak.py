@@ -13,10 +13,10 @@ from benchmarks import peak
 from benchmarks.products import Ceiling, Product, operations, recorded
 from benchmarks.profiled import KINDS, kind_of, table
 from benchmarks.stepping import PackedSteps, SequentialSteps
-from harness.adapters import attaching
+from harness.adapters import attach as attaching
+from harness.config.settings import TrainingSettings
 from harness.models.base_model import BaseModel
-from harness.settings import TrainingSettings
-from harness.task import Task
+from harness.tasks.task import Task
 from harness.trial import TrialConfig
 
 TRAINING = TrainingSettings(steps=9, batch_size=10, max_length=96, readings=0)

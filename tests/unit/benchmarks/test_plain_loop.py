@@ -9,11 +9,11 @@ import torch
 from benchmarks.our_loop import OurLoop
 from benchmarks.plain_loop import USUAL, Clock, Done, Manner, PlainLoop, Spent, Work, strongest
 from benchmarks.trials_told import Round, summary
+from harness.config.settings import ModelSettings, TrainingSettings
 from harness.models import base_model
 from harness.models.base_model import BaseModel
-from harness.packed.engine import PackedTrainer
-from harness.settings import ModelSettings, TrainingSettings
-from harness.task import Task
+from harness.tasks.task import Task
+from harness.training.packed.trainer import PackedTrainer
 from harness.training.sequential import SequentialTrainer
 from harness.trial import TrialConfig
 

@@ -21,20 +21,13 @@ from benchmarks.charging import (
 )
 from benchmarks.plain_loop import Spent
 from benchmarks.time_told import ratios
-from harness import sweep
+from harness.config import sweep
 from harness.results import Objective, StudyResults
-from harness.session import open_study
-from harness.stages import search_slots
-from harness.trial import (
-    Measurement,
-    Outcome,
-    SplitScores,
-    TrialRequest,
-    TrialResult,
-)
-from harness.workers.assignment import Assignment
-from harness.workers.local import Crew
-from harness.workers.worker import Worker
+from harness.study.launcher import Assignment, Crew
+from harness.study.session import open_study
+from harness.study.stages import search_slots
+from harness.study.worker import Worker
+from harness.trial import Measurement, Outcome, SplitScores, TrialRequest, TrialResult
 from tests import studies
 from tests.oracle_trainer import OracleTrainer
 

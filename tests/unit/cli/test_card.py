@@ -9,8 +9,8 @@ import re
 import pytest
 
 from harness.cli.card import print_card
-from harness.data_card import ClassCount, Count, DataCard, Floor, Given, Length, Limits
-from harness.rows.repeated import Place, Repeated
+from harness.data.preparation import Place, Repeated
+from harness.tasks.data_card import ClassCount, Count, DataCard, Floor, Given, Length, Limits
 
 LONG = "balance_not_updated_after_cheque_or_cash_deposit"
 CARD = DataCard(

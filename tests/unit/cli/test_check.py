@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import catalog, cli
+from harness import cli
+from harness.config import catalog
 from tests import toy_tags
 from tests.task_folders import pair, task_folder, write_rows
 

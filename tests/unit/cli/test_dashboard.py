@@ -19,9 +19,9 @@ from optuna.exceptions import StorageInternalError
 from optuna.study import StudyDirection
 
 from harness.cli import dashboard, run
+from harness.config.sweep import load
 from harness.errors import UserError
-from harness.storage.studies import Slot, Studies, url_of
-from harness.sweep import load
+from harness.storage.study import Slot, Studies, url_of
 from harness.trial import Stage, TrialConfig
 
 if TYPE_CHECKING:

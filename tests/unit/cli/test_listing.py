@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from harness import catalog
 from harness.cli import listing, run
-from harness.storage.studies import Slot, Studies, url_of
-from harness.sweep import load
+from harness.config import catalog
+from harness.config.sweep import load
+from harness.config.variants import VARIANTS
+from harness.storage.study import Slot, Studies, url_of
 from harness.trial import Stage, TrialConfig
-from harness.variants import VARIANTS
 
 
 def write(file: Path, text: str) -> None:

@@ -3,9 +3,9 @@ import io
 from rich.console import Console
 
 from harness.cli.live import View
-from harness.progress import Progress
+from harness.config.sweep import load
 from harness.results import Objective
-from harness.sweep import load
+from harness.storage.overview import Progress
 
 OBJECTIVE = Objective("entity_f1", "maximize", 0.02, "f1", ("A",), 100.0, "points of F1")
 

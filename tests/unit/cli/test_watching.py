@@ -13,11 +13,11 @@ from sqlalchemy.orm import Session
 
 from harness.cli import watching
 from harness.cli.watching import REFRESH, follow, is_over, watch
+from harness.config.sweep import load
 from harness.errors import UserError
 from harness.storage.heartbeat import BEAT_SECONDS, Heart
-from harness.storage.studies import Slot, Studies, url_of
-from harness.storage.tables import WorkerRow
-from harness.sweep import load
+from harness.storage.schema import WorkerRow
+from harness.storage.study import Slot, Studies, url_of
 from harness.trial import Stage, TrialConfig
 
 CONFIG = TrialConfig("lora", 4, 8.0, 0.0, "qv", 5e-3, seed=1)

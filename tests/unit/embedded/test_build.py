@@ -10,11 +10,9 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from harness.embedded.build import Options, build
-from harness.embedded.crew import Crew, together
-from harness.embedded.model import Shape, Twin, to_llama
-from harness.embedded.optimizer import orthogonal
-from harness.embedded.schedule import STAGES, chunks, factor, steps
+from harness.embedded.recipe.documents import STAGES, chunks, factor, steps
+from harness.embedded.recipe.model import Crew, Shape, Twin, orthogonal, to_llama, together
+from harness.embedded.recipe.pretrain import Options, build
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.embedded import card
+from harness.embedded.recipe import quality as card
 
 _LOOK = {
     "step": 250, "tokens": 768_000, "seconds": 120.0, "first_loss": 6.1, "copy_loss": 5.7,

@@ -5,13 +5,11 @@ import re
 
 import pytest
 
-from harness.embedded.batches import Packer, encode
-from harness.embedded.clinical import CLINICAL
-from harness.embedded.corpus import COPYING_FIRST, FRAMES, MAKERS, MIXED, Corpus, text_of
-from harness.embedded.everyday import EVERYDAY
-from harness.embedded.frames import Domain
-from harness.embedded.sentences import any_case, invented_domain, passage
-from harness.embedded.tokenizer import BOS_ID, EOS_ID, train
+from harness.embedded.recipe.documents import COPYING_FIRST, FRAMES, MAKERS, MIXED, Corpus, text_of
+from harness.embedded.recipe.domains import CLINICAL, EVERYDAY
+from harness.embedded.recipe.model import BOS_ID, EOS_ID, train
+from harness.embedded.recipe.quality import Packer, encode
+from harness.embedded.recipe.text import Domain, any_case, invented_domain, passage
 
 _TASK_LABELS = re.compile(r"(?i:medication|dosage|condition|procedure)|\b(MED|DOS|CON|PRO)\b")
 _TASK_FORMAT = re.compile(r"\w+: [^|;\n]+; [^|\n]+ \| \w+: ")

@@ -2,8 +2,9 @@
 
 import random
 
-from harness.embedded import fillers, words
-from harness.embedded.vocabulary import COMMON, CONDITIONS, MEDICATIONS, PROCEDURES
+from harness.embedded.recipe import text as fillers
+from harness.embedded.recipe import text as words
+from harness.embedded.recipe.vocabulary import COMMON, CONDITIONS, MEDICATIONS, PROCEDURES
 
 
 def test_same_seed_invents_the_same_words() -> None:

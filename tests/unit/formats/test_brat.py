@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.data.brat import BRAT, BratOptions
+from harness.data.rows import Wanted
 from harness.errors import UserError
-from harness.formats import Wanted
-from harness.formats.brat import BRAT, BratOptions
 
 TEXT = "Pain in left and\nright knee."
 

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.data.conll import CONLL, ConllOptions
+from harness.data.rows import Row, Wanted
 from harness.errors import UserError
-from harness.formats import Row, Wanted
-from harness.formats.conll import CONLL, ConllOptions
 
 ENTITIES = Wanted("entities")
 

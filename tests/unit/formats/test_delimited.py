@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.data.rows import Row, Wanted
+from harness.data.tabular import CSV, TSV
 from harness.errors import UserError
-from harness.formats import Row, Wanted
-from harness.formats.delimited import CSV, TSV
 
 PAIRS = Wanted("pairs")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness.formats import FORMATS, Wanted
+from harness.data.rows import FORMATS, Wanted
 
 RAW = (
     Path(

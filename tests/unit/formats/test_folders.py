@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.formats import FORMATS
-from harness.formats.folders import Given, Laid, as_given, format_of, laid_out, path_of
+from harness.data.discovery import Given, Laid, as_given, format_of, laid_out, path_of
+from harness.data.rows import FORMATS
 
 CONLL = "Gout\tB-Disease\nhurts\tO\n\nNo\tO\n"
 PUBTATOR = "1|t|Gout\n1|a|It hurts.\n1\t0\t4\tGout\tDisease\tD1\n"

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from harness.data.rows import FORMATS, Format, Leak, Row, Span, Wanted, fingerprint, leaks
 from harness.errors import UserError
-from harness.formats import FORMATS, Format, Leak, Row, Span, Wanted, fingerprint, leaks
 
 ROWS = (
     Row(

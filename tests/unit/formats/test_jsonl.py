@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from harness.data.rows import Row, Span, Wanted
+from harness.data.tabular import JSONL
 from harness.errors import UserError
-from harness.formats import Row, Span, Wanted
-from harness.formats.jsonl import JSONL
 
 SHARED = Path(
     os.environ.get("HARNESS_SHARED_DATA")

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.data.pubtator import PUBTATOR
+from harness.data.rows import Span, Wanted
 from harness.errors import UserError
-from harness.formats import Span, Wanted
-from harness.formats.pubtator import PUBTATOR
 
 HEAD = "7|t|Gout.\n7|a|It hurts.\n"
 

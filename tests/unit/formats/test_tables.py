@@ -3,9 +3,10 @@ from pathlib import Path
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 
+from harness.data import tabular as hub
+from harness.data.rows import Row, Span, Wanted
+from harness.data.tabular import PARQUET, SAVED
 from harness.errors import UserError
-from harness.formats import Row, Span, Wanted, hub
-from harness.formats.tables import PARQUET, SAVED
 
 TAGGED = {
     "tokens": [["Gout", "hurts"], ["Fine", "."]],

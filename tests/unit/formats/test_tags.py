@@ -3,7 +3,7 @@ import random
 import pytest
 from seqeval.scheme import IOB1, IOB2, IOBES, Entities
 
-from harness.formats.tags import TagError, entities, parse, scheme_of, sentence
+from harness.data.tagging import TagError, entities, parse, scheme_of, sentence
 
 ORACLES = {"iob1": IOB1, "iob2": IOB2, "iobes": IOBES}
 

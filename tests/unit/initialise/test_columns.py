@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from harness.initialise.columns import Column, columns
+from harness.tasks.infer import Column, columns
 
 ROWS = [
     {

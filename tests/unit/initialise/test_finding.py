@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UserError
-from harness.initialise.finding import find
+from harness.tasks.infer import find
 
 ROW = json.dumps({"input": "Why?", "output": "So."}) + "\n"
 

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from harness.errors import UserError
-from harness.initialise.columns import columns
-from harness.initialise.guessing import INPUTS, OUTPUTS, Guess, guess
+from harness.tasks.infer import INPUTS, OUTPUTS, Guess, columns, guess
 
 
 def words(count: int, seed: int) -> str:

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from harness.initialise.columns import Column
-from harness.initialise.guessing import Guess
-from harness.initialise.writing import (
+from harness.config.sweep import load
+from harness.metrics.metric import METRICS
+from harness.tasks.infer import Column, Guess
+from harness.tasks.scaffold import (
     Lengths,
     Source,
     max_length,
@@ -20,9 +21,7 @@ from harness.initialise.writing import (
     sweep_text,
     task_text,
 )
-from harness.metrics import METRICS
-from harness.sweep import load
-from harness.task_file import TaskFile
+from harness.tasks.schema import TaskFile
 
 SOURCE = Source("my data", "../../my data", "jsonl", {}, {}, True)
 LENGTHS = Lengths(answer=100, whole=400, rows=1000, words=9.0)

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from harness.entity_text import Mention
+from harness.data.rows import Row, Span
 from harness.errors import UserError
-from harness.formats import Row, Span
-from harness.kinds import KINDS, Answers
-from harness.kinds.entities import located
-from harness.metrics import METRICS
-from harness.task import Task, load
+from harness.metrics.metric import METRICS
+from harness.tasks.entities import located
+from harness.tasks.entity_format import Mention
+from harness.tasks.task import Task, load
+from harness.tasks.types import KINDS, Answers
 
 HEAD = "name: mine\nsummary: x\ndata: {folder: .}\n"
 ENDS = {

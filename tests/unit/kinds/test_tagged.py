@@ -5,13 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.entity_text import Mention
-from harness.formats import Span
-from harness.heads import GENERATION
-from harness.kinds import HEADED, KINDS, Answers, kind_under
-from harness.kinds.entities import Entities
-from harness.kinds.tagged import Tagged
-from harness.task import Task, load
+from harness.config.settings import GENERATION
+from harness.data.rows import Span
+from harness.tasks.entities import Entities, Tagged
+from harness.tasks.entity_format import Mention
+from harness.tasks.task import Task, load
+from harness.tasks.types import HEADED, KINDS, Answers, kind_under
 from tests import toy, toy_tags
 
 TEXT = "Iron; iron [1:2]\npills and ferric  iron."

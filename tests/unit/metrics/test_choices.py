@@ -3,7 +3,7 @@ import random
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support
 
-from harness.metrics import METRICS
+from harness.metrics.metric import METRICS
 
 CLASSES = ("ask", "tell", "thank", "leave")
 

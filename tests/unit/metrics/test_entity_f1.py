@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from harness.metrics import METRICS
-from harness.metrics.entity_f1 import ENTITY_F1, score
+from harness.metrics.entities import ENTITY_F1, score
+from harness.metrics.metric import METRICS
 
 CLASSES = ("MEDICATION", "CONDITION")
 

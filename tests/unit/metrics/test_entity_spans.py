@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from nervaluate.evaluator import Evaluator
 
-from harness.metrics import METRICS
+from harness.metrics.metric import METRICS
 
 TAGS = ("DRUG", "BRAND", "GROUP")
 #: Our names and nervaluate's.

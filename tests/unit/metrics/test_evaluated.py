@@ -11,7 +11,7 @@ from sklearn.metrics import accuracy_score
 
 from harness import metrics
 from harness.errors import UserError
-from harness.metrics import METRICS
+from harness.metrics.metric import METRICS
 
 SCRIPT = """
 import datasets

@@ -2,8 +2,8 @@ from decimal import Decimal
 
 import pytest
 
-from harness.metrics import METRICS
-from harness.metrics.matches import final_number
+from harness.metrics.classification import final_number
+from harness.metrics.metric import METRICS
 
 
 @pytest.mark.parametrize(

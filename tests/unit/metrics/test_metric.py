@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from harness.aggregates import FORMS
-from harness.formats import Span
-from harness.metrics import METRICS, Metric
-from harness.metrics.perplexity import Likelihood
+from harness.data.rows import Span
+from harness.metrics.metric import METRICS, Metric
+from harness.metrics.text import Likelihood
 from harness.results import Objective
 
 

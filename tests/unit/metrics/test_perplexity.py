@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from harness.aggregates import FORMS
-from harness.metrics import METRICS
-from harness.metrics.perplexity import Likelihood
+from harness.metrics.metric import METRICS
+from harness.metrics.text import Likelihood
 
 TEXTS = ["Pain is gone.", "Zürich,  5 µg\nand rest", "one"]
 

@@ -3,8 +3,8 @@ import random
 import pytest
 from rouge_score.rouge_scorer import RougeScorer
 
-from harness.metrics import METRICS
-from harness.metrics.rouge import NAMES
+from harness.metrics.metric import METRICS
+from harness.metrics.text import NAMES
 
 WORDS = [
     "the",

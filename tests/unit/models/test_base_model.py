@@ -7,10 +7,9 @@ import torch
 from transformers import AutoModelForCausalLM, BertConfig, BertModel
 
 from harness import embedded
+from harness.config.settings import ModelSettings
 from harness.errors import UserError
-from harness.models.base_model import BaseModel, fingerprint, load, load_config, locate
-from harness.models.checksums import checksum
-from harness.settings import ModelSettings
+from harness.models.base_model import BaseModel, checksum, fingerprint, load, load_config, locate
 from tests import toy
 
 

@@ -5,8 +5,7 @@ import torch
 from torch import nn
 from transformers import LlamaForCausalLM
 
-from harness.models.base_model import BaseModel
-from harness.models.checksums import checksum, quick_checksum
+from harness.models.base_model import BaseModel, checksum, quick_checksum
 from tests.toy import llama_config
 
 

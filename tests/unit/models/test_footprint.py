@@ -2,15 +2,14 @@ from pathlib import Path
 
 import pytest
 
-from harness.heads import TOKEN_CLASSIFICATION, Head
+from harness.config.settings import TOKEN_CLASSIFICATION, Head, ModelSettings, TrainingSettings
+from harness.config.variants import VARIANTS
 from harness.models import base_model
 from harness.models.base_model import BaseModel
-from harness.models.footprint import footprint
-from harness.settings import ModelSettings, TrainingSettings
-from harness.task import Task
+from harness.models.memory import footprint
+from harness.tasks.task import Task
 from harness.training.sequential import SequentialTrainer
 from harness.trial import Outcome, TrialConfig, TrialRequest
-from harness.variants import VARIANTS
 from tests import toy
 
 #: Numbers of the toy model's linear layers: q, k, v, o, gate, up, down of two layers.

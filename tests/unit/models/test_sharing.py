@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from harness.models import sharing
-from harness.models.checksums import checksum
-from harness.models.sharing import clear, share
+from harness.models import shared_weights as sharing
+from harness.models.base_model import checksum
+from harness.models.shared_weights import clear, share
 
 NAME = "base-0123456789abcdef.safetensors"
 MARK = "0123456789abcdef" * 4
@@ -86,8 +86,8 @@ def test_files_are_removed_and_nothing_else(tmp_path: Path) -> None:
 def test_whoever_runs_a_session_needs_no_torch_to_remove_them(tmp_path: Path) -> None:
     (tmp_path / NAME).touch()
     code = (
-        "import sys, pathlib, harness.session; "
-        "harness.session.sharing.clear(pathlib.Path(sys.argv[1])); "
+        "import sys, pathlib, harness.study.session; "
+        "harness.study.session.sharing.clear(pathlib.Path(sys.argv[1])); "
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
@@ -98,7 +98,7 @@ CHILD = """
 import sys, torch
 from pathlib import Path
 from torch import nn
-from harness.models.sharing import share
+from harness.models.shared_weights import share
 made = nn.Linear(4096, 8192, bias=False).requires_grad_(False)
 made.weight.zero_().add_(2.0)
 assert share(made, Path(sys.argv[1]), "f" * 64)

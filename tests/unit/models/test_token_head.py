@@ -13,12 +13,10 @@ from transformers import (
     RobertaModel,
 )
 
+from harness.config.settings import TOKEN_CLASSIFICATION, Head, ModelSettings
 from harness.errors import UserError
-from harness.heads import TOKEN_CLASSIFICATION, Head
-from harness.models import token_head
-from harness.models.base_model import BaseModel, load, load_config
-from harness.models.checksums import checksum
-from harness.settings import ModelSettings
+from harness.models import token_classifier as token_head
+from harness.models.base_model import BaseModel, checksum, load, load_config
 from tests import toy, toy_tags
 
 TAGS = ("O", "B-MED", "I-MED")

@@ -2,7 +2,7 @@ from itertools import islice
 
 import torch
 
-from harness.models.tokens import TokenSequence, collate, data_order
+from harness.models.batches import TokenSequence, collate, data_order
 
 CPU = torch.device("cpu")
 LENGTHS = tuple((index * 37) % 101 + 5 for index in range(100))

@@ -9,9 +9,8 @@ from torch.nn import functional
 from transformers.models.gemma2.modeling_gemma2 import eager_attention_forward
 
 from harness.models.base_model import BaseModel
-from harness.packed import attention
-from harness.packed.attention import attending, packed_attention
-from harness.packed.layout import Layout, laid_out
+from harness.training.packed import layout as attention
+from harness.training.packed.layout import Layout, attending, laid_out, packed_attention
 
 HEADS, WIDTH = 4, 8
 UNLIKE, ALIKE, LONE = (3, 11, 1, 6), (5, 5, 5), (7,)

@@ -4,14 +4,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from harness.config.settings import TrainingSettings
 from harness.models.base_model import BaseModel
-from harness.packed import fitting
-from harness.packed.below import Below
-from harness.packed.engine import PackedTrainer
-from harness.packed.layout import Layout
-from harness.packed.pack import Pack
-from harness.settings import TrainingSettings
-from harness.task import Task
+from harness.tasks.task import Task
+from harness.training.packed import compatibility as fitting
+from harness.training.packed.layout import Layout
+from harness.training.packed.pack import Pack
+from harness.training.packed.prefix_cache import Below
+from harness.training.packed.trainer import PackedTrainer
 from harness.training.sequential import SequentialTrainer
 from harness.trial import Outcome, TrialConfig, TrialRequest
 from tests import packs

@@ -7,13 +7,14 @@ import pytest
 import torch
 from transformers import GPTJConfig
 
+from harness.config.settings import EngineSettings, TrainingSettings
 from harness.models.base_model import BaseModel
-from harness.packed import choosing, fitting
-from harness.packed.choosing import Choice, choose, make_trainer, seconds_a_token
-from harness.packed.engine import PackedTrainer
-from harness.packed.pack import Pack
-from harness.settings import EngineSettings, TrainingSettings
-from harness.task import Task
+from harness.tasks.task import Task
+from harness.training.packed import compatibility as fitting
+from harness.training.packed import selection as choosing
+from harness.training.packed.pack import Pack
+from harness.training.packed.selection import Choice, choose, make_trainer, seconds_a_token
+from harness.training.packed.trainer import PackedTrainer
 from harness.training.sequential import SequentialTrainer
 from tests import toy_bases
 

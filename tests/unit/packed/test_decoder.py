@@ -7,14 +7,13 @@ import torch
 from torch import Tensor, nn
 from transformers import LlamaConfig, MistralConfig, PretrainedConfig, Qwen2Config, Qwen3Config
 
+from harness.config.settings import TrainingSettings
 from harness.models.base_model import BaseModel
-from harness.models.tokens import TokenSequence
-from harness.packed import fitting
-from harness.packed.pack import Pack
-from harness.packed.passes import Passes
-from harness.packed.slot import SlotRun
-from harness.settings import TrainingSettings
-from harness.task import Task
+from harness.models.batches import TokenSequence
+from harness.tasks.task import Task
+from harness.training.packed import compatibility as fitting
+from harness.training.packed.pack import Pack, Passes
+from harness.training.packed.slot import SlotRun
 from harness.trial import TrialConfig
 from tests import packs, toy, toy_bases
 

@@ -9,8 +9,8 @@ from transformers.models.llama.modeling_llama import (
     apply_rotary_pos_emb,
 )
 
-from harness.packed.decoder_parts import Core, Norm, Turn, gated, ungated
-from harness.packed.layout import Layout, laid_out
+from harness.training.packed.layout import Layout, laid_out
+from harness.training.packed.llama import Core, Norm, Turn, gated, ungated
 from tests import toy
 
 DRAWN = torch.Generator().manual_seed(0)

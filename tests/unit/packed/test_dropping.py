@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from harness.packed.dropping import Dropout, Mask, Places
-from harness.packed.layout import Among
+from harness.training.packed.layout import Among
+from harness.training.packed.lora_math import Dropout, Mask, Places
 
 
 @pytest.fixture(params=["places", "mask"])

@@ -13,11 +13,12 @@ from transformers import (
     PreTrainedModel,
 )
 
+from harness.config.variants import FULL, VARIANTS, resolve
 from harness.models.base_model import BaseModel
-from harness.packed import attention, fitting
-from harness.packed.layout import Layout, active, laid_out
+from harness.training.packed import compatibility as fitting
+from harness.training.packed import layout as attention
+from harness.training.packed.layout import Layout, active, laid_out
 from harness.trial import TrialConfig
-from harness.variants import FULL, VARIANTS, resolve
 from tests import toy, toy_bases
 
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from harness.packed.flat import FlatWeights
-from harness.settings import TrainingSettings
-from harness.training import optimisation
+from harness.config.settings import TrainingSettings
+from harness.training import loop as optimisation
+from harness.training.packed.slot import FlatWeights
 
 SHAPES = {
     "a.lora_A.weight": (3, 17),

@@ -8,10 +8,17 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from harness.packed.dropping import Dropout
-from harness.packed.kernels import Kernel, Padded, SlotBySlot, suited
-from harness.packed.layout import Layout, Picked, Share
-from harness.packed.parts import DoraPart, Frozen, LoraPart, Part, Removed, Trained
+from harness.training.packed.layers import Kernel, Padded, SlotBySlot, suited
+from harness.training.packed.layout import Layout, Picked, Share
+from harness.training.packed.lora_math import (
+    DoraPart,
+    Dropout,
+    Frozen,
+    LoraPart,
+    Part,
+    Removed,
+    Trained,
+)
 
 IN, OUT = 12, 10
 #: Rank, scale and dropout of each slot's adapter.

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.packed.layout import Layout, Picked, Share, active, laid_out
+from harness.training.packed.layout import Layout, Picked, Share, active, laid_out
 
 LENGTHS = st.lists(st.integers(1, 9), min_size=1, max_size=6).map(tuple)
 

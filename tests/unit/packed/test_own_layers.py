@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 import torch
 
+from harness.config.settings import TrainingSettings
 from harness.models.base_model import BaseModel
-from harness.packed import fitting
-from harness.packed.engine import PackedTrainer
-from harness.packed.passes import Passes
-from harness.settings import TrainingSettings
-from harness.task import Task
+from harness.tasks.task import Task
+from harness.training.packed import compatibility as fitting
+from harness.training.packed.pack import Passes
+from harness.training.packed.trainer import PackedTrainer
 from harness.training.sequential import SequentialTrainer
 from harness.trial import Outcome, TrialConfig, TrialRequest
 from tests import packs, toy_bases

@@ -10,11 +10,10 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from harness.adapters import attaching
+from harness.adapters import attach as attaching
 from harness.adapters.adapter import Adapter
-from harness.models.base_model import BaseModel
-from harness.models.checksums import checksum
-from harness.packed.parking import Parked
+from harness.models.base_model import BaseModel, checksum
+from harness.training.packed.slot import Parked
 from harness.trial import TrialConfig
 
 PROBE = torch.tensor([[1, 40, 50, 60, 7, 200]])

@@ -6,9 +6,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.packed.dropping import Dropout, Places
-from harness.packed.layout import Among
-from harness.packed.parts import DoraPart, Frozen, LoraPart, Removed, Trained, row_norms
+from harness.training.packed.layout import Among
+from harness.training.packed.lora_math import (
+    DoraPart,
+    Dropout,
+    Frozen,
+    LoraPart,
+    Places,
+    Removed,
+    Trained,
+    row_norms,
+)
 
 ROWS, IN, OUT, RANK, SCALE = 7, 12, 10, 3, 1.7
 

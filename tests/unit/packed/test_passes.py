@@ -7,14 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from harness.config.settings import TrainingSettings
 from harness.models.base_model import BaseModel
-from harness.models.tokens import TokenSequence
-from harness.packed.engine import PackedTrainer
-from harness.packed.pack import Pack
-from harness.packed.passes import Passes
-from harness.packed.slot import SlotRun
-from harness.settings import TrainingSettings
-from harness.task import Task
+from harness.models.batches import TokenSequence
+from harness.tasks.task import Task
+from harness.training.packed.pack import Pack, Passes
+from harness.training.packed.slot import SlotRun
+from harness.training.packed.trainer import PackedTrainer
 from harness.training.trainer import Report
 from harness.trial import Measurement, Outcome, TrialConfig, TrialRequest, TrialResult
 from tests import packs

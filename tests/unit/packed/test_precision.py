@@ -7,14 +7,15 @@ from typing import Any
 import pytest
 import torch
 
+from harness.config.settings import ModelSettings, TrainingSettings
 from harness.errors import UserError
 from harness.models import base_model
 from harness.models.base_model import BaseModel
-from harness.packed import precision
-from harness.packed.engine import PackedTrainer
-from harness.packed.precision import Precision, choose, settled
-from harness.settings import ModelSettings, TrainingSettings
-from harness.task import Task
+from harness.tasks.task import Task
+from harness.training.packed import selection as precision
+from harness.training.packed.selection import Precision, settled
+from harness.training.packed.selection import choose_precision as choose
+from harness.training.packed.trainer import PackedTrainer
 
 TRAINING = TrainingSettings(steps=2, batch_size=2)
 Figures = Callable[[Mapping[str, float]], list[str]]

@@ -3,11 +3,10 @@
 import pytest
 import torch
 
-from harness.adapters import attaching
+from harness.adapters import attach as attaching
 from harness.models.base_model import BaseModel
-from harness.packed.dropping import Dropout
-from harness.packed.parts import Frozen, LoraPart, Removed, Trained
-from harness.packed.still import still
+from harness.training.packed.layers import still
+from harness.training.packed.lora_math import Dropout, Frozen, LoraPart, Removed, Trained
 from harness.trial import TrialConfig
 from tests import packs
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.report import display
+from harness.report import formatting as display
 from harness.report.baselines import baseline_table, reached, share_of_full
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.report.commands import add_seeds, again, commands
+from harness.report.snippets import add_seeds, again, commands
 
 if TYPE_CHECKING:
     from harness.results import StudyResults

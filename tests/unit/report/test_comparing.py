@@ -1,4 +1,4 @@
-"""Tests of `harness.report.comparing`: several studies on one page."""
+"""Tests of `harness.report.compare`: several studies on one page."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.analysis import across
+from harness.analysis import study_comparison as across
 from harness.errors import UserError
-from harness.report import comparing, display
+from harness.report import compare as comparing
+from harness.report import formatting as display
 from tests import studies
 from tests.unit.report.test_page import HOSTILE, hostile, outline
 

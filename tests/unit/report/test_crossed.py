@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from harness.analysis.interaction import crossed_scores
+from harness.analysis.ablation import crossed_scores
 from harness.analysis.scores import complete
-from harness.report import display
+from harness.report import formatting as display
 from harness.report.crossed import crossed_map
 from harness.report.sections import ablation
 from harness.results import StudyResults

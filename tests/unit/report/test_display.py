@@ -1,4 +1,4 @@
-"""Tests of `harness.report.display`."""
+"""Tests of `harness.report.formatting`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.report import display
+from harness.report import formatting as display
 from harness.results import Objective
 from tests.studies import F1, PERPLEXITY
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.report import display
+from harness.report import formatting as display
 
 HEBREW = "\u05d0\u05d1\u05d2"
 

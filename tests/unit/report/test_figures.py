@@ -12,7 +12,8 @@ from xml.etree import ElementTree
 import pytest
 
 from harness.errors import UserError
-from harness.report import figures, page, templating
+from harness.report import figures, page
+from harness.report import section as templating
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element

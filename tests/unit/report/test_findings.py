@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.analysis import ablation, comparison
+from harness.analysis import ablation
+from harness.analysis import estimates as comparison
 from harness.analysis.recommendation import recommend
 from harness.report import findings
 from tests import studies

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pytest
 
-from harness import indexing
 from harness.analysis.recommendation import recommend
+from harness.config.sweep import load
 from harness.errors import UserError
 from harness.report import index, page
 from harness.report.index import Line
+from harness.storage import overview as indexing
 from harness.storage.records import Records
-from harness.storage.studies import Slot, Studies, url_of
-from harness.sweep import load
+from harness.storage.study import Slot, Studies, url_of
 from harness.trial import Stage
 from tests.studies import F1, config
 

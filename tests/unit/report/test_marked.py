@@ -5,7 +5,7 @@ import re
 import pandas as pd
 import pytest
 
-from harness.report.marked import Piece, cut, marked, pieces, spurious
+from harness.report.sections.errors import Piece, cut, marked, pieces, spurious
 from harness.results import ANSWER_COLUMNS
 
 TEXT = "Give <b>aspirin</b> 5 mg & watch."

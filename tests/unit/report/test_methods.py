@@ -4,10 +4,9 @@ import dataclasses
 import re
 
 from harness.analysis.recommendation import recommend
-from harness.report.methods import methods
-from harness.report.references import PAPERS, WORKS, bibliography, key_of
+from harness.config.variants import VARIANTS
+from harness.report.methods import PAPERS, WORKS, bibliography, key_of, methods
 from harness.results import StudyResults
-from harness.variants import VARIANTS
 
 
 def shorts(bibtex: str) -> set[str]:

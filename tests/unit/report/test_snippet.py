@@ -1,4 +1,4 @@
-"""Tests of `harness.report.snippet`: what it writes is run, and gives the configuration meant."""
+"""Tests of `harness.report.snippets`: what it writes is run, and gives the configuration meant."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from harness.report.snippet import lora_config
-from harness.variants import VARIANTS
-from harness.workers.noting import _traits
+from harness.config.variants import VARIANTS
+from harness.report.snippets import lora_config
+from harness.study.worker import _traits
 
 PICK = {
     "variant": "lora",

@@ -1,4 +1,4 @@
-"""Tests of `harness.report.table`."""
+"""Tests of `harness.report.section`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pandas as pd
 
-from harness.report.table import figures, table, tag, text
+from harness.report.section import figures, table, tag, text
 
 FRAME = pd.DataFrame({"name": ["<b>", "c"], "value": [1.5, math.nan]})
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from harness import embedded
+from harness.data.rows import Row, Span, Wanted
 from harness.errors import UserError
-from harness.formats import Row, Span, Wanted
-from harness.rows.augmenting import augmented
+from harness.tasks.dataset import augmented
 
 #: Replaces words by others of the same meaning and moves the entities along.
 PARAPHRASER = """

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import random
 
-from harness.formats import Row
-from harness.rows.duplicates import near_duplicates
+from harness.data.preparation import near_duplicates
+from harness.data.rows import Row
 
 WORDS = [f"w{n}" for n in range(40)]
 

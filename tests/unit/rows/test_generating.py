@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.data.rows import Wanted
 from harness.errors import UserError
-from harness.formats import Wanted
-from harness.rows.generating import checked, load_module, records
+from harness.tasks.sources import checked, load_module, records
 
 
 def script(folder: Path, body: str) -> Path:

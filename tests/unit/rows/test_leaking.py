@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from harness.formats import Row, leaks
-from harness.rows.leaking import told, without
+from harness.data.preparation import told, without
+from harness.data.rows import Row, leaks
 
 ROWS = {
     "train": (Row("a", "one"), Row("b", "two"), Row("c", "three"), Row("d", "four")),

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from harness.formats import Row, Span
-from harness.rows.quality import answer_key, screen
-from harness.task_sections import Quality
+from harness.data.preparation import answer_key, screen
+from harness.data.rows import Row, Span
+from harness.tasks.schema import Quality
 
 
 def kept(rows: list[Row], **bounds: object) -> tuple[list[str], dict[str, int]]:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from harness.formats import Row, Span
-from harness.rows.repeated import contradictions, repetitions
+from harness.data.preparation import contradictions, repetitions
+from harness.data.rows import Row, Span
 
 LONG = " ".join(f"w{n}" for n in range(30))
 

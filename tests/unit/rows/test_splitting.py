@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
-from harness.formats import Row, Span
-from harness.rows.splitting import carve, grouped
+from harness.data.preparation import carve, grouped
+from harness.data.rows import Row, Span
 
 
 def rows_of(classes: str, by: int = 1) -> list[Row]:

@@ -8,12 +8,12 @@ from optuna.storages._rdb.models import TrialModel
 from optuna.trial import TrialState
 from sqlalchemy import event
 
+from harness.config.sweep import load
 from harness.results import Objective
-from harness.stages import search_slots
 from harness.storage.records import Records
-from harness.storage.studies import Studies, is_dropped, is_lost, url_of
-from harness.storage.tables import ScoresRow
-from harness.sweep import load
+from harness.storage.schema import ScoresRow
+from harness.storage.study import Studies, is_dropped, is_lost, url_of
+from harness.study.stages import search_slots
 from harness.trial import Cost, Outcome, SplitScores, TrialResult
 
 
@@ -101,7 +101,7 @@ def test_what_others_do_with_waiting_trials_is_seen(tmp_path):
 
 @pytest.mark.parametrize("most", [0, 500])
 def test_many_changes_at_once_are_read_as_optuna_does(tmp_path, monkeypatch, most):
-    monkeypatch.setattr("harness.storage.cache._NAMED", most)
+    monkeypatch.setattr("harness.storage.study._NAMED", most)
     mine = _made(tmp_path / "a", 4)
     other = Studies(url_of(tmp_path / "a"), "study", load("ner_medical", ["search.trials=4"]))
     seen = []

@@ -7,12 +7,12 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from harness.stages import search_slots
+from harness.config.sweep import load
 from harness.storage import heartbeat
 from harness.storage.heartbeat import Heart, reap
-from harness.storage.studies import Studies, url_of
-from harness.storage.tables import WorkerRow
-from harness.sweep import load
+from harness.storage.schema import WorkerRow
+from harness.storage.study import Studies, url_of
+from harness.study.stages import search_slots
 
 SWEEP = load("ner_medical", ["search.trials=2"])
 
@@ -68,7 +68,7 @@ def test_a_worker_ends_with_its_parent(tmp_path):
     heart = (
         "import os, threading, sys\n"
         "from harness.storage.heartbeat import Heart\n"
-        "from harness.storage.tables import connect\n"
+        "from harness.storage.schema import connect\n"
         f"with Heart(connect({url!r}), 'study', 'w', parent=os.getppid()):\n"
         "    print('beating', flush=True)\n"
         "    threading.Event().wait(60)\n"

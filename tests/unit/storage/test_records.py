@@ -7,22 +7,14 @@ import pytest
 from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
-from harness import progress
+from harness.config.sweep import load
 from harness.errors import UserError
 from harness.results import METRIC_COLUMNS, Objective
+from harness.storage import overview as progress
 from harness.storage.records import Records, read_study, summaries
-from harness.storage.studies import Slot, Studies, url_of
-from harness.storage.tables import ScoresRow, StudyRow
-from harness.sweep import load
-from harness.trial import (
-    Cost,
-    Measurement,
-    Outcome,
-    SplitScores,
-    Stage,
-    TrialConfig,
-    TrialResult,
-)
+from harness.storage.schema import ScoresRow, StudyRow
+from harness.storage.study import Slot, Studies, url_of
+from harness.trial import Cost, Measurement, Outcome, SplitScores, Stage, TrialConfig, TrialResult
 
 SWEEP = load("ner_medical", ["search.trials=4"])
 OBJECTIVE = Objective("entity_f1", "maximize", 0.02, "f1", ("A", "B"), 100.0, "points of F1")

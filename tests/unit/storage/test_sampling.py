@@ -8,11 +8,10 @@ import pytest
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from harness.objectives import LOSSES
-from harness.stages import search_slots
-from harness.storage.sampling import _ByTurn, pruner
-from harness.storage.studies import Studies, url_of
-from harness.sweep import Sweep, load
+from harness.config.sweep import Sweep, load
+from harness.storage.study import Studies, _ByTurn, pruner, url_of
+from harness.study.objectives import LOSSES
+from harness.study.stages import search_slots
 
 TRIALS = 60
 SPACE = ["space.variant=[lora]", "space.dropout=[0.0]", "space.alpha_ratio=[2.0]"]

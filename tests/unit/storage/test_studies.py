@@ -3,12 +3,12 @@ from unittest import mock
 import pytest
 from optuna.trial import TrialState
 
+from harness.config.sweep import load
 from harness.errors import UserError
-from harness.stages import search_slots
-from harness.storage.studies import Slot, Studies, is_lost, url_of
-from harness.sweep import load
+from harness.storage.study import Slot, Studies, is_lost, url_of
+from harness.study.launcher import Assignment
+from harness.study.stages import search_slots
 from harness.trial import Stage, TrialConfig
-from harness.workers.assignment import Assignment
 
 SWEEP = load("ner_medical", ["search.trials=4"])
 

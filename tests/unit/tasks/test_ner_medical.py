@@ -7,9 +7,9 @@ from types import ModuleType
 
 import pytest
 
-from harness.formats import Row, Span, fingerprint, leaks
-from harness.rows.generating import load_module
-from harness.task import SPLITS, Task, load
+from harness.data.rows import Row, Span, fingerprint, leaks
+from harness.tasks.sources import load_module
+from harness.tasks.task import SPLITS, Task, load
 
 CLASSES = {"MEDICATIONS": 150, "CONDITIONS": 200, "PROCEDURES": 120}
 SLOT = re.compile(r"\{\w+\}")
@@ -40,7 +40,7 @@ def names(generator: ModuleType) -> dict[str, list[str]]:
 
 def base_names() -> list[str]:
     """What the embedded base model met while it was trained, case-folded."""
-    from harness.embedded import vocabulary as base
+    from harness.embedded.recipe import vocabulary as base
 
     made = base.body_terms((*base.ILL, *base.EXAMINED))
     lists = (base.MEDICATIONS, base.CONDITIONS, base.PROCEDURES, made)
@@ -167,7 +167,7 @@ def test_no_note_is_built_like_one_of_another_split(generator: ModuleType, task:
 
 
 def test_no_frame_is_one_that_the_base_model_was_trained_on(generator: ModuleType) -> None:
-    from harness.embedded.corpus import FRAMES
+    from harness.embedded.recipe.documents import FRAMES
 
     mine = {
         plain(frame)

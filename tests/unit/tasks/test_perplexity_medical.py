@@ -14,10 +14,10 @@ import pytest
 from transformers import AutoTokenizer
 
 from harness import embedded
-from harness.embedded import vocabulary as base
-from harness.formats import fingerprint, leaks
-from harness.rows.generating import load_module
-from harness.task import SPLITS, Task, load
+from harness.data.rows import fingerprint, leaks
+from harness.embedded.recipe import vocabulary as base
+from harness.tasks.sources import load_module
+from harness.tasks.task import SPLITS, Task, load
 
 SEED = 20262
 PLACE = re.compile(r"\[[^]|]*\|[^]|]*\]")
@@ -149,7 +149,7 @@ def test_every_pattern_has_two_places_and_no_sentence_stands_in_two_splits(
 def test_nothing_of_a_report_is_a_frame_of_the_base_models_training(
     sentences: dict[str, list[str]],
 ) -> None:
-    from harness.embedded.corpus import FRAMES
+    from harness.embedded.recipe.documents import FRAMES
 
     mine = {plain(one) for each in sentences.values() for one in each}
     assert mine & {plain(frame) for frame in FRAMES} == set()

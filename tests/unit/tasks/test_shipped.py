@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 import yaml
 
-from harness import catalog
+from harness.config import catalog
+from harness.config.sweep import load as load_sweep
+from harness.data.rows import FORMATS, Wanted, leaks
 from harness.errors import UserError
-from harness.formats import FORMATS, Wanted, leaks
-from harness.kinds import Answers
-from harness.metrics.perplexity import Likelihood
-from harness.rows.generating import load_module
-from harness.sweep import load as load_sweep
-from harness.task import SPLITS, Task, load
+from harness.metrics.text import Likelihood
+from harness.tasks.sources import load_module
+from harness.tasks.task import SPLITS, Task, load
+from harness.tasks.types import Answers
 
 ROOT = Path(__file__).parents[3]
 PUBLIC = (

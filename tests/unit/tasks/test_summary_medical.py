@@ -10,10 +10,10 @@ import pytest
 from transformers import AutoTokenizer
 
 from harness import embedded
-from harness.embedded import vocabulary as base
-from harness.formats import fingerprint, leaks
-from harness.rows.generating import load_module
-from harness.task import SPLITS, Task, load
+from harness.data.rows import fingerprint, leaks
+from harness.embedded.recipe import vocabulary as base
+from harness.tasks.sources import load_module
+from harness.tasks.task import SPLITS, Task, load
 
 KINDS = (
     "PAIRED", "SINGLE", "SYMPTOMS", "SIGNS", "HISTORY", "DRUGS", "TESTS", "CLINICS", "WORSE",
@@ -135,7 +135,7 @@ def test_every_pattern_has_two_places_and_training_shows_all_their_wordings(
 def test_no_line_is_one_of_another_split_or_of_the_base_models_training(
     generator: ModuleType,
 ) -> None:
-    from harness.embedded.corpus import FRAMES
+    from harness.embedded.recipe.documents import FRAMES
 
     lines = {
         split: {plain(line) for each in uses.values() for line in each}

@@ -2,12 +2,12 @@ from pathlib import Path
 
 import pytest
 
+from harness.config.settings import ModelSettings
 from harness.errors import UserError
 from harness.models import base_model
 from harness.models.base_model import BaseModel
-from harness.settings import ModelSettings
-from harness.task import Task, load
-from harness.training.batches import TaskTokens
+from harness.tasks.task import Task, load
+from harness.training.tokenization import TaskTokens
 from tests import toy
 
 

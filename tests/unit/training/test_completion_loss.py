@@ -11,8 +11,8 @@ from transformers import (
     PreTrainedModel,
 )
 
-from harness.models.tokens import Batch, TokenSequence, collate
-from harness.training.completion_loss import CompletionLoss
+from harness.models.batches import Batch, TokenSequence, collate
+from harness.training.losses import CompletionLoss
 from tests.toy import llama_config
 
 SMALL = {

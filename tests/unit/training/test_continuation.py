@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from harness.models.base_model import BaseModel
-from harness.training import continuation
-from harness.training.continuation import Continuation
+from harness.training import generation as continuation
+from harness.training.generation import Continuation
 
 PROMPTS = [(5, 6), (7, 8, 9), (4,), (5, 9, 6, 4, 7, 8, 9), (3, 4, 5, 6), (8, 8, 8)]
 

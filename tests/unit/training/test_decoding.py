@@ -14,7 +14,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from harness.training.decoding import greedy
+from harness.training.generation import greedy
 from tests.toy import llama_config
 
 SMALL = {

@@ -3,10 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.entity_text import Mention
 from harness.models.base_model import BaseModel
-from harness.task import Task
-from harness.training.batches import TaskTokens
+from harness.tasks.entity_format import Mention
+from harness.tasks.task import Task
 from harness.training.evaluation import (
     evenly,
     newline_ids,
@@ -16,6 +15,7 @@ from harness.training.evaluation import (
     score_predictions,
     score_texts,
 )
+from harness.training.tokenization import TaskTokens
 from tests import toy
 
 

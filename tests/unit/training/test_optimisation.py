@@ -2,12 +2,12 @@ import pytest
 import torch
 from torch import nn
 
-from harness.adapters import attaching
+from harness.adapters import attach as attaching
+from harness.config.settings import TrainingSettings
+from harness.config.variants import VARIANTS
 from harness.models.base_model import BaseModel
-from harness.settings import TrainingSettings
-from harness.training.optimisation import optimiser, rate_share, set_rate, step_count
+from harness.training.loop import optimiser, rate_share, set_rate, step_count
 from harness.trial import TrialConfig
-from harness.variants import VARIANTS
 
 
 def settings(**changes: object) -> TrainingSettings:

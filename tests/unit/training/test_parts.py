@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from harness.training.ongoing import PrunedError
-from harness.training.parts import joined, parts, raced
+from harness.training.sequential import PrunedError, joined, parts, raced
 from harness.trial import SplitScores
 
 

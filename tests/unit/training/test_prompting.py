@@ -7,10 +7,10 @@ import pytest
 
 from harness.errors import UserError
 from harness.models.base_model import BaseModel
-from harness.task import Task, load
-from harness.training.batches import TaskTokens
+from harness.tasks.task import Task, load
 from harness.training.evaluation import score
 from harness.training.prompting import Prompting
+from harness.training.tokenization import TaskTokens
 from tests import toy
 
 #: In the manner of ChatML; a turn ends with the tokenizer's own end of text.

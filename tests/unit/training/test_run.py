@@ -4,14 +4,14 @@ from itertools import pairwise
 import pytest
 import torch
 
-from harness.adapters import attaching
+from harness.adapters import attach as attaching
+from harness.config.settings import TrainingSettings
 from harness.models.base_model import BaseModel
-from harness.models.tokens import Batch
-from harness.settings import TrainingSettings
-from harness.task import Task
-from harness.training.batches import TaskTokens
-from harness.training.completion_loss import CompletionLoss
-from harness.training.run import DivergedError, Progress, Run
+from harness.models.batches import Batch
+from harness.tasks.task import Task
+from harness.training.loop import DivergedError, Progress, Run
+from harness.training.losses import CompletionLoss
+from harness.training.tokenization import TaskTokens
 from harness.trial import TrialConfig
 
 Weights = dict[str, torch.Tensor]

@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from harness import entity_tags
+from harness.config.settings import ModelSettings, TrainingSettings
+from harness.data import tagging as entity_tags
+from harness.data.rows import Span
 from harness.errors import UserError
-from harness.formats import Span
 from harness.models import base_model
 from harness.models.base_model import BaseModel
-from harness.models.tokens import IGNORED
-from harness.settings import ModelSettings, TrainingSettings
-from harness.task import Task, load
-from harness.training.batches import TaskTokens, token_notes
-from harness.training.tagging import Tagging
+from harness.models.batches import IGNORED
+from harness.tasks.task import Task, load
+from harness.training.token_classification import Tagging
+from harness.training.tokenization import TaskTokens, token_notes
 from tests import toy, toy_tags
 
 

@@ -6,15 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from harness.models import base_model, token_head
+from harness.config.settings import ModelSettings
+from harness.models import base_model
+from harness.models import token_classifier as token_head
 from harness.models.base_model import BaseModel
-from harness.models.tokens import IGNORED, collate
-from harness.settings import ModelSettings
-from harness.task import Answers, Task
-from harness.training.batches import TaskTokens
-from harness.training.completion_loss import CompletionLoss
-from harness.training.losses import loss_of
-from harness.training.tagging_loss import TaggingLoss, said
+from harness.models.batches import IGNORED, collate
+from harness.tasks.task import Answers, Task
+from harness.training.losses import CompletionLoss, TaggingLoss, loss_of, said
+from harness.training.tokenization import TaskTokens
 from tests import toy, toy_tags
 
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from harness.models.base_model import BaseModel
-from harness.models.tokens import TokenSequence, collate, packed
-from harness.task import Task
-from harness.training.batches import TaskTokens
-from harness.training.completion_loss import CompletionLoss, keeps_apart
+from harness.models.batches import TokenSequence, collate, packed
+from harness.tasks.task import Task
+from harness.training.losses import CompletionLoss, keeps_apart
+from harness.training.tokenization import TaskTokens
 from tests import toy
 
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.training.windows import OVERLAP, Window, windows
+from harness.training.token_classification import OVERLAP, Window, windows
 
 
 def test_a_text_that_fits_has_one_window_and_an_empty_one_none() -> None:

@@ -8,8 +8,8 @@ from itertools import product
 import numpy as np
 import pytest
 
-from harness.entity_tags import spans, tags_of
-from harness.training import word_tags
+from harness.data.tagging import spans, tags_of
+from harness.training import token_classification as word_tags
 
 LABELS = tags_of(("A", "B-2"))
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from harness import sweep as sweeps
-from harness.sweep import Sweep
-from harness.workers import crews, local
-from harness.workers.local import Crew
-from harness.workers.pace import pace
+from harness.config import sweep as sweeps
+from harness.config.sweep import Sweep
+from harness.study import launcher as crews
+from harness.study import launcher as local
+from harness.study.launcher import Crew, pace
 from tests import toy
 
 RULE = Crew(2, 1)

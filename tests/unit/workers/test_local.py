@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UserError
-from harness.workers import local
-from harness.workers.assignment import Assignment
+from harness.study import launcher as local
+from harness.study.launcher import Assignment
 
 
 @pytest.fixture

@@ -2,9 +2,9 @@ import os
 
 import pytest
 
-from harness import task as tasks
-from harness.sweep import load, parse
-from harness.workers.tasks import load_task_of
+from harness.config.sweep import load, parse
+from harness.tasks import task as tasks
+from harness.tasks.task import load_task_of
 from tests.task_folders import pair, task_folder, write_rows
 
 
@@ -25,7 +25,7 @@ def loads(monkeypatch):
         seen.append(name)
         return real(name, **keywords)
 
-    monkeypatch.setattr("harness.workers.tasks.load", counted)
+    monkeypatch.setattr("harness.tasks.task.load", counted)
     return seen
 
 

@@ -2,16 +2,16 @@ import pytest
 import torch
 from peft import AdaLoraConfig
 
-from harness.adapters import attaching
+from harness.adapters import attach as attaching
 from harness.adapters.adapter import Circumstances
-from harness.adapters.kinds.adalora import AdaLora
+from harness.adapters.methods.adalora import AdaLora
+from harness.config.settings import TrainingSettings
 from harness.errors import UserError
 from harness.models.base_model import BaseModel
-from harness.settings import TrainingSettings
-from harness.task import Task
-from harness.training.batches import TaskTokens
-from harness.training.completion_loss import CompletionLoss
-from harness.training.run import Progress, Run
+from harness.tasks.task import Task
+from harness.training.loop import Progress, Run
+from harness.training.losses import CompletionLoss
+from harness.training.tokenization import TaskTokens
 from harness.trial import TrialConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")

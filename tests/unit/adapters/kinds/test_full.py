@@ -2,13 +2,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from harness.adapters import attaching
-from harness.adapters.kinds.full import impossible
+from harness.adapters import attach as attaching
+from harness.adapters.methods.full import impossible
+from harness.config.settings import ModelSettings
 from harness.models import base_model
-from harness.models.base_model import BaseModel
-from harness.models.checksums import checksum
-from harness.settings import ModelSettings
-from harness.task import Task
+from harness.models.base_model import BaseModel, checksum
+from harness.tasks.task import Task
 from harness.trial import Outcome, TrialConfig
 from tests.unit.adapters.test_proofs import train
 

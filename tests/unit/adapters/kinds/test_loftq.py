@@ -8,7 +8,7 @@ import pytest
 import torch
 from peft.utils import loftq_utils
 
-from harness.adapters.kinds.loftq import loftq, nf4
+from harness.adapters.methods.loftq import loftq, nf4
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of bitsandbytes and what it stands on
 

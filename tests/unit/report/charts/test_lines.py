@@ -12,7 +12,7 @@ import scipy.optimize
 
 from harness.report.charts.axis import Axis
 from harness.report.charts.lines import DASHES, Line, apart, lines, sample
-from harness.report.templating import source
+from harness.report.section import source
 
 ACROSS = Axis(0.0, 4.0, "epoch")
 UP = Axis(0.0, 2.0, "loss")

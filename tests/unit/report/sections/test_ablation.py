@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.analysis.ablation import FACTORS, base_score
-from harness.report import display
+from harness.report import formatting as display
 from harness.report.sections import ablation
 
 if TYPE_CHECKING:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.analysis.claim_words import numbers
-from harness.analysis.judging import judge
+from harness.analysis.claim_tests import judge, numbers
 from harness.report.sections import claims
 
 if TYPE_CHECKING:

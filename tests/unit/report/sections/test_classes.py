@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.report import display
-from harness.report.sections import classes
+from harness.report import formatting as display
+from harness.report.sections import metrics as classes
 
 if TYPE_CHECKING:
     from harness.results import StudyResults
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def shown(full: StudyResults) -> str:
-    return html.unescape(classes.render(full))
+    return html.unescape(classes.render_classes(full))
 
 
 def test_both_views_have_f1_at_once_and_the_parts_on_demand(shown: str) -> None:
@@ -41,27 +41,27 @@ def test_the_columns_run_from_the_base_over_the_ranks_to_the_best(shown: str) ->
 
 
 def test_cells_are_the_frames(full: StudyResults, shown: str) -> None:
-    frame = classes.tables(full)["f1"]
+    frame = classes.tables_classes(full)["f1"]
     value = float(frame.iloc[0]["r=16"])
     assert f">{display.number(100 * value, 1)}</td>" in shown
 
 
 def test_a_metric_without_classes_says_so(perplexity: StudyResults) -> None:
-    assert "perplexity is told of whole texts" in classes.render(perplexity)
-    assert classes.tables(perplexity) == {}
+    assert "perplexity is told of whole texts" in classes.render_classes(perplexity)
+    assert classes.tables_classes(perplexity) == {}
 
 
 def test_without_an_ablation_it_says_so(one: StudyResults) -> None:
-    assert "there are no scores by class" in classes.render(one)
+    assert "there are no scores by class" in classes.render_classes(one)
 
 
 def test_a_metric_of_whole_texts_has_no_table(summaries: StudyResults) -> None:
-    assert "rougeL is told of whole texts" in classes.render(summaries)
-    assert "<table" not in classes.render(summaries)
+    assert "rougeL is told of whole texts" in classes.render_classes(summaries)
+    assert "<table" not in classes.render_classes(summaries)
 
 
 def test_many_classes_are_folded_below_their_totals(intents: StudyResults) -> None:
-    text = html.unescape(classes.render(intents))
+    text = html.unescape(classes.render_classes(intents))
     assert "Accuracy by class. At the incumbent's other settings." in text
     assert text.count("<summary>All 77 classes</summary>") == len(classes.VIEWS)
     open_part = text[: text.index("<details>")]
@@ -77,9 +77,9 @@ def test_many_classes_are_folded_below_their_totals(intents: StudyResults) -> No
 
 
 def test_a_class_that_does_not_occur_has_a_dash(intents: StudyResults) -> None:
-    frame = classes.tables(intents)["score"]
+    frame = classes.tables_classes(intents)["score"]
     absent = frame.loc[frame["support"] == 0, "class"].iloc[0]
-    text = html.unescape(classes.render(intents))
+    text = html.unescape(classes.render_classes(intents))
     row = text[text.index(f">{absent}</th>") :]
     cells = re.findall(r"<td[^>]*>(.*?)</td>", row[: row.index("</tr>")])
     assert set(cells[:-1]) == {display.MISSING}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pytest
 
-from harness.report import display
+from harness.report import formatting as display
 from harness.report.sections import cost
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pytest
 
-from harness.report.sections import curves
+from harness.report.sections import learning_curves as curves
 from harness.results import MEASUREMENT_COLUMNS
 from tests import studies
 

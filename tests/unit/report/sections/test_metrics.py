@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from harness.report import display
+from harness.report import formatting as display
 from harness.report.sections import metrics
 from harness.results import StudyResults
 

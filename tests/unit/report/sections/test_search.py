@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.analysis import searched
+from harness.analysis import search as searched
 from harness.report import search_charts
 from harness.report.sections import search
 from tests import studies

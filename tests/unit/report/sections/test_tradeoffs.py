@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.report import display
+from harness.report import formatting as display
 from harness.report.sections import tradeoffs
 
 if TYPE_CHECKING:

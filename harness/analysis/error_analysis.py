@@ -1,0 +1,203 @@
+"""Where configurations differ: by example, by length, by what was seen in training, by confusion.
+
+A description of the texts that were scored, not a test: nothing here is corrected or compared with
+a margin.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from harness.analysis.recommendation import recommend
+from harness.analysis.scores import baselines, complete, once, score_from_rows, shots
+
+if TYPE_CHECKING:
+    from harness.results import StudyResults
+
+#: Lengths are told by so many groups of equal size.
+_GROUPS = 4
+
+
+class Cast(NamedTuple):
+    """Who is looked at.
+
+    Attributes:
+        stage: whose trials.
+        split: the split that they were scored on.
+        chief: key of the pick, or of the best so far.
+        rival: key of the best of the other finalists, or None.
+        base: name of the bare base with most worked examples, or None.
+        picked: whether the chief is the pick.
+    """
+
+    stage: str
+    split: str
+    chief: str
+    rival: str | None
+    base: str | None
+    picked: bool
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All of them, the chief first."""
+        return tuple(name for name in (self.chief, self.rival, self.base) if name is not None)
+
+
+def cast(results: StudyResults) -> Cast | None:
+    """Who is worth looking at; None where nothing was scored.
+
+    The pick (without one, the best finalist; without a confirm stage, the best search trial),
+    against the best of the others and against the bare base.
+    """
+    found = once(results, "recommendation", lambda: recommend(results))
+    chief = found.pick or found.best
+    if chief is None:
+        return None
+    confirmed = not found.comparison.empty or found.seeds > 0
+    stage, split = ("confirm", "test") if confirmed else ("search", "validation")
+    if complete(results, stage).query("key == @key", local_dict={"key": chief["key"]}).empty:
+        return None
+    rival = None
+    others = found.comparison[found.comparison["key"] != chief["key"]]
+    if len(others):
+        order = (results.objective.sign * others["value"]).sort_values(ascending=False).index
+        rival = str(others.loc[order[0], "key"])
+    bare = [name for name in baselines(results, split) if shots(name) is not None]
+    base = max(bare, key=lambda name: shots(name) or 0, default=None)
+    return Cast(stage, split, str(chief["key"]), rival, base, found.pick is not None)
+
+
+def rows_of(results: StudyResults, who: Cast, name: str) -> pd.DataFrame:
+    """Rows of `StudyResults.examples` or `.baselines` of one of them, with `seed`."""
+    if name == who.base:
+        rows = results.baselines
+        return rows[(rows["name"] == name) & (rows["split"] == who.split)].assign(seed=-1)
+    trials = complete(results, who.stage)
+    seeds = trials[trials["key"] == name].set_index("number")["seed"]
+    rows = results.examples
+    rows = rows[rows["trial"].isin(seeds.index) & (rows["split"] == who.split)]
+    return rows.assign(seed=rows["trial"].map(seeds).astype(int))
+
+
+def by_example(results: StudyResults, who: Cast) -> pd.DataFrame:
+    """How good each is on each example: the objective of one example, mean over seeds.
+
+    Returns:
+        Index the example, a column for each of `who.names`; more is better whatever the metric.
+    """
+    found = {}
+    columns = list(results.objective.columns)
+    for name in who.names:
+        rows = rows_of(results, who, name)
+        values = results.objective.value(rows[columns].to_numpy(dtype=float))
+        merit = pd.Series(results.objective.sign * values, index=rows["example"].astype(str))
+        found[name] = merit.groupby(level=0).mean()
+    return pd.DataFrame(found, columns=list(who.names)).rename_axis("example")
+
+
+def apart(table: pd.DataFrame, one: str, other: str, count: int) -> list[str]:
+    """Examples on which `one` is furthest ahead of `other`, the furthest first.
+
+    Args:
+        table: from `by_example`.
+        one: a column.
+        other: another one.
+        count: at most so many; fewer where it is not ahead on as many.
+    """
+    gap = (table[one] - table[other]).replace([np.inf, -np.inf], np.nan).dropna()
+    ahead = gap[gap > 0]
+    order = ahead.to_frame("gap").reset_index()
+    order = order.sort_values(["gap", "example"], ascending=[False, True])
+    return [str(name) for name in order["example"].head(count)]
+
+
+def by_length(results: StudyResults, who: Cast) -> pd.DataFrame:
+    """Scores by the length of the input.
+
+    Returns:
+        group, low and high (words), examples, then the objective of each of `who.names`; groups
+        of about equally many examples, shortest first. Empty where lengths are not known.
+    """
+    columns = ["group", "low", "high", "examples", *who.names]
+    texts = results.texts
+    if texts is None or texts.passages.empty:
+        return pd.DataFrame(columns=columns)
+    words = texts.passages.set_index(texts.passages["example"].astype(str))["words"].astype(int)
+    edges = np.unique(np.quantile(words, np.linspace(0, 1, _GROUPS + 1)))
+    # Where all have one length, they are one group.
+    pairs = list(itertools.pairwise(edges)) or [(edges[0], edges[0])]
+    rows = []
+    for group, (low, high) in enumerate(pairs):
+        first = group == 0
+        inside = words[(words >= low if first else words > low) & (words <= high)]
+        if inside.empty:
+            continue
+        scores = {}
+        for name in who.names:
+            own = rows_of(results, who, name)
+            scores[name] = score_from_rows(
+                own[own["example"].astype(str).isin(inside.index)], results.objective
+            )
+        rows.append(
+            {
+                "group": group + 1,
+                "low": int(inside.min()),
+                "high": int(inside.max()),
+                "examples": len(inside),
+                **scores,
+            }
+        )
+    return pd.DataFrame(rows, columns=columns)
+
+
+def confusions(results: StudyResults, who: Cast) -> pd.DataFrame:
+    """What was missed by the chief, and what was said in its place.
+
+    Returns:
+        label, instead (empty for nothing), count (a seed), share (of all that the label was asked
+        for); most frequent first.
+    """
+    columns = ["label", "instead", "count", "share"]
+    if results.texts is None or results.texts.answers.empty:
+        return pd.DataFrame(columns=columns)
+    rows = results.texts.answers
+    rows = rows[rows["who"] == who.chief]
+    seeds = max(1, rows["seed"].nunique())
+    asked = rows[rows["outcome"] != "spurious"].groupby("label").size()
+    missed = rows[rows["outcome"] == "missed"]
+    found = missed.groupby(["label", "instead"]).size().rename("count").reset_index()
+    found["share"] = found["count"] / found["label"].map(asked)
+    found["count"] = found["count"] / seeds
+    order = found.sort_values(["count", "label", "instead"], ascending=[False, True, True])
+    return order.reset_index(drop=True)[columns]
+
+
+def by_known(results: StudyResults, who: Cast) -> pd.DataFrame:
+    """Recall of entities that were in the training split, and of those that were not.
+
+    Returns:
+        known, entities (in the texts), then the recall of each of `who.names`; empty for tasks
+        without entities.
+    """
+    columns = ["known", "entities", *who.names]
+    if results.texts is None or results.texts.answers.empty:
+        return pd.DataFrame(columns=columns)
+    rows = results.texts.answers
+    rows = rows[(rows["outcome"] != "spurious") & rows["known"].notna()]
+    found = []
+    for known in (True, False):
+        part = rows[rows["known"] == known]
+        if part.empty:
+            continue
+        right = part.assign(right=part["outcome"] == "found").groupby("who")["right"].mean()
+        first = part[part["who"] == who.chief]
+        count = len(first) / max(1, first["seed"].nunique())
+        found.append(
+            {"known": known, "entities": round(count)}
+            | {name: float(right.get(name, np.nan)) for name in who.names}
+        )
+    return pd.DataFrame(found, columns=columns)

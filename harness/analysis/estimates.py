@@ -1,0 +1,372 @@
+"""Estimates of configurations and of their differences, with intervals, from a study's rows.
+
+Every number is in the metric's own unit (0 to 1 for F1). Intervals count training seeds and
+examples as random and hold 95 % of the time; where one seed or one example is all there is, they
+are NaN.
+
+Where the scores of a panel differ: between configurations, training seeds and examples.
+
+A score reads m + C_c + A_cs + B_ce + G_cse. The variance over a configuration's seeds holds A and
+G; that over the examples, the adapters held fixed, holds B and G. All in the metric's own unit.
+"""
+
+from __future__ import annotations
+
+import math
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.special import fdtrc
+
+from harness.aggregates import FORMS
+from harness.analysis.bootstrap import RESAMPLES, Contrasts, contrasts, influence, scores
+from harness.analysis.multiple_comparisons import (
+    Pairs,
+    as_pairs,
+    holm,
+    intervals,
+    joint_intervals,
+    p_values,
+    pair_matrix,
+)
+from harness.analysis.scores import Cube, complete, panel, value_of
+
+if TYPE_CHECKING:
+    from harness.aggregates import Array
+    from harness.analysis.bootstrap import Value
+    from harness.results import Objective, StudyResults
+
+
+CONFIDENCE: Final = 0.95
+
+
+class Interval(NamedTuple):
+    """A number with its interval, in the metric's own unit; NaN where it cannot be told."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Estimate(NamedTuple):
+    """The score of one configuration.
+
+    Attributes:
+        value: mean over seeds of the score over all examples.
+        low: lower end of the 95 % interval.
+        high: upper end.
+        seeds: number of training seeds.
+        examples: number of examples.
+        seed_sd: standard deviation of the score over the seeds, NaN with one.
+    """
+
+    value: float
+    low: float
+    high: float
+    seeds: int
+    examples: int
+    seed_sd: float
+
+
+class AllPairs(NamedTuple):
+    """All pairs of configurations of one panel.
+
+    Attributes:
+        cube: the panel.
+        values: (C,) scores.
+        found: contrasts i < j, better minus worse whatever the metric's direction.
+        pairs: the same as square tables.
+    """
+
+    cube: Cube
+    values: Array
+    found: Contrasts
+    pairs: Pairs
+
+
+def compare(cube: Cube, objective: Objective, resamples: int = RESAMPLES) -> AllPairs:
+    """Compares all configurations of a panel with each other; more is better in every contrast."""
+    statistics, value = cube.statistics, value_of(objective)
+    count = len(cube.keys)
+    table = scores(statistics, value)
+    values = np.array([row[~np.isnan(row)].mean() for row in table])
+    found = _contrasts(statistics, value, objective.sign * pair_matrix(count), resamples)
+    return AllPairs(cube, values, found, as_pairs(found, count))
+
+
+#: Columns of `estimates`.
+_ESTIMATES: Final = ("key", "value", "low", "high", "seeds", "seed_sd", "examples")
+#: The last comparisons, oldest first.
+_remembered: dict[tuple[object, ...], Contrasts] = {}
+_REMEMBERED: Final = 8
+
+
+def _contrasts(
+    statistics: Array, value: Value, matrix: Array, resamples: int = RESAMPLES
+) -> Contrasts:
+    # A page asks for the same comparison several times. A digest is a key that takes no room.
+    prints = [blake2b(np.ascontiguousarray(array).data).digest() for array in (statistics, matrix)]
+    key = (*prints, statistics.shape, matrix.shape, value, resamples)
+    if key not in _remembered:
+        found = contrasts(statistics, value, matrix, resamples)
+        for array in found:
+            array.flags.writeable = False
+        _remembered[key] = found
+        if len(_remembered) > _REMEMBERED:
+            del _remembered[next(iter(_remembered))]
+    return _remembered[key]
+
+
+def estimates(
+    results: StudyResults, stage: str, split: str, keys: tuple[str, ...] | None = None
+) -> pd.DataFrame:
+    """Scores of configurations with 95 % intervals, each on its own.
+
+    Args:
+        results: the study.
+        stage: whose trials to take.
+        split: to score on.
+        keys: configurations; all of the stage by default.
+
+    Returns:
+        Columns key, value, low, high, seeds, seed_sd, examples; no row where nothing was scored.
+    """
+    try:
+        cube = panel(results, stage, split, keys)
+    except ValueError:
+        return pd.DataFrame(columns=list(_ESTIMATES))
+    return estimates_of(cube, results.objective)
+
+
+def estimates_of(cube: Cube, objective: Objective) -> pd.DataFrame:
+    """The same for a panel that is at hand: reading one from the tables takes longest."""
+    statistics, value = cube.statistics, value_of(objective)
+    found = _contrasts(statistics, value, np.eye(len(cube.keys)))
+    bounds, form = intervals(found, CONFIDENCE), FORMS[objective.form]
+    table = scores(statistics, value)
+    spread = [
+        float(row[~np.isnan(row)].std(ddof=1)) if count >= 2 else float("nan")
+        for row, count in zip(table, found.seeds, strict=True)
+    ]
+    frame = pd.DataFrame(
+        {
+            "key": list(cube.keys),
+            "value": found.estimate,
+            # What no adapter can score lies outside of every interval.
+            "low": finite(bounds.low).clip(min=form.least),
+            "high": finite(bounds.high).clip(max=form.most),
+            "seeds": found.seeds.astype(int),
+            "seed_sd": spread,
+            "examples": len(cube.examples),
+        }
+    )
+    return frame[list(_ESTIMATES)]
+
+
+def drawn_scores(cube: Cube, objective: Objective) -> Array:
+    """Scores as they may be in truth, (C, B): the estimate less each draw of its error.
+
+    Rows of a configuration whose spread is not known are NaN.
+    """
+    found = _contrasts(cube.statistics, value_of(objective), np.eye(len(cube.keys)))
+    error = finite(found.error)[:, None]
+    return np.asarray(found.estimate[:, None] - error * found.draws)
+
+
+def estimate(results: StudyResults, key: str, stage: str, split: str) -> Estimate:
+    """The score of one configuration.
+
+    Raises:
+        ValueError: it has no complete trial of that stage with scores on that split.
+    """
+    frame = estimates(results, stage, split)
+    rows = frame[frame["key"] == key]
+    if rows.empty:
+        raise ValueError(f"no complete {stage} trial of {key} with scores on {split}")
+    row = rows.iloc[0]
+    return Estimate(
+        float(row["value"]),
+        float(row["low"]),
+        float(row["high"]),
+        int(row["seeds"]),
+        int(row["examples"]),
+        float(row["seed_sd"]),
+    )
+
+
+def differences(results: StudyResults, stage: str, split: str, reference: str) -> pd.DataFrame:
+    """Differences of all other configurations of a stage to a reference, on the seeds they share.
+
+    The difference is configuration minus reference in the metric's own direction (below 0 is
+    better where less is better).
+
+    Returns:
+        Columns key, difference, low, high (all intervals hold together, max-T), p_value and
+        p_holm (corrected over the rows); no row where there is nothing to compare.
+    """
+    columns = ["key", "difference", "low", "high", "p_value", "p_holm"]
+    try:
+        cube = panel(results, stage, split)
+    except ValueError:
+        return pd.DataFrame(columns=columns)
+    if reference not in cube.keys:
+        return pd.DataFrame(columns=columns)
+    whole = compare(cube, results.objective)
+    frame = against(whole, results.objective, reference, cube.keys)
+    return frame[columns]
+
+
+def against(
+    whole: AllPairs, objective: Objective, reference: str, keys: tuple[str, ...]
+) -> pd.DataFrame:
+    """Differences to a reference within a comparison of all pairs; `keys` are the family.
+
+    Returns:
+        The columns of `differences`, one row for each of `keys` but the reference.
+    """
+    order = whole.cube.keys
+    others = [key for key in keys if key != reference]
+    base = order.index(reference)
+    rows = [order.index(key) for key in others]
+    error = whole.pairs.error[rows, base]
+    subset = Contrasts(
+        objective.sign * whole.pairs.difference[rows, base],
+        error,
+        np.zeros(len(rows)),
+        np.zeros(len(rows)),
+        np.zeros(len(rows)),
+        objective.sign * whole.pairs.draws[rows, base],
+    )
+    bounds = joint_intervals(subset, CONFIDENCE)
+    raw = p_values(subset)
+    return pd.DataFrame(
+        {
+            "key": others,
+            "difference": subset.estimate,
+            "low": finite(bounds.low),
+            "high": finite(bounds.high),
+            "p_value": raw,
+            "p_holm": holm(raw),
+        }
+    )
+
+
+def noise_floor(results: StudyResults) -> float:
+    """Standard deviation of one configuration's score over training seeds, on validation.
+
+    Pooled over all configurations of the ablate and confirm stages with two seeds or more, in the
+    metric's own unit; NaN where there is none.
+    """
+    total, freedom = 0.0, 0
+    for stage in ("ablate", "confirm"):
+        for _, group in complete(results, stage).groupby("key"):
+            values = group["value"].dropna().to_numpy(dtype=float)
+            if len(values) >= 2:
+                total += float(((values - values.mean()) ** 2).sum())
+                freedom += len(values) - 1
+    return float(np.sqrt(total / freedom)) if freedom else float("nan")
+
+
+def finite(values: Array) -> Array:
+    """The values, with NaN for an infinite one ("cannot be told")."""
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+#: Level of the test of equal spread.
+_LEVEL: Final = 0.05
+
+
+class Spread(NamedTuple):
+    """Standard deviations, NaN where nothing is known.
+
+    Attributes:
+        seed: of one configuration's score over training seeds, pooled over all configurations.
+        seed_each: the same of each configuration, (C,).
+        equal: p-value of the test that all configurations spread alike over seeds (Brown and
+            Forsythe 1974).
+        example: of a score that is due to which examples the split has, the adapters fixed.
+        configuration: between configurations' expected scores, beyond what seeds explain.
+        correlation: mean correlation of two configurations over the seeds that all have; how much
+            pairing by seed helps, if it is above nought.
+    """
+
+    seed: float
+    seed_each: Array
+    equal: float
+    example: float
+    configuration: float
+    correlation: float
+
+    @property
+    def pooled(self) -> bool:
+        """Whether a test of equal spread lets the configurations be pooled."""
+        return not self.equal < _LEVEL
+
+
+def spread(cube: Cube, objective: Objective) -> Spread:
+    """Splits the variance of a panel.
+
+    Args:
+        cube: the panel; configurations may lack seeds.
+        objective: says how scores are made from its statistics.
+    """
+    value = value_of(objective)
+    table = scores(cube.statistics, value)
+    groups = [row[~np.isnan(row)] for row in table]
+    free = np.array([max(0, len(group) - 1) for group in groups])
+    each = np.array([g.var(ddof=1) if len(g) > 1 else math.nan for g in groups])
+    freedom = float(free.sum())
+    pooled = float(np.nansum(each * free) / freedom) if freedom else math.nan
+    means = np.array([group.mean() for group in groups])
+    between = math.nan
+    if len(means) > 1 and freedom:
+        noise = pooled * np.mean([1 / len(group) for group in groups])
+        between = math.sqrt(max(0.0, float(means.var(ddof=1)) - float(noise)))
+    return Spread(
+        math.sqrt(pooled) if freedom else math.nan,
+        np.sqrt(each),
+        _equal(groups),
+        _of_examples(influence(cube.statistics, value)),
+        between,
+        _correlation(table),
+    )
+
+
+def _equal(groups: list[Array]) -> float:
+    """P-value of equal spread (Brown and Forsythe 1974); NaN where it cannot be made.
+
+    An analysis of variance of the distances to each group's median. Not by scipy.stats, which
+    takes longer to import than a page takes to be made.
+    """
+    apart = [np.abs(group - np.median(group)) for group in groups if len(group) > 2]
+    if len(apart) < 2:
+        return math.nan
+    every, count = np.concatenate(apart), len(apart)
+    within = sum(float(((each - each.mean()) ** 2).sum()) for each in apart)
+    between = sum(len(each) * float((each.mean() - every.mean()) ** 2) for each in apart)
+    if within == 0:
+        return 1.0 if between == 0 else 0.0
+    freedom = len(every) - count
+    return float(fdtrc(count - 1, freedom, between / (count - 1) / (within / freedom)))
+
+
+def _of_examples(influences: Array) -> float:
+    """The mean over adapters, of which each example has one effect (jackknife)."""
+    examples = influences.shape[2]
+    if examples < 2:
+        return math.nan
+    variances = influences.var(axis=2, ddof=1) / examples
+    return math.sqrt(float(np.nanmean(variances)))
+
+
+def _correlation(table: Array) -> float:
+    whole = table[:, ~np.isnan(table).any(axis=0)]
+    if len(whole) < 2 or whole.shape[1] < 3:
+        return math.nan
+    moving = whole[whole.std(axis=1) > 0]
+    if len(moving) < 2:
+        return math.nan
+    found = np.corrcoef(moving)
+    return float(found[np.triu_indices(len(moving), 1)].mean())

@@ -1,0 +1,213 @@
+"""What a search saw: its scores by level of each parameter, and by two parameters at once.
+
+A sampler chose where to look, so nothing here is an ablation. Takes tables, knows no charts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+
+from harness.aggregates import FORMS
+from harness.analysis.estimates import noise_floor
+
+if TYPE_CHECKING:
+    from harness.aggregates import Array
+    from harness.results import StudyResults
+
+#: Columns of `history`.
+HISTORY: Final = ("number", "value", "best", "low", "high")
+#: Columns of `slices`.
+SLICES: Final = ("number", "parameter", "level", "value")
+#: Columns of `by_level`.
+LEVELS: Final = ("parameter", "level", "trials", "median", "best")
+#: Columns of `heat`.
+HEAT: Final = ("first", "first_level", "second", "second_level", "trials", "value")
+#: The parameter that is drawn from a range; its levels are told in half decades.
+RATE: Final = "learning_rate"
+#: Level of an extra setting that a trial does not name.
+USUAL: Final = "usual"
+_FIELDS: Final = ("variant", "rank", "alpha_ratio", "dropout", "target_modules", RATE)
+#: No more trials than this are among the best few, however long the search.
+_FEW: Final = 20
+#: Half the width of a 95 % interval, in standard deviations.
+_NORMAL: Final = 1.96
+#: Tukey's fence: so many interquartile ranges from the quartile.
+_FENCE: Final = 1.5
+
+
+def scored(results: StudyResults) -> pd.DataFrame:
+    """Search trials that were run to their end and have a score, in order of their number."""
+    rows = results.trials
+    chosen = rows[
+        (rows["stage"] == "search")
+        & (rows["state"] == "complete")
+        & rows["duplicate_of"].isna()
+        & np.isfinite(rows["value"].astype(float))
+    ]
+    return chosen.sort_values("number", kind="stable")
+
+
+def history(results: StudyResults) -> pd.DataFrame:
+    """The best score so far after each trial, with the luck of a seed around it.
+
+    Returns:
+        `HISTORY`: `low` and `high` are 1.96 standard deviations of one configuration's score
+        over training seeds from `best`, NaN where no stage has shown that deviation.
+    """
+    rows = scored(results)[["number", "value"]].astype({"value": float})
+    best = rows["value"].cummax() if results.objective.sign > 0 else rows["value"].cummin()
+    form, reach = FORMS[results.objective.form], _NORMAL * noise_floor(results)
+    frame = rows.assign(
+        best=best,
+        low=(best - reach).clip(lower=form.least),  # no score lies outside of these
+        high=(best + reach).clip(upper=form.most),
+    )
+    return frame[list(HISTORY)].reset_index(drop=True)
+
+
+def parameters(results: StudyResults) -> dict[str, list[Any]]:
+    """Parameters that the scored trials vary, each with its level in every trial.
+
+    Fields come first, in the order that a sweep declares them, then settings beside them
+    (`extras`) by name.
+    """
+    rows = scored(results)
+    found = {name: _plain(rows[name]) for name in _FIELDS}
+    settings = [
+        dict(part.split("=", 1) for part in str(text or "").split() if "=" in part)
+        for text in rows["extras"]
+    ]
+    for name in sorted({name for each in settings for name in each}):
+        found[name] = [each.get(name, USUAL) for each in settings]
+    return {name: levels for name, levels in found.items() if len(set(levels)) > 1}
+
+
+def slices(results: StudyResults) -> pd.DataFrame:
+    """The score of every trial against its level of each parameter: `SLICES`, long form."""
+    rows = scored(results)
+    numbers, values = rows["number"].tolist(), rows["value"].astype(float).tolist()
+    parts = [
+        (number, name, level, value)
+        for name, levels in parameters(results).items()
+        for number, level, value in zip(numbers, levels, values, strict=True)
+    ]
+    return pd.DataFrame(parts, columns=list(SLICES))
+
+
+def by_level(results: StudyResults) -> pd.DataFrame:
+    """Trials, median and best score at each level; a learning rate by its half decade.
+
+    Returns:
+        `LEVELS`, levels in the order of `ordered`; that of a learning rate is the lower end of
+        its half decade.
+    """
+    rows = []
+    pick = "max" if results.objective.sign > 0 else "min"
+    for name, group in slices(results).groupby("parameter", sort=False):
+        cells = binned(str(name), group["level"])
+        for level in ordered(results, str(name), cells):
+            values = group["value"][[cell == level for cell in cells]]
+            rows.append((name, level, len(values), values.median(), values.agg(pick)))
+    return pd.DataFrame(rows, columns=list(LEVELS))
+
+
+def heat(results: StudyResults) -> pd.DataFrame:
+    """Mean score in the cells of the two parameters that fANOVA gives the largest shares.
+
+    Returns:
+        `HEAT`, cells with a trial only; a learning rate by the lower end of its half decade.
+        Empty where fewer than two parameters have a share.
+    """
+    varied, pair = parameters(results), _leading(results)
+    pair = [name for name in pair if name in varied][:2]
+    if len(pair) < 2:
+        return pd.DataFrame(columns=list(HEAT))
+    cells = pd.DataFrame({name: binned(name, varied[name]) for name in pair}, dtype=object)
+    cells["value"] = scored(results)["value"].to_numpy(dtype=float)
+    found = cells.groupby(pair, sort=False)["value"].agg(["size", "mean"])
+    levels = [ordered(results, name, cells[name]) for name in pair]
+    rows = [
+        (pair[0], one, pair[1], two, int(found["size"][one, two]), float(found["mean"][one, two]))
+        for one in levels[0]
+        for two in levels[1]
+        if (one, two) in found.index
+    ]
+    return pd.DataFrame(rows, columns=list(HEAT))
+
+
+def ordered(results: StudyResults, name: str, levels: Iterable[Any]) -> list[Any]:
+    """The different levels: numbers by size, words as the sweep has them, the usual first."""
+    declared = (results.sweep.get("space") or {}).get(name)
+    known = list(declared) if isinstance(declared, list | tuple) else []
+
+    def place(level: Any) -> tuple[float, str]:
+        if isinstance(level, int | float):
+            return float(level), ""
+        if level == USUAL:
+            return -1.0, ""
+        return float(known.index(level) if level in known else len(known)), str(level)
+
+    return sorted(set(levels), key=place)
+
+
+def binned(name: str, levels: Iterable[Any]) -> list[Any]:
+    """Levels as they are, but a learning rate by the lower end of its half decade."""
+    return [half_decade(float(level)) for level in levels] if name == RATE else list(levels)
+
+
+def half_decade(rate: float, steps: int = 0) -> float:
+    """Lower end of the half decade that a rate lies in, or of one so many steps above it.
+
+    Half decades begin at 10 to the power of n / 2: 1e-3, 3.16e-3, 1e-2, ...
+    """
+    place = math.floor(2 * math.log10(rate) + 1e-9) + steps
+    return float(f"{10 ** (place / 2):.10g}")  # so that equal ends are equal numbers
+
+
+def best_few(values: Sequence[float], sign: float) -> list[int]:
+    """Places of the best tenth of the values, at most 20 and at least one, best first."""
+    order = np.argsort(-sign * np.asarray(values, dtype=float), kind="stable")
+    return [int(one) for one in order[: min(_FEW, math.ceil(len(order) / 10))]]
+
+
+def sample(values: Sequence[float], sign: float, limit: int) -> list[int]:
+    """Places of at most `limit` values: the best few, and evenly of the others by their rank."""
+    order = np.argsort(-sign * np.asarray(values, dtype=float), kind="stable")
+    few = len(best_few(values, sign))
+    if len(order) <= limit:
+        return sorted(int(one) for one in order)
+    ranks = np.linspace(few, len(order) - 1, limit - few).round().astype(int)
+    return sorted(int(one) for one in [*order[:few], *order[ranks]])
+
+
+def fence(values: Sequence[float], sign: float) -> float:
+    """The worst value that is no outlier on the bad side, by Tukey's fence.
+
+    A run that fell apart scores so far below the others that a chart which holds it shows
+    nothing else.
+    """
+    merit: Array = sign * np.asarray(values, dtype=float)
+    low, high = np.percentile(merit, [25, 75])
+    if not math.isfinite(high - low) or high == low:
+        return float(sign * merit.min())
+    return float(sign * merit[merit >= low - _FENCE * (high - low)].min())
+
+
+def _leading(results: StudyResults) -> list[str]:
+    """Factors with a share by fANOVA, the largest first."""
+    noted: Mapping[str, Any] = results.attributes.get("importance") or {}
+    shares = {
+        str(row["factor"]): float(row["fanova"])
+        for row in noted.get("factors") or []
+        if row.get("fanova") is not None and math.isfinite(row["fanova"])
+    }
+    return sorted(shares, key=lambda name: -shares[name])
+
+
+def _plain(levels: pd.Series) -> list[Any]:
+    return [one.item() if isinstance(one, np.generic) else one for one in levels]

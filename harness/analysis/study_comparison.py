@@ -1,0 +1,306 @@
+"""Several studies side by side: what each says, level by level, and picks on the same examples.
+
+Scores of different tasks, metrics or bases are never added up. Only two studies of one task and
+one metric are held against each other, on the test examples that both were scored on.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+
+import numpy as np
+import pandas as pd
+from scipy.special import ndtri
+
+from harness.analysis.ablation import COLUMNS, FACTORS, ablation_table, all_cells, among, cells_of
+from harness.analysis.bootstrap import (
+    RESAMPLES,
+    SEED,
+    Value,
+    example_weights,
+    influence,
+    resampled_scores,
+    scores,
+)
+from harness.analysis.claims import CLAIMS, Claim
+from harness.analysis.estimates import CONFIDENCE, Interval, finite
+from harness.analysis.multiple_comparisons import against_best, all_pairs
+from harness.analysis.scores import once, panel, value_of
+from harness.analysis.verdict import inferior
+
+if TYPE_CHECKING:
+    from harness.aggregates import Array
+    from harness.results import StudyResults
+
+STANDINGS: Final = ("within", "undecided", "worse")
+LEVELS: Final = (*COLUMNS, "difference_to_best", "lower", "upper", "standing")
+VOTES: Final = ("level", *STANDINGS)
+#: Settings whose effect two studies of one task are compared for, as people call them.
+SUBJECTS: Final = {
+    "model.name": "base model",
+    "model.quantization": "quantisation",
+    "training.epochs": "epochs",
+    "training.steps": "steps",
+}
+#: Settings that change how fast something is computed, not what.
+_HARMLESS: Final = {"training.micro_batch_size", "training.score_batch_size"}
+#: By dotted path, the values of two studies.
+Settings: TypeAlias = Mapping[str, tuple[Any, Any]]
+
+
+def factor_levels(results: StudyResults) -> dict[str, pd.DataFrame]:
+    """For each factor of the ablation that has two levels or more: where each level stands.
+
+    Returns:
+        `LEVELS` by factor, one row a level. `difference_to_best` is to the best of the others, in
+        the metric's own direction, `lower` and `upper` its joint bounds over the factor's levels
+        (Hsu 1984); `standing` is `within` (shown to be no worse than the best by more than the
+        margin), `worse` (shown to be worse than another by more than it) or `undecided`. Pairs
+        such as `rank@target_modules=qv` are left out.
+    """
+    return dict(once(results, "levels of all factors", lambda: _factor_levels(results)))
+
+
+def _factor_levels(results: StudyResults) -> dict[str, pd.DataFrame]:
+    planned = [str(cell["factor"]) for cell in results.attributes.get("cells") or ()]
+    names = [name for name in dict.fromkeys([*FACTORS, *planned]) if "@" not in name]
+    names = [name for name in names if len(cells_of(results, name)) > 1]
+    whole = all_cells(results) if names else None
+    if whole is None:
+        return {}
+    objective, found = results.objective, {}
+    for name in names:
+        frame = ablation_table(results, name, whole)
+        if len(frame) < 2:
+            continue
+        pairs = among(whole, tuple(frame["key"]))
+        bounds = against_best(pairs, CONFIDENCE)
+        worse = inferior(all_pairs(pairs, CONFIDENCE).high, objective.margin)
+        merit = objective.sign * frame["value"].to_numpy(dtype=float)
+        others = np.where(np.eye(len(frame), dtype=bool), -np.inf, merit[None, :])
+        gap = pairs.difference[np.arange(len(frame)), others.argmax(axis=1)]
+        ends = np.sort(objective.sign * np.array([bounds.low, bounds.high]), axis=0)
+        frame = frame.assign(
+            difference_to_best=objective.sign * gap,
+            lower=finite(ends[0]) + 0.0,
+            upper=finite(ends[1]) + 0.0,
+            standing=np.where(frame["near_best"], "within", np.where(worse, "worse", "undecided")),
+        )
+        found[name] = frame[list(LEVELS)]
+    return found
+
+
+def shared_factors(studies: Sequence[StudyResults]) -> tuple[str, ...]:
+    """Factors that two or more of the studies have levels of, in the order of `FACTORS`."""
+    names = [name for results in studies for name in factor_levels(results)]
+    order = dict.fromkeys([*FACTORS, *names])
+    return tuple(name for name in order if names.count(name) > 1)
+
+
+def votes(studies: Sequence[StudyResults], factor: str) -> pd.DataFrame:
+    """In how many studies each level of a factor is within the margin, undecided or worse.
+
+    Returns:
+        `VOTES`, one row a level, smallest first; a study without the level has no vote on it.
+    """
+    counts: dict[Any, dict[str, int]] = {}
+    for results in studies:
+        frame = factor_levels(results).get(factor, pd.DataFrame(columns=list(LEVELS)))
+        for level, standing in zip(frame["level"], frame["standing"], strict=True):
+            counts.setdefault(plain(level), dict.fromkeys(STANDINGS, 0))[standing] += 1
+    order = sorted(counts) if all(isinstance(one, float) for one in counts) else list(counts)
+    rows = [{"level": level, **counts[level]} for level in order]
+    return pd.DataFrame(rows, columns=list(VOTES))
+
+
+def plain(level: Any) -> float | str:
+    """A level as it is equal in all studies: one says 1, another one 1.0."""
+    numeric = isinstance(level, int | float | np.number) and not isinstance(level, bool)
+    return float(level) if numeric else str(level)
+
+
+def independent(
+    ours: Array,
+    theirs: Array,
+    value: Value,
+    confidence: float = CONFIDENCE,
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
+) -> Interval:
+    """The difference of two configurations' scores: examples paired, training seeds not.
+
+    As `bootstrap.contrasts`, but each side brings a variance over seeds of its own and a Student's
+    t of its own (Behrens and Fisher); what the examples add is taken from the difference, example
+    by example. Equal seeds that do go together make it too wide, not too narrow.
+
+    Args:
+        ours: statistics of the same examples, shape (S_A, E, W), nothing missing.
+        theirs: shape (S_B, E, W).
+        value: from sums (..., W) to the metric (...).
+        confidence: of the interval, two-sided.
+        resamples: number of draws.
+        seed: of the generator.
+
+    Returns:
+        Ours less theirs; without bounds where a side has one seed, or there is one example.
+    """
+    sides = [side[None] for side in (ours, theirs)]
+    tables = [scores(side, value)[0] for side in sides]
+    estimate, examples = float(tables[0].mean() - tables[1].mean()), ours.shape[1]
+    if min(map(len, tables)) < 2 or examples < 2:
+        return Interval(estimate, math.nan, math.nan)
+    weights, rng = example_weights(examples, resamples, seed), np.random.default_rng(seed + 1)
+    added = [influence(side, value)[0] for side in sides]
+    fixed = float((added[0].mean(axis=0) - added[1].mean(axis=0)).var(ddof=1)) / examples
+    # What neither seeds nor examples explain stands in the variances over seeds already.
+    of_examples = max(0.0, fixed - sum(_mixed(one) / one.size for one in added))
+    moved = [resampled_scores(side, value, weights)[0].mean(axis=0) for side in sides]
+    shift = moved[0] - moved[1] - estimate
+    scale = shift.std() * np.sqrt(rng.chisquare(examples - 1, resamples) / (examples - 1))
+    drawn = np.divide(shift, scale, out=np.zeros(resamples), where=scale > 0)
+    drawn *= math.sqrt(of_examples)
+    for table in tables:
+        error = math.sqrt(table.var(ddof=1) / len(table))
+        drawn += error * rng.standard_t(len(table) - 1, resamples)
+    # Never narrower than with the adapters held fixed, as in `bootstrap.contrasts`.
+    least = float(ndtri((1 + confidence) / 2)) * math.sqrt(fixed)
+    reach = max(least, float(np.quantile(np.abs(drawn), confidence)))
+    return Interval(estimate, estimate - reach, estimate + reach)
+
+
+def _mixed(table: Array) -> float:
+    """Variance of one seed's influence of one example that neither explains, from (S, E)."""
+    rest = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean()
+    return float((rest**2).sum() / ((len(table) - 1) * (table.shape[1] - 1)))
+
+
+class Pair(NamedTuple):
+    """Picks of two studies of one task and metric, on the test examples that both were scored on.
+
+    Attributes:
+        first: name of a study: of a base in 4 bits or of longer training, if only one is such.
+        second: name of the other one.
+        subjects: settings of `SUBJECTS` in which they differ, with the values of both.
+        others: other settings of base and training in which they differ.
+        difference: first less second, in the metric's own direction.
+        low: lower bound; the bounds of all pairs hold together (Bonferroni).
+        high: upper bound.
+        seeds_first: seeds of the first one's pick.
+        seeds_second: of the second one's.
+        examples: test examples.
+        claim: name of the claim that the difference bears on, empty if on none.
+        verdict: what it says of the claim; empty if it is no test of it.
+        obstacle: why there is no difference, in words; empty if there is one.
+    """
+
+    first: str
+    second: str
+    subjects: Settings
+    others: Settings
+    difference: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    seeds_first: int = 0
+    seeds_second: int = 0
+    examples: int = 0
+    claim: str = ""
+    verdict: str = ""
+    obstacle: str = ""
+
+
+def compared(studies: Sequence[StudyResults], keys: Mapping[str, str]) -> list[Pair]:
+    """All pairs of studies whose picks answer a question together.
+
+    They do if task and metric are the same and base model, quantisation or length of training are
+    not.
+
+    Args:
+        studies: of different names.
+        keys: by study, the configuration of the confirm stage that stands for it.
+    """
+    asked = [_ordered(*pair) for pair in itertools.combinations(studies, 2) if _related(*pair)]
+    confidence = 1 - (1 - CONFIDENCE) / max(1, len(asked))
+    return [_pair(first, second, keys, confidence) for first, second in asked]
+
+
+def _pair(
+    first: StudyResults, second: StudyResults, keys: Mapping[str, str], confidence: float
+) -> Pair:
+    subjects, others = _apart(first, second)
+    claim, clean = _tested(subjects, others)
+    bare = Pair(first.name, second.name, subjects, others, claim=claim.name if claim else "")
+    cubes = []
+    for one in (first, second):
+        try:
+            cubes.append(panel(one, "confirm", "test", (keys[one.name],)))
+        except (KeyError, ValueError):
+            return bare._replace(obstacle=f"{one.name} has no configuration scored on test")
+    digests = {one.provenance.get("task_digest") for one in (first, second)} - {None}
+    if cubes[0].examples != cubes[1].examples:
+        return bare._replace(obstacle="the ids of their test examples are not the same")
+    if len(digests) > 1:
+        return bare._replace(obstacle="the task changed, so equal ids may be other examples")
+    ours, theirs = (cube.statistics[0] for cube in cubes)
+    found = independent(ours, theirs, value_of(first.objective), confidence)
+    sign, margin = first.objective.sign, min(first.objective.margin, second.objective.margin)
+    ends = sorted((sign * found.low, sign * found.high))
+    judged = clean and margin > 0
+    return bare._replace(
+        difference=found.value,
+        low=found.low,
+        high=found.high,
+        seeds_first=len(cubes[0].seeds),
+        seeds_second=len(cubes[1].seeds),
+        examples=len(cubes[0].examples),
+        verdict=claim.verdict(ends[0] / margin, ends[1] / margin) if claim and judged else "",
+    )
+
+
+def _related(first: StudyResults, second: StudyResults) -> bool:
+    task, ours, theirs = first.sweep.get("task"), first.objective, second.objective
+    alike = ("name", "direction", "form", "classes")
+    same = all(getattr(ours, name) == getattr(theirs, name) for name in alike)
+    return same and task == second.sweep.get("task") and bool(_apart(first, second)[0])
+
+
+def _apart(first: StudyResults, second: StudyResults) -> tuple[Settings, Settings]:
+    """Settings that differ, with both values: those of `SUBJECTS`, and the others."""
+    mine, yours = _settings(first), _settings(second)
+    names = [name for name in {**mine, **yours} if name not in _HARMLESS]
+    # An older study lacks a setting that is now off by default.
+    found = {name: (mine.get(name) or None, yours.get(name) or None) for name in names}
+    found = {name: values for name, values in found.items() if values[0] != values[1]}
+    subjects = {name: found.pop(name) for name in SUBJECTS if name in found}
+    return subjects, found
+
+
+def _settings(results: StudyResults) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for section in ("model", "training"):
+        part = results.sweep.get(section) or {}
+        part = part if isinstance(part, Mapping) else {"name": part}
+        found |= {f"{section}.{name}": value for name, value in part.items()}
+    return found
+
+
+def _tested(subjects: Settings, others: Settings) -> tuple[Claim | None, bool]:
+    """The claim that a difference bears on, and whether it tests it: nothing else may differ."""
+    claims, alone = {claim.name: claim for claim in CLAIMS}, len(subjects) == 1 and not others
+    if set(subjects.get("model.quantization", ())) == {"nf4", "none"}:
+        return claims["qlora_free"], alone
+    epochs = subjects.get("training.epochs", (None,))
+    if None not in epochs:
+        return claims["three_epochs"], alone and min(map(float, epochs)) == 3
+    return None, False
+
+
+def _ordered(first: StudyResults, second: StudyResults) -> tuple[StudyResults, StudyResults]:
+    """The two as claims take them: 4 bits less a plain base, longer training less shorter."""
+    mine, yours = _settings(first), _settings(second)
+    coarse = [one.get("model.quantization") == "nf4" for one in (mine, yours)]
+    lengths = [float(one.get("training.epochs") or 0) for one in (mine, yours)]
+    turn = coarse[1] if coarse[0] != coarse[1] else lengths[1] > lengths[0]
+    return (second, first) if turn else (first, second)

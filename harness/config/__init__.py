@@ -1,0 +1,1 @@
+"""What a user writes of a sweep: its YAML, the search space and the variants."""

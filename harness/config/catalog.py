@@ -1,0 +1,82 @@
+"""Finds a sweep or a task by name: the given path, then the working folder, then the bundled copy.
+
+Knows where things lie, not what is in them.
+"""
+
+from pathlib import Path
+
+from harness.errors import UserError, did_you_mean
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def bundled() -> Path:
+    """The folder of `tasks/` and `sweeps/` as shipped: the wheel's, else the checkout's."""
+    inside = _PACKAGE / "_bundled"
+    return inside if inside.is_dir() else _PACKAGE.parent
+
+
+def roots() -> tuple[Path, ...]:
+    """Folders to look in, first hit wins."""
+    here = Path.cwd()
+    return (here,) if here == bundled() else (here, bundled())
+
+
+def find_sweep(name: str) -> Path:
+    """The YAML file of a sweep.
+
+    Args:
+        name: a path to a YAML file, or the name of one in `sweeps/`.
+
+    Raises:
+        UserError: there is none.
+    """
+    given = Path(name)
+    if given.suffix in {".yaml", ".yml"} or "/" in name:
+        if given.is_file():
+            return given
+        raise UserError(f"{name}: no such sweep file")
+    for root in roots():
+        file = root / "sweeps" / f"{name}.yaml"
+        if file.is_file():
+            return file
+    raise UserError(f"unknown sweep '{name}'; {did_you_mean(name, sweeps())}")
+
+
+def find_task(name: str) -> Path:
+    """The folder of a task.
+
+    Args:
+        name: a path to a folder with a task.yaml, or the name of one in `tasks/`.
+
+    Raises:
+        UserError: there is none, or it has no task.yaml.
+    """
+    given = Path(name)
+    if "/" in name:
+        if (given / "task.yaml").is_file():
+            return given
+        raise UserError(f"{name}: no task.yaml in this folder")
+    for root in roots():
+        folder = root / "tasks" / name
+        if (folder / "task.yaml").is_file():
+            return folder
+    raise UserError(f"unknown task '{name}'; {did_you_mean(name, tasks())}")
+
+
+def sweeps() -> dict[str, Path]:
+    """All sweeps by name."""
+    found: dict[str, Path] = {}
+    for root in roots():
+        for file in sorted((root / "sweeps").glob("*.yaml")):
+            found.setdefault(file.stem, file)
+    return found
+
+
+def tasks() -> dict[str, Path]:
+    """All tasks by name."""
+    found: dict[str, Path] = {}
+    for root in roots():
+        for file in sorted((root / "tasks").glob("*/task.yaml")):
+            found.setdefault(file.parent.name, file.parent)
+    return found

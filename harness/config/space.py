@@ -1,0 +1,380 @@
+"""`SearchSpace`: declared levels and ranges -> Optuna's suggestions -> one `TrialConfig`.
+
+Knows Optuna's trial, nothing of studies, stages or training.
+
+Settings of a sweep that are usually left alone, each readable as a level of a factor.
+
+A level is one word without blanks, as Optuna and the tables keep it. Knows YAML values, nothing
+of PEFT or torch.
+"""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Final, Self
+
+import optuna
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from harness.trial import EXTRAS, TrialConfig
+
+_NAME: Final = re.compile(r"[\w.]+")
+
+
+def _one_of(*words: str) -> Callable[[Any], str]:
+    def read(value: Any) -> str:
+        text = "none" if value is None else str(value)
+        if text not in words:
+            raise ValueError(f"{value!r} is none of {', '.join(words)}")
+        return text
+
+    return read
+
+
+def _switch(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return _one_of("on", "off")(value)
+
+
+def _ratio(value: Any) -> str:
+    if value in (None, "own"):
+        return "own"
+    try:
+        ratio = float(value)
+    except (TypeError, ValueError):
+        ratio = 0.0
+    if isinstance(value, bool) or not 0 < ratio < float("inf"):
+        raise ValueError(f"{value!r} is no number above 0")
+    return f"{ratio:g}"
+
+
+def _layers(value: Any) -> str:
+    """`all`, `upper_half`, or numbers of layers."""
+    if isinstance(value, str) and not value.replace(",", "").isdigit():
+        return _one_of("all", "upper_half", "lower_half")(value)
+    numbers = str(value).split(",") if isinstance(value, str | int) else value
+    try:
+        chosen = sorted({int(number) for number in numbers})
+    except (TypeError, ValueError):
+        raise ValueError(f"{value!r} is no list of layers") from None
+    if not chosen or chosen[0] < 0:
+        raise ValueError(f"{value!r} is no list of layers")
+    return ",".join(map(str, chosen))
+
+
+def _names(value: Any) -> str:
+    if value in (None, "none", [], ()):
+        return "none"
+    names = value.split(",") if isinstance(value, str) else value
+    if not isinstance(names, list | tuple):
+        raise ValueError(f"{value!r} is no list of modules")
+    if not all(isinstance(name, str) and _NAME.fullmatch(name) for name in names):
+        raise ValueError(f"{value!r} is no list of modules")
+    return ",".join(sorted(names))
+
+
+def _ranks(value: Any) -> str:
+    """A mapping of module names to ranks."""
+    if value in (None, "none", {}):
+        return "none"
+    if isinstance(value, str):
+        pairs = [part.split(":") for part in value.split(",")]
+    elif isinstance(value, Mapping):
+        pairs = [[str(name), str(rank)] for name, rank in value.items()]
+    else:
+        pairs = [[]]
+    for pair in pairs:
+        if len(pair) != 2 or not _NAME.fullmatch(pair[0]) or not pair[1].isdigit():
+            raise ValueError(f"{value!r} is no mapping of modules to ranks")
+        if int(pair[1]) < 1:
+            raise ValueError(f"{value!r}: rank {pair[1]} is below 1")
+    return ",".join(f"{name}:{int(rank)}" for name, rank in sorted(pairs))
+
+
+#: How a level of each is read from YAML; raises ValueError.
+READERS: Final[Mapping[str, Callable[[Any], str]]] = {
+    "b_rate_ratio": _ratio,
+    "bias": _one_of("none", "all", "lora_only"),
+    "layers": _layers,
+    "rank_pattern": _ranks,
+    "modules_to_save": _names,
+    "optimizer": _one_of("adamw", "adamw_8bit", "paged_adamw_8bit"),
+    "compute_dtype": _one_of("base", "float32", "bfloat16", "float16"),
+    "gradient_checkpointing": _switch,
+}
+
+
+Rank = Annotated[int, Field(ge=1)]
+Ratio = Annotated[float, Field(gt=0)]
+Dropout = Annotated[float, Field(ge=0, lt=1)]
+
+
+#: Names of the parameters that a trial has once its configuration is drawn.
+PARAMETERS: Final = (
+    "variant", "rank", "alpha_ratio", "target_modules", "dropout", "learning_rate",
+)  # fmt: skip
+
+
+class RateSpan(BaseModel):
+    """The lowest and the highest learning rate."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    low: Annotated[float, Field(gt=0, description="lowest rate")]
+    high: Annotated[float, Field(gt=0, description="highest rate")]
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"low {self.low:g} is above high {self.high:g}")
+        return self
+
+
+class RateRange(RateSpan):
+    """A range of learning rates, sampled log-uniformly unless `log` is false.
+
+    Attributes:
+        low: lowest rate.
+        high: highest rate.
+        log: sample the logarithm uniformly.
+        by_variant: ranges of variants that want other rates. A rate of the range stands for the
+            one at the same place of the variant's own, on a logarithmic scale, so that what the
+            sampler learns of one variant holds for the others.
+    """
+
+    log: Annotated[bool, Field(description="sample the logarithm uniformly")] = True
+    by_variant: dict[str, RateSpan] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _wide(self) -> Self:
+        if self.by_variant and self.low == self.high:
+            raise ValueError("by_variant needs a low below high to measure places by")
+        return self
+
+    def span(self, variant: str) -> RateSpan:
+        """The variant's own range, or the one of all."""
+        return self.by_variant.get(variant, self)
+
+    def own(self, variant: str, rate: float) -> float:
+        """The variant's own rate at the place of a rate of the common range.
+
+        Rounded to four digits, so that `common` and back gives the same number.
+        """
+        if variant not in self.by_variant:
+            return rate
+        place = math.log(rate / self.low) / math.log(self.high / self.low)
+        span = self.by_variant[variant]
+        return float(f"{span.low * (span.high / span.low) ** place:.4g}")
+
+    def common(self, variant: str, rate: float) -> float:
+        """The rate of the common range at the place of a variant's own rate."""
+        if variant not in self.by_variant:
+            return rate
+        span = self.by_variant[variant]
+        width = math.log(span.high / span.low)
+        place = math.log(rate / span.low) / width if width else 0.5
+        rate = self.low * float((self.high / self.low) ** place)
+        return min(max(rate, self.low), self.high)
+
+
+class SearchSpace(BaseModel):
+    """What is searched; each list holds the levels of one factor.
+
+    Attributes:
+        variant: names of variants.
+        rank: LoRA ranks.
+        alpha_ratio: alpha as a multiple of the rank.
+        target_modules: groups (`q`, `qv`, `qkv`, `attention`, `mlp`, `all_linear`) or module names
+            joined by `+`.
+        dropout: dropout probabilities.
+        learning_rate: a range, or a list of rates.
+        b_rate_ratio: LoRA+'s rate of B over that of A; other variants have none.
+        bias: which biases are trained: `none`, `all`, `lora_only`.
+        layers: `all`, `upper_half`, `lower_half`, or numbers of layers.
+        rank_pattern: ranks of single modules, as `{q_proj: 16}`.
+        modules_to_save: modules that are trained whole beside the adapter.
+        optimizer: `adamw`, `adamw_8bit`, `paged_adamw_8bit`.
+        compute_dtype: what the forward pass computes in: `base`, or a dtype.
+        gradient_checkpointing: whether activations are computed again on the way back.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    variant: tuple[str, ...] = ("lora",)
+    rank: tuple[Rank, ...] = (1, 2, 4, 8, 16, 32, 64)
+    alpha_ratio: tuple[Ratio, ...] = (2.0,)
+    target_modules: tuple[str, ...] = ("qv",)
+    dropout: tuple[Dropout, ...] = (0.0,)
+    learning_rate: RateRange | tuple[Ratio, ...] = RateRange(low=1e-4, high=1e-2)
+    b_rate_ratio: tuple[str, ...] = (EXTRAS["b_rate_ratio"],)
+    bias: tuple[str, ...] = (EXTRAS["bias"],)
+    layers: tuple[str, ...] = (EXTRAS["layers"],)
+    rank_pattern: tuple[str, ...] = (EXTRAS["rank_pattern"],)
+    modules_to_save: tuple[str, ...] = (EXTRAS["modules_to_save"],)
+    optimizer: tuple[str, ...] = (EXTRAS["optimizer"],)
+    compute_dtype: tuple[str, ...] = (EXTRAS["compute_dtype"],)
+    gradient_checkpointing: tuple[str, ...] = (EXTRAS["gradient_checkpointing"],)
+
+    @field_validator(*EXTRAS, mode="before")
+    @classmethod
+    def _words(cls, value: Any, info: ValidationInfo) -> Any:
+        levels = value if isinstance(value, list | tuple) else [value]
+        return tuple(READERS[str(info.field_name)](level) for level in levels)
+
+    @field_validator("variant", "rank", "alpha_ratio", "target_modules", "dropout", mode="before")
+    @classmethod
+    def _as_list(cls, value: Any) -> Any:
+        # One level may be written without brackets.
+        return value if isinstance(value, list | tuple) else [value]
+
+    @field_validator(
+        "variant", "rank", "alpha_ratio", "target_modules", "dropout", "learning_rate", *EXTRAS
+    )
+    @classmethod
+    def _levels(cls, value: Any) -> Any:
+        if isinstance(value, tuple):
+            if not value:
+                raise ValueError("has no level")
+            if len(set(value)) < len(value):
+                raise ValueError(f"names a level twice: {list(value)}")
+        return value
+
+    def suggest(self, trial: optuna.Trial, seed: int, budget: float = 1.0) -> TrialConfig:
+        """One configuration as Optuna's sampler suggests it.
+
+        Args:
+            trial: the running trial; its parameters are named as the attributes here.
+            seed: seed of the training run.
+            budget: share of the training steps.
+        """
+        rank = int(trial.suggest_categorical("rank", self.rank))
+        ratio = float(trial.suggest_categorical("alpha_ratio", self.alpha_ratio))
+        if isinstance(self.learning_rate, RateRange):
+            rates = self.learning_rate
+            rate = trial.suggest_float("learning_rate", rates.low, rates.high, log=rates.log)
+        else:
+            rate = float(trial.suggest_categorical("learning_rate", self.learning_rate))
+        variant = str(trial.suggest_categorical("variant", self.variant))
+        if isinstance(self.learning_rate, RateRange):
+            rate = self.learning_rate.own(variant, rate)
+        config = TrialConfig(
+            variant=variant,
+            rank=rank,
+            alpha=ratio * rank,
+            dropout=float(trial.suggest_categorical("dropout", self.dropout)),
+            target_modules=str(trial.suggest_categorical("target_modules", self.target_modules)),
+            learning_rate=rate,
+            seed=seed,
+            budget=budget,
+        )
+        for name in self.varied():
+            level = str(trial.suggest_categorical(name, self.levels(name)))
+            config = config.at(name, self._fitting(config, name, level))
+        return config
+
+    def varied(self) -> tuple[str, ...]:
+        """The extras that this space says something of."""
+        return tuple(name for name, usual in EXTRAS.items() if self.levels(name) != (usual,))
+
+    def _fitting(self, config: TrialConfig, name: str, level: str) -> str:
+        # Only LoRA+ has two rates: for other variants every ratio is the same configuration.
+        none = name == "b_rate_ratio" and "lora_plus" not in config.variant.split("+")
+        return EXTRAS[name] if none else level
+
+    def parameters(self, config: TrialConfig) -> dict[str, Any]:
+        """The Optuna parameters that make `suggest` give this configuration."""
+        rate = config.learning_rate
+        if isinstance(self.learning_rate, RateRange):
+            rate = self.learning_rate.common(config.variant, rate)
+        return {
+            "variant": config.variant,
+            "rank": config.rank,
+            # A ratio got back by division may miss its level by the last bit.
+            "alpha_ratio": min(self.alpha_ratio, key=lambda x: abs(x - config.alpha_ratio)),
+            "target_modules": config.target_modules,
+            "dropout": config.dropout,
+            "learning_rate": rate,
+            **{name: self._nearest(config, name) for name in self.varied()},
+        }
+
+    def _nearest(self, config: TrialConfig, name: str) -> str:
+        level = str(config.level(name))
+        return level if level in self.levels(name) else str(self.levels(name)[0])
+
+    def holds(self, config: TrialConfig) -> bool:
+        """Whether the configuration lies in the space."""
+        ratios = (math.isclose(config.alpha_ratio, ratio) for ratio in self.alpha_ratio)
+        return (
+            config.variant in self.variant
+            and config.rank in self.rank
+            and config.target_modules in self.target_modules
+            and config.dropout in self.dropout
+            and any(ratios)
+            and self._has_rate(config)
+            and all(
+                config.level(name) in self.levels(name)
+                or self._fitting(config, name, "") == config.level(name)
+                for name in EXTRAS
+            )
+        )
+
+    def _has_rate(self, config: TrialConfig) -> bool:
+        if not isinstance(self.learning_rate, RateRange):
+            return config.learning_rate in self.learning_rate
+        span = self.learning_rate.span(config.variant)
+        return span.low <= config.learning_rate <= span.high
+
+    def moved(self, rate: float, before: str, after: str) -> float:
+        """The rate at the same place of another variant's range."""
+        if not isinstance(self.learning_rate, RateRange) or before == after:
+            return rate
+        return self.learning_rate.own(after, self.learning_rate.common(before, rate))
+
+    def rate_grid(
+        self, centre: float, count: int, step: float, variant: str = ""
+    ) -> tuple[float, ...]:
+        """A geometric grid of learning rates around a centre, moved to lie inside the space.
+
+        Args:
+            centre: the rate in the middle.
+            count: number of rates.
+            step: factor from one rate to the next, above 1.
+            variant: whose range to stay in.
+
+        Returns:
+            Ascending rates, three significant digits each.
+        """
+        if not isinstance(self.learning_rate, RateRange):
+            levels = sorted(self.learning_rate)
+            nearest = min(range(len(levels)), key=lambda i: abs(math.log(levels[i] / centre)))
+            first = max(0, min(nearest - count // 2, len(levels) - count))
+            return tuple(levels[first : first + count])
+        span = self.learning_rate.span(variant)
+        low, high = span.low, span.high
+        reach = step ** ((count - 1) / 2)
+        if low * reach > high / reach:  # the range is narrower than the grid: spread over it
+            reach = math.sqrt(high / low)
+            step = (high / low) ** (1 / max(1, count - 1))
+        middle = min(max(centre, low * reach), high / reach)
+        grid = (middle / reach * step**i for i in range(count))
+        return tuple(sorted({min(max(float(f"{rate:.3g}"), low), high) for rate in grid}))
+
+    def levels(self, factor: str) -> tuple[Any, ...]:
+        """The levels of a factor; a range of rates has none."""
+        value = getattr(self, factor)
+        return value if isinstance(value, tuple) else ()
+
+    def restrict(self, factors: Mapping[str, tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
+        """Those of the given levels that the space has, factor by factor."""
+        return {
+            name: tuple(level for level in levels if level in self.levels(name))
+            for name, levels in factors.items()
+        }

@@ -1,0 +1,291 @@
+"""`Sweep`: one sweeps/*.yaml read and checked; every fault is told with its file and key path."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final, Self
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from harness.config import catalog
+from harness.config.settings import (
+    AblationSettings,
+    BaselineSettings,
+    ConfirmationSettings,
+    EngineSettings,
+    ModelSettings,
+    SearchSettings,
+    Section,
+    TrainingSettings,
+)
+from harness.config.space import SearchSpace
+from harness.config.variants import FULL, refusal, resolve
+from harness.errors import UserError, did_you_mean
+
+#: Keys that may differ when a study goes on: they change when it ends or how fast, not what it is.
+FREE_KEYS: Final = ("minutes", "workers", "threads", "summary")
+
+#: What `--preset` changes in a sweep that brings no presets of its own.
+PRESETS: Final[dict[str, dict[str, Any]]] = {
+    "quick": {
+        "search": {"trials": 8, "startup": 4},
+        "space": {"variant": ["lora"], "alpha_ratio": [2.0], "dropout": [0.0]},
+        "ablation": {"max_cells": 6},
+        "confirmation": {"looks": [5], "max_configurations": 4},
+    },
+    "standard": {},
+    "thorough": {
+        "search": {"trials": 60},
+        "ablation": {"seeds": 5, "max_cells": 25},
+        "confirmation": {"looks": [5, 10, 20], "max_configurations": 8},
+    },
+}
+
+
+class DataSettings(Section):
+    """The user's own rows in the place of the task's, and how many of them to use.
+
+    Attributes:
+        folder: with files for train and perhaps validation and test.
+        limit: at most so many examples of each split.
+        allow_leaks: go on though inputs stand in two splits.
+    """
+
+    folder: str | None = None
+    limit: Annotated[int, Field(ge=2)] | None = None
+    allow_leaks: bool = False
+
+
+class Sweep(Section):
+    """One study before it runs.
+
+    Attributes:
+        task: name of a task, or path of its folder.
+        summary: one line for `list`.
+        seed: seeds the sampler and all trials; equal seeds give equal studies with one worker.
+        model: the frozen base.
+        data: the user's own rows.
+        space: what is searched.
+        training: how each adapter is trained.
+        search: first stage.
+        ablation: second stage.
+        confirmation: third stage.
+        baselines: what the adapters are held against.
+        engine: how trials share the base.
+        minutes: bound on the whole study, or null.
+        workers: local processes, or null to choose by the machine.
+        threads: torch threads of each worker, or null to choose by the machine.
+        presets: what `--preset NAME` changes.
+    """
+
+    task: Annotated[str, Field(min_length=1)]
+    summary: str = ""
+    seed: Annotated[int, Field(ge=0)] = 0
+    model: ModelSettings = ModelSettings()
+    data: DataSettings = DataSettings()
+    space: SearchSpace = SearchSpace()
+    training: TrainingSettings = TrainingSettings(epochs=3)
+    search: SearchSettings = SearchSettings()
+    ablation: AblationSettings = AblationSettings()
+    confirmation: ConfirmationSettings = ConfirmationSettings()
+    baselines: BaselineSettings = BaselineSettings()
+    engine: EngineSettings = EngineSettings()
+    minutes: Annotated[float, Field(gt=0)] | None = None
+    workers: Annotated[int, Field(ge=1)] | None = None
+    threads: Annotated[int, Field(ge=1)] | None = None
+    presets: Annotated[dict[str, dict[str, Any]], Field(default_factory=dict)]
+
+    @model_validator(mode="after")
+    def _known_variants(self) -> Self:
+        for name in self.space.variant:
+            try:
+                variant = resolve(name)
+            except UserError as error:
+                raise ValueError(f"space.variant: {error}") from None
+            if variant is FULL:
+                raise ValueError(f"space.variant: '{name}' trains no adapter; see baselines.full")
+            told = refusal(variant, self.space.rank, self.model.quantization)
+            early = self.training.restore_best or self.training.early_stopping is not None
+            if variant.initial_rank != 1.0 and early:
+                told = (
+                    f"variant {name} moves ranks until late: training.restore_best and "
+                    "early_stopping would take it at another rank"
+                )
+            if told is not None:
+                raise ValueError(f"space.variant: {told}")
+        return self
+
+    @model_validator(mode="after")
+    def _centred(self) -> Self:
+        centre = self.ablation.centre
+        if centre is None:
+            if self.search.trials == 0:
+                raise ValueError("search.trials: 0 needs an ablation.centre")
+            return self
+        if self.search.trials:
+            raise ValueError("ablation.centre: needs search.trials: 0, for a search finds its own")
+        for factor in type(centre).model_fields.keys() - {"learning_rate"}:
+            level, levels = getattr(centre, factor), getattr(self.space, factor)
+            if level not in levels:
+                known = ", ".join(map(str, levels))
+                raise ValueError(
+                    f"ablation.centre.{factor}: {level} is no level of space.{factor} ({known})"
+                )
+        return self
+
+    def plain(self) -> dict[str, Any]:
+        """The sweep as plain values, presets left out, as it is frozen with its study."""
+        return self.model_dump(mode="json", exclude={"presets"})
+
+    def digest(self) -> str:
+        """Sixteen hex digits over all that makes the study what it is."""
+        body = {key: value for key, value in self.plain().items() if key not in FREE_KEYS}
+        return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def load(
+    name: str,
+    overrides: Sequence[str] = (),
+    preset: str | None = None,
+    or_task: bool = False,
+    **changes: Any,
+) -> Sweep:
+    """Reads a sweep by name or path.
+
+    Args:
+        name: a name in `sweeps/`, or the path of a YAML file.
+        overrides: `key.path=value` with values in YAML, as `--set` takes them; the last word.
+        preset: `quick`, `standard`, `thorough`, or one that the sweep itself declares.
+        or_task: the name may be a task's, with the default settings of a sweep.
+        **changes: values by dotted key path with `__` for the dot, such as `model__name`;
+            None is left out.
+
+    Raises:
+        UserError: a fault, told with file and key path.
+    """
+    source, body = _body(name, or_task)
+    if preset is not None:
+        presets = {**PRESETS, **(body.get("presets") or {})}
+        if preset not in presets:
+            raise UserError(f"unknown preset '{preset}'; {did_you_mean(preset, presets)}")
+        body = _merge(body, presets[preset])
+    for key, value in changes.items():
+        if value is not None:
+            _put(body, key.replace("__", "."), value, source)
+    for text in overrides:
+        key, sign, value = text.partition("=")
+        if not sign or not key.strip():
+            raise UserError(f"--set {text}: write it as key.path=value")
+        try:
+            _put(body, key.strip(), yaml.safe_load(value), f"--set {text}")
+        except yaml.YAMLError:
+            raise UserError(f"--set {text}: the value is no YAML") from None
+    return parse(body, source)
+
+
+def parse(body: Mapping[str, Any], source: str) -> Sweep:
+    """Checks plain values.
+
+    Args:
+        body: keys and values as in the YAML.
+        source: what to name in messages, such as the file.
+
+    Raises:
+        UserError: the first fault, with its key path.
+    """
+    try:
+        return Sweep.model_validate(dict(body))
+    except ValidationError as error:
+        raise UserError(f"{source}: {_fault(error)}") from None
+
+
+def _body(name: str, or_task: bool) -> tuple[str, dict[str, Any]]:
+    """What to call a sweep in messages, and its keys."""
+    try:
+        path = catalog.find_sweep(name)
+    except UserError:
+        if not or_task:
+            raise
+        known = {**catalog.sweeps(), **catalog.tasks()}
+        if "/" not in name and name not in known:
+            raise UserError(
+                f"no sweep and no task '{name}'; {did_you_mean(name, known)}"
+            ) from None
+        catalog.find_task(name)
+        # as it is where a sweep leaves it out, so that its other keys can be set alone
+        epochs = Sweep.model_fields["training"].default.epochs
+        return f"task {name}", {"task": name, "training": {"epochs": epochs}}
+    return str(path), _read(path)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        body = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise UserError(f"{path}{line}: no YAML: {getattr(error, 'problem', error)}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+    if not isinstance(body, dict):
+        raise UserError(f"{path}: a sweep is a mapping with the key 'task'")
+    return body
+
+
+def _merge(body: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested mappings are merged, everything else is replaced (also `ablation.factors`)."""
+    merged = dict(body)
+    for key, value in change.items():
+        old = merged.get(key)
+        replace = key == "factors" or not (isinstance(old, Mapping) and isinstance(value, Mapping))
+        merged[key] = value if replace else _merge(old or {}, value)
+    return merged
+
+
+def _put(body: dict[str, Any], path: str, value: Any, source: str) -> None:
+    *parents, last = path.split(".")
+    place: Any = body
+    for parent in parents:
+        inner = place.get(parent)
+        if isinstance(inner, str) and parent == "model":
+            inner = {"name": inner}
+        if inner is None:
+            inner = {}
+        if not isinstance(inner, Mapping):
+            raise UserError(f"{source}: {path}: '{parent}' is a value, not a section")
+        place[parent] = dict(inner)
+        place = place[parent]
+    place[last] = value
+    if last in {"epochs", "steps"} and parents == ["training"] and value is not None:
+        place.pop("steps" if last == "epochs" else "epochs", None)  # the new one replaces it
+
+
+def _fault(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    path = ".".join(str(part) for part in first["loc"] if not str(part).startswith("function-"))
+    message = str(first["msg"]).removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        *parents, last = [str(part) for part in first["loc"]]
+        return f"{path}: unknown key; {did_you_mean(last, _keys(parents))}"
+    if first["type"] == "missing":
+        return f"{path}: is missing"
+    if first["type"] in {"tuple_type", "list_type"}:
+        message = "should be a list"
+    given = first.get("input")
+    told = (
+        ""
+        if isinstance(given, dict | list | tuple) or first["type"] == "value_error"
+        else (f", but is {given!r}")
+    )
+    return f"{path}: {message}{told}" if path else f"{message}{told}"
+
+
+def _keys(parents: Sequence[str]) -> list[str]:
+    model: Any = Sweep
+    for parent in parents:
+        fields = getattr(model, "model_fields", {})
+        if parent in fields:
+            model = fields[parent].annotation
+    return list(getattr(model, "model_fields", {}))

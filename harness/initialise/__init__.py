@@ -1,1 +1,0 @@
-"""Makes a task and its sweep from a user's data: looks at it, guesses, says why, and writes."""

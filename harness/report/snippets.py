@@ -1,0 +1,217 @@
+"""A picked configuration as Python to paste: `peft.LoraConfig(...)`, or the variant's own class.
+
+Knows the names PEFT uses, nothing of pages, studies or models. Imports no PEFT: it writes text.
+
+The commands that make a study again and read it, as its own first command has them.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from harness.analysis.claims import added
+from harness.analysis.verdict import current_look
+
+if TYPE_CHECKING:
+    from harness.analysis.claim_tests import Finding
+    from harness.results import StudyResults
+
+
+#: Settings of the training, which a configuration of PEFT has no place for.
+_TRAINING = ("optimizer", "compute_dtype", "gradient_checkpointing")
+
+
+def lora_config(
+    pick: Mapping[str, Any],
+    modules: Mapping[str, Sequence[str]],
+    traits: Mapping[str, Mapping[str, Any]] | None,
+    head: Mapping[str, Any] | None = None,
+) -> str:
+    """The configuration as Python that makes it.
+
+    Args:
+        pick: variant, rank, alpha, dropout, target_modules and learning_rate.
+        modules: module names of each group of target modules; a group that is not in it is read
+            as module names joined by `+`.
+        traits: of the variant: `peft` (keywords of the configuration), `optimiser`
+            (`b_rate_ratio`), `kind` of adapter, `frozen` weights and `initial_rank`; None where
+            nobody noted them.
+        head: the new head on the base, where the task has one: `module`, `labels`, `task_type`.
+
+    Returns:
+        Python source, ending in a newline.
+    """
+    noted, extras = traits or {}, _extras(pick)
+    name, keywords = _class_of(pick, noted)
+    keywords |= {
+        "target_modules": _modules(str(pick["target_modules"]), extras.get("layers"), modules),
+        "bias": extras.get("bias", "none"),
+        "task_type": (head or {}).get("task_type", "CAUSAL_LM"),
+    }
+    saved = extras["modules_to_save"].split(",") if "modules_to_save" in extras else []
+    if head is not None:
+        saved.append(str(head["module"]))
+    if saved:
+        keywords["modules_to_save"] = saved
+    if "rank_pattern" in extras:
+        pairs = (part.split(":") for part in extras["rank_pattern"].split(","))
+        keywords["rank_pattern"] = {module: int(rank) for module, rank in pairs}
+    lines = []
+    if traits is None:
+        lines.append(f"# add the keywords that variant {pick['variant']!r} needs")
+    keywords.update(noted.get("peft", {}))
+    lines += [f"from peft import {name}", "", f"config = {name}("]
+    lines += [f"    {name}={_literal(value)}," for name, value in keywords.items()]
+    lines += [")", f"learning_rate = {float(pick['learning_rate'])!r}"]
+    ratio = noted.get("optimiser", {}).get("b_rate_ratio") and extras.get(
+        "b_rate_ratio", noted["optimiser"]["b_rate_ratio"]
+    )
+    if ratio is not None:
+        lines.append(f"# LoRA+: train the B matrices at learning_rate * {_plain(float(ratio))},")
+        lines.append("# as peft.optimizers.create_loraplus_optimizer does")
+    lines += [f"# {remark}" for remark in _remarks(noted)]
+    if head is not None:
+        lines.append("# the base: AutoModelForTokenClassification.from_pretrained(...,")
+        lines.append(f"#     id2label={_literal(dict(enumerate(head['labels'])))})")
+    trained = [f"{name} {extras[name]}" for name in _TRAINING if name in extras]
+    if trained:
+        lines.append(f"# trained with {', '.join(trained)}")
+    return "\n".join(lines) + "\n"
+
+
+def _class_of(pick: Mapping[str, Any], traits: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """PEFT's class and its keywords for rank, alpha and dropout."""
+    rank, dropout = int(pick["rank"]), _plain(float(pick["dropout"]))
+    if traits.get("kind") == "vera":
+        return "VeraConfig", {"r": rank, "vera_dropout": dropout}
+    rest = {"lora_alpha": _plain(float(pick["alpha"])), "lora_dropout": dropout}
+    if traits.get("kind") == "adalora":
+        first = max(rank, round(float(traits.get("initial_rank", 1.0)) * rank))
+        # The number of steps is the trial's; whoever trains longer puts in their own.
+        steps = {"total_step": 1000, "tinit": 150, "tfinal": 450}
+        return "AdaLoraConfig", {"init_r": first, "target_r": rank, **rest, **steps}
+    return "LoraConfig", {"r": rank, **rest}
+
+
+def _remarks(traits: Mapping[str, Any]) -> list[str]:
+    """What a configuration alone cannot say."""
+    remarks = {
+        "adalora": "AdaLoRA: total_step is the number of your steps, of which 15 % are before "
+        "ranks fall and 45 % after;\n# call model.base_model.update_and_allocate(step) after "
+        "each optimizer.step(), before zero_grad",
+        "decomposed": "the base's weights change when this is put on: to take the adapter to the "
+        "untouched base, save\n# it with path_initial_model_for_weight_conversion",
+        "eva": "EVA: call peft.initialize_lora_eva_weights(model, dataloader) before training, "
+        "with EvaConfig(rho=1.0)",
+        "loftq": "LoftQ: the adapter belongs to a base rounded to 4 bits, saved beside the "
+        "study's adapters",
+    }
+    found = [remarks[kind] for kind in [traits.get("kind")] if kind in remarks]
+    frozen = traits.get("frozen") or ()
+    found += [f"{name} is not trained: set requires_grad_(False) on it" for name in frozen]
+    return found
+
+
+def config_of(results: StudyResults, pick: Mapping[str, Any]) -> str:
+    """The configuration as Python, with the module names and traits that the study noted."""
+    traits = (results.attributes.get("variants") or {}).get(str(pick["variant"]))
+    noted = results.attributes
+    return lora_config(pick, noted.get("modules") or {}, traits, noted.get("head"))
+
+
+def _modules(group: str, layers: str | None, modules: Mapping[str, Sequence[str]]) -> list[str]:
+    name = f"{group} in {layers}" if layers else group
+    return list(modules.get(name, group.split("+")))
+
+
+def _extras(pick: Mapping[str, Any]) -> dict[str, str]:
+    pairs = (part.partition("=") for part in str(pick.get("extras") or "").split())
+    return {name: value for name, _, value in pairs}
+
+
+def _literal(value: Any) -> str:
+    # Python's own repr, with the double quotes that formatters prefer.
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+    if isinstance(value, dict):
+        pairs = (f"{_literal(key)}: {_literal(one)}" for key, one in value.items())
+        return "{" + ", ".join(pairs) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_literal(one) for one in value) + "]"
+    return repr(value)
+
+
+def _plain(value: float) -> int | float:
+    return int(value) if value.is_integer() else value
+
+
+#: Options of `sweep` that say where studies and reports lie, with the verbs that take them, too.
+_PLACES = {"--results": ("pick", "report"), "--reports": ("report",)}
+
+
+def again(results: StudyResults) -> str:
+    """The command that makes this study again, or goes on where it was stopped."""
+    noted = results.provenance.get("command")
+    return str(noted) if noted else f"python -m harness sweep {shlex.quote(results.name)}"
+
+
+def commands(results: StudyResults) -> tuple[str, ...]:
+    """The same, then those that print its recommendation and write its report anew."""
+    first = again(results)
+    places = dict(_places(first))
+    read = (
+        shlex.join(
+            ["python", "-m", "harness", verb, results.name]
+            + [
+                word
+                for option, value in places.items()
+                if verb in _PLACES[option]
+                for word in (option, value)
+            ]
+        )
+        for verb in ("pick", "report")
+    )
+    return (first, *read)
+
+
+def add_seeds(results: StudyResults, count: int) -> str | None:
+    """The command that adds seeds beyond the looks; None while a look is still to come."""
+    looks = (results.sweep.get("confirmation") or {}).get("looks") or []
+    if not looks or current_look(results).seeds < int(looks[-1]):
+        return None
+    return f"{again(results)} --add-seeds {count}"
+
+
+def claim_advice(results: StudyResults, findings: Sequence[Finding]) -> list[str]:
+    """What would decide claims that are not decided, and how far those on added seeds hold.
+
+    Args:
+        results: the study.
+        findings: from `harness.analysis.claim_tests.judge`.
+    """
+    said = []
+    if any(finding.verdict == "not decided" for finding in findings):
+        said.append(
+            f"More seeds for what is not decided: {again(results)} --claims --add-seeds 3 "
+            "(exploratory, for somebody has looked)"
+        )
+    if added(results.attributes):
+        said.append("Seeds were added after a look: verdicts on them are exploratory.")
+    return said
+
+
+def _places(command: str) -> list[tuple[str, str]]:
+    try:
+        words = shlex.split(command)
+    except ValueError:  # a quotation mark that was typed and kept as it was
+        words = command.split()
+    found = []
+    for place, word in enumerate(words):
+        option, equals, value = word.partition("=")
+        if option in _PLACES and equals:
+            found.append((option, value))
+        elif option in _PLACES and place + 1 < len(words):
+            found.append((option, words[place + 1]))
+    return found

@@ -1,1 +1,0 @@
-"""What is done to rows before a task takes them: splits made, rows left out, rows added."""

@@ -1,0 +1,133 @@
+"""How far a study is, read from its database: what the live view and plain lines show.
+
+Finds the studies of a folder for the index page, each to be read only when it is asked for.
+
+Knows where studies lie and when one has changed; what is shown of them is `report.index`'s.
+"""
+
+import functools
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from optuna.trial import FrozenTrial, TrialState
+
+from harness.errors import UserError
+from harness.results import StudyResults
+from harness.storage.records import read_study
+from harness.storage.study import Studies, config_of, drawn, is_dropped, is_lost, url_of
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A study at one moment.
+
+    Attributes:
+        stage: the stage of the newest trial, or `start`.
+        done: trials that have ended, by stage.
+        owed: trials of that stage that wait or run.
+        outcomes: how trials ended: `complete`, `pruned`, `fail`.
+        best: best objective value of the search so far (where there is none, of the ablation),
+            or None.
+        best_label: the configuration behind it.
+        running: labels of the trials in hand.
+    """
+
+    stage: str
+    done: dict[str, int]
+    owed: int
+    outcomes: dict[str, int]
+    best: float | None
+    best_label: str
+    running: tuple[str, ...]
+
+
+def read(studies: Studies) -> Progress:
+    """Reads the progress of a study."""
+    slots: set[str] = set()
+    trials: list[FrozenTrial] = []
+    for trial in studies.trials():
+        if is_lost(trial) or is_dropped(trial):
+            continue
+        # Two workers may plan a slot at the same time; it is run once all the same.
+        if trial.user_attrs["slot"] not in slots:
+            slots.add(trial.user_attrs["slot"])
+            trials.append(trial)
+    ended = [trial for trial in trials if trial.state.is_finished()]
+    complete = [trial for trial in ended if trial.state == TrialState.COMPLETE]
+    found = [
+        [trial for trial in complete if trial.user_attrs["stage"] == stage]
+        for stage in ("search", "ablate")
+    ]
+    sign = 1 if studies.study.direction.name == "MAXIMIZE" else -1
+    best = max(found[0] or found[1], key=lambda trial: sign * trial.values[0], default=None)
+    return Progress(
+        stage=str(trials[-1].user_attrs["stage"]) if trials else "start",
+        done=dict(Counter(str(trial.user_attrs["stage"]) for trial in ended)),
+        owed=len(trials) - len(ended),
+        outcomes=dict(Counter(trial.state.name.lower() for trial in ended)),
+        best=best.values[0] if best else None,
+        best_label=_label(best) if best else "",
+        running=tuple(
+            f"#{trial.number} {_label(trial)}"
+            for trial in trials
+            if trial.state == TrialState.RUNNING
+        ),
+    )
+
+
+def _label(trial: FrozenTrial) -> str:
+    if not drawn(trial):
+        return "being drawn"
+    config = config_of(trial)
+    if config.variant == "full":
+        return f"all weights lr={config.learning_rate:.2g}"
+    return (
+        f"{config.variant} r={config.rank} {config.target_modules} "
+        f"alpha={config.alpha_ratio:g}r dropout={config.dropout:g} lr={config.learning_rate:.2g}"
+    )
+
+
+class Found(NamedTuple):
+    """A study of a folder, not read yet.
+
+    Attributes:
+        name: its name, which is its folder's.
+        stamp: another one whenever its database has been written to.
+        read: reads its tables; raises UserError where it cannot be read.
+    """
+
+    name: str
+    stamp: str
+    read: Callable[[], StudyResults]
+
+
+def studies(results: Path) -> Iterator[Found]:
+    """The studies of a folder, by name.
+
+    Args:
+        results: folder of studies; it may be missing.
+    """
+    for file in sorted(results.glob("*/study.db")):
+        folder = file.parent
+        yield Found(folder.name, _stamp(file), functools.partial(_read, folder))
+
+
+def _read(folder: Path) -> StudyResults:
+    try:
+        return read_study(folder.name, folder.parent)
+    except UserError as error:
+        # A page is passed on: where the folder lies on this machine is nobody's business.
+        raise UserError(str(error).removeprefix(f"{url_of(folder)}: ")) from None
+
+
+def _stamp(file: Path) -> str:
+    parts = [str(file.resolve())]
+    for each in (file, file.with_name(f"{file.name}-wal")):
+        # A reader leaves an empty log of writes behind: that is no change.
+        if each.is_file() and each.stat().st_size:
+            parts.append(f"{each.stat().st_size}:{each.stat().st_mtime_ns}")
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""A study: its stages, its workers and the session that runs them."""

@@ -1,0 +1,88 @@
+"""The data card of a sweep: its task's rows, measured with its model's tokenizer, before it runs.
+
+Loads no weights.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, cast
+
+from transformers import PreTrainedTokenizerBase
+
+from harness.config.sweep import Sweep
+from harness.models.base_model import BaseModel, load_config, load_tokenizer
+from harness.tasks import data_card
+from harness.tasks.data_card import DataCard, Floor, Given, Limits, Texts
+from harness.tasks.task import SPLITS, Answers, Task, load_task_of
+from harness.training.prompting import Prompting
+
+
+class _Bare(NamedTuple):
+    """As much of a base model as prompts are made with."""
+
+    name: str
+    tokenizer: PreTrainedTokenizerBase
+
+
+def card_of(sweep: Sweep) -> DataCard:
+    """Looks at the data of a sweep.
+
+    Raises:
+        UserError: the task, its data or the model's tokenizer are faulty.
+    """
+    task = load_task_of(sweep)
+    bare = _Bare(sweep.model.name, load_tokenizer(sweep.model))
+    prompting = Prompting(cast("BaseModel", bare), task)
+    return data_card.make(
+        {split: task.rows(split) for split in SPLITS},
+        {split: _texts(task, prompting, split) for split in SPLITS},
+        lambda texts: [len(ids) for ids in prompting.encode(texts)],
+        _limits(sweep, task, prompting),
+        task.kind.labels_of if task.kind.labelled else None,
+        Given(*task.history),
+        tuple(_floors(task)),
+    )
+
+
+def _texts(task: Task, prompting: Prompting, split: str) -> Sequence[Texts]:
+    examples = task.examples(split)
+    if not task.kind.fields:  # nothing is asked: the text alone is read
+        return [Texts("", example.text) for example in examples]
+    shots = task.worked(task.file.shots)
+    answers = [task.target(example) for example in examples]
+    if task.file.chat:  # a turn begins on its own, without a blank
+        answers = [answer.lstrip() for answer in answers]
+    return [
+        Texts(prompting.text(example, shots), answer)
+        for example, answer in zip(examples, answers, strict=True)
+    ]
+
+
+def _limits(sweep: Sweep, task: Task, prompting: Prompting) -> Limits:
+    length, answers = sweep.training.max_length, task.kind.answers
+    if answers is Answers.LIKELIHOOD:
+        return Limits(length, None, 1 + len(prompting.tail))
+    if answers is Answers.TAGGED:
+        return Limits(length, None, load_tokenizer(sweep.model).num_special_tokens_to_add())
+    written = answers is Answers.WRITTEN
+    longest = task.max_new_tokens
+    if not written:
+        names = prompting.answers([task.write(name) for name in task.kind.classes])
+        longest = max(len(ids) for ids in names) + len(prompting.tail)
+    context = getattr(load_config(sweep.model), "max_position_embeddings", None)
+    return Limits(
+        length,
+        task.max_new_tokens if written else None,
+        len(prompting.head) + len(prompting.tail),
+        max(1, context - longest) - len(prompting.head) if context else None,
+    )
+
+
+def _floors(task: Task) -> Iterator[Floor]:
+    """What answers of nothing that was trained reach on the test split."""
+    metric, examples = task.metric, task.examples("test")
+    for name in task.untrained:
+        rows = [
+            task.score(guess, example)
+            for guess, example in zip(task.guesses(name, "test"), examples, strict=True)
+        ]
+        yield Floor(name, task.values(rows)[metric.name] * metric.scale, metric.unit)

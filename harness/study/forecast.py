@@ -1,0 +1,148 @@
+"""A sweep before it runs: trials, parameters, memory, time, money.
+
+Time and memory come from a few steps that are trained and a few examples that are scored here, on
+this machine, alone; workers side by side slow each other down.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+from harness.config.sweep import Sweep
+from harness.study import checks
+from harness.study.ablation import neighbours
+from harness.tasks.task import load_task_of
+from harness.trial import Outcome, TrialConfig, TrialRequest
+
+#: Optimiser steps of the run that is timed.
+_TIMED_STEPS = 6
+#: Share of a search trial's steps that are run on average, pruned ones included; a guess that is
+#: told as such.
+_PRUNED_SHARE = 0.75
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One configuration, timed.
+
+    Attributes:
+        train_seconds: a full training run.
+        validation_seconds: scoring the validation split.
+        test_seconds: scoring the test split.
+        peak_memory: bytes, the whole process.
+    """
+
+    train_seconds: float
+    validation_seconds: float
+    test_seconds: float
+    peak_memory: int
+
+
+@dataclass(frozen=True)
+class StageForecast:
+    """A stage before it runs.
+
+    Attributes:
+        stage: its name.
+        trials: trials at most.
+        seconds: wall seconds with the given workers.
+        fits: whether it ends before `minutes` is over; True where there is no bound.
+    """
+
+    stage: str
+    trials: int
+    seconds: float
+    fits: bool
+
+
+def _full(sweep: Sweep, timing: Timing) -> list[tuple[str, int, float]]:
+    """Full fine-tuning, taken to cost what the largest adapter costs."""
+    if not sweep.baselines.full:
+        return []
+    settings = sweep.ablation
+    rates = len(sweep.baselines.full_rates or ()) or settings.rates
+    tune = timing.train_seconds * settings.tuning_budget + timing.validation_seconds
+    each = timing.train_seconds + timing.validation_seconds + timing.test_seconds
+    return [("full", rates + settings.seeds, rates * tune + settings.seeds * each)]
+
+
+def largest(sweep: Sweep) -> TrialConfig:
+    """The configuration with the most trainable parameters: the slowest, most or less."""
+    return max(checks.representatives(sweep), key=lambda config: checks.parameters(sweep, config))
+
+
+def time_trial(sweep: Sweep, threads: int) -> Timing:
+    """Trains and scores a little of the largest configuration.
+
+    Raises:
+        UserError: the model cannot be loaded, or the trial fails.
+    """
+    from harness.errors import UserError
+    from harness.models import base_model
+    from harness.training.evaluation import score
+    from harness.training.loop import step_count
+    from harness.training.packed.selection import make_trainer, settled
+    from harness.training.tokenization import TaskTokens
+
+    task = load_task_of(sweep)
+    model = settled(sweep.model, task, sweep.training, threads, lambda _, chosen: chosen)
+    base = base_model.load(model, threads, task.kind.head)
+    short = sweep.training.model_copy(
+        update={"epochs": None, "steps": _TIMED_STEPS, "readings": 0}
+    )
+    trainer = make_trainer(base, task, short, sweep.engine, lambda _, chosen: chosen)
+    config = largest(sweep)
+
+    def requests() -> Iterator[TrialRequest]:
+        yield TrialRequest(0, config, splits=())
+
+    result = next(iter(trainer.train(requests(), lambda *_: True)))
+    if result.outcome is not Outcome.COMPLETE:
+        raise UserError(f"{config.label()}: a timed run failed: {result.error}")
+    import time
+
+    began = time.perf_counter()
+    count = min(32, len(task.examples("validation")))
+    tokens = TaskTokens(base, task, sweep.training.max_length)
+    rows = sweep.training.score_batch_size
+    score(base, task, "validation", count, batch_size=rows, tokens=tokens)
+    example = (time.perf_counter() - began) / count
+    steps = step_count(sweep.training, len(task.examples("train")), 1.0)
+    return Timing(
+        result.cost.train_seconds / _TIMED_STEPS * steps,
+        example * len(task.examples("validation")),
+        example * len(task.examples("test")),
+        result.cost.peak_memory,
+    )
+
+
+def stages(sweep: Sweep, timing: Timing, workers: int) -> tuple[StageForecast, ...]:
+    """Trials and time of each stage, with the largest configuration standing for all."""
+    full = timing.train_seconds + timing.validation_seconds
+    centre = largest(sweep)
+    cells = neighbours(sweep, centre, sweep.ablation.max_cells).cells
+    distinct = len({cell.config for cell in cells})
+    settings, looks = sweep.ablation, sweep.confirmation.looks
+    tune = distinct * settings.rates
+    tune_seconds = tune * (
+        timing.train_seconds * settings.tuning_budget + timing.validation_seconds
+    )
+    finalists = sweep.confirmation.max_configurations
+    confirm = finalists * looks[0] + sum(
+        # All finalists but the worse half are taken on to a later look: the usual case.
+        (finalists + 1) // 2 * (after - before)
+        for before, after in pairwise(looks)
+    )
+    rows = [
+        ("search", sweep.search.trials, sweep.search.trials * full * _PRUNED_SHARE),
+        ("tune", tune, tune_seconds),
+        ("ablate", distinct * settings.seeds, distinct * settings.seeds * full),
+        *_full(sweep, timing),
+        ("confirm", confirm, confirm * (full + timing.test_seconds)),
+    ]
+    limit = float("inf") if sweep.minutes is None else sweep.minutes * 60
+    found, total = [], 0.0
+    for stage, trials, seconds in rows:
+        total += seconds / workers
+        found.append(StageForecast(stage, trials, seconds / workers, total <= limit))
+    return tuple(found)

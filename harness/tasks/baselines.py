@@ -1,0 +1,139 @@
+"""Answers without any model: the dictionary of training entities, a copied text, the usual class.
+
+A model that is not clearly better than the dictionary has learnt the training set's names, not
+extraction; a summary that is not better than the text's first sentence says nothing of its own.
+Knows mentions and texts; nothing of tasks, files or metrics.
+"""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from harness.tasks.entity_format import Mention
+
+# a number with its decimals is one token, so that "5 mg" is not found in "2.5 mg"
+_TOKEN = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+|[^\w\s]|_")
+
+# a full stop, or the like, before a blank and a new beginning; a line's end always ends one
+_SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]*[A-Z0-9])|\n+")
+_ABBREVIATED = re.compile(r"(?:\b(?:Dr|Mr|Mrs|Ms|Prof|St|vs|e\.g|i\.e|approx|No)|\b[A-Z])\.$")
+
+
+def copied(text: str) -> str:
+    """The input itself, on one line: what a summary has to beat in ROUGE."""
+    return " ".join(text.split())
+
+
+def first_sentence(text: str) -> str:
+    """The first sentence of a text, or its first line if that ends sooner; on one line.
+
+    A title such as `Dr.` or a single capital ends no sentence.
+    """
+    text = text.strip()
+    for end in _SENTENCE_END.finditer(text):
+        head = text[: end.end()].strip()
+        if "\n" in end.group() or not _ABBREVIATED.search(head):
+            return copied(head)
+    return copied(text)
+
+
+def most_frequent(classes: Iterable[str]) -> str:
+    """The most frequent class of the training split; among equals the one met first.
+
+    Raises:
+        ValueError: there is none.
+    """
+    counts = Counter(classes)
+    if not counts:
+        raise ValueError("no class to choose from")
+    return counts.most_common(1)[0][0]
+
+
+_Form = tuple[str, ...]  # the words of a surface form, case-folded
+
+
+class _Token(NamedTuple):
+    text: str  # case-folded
+    start: int
+    end: int
+
+
+def _tokens(text: str) -> list[_Token]:
+    return [_Token(hit.group().casefold(), *hit.span()) for hit in _TOKEN.finditer(text)]
+
+
+def _words(text: str) -> _Form:
+    return tuple(token.text for token in _tokens(text))
+
+
+class EntityDictionary:
+    """Finds again, longest match first, whole words, in any case, what stood in training.
+
+    A form that was an entity at less than half of the places where it would be found in the
+    training texts is known, and not looked for: `WAS`, short for a syndrome, is in most texts
+    a verb.
+
+    Args:
+        notes: texts of the training split, each with its mentions; a form with several labels
+            gets its most frequent one, among equals the one met first.
+    """
+
+    def __init__(self, notes: Iterable[tuple[str, Sequence[Mention]]]) -> None:
+        """Builds the index."""
+        notes = tuple(notes)
+        counts: dict[_Form, Counter[str]] = defaultdict(Counter)
+        for _, mentions in notes:
+            for label, text in mentions:
+                if words := _words(text):
+                    counts[words][label] += 1
+        self._labels = {words: seen.most_common(1)[0][0] for words, seen in counts.items()}
+        self._look_for(self._labels)
+        self._look_for(self._labels.keys() - self._doubtful(notes))
+
+    def _look_for(self, forms: Iterable[_Form]) -> None:
+        """Has `places` look for these forms, and no others."""
+        self._sought = frozenset(forms)
+        lengths: dict[str, set[int]] = defaultdict(set)
+        for words in self._sought:
+            lengths[words[0]].add(len(words))
+        self._lengths = {word: sorted(found, reverse=True) for word, found in lengths.items()}
+
+    def _doubtful(self, notes: Iterable[tuple[str, Sequence[Mention]]]) -> set[_Form]:
+        """Forms that are wrong more often than right where they are found in these texts."""
+        balance: Counter[_Form] = Counter()
+        for text, mentions in notes:
+            right = Counter((label, _words(surface)) for label, surface in mentions)
+            for label, surface in self.find(text):
+                words = _words(surface)
+                balance[words] += 1 if right[label, words] > 0 else -1
+                right[label, words] -= 1
+        return {words for words, more in balance.items() if more < 0}
+
+    def __contains__(self, text: object) -> bool:
+        """Whether that surface form, in any case, was an entity in training."""
+        return isinstance(text, str) and _words(text) in self._labels
+
+    def find(self, text: str) -> tuple[Mention, ...]:
+        """All entries in a text, from left to right, none inside another."""
+        return tuple(
+            Mention(label, " ".join(text[start:end].split()))
+            for start, end, label in self.places(text)
+        )
+
+    def places(self, text: str) -> tuple[tuple[int, int, str], ...]:
+        """The same as (first character, behind the last one, label)."""
+        tokens = _tokens(text)
+        found: list[tuple[int, int, str]] = []
+        place = 0
+        while place < len(tokens):
+            step = 1
+            for length in self._lengths.get(tokens[place].text, ()):
+                window = tokens[place : place + length]
+                words = tuple(token.text for token in window)
+                if words in self._sought:
+                    found.append((window[0].start, window[-1].end, self._labels[words]))
+                    step = len(words)
+                    break
+            place += step
+        return tuple(found)

@@ -1,0 +1,227 @@
+"""Extraction: a model writes the entities of a text, label by label, as their surface forms.
+
+Extraction by a head that tags tokens: entities come with their places in the text.
+"""
+
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, ClassVar, Final
+
+from harness.config.settings import TOKEN_CLASSIFICATION, Head
+from harness.data.rows import Row, Span
+from harness.data.tagging import tags_of
+from harness.metrics.metric import METRICS, Metric
+from harness.tasks.baselines import EntityDictionary
+from harness.tasks.entity_format import Mention
+from harness.tasks.types import HEADED, KINDS, Answers, Example, Given, Kind, Parsed
+
+
+class Entities(Kind):
+    """Notes with entities.
+
+    Reference and prediction are mentions: label and surface form. Metrics that read spans get the
+    places where the mentions stand, see `located`.
+    """
+
+    rows = "entities"
+    fields: ClassVar[tuple[str, ...]] = ("text",)
+    labelled = True
+
+    def __init__(self, given: Given) -> None:
+        """The classes are the labels."""
+        super().__init__(given)
+        self.classes = given.labels
+
+    @staticmethod
+    def labels_of(row: Row) -> Collection[str]:
+        """The labels of a row's entities."""
+        return {span.label for span in row.entities}
+
+    def example(self, row: Row) -> Example:
+        """The text, and its entities as a line."""
+        reference = tuple(
+            Mention(span.label, " ".join(span.text.split())) for span in row.entities
+        )
+        target = self.given.layout.write(reference)
+        return Example(row.id, {"text": row.text}, reference, target, row)
+
+    def parse(self, output: str) -> Parsed:
+        """Reads the first line of an output; see `harness.tasks.entity_format.Layout.parse`."""
+        return Parsed(*self.given.layout.parse(output))
+
+    def write(self, prediction: Iterable[Any]) -> str:
+        """The line that says these mentions."""
+        return self.given.layout.write(prediction)
+
+    def compared(self, metric: Metric, prediction: Any, example: Example) -> tuple[Any, Any]:
+        """Mentions with mentions, or spans with spans; case folded where the task says so."""
+        if metric.reads == "spans":
+            row = example.row
+            assert row is not None, "spans need the row that they stand in"
+            return self.spans(prediction, row.text), row.entities
+        return self._comparable(self.mentions(prediction)), self._comparable(example.reference)
+
+    def mentions(self, prediction: Iterable[Any]) -> tuple[Mention, ...]:
+        """A prediction's mentions, as those of a reference."""
+        return tuple(prediction)
+
+    def spans(self, prediction: Iterable[Any], text: str) -> tuple[Span, ...]:
+        """A prediction's entities at their places in a text."""
+        return located(prediction, text, self.given.fold_case)
+
+    def _comparable(self, mentions: Iterable[Mention]) -> list[Mention]:
+        if self.given.fold_case:
+            return [Mention(label, text.casefold()) for label, text in mentions]
+        return list(mentions)
+
+    @cached_property
+    def dictionary(self) -> EntityDictionary:
+        """The entities of the training split."""
+        return EntityDictionary(
+            (example.text, example.reference) for example in self.given.training()
+        )
+
+    @property
+    def untrained(self) -> Mapping[str, Callable[[Example], tuple[Any, ...]]]:
+        """The dictionary of training entities."""
+        return {"dictionary": lambda example: self.dictionary.find(example.text)}
+
+    def seen(self, example: Example) -> tuple[bool, ...]:
+        """For each mention of the reference whether its form, in any case, was one in training."""
+        return tuple(text in self.dictionary for _, text in example.reference)
+
+    def unseen_f1(
+        self, predictions: Sequence[Iterable[Any]], examples: Sequence[Example]
+    ) -> float:
+        """Micro-F1 on entities that were never entities in training.
+
+        Both sides leave out forms that were entities in training (in any case) and the labels that
+        task.yaml excludes (a dosage is new by its number alone).
+
+        Args:
+            predictions: for each example, in the order of `examples`.
+            examples: of one split.
+        """
+        metric = METRICS.get("entity_f1")
+        rows = [
+            metric.score(
+                self._comparable(self._new(self.mentions(found))),
+                self._comparable(self._new(gold.reference)),
+                self.classes,
+            )
+            for found, gold in zip(predictions, examples, strict=True)
+        ]
+        return metric.aggregate(rows, self.classes)
+
+    def _new(self, mentions: Iterable[Mention]) -> tuple[Mention, ...]:
+        excluded = self.given.unseen_excludes
+        return tuple(
+            m for m in mentions if m.label not in excluded and m.text not in self.dictionary
+        )
+
+
+def located(mentions: Iterable[Mention], text: str, fold_case: bool = False) -> tuple[Span, ...]:
+    """Where mentions stand in a text: the nth mention of a form at its nth place.
+
+    A model writes no offsets. Whole words go before parts of words; any white space in the text
+    fits a blank in the mention. A mention that stands nowhere, or more often than the text has it,
+    gets a span of its own behind the text: it overlaps nothing and so is wrong.
+
+    Args:
+        mentions: in the order of the text, label by label.
+        text: where they should stand.
+        fold_case: whether case is disregarded.
+    """
+    taken: dict[tuple[str, str], int] = {}
+    found: list[Span] = []
+    beyond = len(text) + 1
+    for label, surface in mentions:
+        key = (label, surface.casefold() if fold_case else surface)
+        places = _places(surface, text, fold_case)
+        number = taken.get(key, 0)
+        taken[key] = number + 1
+        if number < len(places):
+            start, end = places[number]
+        else:
+            start, end = beyond, beyond + 1
+            beyond += 2
+        found.append(Span(start, end, label, surface))
+    return tuple(found)
+
+
+def _places(surface: str, text: str, fold_case: bool) -> list[tuple[int, int]]:
+    body = r"\s+".join(re.escape(word) for word in surface.split())
+    if not body:
+        return []
+    flags = re.IGNORECASE if fold_case else re.NOFLAG
+    whole = [hit.span() for hit in re.finditer(rf"(?<!\w){body}(?!\w)", text, flags)]
+    return whole or [hit.span() for hit in re.finditer(body, text, flags)]
+
+
+KINDS.add("entities", Entities)
+
+
+#: A mention and where it stands, as in `insulin [3:10]`.
+_PLACED: Final = re.compile(r"(.*) \[(\d+):(\d+)\]", re.DOTALL)
+
+
+class Tagged(Entities):
+    """Notes with entities; a prediction is a tuple of `harness.data.Span`.
+
+    Nothing is asked and nothing is written: the head says a tag for each token of the text. The
+    head is new, so that there is nothing to be had from the base before it is trained.
+    """
+
+    fields = ()
+    answers = Answers.TAGGED
+    shots = False
+    bare = False
+
+    def __init__(self, given: Given) -> None:
+        """The head's labels are the tags."""
+        super().__init__(given)
+        self.head = Head(TOKEN_CLASSIFICATION, tags_of(given.labels))
+
+    def example(self, row: Row) -> Example:
+        """The text, and its entities as a line with their places."""
+        return replace(super().example(row), target=self.write(row.entities))
+
+    def write(self, prediction: Iterable[Any]) -> str:
+        """The line of the mentions, each with its place: ` MED: insulin [3:10] | DOSE: none`."""
+        return self.given.layout.write(
+            (one.label, f"{one.text} [{one.start}:{one.end}]") for one in prediction
+        )
+
+    def parse(self, output: str) -> Parsed:
+        """Reads such a line; a mention without a place cannot be read."""
+        mentions, unparsed = self.given.layout.parse(output)
+        read = [(label, _PLACED.fullmatch(text)) for label, text in mentions]
+        found = tuple(
+            Span(int(hit[2]), int(hit[3]), label, hit[1]) for label, hit in read if hit is not None
+        )
+        return Parsed(found, unparsed or len(found) < len(mentions))
+
+    def mentions(self, prediction: Iterable[Any]) -> tuple[Mention, ...]:
+        """Label and surface of each span."""
+        return tuple(Mention(one.label, " ".join(one.text.split())) for one in prediction)
+
+    def spans(self, prediction: Iterable[Any], text: str) -> tuple[Span, ...]:
+        """The spans themselves."""
+        del text
+        return tuple(prediction)
+
+    @property
+    def untrained(self) -> Mapping[str, Callable[[Example], tuple[Any, ...]]]:
+        """The dictionary of training entities, at the places where it finds them."""
+        return {"dictionary": self._found}
+
+    def _found(self, example: Example) -> tuple[Span, ...]:
+        return tuple(
+            Span(start, end, label, example.text[start:end])
+            for start, end, label in self.dictionary.places(example.text)
+        )
+
+
+HEADED["entities", TOKEN_CLASSIFICATION] = Tagged

@@ -1,0 +1,405 @@
+"""`TaskFile`: one task.yaml, read and checked; every fault is told with its file and key path.
+
+Knows the keys and what they may say; neither reads data nor makes prompts.
+
+The sections of a task.yaml: data, quality, target, window, objective; no behaviour.
+"""
+
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from harness.config.settings import GENERATION
+from harness.data.rows import FORMATS, Options
+from harness.errors import UserError, did_you_mean
+from harness.metrics.evaluate_library import PREFIX
+from harness.metrics.metric import METRICS
+from harness.tasks.types import HEADED, KINDS, kind_under
+
+
+class Keys(BaseModel):
+    """A frozen section that refuses unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Sizes(Keys):
+    """How many examples the generator writes for each split."""
+
+    train: int = Field(ge=1)
+    validation: int = Field(ge=1)
+    test: int = Field(ge=1)
+
+
+class Split(Keys):
+    """How splits that are not given are made from the training rows.
+
+    Attributes:
+        validation_share: of all rows, where there is no validation split.
+        test_share: of all rows, where there is no test split.
+        by: what never falls into two splits: `document` (what stands before the last `-` of an
+            id), `row`, or a field of the records, such as `patient`.
+        stratify: whether classes keep their proportions; null: for a choice, but not for entities.
+    """
+
+    validation_share: float = Field(default=0.1, gt=0, lt=1)
+    test_share: float = Field(default=0.2, gt=0, lt=1)
+    by: str = Field(default="document", min_length=1)
+    stratify: bool | None = None
+
+    @model_validator(mode="after")
+    def _something_left(self) -> Self:
+        if self.validation_share + self.test_share >= 1:
+            raise ValueError("validation_share and test_share leave no row to train on")
+        return self
+
+
+class Quality(Keys):
+    """Which training rows are good enough; validation and test keep all of theirs.
+
+    Attributes:
+        min_score: rows with a lower score are left out.
+        score_field: the records' name for the score.
+        drop_duplicates: leave rows out whose input and answer stand in an earlier row.
+        min_words: rows with a shorter input are left out.
+        max_words: rows with a longer input are left out.
+    """
+
+    min_score: float | None = None
+    score_field: str = "score"
+    drop_duplicates: bool = False
+    min_words: int | None = Field(default=None, ge=1)
+    max_words: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.min_words and self.max_words and self.min_words > self.max_words:
+            raise ValueError(f"min_words {self.min_words} is above max_words {self.max_words}")
+        if self.min_score is None and "score_field" in self.model_fields_set:
+            raise ValueError("score_field: names the score that min_score asks for; give both")
+        return self
+
+
+class Data(Keys):
+    """Where examples come from: a generator in the task's folder, files there, or the hub.
+
+    Attributes:
+        generator: a Python file with `generate(split, count, seed) -> list[dict]`.
+        sizes: for a generator.
+        seed: of the generator, and of splits that are made from train where there are none.
+        folder: with train, validation and perhaps test files; relative to the task's folder.
+        hub: id of a data set on the Hugging Face hub, or a folder like one.
+        config: the data set's configuration, where it has several.
+        revision: the data set's branch, tag or commit.
+        format: key of `harness.data.FORMATS`, for files.
+        options: what the format wants to know of its files.
+        splits: what the files or the data set call `train`, `validation` and `test`.
+        split: how those that are not there are made from train.
+        leaks: what is done where an input stands in two splits: `stop`, or `drop` the training
+            rows (of validation and test, the validation rows).
+    """
+
+    generator: str | None = None
+    sizes: Sizes | None = None
+    seed: int = 0
+    folder: str | None = None
+    hub: str | None = None
+    config: str | None = None
+    revision: str | None = None
+    format: str = "jsonl"
+    options: dict[str, Any] = {}
+    splits: dict[Literal["train", "validation", "test"], str] = {}
+    split: Split = Split()
+    leaks: Literal["stop", "drop"] = "stop"
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if [self.generator, self.folder, self.hub].count(None) != 2:
+            raise ValueError("give either 'generator', 'folder' or 'hub'")
+        if self.hub is None and (self.config or self.revision):
+            raise ValueError("'config' and 'revision' belong to 'hub'")
+        if (self.generator is None) != (self.sizes is None):
+            raise ValueError("'sizes' belong to a 'generator', and a generator needs them")
+        if self.format not in FORMATS:
+            known = did_you_mean(self.format, FORMATS.names())
+            raise ValueError(f"unknown format '{self.format}'; {known}")
+        try:
+            self.read_options()
+        except ValidationError as fault:
+            first = fault.errors(include_url=False)[0]
+            where = ".".join(map(str, first["loc"]))
+            raise ValueError(f"options.{where}: {first['msg']} (format {self.format})") from None
+        return self
+
+    def read_options(self) -> Options:
+        """The format's options."""
+        return FORMATS.get(self.format).options.model_validate(self.options)
+
+
+class Target(Keys):
+    """How entities are written: see `harness.tasks.entity_format.Layout`.
+
+    Attributes:
+        after_label: between a label and its mentions.
+        between_items: between mentions.
+        between_labels: between labels.
+        empty: the word for no mention.
+        names: how labels are written, by label; short names make short answers.
+    """
+
+    after_label: str = ":"
+    between_items: str = ";"
+    between_labels: str = "|"
+    empty: str = "none"
+    names: dict[str, str] = {}
+
+    @field_validator("after_label", "between_items", "between_labels")
+    @classmethod
+    def _mark(cls, value: str) -> str:
+        if len(value) != 1 or value.isspace() or value.isalnum() or value == "\\":
+            raise ValueError(f"'{value}' should be one visible mark such as ; or |")
+        return value
+
+    @model_validator(mode="after")
+    def _different(self) -> Self:
+        if len({self.after_label, self.between_items, self.between_labels}) < 3:
+            raise ValueError("the three separators have to differ")
+        if not self.empty.isalnum():
+            raise ValueError(f"empty: '{self.empty}' should be a word of letters and digits")
+        if len(set(self.names.values())) < len(self.names):
+            raise ValueError("names: two labels have the same name")
+        return self
+
+
+class Window(Keys):
+    """How a long text is scored: in windows that overlap, each token once.
+
+    Attributes:
+        length: tokens of a window at most; never more than the model was made for.
+        stride: tokens that a window is moved by; a token has at least `length - stride` before it.
+    """
+
+    length: int = Field(default=1024, ge=2)
+    stride: int = Field(default=512, ge=1)
+
+    @model_validator(mode="after")
+    def _overlapping(self) -> Self:
+        if self.stride >= self.length:
+            raise ValueError("stride: should be less than the length, so that windows overlap")
+        return self
+
+
+class ObjectiveKeys(Keys):
+    """What a study optimises.
+
+    Attributes:
+        metric: one of the task's metrics.
+        direction: `maximize` or `minimize`; has to be the metric's own.
+        margin: differences of at most this much do not matter in practice; unit of the metric.
+    """
+
+    metric: str
+    direction: Literal["maximize", "minimize"]
+    margin: float = Field(ge=0)
+
+
+class TaskFile(Keys):
+    """The keys of task.yaml.
+
+    Attributes:
+        name: the task's name.
+        summary: one line on what it asks.
+        public: whether its data may be shown to anybody, in a report or outside.
+        kind: one of `harness.tasks.KINDS`: what rows are, and so what the model is asked.
+        head: `generation`, or `token_classification`: entities are not written, but a new head on
+            the base tags the tokens of the text.
+        labels: the entity labels in order of writing, or the classes of a choice; `auto`: those
+            of the data.
+        data: where examples come from.
+        quality: which training rows are good enough.
+        fields: the files' names for `id`, `text`, `entities`, `tokens`, `tags`, where they differ.
+        prompt: with `{text}` or `{input}`, and with `{instruction}` where rows bring one; the
+            model goes on from its end. Language modelling has none.
+        chat: whether the prompt goes through the model's own chat template, as a user's turn.
+        system: the system's turn in front of it.
+        shots: worked training examples before each prompt, in training and in scoring.
+        truncate: which side of the input is cut where an example is too long.
+        target: how entities are written, and how labels are named.
+        answers: for a choice, whether the likeliest class is taken or the one that is written.
+        window: for language modelling, how texts longer than the model's context are scored.
+        max_new_tokens: how much a model may write for one example.
+        fold_case: whether case is disregarded when mentions are compared.
+        unseen_excludes: labels that do not count among entities never seen in training.
+        metrics: names of `harness.metrics.METRICS`, or of the `evaluate` library's, such as
+            `evaluate:./mine.py`; see `harness.metrics.evaluate_library`.
+        objective: what a study optimises.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
+    summary: str = Field(min_length=1)
+    public: bool = False
+    kind: str = "entities"
+    head: Literal["generation", "token_classification"] = "generation"
+    labels: tuple[str, ...] | Literal["auto"] = "auto"
+    data: Data
+    quality: Quality = Quality()
+    fields: dict[
+        Literal["id", "text", "entities", "tokens", "tags", "input", "output", "instruction"], str
+    ] = Field(default_factory=dict)
+    prompt: str | None = None
+    chat: bool = False
+    system: str | None = None
+    shots: int = Field(default=0, ge=0)
+    truncate: Literal["left", "right"] = "left"
+    target: Target = Target()
+    answers: Literal["likelihood", "generation"] = "likelihood"
+    window: Window = Window()
+    max_new_tokens: int = Field(default=160, ge=1)
+    fold_case: bool = False
+    unseen_excludes: tuple[str, ...] = ()
+    metrics: tuple[str, ...]
+    objective: ObjectiveKeys
+
+    def names(self) -> dict[str, str]:
+        """`fields` as plain words."""
+        return {str(field): name for field, name in self.fields.items()}
+
+    @field_validator("kind")
+    @classmethod
+    def _known_kind(cls, value: str) -> str:
+        if value not in KINDS:
+            raise ValueError(f"unknown kind '{value}'; {did_you_mean(value, KINDS.names())}")
+        return value
+
+    @model_validator(mode="after")
+    def _prompted(self) -> Self:
+        if self.head != GENERATION.name and (self.kind, self.head) not in HEADED:
+            kinds = [kind for kind, head in HEADED if head == self.head]
+            raise ValueError(f"head: {self.head} is for tasks of kind {' or '.join(kinds)}")
+        fields = kind_under(self.kind, self.head).fields
+        if not fields:
+            given = {"prompt": self.prompt, "system": self.system}
+            told = [name for name, value in given.items() if value is not None]
+            told += [name for name in ("chat", "shots") if getattr(self, name)]
+            if told:
+                own = self.head == GENERATION.name
+                which = f"kind {self.kind}" if own else f"head {self.head}"
+                raise ValueError(f"{told[0]}: a task of {which} asks nothing")
+            return self
+        if self.prompt is None:
+            raise ValueError(f"prompt: is missing; it has to name {{{fields[0]}}}")
+        inputs = [name for name in fields if name != "instruction"]
+        if sum(self.prompt.count(f"{{{name}}}") for name in inputs) != 1:
+            named = " or ".join(f"{{{name}}}" for name in inputs)
+            raise ValueError(f"prompt: has to name {named} exactly once")
+        if self.system is not None and not self.chat:
+            raise ValueError("system: needs 'chat: true'")
+        return self
+
+    @field_validator("labels")
+    @classmethod
+    def _labels(cls, value: tuple[str, ...] | str) -> tuple[str, ...] | str:
+        if value != "auto" and (not value or len(set(value)) < len(value)):
+            raise ValueError("give at least one label and none twice, or 'auto'")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        kind = KINDS.get(self.kind)
+        if kind.labelled and self.labels == "auto" and self.data.generator is not None:
+            raise ValueError("labels: a generator's labels have to be named")
+        if not kind.labelled and self.labels != "auto":
+            raise ValueError(f"labels: a task of kind {self.kind} has none")
+        for label in self.target.names if self.labels != "auto" else ():
+            if label not in self.labels:
+                known = did_you_mean(label, self.labels)
+                raise ValueError(f"target.names: '{label}' is none of the labels; {known}")
+        for label, name in self.target.names.items():
+            if self.kind == "entities" and not name.isalnum():
+                raise ValueError(
+                    f"target.names.{label}: '{name}' should be a word of letters and digits"
+                )
+            if name != name.strip() or not name or "\n" in name:
+                raise ValueError(f"target.names.{label}: {name!r} should be one line of text")
+        for name in self.metrics:
+            if name.startswith(PREFIX):
+                continue  # loaded with the task, since it may lie in its folder
+            if name not in METRICS:
+                raise ValueError(f"metrics: unknown metric '{name}'; {_known_metrics(name)}")
+            if self.kind not in (kinds := METRICS.get(name).kinds):
+                raise ValueError(
+                    f"metrics: {name} scores tasks of kind {' or '.join(kinds)}, not {self.kind}"
+                )
+        chosen = self.objective.metric
+        if chosen not in self.metrics:
+            raise ValueError(
+                f"objective.metric: '{chosen}' is none of the task's metrics; "
+                f"{did_you_mean(chosen, self.metrics)}"
+            )
+        right = "" if chosen.startswith(PREFIX) else METRICS.get(chosen).direction
+        if right and self.objective.direction != right:
+            raise ValueError(f"objective.direction: {chosen} is to {right}")
+        return self
+
+
+def _known_metrics(name: str) -> str:
+    return did_you_mean(name, METRICS.names())
+
+
+def read_task_file(path: Path) -> TaskFile:
+    """Reads and checks a task.yaml.
+
+    Raises:
+        UserError: it cannot be read, or a key is unknown, missing or wrong.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as fault:
+        raise UserError(f"{path}: cannot be read ({fault.strerror})") from fault
+    except UnicodeDecodeError as fault:
+        raise UserError(f"{path}: not UTF-8; save the file as UTF-8") from fault
+    except yaml.YAMLError as fault:
+        raise UserError(f"{path}: not YAML: {' '.join(str(fault).split())}") from fault
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: should be keys and values, such as 'name: my_task'")
+    try:
+        return TaskFile.model_validate(content)
+    except ValidationError as fault:
+        raise UserError(f"{path}: {_told(fault)}") from fault
+
+
+def _told(fault: ValidationError) -> str:
+    """The first fault as `key.path: what`."""
+    faults = fault.errors(include_url=False)
+    # a misspelt key is also a missing one; told is what the user wrote
+    first = min(faults, key=lambda one: one["type"] != "extra_forbidden")
+    # a union adds the name of the branch it tried to the path; that is no key of the file
+    branches = ("tuple[", "literal[")
+    places = [str(part) for part in first["loc"] if not str(part).startswith(branches)]
+    where = ".".join(places)
+    if first["type"] == "extra_forbidden":
+        return f"{where}: unknown key; {did_you_mean(places[-1], _keys(places[:-1]))}"
+    if first["type"] == "missing":
+        return f"{where}: is missing"
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "string_type" and isinstance(first["input"], bool):
+        message = "YAML takes yes, no, on and off for true and false; put it in quotes"
+    return f"{where}: {message}" if where else message
+
+
+def _keys(places: list[str]) -> list[str]:
+    """The keys that the model at this place knows."""
+    model: Any = TaskFile
+    for place in places:
+        kind = model.model_fields[place].annotation
+        model = next(part for part in (*get_args(kind), kind) if hasattr(part, "model_fields"))
+    return list(model.model_fields)

@@ -1,0 +1,376 @@
+"""`Task`: the examples, prompt, parser, metrics and objective of one tasks/ folder.
+
+Says what a model is asked, what a right answer looks like and how an answer is scored; what
+differs from kind to kind lies in `harness.tasks`. Knows nothing of models, tokens or studies.
+
+Worked examples: which training examples are shown before a prompt.
+
+The task of a sweep, as every process of a study loads it: by name, with the sweep's data.
+
+Loaded once for a process, and again when a file of the task or of its data has changed.
+"""
+
+import hashlib
+import random
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from harness.config import catalog
+from harness.config.sweep import Sweep
+from harness.data.rows import Row, fingerprint
+from harness.errors import UserError, did_you_mean
+from harness.metrics import find
+from harness.metrics.metric import Metric
+from harness.results import Objective
+from harness.tasks import dataset as task_data
+from harness.tasks.dataset import SPLITS, History
+from harness.tasks.entity_format import Layout
+from harness.tasks.schema import TaskFile, read_task_file
+from harness.tasks.types import Answers, Example, Given, Kind, Parsed, kind_under
+
+
+def choose(
+    training: Sequence[Example], kind: Kind, labels: Sequence[str], count: int, seed: int = 0
+) -> tuple[Example, ...]:
+    """Chooses examples that a prompt has room for and that show what there is.
+
+    From the shorter half of the training split; each is the first in a seeded order that shows
+    most of the labels or classes not shown so far, so that they soon cover all.
+
+    Args:
+        training: the training examples.
+        kind: says what an example shows.
+        labels: what there is to be shown.
+        count: how many; 0 gives none.
+        seed: of the choice.
+    """
+    pool = sorted(training, key=lambda one: (len(one.text), one.id))
+    pool = pool[: max(count, (len(pool) + 1) // 2)]
+    random.Random(f"few shot {seed}").shuffle(pool)
+    chosen: list[Example] = []
+    missing = set(labels)
+    while pool and len(chosen) < count:
+        best = max(pool, key=lambda one: len(missing.intersection(kind.shows(one))))
+        pool.remove(best)
+        chosen.append(best)
+        missing -= set(kind.shows(best))
+        missing = missing or set(labels)
+    return tuple(chosen)
+
+
+__all__ = ["SPLITS", "Answers", "Example", "Parsed", "Scored", "Task", "load"]
+
+_UNTOUCHED: Final = History({}, 0)
+_FIELD: Final = re.compile(r"\{(input|text|instruction)\}")
+
+
+class Scored(NamedTuple):
+    """What predictions come to.
+
+    Attributes:
+        statistics: one row an example, in the order of `Objective.columns`.
+        values: the objective's metric and its breakdown, then the task's other metrics, by name.
+    """
+
+    statistics: tuple[tuple[float, ...], ...]
+    values: dict[str, float]
+
+
+class Task:
+    """One task with its data; made by `load`.
+
+    Attributes:
+        name: as task.yaml says.
+        folder: where task.yaml lies.
+        file: the keys of task.yaml.
+        summary: one line on what it asks.
+        public: whether its data may be shown to anybody.
+        max_new_tokens: how much a model may write for one example.
+        kind: what it asks, and how answers are read.
+        labels: the entity labels in the order of writing, or the classes of a choice.
+        metrics: those that are reported; one of them is the objective's.
+        notes: what the user should know of the data, such as a test split carved from train.
+        history: what was done to the training rows.
+    """
+
+    def __init__(
+        self,
+        file: TaskFile,
+        folder: Path,
+        labels: tuple[str, ...],
+        rows: Callable[[str], tuple[Row, ...]],
+        notes: tuple[str, ...] = (),
+        history: History = _UNTOUCHED,
+    ) -> None:
+        """Made by `load`; `rows` gives the rows of a split when they are first needed."""
+        self.name = file.name
+        self.folder = folder
+        self.file = file
+        self.summary = file.summary
+        self.public = file.public
+        self.max_new_tokens = file.max_new_tokens
+        self.labels = labels
+        self.metrics = _metrics(file, folder)
+        self.notes = notes
+        self.history = history
+        self._rows = rows
+        self._examples: dict[str, tuple[Example, ...]] = {}
+        target, names = file.target, _names(folder, file, labels)
+        marks = (target.after_label, target.between_items, target.between_labels, target.empty)
+        given = Given(
+            labels,
+            lambda: self.examples("train"),
+            Layout(labels, *marks, names),
+            names,
+            file.fold_case,
+            file.unseen_excludes,
+            file.metrics,
+            file.answers == "generation",
+        )
+        self.kind: Kind = kind_under(file.kind, file.head)(given)
+
+    def rows(self, split: str) -> tuple[Row, ...]:
+        """The rows of `train`, `validation` or `test`, as they were read.
+
+        Raises:
+            UserError: there is no such split.
+        """
+        if split not in SPLITS:
+            raise UserError(f"unknown split '{split}'; {did_you_mean(split, SPLITS)}")
+        return self._rows(split)
+
+    def examples(self, split: str) -> tuple[Example, ...]:
+        """The examples of `train`, `validation` or `test`, always in the same order."""
+        if split not in self._examples:
+            self._examples[split] = tuple(self.kind.example(row) for row in self.rows(split))
+        return self._examples[split]
+
+    def prompt(self, example: Example) -> str:
+        """What the model is given; nothing for language modelling.
+
+        Raises:
+            UserError: the prompt asks for what the row does not have.
+        """
+        template = self.file.prompt
+        if template is None:
+            return ""
+
+        def value(hit: re.Match[str]) -> str:
+            field = hit.group(1)
+            if field not in example.prompt_fields:
+                raise UserError(
+                    f"{self.folder / 'task.yaml'}: prompt: names {{{field}}}, which row "
+                    f"{example.id} does not have"
+                )
+            return example.prompt_fields[field]
+
+        return _FIELD.sub(value, template)
+
+    def target(self, example: Example) -> str:
+        """What the model should write after the prompt, before the end of text."""
+        return example.target
+
+    def write(self, prediction: Any) -> str:
+        """An answer that says a prediction; `parse` reads it back."""
+        return self.kind.write(prediction)
+
+    def parse(self, text: str) -> Parsed:
+        """Reads an output; never raises."""
+        return self.kind.parse(text)
+
+    @property
+    def metric(self) -> Metric:
+        """The metric of the objective."""
+        return self.metrics[self.file.metrics.index(self.file.objective.metric)]
+
+    @property
+    def objective(self) -> Objective:
+        """What a study of this task optimises."""
+        keys, metric = self.file.objective, self.metric
+        return Objective(
+            name=metric.name,
+            direction=keys.direction,
+            margin=keys.margin,
+            form=metric.form,
+            classes=self.kind.classes,
+            scale=metric.scale,
+            unit=metric.unit,
+        )
+
+    def score(
+        self, prediction: Any, example: Example, metric: Metric | None = None
+    ) -> tuple[float, ...]:
+        """The statistics of one example, in the order of `objective.columns`.
+
+        Args:
+            prediction: as the kind has it.
+            example: what was asked.
+            metric: another than the objective's.
+        """
+        chosen = metric or self.metric
+        return chosen.score(*self.kind.compared(chosen, prediction, example), self.kind.classes)
+
+    def values(
+        self, rows: Sequence[Sequence[float]], unparsed: Sequence[bool] = ()
+    ) -> dict[str, float]:
+        """The objective's values for a split, from what `score` gave; see `Metric.values`."""
+        return self.metric.values(rows, self.kind.classes, unparsed)
+
+    def scored(
+        self,
+        predictions: Iterable[Any],
+        examples: Sequence[Example],
+        unparsed: Sequence[bool] = (),
+    ) -> Scored:
+        """Scores predictions by all metrics of the task.
+
+        Args:
+            predictions: for each example, in their order.
+            examples: what was asked.
+            unparsed: for each example whether its output could not be read.
+        """
+        found = list(predictions)
+        rows: dict[str, list[tuple[float, ...]]] = {}
+        for metric in self.metrics:
+            rows[metric.name] = [
+                tuple(map(float, self.score(prediction, example, metric)))
+                for prediction, example in zip(found, examples, strict=True)
+            ]
+        objective = rows[self.metric.name]
+        others = {
+            metric.name: metric.aggregate(rows[metric.name], self.kind.classes)
+            for metric in self.metrics
+        }
+        return Scored(tuple(objective), {**others, **self.values(objective, unparsed)})
+
+    @property
+    def untrained(self) -> Mapping[str, Callable[[Example], Any]]:
+        """What a model has to beat, by name: answers of nothing that was trained."""
+        return self.kind.untrained
+
+    def guesses(self, name: str, split: str) -> tuple[Any, ...]:
+        """What the entry `name` of `untrained` answers to each example of a split."""
+        answer = self.untrained[name]
+        return tuple(answer(example) for example in self.examples(split))
+
+    def worked(self, count: int, seed: int = 0) -> tuple[Example, ...]:
+        """Training examples to show before a prompt; see `harness.tasks.task.choose`."""
+        return choose(self.examples("train"), self.kind, self.labels, count, seed)
+
+    def few_shot(self, count: int, seed: int = 0) -> str:
+        """`worked` examples as text: prompt and target, one block after the other."""
+        return "".join(f"{self.prompt(one)}{one.target}\n" for one in self.worked(count, seed))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (hex) over task.yaml, scripts of metrics and all rows: equal for equal tasks."""
+        whole = hashlib.sha256((self.folder / "task.yaml").read_bytes())
+        for metric in self.metrics:
+            whole.update(metric.digest.encode())
+        for split in SPLITS:
+            whole.update(f"{split} {fingerprint(self._rows(split))}\n".encode())
+        return whole.hexdigest()
+
+
+def _metrics(file: TaskFile, folder: Path) -> tuple[Metric, ...]:
+    found = tuple(find(name, folder) for name in file.metrics)
+    for metric in found:
+        if file.kind not in metric.kinds:
+            raise UserError(
+                f"{folder / 'task.yaml'}: metrics: {metric.name} scores tasks of kind "
+                f"{' or '.join(metric.kinds)}, not {file.kind}"
+            )
+    return found
+
+
+def _names(folder: Path, file: TaskFile, labels: Sequence[str]) -> dict[str, str]:
+    """How these labels are written; the user's own data may have others than task.yaml."""
+    chosen = {label: name for label, name in file.target.names.items() if label in labels}
+    first: dict[str, str] = {}
+    for label in labels:
+        name = chosen.get(label, label)
+        other = first.setdefault(name if file.kind == "entities" else name.casefold(), label)
+        if other != label:
+            raise UserError(
+                f"{folder / 'task.yaml'}: target.names: two labels would be written '{name}'; "
+                "rename one of them in the data"
+            )
+    return chosen
+
+
+def load(
+    name_or_path: str,
+    data: Path | None = None,
+    limit: int | None = None,
+    seed: int | None = None,
+) -> Task:
+    """Loads a task.
+
+    Args:
+        name_or_path: a name in `tasks/`, or a folder with a task.yaml.
+        data: a folder with train, validation and perhaps test files that replace the task's data.
+        limit: at most so many examples of each split; a smaller limit gives a part of a larger.
+        seed: instead of the one in task.yaml: of the generator, of splits made from train, of a
+            hook, and of the choice under a limit.
+
+    Raises:
+        UserError: there is no such task, or its file or data are faulty.
+    """
+    folder = catalog.find_task(str(name_or_path))
+    file = read_task_file(folder / "task.yaml")
+    if limit is not None and limit < 1:
+        raise UserError(f"limit: {limit} examples; at least 1 is right")
+    source = task_data.open_source(file, folder, data, limit, seed)
+    return Task(file, folder, source.labels, source.rows, source.notes, source.history)
+
+
+#: So many tasks are kept at most; a process rarely has more than one.
+_KEPT: Final = 4
+
+_State = tuple[tuple[str, int, int, int], ...]
+_tasks: OrderedDict[tuple[object, ...], tuple[_State, Task]] = OrderedDict()
+
+
+def load_task_of(sweep: Sweep) -> Task:
+    """Loads the task that a sweep names, with its data folder and limit.
+
+    Raises:
+        UserError: the task or its data are faulty.
+    """
+    data = Path(sweep.data.folder) if sweep.data.folder else None
+    folder = catalog.find_task(sweep.task).resolve()
+    key = (Path.cwd(), folder, data and data.resolve(), sweep.data.limit)
+    if key in _tasks:
+        state, task = _tasks[key]
+        if state == _state(folder, data):
+            _tasks.move_to_end(key)
+            return task
+    task = load(sweep.task, data=data, limit=sweep.data.limit)
+    # after loading, for a hook leaves a file in the folder
+    _tasks[key] = (_state(folder, data), task)
+    _tasks.move_to_end(key)
+    if len(_tasks) > _KEPT:
+        _tasks.popitem(last=False)
+    return task
+
+
+def _state(folder: Path, data: Path | None) -> _State:
+    """Size, number and time of change of each file that a task is read from."""
+    keys = read_task_file(folder / "task.yaml").data
+    places = [folder, data]
+    if data is None:
+        places += [folder / name for name in (keys.folder,) if name]
+        places += [Path(name) for name in (keys.hub,) if name]
+    return tuple(sorted(set(_files(place for place in places if place is not None))))
+
+
+def _files(places: Iterator[Path]) -> Iterator[tuple[str, int, int, int]]:
+    for place in places:
+        for file in place.rglob("*") if place.is_dir() else ():
+            if file.is_file() and file.suffix != ".pyc":
+                found = file.stat()
+                yield str(file), found.st_size, found.st_ino, found.st_mtime_ns

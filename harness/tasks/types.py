@@ -1,0 +1,290 @@
+"""`Kind`: what rows of a sort ask of a model, how an answer is read and what it is held against.
+
+Knows rows, examples and metrics; nothing of files, prompts, tokens or models.
+
+Text to text: summaries, rewritten questions, instructions with their answers.
+
+One class of several: the likeliest of all, or the one that a model writes.
+
+Language modelling: how likely a text is; nothing is asked and nothing is written.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from typing import Any, ClassVar, Final, NamedTuple
+
+from harness.config.settings import GENERATION, Head
+from harness.data.rows import Row
+from harness.metrics.metric import Metric
+from harness.registry import Registry
+from harness.tasks.baselines import copied, first_sentence, most_frequent
+from harness.tasks.entity_format import Layout
+
+#: The one class of statistics where answers have no classes.
+ALL: Final = ("all",)
+
+
+class Answers(StrEnum):
+    """How an answer is had from a model."""
+
+    WRITTEN = "written"  # decoded greedily
+    CHOSEN = "chosen"  # the likeliest of several texts
+    LIKELIHOOD = "likelihood"  # no answer: how likely the example's text is
+    TAGGED = "tagged"  # read off the tags of the text's own tokens
+
+
+@dataclass(frozen=True)
+class Example:
+    """One example.
+
+    Attributes:
+        id: unique within its split.
+        prompt_fields: what the prompt is filled with: `text`, and `input` and `instruction` where
+            rows have them.
+        reference: the right answer, as the kind's metrics take it.
+        target: the right answer as text, with a blank in front; the end of text follows it.
+        row: what it was made from.
+    """
+
+    id: str
+    prompt_fields: Mapping[str, str]
+    reference: Any
+    target: str
+    row: Row | None = None
+
+    @property
+    def text(self) -> str:
+        """The input."""
+        return self.prompt_fields["text"]
+
+
+class Parsed(NamedTuple):
+    """What was read from an output.
+
+    Attributes:
+        prediction: as the kind's metrics take it; what could not be read is not in it.
+        unparsed: whether any part of the output could not be read.
+    """
+
+    prediction: Any
+    unparsed: bool
+
+
+@dataclass(frozen=True)
+class Given:
+    """What task.yaml and the data say to a kind.
+
+    Attributes:
+        labels: the entity labels, or the classes of a choice; none for the other kinds.
+        training: gives the training examples.
+        layout: how entities are written.
+        names: how labels are written, where otherwise.
+        fold_case: whether case is disregarded when answers are compared.
+        unseen_excludes: labels that do not count among entities never seen in training.
+        metrics: names of the task's metrics.
+        generate: whether a choice is written, instead of being the likeliest.
+    """
+
+    labels: tuple[str, ...]
+    training: Callable[[], Sequence[Example]]
+    layout: Layout
+    names: Mapping[str, str] = field(default_factory=dict)
+    fold_case: bool = False
+    unseen_excludes: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
+    generate: bool = False
+
+
+class Kind(ABC):
+    """What rows of one sort ask of a model.
+
+    Attributes:
+        rows: what the rows are, one of `harness.data.rows.KINDS`.
+        fields: what a prompt may be filled with; the first is the input, which it has to name.
+        labelled: whether rows have labels: entities' or classes.
+        answers: how an answer is had.
+        classes: what statistics are kept for, such as the entity labels.
+        shots: whether worked examples can stand before a prompt.
+        bare: whether the base can answer before anything is trained.
+        head: what has to stand on the base.
+    """
+
+    rows: ClassVar[str]
+    fields: ClassVar[tuple[str, ...]]
+    labelled: ClassVar[bool] = False
+    answers: Answers = Answers.WRITTEN
+    shots: ClassVar[bool] = True
+    bare: ClassVar[bool] = True
+
+    def __init__(self, given: Given) -> None:
+        """Keeps what is given."""
+        self.given = given
+        self.head: Head = GENERATION
+        self.classes: tuple[str, ...] = ALL
+
+    @staticmethod
+    def labels_of(row: Row) -> Collection[str]:
+        """The labels that a row uses; none where rows have no labels."""
+        del row
+        return ()
+
+    @abstractmethod
+    def example(self, row: Row) -> Example:
+        """The example that a row holds."""
+
+    @abstractmethod
+    def parse(self, output: str) -> Parsed:
+        """Reads what a model wrote; never raises."""
+
+    def write(self, prediction: Any) -> str:
+        """The text that says a prediction; `parse` reads it back."""
+        return str(prediction)
+
+    def compared(self, metric: Metric, prediction: Any, example: Example) -> tuple[Any, Any]:
+        """A prediction and the right answer, as a metric takes them."""
+        del metric
+        return prediction, example.reference
+
+    @property
+    def untrained(self) -> Mapping[str, Callable[[Example], Any]]:
+        """What a model has to beat, by name: answers of nothing that was trained."""
+        return {}
+
+    def shows(self, example: Example) -> Collection[str]:
+        """What a worked example shows that others may not, such as labels."""
+        return () if example.row is None else self.labels_of(example.row)
+
+
+KINDS: Registry[type[Kind]] = Registry("kind of task")
+#: What a kind is under another head than the one that writes, by names of kind and head.
+HEADED: Final[dict[tuple[str, str], type[Kind]]] = {}
+
+
+def kind_under(kind: str, head: str) -> type[Kind]:
+    """What a kind of `KINDS` is under a head; there has to be such a one."""
+    return KINDS.get(kind) if head == GENERATION.name else HEADED[kind, head]
+
+
+def prompt_fields(row: Row) -> dict[str, str]:
+    """What a prompt can be filled with: the input under both its names, and the instruction."""
+    found = {"input": row.text, "text": row.text}
+    return found if row.instruction is None else {**found, "instruction": row.instruction}
+
+
+class Pairs(Kind):
+    """An input and the text that belongs to it; what a model writes is taken as it is."""
+
+    rows = "pairs"
+    fields = ("input", "text", "instruction")
+
+    def example(self, row: Row) -> Example:
+        """The input, and the output as the reference."""
+        answer = str(row.output).strip()
+        return Example(row.id, prompt_fields(row), answer, f" {answer}", row)
+
+    def parse(self, output: str) -> Parsed:
+        """The output itself; nothing at all counts as unread."""
+        answer = output.strip()
+        return Parsed(answer, not answer)
+
+    def compared(self, metric: Metric, prediction: Any, example: Example) -> tuple[Any, Any]:
+        """Both texts; case folded where the task says so."""
+        del metric
+        if self.given.fold_case:
+            return prediction.casefold(), example.reference.casefold()
+        return prediction, example.reference
+
+    @property
+    def untrained(self) -> Mapping[str, Callable[[Example], str]]:
+        """The input copied, and its first sentence, where overlap with the answer is measured."""
+        if not any(name.startswith("rouge") for name in self.given.metrics):
+            return {}
+        return {
+            "copied_input": lambda example: copied(example.text),
+            "first_sentence": lambda example: first_sentence(example.text),
+        }
+
+
+KINDS.add("pairs", Pairs)
+
+
+class Choice(Kind):
+    """An input and its class.
+
+    The likeliest class is the one whose text, with the end of text behind it, has the highest
+    probability after the prompt: probabilities of complete answers, so that a short name has no
+    advantage over a longer one that begins like it.
+    """
+
+    rows = "pairs"
+    fields = ("input", "text", "instruction")
+    labelled = True
+
+    def __init__(self, given: Given) -> None:
+        """The classes are those of the training rows."""
+        super().__init__(given)
+        self.classes = given.labels
+        self.answers = Answers.WRITTEN if given.generate else Answers.CHOSEN
+        self._read = {self._named(name): name for name in self.classes}
+
+    @staticmethod
+    def labels_of(row: Row) -> Collection[str]:
+        """The row's class."""
+        return (str(row.output).strip(),)
+
+    def example(self, row: Row) -> Example:
+        """The input, and its class as the reference."""
+        (name,) = self.labels_of(row)
+        return Example(row.id, prompt_fields(row), name, self.write(name), row)
+
+    def write(self, prediction: str | None) -> str:
+        """A class as a model writes it; nothing for no class."""
+        return "" if prediction is None else f" {self.given.names.get(prediction, prediction)}"
+
+    def parse(self, output: str) -> Parsed:
+        """The class that the first line names, white space and case aside; else None."""
+        found = self._read.get(_plain(output.strip().partition("\n")[0]))
+        return Parsed(found, found is None)
+
+    @property
+    def untrained(self) -> Mapping[str, Callable[[Example], str]]:
+        """The most frequent class of the training split."""
+        return {"most_frequent": lambda _: self._usual}
+
+    @cached_property
+    def _usual(self) -> str:
+        return most_frequent(example.reference for example in self.given.training())
+
+    def _named(self, name: str) -> str:
+        return _plain(self.given.names.get(name, name))
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+KINDS.add("choice", Choice)
+
+
+class Text(Kind):
+    """A text alone; the prediction is a `harness.metrics.text.Likelihood` of it."""
+
+    rows = "text"
+    fields = ()
+    answers = Answers.LIKELIHOOD
+    shots = False
+
+    def example(self, row: Row) -> Example:
+        """The text, as target and as reference."""
+        return Example(row.id, {"text": row.text}, row.text, row.text, row)
+
+    def parse(self, output: str) -> Parsed:
+        """Nothing is written, so nothing can be read."""
+        del output
+        return Parsed(None, unparsed=True)
+
+
+KINDS.add("text", Text)

@@ -1,0 +1,205 @@
+"""Says which bases, tasks and configurations can share a step; the rest is trained alone.
+
+A base fits if its own layers, run with sequences end to end, give the logits that it gives for
+each sequence by itself: this is tried, not looked up. Knows nothing of trials in progress.
+"""
+
+import inspect
+import math
+from typing import Final
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.activations import SiLUActivation
+from transformers.pytorch_utils import Conv1D
+
+from harness.config.variants import FULL, Variant
+from harness.models import base_model as four_bits
+from harness.models.base_model import BaseModel
+from harness.training.losses import exactly
+from harness.training.packed import llama as decoder
+from harness.training.packed.layers import PackedLinear, installed
+from harness.training.packed.layout import Layout, Picked, attending, laid_out
+from harness.training.packed.prefix_cache import OwnLayers
+from harness.trial import EXTRAS, TrialConfig
+
+#: Kinds of adapters whose layers are a plain A and B once they have started.
+_KINDS: Final = frozenset({"lora", "eva", "decomposed"})
+#: Settings of a trial that a shared step takes at any level.
+_FREE: Final = frozenset({"b_rate_ratio", "layers", "rank_pattern"})
+#: Logits may differ by this share of their norm, by the base's precision. In half precision 48
+#: layers of rounding came to 0.04, sequences that see each other to 0.5 and more.
+_TOLERANCE: Final = {torch.float64: 1e-9, torch.float32: 1e-4}
+_HALF_TOLERANCE: Final = 0.15
+#: Sliding windows up to this many tokens are tried with a sequence that is longer.
+_WINDOW: Final = 512
+_LINEAR: Final = (nn.Linear, Conv1D)
+#: What a layer that is gone through by hand, and its attention, may consist of.
+_LAYER: Final = {"self_attn", "mlp", *decoder.NORMS}
+_WITHIN: Final = {*decoder.ATTENTION, "q_norm", "k_norm"}
+
+
+def layers(model: PreTrainedModel) -> tuple[str, ...]:
+    """Names of the linear layers that can be shared: plain and 4-bit ones, the head apart."""
+    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    return tuple(
+        name
+        for name, module in model.named_modules()
+        if (type(module) in _LINEAR or four_bits.holds(module)) and module is not head
+    )
+
+
+def base_refusal(base: BaseModel) -> str | None:
+    """Why adapters on this base cannot share a step; None where they can."""
+    model = base.model
+    told = model.config.model_type
+    quantised = getattr(model.config, "quantization_config", None) is not None
+    if quantised and not any(four_bits.holds(module) for module in model.modules()):
+        return "its weights are quantised, and not in 4 bits"
+    if "logits_to_keep" not in inspect.signature(model.forward).parameters:
+        return f"{told} computes all logits"
+    if "position_ids" not in inspect.signature(model.forward).parameters:
+        return f"{told} takes no positions"
+    chunk = getattr(model.config.get_text_config(), "attention_chunk_size", None)
+    if chunk is not None:
+        return f"{told} attends in chunks of {chunk} tokens"
+    try:
+        same = _keeps_apart(base)
+    except (TypeError, ValueError, RuntimeError, AttributeError, IndexError, AssertionError):
+        same = False
+    return None if same else f"{told} does not keep sequences apart that lie end to end"
+
+
+@torch.no_grad()
+def by_hand(base: BaseModel) -> bool:
+    """Whether `Decoder` can go through this base: on a processor, where it says the same.
+
+    Like `base_refusal`, this is tried. On a GPU the base's own kernels are kept.
+    """
+    model = base.model
+    if base.device.type != "cpu" or not shaped(model):
+        return False
+    packed = {
+        name: PackedLinear(model.get_submodule(name), torch.zeros(())) for name in layers(model)
+    }
+    ids, layout = _probe(base)
+    rows = Picked(layout, range(len(ids)))
+    nothing = torch.zeros(0, device=base.device)
+    asked = decoder.Asked(ids, layout, rows, nothing, nothing)
+    found = decoder.Decoder(model, packed).logits(asked)
+    return _alike(found, _alone(base, ids, layout))
+
+
+@torch.no_grad()
+def enters(base: BaseModel) -> bool:
+    """Whether a base's own layers can go on from what the lower ones made of a text before.
+
+    Tried at the first, the middle and the last layer: some models hand more from layer to layer
+    than one stream.
+    """
+    model = base.model
+    packed = {
+        name: PackedLinear(model.get_submodule(name), torch.zeros(())) for name in layers(model)
+    }
+    own = OwnLayers(model, packed, together=True)
+    ids, layout = _probe(base)
+    with installed(packed), attending(model), laid_out(layout):
+        whole, others = _joint(base, ids, layout), ids.flip(0)
+        for level in sorted({1, own.count // 2, own.count - 1} - {0, -1}):
+            try:
+                rows = own.below.rows(level, ids, layout)
+                _joint(base, others, layout)  # nothing else of these tokens may be left behind
+                with own.entered(level, rows):
+                    found = _joint(base, others, layout)
+            except (TypeError, ValueError, RuntimeError, AttributeError, IndexError):
+                return False
+            if not _alike(found, whole):
+                return False
+    return own.count > 1
+
+
+def shaped(model: PreTrainedModel) -> bool:
+    """Whether a model is made of the known pieces; whether they say the same is to be tried."""
+    inner = getattr(model, model.base_model_prefix, None)
+    layers = getattr(inner, "layers", None)
+    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    parts = {name for name, _ in inner.named_children()} if isinstance(inner, nn.Module) else {}
+    return (
+        parts == {"embed_tokens", "layers", "norm", "rotary_emb"}
+        and isinstance(layers, nn.ModuleList)
+        and type(head) is nn.Linear
+        and head.bias is None
+        and all(_layer_shaped(layer) for layer in layers)
+    )
+
+
+def _layer_shaped(layer: nn.Module) -> bool:
+    children = dict(layer.named_children())
+    if children.keys() != _LAYER:
+        return False
+    attention, mlp = dict(children["self_attn"].named_children()), children["mlp"]
+    linears = [attention.get(name) for name in decoder.ATTENTION]
+    linears += [getattr(mlp, name, None) for name in decoder.GATED]
+    norms = [children[name] for name in decoder.NORMS]
+    norms += [attention[name] for name in ("q_norm", "k_norm") if name in attention]
+    return (
+        attention.keys() <= _WITHIN
+        and all(type(linear) is nn.Linear for linear in linears)
+        and all(hasattr(norm, "variance_epsilon") for norm in norms)
+        and isinstance(getattr(mlp, "act_fn", None), SiLUActivation | nn.SiLU)
+    )
+
+
+@torch.no_grad()
+def _keeps_apart(base: BaseModel) -> bool:
+    """Whether sequences end to end say what each says by itself."""
+    ids, layout = _probe(base)
+    with attending(base.model), laid_out(layout):
+        joint = _joint(base, ids, layout)
+    return _alike(joint, _alone(base, ids, layout))
+
+
+def _probe(base: BaseModel) -> tuple[torch.Tensor, Layout]:
+    """Three sequences of unlike lengths, one of them longer than a small window."""
+    config = base.model.config.get_text_config()
+    size = int(config.vocab_size)
+    window = getattr(config, "sliding_window", None) or 0
+    longest = max(40, window + 8 if window <= _WINDOW else 0)
+    room = base.context or longest
+    lengths = tuple(min(length, room) for length in (9, longest, 17))
+    ids = torch.arange(sum(lengths), device=base.device) * 7919 % size
+    return ids, Layout((), lengths, device=base.device)
+
+
+def _joint(base: BaseModel, ids: torch.Tensor, layout: Layout) -> torch.Tensor:
+    """Logits of all sequences in one pass, end to end."""
+    places = layout.positions
+    found = base.model(input_ids=ids[None], position_ids=places, use_cache=False).logits[0]
+    assert isinstance(found, torch.Tensor)
+    return found
+
+
+def _alone(base: BaseModel, ids: torch.Tensor, layout: Layout) -> torch.Tensor:
+    """Logits of each sequence by itself, one below the other."""
+    parts = torch.split(ids, [*layout.lengths])
+    return torch.cat([base.model(input_ids=one[None], use_cache=False).logits[0] for one in parts])
+
+
+def _alike(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether logits differ by rounding alone; `other` is in the base's precision."""
+    bound = _TOLERANCE.get(other.dtype, _HALF_TOLERANCE)
+    one, other = exactly(one), exactly(other)
+    return float((one - other).norm()) <= bound * float(other.norm()) < math.inf
+
+
+def refusal(config: TrialConfig, variant: Variant) -> str | None:
+    """Why a configuration cannot share a step; None where it can."""
+    if variant.kind not in _KINDS or variant.name == FULL.name:
+        return f"variant {variant.name} has layers of its own"
+    if variant.kind == "decomposed" and variant.peft.get("use_dora"):
+        return f"variant {variant.name}: its magnitudes are of weights that it takes apart"
+    for name, usual in EXTRAS.items():
+        if name not in _FREE and config.level(name) != usual:
+            return f"{name}: {config.level(name)}"
+    return None
