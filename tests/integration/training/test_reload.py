@@ -11,7 +11,7 @@ import torch
 from harness.adapters import attach as attaching
 from harness.config.variants import VARIANTS
 from harness.models.base_model import BaseModel
-from tests.unit.adapters.test_attaching import IDS, attached, config, logits, stir
+from tests.unit.adapters.test_attach import IDS, attached, config, logits, stir
 
 NAMES = [*VARIANTS.names(), "dora+lora_plus", "rslora+pissa", "dora+pissa", "dora+eva"]
 

@@ -1,17 +1,27 @@
+"""Two-way tables on simulated studies: the estimate is the difference of differences."""
+
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 
 from harness.analysis import ablation
+from harness.analysis.ablation import COLUMNS_INTERACTION as COLUMNS
+from harness.analysis.ablation import interaction_table, pairs_of, tuned_rate
 from harness.analysis.scores import score_from_rows
+from harness.results import StudyResults
+from tests.simulation import World
 from tests.studies import (
     F1,
     PERPLEXITY,
+    config,
     empty_results,
     make_results,
     one_trial_results,
 )
+from tests.studies import sweep as frozen
+from tests.tables import Study
 
 SIZES = {"validation": 60, "test": 5}
 
@@ -156,3 +166,105 @@ def test_the_bare_base_is_the_one_with_the_fewest_examples(study):
         else:
             chosen = renamed[(renamed["name"] == expected) & (renamed["split"] == "validation")]
             assert found == score_from_rows(chosen, study.objective)
+
+
+PAIR = "rank@target_modules=qv"
+
+
+def mean(results: StudyResults, factor: str, level: object) -> float:
+    key = next(
+        cell["key"]
+        for cell in results.attributes["cells"]
+        if (cell["factor"], cell["level"]) == (factor, level)
+    )
+    rows = results.trials
+    return float(rows.loc[(rows["stage"] == "ablate") & (rows["key"] == key), "value"].mean())
+
+
+@pytest.fixture(scope="module")
+def results() -> StudyResults:
+    return make_results(stages=("search", "ablate"))
+
+
+def test_an_interaction_is_the_difference_of_two_differences(results: StudyResults) -> None:
+    assert pairs_of(results) == (PAIR,)
+    frame = interaction_table(results, PAIR).set_index("level")
+    assert [*frame.index] == [4, 8, 32]
+    assert set(frame["reference"]) == {16}
+    for level in frame.index:
+        here = mean(results, "rank", level) - mean(results, "rank", 16)
+        there = mean(results, PAIR, level) - mean(results, PAIR, 16)
+        row = frame.loc[level]
+        assert row["difference"] == pytest.approx(here)
+        assert row["difference_held"] == pytest.approx(there)
+        assert row["interaction"] == pytest.approx(there - here)
+        assert row["low"] < row["interaction"] < row["high"]
+        assert (row["low"] > 0 or row["high"] < 0) == (row["p_holm"] < 0.05)
+
+
+def test_without_an_interaction_it_is_hardly_ever_found() -> None:
+    # In the simulated world, effects add up.
+    found = [
+        bool((interaction_table(each, PAIR)["p_holm"] < 0.05).any())
+        for each in (
+            make_results(stages=("search", "ablate"), seed=seed, trials=10) for seed in range(8)
+        )
+    ]
+    assert sum(found) <= 2
+
+
+def test_less_is_better_changes_nothing_but_the_numbers() -> None:
+    frame = interaction_table(
+        make_results(objective=PERPLEXITY, stages=("search", "ablate")), PAIR
+    )
+    assert np.isfinite(frame[["interaction", "low", "high"]].to_numpy(dtype=float)).all()
+
+
+def test_without_cells_there_is_no_table() -> None:
+    for each in (empty_results(), make_results(stages=("search",))):
+        frame = interaction_table(each, PAIR)
+        assert frame.empty
+        assert [*frame.columns] == [*COLUMNS]
+        assert pairs_of(each) == ()
+
+
+RATES = (1e-3, 2e-3, 4e-3)
+
+
+def tuned(scores, objective=F1, examples=200):
+    """The rate chosen where the true scores at `RATES` are these, NaN for a run that failed."""
+    study = Study(World(objective, {"validation": examples}, seed=1), frozen(), "tuning")
+    keys = {}
+    for rate, score in zip(RATES, scores, strict=True):
+        cell = config(learning_rate=rate)
+        keys[rate] = cell.key
+        study.add("tune", cell, "failed" if math.isnan(score) else "complete", score=score)
+    return tuned_rate(study.results(), keys)
+
+
+@pytest.mark.parametrize("objective", [F1, PERPLEXITY], ids=["maximise", "minimise"])
+def test_a_rate_that_is_clearly_better_is_taken(objective):
+    assert tuned((0.6, 0.7, 0.85), objective) == 4e-3
+    assert tuned((0.6, 0.85, 0.7), objective) == 2e-3
+    assert tuned((0.85, 0.7, 0.6), objective) == 1e-3
+
+
+@pytest.mark.parametrize("objective", [F1, PERPLEXITY], ids=["maximise", "minimise"])
+def test_of_rates_that_cannot_be_told_apart_the_lowest_is_taken(objective):
+    assert tuned((0.6, 0.8495, 0.8505), objective) == 2e-3
+    assert tuned((0.8495, 0.85, 0.8505), objective) == 1e-3
+
+
+def test_more_examples_tell_more_apart():
+    assert tuned((0.6, 0.82, 0.84), examples=100) == 2e-3
+    assert tuned((0.6, 0.82, 0.84), examples=4000) == 4e-3
+
+
+def test_failed_runs_do_not_count():
+    assert tuned((math.nan, 0.7, math.nan)) == 2e-3
+    assert tuned((math.nan, math.nan, math.nan)) is None
+    assert tuned_rate(empty_results(), {1e-3: config().key}) is None
+
+
+def test_one_example_is_no_evidence_for_equality():
+    assert tuned((0.01, 0.01, 0.98), examples=1) == 4e-3

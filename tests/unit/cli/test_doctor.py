@@ -1,11 +1,21 @@
-"""The doctor's lines: what is fine, what is missing, and what a broken thing leads to."""
+"""The doctor's lines: what is fine, what is missing, and what a broken thing leads to.
+
+What the doctor measures, measured here: 4-bit weights, a server that answers, the disk.
+"""
 
 from __future__ import annotations
 
 import importlib.metadata
+import shutil
+import socket
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import ClassVar, NamedTuple
 
 import pytest
+import torch
 
 from harness import embedded
 from harness.cli import doctor, probes, run
@@ -114,3 +124,160 @@ def test_a_broken_need_gives_1(
     out = capsys.readouterr().out
     assert "no   no-such-library is not installed" in out
     assert "-> pip install 'no-such-library'" in out
+
+
+def test_nf4_gives_weights_back_with_the_error_of_four_bits() -> None:
+    error = probes.nf4_error("cpu")
+    assert 0.05 < error < probes.NF4_ERROR
+    (line,) = probes.quantisation()
+    assert line.level == "ok"
+
+
+def test_a_broken_bitsandbytes_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(device: str) -> float:
+        raise RuntimeError(f"no kernel for {device}")
+
+    monkeypatch.setattr(probes, "nf4_error", broken)
+    (line,) = probes.quantisation()
+    assert line.level == "warn"
+    assert "RuntimeError: no kernel for cpu" in line.found
+    assert not line.needed
+
+
+def test_the_processor_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = {torch.float32: 3.0, torch.bfloat16: 1.0}
+    monkeypatch.setattr(probes, "matmul_seconds", seconds.__getitem__)
+    cores, bf16 = probes.processor()
+    assert f"torch uses {torch.get_num_threads()}" in cores.found
+    assert "3.0 times as fast" in bf16.found
+    seconds[torch.bfloat16] = 6.0
+    _, bf16 = probes.processor()
+    assert "float32 (the default) is right here" in bf16.found
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_matrix_product_takes_some_time(dtype: torch.dtype) -> None:
+    assert 0 < probes.matmul_seconds(dtype, rounds=1) < float("inf")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_without_a_gpu_nothing_is_wrong() -> None:
+    (line,) = probes.gpu()
+    assert line.level == "ok"
+    assert "processor" in line.found
+
+
+@pytest.mark.parametrize(
+    ("said", "limit"), [("4294967296\n", 4294967296), ("max\n", None), ("", None)]
+)
+def test_the_container_limit(tmp_path: Path, said: str, limit: int | None) -> None:
+    file = tmp_path / "memory.max"
+    file.write_text(said, encoding="ascii")
+    assert probes.container_limit(file) == limit
+    assert probes.container_limit(tmp_path / "gone") is None
+
+
+@pytest.mark.parametrize(("limit", "level"), [(None, "ok"), (probes.GIB, "warn")])
+def test_memory_is_bounded_by_the_container(
+    monkeypatch: pytest.MonkeyPatch, limit: int | None, level: str
+) -> None:
+    class Memory(NamedTuple):
+        available: int = 16 * probes.GIB
+
+    monkeypatch.setattr("psutil.virtual_memory", Memory)
+    monkeypatch.setattr(probes, "container_limit", lambda: limit)
+    (line,) = probes.memory()
+    assert line.level == level
+
+
+class Answer(BaseHTTPRequestHandler):
+    status: ClassVar[int] = 200
+
+    def do_HEAD(self) -> None:
+        self.send_response(self.status)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A server on this machine that answers with `Answer.status`."""
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with HTTPServer(("127.0.0.1", 0), Answer) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("status", "there"), [(200, True), (401, True), (404, True), (503, False), (407, False)]
+)
+def test_a_refusal_is_an_answer_and_a_broken_gateway_is_none(
+    server: str, monkeypatch: pytest.MonkeyPatch, status: int, there: bool
+) -> None:
+    monkeypatch.setattr(Answer, "status", status)
+    assert probes.reachable(server, seconds=30) is there
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+@pytest.mark.parametrize("address", ["not an address", "http://127.0.0.1:{port}"])
+def test_nobody_answers(address: str) -> None:
+    assert not probes.reachable(address.format(port=free_port()), seconds=30)
+
+
+def test_the_hub_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    (line,) = probes.hub()
+    assert line.level == "ok"
+    assert "switched off by HF_HUB_OFFLINE" in line.found
+
+
+@pytest.mark.parametrize(("there", "level"), [(True, "ok"), (False, "warn")])
+def test_the_hub_is_asked_at_its_address(
+    monkeypatch: pytest.MonkeyPatch, there: bool, level: str
+) -> None:
+    asked = []
+
+    def answer(address: str) -> bool:
+        asked.append(address)
+        return there
+
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.delenv("TRANSFORMERS_OFFLINE", raising=False)
+    monkeypatch.setenv("HF_ENDPOINT", "https://mirror.example")
+    monkeypatch.setattr(probes, "reachable", answer)
+    (line,) = probes.hub()
+    assert line.level == level
+    assert asked == ["https://mirror.example"]
+
+
+@pytest.mark.parametrize(
+    ("free", "level"), [(probes.DISK_WANTED, "ok"), (probes.DISK_NEEDED, "warn"), (1000, "no")]
+)
+def test_the_disk_of_a_folder_that_is_not_there_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, level: str
+) -> None:
+    class Usage(NamedTuple):
+        free: int
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(free))
+    (line,) = probes.disk(tmp_path / "a" / "b")
+    assert (line.level, line.needed) == (level, level == "no")
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_file_in_the_way_of_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "results").write_text("in the way", encoding="ascii")
+    (line,) = probes.disk(tmp_path / "results" / "x")
+    assert (line.level, line.needed) == ("no", True)
+    assert "cannot be written to" in line.found

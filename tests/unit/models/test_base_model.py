@@ -1,16 +1,27 @@
+import copy
 import json
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, BertConfig, BertModel
+from torch import nn
+from transformers import AutoModelForCausalLM, BertConfig, BertModel, LlamaForCausalLM
 
 from harness import embedded
 from harness.config.settings import ModelSettings
 from harness.errors import UserError
-from harness.models.base_model import BaseModel, checksum, fingerprint, load, load_config, locate
+from harness.models.base_model import (
+    BaseModel,
+    checksum,
+    fingerprint,
+    load,
+    load_config,
+    locate,
+    quick_checksum,
+)
 from tests import toy
+from tests.toy import llama_config
 
 
 def refused(name: object, **settings: object) -> str:
@@ -178,3 +189,41 @@ def test_memory_that_runs_out_is_told_with_a_way_out(
 
     monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", full)
     assert "not enough memory; try quantization: nf4" in refused(model_folder)
+
+
+@pytest.fixture
+def model(base: BaseModel) -> nn.Module:
+    return copy.deepcopy(base.model)
+
+
+@pytest.mark.parametrize("take", [checksum, quick_checksum])
+def test_equal_weights_have_equal_checksums(take, base: BaseModel, model: nn.Module) -> None:
+    assert take(base.model) == take(model)
+
+
+def test_the_full_checksum_sees_one_bit_of_one_number(model: nn.Module) -> None:
+    before = checksum(model)
+    weight = model.model.layers[1].mlp.up_proj.weight.data
+    weight[17, 3] = torch.nextafter(weight[17, 3], torch.tensor(9.0))
+    assert checksum(model) != before
+
+
+def test_both_see_an_update_of_low_rank_in_any_matrix(model: nn.Module) -> None:
+    for name, parameter in model.named_parameters():
+        if parameter.ndim < 2:
+            continue
+        full, quick = checksum(model), quick_checksum(model)
+        out, into = parameter.shape
+        parameter.data += 1e-3 * torch.ones(out, 1) @ torch.ones(1, into)
+        assert checksum(model) != full, name
+        assert quick_checksum(model) != quick, name
+
+
+def test_both_see_another_type_or_another_name(model: nn.Module) -> None:
+    full, quick = checksum(model), quick_checksum(model)
+    model.to(torch.bfloat16)
+    assert checksum(model) != full
+    assert quick_checksum(model) != quick
+    wrapped = nn.ModuleDict({"inner": LlamaForCausalLM(llama_config())})
+    assert checksum(wrapped) != checksum(wrapped["inner"])
+    assert quick_checksum(wrapped) != quick_checksum(wrapped["inner"])

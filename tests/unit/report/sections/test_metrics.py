@@ -1,14 +1,24 @@
-"""Tests of the section `metrics`."""
+"""Tests of the section `metrics`.
+
+Tests of the section `classes`.
+"""
+
+from __future__ import annotations
 
 import dataclasses
 import html
 import re
+from typing import TYPE_CHECKING
 
 import pytest
 
 from harness.report import formatting as display
 from harness.report.sections import metrics
+from harness.report.sections import metrics as classes
 from harness.results import StudyResults
+
+if TYPE_CHECKING:
+    from harness.results import StudyResults
 
 
 def rows_of(text: str) -> list[str]:
@@ -85,3 +95,74 @@ def test_smaller_studies_show_the_best_on_validation(
 
 def test_an_empty_study_says_so(empty: StudyResults) -> None:
     assert "Nothing has been scored yet" in metrics.render(empty)
+
+
+@pytest.fixture(scope="module")
+def shown(full: StudyResults) -> str:
+    return html.unescape(classes.render_classes(full))
+
+
+def test_both_views_have_f1_at_once_and_the_parts_on_demand(shown: str) -> None:
+    assert "At the incumbent's other settings" in shown
+    assert "On q and v" in shown
+    assert shown.count("<table") == 6
+    assert shown.count("<details>") == 4
+    assert "validation split" in shown
+
+
+def test_every_class_and_both_means_have_a_row(full: StudyResults, shown: str) -> None:
+    for name in (*full.objective.classes, "micro", "macro"):
+        assert shown.count(f">{name}</th>") == 6
+
+
+def test_the_columns_run_from_the_base_over_the_ranks_to_the_best(shown: str) -> None:
+    head = shown[shown.index("<thead>") : shown.index("</thead>")]
+    names = ["5-shot base", "r=4", "r=8", "r=16", "r=32", "Best", "dictionary", "Support"]
+    places = [head.index(f">{name}<") for name in names]
+    assert places == sorted(places)
+
+
+def test_cells_are_the_frames(full: StudyResults, shown: str) -> None:
+    frame = classes.tables_classes(full)["f1"]
+    value = float(frame.iloc[0]["r=16"])
+    assert f">{display.number(100 * value, 1)}</td>" in shown
+
+
+def test_a_metric_without_classes_says_so(perplexity: StudyResults) -> None:
+    assert "perplexity is told of whole texts" in classes.render_classes(perplexity)
+    assert classes.tables_classes(perplexity) == {}
+
+
+def test_without_an_ablation_it_says_so(one: StudyResults) -> None:
+    assert "there are no scores by class" in classes.render_classes(one)
+
+
+def test_a_metric_of_whole_texts_has_no_table(summaries: StudyResults) -> None:
+    assert "rougeL is told of whole texts" in classes.render_classes(summaries)
+    assert "<table" not in classes.render_classes(summaries)
+
+
+def test_many_classes_are_folded_below_their_totals(intents: StudyResults) -> None:
+    text = html.unescape(classes.render_classes(intents))
+    assert "Accuracy by class. At the incumbent's other settings." in text
+    assert text.count("<summary>All 77 classes</summary>") == len(classes.VIEWS)
+    open_part = text[: text.index("<details>")]
+    assert ">all examples</th>" in open_part
+    assert ">mean of classes</th>" in open_part
+    assert ">intent_00</th>" not in open_part
+    assert text.count(">intent_76</th>") == len(classes.VIEWS)
+    head = text[text.index("<thead>") : text.index("</thead>")]
+    names = ["bare base", "5-shot base", "r=4", "r=32", "Best", "most frequent class", "Support"]
+    places = [head.index(f">{name}<") for name in names]
+    assert places == sorted(places)
+    assert "<small>references</small>" in head
+
+
+def test_a_class_that_does_not_occur_has_a_dash(intents: StudyResults) -> None:
+    frame = classes.tables_classes(intents)["score"]
+    absent = frame.loc[frame["support"] == 0, "class"].iloc[0]
+    text = html.unescape(classes.render_classes(intents))
+    row = text[text.index(f">{absent}</th>") :]
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", row[: row.index("</tr>")])
+    assert set(cells[:-1]) == {display.MISSING}
+    assert cells[-1] == "0"

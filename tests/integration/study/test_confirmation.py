@@ -1,0 +1,70 @@
+"""Seeds beyond the looks: for whoever may still be the pick, and called exploratory."""
+
+import pytest
+
+from harness.analysis.recommendation import recommend
+from harness.config.sweep import load
+from harness.errors import UserError
+from harness.study import confirmation as adding
+from harness.study import session
+from harness.study.launcher import Crew
+from harness.study.session import open_study
+from tests.integration.study.test_stages import SMALL, study
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("added")
+
+
+@pytest.fixture(scope="module")
+def before(folder):
+    return study(folder)
+
+
+@pytest.fixture(scope="module")
+def after(folder, before):
+    assert "confirm" in set(before.trials["stage"])
+    return study(folder, add_seeds=2)
+
+
+def seeds(results):
+    rows = results.trials[results.trials["stage"] == "confirm"]
+    return rows.groupby("key")["seed"].agg(set).to_dict()
+
+
+def test_finalists_that_are_not_shown_to_be_worse_get_fresh_seeds(before, after):
+    old, new = seeds(before), seeds(after)
+    (noted,) = adding.rounds(after.attributes)
+    assert noted["to"] - noted["from"] == 2
+    assert set(noted["keys"]) <= set(old)
+    assert len(noted["keys"]) >= 2
+    for key, there in new.items():
+        added = there - old[key]
+        assert len(added) == (2 if key in noted["keys"] else 0)
+        assert len(there) == len(old[key]) + len(added)
+    # Nothing else was run, and nothing is owed again.
+    assert len(after.trials) == len(before.trials) + 2 * len(noted["keys"])
+
+
+def test_the_verdict_is_called_exploratory(before, after):
+    assert not any("exploratory" in told for told in recommend(before).not_supported)
+    assert any("exploratory" in told for told in recommend(after).not_supported)
+
+
+def test_it_can_be_done_again(folder, after):
+    again = study(folder, add_seeds=1)
+    first, second = adding.rounds(again.attributes)
+    assert second["from"] == first["to"]
+    assert len(again.trials) == len(after.trials) + len(second["keys"])
+
+
+def test_before_the_looks_are_done_it_is_refused(tmp_path):
+    assert study(tmp_path, stop_after=12) is None
+    sweep = load("ner_medical", SMALL)
+    opened = open_study(sweep, "study", tmp_path, Crew(1, 1))
+    try:
+        with pytest.raises(UserError, match="has looks left"):
+            session.run(opened, sweep, lambda _: None, add_seeds=1)
+    finally:
+        opened.studies.close()

@@ -1,0 +1,328 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.config.sweep import load as load_tasks
+from harness.config.sweep import parse
+from harness.errors import UserError
+from harness.tasks import task as module
+from harness.tasks import task as tasks
+from harness.tasks.entity_format import Mention
+from harness.tasks.task import SPLITS, Task, load, load_task_of
+from tests.task_folders import pair, task_folder, write_rows
+
+SHARED = Path(
+    os.environ.get("HARNESS_SHARED_DATA")
+    or Path(__file__).resolve().parents[4] / "shared" / "data"
+)
+
+
+@pytest.fixture(scope="module")
+def task() -> Task:
+    return load("ner_medical")
+
+
+def small(folder: Path, fold_case: bool = False) -> Task:
+    """Two labels, three training notes; `Lupus` is new, `GOUT` is not."""
+    folder.mkdir()
+    notes = {
+        "train": [("Gout; heparin 5 mg.", ["C:Gout", "M:heparin", "D:5 mg"]), ("Well.", [])],
+        "validation": [("gout", ["C:gout"])],
+        "test": [
+            ("Lupus, GOUT, 7 mg of Lasix.", ["C:Lupus", "C:GOUT", "D:7 mg", "M:Lasix"]),
+            ("a;b | c", ["C:a;b | c"]),
+        ],
+    }
+    for split, rows in notes.items():
+        lines = []
+        for number, (text, entities) in enumerate(rows):
+            spans = []
+            for label, surface in (one.split(":", 1) for one in entities):
+                start = text.index(surface)
+                spans.append({"start": start, "end": start + len(surface), "label": label})
+            lines.append(json.dumps({"id": f"{number}-0", "text": text, "entities": spans}))
+        (folder / f"{split}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    (folder / "task.yaml").write_text(
+        "name: small\nsummary: x\nlabels: [M, D, C]\ndata: {folder: .}\n"
+        'prompt: "Note: {text}\\nEntities:"\nunseen_excludes: [D]\nmetrics: [entity_f1]\n'
+        f"fold_case: {str(fold_case).lower()}\n"
+        "objective: {metric: entity_f1, direction: maximize, margin: 0.02}\n"
+    )
+    return load(f"{folder}/")
+
+
+def own_data(folder: Path, other: str) -> Task:
+    """The user's own notes with two labels, `MEDICATION` and another one."""
+    for split in SPLITS:
+        drug = {"start": 3, "end": 10, "label": "MEDICATION"}
+        illness = {"start": 0, "end": 4, "label": other}
+        rows = [
+            {"id": f"{split}-0", "text": f"On heparin ({split}).", "entities": [drug]},
+            {"id": f"{split}-1", "text": f"Gout ({split}).", "entities": [illness]},
+        ]
+        lines = map(json.dumps, rows)
+        (folder / f"{split}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    return load("ner_medical", folder)
+
+
+def test_names_of_labels_that_the_data_lack_are_left_aside(tmp_path: Path) -> None:
+    mine = own_data(tmp_path, "DISEASE")
+    assert {mine.target(one) for split in SPLITS for one in mine.examples(split)} == {
+        " MED: heparin | DISEASE: none",
+        " MED: none | DISEASE: Gout",
+    }
+
+
+def test_a_name_that_is_another_label_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"task\.yaml: target\.names: .* be written 'MED'"):
+        own_data(tmp_path, "MED")
+
+
+def test_the_objective_is_what_task_yaml_says(task: Task) -> None:
+    goal = task.objective
+    assert (goal.name, goal.direction, goal.margin, goal.form) == (
+        "entity_f1",
+        "maximize",
+        0.02,
+        "f1",
+    )
+    assert goal.classes == ("MEDICATION", "DOSAGE", "CONDITION", "PROCEDURE")
+    assert (goal.scale, goal.unit) == (100.0, "points of F1")
+
+
+def test_prompt_and_target(tmp_path: Path) -> None:
+    mine = small(tmp_path / "small")
+    first = mine.examples("train")[0]
+    assert mine.prompt(first) == "Note: Gout; heparin 5 mg.\nEntities:"
+    assert mine.target(first) == " M: heparin | D: 5 mg | C: Gout"
+    assert mine.target(mine.examples("test")[1]) == r" M: none | D: none | C: a\;b \| c"
+
+
+def test_a_text_with_braces_is_no_template(tmp_path: Path) -> None:
+    mine = small(tmp_path / "small")
+    odd = module.Example("x", {"text": "{text} {0} {"}, (), "")
+    assert mine.prompt(odd) == "Note: {text} {0} {\nEntities:"
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_right_answer_is_read_back_and_perfect(task: Task, split: str) -> None:
+    rows = []
+    for example in task.examples(split):
+        found = task.parse(task.target(example))
+        assert not found.unparsed
+        assert sorted(found.prediction) == sorted(example.reference)
+        row = task.score(found.prediction, example)
+        assert len(row) == len(task.objective.columns)
+        rows.append(row)
+    values = task.values(rows, [False] * len(rows))
+    assert values["entity_f1"] == values["macro_f1"] == 1.0
+    assert values["unparsed"] == 0.0
+
+
+def test_an_answer_that_cannot_be_read_counts_as_wrong_and_as_unparsed(tmp_path: Path) -> None:
+    mine = small(tmp_path / "small")
+    gold = mine.examples("test")[0]
+    found = mine.parse("I do not know")
+    assert found.unparsed
+    assert mine.score(found.prediction, gold) == (0, 0, 1, 0, 0, 1, 0, 0, 2)
+    values = mine.values([mine.score(found.prediction, gold)], [found.unparsed])
+    assert (values["entity_f1"], values["unparsed"]) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(("fold_case", "right"), [(False, 0.0), (True, 1.0)])
+def test_case_counts_unless_task_yaml_folds_it(
+    fold_case: bool, right: float, tmp_path: Path
+) -> None:
+    mine = small(tmp_path / "small", fold_case)
+    (gold,) = mine.examples("validation")
+    assert mine.score([Mention("C", "GOUT")], gold)[6] == right
+
+
+def test_the_dictionary_finds_what_stood_in_training(tmp_path: Path) -> None:
+    mine = small(tmp_path / "small")
+    assert mine.guesses("dictionary", "test") == ((Mention("C", "GOUT"),), ())
+    assert [mine.kind.seen(one) for one in mine.examples("test")] == [
+        (False, True, False, False),
+        (False,),
+    ]
+
+
+def test_unseen_f1_leaves_out_what_was_seen_and_what_is_excluded(tmp_path: Path) -> None:
+    mine = small(tmp_path / "small")
+    gold = mine.examples("test")
+    assert mine.kind.unseen_f1([one.reference for one in gold], mine.examples("test")) == 1.0
+    assert mine.kind.unseen_f1([(), ()], mine.examples("test")) == 0.0
+    # Lupus right, Lasix and "a;b | c" missed, lupin wrong; GOUT and dosages do not count
+    found = [[Mention("C", "Lupus"), Mention("C", "lupin"), Mention("D", "9 mg")],
+             [Mention("C", "gout")]]  # fmt: skip
+    assert mine.kind.unseen_f1(found, mine.examples("test")) == pytest.approx(
+        2 * 1 / (2 * 1 + 1 + 2)
+    )
+
+
+def test_unseen_f1_wants_a_prediction_for_each_example(tmp_path: Path) -> None:
+    mine = small(tmp_path / "small")
+    with pytest.raises(ValueError, match="zip"):
+        mine.kind.unseen_f1([()], mine.examples("test"))
+
+
+def test_few_shot_shows_all_labels_in_short_training_notes(task: Task) -> None:
+    for seed in range(5):
+        prefix = task.few_shot(5, seed)
+        blocks = prefix.split("\nNote: ")
+        assert len(blocks) == 5
+        assert prefix.endswith("\n")
+        for label in task.labels:
+            assert any(f"{label}: none" not in block for block in blocks)
+    assert task.few_shot(5) == task.few_shot(5, 0) != task.few_shot(5, 1)
+    assert task.few_shot(0) == ""
+    train = {f"{task.prompt(one)}{one.target}\n" for one in task.examples("train")}
+    assert task.few_shot(1) in train
+
+
+def test_few_shot_takes_no_more_than_there_are(tmp_path: Path) -> None:
+    mine = small(tmp_path / "small")
+    assert mine.few_shot(9).count("Note:") == 2
+
+
+def test_the_digest_covers_yaml_and_rows(tmp_path: Path) -> None:
+    first = small(tmp_path / "a").digest
+    assert small(tmp_path / "b").digest == first
+    assert small(tmp_path / "c", fold_case=True).digest != first
+    changed = small(tmp_path / "d")
+    file = tmp_path / "d" / "test.jsonl"
+    file.write_text(file.read_text().replace("Lupus", "Tinea"))
+    assert load(f"{tmp_path / 'd'}/").digest != first == changed.digest
+
+
+def test_unknown_names_are_told() -> None:
+    with pytest.raises(UserError, match="unknown task 'ner_medicl'; did you mean 'ner_medical'"):
+        load("ner_medicl")
+    with pytest.raises(UserError, match="unknown split 'tests'; did you mean 'test'"):
+        load("ner_medical").examples("tests")
+
+
+def test_a_task_is_loaded_without_torch() -> None:
+    code = (
+        "import sys; from harness.tasks.task import load; load('ner_medical').digest;"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("folder", "labels", "floor"),
+    [
+        ("maccrobat4", ("MEDICATION", "DOSAGE", "CONDITION", "PROCEDURE"), 0.547),
+        ("ncbi_disease", ("DISEASE",), 0.659),
+    ],
+)
+def test_public_data_take_the_place_of_the_tasks_own(
+    folder: str, labels: tuple[str, ...], floor: float
+) -> None:
+    if not (SHARED / folder).is_dir():
+        pytest.skip(f"no public data at {SHARED / folder}; set HARNESS_SHARED_DATA")
+    mine = load("ner_medical", SHARED / folder)
+    assert mine.labels == labels
+    for split in SPLITS:
+        for example in mine.examples(split):
+            found = mine.parse(example.target)
+            assert not found.unparsed
+            assert sorted(found.prediction) == sorted(example.reference)
+    gold = mine.examples("test")
+    rows = [
+        mine.score(*pair) for pair in zip(mine.guesses("dictionary", "test"), gold, strict=True)
+    ]
+    assert floor - 0.07 < mine.values(rows)["entity_f1"] < floor + 0.07
+    assert mine.kind.unseen_f1(mine.guesses("dictionary", "test"), mine.examples("test")) == 0.0
+
+
+@pytest.fixture
+def place(tmp_path):
+    for split in ("train", "validation", "test"):
+        write_rows(tmp_path, split, [pair(f"{split}-{n}", "o") for n in range(4)])
+    return task_folder(tmp_path, "pairs")
+
+
+@pytest.fixture
+def loads(monkeypatch):
+    """Names of the tasks that were really loaded."""
+    seen = []
+    real = tasks.load
+
+    def counted(name, **keywords):
+        seen.append(name)
+        return real(name, **keywords)
+
+    monkeypatch.setattr("harness.tasks.task.load", counted)
+    return seen
+
+
+def test_a_task_is_loaded_once_for_a_process(place, loads):
+    sweep = parse({"task": place}, "x")
+    assert load_task_of(sweep) is load_task_of(sweep)
+    assert load_task_of(parse({"task": place, "seed": 3}, "x")) is load_task_of(sweep)
+    assert loads == [place]
+    limited = load_task_of(parse({"task": place, "data": {"limit": 2}}, "x"))
+    assert len(limited.rows("train")) == 2
+    assert len(load_task_of(sweep).rows("train")) == 4
+
+
+def test_what_was_changed_is_read_again(place, tmp_path):
+    sweep = parse({"task": place}, "x")
+    first = load_task_of(sweep)
+    write_rows(tmp_path, "train", [pair(f"train-{n}", "p") for n in range(4)])  # as many bytes
+    second = load_task_of(sweep)
+    assert second.digest != first.digest
+    write_rows(tmp_path, "notes", [pair("x", "y")])
+    yaml = tmp_path / "task.yaml"
+    yaml.write_text(yaml.read_text().replace("made for a test", "made for a task"))
+    assert load_task_of(sweep).digest not in {first.digest, second.digest}
+
+
+def test_the_users_own_folder_is_looked_at_too(tmp_path):
+    for split in ("train", "validation", "test"):
+        write_rows(tmp_path, split, [{**row, "text": row["input"]} for row in entities(split)])
+    sweep = load_tasks("ner_medical", data__folder=str(tmp_path))
+    first = load_task_of(sweep)
+    assert load_task_of(sweep) is first
+    write_rows(tmp_path, "test", [{**row, "text": row["input"]} for row in entities("tost")])
+    assert load_task_of(sweep).digest != first.digest
+
+
+def entities(split):
+    """Rows with one entity each."""
+    for n in range(3):
+        row = pair(f"{split}-{n}", "o", f"gout {split} {n}")
+        yield {**row, "entities": [{"start": 0, "end": 4, "label": "CONDITION"}]}
+
+
+def test_a_name_means_what_the_working_folder_says(tmp_path, monkeypatch):
+    found = []
+    for name in ("one", "two"):
+        place = tmp_path / name / "tasks" / "mine"
+        for split in ("train", "validation", "test"):
+            write_rows(place, split, [pair(f"{split}-{n}", name) for n in range(2)])
+        task_folder(place, "pairs")
+        monkeypatch.chdir(tmp_path / name)
+        found.append(load_task_of(parse({"task": "mine"}, "x")).rows("test")[0].output)
+    assert found == ["one", "two"]
+
+
+def test_a_hook_does_not_make_its_own_task_look_changed(place, tmp_path, loads):
+    (tmp_path / "task.py").write_text(
+        "def training_rows(rows, seed): return [{**rows[0], 'input': 'new'}]"
+    )
+    sweep = parse({"task": place}, "x")
+    first = load_task_of(sweep)
+    assert first.history.augmented == 1
+    assert load_task_of(sweep) is first
+    os.utime(tmp_path / "task.py")
+    assert load_task_of(sweep).digest == first.digest
+    assert len(loads) == 2

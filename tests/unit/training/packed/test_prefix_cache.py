@@ -1,0 +1,256 @@
+"""A model's own layers: those below the lowest adapter run once a text, with no other result.
+
+What lies below the lowest adapter is made once, and never depends on who asked first.
+"""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from harness.config.settings import TrainingSettings
+from harness.models.base_model import BaseModel
+from harness.tasks.task import Task
+from harness.training.packed import compatibility as fitting
+from harness.training.packed.layout import Layout
+from harness.training.packed.pack import Pack, Passes
+from harness.training.packed.prefix_cache import Below
+from harness.training.packed.trainer import PackedTrainer
+from harness.training.sequential import SequentialTrainer
+from harness.trial import Outcome, TrialConfig, TrialRequest
+from tests import packs, toy_bases
+from tests.integration.training.contract import go_on
+
+pytestmark = pytest.mark.gpu
+
+TRAINING = TrainingSettings(steps=12, batch_size=4, micro_batch_size=2, readings=11)
+
+
+def config(rank: int, layers: str, seed: int) -> TrialConfig:
+    return TrialConfig("lora", rank, 8.0, 0.0, "all_linear", 5e-3, seed).at("layers", layers)
+
+
+@pytest.fixture
+def by_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fitting, "by_hand", lambda _: False)
+
+
+@pytest.mark.parametrize("architecture", toy_bases.ARCHITECTURES)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_every_known_architecture_goes_on_from_rows(architecture: str, dtype: torch.dtype) -> None:
+    assert fitting.enters(toy_bases.made(toy_bases.ARCHITECTURES[architecture], dtype))
+
+
+def test_layers_that_hand_each_other_more_than_a_stream_are_never_left_out() -> None:
+    base = toy_bases.made(toy_bases.ARCHITECTURES["llama"])
+    first, second = base.model.model.layers
+    told: list[torch.Tensor] = []
+    below, above = first.forward, second.forward
+
+    def tells(*given: Any, **named: Any) -> torch.Tensor:
+        told[:] = [below(*given, **named)]
+        return told[0]
+
+    def listens(*given: Any, **named: Any) -> torch.Tensor:
+        return above(*given, **named) + told[0]
+
+    first.forward, second.forward = tells, listens
+    assert fitting.base_refusal(base) is None
+    assert not fitting.enters(base)
+
+
+def test_a_model_of_one_layer_has_nothing_to_leave_out() -> None:
+    one = toy_bases.Qwen2Config(**toy_bases.GROUPED | {"num_hidden_layers": 1})
+    assert not fitting.enters(toy_bases.made(one))
+
+
+@pytest.mark.usefixtures("by_its_own")
+@pytest.mark.parametrize("architecture", ["llama", "gemma2", "gpt2"])
+def test_trials_of_several_epochs_are_those_of_the_other_engine(
+    architecture: str, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = toy_bases.made(toy_bases.ARCHITECTURES[architecture])
+    configs = [config(2, "upper_half", 1), config(4, "all", 2), config(3, "1", 3)]
+    requests = [TrialRequest(number, each, ()) for number, each in enumerate(configs)]
+    softmax = torch.nn.functional.softmax
+    monkeypatch.setattr(  # Gemma 2's own takes it in float32
+        torch.nn.functional, "softmax", lambda x, dim, **_: softmax(x, dim=dim)
+    )
+    wanted, found = (
+        {one.number: one for one in trainer.train(iter(requests), go_on)}
+        for trainer in (
+            SequentialTrainer(base, task, TRAINING),
+            PackedTrainer(base, task, TRAINING, 2),
+        )
+    )
+    for number, result in found.items():
+        assert (result.outcome, result.error) == (Outcome.COMPLETE, None)
+        losses = [each.loss for each in result.measurements]
+        assert losses == pytest.approx(
+            [each.loss for each in wanted[number].measurements], rel=1e-9
+        )
+
+
+@pytest.mark.usefixtures("by_its_own")
+def test_a_trial_s_digits_do_not_depend_on_those_before_it(base: BaseModel, task: Task) -> None:
+    last = TrialRequest(9, config(2, "1", 5), ())
+    alone = list(PackedTrainer(base, task, TRAINING, 1).train(iter([last]), go_on))[-1]
+    before = [TrialRequest(0, config(4, "1", 7), ()), last]
+    after = list(PackedTrainer(base, task, TRAINING, 1).train(iter(before), go_on))[-1]
+    assert [each.loss for each in after.measurements] == [each.loss for each in alone.measurements]
+
+
+def test_lower_layers_do_no_work_the_second_time(
+    double: BaseModel, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with packs.shared(double, task, [config(2, "1", 1)], TRAINING, enters=True) as (pack, runs):
+        batch = runs[0].draw()
+        first = pack.gradients({0: batch}, {0: pack.answers(batch)})
+
+        def never(*_: object, **__: object) -> None:
+            raise AssertionError("a layer below all adapters ran again")
+
+        lowest = double.model.model.layers[0].self_attn
+        monkeypatch.setattr(lowest, "forward", never)
+        assert pack.gradients({0: batch}, {0: pack.answers(batch)}) == first
+
+
+def test_what_was_kept_is_given_back_where_memory_runs_out(
+    double: BaseModel, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with packs.shared(double, task, [config(2, "1", 1)], TRAINING, enters=True) as (pack, runs):
+        batch = runs[0].draw()
+        wanted = pack.gradients({0: batch}, {0: pack.answers(batch)})
+        assert pack._own is not None
+        assert pack._own.below._found
+        monkeypatch.setattr(type(runs[0]), "draw", lambda _: batch)
+        own = pack.losses
+
+        def once(_: Any) -> Any:
+            monkeypatch.setattr(pack, "losses", own)
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+        monkeypatch.setattr(pack, "losses", once)
+        runs[0].weights.clear()
+        assert Passes(pack, TRAINING).step(runs) == {}
+        assert not pack._own.below._found
+        assert runs[0]._loss_value == pytest.approx(wanted[0], rel=1e-12)
+
+
+WIDTH = 3
+
+
+class Layers:
+    """Stands for frozen layers; counts the texts that go through."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[int, tuple[int, ...]]] = []
+
+    def __call__(self, level: int, ids: Tensor, layout: Layout) -> Tensor:
+        assert sum(layout.lengths) == len(ids)
+        self.calls.append((level, tuple(ids.tolist())))
+        return (ids[:, None] * 10 + level).expand(-1, WIDTH).double()
+
+
+def texts(*each: tuple[int, ...]) -> tuple[Tensor, Layout]:
+    ids = torch.tensor([token for one in each for token in one])
+    return ids, Layout((), tuple(len(one) for one in each))
+
+
+def test_each_text_goes_through_once_whoever_stands_beside_it() -> None:
+    layers = Layers()
+    below = Below(layers)
+    found = below.rows(2, *texts((1, 2), (3,), (1, 2)))
+    assert found[:, 0].tolist() == [12, 22, 32, 12, 22]
+    assert below.rows(2, *texts((4,), (3,)))[:, 0].tolist() == [42, 32]
+    assert layers.calls == [(2, (1, 2)), (2, (3,)), (2, (4,))]
+
+
+def test_new_texts_go_through_together_where_that_is_asked_for() -> None:
+    layers = Layers()
+    below = Below(layers, room=3 * WIDTH * 8, together=True)
+    found = below.rows(2, *texts((1, 2), (3,), (1, 2)))
+    assert found[:, 0].tolist() == [12, 22, 32, 12, 22]
+    assert below.rows(2, *texts((4,), (5, 3), (3,)))[:, 0].tolist() == [42, 52, 32, 32]
+    assert below.rows(2, *texts((1, 2), (3,)))[:, 0].tolist() == [12, 22, 32]
+    assert layers.calls == [(2, (1, 2, 3)), (2, (4, 5, 3))]
+
+
+def test_nothing_is_kept_once_memory_ran_out() -> None:
+    layers = Layers()
+    below = Below(layers)
+    for _ in range(2):
+        assert below.rows(1, *texts((1,)))[0, 0].item() == 11
+        below.give_back()
+    assert below.rows(1, *texts((1,)))[0, 0].item() == 11
+    assert len(layers.calls) == 3
+
+
+def test_what_is_kept_is_not_what_the_caller_changes() -> None:
+    below = Below(Layers())
+    below.rows(1, *texts((1,))).zero_()
+    assert below.rows(1, *texts((1,)))[0, 0].item() == 11
+
+
+def test_another_layer_begins_anew() -> None:
+    layers = Layers()
+    below = Below(layers)
+    assert [below.rows(level, *texts((1,)))[0, 0].item() for level in (1, 2, 1)] == [11, 12, 11]
+    assert len(layers.calls) == 3
+
+
+def test_no_more_is_kept_than_there_is_room_for() -> None:
+    layers = Layers()
+    below = Below(layers, room=2 * WIDTH * 8)
+    for _ in range(2):
+        assert below.rows(1, *texts((1,), (2,), (3,)))[:, 0].tolist() == [11, 21, 31]
+    assert layers.calls == [(1, (1,)), (1, (2,)), (1, (3,)), (1, (3,))]
+
+
+def test_trials_of_several_epochs_are_those_of_the_other_engine_of_below(
+    double: BaseModel, task: Task
+) -> None:
+    configs = [config(2, "upper_half", 1), config(4, "all", 2), config(3, "1", 3)]
+    requests = [TrialRequest(number, each, ()) for number, each in enumerate(configs)]
+    wanted, found = (
+        {one.number: one for one in trainer.train(iter(requests), go_on)}
+        for trainer in (
+            SequentialTrainer(double, task, TRAINING),
+            PackedTrainer(double, task, TRAINING, 2),
+        )
+    )
+    for number, result in found.items():
+        assert result.outcome is Outcome.COMPLETE
+        losses = [each.loss for each in result.measurements]
+        assert losses == pytest.approx(
+            [each.loss for each in wanted[number].measurements], rel=1e-9
+        )
+
+
+def test_a_trial_s_digits_do_not_depend_on_those_before_it_of_below(
+    base: BaseModel, task: Task
+) -> None:
+    assert fitting.by_hand(base)
+    last = TrialRequest(9, config(2, "1", 5), ())
+    alone = list(PackedTrainer(base, task, TRAINING, 1).train(iter([last]), go_on))[-1]
+    before = [TrialRequest(0, config(4, "1", 7), ()), last]
+    after = list(PackedTrainer(base, task, TRAINING, 1).train(iter(before), go_on))[-1]
+    assert [each.loss for each in after.measurements] == [each.loss for each in alone.measurements]
+
+
+def test_frozen_layers_do_no_work_the_second_time(
+    double: BaseModel, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with packs.shared(double, task, [config(2, "1", 1)], TRAINING, by_hand=True) as (pack, runs):
+        assert isinstance(pack, Pack)
+        run = runs[0]
+        batch = run.draw()
+        first = pack.gradients({0: batch}, {0: pack.answers(batch)})
+        frozen = pack.layers["model.layers.0.mlp.up_proj"].frozen
+
+        def never(*_: object) -> Tensor:
+            raise AssertionError("a frozen layer below all adapters ran again")
+
+        monkeypatch.setattr(frozen, "forward", never)
+        assert pack.gradients({0: batch}, {0: pack.answers(batch)}) == first

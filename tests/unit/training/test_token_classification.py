@@ -1,0 +1,333 @@
+"""Texts as tagged tokens: which are learnt, in which window, and what the user is told.
+
+Windows over a long text: all of it is seen, each token read where it has most around it.
+
+What is read of the tags of a word's tokens.
+"""
+
+import json
+import math
+import random
+from collections.abc import Sequence
+from itertools import pairwise, product
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import PreTrainedTokenizerFast
+
+from harness.config.settings import ModelSettings, TrainingSettings
+from harness.data import tagging as entity_tags
+from harness.data.rows import Span
+from harness.data.tagging import spans, tags_of
+from harness.errors import UserError
+from harness.models import base_model
+from harness.models.base_model import BaseModel
+from harness.models.batches import IGNORED
+from harness.tasks.task import Task, load
+from harness.training import token_classification as word_tags
+from harness.training.token_classification import OVERLAP, Tagging, Window, windows
+from harness.training.tokenization import TaskTokens, token_notes
+from tests import toy, toy_tags
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
+    return toy_tags.load_task(tmp_path_factory.mktemp("tagged"))
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory, task: Task) -> BaseModel:
+    folder = toy_tags.save_encoder(tmp_path_factory.mktemp("encoder"))
+    return base_model.load(ModelSettings(name=str(folder)), 1, task.kind.head)
+
+
+@pytest.fixture(scope="module")
+def causal(tmp_path_factory: pytest.TempPathFactory, task: Task) -> BaseModel:
+    folder = toy.save_model(tmp_path_factory.mktemp("causal"))
+    return base_model.load(ModelSettings(name=str(folder)), 1, task.kind.head)
+
+
+def task_of(folder: Path, text: str, *entities: tuple[int, int, str]) -> Task:
+    """The toy task with one note."""
+    toy_tags.save_task(folder)
+    spans = [{"start": a, "end": b, "label": label} for a, b, label in entities]
+    row = json.dumps({"id": "one", "text": text, "entities": spans})
+    for split in ("train", "validation", "test"):
+        (folder / f"{split}.jsonl").write_text(row, encoding="utf-8")
+    return load(f"{folder}/")
+
+
+def read_off(base: BaseModel, task: Task, length: int | None = None) -> list[tuple[Span, ...]]:
+    """The entities of each training text, read from the tags that are learnt."""
+    tagging = Tagging(base, task, length)
+    examples = task.examples("train")
+    parts = iter(tagging.learnt(examples).sequences)
+    labels = task.kind.head.labels
+    found = []
+    for text, example in zip(tagging.read(examples), examples, strict=True):
+        mine = [next(parts) for _ in text.parts]
+        tags = [labels[tag] for part in mine for tag in part.tags if tag != IGNORED]
+        assert len(tags) == len(text.places)
+        found.append(entity_tags.spans(tags, text.places, example.text))
+    return found
+
+
+@pytest.mark.parametrize("length", [None, 22])
+@pytest.mark.parametrize("kind", ["encoder", "causal"])
+def test_the_tags_that_are_learnt_say_the_entities_and_their_places(
+    kind: str, length: int | None, task: Task, request: pytest.FixtureRequest
+) -> None:
+    base = request.getfixturevalue(kind)
+    wanted = [example.row.entities for example in task.examples("train")]
+    assert [tuple(sorted(one)) for one in read_off(base, task, length)] == [
+        tuple(sorted(one)) for one in wanted
+    ]
+
+
+def test_special_tokens_stand_around_each_window_and_are_not_learnt(
+    encoder: BaseModel, task: Task
+) -> None:
+    start, end = encoder.tokenizer.cls_token_id, encoder.tokenizer.sep_token_id
+    for part in Tagging(encoder, task, 12).learnt(task.examples("train")).sequences:
+        assert (part.ids[0], part.ids[-1]) == (start, end)
+        assert (part.tags[0], part.tags[-1]) == (IGNORED, IGNORED)
+        assert len(part.ids) == len(part.tags) <= 12
+
+
+def test_a_causal_model_has_its_start_token(causal: BaseModel, task: Task) -> None:
+    first = Tagging(causal, task, None).learnt(task.examples("train")).sequences[0]
+    assert first.ids[0] == causal.tokenizer.bos_token_id
+    assert causal.tokenizer.decode(first.ids[1:]) == "Takes Xarel 5 mg."
+
+
+@pytest.mark.parametrize("kind", ["encoder", "causal"])
+def test_offsets_count_characters_whatever_the_text_holds(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    text = "😀 Naïve\n\n  ÉSOME  5 µg."
+    places = [
+        (text.index("É"), text.index("É") + 5, "MED"),
+        (len(text) - 5, len(text) - 1, "DOSE"),
+    ]
+    task = task_of(tmp_path, text, *places)
+    (found,) = read_off(request.getfixturevalue(kind), task)
+    assert [one[:3] for one in found] == places
+    assert [one.text for one in found] == ["ÉSOME", "5 µg"]
+
+
+def test_an_entity_out_of_whose_sight_a_window_begins_is_not_learnt_there(
+    causal: BaseModel, tmp_path: Path
+) -> None:
+    """A long entity fills windows of its own: these must not learn it as another one."""
+    text = "Had " + "x" * 40 + " now."
+    task = task_of(tmp_path, text, (4, 44, "MED"))
+    tagging = Tagging(causal, task, 13)  # a start token and twelve bytes
+    begins = 0
+    for part in tagging.learnt(task.examples("train")).sequences:
+        tags = [task.kind.head.labels[tag] for tag in part.tags if tag != IGNORED]
+        begins += tags.count("B-MED")
+        assert "I-MED" not in tags or "B-MED" in tags
+    assert begins == 1
+
+
+def test_an_entity_at_a_windows_edge_is_learnt_once(causal: BaseModel, tmp_path: Path) -> None:
+    for start in range(30):
+        text = "a" * start + " Xarel " + "b" * (40 - start)
+        task = task_of(tmp_path / str(start), text, (start + 1, start + 6, "MED"))
+        (found,) = read_off(causal, task, 25)
+        assert [one.text for one in found] == ["Xarel"]
+
+
+def test_what_cannot_be_learnt_is_told(encoder: BaseModel, tmp_path: Path) -> None:
+    nested = task_of(
+        tmp_path / "nested", "Takes no drugs now.", (9, 14, "MED"), (6, 14, "MED"), (6, 8, "DOSE")
+    )
+    tokens = TaskTokens(encoder, nested, 64)
+    (note,) = token_notes(nested, tokens.training(), TrainingSettings(epochs=1))
+    assert note.startswith("2 of 3 training entities overlap longer ones and are not learnt")
+    labels = nested.kind.head.labels
+    (part,) = tokens.training().sequences
+    assert [labels[tag] for tag in part.tags[1:-1]] == ["O", "B-MED", "I-MED", "O", "O"]
+    inside = task_of(tmp_path / "inside", "Takes no drugs now.", (9, 13, "MED"))
+    parts, note = TaskTokens(encoder, inside, 64).training().notes
+    assert parts.startswith("1 of 1 training entities begin or end inside a word: the parts of")
+    assert note.startswith("1 of 1 training entities begin or end inside a token of this model")
+    long = task_of(tmp_path / "long", "Takes no drugs now. " * 8, (9, 14, "MED"))
+    (note,) = TaskTokens(encoder, long, 20).training().notes
+    assert note.startswith("1 training texts were cut into windows of 20 tokens")
+
+
+def test_a_word_is_read_as_a_whole_where_entities_are_whole_words(
+    encoder: BaseModel, task: Task, tmp_path: Path
+) -> None:
+    tagging = Tagging(encoder, task, None)
+    assert tagging.by_word
+    texts = tagging.read(task.examples("train"))
+    for text in texts:
+        assert list(text.words) == entity_tags.words(text.places, text.text)
+    assert any(len(text.words) < len(text.places) for text in texts)
+    inside = task_of(tmp_path, "Takes no drugs now.", (9, 13, "MED"))
+    (text,) = Tagging(encoder, inside, None).read(inside.examples("train"))
+    assert text.words == tuple(range(len(text.places)))
+
+
+def test_a_few_entities_inside_words_do_not_part_all_words(
+    encoder: BaseModel, tmp_path: Path
+) -> None:
+    text = "Takes no drugs now. " * 100
+    places = [(20 * turn + 9, 20 * turn + 14, "MED") for turn in range(100)]
+    few = task_of(tmp_path / "few", text, (9, 13, "MED"), *places[1:])
+    assert Tagging(encoder, few, None).by_word
+    notes = TaskTokens(encoder, few, None).training().notes
+    told = "1 of 100 training entities begin or end inside a word or a token of this model"
+    assert any(note.startswith(told) for note in notes)
+    more = task_of(tmp_path / "more", text, (9, 13, "MED"), (29, 33, "MED"), *places[2:])
+    assert not Tagging(encoder, more, None).by_word
+
+
+def test_windows_never_exceed_what_the_model_was_made_for(encoder: BaseModel, task: Task) -> None:
+    assert Tagging(encoder, task, 4000).length == 128
+    assert Tagging(encoder, task, 64).length == 64
+    assert Tagging(encoder, task, None).length == 128
+
+
+def test_a_tokenizer_that_knows_no_places_is_refused(encoder: BaseModel, task: Task) -> None:
+    class Slow(PreTrainedTokenizerFast):
+        is_fast = False
+
+    slow = Slow(tokenizer_object=toy_tags.tokenizer().backend_tokenizer)
+    base = BaseModel("mine", encoder.model, slow, encoder.device, "")
+    with pytest.raises(UserError, match=r"model\.name: mine: its tokenizer does not say where"):
+        Tagging(base, task, None)
+
+
+def test_texts_without_any_token_are_told(encoder: BaseModel, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no training text has a token"):
+        TaskTokens(encoder, task_of(tmp_path, "\u200b\u200b", (0, 1, "MED")), 64).training()
+
+
+def test_a_text_that_fits_has_one_window_and_an_empty_one_none() -> None:
+    assert windows(5, 5) == (Window(0, 5, 0, 5),)
+    assert windows(0, 5) == ()
+
+
+def test_a_longer_text_has_windows_that_overlap() -> None:
+    assert windows(10, 6) == (Window(0, 6, 0, 5), Window(4, 10, 5, 10))
+    assert windows(7, 6) == (Window(0, 6, 0, 4), Window(1, 7, 4, 7))
+
+
+@given(st.integers(1, 400), st.integers(1, 60))
+def test_each_token_is_read_off_the_window_in_which_it_is_farthest_from_the_edge(
+    tokens: int, room: int
+) -> None:
+    found = windows(tokens, room)
+    read = [place for one in found for place in range(one.first, one.behind)]
+    assert read == list(range(tokens))
+    for one in found:
+        assert one.start <= one.first < one.behind <= one.end
+        assert one.end - one.start == min(room, tokens)
+
+    def around(place: int, one: Window) -> float:
+        """Tokens to the nearer edge; the text's own ends are no edges."""
+        left = math.inf if one.start == 0 else place - one.start
+        right = math.inf if one.end == tokens else one.end - 1 - place
+        return min(left, right)
+
+    for one in found:
+        for place in range(one.first, one.behind):
+            rivals = [other for other in found if other.start <= place < other.end]
+            assert around(place, one) >= max(around(place, other) for other in rivals)
+
+
+@given(st.integers(1, 400), st.integers(3, 60))
+def test_neighbours_share_a_third(tokens: int, room: int) -> None:
+    found = windows(tokens, room)
+    for one, other in pairwise(found):
+        assert one.end - other.start >= round(room * OVERLAP)
+
+
+LABELS = tags_of(("A", "B-2"))
+
+
+def said(*tokens: dict[str, float]) -> np.ndarray:
+    """Probabilities; what is not named shares the rest."""
+    rows = []
+    for each in tokens:
+        rest = (1 - sum(each.values())) / (len(LABELS) - len(each))
+        rows.append([math.log(each.get(label, rest)) for label in LABELS])
+    return np.array(rows, dtype=np.float32)
+
+
+def drawn(draw: random.Random, tokens: int) -> np.ndarray:
+    logits = np.array([[draw.gauss(0, 2) for _ in LABELS] for _ in range(tokens)])
+    return (logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))).astype(np.float32)
+
+
+def likeliest(likely: np.ndarray) -> tuple[str, ...]:
+    """By trying whatever one word may say."""
+    size = len(likely)
+    ways = [("O",) * size]
+    for label in ("A", "B-2"):
+        ways += [(f"{first}-{label}", *[f"I-{label}"] * (size - 1)) for first in "BI"]
+    number = {label: place for place, label in enumerate(LABELS)}
+    return max(ways, key=lambda way: sum(likely[at, number[tag]] for at, tag in enumerate(way)))
+
+
+def test_one_part_that_errs_is_overruled_by_the_others() -> None:
+    likely = said({"B-A": 0.9}, {"O": 0.5, "I-A": 0.4}, {"I-A": 0.8})
+    assert word_tags.read(likely, [0], LABELS) == ["B-A", "I-A", "I-A"]
+    assert word_tags.read(likely, [0, 1, 2], LABELS) == ["B-A", "O", "I-A"]
+
+
+def test_a_word_goes_on_where_that_is_likelier_than_beginning() -> None:
+    likely = said({"B-A": 0.9}, {"I-A": 0.6, "B-A": 0.3}, {"I-A": 0.9})
+    assert word_tags.read(likely, [0, 1], LABELS) == ["B-A", "I-A", "I-A"]
+
+
+def test_a_word_never_begins_twice_inside_itself() -> None:
+    likely = said({"B-A": 0.9}, {"B-A": 0.9}, {"B-A": 0.9})
+    assert word_tags.read(likely, [0], LABELS) == ["B-A", "I-A", "I-A"]
+    assert word_tags.read(likely, [0, 1], LABELS) == ["B-A", "B-A", "I-A"]
+
+
+def test_labels_with_hyphens_stay_whole() -> None:
+    likely = said({"B-B-2": 0.9}, {"O": 0.5, "I-B-2": 0.4})
+    assert word_tags.read(likely, [0], LABELS) == ["B-B-2", "I-B-2"]
+
+
+def test_nothing_is_read_off_nothing() -> None:
+    assert word_tags.read(np.empty((0, len(LABELS))), [], LABELS) == []
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_each_word_says_the_likeliest_of_what_it_may_say(seed: int) -> None:
+    draw = random.Random(seed)
+    sizes = [draw.randint(1, 4) for _ in range(12)]
+    starts = [sum(sizes[:place]) for place in range(len(sizes))]
+    likely = drawn(draw, sum(sizes))
+    found = word_tags.read(likely, starts, LABELS)
+    for start, size in zip(starts, sizes, strict=True):
+        assert tuple(found[start : start + size]) == likeliest(likely[start : start + size])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_words_of_one_token_have_their_likeliest_tag(seed: int) -> None:
+    likely = drawn(random.Random(seed), 30)
+    wanted = [LABELS[place] for place in likely.argmax(axis=1)]
+    assert word_tags.read(likely, range(30), LABELS) == wanted
+
+
+def edges(tagged: Sequence[str]) -> set[int]:
+    places = [(place, place + 1) for place in range(len(tagged))]
+    return {at for one in spans(tagged, places, "x" * len(tagged)) for at in one[:2]}
+
+
+def test_no_entity_begins_or_ends_inside_a_word() -> None:
+    draw = random.Random(1)
+    for words in product([1, 2, 3], repeat=4):
+        starts = [sum(words[:place]) for place in range(4)]
+        found = word_tags.read(drawn(draw, sum(words)), starts, LABELS)
+        assert edges(found) <= {*starts, sum(words)}
