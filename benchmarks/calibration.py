@@ -23,7 +23,7 @@ from benchmarks.simulated import OBJECTIVES, Noise, panel, truth
 from benchmarks.trials_told import machine
 from harness.aggregates import Array
 from harness.analysis.bootstrap import contrasts
-from harness.analysis.estimates import compare
+from harness.analysis.estimates import compare_all_pairs
 from harness.analysis.hierarchical import bca, percentile, resampled
 from harness.analysis.multiple_comparisons import (
     Bounds,
@@ -33,9 +33,9 @@ from harness.analysis.multiple_comparisons import (
     joint_intervals,
     p_values,
 )
-from harness.analysis.scores import Cube, value_of
-from harness.analysis.verdict import Look, Standing, going_on, judged, spent
-from harness.study.racing import is_behind, level
+from harness.analysis.scores import ScoreArray, metric_function
+from harness.analysis.verdict import ConfirmState, Look, alpha_spending, apply_rule, going_on
+from harness.study.racing import error_to_spend, is_behind
 
 _METRICS: Final = ("f1", "rouge", "perplexity")
 _SEEDS: Final = (3, 5, 10)
@@ -79,7 +79,7 @@ def coverage(metric: str, seeds: int, draws: int, number: int) -> dict[str, list
     rng = np.random.default_rng([1, _METRICS.index(metric), seeds, number])
     scores = np.array([0.90, 0.90, 0.85])
     found = panel(metric, scores, seeds, _EXAMPLES[metric], Noise(), rng)
-    value = value_of(OBJECTIVES[metric])
+    value = metric_function(OBJECTIVES[metric])
     expected = np.array([truth(metric, each) for each in scores])
     matrices = {"score": np.eye(3), "difference": np.array([[1.0, -1, 0], [1, 0, -1], [0, 1, -1]])}
     told: dict[str, list[bool]] = {}
@@ -106,7 +106,7 @@ def family(metric: str, seeds: int, draws: int, number: int) -> dict[str, list[b
     found = panel(metric, np.full(8, 0.9), seeds, _EXAMPLES[metric], Noise(), rng)
     matrix = np.hstack([-np.ones((7, 1)), np.eye(7)])
     drawn = contrasts(
-        found.statistics, value_of(OBJECTIVES[metric]), matrix, draws, seed=7 + number
+        found.statistics, metric_function(OBJECTIVES[metric]), matrix, draws, seed=7 + number
     )
     bounds, values = joint_intervals(drawn, _CONFIDENCE), p_values(drawn)
     return {
@@ -123,15 +123,15 @@ def study(design: Design, draws: int, number: int) -> Outcome:
     scores = 0.9 + _MARGIN * np.array(design.gaps)
     whole = panel("f1", scores, design.looks[-1], design.examples, design.noise, rng)
     keys = [*whole.keys]
-    now: Standing | None = None
-    for look, alpha in zip(design.looks, spent(design.looks, 0.05), strict=True):
+    now: ConfirmState | None = None
+    for look, alpha in zip(design.looks, alpha_spending(design.looks, 0.05), strict=True):
         statistics = whole.statistics.copy()
         for at, key in enumerate(whole.keys):
             reached = look if key in keys else _reached(now, key)
             statistics[at, reached:] = np.nan
-        there = Cube(whole.keys, whole.seeds[:look], whole.examples, statistics[:, :look])
-        compared = compare(there, objective, draws)
-        now = judged(compared, _COSTS[: len(scores)], Look(look, look, alpha, 0.05), objective)
+        there = ScoreArray(whole.keys, whole.seeds[:look], whole.examples, statistics[:, :look])
+        compared = compare_all_pairs(there, objective, draws)
+        now = apply_rule(compared, _COSTS[: len(scores)], Look(look, look, alpha, 0.05), objective)
         keys = going_on(now)
         if not keys:
             break
@@ -140,7 +140,7 @@ def study(design: Design, draws: int, number: int) -> Outcome:
     return Outcome(now.pick is not None, now.tie, wrong, now.look.seeds)
 
 
-def _reached(before: Standing | None, key: str) -> int:
+def _reached(before: ConfirmState | None, key: str) -> int:
     """Seeds of one that did not go on."""
     assert before is not None
     cube = before.whole.cube
@@ -152,7 +152,9 @@ def best_in_set(seeds: int, draws: int, number: int) -> dict[str, list[bool]]:
     """Whether all that are best are in the model confidence set, and how many are in it."""
     rng = np.random.default_rng([4, seeds, number])
     scores = np.array([0.9, 0.9, 0.9, 0.895, 0.87])
-    found = compare(panel("f1", scores, seeds, 600, Noise(), rng), OBJECTIVES["f1"], draws)
+    found = compare_all_pairs(
+        panel("f1", scores, seeds, 600, Noise(), rng), OBJECTIVES["f1"], draws
+    )
     inside = confidence_set(found.pairs, 1 - _CONFIDENCE).inside
     return {"holds all three best": [bool(inside[:3].all())], "worst is out": [not inside[4]]}
 
@@ -177,7 +179,7 @@ def raced(metric: str, gap: float, alpha: float, number: int) -> dict[str, list[
         stopped = 4
         for part in (1, 2, 3):
             rows = np.concatenate([np.arange(200)[first::4] for first in range(part)])
-            error = level((part - 1) / 4, part / 4, alpha)
+            error = error_to_spend((part - 1) / 4, part / 4, alpha)
             if is_behind(found[at][rows], found[best][rows], objective, error):
                 stopped = part
                 break

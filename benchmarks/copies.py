@@ -18,10 +18,10 @@ import numpy as np
 
 from benchmarks.trials_told import machine
 from harness.analysis.bootstrap import scores
-from harness.analysis.estimates import compare, spread
+from harness.analysis.estimates import compare_all_pairs, variance_components
 from harness.analysis.multiple_comparisons import holm, p_values
-from harness.analysis.scores import Cube, kept, value_of
-from harness.analysis.verdict import Look, judged
+from harness.analysis.scores import ScoreArray, metric_function, reduce_statistics
+from harness.analysis.verdict import Look, apply_rule
 from harness.results import Objective
 
 _SWEEP: Final = "ner_medical"
@@ -36,14 +36,14 @@ def train(seeds: Sequence[int]) -> list[tuple[int, list[list[float]]]]:
 
     from harness.config import sweep
     from harness.models import base_model
-    from harness.tasks.task import load_task_of
+    from harness.tasks.task import load_task_for
     from harness.training.packed.selection import make_trainer
     from harness.trial import TrialConfig, TrialRequest
 
     torch.set_num_threads(1)
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    settings = sweep.load(_SWEEP)
-    base, task = base_model.load(settings.model, 1), load_task_of(settings)
+    settings = sweep.load_sweep(_SWEEP)
+    base, task = base_model.load(settings.model, 1), load_task_for(settings)
     trainer = make_trainer(base, task, settings.training, settings.engine, lambda _, value: value)
     requests = (TrialRequest(seed, TrialConfig(*_CONFIG, seed), ("test",)) for seed in seeds)
     return [
@@ -61,17 +61,17 @@ def told(statistics: np.ndarray, objective: Objective) -> dict[str, Any]:
     """
     copies, seeds, examples = statistics.shape[:3]
     names = tuple(f"copy {index}" for index in range(copies))
-    cube = Cube(
+    cube = ScoreArray(
         names,
         tuple(range(seeds)),
         tuple(map(str, range(examples))),
-        kept(statistics, objective),
+        reduce_statistics(statistics, objective),
     )
-    whole = compare(cube, objective)
-    now = judged(whole, np.ones(copies), Look(seeds, seeds, 0.05, 0.05), objective)
+    whole = compare_all_pairs(cube, objective)
+    now = apply_rule(whole, np.ones(copies), Look(seeds, seeds, 0.05, 0.05), objective)
     values = p_values(whole.found)
-    split = spread(cube, objective)
-    table = scores(cube.statistics, value_of(objective))
+    split = variance_components(cube, objective)
+    table = scores(cube.statistics, metric_function(objective))
     return {
         "seeds": seeds,
         "means": [float(each) for each in table.mean(axis=1)],
@@ -106,9 +106,9 @@ def main() -> None:
     statistics = np.array([found[seed] for seed in everything], dtype=float)
     statistics = statistics.reshape(given.copies, given.seeds, *statistics.shape[1:])
     from harness.config import sweep
-    from harness.tasks.task import load_task_of
+    from harness.tasks.task import load_task_for
 
-    objective = load_task_of(sweep.load(_SWEEP)).objective
+    objective = load_task_for(sweep.load_sweep(_SWEEP)).objective
     looks = sorted({min(5, given.seeds), given.seeds})
     body = {
         "machine": machine(),

@@ -27,8 +27,8 @@ from harness.config import sweep
 from harness.config.settings import EngineSettings
 from harness.config.sweep import Sweep
 from harness.models import base_model
-from harness.tasks.task import load_task_of
-from harness.training.packed.selection import choose
+from harness.tasks.task import load_task_for
+from harness.training.packed.selection import choose_engine
 from harness.training.packed.trainer import PackedTrainer
 from harness.training.sequential import SequentialTrainer
 from harness.training.trainer import Trainer
@@ -96,12 +96,12 @@ def trainer_of(way: str, loaded: Sweep, slots: int) -> Trainer:
     model = loaded.model
     if way in WAYS["precision"]:
         model = model.model_copy(update={"dtype": way})
-    base, task = base_model.load(model, 1), load_task_of(loaded)
+    base, task = base_model.load(model, 1), load_task_for(loaded)
     if way == "sequential":
         return SequentialTrainer(base, task, loaded.training)
     if way == "packed":
         return PackedTrainer(base, task, loaded.training, slots)
-    chosen = choose(base, task, loaded.training, EngineSettings())
+    chosen = choose_engine(base, task, loaded.training, EngineSettings())
     if chosen.kind == "sequential":
         return SequentialTrainer(base, task, loaded.training)
     return PackedTrainer(base, task, loaded.training, chosen.slots)
@@ -168,7 +168,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
 
 def compared(given: argparse.Namespace) -> dict[str, Any]:
     """All figures of a comparison."""
-    loaded = sweep.load(given.sweep, given.set)
+    loaded = sweep.load_sweep(given.sweep, given.set)
     configs, ways = configurations(given.runs, given.first), WAYS[given.comparison]
     by_way = {way: measured(trainer_of(way, loaded, given.slots), configs) for way in ways}
     differences = {}
@@ -182,7 +182,7 @@ def compared(given: argparse.Namespace) -> dict[str, Any]:
     return {
         "machine": machine(),
         "ways": ways,
-        "metric": load_task_of(loaded).objective.name,
+        "metric": load_task_for(loaded).objective.name,
         "configurations": names,
         "seeds": [one.seed for one in configs],
         "runs": by_way,

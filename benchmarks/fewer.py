@@ -19,6 +19,6 @@ def fewer(task: Task, split: str, count: int) -> Task:
         found = task.rows(name)
         if name != split:
             return found
-        return tuple(found[index] for index in evaluation.evenly(len(found), count))
+        return tuple(found[index] for index in evaluation.evenly_spaced(len(found), count))
 
     return Task(task.file, task.folder, task.labels, rows)

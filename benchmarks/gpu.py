@@ -31,9 +31,9 @@ from harness.config import sweep
 from harness.config.settings import ModelSettings
 from harness.models import base_model
 from harness.models.base_model import BaseModel
-from harness.tasks.task import load_task_of
+from harness.tasks.task import load_task_for
 from harness.training.packed import layers as kernels
-from harness.training.packed.layers import SlotBySlot
+from harness.training.packed.layers import LoopKernel
 from harness.training.sequential import make_tokens
 from harness.trial import TrialConfig
 
@@ -104,7 +104,7 @@ def wait() -> None:
 @contextmanager
 def slot_by_slot() -> Iterator[None]:
     """Has packs go through adapters one after the other meanwhile."""
-    with mock.patch.object(kernels, "suited", return_value=SlotBySlot()):
+    with mock.patch.object(kernels, "kernel_for", return_value=LoopKernel()):
         yield
 
 
@@ -119,9 +119,9 @@ class Bench:
     def __init__(self, shape: str, given: argparse.Namespace) -> None:
         """Makes the base."""
         self._given = given
-        settings = sweep.load("ner_medical", [])
+        settings = sweep.load_sweep("ner_medical", [])
         self._training = settings.training
-        self._task = fewer(load_task_of(settings), "train", settings.training.batch_size)
+        self._task = fewer(load_task_for(settings), "train", settings.training.batch_size)
         self._base = made(shape, torch.device(given.device))
         layers = self._base.model.model.layers
         self._weights = sum(each.numel() for each in layers.parameters() if each.ndim == 2)

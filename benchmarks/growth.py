@@ -31,10 +31,13 @@ from benchmarks.growth_fit import Curve, markdown
 from benchmarks.trials_told import machine
 from harness.config import sweep
 from harness.models import base_model
-from harness.study.launcher import Crew
+from harness.study.launcher import Parallelism
 
 _BUILTIN: Final = "builtin:tiny"
-_CREWS: Final = {"two workers of one thread": Crew(2, 1), "one worker of two threads": Crew(1, 2)}
+_CREWS: Final = {
+    "two workers of one thread": Parallelism(2, 1),
+    "one worker of two threads": Parallelism(1, 2),
+}
 
 
 def slots(given: argparse.Namespace) -> list[Curve]:
@@ -53,7 +56,7 @@ def workers(given: argparse.Namespace) -> list[Curve]:
     for _ in range(given.repeats):
         for count in sorted(given.workers):
             done = growth_processes.crewed(
-                Crew(count, 1), given.crew_trials, given.steps, given.model
+                Parallelism(count, 1), given.crew_trials, given.steps, given.model
             )
             found["rate"].add(count, done.rate)
             found["memory"].add(count, done.memory / 2**30)
@@ -122,7 +125,7 @@ PARTS: Final[Mapping[str, Callable[[argparse.Namespace], list[Curve]]]] = {
 
 
 def _settings(given: argparse.Namespace) -> sweep.Sweep:
-    return sweep.load("ner_medical", [f"model.name={given.model}"])
+    return sweep.load_sweep("ner_medical", [f"model.name={given.model}"])
 
 
 def run(given: argparse.Namespace) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from benchmarks.growth_fit import Curve
 from harness.config import sweep
 from harness.storage.overview import Progress
 from harness.study import session
-from harness.study.launcher import Crew
+from harness.study.launcher import Parallelism
 
 #: What is started, and what must not be imported for it.
 STARTS: Final = {
@@ -46,7 +46,7 @@ class Crewed(NamedTuple):
     starting: float
 
 
-def crewed(crew: Crew, trials: int, steps: int, model: str) -> Crewed:
+def crewed(crew: Parallelism, trials: int, steps: int, model: str) -> Crewed:
     """Runs a search of random trials with a crew.
 
     Args:
@@ -55,7 +55,7 @@ def crewed(crew: Crew, trials: int, steps: int, model: str) -> Crewed:
         steps: of each trial.
         model: name of the base.
     """
-    settings = sweep.load(
+    settings = sweep.load_sweep(
         "ner_medical",
         [
             f"model.name={model}",

@@ -19,8 +19,8 @@ from benchmarks.growth_fit import Curve
 from harness.config import sweep
 from harness.config.sweep import Sweep
 from harness.storage import overview as progress
-from harness.study.launcher import Assignment, Crew
-from harness.study.session import Opened, open_study
+from harness.study.launcher import Parallelism, WorkerSpec
+from harness.study.session import OpenStudy, open_study
 from harness.study.stages import search_slots
 from harness.study.worker import Worker
 from harness.training.trainer import Race
@@ -116,7 +116,7 @@ def measure(found: dict[str, Curve], trials: int) -> None:
     alone = trials <= _AFTER + 1
     stages = "search alone" if alone else "all stages"
     search = trials if alone else trials - _AFTER
-    settings = sweep.load(
+    settings = sweep.load_sweep(
         "ner_medical",
         [f"search.trials={search}", *(_ALONE if alone else ()), f"baselines.full={not alone}"],
     )
@@ -130,22 +130,22 @@ def measure(found: dict[str, Curve], trials: int) -> None:
             found["plan, all stages"].add(trials, max(timed.asked))
         opened, seconds = _clocked(lambda: _begun(settings, Path(folder)))
         found["open"].add(trials, seconds)
-        found["progress"].add(trials, _clocked(lambda: progress.read(opened.studies))[1])
+        found["progress"].add(trials, _clocked(lambda: progress.study_progress(opened.studies))[1])
         found[f"read, {stages}"].add(trials, _clocked(opened.records.read)[1])
         opened.studies.close()
         found[f"report, {stages}"].add(trials, _clocked(lambda: _reported(Path(folder)))[1])
 
 
-def _begun(settings: Sweep, folder: Path) -> Opened:
+def _begun(settings: Sweep, folder: Path) -> OpenStudy:
     """Makes the study with its search enqueued, or opens it and looks at its trials."""
-    opened = open_study(settings, "study", folder, Crew(1, 1))
+    opened = open_study(settings, "study", folder, Parallelism(1, 1))
     if not opened.studies.trials():
         opened.studies.enqueue(search_slots(settings))
     return opened
 
 
-def _run(opened: Opened) -> Timed:
-    worker = Worker(Assignment(f"sqlite:///{opened.folder / 'study.db'}", "study"))
+def _run(opened: OpenStudy) -> Timed:
+    worker = Worker(WorkerSpec(f"sqlite:///{opened.folder / 'study.db'}", "study"))
     timed = Timed(OracleTrainer(opened.task))
     try:
         worker.work(timed, idle=lambda: False)

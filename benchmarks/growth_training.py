@@ -16,7 +16,7 @@ from harness.models import base_model
 from harness.models.base_model import BaseModel
 from harness.models.memory import PeakMemory
 from harness.study import checks
-from harness.tasks.task import Task, load, load_task_of
+from harness.tasks.task import Task, load_task, load_task_for
 from harness.training.packed.trainer import PackedTrainer
 from harness.training.sequential import SequentialTrainer, make_tokens
 from harness.trial import Outcome, TrialConfig, TrialRequest
@@ -53,7 +53,7 @@ class Slots:
         training = settings.training.model_copy(
             update={"steps": steps, "epochs": None, "readings": 0}
         )
-        task = load_task_of(settings)
+        task = load_task_for(settings)
         self._trainer = PackedTrainer(self._base, task, training)
         self._train(1)  # what is done once only is not to be timed
 
@@ -127,7 +127,7 @@ def measure_examples(
 
 
 def _loaded(folder: Path) -> Task:
-    task = load(f"{folder}/")
+    task = load_task(f"{folder}/")
     for split in ("train", "validation", "test"):
         task.examples(split)
     return task

@@ -13,7 +13,7 @@ from statistics import mean, stdev
 
 from harness.config import sweep
 from harness.models import base_model
-from harness.tasks.task import load_task_of
+from harness.tasks.task import load_task_for
 from harness.training.sequential import SequentialTrainer
 from harness.trial import TrialConfig, TrialRequest
 
@@ -33,8 +33,8 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--seeds", type=int, default=3)
     given = parser.parse_args()
-    loaded = sweep.load(given.sweep, given.set)
-    task = load_task_of(loaded)
+    loaded = sweep.load_sweep(given.sweep, given.set)
+    task = load_task_for(loaded)
     trainer = SequentialTrainer(base_model.load(loaded.model, 1), task, loaded.training)
     for config in given.configurations:
         start = time.monotonic()

@@ -30,7 +30,7 @@ from benchmarks.trials_told import machine
 from harness.config import sweep
 from harness.config.sweep import Sweep
 from harness.models import base_model
-from harness.tasks.task import load_task_of
+from harness.tasks.task import load_task_for
 from harness.trial import TrialConfig
 
 _BUILTIN: Final = "builtin:tiny"
@@ -83,7 +83,7 @@ def one_case(settings: Sweep, dtype: str, given: argparse.Namespace) -> dict[str
     model = settings.model.model_copy(update={"dtype": dtype})
     training = settings.training
     base = base_model.load(model, 1)
-    task = fewer(load_task_of(settings), "train", training.batch_size)
+    task = fewer(load_task_for(settings), "train", training.batch_size)
     configs = [
         TrialConfig("lora", given.rank, 2.0 * given.rank, given.dropout, given.targets, 1e-4, n)
         for n in range(given.slots if given.engine == "packed" else 1)
@@ -162,7 +162,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
 
 def run(given: argparse.Namespace) -> dict[str, Any]:
     """All precisions that are asked for."""
-    settings = sweep.load(
+    settings = sweep.load_sweep(
         "ner_medical",
         [f"model.name={given.model}", f"training.batch_size={given.batch_size}"],
     )

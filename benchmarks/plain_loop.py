@@ -29,8 +29,8 @@ from harness.models.base_model import BaseModel
 from harness.models.batches import IGNORED, TokenSequence
 from harness.tasks.task import Task
 from harness.training import evaluation
-from harness.training.generation import by_length
-from harness.training.tokenization import TaskTokens
+from harness.training.generation import length_sorted_batches
+from harness.training.tokenization import TokenizedTask
 from harness.trial import SplitScores, TrialConfig
 
 
@@ -93,10 +93,10 @@ class Work:
     @classmethod
     def of(cls, base: BaseModel, folder: str, task: Task, training: TrainingSettings) -> "Work":
         """With the tokens that this project makes, and what ends an answer for it."""
-        tokens = TaskTokens(base, task, training.max_length)
+        tokens = TokenizedTask(base, task, training.max_length)
         end = base.tokenizer.eos_token_id
         stops = {*tokens.tail, *(() if end is None else (int(end),))}
-        if evaluation.one_line(task):
+        if evaluation.has_single_line_answers(task):
             stops |= evaluation.newline_ids(base)
         return cls(
             folder,
@@ -233,7 +233,7 @@ class PlainLoop:
         order = list(range(len(work.prompts)))
         batches = [order[i : i + rows] for i in range(0, len(order), rows)]
         if not self._manner.pads:
-            batches = list(by_length(work.prompts, rows))
+            batches = list(length_sorted_batches(work.prompts, rows))
         texts = [""] * len(order)
         for batch in batches:
             written = self._written(model, [work.prompts[index] for index in batch])

@@ -16,15 +16,15 @@ import numpy as np
 
 from harness.analysis import hierarchical
 from harness.analysis.bootstrap import RESAMPLES
-from harness.analysis.estimates import compare, estimates_of
-from harness.analysis.multiple_comparisons import all_pairs
-from harness.analysis.scores import Cube, value_of
+from harness.analysis.estimates import compare_all_pairs, estimates_of
+from harness.analysis.multiple_comparisons import all_pairs_bounds
+from harness.analysis.scores import ScoreArray, metric_function
 from harness.results import Objective
 
 OBJECTIVE = Objective("entity_f1", "maximize", 0.02, "f1", ("A", "B", "C", "D"))
 
 
-def drawn(configurations: int, seeds: int, examples: int, repeat: int) -> Cube:
+def drawn(configurations: int, seeds: int, examples: int, repeat: int) -> ScoreArray:
     """Counts of a study that never was: tp, fp, fn of all classes together."""
     rng = np.random.default_rng(repeat)
     gold = rng.poisson(3, size=examples)
@@ -33,10 +33,10 @@ def drawn(configurations: int, seeds: int, examples: int, repeat: int) -> Cube:
     statistics = np.stack([right, wrong, gold - right], axis=-1).astype(float)
     names = tuple(f"c{number}" for number in range(configurations))
     ids = tuple(f"e{number}" for number in range(examples))
-    return Cube(names, tuple(range(seeds)), ids, statistics)
+    return ScoreArray(names, tuple(range(seeds)), ids, statistics)
 
 
-def told(name: str, work: Callable[[Cube], object], cubes: Sequence[Cube]) -> None:
+def told(name: str, work: Callable[[ScoreArray], object], cubes: Sequence[ScoreArray]) -> None:
     """Prints the medians of one piece of work; each cube is another, for answers are kept."""
     clocks = []
     for cube in cubes:
@@ -47,10 +47,10 @@ def told(name: str, work: Callable[[Cube], object], cubes: Sequence[Cube]) -> No
     print(f"{name}: {cpu:.2f} s of the processor, {wall:.2f} s by the clock", flush=True)
 
 
-def plain(cube: Cube) -> None:
+def plain(cube: ScoreArray) -> None:
     """Of each configuration, seeds and examples resampled both."""
     matrix = np.eye(len(cube.keys))
-    found = hierarchical.resampled(cube.statistics, value_of(OBJECTIVE), matrix)
+    found = hierarchical.resampled(cube.statistics, metric_function(OBJECTIVE), matrix)
     hierarchical.percentile(found, 0.95)
     hierarchical.bca(found, 0.95)
 
@@ -68,7 +68,11 @@ def main() -> None:
     pairs = given.configurations * (given.configurations - 1) // 2
     print(f"{RESAMPLES:,} resamples, {size}, {pairs} pairs")
     told("intervals of each", lambda cube: estimates_of(cube, OBJECTIVE), cubes)
-    told("all pairs, joint", lambda cube: all_pairs(compare(cube, OBJECTIVE).pairs, 0.95), cubes)
+    told(
+        "all pairs, joint",
+        lambda cube: all_pairs_bounds(compare_all_pairs(cube, OBJECTIVE).pairs, 0.95),
+        cubes,
+    )
     told("plain, percentile and BCa", plain, cubes)
 
 

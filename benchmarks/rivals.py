@@ -13,8 +13,8 @@ import optuna
 
 from benchmarks.charging import Prices
 from benchmarks.plain_loop import Spent
-from harness.analysis.estimates import against, compare, estimates_of
-from harness.analysis.scores import Cube, kept
+from harness.analysis.estimates import compare_all_pairs, compare_to_reference, estimates_of
+from harness.analysis.scores import ScoreArray, reduce_statistics
 from harness.config.sweep import Sweep
 from harness.results import Objective
 from harness.tasks.task import Task
@@ -133,14 +133,19 @@ def compared(
     names = tuple(scores)
     first = scores[reference][0]
     statistics = np.array(
-        [[kept(np.array(one.statistics), objective) for one in each] for each in scores.values()]
+        [
+            [reduce_statistics(np.array(one.statistics), objective) for one in each]
+            for each in scores.values()
+        ]
     )
-    cube = Cube(names, tuple(range(statistics.shape[1])), first.ids, statistics)
+    cube = ScoreArray(names, tuple(range(statistics.shape[1])), first.ids, statistics)
     found: dict[str, dict[str, Any]] = {}
     for row in estimates_of(cube, objective).to_dict("records"):
         found[str(row["key"])] = {name: float(row[name]) for name in ("value", "low", "high")}
     if len(names) > 1:
-        rows = against(compare(cube, objective), objective, reference, names)
+        rows = compare_to_reference(
+            compare_all_pairs(cube, objective), objective, reference, names
+        )
         for row in rows.to_dict("records"):
             found[str(row["key"])]["difference"] = [
                 float(row[name]) for name in ("difference", "low", "high")

@@ -25,7 +25,7 @@ from benchmarks.trials_told import machine
 from harness.config import sweep
 from harness.config.sweep import Sweep
 from harness.storage import study as sampling
-from harness.study.search import opening
+from harness.study.search import initial_configs
 
 #: Budgets at which regret is told, in full trainings.
 BUDGETS: Final = (2, 4, 7.5, 10, 15, 20, 30)
@@ -76,7 +76,7 @@ class Policy(NamedTuple):
 
 
 def _ours(changes: Sequence[str] = (), ordered: bool = False, opening: bool = True) -> Policy:
-    settings = sweep.load("ner_medical", changes)
+    settings = sweep.load_sweep("ner_medical", changes)
 
     def sampler(replay: int, number: int) -> optuna.samplers.BaseSampler:
         return sampling.sampler(_seeded(settings, replay), f"search/{number}")
@@ -176,8 +176,8 @@ def _opening(number: int) -> list[dict[str, Any]]:
     low, high = rates[0] / step, rates[-1] * step
     levels = [f"space.{name}={[*GRID[name]]}" for name in GRID if name != "learning_rate"]
     asked = [*levels, "space.dropout=[0.0]", f"space.learning_rate={{low: {low}, high: {high}}}"]
-    settings = sweep.load("ner_medical", asked)
-    configs = opening(settings)
+    settings = sweep.load_sweep("ner_medical", asked)
+    configs = initial_configs(settings)
     width = math.log(high / low) / len(configs)
     found = []
     for config in configs:

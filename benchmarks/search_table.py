@@ -53,14 +53,14 @@ def record(asked: tuple[dict[str, Any], ...]) -> Iterator[dict[str, Any]]:
 
     from harness.config import sweep
     from harness.models import base_model
-    from harness.tasks.task import load_task_of
+    from harness.tasks.task import load_task_for
     from harness.training.packed.selection import make_trainer
     from harness.trial import TrialConfig, TrialRequest
 
     torch.set_num_threads(1)
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    settings = sweep.load(_SWEEP)
-    base, task = base_model.load(settings.model, 1), load_task_of(settings)
+    settings = sweep.load_sweep(_SWEEP)
+    base, task = base_model.load(settings.model, 1), load_task_for(settings)
     trainer = make_trainer(base, task, settings.training, settings.engine, lambda _, value: value)
     for point in asked:
         config = TrialConfig(
@@ -117,11 +117,11 @@ def write(rows: Sequence[dict[str, Any]], path: Path) -> None:
     from dataclasses import asdict
 
     from harness.config import sweep
-    from harness.tasks.task import load_task_of
+    from harness.tasks.task import load_task_for
     from harness.training.loop import step_count
 
-    settings = sweep.load(_SWEEP)
-    task = load_task_of(settings)
+    settings = sweep.load_sweep(_SWEEP)
+    task = load_task_for(settings)
     order = {name_of(point): place for place, point in enumerate(points())}
     body = {
         "machine": machine(),

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from harness.aggregates import Array
-from harness.analysis.scores import Cube
+from harness.analysis.scores import ScoreArray
 from harness.results import Objective
 
 OBJECTIVES: Final = {
@@ -50,7 +50,7 @@ def panel(
     examples: int,
     noise: Noise,
     rng: np.random.Generator,
-) -> Cube:
+) -> ScoreArray:
     """Statistics of a confirm stage.
 
     Args:
@@ -69,7 +69,7 @@ def panel(
     world = _World(metric, examples, rng)
     statistics = np.array([[world.statistics(each) for each in row] for row in table])
     names = tuple(map(str, range(count)))
-    return Cube(names, tuple(range(seeds)), tuple(map(str, range(examples))), statistics)
+    return ScoreArray(names, tuple(range(seeds)), tuple(map(str, range(examples))), statistics)
 
 
 class _World:

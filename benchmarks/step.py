@@ -17,10 +17,10 @@ from unittest import mock
 from harness.adapters import attach as attaching
 from harness.config import sweep
 from harness.models import base_model
-from harness.tasks.task import load_task_of
-from harness.training.loop import Progress, Run
+from harness.tasks.task import load_task_for
+from harness.training.loop import TrainingProgress, TrainingRun
 from harness.training.losses import CompletionLoss
-from harness.training.tokenization import TaskTokens
+from harness.training.tokenization import TokenizedTask
 from harness.trial import TrialConfig
 
 CASES = [
@@ -46,21 +46,23 @@ class Bench:
 
     def __init__(self) -> None:
         """Loads both."""
-        self._sweep = sweep.load("ner_medical", [])
-        task = load_task_of(self._sweep)
+        self._sweep = sweep.load_sweep("ner_medical", [])
+        task = load_task_for(self._sweep)
         self._base = base_model.load(self._sweep.model, 1)
-        tokens = TaskTokens(self._base, task, self._sweep.training.max_length)
+        tokens = TokenizedTask(self._base, task, self._sweep.training.max_length)
         self._sequences = tokens.training().sequences
         self._loss = CompletionLoss(self._base.model)
 
     def seconds(self, variant: str, targets: str, dropout: float, steps: int) -> float:
         """Processor seconds of a step of a rank-16 adapter."""
         config = TrialConfig(variant, 16, 32.0, dropout, targets, 2e-3, 0)
-        with attaching.attached(self._base, config) as adapter:
-            progress, training = Progress(), self._sweep.training
+        with attaching.attached_adapter(self._base, config) as adapter:
+            progress, training = TrainingProgress(), self._sweep.training
             total = WARM_UP + steps
             run = iter(
-                Run(self._base, self._loss, self._sequences, adapter, training, total, progress)
+                TrainingRun(
+                    self._base, self._loss, self._sequences, adapter, training, total, progress
+                )
             )
             for _ in range(WARM_UP):
                 next(run)

@@ -8,11 +8,11 @@ from harness.adapters import attach as attaching
 from harness.config.settings import TrainingSettings
 from harness.models.base_model import BaseModel
 from harness.tasks.task import Task
-from harness.training.loop import Progress, Run
-from harness.training.losses import loss_of
+from harness.training.loop import TrainingProgress, TrainingRun
+from harness.training.losses import loss_for
 from harness.training.packed.trainer import PackedTrainer
 from harness.training.sequential import make_tokens
-from harness.training.tokenization import TaskTokens
+from harness.training.tokenization import TokenizedTask
 from harness.trial import TrialConfig, TrialRequest
 
 #: More steps than anybody measures; a schedule has to know how many there are.
@@ -48,14 +48,14 @@ class SequentialSteps:
         task: Task,
         training: TrainingSettings,
         config: TrialConfig,
-        tokens: TaskTokens | None = None,
+        tokens: TokenizedTask | None = None,
     ) -> None:
         """Attaches the adapter."""
         self._stack = ExitStack()
         sequences = (tokens or make_tokens(base, task, training)).training().sequences
-        loss = loss_of(base.model, task)
-        adapter = self._stack.enter_context(attaching.attached(base, config))
-        run = Run(base, loss, sequences, adapter, training, _STEPS, Progress())
+        loss = loss_for(base.model, task)
+        adapter = self._stack.enter_context(attaching.attached_adapter(base, config))
+        run = TrainingRun(base, loss, sequences, adapter, training, _STEPS, TrainingProgress())
         self._run = iter(run)
 
     def step(self) -> None:

@@ -48,7 +48,7 @@ from harness.models import base_model
 from harness.results import StudyResults
 from harness.storage.records import read_study
 from harness.study.session import run_sweep
-from harness.tasks.task import load_task_of
+from harness.tasks.task import load_task_for
 from harness.training.loop import step_count
 from harness.training.sequential import SequentialTrainer
 from harness.trial import TrialConfig
@@ -114,9 +114,9 @@ def the_study(given: argparse.Namespace, settings: Sweep) -> tuple[StudyResults,
 
 def run(given: argparse.Namespace) -> dict[str, Any]:
     """Everything, one part after the other."""
-    settings = sweeps.load("ner_medical", given.set)
+    settings = sweeps.load_sweep("ner_medical", given.set)
     results, ran = the_study(given, settings)
-    task = load_task_of(settings)
+    task = load_task_for(settings)
     training = settings.training
     steps = given.steps or step_count(training, len(task.examples("train")), 1.0)
     training = training.model_copy(update={"steps": steps, "epochs": None})

@@ -35,8 +35,8 @@ from benchmarks.trials_told import LOOPS, Round, machine, markdown, summary
 from harness.config import sweep
 from harness.config.settings import EngineSettings
 from harness.models import base_model
-from harness.tasks.task import load_task_of
-from harness.training.packed.selection import choose
+from harness.tasks.task import load_task_for
+from harness.training.packed.selection import choose_engine
 from harness.training.packed.trainer import PackedTrainer
 from harness.training.sequential import SequentialTrainer
 from harness.training.trainer import Trainer
@@ -75,7 +75,7 @@ class Bench:
         self._given = given
         self.clocks = {name: Clock() for name in given.loops}
         self.facts: dict[str, Any] = {}
-        self._settings = sweep.load(
+        self._settings = sweep.load_sweep(
             "ner_medical",
             [
                 f"model.name={given.model}",
@@ -85,9 +85,9 @@ class Bench:
                 "training.readings=0",
             ],
         )
-        self._task = fewer(load_task_of(self._settings), "validation", given.examples)
+        self._task = fewer(load_task_for(self._settings), "validation", given.examples)
         model, training = self._settings.model, self._settings.training
-        folder = base_model.locate(model).path
+        folder = base_model.resolve_model(model).path
         self.work = Work.of(base_model.load(model, 1), folder, self._task, training)
         self.configs = [
             TrialConfig(variant, rank, 2.0 * rank, dropout, targets, 2e-3, seed)
@@ -120,7 +120,7 @@ class Bench:
             return SequentialTrainer(base, self._task, training)
         slots = self._given.slots
         engine = EngineSettings(kind="packed" if slots else "auto", slots=slots)
-        chosen = choose(base, self._task, training, engine)
+        chosen = choose_engine(base, self._task, training, engine)
         self.facts[f"{name} slots"] = chosen.slots
         if chosen.measured:
             self.facts[f"{name} microseconds a token by slots"] = dict(chosen.measured)

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from harness.analysis.recommendation import Recommendation, recommend
-    from harness.config.sweep import Sweep
-    from harness.config.sweep import load as load_sweep
+    from harness.config.sweep import Sweep, load_sweep
     from harness.errors import UserError
     from harness.report.page import write as write_report
     from harness.results import StudyResults
@@ -43,7 +42,7 @@ _HOMES = {
     "StudyResults": ("harness.results", "StudyResults"),
     "Sweep": ("harness.config.sweep", "Sweep"),
     "UserError": ("harness.errors", "UserError"),
-    "load_sweep": ("harness.config.sweep", "load"),
+    "load_sweep": ("harness.config.sweep", "load_sweep"),
     "read_study": ("harness.storage.records", "read_study"),
     "recommend": ("harness.analysis.recommendation", "recommend"),
     "run_sweep": ("harness.study.session", "run_sweep"),

@@ -19,7 +19,7 @@ from enum import StrEnum
 from typing import Any, Final, Self
 
 #: Settings of a trial beside its six parameters, and what they are where nobody says otherwise.
-EXTRAS: Final[Mapping[str, str]] = {
+EXTRA_SETTINGS: Final[Mapping[str, str]] = {
     "b_rate_ratio": "own",  # of LoRA+: the variant's own
     "bias": "none",
     "layers": "all",
@@ -67,8 +67,8 @@ class TrialConfig:
         learning_rate: peak learning rate, above 0.
         seed: seeds data order, initialisation and dropout, each by a generator of its own.
         budget: share of the full number of training steps, in (0, 1].
-        extras: further settings that are not as in `EXTRAS`, as `name=value` joined by blanks in
-            the order of `EXTRAS`.
+        extras: further settings that are not as in `EXTRA_SETTINGS`, as `name=value` joined by
+            blanks in the order of `EXTRA_SETTINGS`.
     """
 
     variant: str
@@ -130,14 +130,14 @@ class TrialConfig:
         return dataclasses.replace(self, **changes)
 
     def level(self, factor: str) -> Any:
-        """What a factor is here: a field, the alpha ratio, or one of `EXTRAS`."""
-        if factor in EXTRAS:
-            return self._extras().get(factor, EXTRAS[factor])
+        """What a factor is here: a field, the alpha ratio, or one of `EXTRA_SETTINGS`."""
+        if factor in EXTRA_SETTINGS:
+            return self._extras().get(factor, EXTRA_SETTINGS[factor])
         return getattr(self, factor)
 
     def at(self, factor: str, level: Any) -> Self:
         """A copy with one factor at another level; alpha goes along with the rank."""
-        if factor in EXTRAS:
+        if factor in EXTRA_SETTINGS:
             return self.with_(extras=_joined({**self._extras(), factor: str(level)}))
         if factor == "alpha_ratio":
             return self.with_(alpha=float(level) * self.rank)
@@ -158,9 +158,11 @@ class TrialConfig:
 
 
 def _joined(extras: Mapping[str, str]) -> str:
-    """The one form of these extras: in the order of `EXTRAS`, without those as they are there."""
-    known = {name: extras[name] for name in EXTRAS if name in extras}
-    return " ".join(f"{name}={value}" for name, value in known.items() if value != EXTRAS[name])
+    """These extras in the order of `EXTRA_SETTINGS`, without those that are as they are there."""
+    known = {name: extras[name] for name in EXTRA_SETTINGS if name in extras}
+    return " ".join(
+        f"{name}={value}" for name, value in known.items() if value != EXTRA_SETTINGS[name]
+    )
 
 
 @dataclass(frozen=True)
@@ -285,7 +287,7 @@ class Purpose(StrEnum):
     HEAD = "head"
 
 
-def derive(seed: int, purpose: Purpose) -> int:
+def derive_seed(seed: int, purpose: Purpose) -> int:
     """A seed of 63 bits for one purpose, the same on every machine and in every process."""
     digest = hashlib.sha256(f"{seed}/{purpose.value}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1

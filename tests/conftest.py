@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
-    from harness.study.launcher import Assignment
+    from harness.study.launcher import WorkerSpec
 
 # No test reaches for a model hub, also where there is one.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -88,7 +88,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def workers_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sweep's workers run in this process: for tests where a process of its own is no point."""
 
-    def run(assignments: Sequence[Assignment], _logs: Path, tick: Callable[[], None]) -> None:
+    def run(assignments: Sequence[WorkerSpec], _logs: Path, tick: Callable[[], None]) -> None:
         from harness.study.worker import Worker
 
         for each in assignments:
@@ -99,4 +99,4 @@ def workers_here(monkeypatch: pytest.MonkeyPatch) -> None:
                 worker.studies.close()
             tick()
 
-    monkeypatch.setattr("harness.study.launcher.run", run)
+    monkeypatch.setattr("harness.study.launcher.run_workers", run)

@@ -10,12 +10,12 @@ from harness.adapters.adapter import Adapter
 from harness.config.settings import TrainingSettings
 from harness.models.base_model import BaseModel
 from harness.tasks.task import Task
-from harness.training.loop import Progress
+from harness.training.loop import TrainingProgress
 from harness.training.losses import CompletionLoss
 from harness.training.packed import compatibility as fitting
-from harness.training.packed.pack import Pack
-from harness.training.packed.slot import Parked, SlotRun
-from harness.training.tokenization import TaskTokens
+from harness.training.packed.pack import AdapterPack
+from harness.training.packed.slot import DetachedAdapter, SlotTrainingRun
+from harness.training.tokenization import TokenizedTask
 from harness.trial import TrialConfig
 
 
@@ -32,20 +32,29 @@ def shared(
     training: TrainingSettings,
     by_hand: bool = False,
     enters: bool = False,
-) -> Iterator[tuple[Pack, dict[int, SlotRun]]]:
+) -> Iterator[tuple[AdapterPack, dict[int, SlotTrainingRun]]]:
     """The pack, and the runs of one adapter for each configuration."""
-    sequences = TaskTokens(base, task, 200).training().sequences
-    pack, runs = Pack(base, fitting.layers(base.model), by_hand, enters), dict[int, SlotRun]()
+    sequences = TokenizedTask(base, task, 200).training().sequences
+    pack, runs = (
+        AdapterPack(base, fitting.layers(base.model), by_hand, enters),
+        dict[int, SlotTrainingRun](),
+    )
     with ExitStack() as stack:
         for slot, config in enumerate(configs):
             bare = [(weight, weight.data) for weight in base.model.parameters()]
-            adapter = stack.enter_context(attaching.attached(base, config))
-            run = SlotRun(
-                base, CompletionLoss(base.model), sequences, adapter, training, 3, Progress()
+            adapter = stack.enter_context(attaching.attached_adapter(base, config))
+            run = SlotTrainingRun(
+                base,
+                CompletionLoss(base.model),
+                sequences,
+                adapter,
+                training,
+                3,
+                TrainingProgress(),
             )
             run.dtype = pack.dtype
             pack.add(slot, adapter, run.weights, run.generator, wrapped(adapter))
-            parked = Parked(adapter, bare)
+            parked = DetachedAdapter(adapter, bare)
             stack.callback(parked.enter)
             runs[slot] = run
         yield pack, runs

@@ -7,7 +7,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from harness.tasks.task import Task, load
+from harness.tasks.task import Task
+from harness.tasks.task import load_task as load_task_from
 
 SPECIAL = ("<pad>", "<s>", "</s>")
 LABELS = ("MED", "DOSE")
@@ -107,7 +108,7 @@ def save_task(folder: Path, max_new_tokens: int = 24) -> Path:
 
 def load_task(folder: Path, max_new_tokens: int = 24) -> Task:
     """The toy task, written to `folder`."""
-    return load(f"{save_task(folder, max_new_tokens)}/")
+    return load_task_from(f"{save_task(folder, max_new_tokens)}/")
 
 
 PROSE = ("The", "patient", "was", "seen", "and", "went", "home", "today", "again", "fine")
@@ -125,7 +126,7 @@ def load_prose(folder: Path) -> Task:
         "name: prose\nsummary: x\nkind: text\ndata: {folder: .}\nmetrics: [perplexity]\n"
         "objective: {metric: perplexity, direction: minimize, margin: 0.5}\n"
     )
-    return load(f"{folder}/")
+    return load_task_from(f"{folder}/")
 
 
 def load_choices(folder: Path) -> Task:
@@ -145,4 +146,4 @@ def load_choices(folder: Path) -> Task:
         "metrics: [accuracy]\n"
         "objective: {metric: accuracy, direction: maximize, margin: 0.05}\n"
     )
-    return load(f"{folder}/")
+    return load_task_from(f"{folder}/")

@@ -7,7 +7,8 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from harness.tasks.task import Task, load
+from harness.tasks.task import Task
+from harness.tasks.task import load_task as load_task_from
 from tests import toy
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -73,4 +74,4 @@ def save_task(folder: Path) -> Path:
 
 def load_task(folder: Path) -> Task:
     """The toy task with a head, written to `folder`."""
-    return load(f"{save_task(folder)}/")
+    return load_task_from(f"{save_task(folder)}/")

@@ -33,7 +33,7 @@ from harness.trial import TrialConfig
 
 
 @dataclass(frozen=True)
-class Circumstances:
+class InitContext:
     """What a start may depend on beside the configuration.
 
     Attributes:
@@ -58,7 +58,7 @@ class Adapter:
     """
 
     def __init__(
-        self, base: PreTrainedModel, config: TrialConfig, variant: Variant, given: Circumstances
+        self, base: PreTrainedModel, config: TrialConfig, variant: Variant, given: InitContext
     ) -> None:
         """Puts nothing on yet."""
         self.base, self.config, self.variant, self.given = base, config, variant, given
@@ -211,7 +211,7 @@ _PLAIN: Final = frozenset({nn.Linear, Conv1D})
 _MERGED_NUMBERS: Final = 64_000_000
 
 
-def possible(layers: Iterable[BaseTunerLayer]) -> bool:
+def can_merge(layers: Iterable[BaseTunerLayer]) -> bool:
     """Whether adapters can run inside the base's matrices, unrounded and without large copies."""
     bases: list[nn.Module] = [layer.get_base_layer() for layer in layers]
     weights = [base.get_parameter("weight") for base in bases]
@@ -229,7 +229,7 @@ def merged(model: PreTrainedModel) -> Iterator[None]:
     precision or quantised) or large (`_MERGED_NUMBERS`), and without an adapter, nothing happens.
     """
     layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
-    if not possible(layers):
+    if not can_merge(layers):
         yield
         return
     bases: list[nn.Module] = [layer.get_base_layer() for layer in layers]

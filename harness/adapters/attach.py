@@ -17,24 +17,24 @@ from transformers import PreTrainedModel
 
 from harness.adapters import methods as kinds
 from harness.adapters import proofs
-from harness.adapters.adapter import ADAPTERS, Adapter, Circumstances
-from harness.adapters.fast_layers import fuse, quicken
+from harness.adapters.adapter import ADAPTERS, Adapter, InitContext
+from harness.adapters.fast_layers import fuse_lora_layers, use_fast_dropout
 from harness.config.settings import GENERATION, Head, ModelSettings
 from harness.config.variants import VARIANTS, Variant, resolve
 from harness.models import token_classifier as token_head
 from harness.models.base_model import BaseModel, freeze, load_config
 from harness.registry import Registry
-from harness.trial import Purpose, TrialConfig, derive
+from harness.trial import Purpose, TrialConfig, derive_seed
 
 #: Kinds of adapters and proofs register themselves when they are imported.
 _REGISTERED = (kinds, proofs)
 
 
-def make(
+def create_adapter(
     base: PreTrainedModel,
     config: TrialConfig,
     variants: Registry[Variant] = VARIANTS,
-    given: Circumstances | None = None,
+    given: InitContext | None = None,
 ) -> Adapter:
     """The adapter of a configuration, not put on yet.
 
@@ -48,15 +48,15 @@ def make(
         UserError: unknown variant, or target modules that match no layer.
     """
     variant = resolve(config.variant, variants)
-    return ADAPTERS.get(variant.kind)(base, config, variant, given or Circumstances())
+    return ADAPTERS.get(variant.kind)(base, config, variant, given or InitContext())
 
 
 @contextmanager
-def attached(
+def attached_adapter(
     base: BaseModel,
     config: TrialConfig,
     variants: Registry[Variant] = VARIANTS,
-    given: Circumstances | None = None,
+    given: InitContext | None = None,
 ) -> Iterator[Adapter]:
     """The base with a fresh adapter, initialised from the trial's own generator.
 
@@ -75,15 +75,15 @@ def attached(
     Yields:
         The adapter; its weights are float32, those that are trained require a gradient.
     """
-    adapter = make(base.model, config, variants, given)
+    adapter = create_adapter(base.model, config, variants, given)
     frozen = [(weight, weight.data) for weight in base.model.parameters()]
     try:
         with torch.random.fork_rng(devices=[base.device] if base.device.type == "cuda" else []):
-            token_head.draw(base.model, derive(config.seed, Purpose.HEAD))
-            torch.manual_seed(derive(config.seed, Purpose.INITIALISATION))
+            token_head.init_head(base.model, derive_seed(config.seed, Purpose.HEAD))
+            torch.manual_seed(derive_seed(config.seed, Purpose.INITIALISATION))
             adapter.put_on()
-        quicken(base.model)
-        fuse(base.model)
+        use_fast_dropout(base.model)
+        fuse_lora_layers(base.model)
         adapter.settle(base.name)
         yield adapter
     finally:
@@ -94,18 +94,18 @@ def attached(
         base.model.requires_grad_(False)
 
 
-def dropout_mode(model: torch.nn.Module, on: bool) -> None:
+def set_dropout(model: torch.nn.Module, on: bool) -> None:
     """Turns the adapter's dropout on for training or off for scoring; the base has none."""
     for module in model.modules():
         if isinstance(module, BaseTunerLayer):
             module.train(on)
 
 
-def save(adapter: Adapter, folder: str | Path) -> Path:
+def save_adapter(adapter: Adapter, folder: str | Path) -> Path:
     """Saves adapter weights and configuration, all or nothing.
 
     Args:
-        adapter: as yielded by `attached`.
+        adapter: as yielded by `attached_adapter`.
         folder: where to; what is there is replaced.
 
     Returns:
@@ -146,8 +146,8 @@ def count_parameters(
     Raises:
         UserError: no such model, variant or target modules.
     """
-    base = skeleton(model, head) if isinstance(model, ModelSettings) else model
-    adapter = make(base, config, variants)
+    base = empty_base_model(model, head) if isinstance(model, ModelSettings) else model
+    adapter = create_adapter(base, config, variants)
     try:
         with torch.device("meta"):
             adapter.put_on_empty()
@@ -158,7 +158,7 @@ def count_parameters(
 
 
 @lru_cache(maxsize=4)
-def skeleton(settings: ModelSettings, head: Head = GENERATION) -> PreTrainedModel:
+def empty_base_model(settings: ModelSettings, head: Head = GENERATION) -> PreTrainedModel:
     """The base without weights, on the meta device: names and shapes alone.
 
     Raises:
@@ -166,6 +166,6 @@ def skeleton(settings: ModelSettings, head: Head = GENERATION) -> PreTrainedMode
     """
     config = load_config(settings, head)
     with torch.device("meta"):
-        model = token_head.empty(config, head)
+        model = token_head.empty_model(config, head)
     freeze(model)
     return model

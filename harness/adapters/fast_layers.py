@@ -30,7 +30,7 @@ from torch.autograd import Function
 from torch.nn import functional
 
 
-def fuse(model: nn.Module) -> int:
+def fuse_lora_layers(model: nn.Module) -> int:
     """Gives each layer that allows it the short way; call it once an adapter is attached.
 
     Args:
@@ -241,7 +241,7 @@ class DroppedPlaces:
         self._places = np.concatenate((self._places, times.astype(np.int64)))
 
 
-def drop(x: Tensor, places: Tensor, p: float) -> Tensor:
+def dropout(x: Tensor, places: Tensor, p: float) -> Tensor:
     """Elements of `x` at these places are zero; the others are scaled so that the mean stays."""
     out = torch.mul(x, 1 / (1 - p)).contiguous()
     out.view(-1).index_fill_(0, places, 0)
@@ -252,14 +252,14 @@ class _Drop(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, places: Tensor, p: float) -> Tensor:
         ctx.places, ctx.p = places, p
-        return drop(x, places, p)
+        return dropout(x, places, p)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        return drop(gradient, ctx.places, ctx.p), None, None
+        return dropout(gradient, ctx.places, ctx.p), None, None
 
 
-class QuickDropout(nn.Module):
+class FastDropout(nn.Module):
     """Takes the place of `torch.nn.Dropout`: the same distribution, other numbers.
 
     `torch.manual_seed` governs it.
@@ -289,10 +289,10 @@ class QuickDropout(nn.Module):
         return f"p={self.p}"
 
 
-def quicken(model: nn.Module) -> None:
+def use_fast_dropout(model: nn.Module) -> None:
     """Replaces the dropout of each adapter layer below `model`; the base's own stays."""
     for layer in model.modules():
         if isinstance(layer, LoraLayer):
             for name, dropout in layer.lora_dropout.items():
                 if type(dropout) is nn.Dropout:
-                    layer.lora_dropout[name] = QuickDropout(dropout.p).train(dropout.training)
+                    layer.lora_dropout[name] = FastDropout(dropout.p).train(dropout.training)

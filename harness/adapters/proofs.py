@@ -32,7 +32,7 @@ class ProofError(Exception):
 
 
 @dataclass(frozen=True)
-class Subject:
+class ProofContext:
     """What proofs look at.
 
     Attributes:
@@ -40,7 +40,7 @@ class Subject:
         groups: the optimiser's parameter groups, each with its rate at the peak as `peak`.
         ids: token ids of a probe, shape (1, length).
         reading: what the bare base makes of the probe; see
-            `harness.models.token_classifier.reading`.
+            `harness.models.token_classifier.probe_output`.
         weights: the base's own weights by name, as they are without the adapter.
     """
 
@@ -68,7 +68,7 @@ class Proof:
         subject: what to look at.
     """
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: ProofContext) -> None:
         """Looks at nothing yet."""
         self.subject = subject
 
@@ -87,13 +87,13 @@ class Proof:
         """
 
 
-def demand(holds: bool, found: str) -> None:
+def require(holds: bool, found: str) -> None:
     """Raises what was found unless the fact holds."""
     if not holds:
         raise ProofError(found)
 
 
-def near(one: Tensor, other: Tensor, tolerance: float | None = None) -> bool:
+def allclose(one: Tensor, other: Tensor, tolerance: float | None = None) -> bool:
     """Whether two tensors are equal but for rounding.
 
     Args:
@@ -106,7 +106,7 @@ def near(one: Tensor, other: Tensor, tolerance: float | None = None) -> bool:
     return float((one.float() - other.float()).abs().max()) <= tolerance * size
 
 
-def update_of(layer: LoraLayer) -> Tensor:
+def delta_weight(layer: LoraLayer) -> Tensor:
     """What the adapter adds to a layer's weight, shape as the weight."""
     found: Tensor = layer.get_delta_weight(NAME)  # type: ignore[attr-defined]
     return found
@@ -121,10 +121,10 @@ class StartsAsBase(Proof):
     def begin(self) -> None:
         """Runs the probe through base and adapter."""
         subject = self.subject
-        found = token_head.reading(subject.adapter.base, subject.ids)
-        headed = token_head.find(subject.adapter.base) is not None
+        found = token_head.probe_output(subject.adapter.base, subject.ids)
+        headed = token_head.find_head(subject.adapter.base) is not None
         what = "what the head is given differs" if headed else "logits differ"
-        demand(near(found, subject.reading), f"{what} from the base's at first")
+        require(allclose(found, subject.reading), f"{what} from the base's at first")
 
 
 class BZero(Proof):
@@ -133,13 +133,13 @@ class BZero(Proof):
     def begin(self) -> None:
         """Looks at every B."""
         found = self.subject.parts("lora_B")
-        demand(bool(found), "there is no B")
-        demand(not any(bool(b.any()) for b in found.values()), "B is not zero at first")
+        require(bool(found), "there is no B")
+        require(not any(bool(b.any()) for b in found.values()), "B is not zero at first")
 
     def end(self) -> None:
         """Looks for a B that is still zero everywhere."""
         found = self.subject.parts("lora_B")
-        demand(any(bool(b.any()) for b in found.values()), "no B has moved")
+        require(any(bool(b.any()) for b in found.values()), "no B has moved")
 
 
 class Scale(Proof):
@@ -149,14 +149,14 @@ class Scale(Proof):
         """Asks each layer for its update with A and B set to known numbers, and sets them back."""
         adapter = self.subject.adapter
         layers = self.subject.lora()
-        demand(bool(layers), "no layer has an A and a B")
+        require(bool(layers), "no layer has an A and a B")
         for name, layer in layers.items():
             rank = adapter.config.rank
             if adapter.config.level("rank_pattern") != "none":  # alpha is one for all
                 rank = int(layer.r[NAME])
             wanted = adapter.variant.scale(rank, adapter.config.alpha)
             found = _factor(layer)
-            demand(abs(found / wanted - 1) < 1e-2, f"{name}: scale {found:.4g}, not {wanted:.4g}")
+            require(abs(found / wanted - 1) < 1e-2, f"{name}: scale {found:.4g}, not {wanted:.4g}")
 
 
 class BFaster(Proof):
@@ -168,17 +168,17 @@ class BFaster(Proof):
         ratio = adapter.variant.optimiser.get("b_rate_ratio", 1.0)
         if adapter.config.level("b_rate_ratio") != "own":
             ratio = float(adapter.config.level("b_rate_ratio"))
-        demand(ratio != 1.0, "the rates of A and B are the same")
+        require(ratio != 1.0, "the rates of A and B are the same")
         rates = {id(p): group["peak"] for group in self.subject.groups for p in group["params"]}
         named = dict(adapter.base.named_parameters())
         first = {rates.get(id(p)) for name, p in named.items() if ".lora_A." in name}
         second = {rates.get(id(p)) for name, p in named.items() if ".lora_B." in name}
-        demand(len(first) == 1 and len(second) == 1, f"several rates: A {first}, B {second}")
+        require(len(first) == 1 and len(second) == 1, f"several rates: A {first}, B {second}")
         a, b = first.pop(), second.pop()
-        demand(a is not None and b is not None, "the optimiser does not hold A or B")
+        require(a is not None and b is not None, "the optimiser does not hold A or B")
         assert a is not None
         assert b is not None
-        demand(abs(b / a / ratio - 1) < 1e-6, f"B learns {b / a:g} times as fast, not {ratio:g}")
+        require(abs(b / a / ratio - 1) < 1e-6, f"B learns {b / a:g} times as fast, not {ratio:g}")
 
 
 class Magnitude(Proof):
@@ -189,13 +189,13 @@ class Magnitude(Proof):
         self._first = self.subject.parts("lora_magnitude_vector")
         outputs = [layer.out_features for layer in self.subject.lora().values()]
         found = [vector.numel() for vector in self._first.values()]
-        demand(found == outputs, f"{len(found)} layers of {len(outputs)} have magnitudes")
+        require(found == outputs, f"{len(found)} layers of {len(outputs)} have magnitudes")
 
     def end(self) -> None:
         """Compares them with the first ones."""
         last = self.subject.parts("lora_magnitude_vector")
         still = [name for name in last if torch.equal(last[name], self._first[name])]
-        demand(not still, f"{len(still)} magnitudes have not moved")
+        require(not still, f"{len(still)} magnitudes have not moved")
 
 
 class Cancelling(Proof):
@@ -205,9 +205,9 @@ class Cancelling(Proof):
         """Multiplies them."""
         for name, layer in self.subject.lora().items():
             a, b = (part[NAME].get_parameter("weight") for part in (layer.lora_A, layer.lora_B))
-            demand(bool(a.any()) and bool(b.any()), f"{name}: A or B is zero at first")
+            require(bool(a.any()) and bool(b.any()), f"{name}: A or B is zero at first")
             size = float(a.norm() * b.norm())
-            demand(float((b @ a).norm()) <= 1e-4 * size, f"{name}: B A is not zero at first")
+            require(float((b @ a).norm()) <= 1e-4 * size, f"{name}: B A is not zero at first")
 
 
 class AFrozen(Proof):
@@ -216,17 +216,17 @@ class AFrozen(Proof):
     def begin(self) -> None:
         """Looks for A among what is trained."""
         self._first = self.subject.parts("lora_A")
-        demand(bool(self._first), "there is no A")
+        require(bool(self._first), "there is no A")
         held = {id(p) for group in self.subject.groups for p in group["params"]}
         named = self.subject.adapter.base.named_parameters()
         trained = [n for n, p in named if ".lora_A." in n and (p.requires_grad or id(p) in held)]
-        demand(not trained, f"{len(trained)} A are trained")
+        require(not trained, f"{len(trained)} A are trained")
 
     def end(self) -> None:
         """Compares with the first."""
         last = self.subject.parts("lora_A")
         moved = [name for name in last if not torch.equal(last[name], self._first[name])]
-        demand(not moved, f"{len(moved)} A have moved")
+        require(not moved, f"{len(moved)} A have moved")
 
 
 def _factor(layer: LoraLayer) -> float:
@@ -244,7 +244,7 @@ def _factor(layer: LoraLayer) -> float:
     try:
         rank = held[0][0].shape[0]
         if hasattr(layer, "get_delta_weight"):
-            return float(update_of(layer).flatten()[0]) / rank
+            return float(delta_weight(layer).flatten()[0]) / rank
         assert isinstance(layer, torch.nn.Module)
         one = torch.zeros(1, int(layer.in_features or 0), device=held[0][0].device)
         one[0, 0] = 1.0
@@ -262,12 +262,12 @@ class Quantised(Proof):
         for name, layer in self.subject.adapter.layers().items():
             weight = layer.get_base_layer().get_parameter("weight")
             if self.subject.adapter.base.config.quantization_config.load_in_8bit:
-                demand(weight.dtype == torch.int8, f"{name}: its weight is {weight.dtype}")
+                require(weight.dtype == torch.int8, f"{name}: its weight is {weight.dtype}")
                 continue
             state: Any = getattr(weight, "quant_state", None)
-            demand(weight.dtype == torch.uint8, f"{name}: its weight is {weight.dtype}")
-            demand(state is not None and state.quant_type == "nf4", f"{name}: no NF4 code")
-            demand(state.nested, f"{name}: its scales are not quantised")
+            require(weight.dtype == torch.uint8, f"{name}: its weight is {weight.dtype}")
+            require(state is not None and state.quant_type == "nf4", f"{name}: no NF4 code")
+            require(state.nested, f"{name}: its scales are not quantised")
 
 
 class HeadTrained(Proof):
@@ -278,16 +278,16 @@ class HeadTrained(Proof):
         self._first = {name: part.detach().clone() for name, part in self._parts().items()}
         held = {id(p) for group in self.subject.groups for p in group["params"]}
         gone = [name for name, part in self._parts().items() if id(part) not in held]
-        demand(bool(self._first) and not gone, "the head is not trained")
-        demand(all(bool(p.any()) for p in self._first.values() if p.ndim > 1), "it is not drawn")
+        require(bool(self._first) and not gone, "the head is not trained")
+        require(all(bool(p.any()) for p in self._first.values() if p.ndim > 1), "it is not drawn")
 
     def end(self) -> None:
         """Compares it with its first weights."""
         still = [n for n, part in self._parts().items() if torch.equal(part, self._first[n])]
-        demand(not still, f"{len(still)} weights of the head have not moved")
+        require(not still, f"{len(still)} weights of the head have not moved")
 
     def _parts(self) -> dict[str, torch.nn.Parameter]:
-        found = token_head.find(self.subject.adapter.base)
+        found = token_head.find_head(self.subject.adapter.base)
         named = () if found is None else found.module.named_parameters()
         return {name: part for name, part in named if part.requires_grad}
 

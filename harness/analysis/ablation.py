@@ -25,9 +25,9 @@ import pandas as pd
 from harness.analysis.bootstrap import contrasts, influence, scores
 from harness.analysis.estimates import (
     CONFIDENCE,
-    AllPairs,
-    against,
-    compare,
+    PairwiseComparison,
+    compare_all_pairs,
+    compare_to_reference,
     estimates,
     estimates_of,
     finite,
@@ -41,13 +41,13 @@ from harness.analysis.multiple_comparisons import (
 )
 from harness.analysis.scores import (
     baselines,
+    cached,
     complete,
     configurations,
-    once,
-    panel,
+    metric_function,
+    score_array,
     score_from_rows,
     shots,
-    value_of,
 )
 
 if TYPE_CHECKING:
@@ -90,20 +90,20 @@ def cells_of(results: StudyResults, factor: str) -> list[Mapping[str, Any]]:
     return [cell for cell in cells if cell["factor"] == factor and cell["key"] in scored]
 
 
-def all_cells(results: StudyResults) -> AllPairs | None:
+def all_cells(results: StudyResults) -> PairwiseComparison | None:
     """All cells of the ablation compared with each other; None if there is none."""
 
-    def make() -> AllPairs | None:
+    def make() -> PairwiseComparison | None:
         try:
-            return compare(panel(results, _STAGE, _SPLIT), results.objective)
+            return compare_all_pairs(score_array(results, _STAGE, _SPLIT), results.objective)
         except ValueError:
             return None
 
-    found: AllPairs | None = once(results, "all cells", make)
+    found: PairwiseComparison | None = cached(results, "all cells", make)
     return found
 
 
-def among(whole: AllPairs, keys: Sequence[str]) -> Pairs:
+def subset(whole: PairwiseComparison, keys: Sequence[str]) -> Pairs:
     """The part of a comparison that concerns some keys, in their order."""
     place = [whole.cube.keys.index(key) for key in keys]
     grid = np.ix_(place, place)
@@ -112,7 +112,7 @@ def among(whole: AllPairs, keys: Sequence[str]) -> Pairs:
 
 
 def ablation_table(
-    results: StudyResults, factor: str, whole: AllPairs | None = None
+    results: StudyResults, factor: str, whole: PairwiseComparison | None = None
 ) -> pd.DataFrame:
     """One row for each level of a factor, everything else as the incumbent has it.
 
@@ -155,13 +155,15 @@ def ablation_table(
     frame = frame.merge(values, on="key", how="left").merge(costs, on="key", how="left")
     names = {"low": "difference_low", "high": "difference_high"}
     if reference is not None and reference in keys:
-        rows = against(whole, results.objective, reference, keys).rename(columns=names)
+        rows = compare_to_reference(whole, results.objective, reference, keys).rename(
+            columns=names
+        )
         columns = ["key", "difference", *names.values(), "p_holm"]
         frame = frame.merge(rows[columns], on="key", how="left")
         frame.loc[frame["reference"], "difference"] = 0.0
     else:
         frame[["difference", *names.values(), "p_holm"]] = math.nan
-    bounds = against_best(among(whole, keys), CONFIDENCE)
+    bounds = against_best(subset(whole, keys), CONFIDENCE)
     frame["near_best"] = (bounds.low >= -results.objective.margin) & (len(keys) > 1)
     scores = frame["value"].astype(float)
     frame["gain"] = results.objective.sign * (scores - base_score(results))
@@ -291,7 +293,7 @@ def interaction_table(results: StudyResults, pair: str) -> pd.DataFrame:
     others = [level for level in levels if level != reference]
     keys = tuple(dict.fromkeys([*(own[x] for x in levels), *(held[x] for x in levels)]))
     try:
-        cube = panel(results, _STAGE, _SPLIT, keys)
+        cube = score_array(results, _STAGE, _SPLIT, keys)
     except ValueError:
         return none
     place = {key: at for at, key in enumerate(cube.keys)}
@@ -302,7 +304,7 @@ def interaction_table(results: StudyResults, pair: str) -> pd.DataFrame:
             row[place[kept[level]]] += 1
             row[place[kept[reference]]] -= 1
             rows[2 * len(others) + at] += sign * row
-    found = contrasts(cube.statistics, value_of(results.objective), rows)
+    found = contrasts(cube.statistics, metric_function(results.objective), rows)
     last = type(found)(*(array[2 * len(others) :] for array in found))
     bounds, estimate = joint_intervals(last, CONFIDENCE), found.estimate
     return pd.DataFrame(
@@ -376,10 +378,10 @@ def tuned_rate(results: StudyResults, keys: Mapping[float, str]) -> float | None
     """
     rates = {key: rate for rate, key in keys.items()}
     try:
-        found = panel(results, _STAGE_tuning, _SPLIT, tuple(rates))
+        found = score_array(results, _STAGE_tuning, _SPLIT, tuple(rates))
     except ValueError:
         return None
-    statistics, value = found.statistics, value_of(results.objective)
+    statistics, value = found.statistics, metric_function(results.objective)
     values = results.objective.sign * np.nanmean(scores(statistics, value), axis=1)
     effects = results.objective.sign * np.nanmean(influence(statistics, value), axis=1)
     best = int(np.argmax(values))

@@ -26,25 +26,25 @@ from harness.analysis.claims import (
     CLAIMS,
     FULL,
     Arm,
-    Bench,
     Claim,
+    ClaimData,
     Comparison,
-    bench,
     cell_of,
+    claim_data,
     claimed,
     name_of,
 )
 from harness.analysis.estimates import CONFIDENCE
 from harness.analysis.multiple_comparisons import joint_intervals
-from harness.analysis.scores import value_of
-from harness.analysis.wording import Figures
+from harness.analysis.scores import metric_function
+from harness.analysis.wording import MetricFormat
 
 if TYPE_CHECKING:
     from harness.aggregates import Array
     from harness.results import StudyResults
 
 
-class Compared(NamedTuple):
+class ComparisonResult(NamedTuple):
     """What a study says of one comparison.
 
     Attributes:
@@ -73,7 +73,7 @@ class Compared(NamedTuple):
         return (math.nan, math.nan) if math.isnan(self.low) else (low, high)
 
 
-class Finding(NamedTuple):
+class ClaimResult(NamedTuple):
     """What a study says of a claim.
 
     Attributes:
@@ -85,20 +85,20 @@ class Finding(NamedTuple):
 
     claim: Claim
     verdict: str
-    compared: tuple[Compared, ...]
+    compared: tuple[ComparisonResult, ...]
     missing: tuple[Arm, ...]
 
 
-def judge(results: StudyResults, claims: Sequence[Claim] = CLAIMS) -> list[Finding]:
+def evaluate_claims(results: StudyResults, claims: Sequence[Claim] = CLAIMS) -> list[ClaimResult]:
     """What a study says of each claim, in the order of the claims."""
-    found = bench(results)
+    found = claim_data(results)
     asked = [_asked(results, found, claim) for claim in claims]
     groups = [each.comparisons for each in asked]
     numbers = _numbers(results, found, groups) if found is not None else [() for _ in groups]
     findings = []
     for claim, each, compared in zip(claims, asked, numbers, strict=True):
         verdict = _verdict(results, claim, compared) if compared else "no data"
-        findings.append(Finding(claim, verdict, compared, each.missing))
+        findings.append(ClaimResult(claim, verdict, compared, each.missing))
     return findings
 
 
@@ -109,7 +109,7 @@ class _Asked(NamedTuple):
     missing: tuple[Arm, ...]
 
 
-def _asked(results: StudyResults, found: Bench | None, claim: Claim) -> _Asked:
+def _asked(results: StudyResults, found: ClaimData | None, claim: Claim) -> _Asked:
     wanted = claim.comparisons(results.sweep)
     lacks = [_lacking(results, found, each) for each in wanted]
     absent = [
@@ -121,7 +121,7 @@ def _asked(results: StudyResults, found: Bench | None, claim: Claim) -> _Asked:
 
 def missing(results: StudyResults, claims: Sequence[Claim] = CLAIMS) -> tuple[Arm, ...]:
     """Arms that trials of this study could add, so that every claim it can test has its data."""
-    found = [arm for finding in judge(results, claims) for arm in finding.missing]
+    found = [arm for finding in evaluate_claims(results, claims) for arm in finding.missing]
     return _distinct(found)
 
 
@@ -133,7 +133,7 @@ def _distinct(arms: Sequence[Arm]) -> tuple[Arm, ...]:
     return tuple(kept)
 
 
-def _lacking(results: StudyResults, found: Bench | None, one: Comparison) -> list[Arm]:
+def _lacking(results: StudyResults, found: ClaimData | None, one: Comparison) -> list[Arm]:
     arms = [one.of, one.to]
     if one.unit == "gain" or (one.unit == "share" and _no_nought(results)):
         arms.append(BASE)
@@ -161,22 +161,22 @@ class _Told(NamedTuple):
 
 
 def _numbers(
-    results: StudyResults, found: Bench, groups: Sequence[Sequence[Comparison]]
-) -> list[tuple[Compared, ...]]:
+    results: StudyResults, found: ClaimData, groups: Sequence[Sequence[Comparison]]
+) -> list[tuple[ComparisonResult, ...]]:
     """Values of each group of comparisons, with bounds that hold together within it.
 
     All that share the ablation's stage have one pool for the spread over seeds. What was trained
     for claims alone may break down (at a rate that some guide names): it has its own spread beside
     that pool, and widens no other's interval.
     """
-    value = value_of(results.objective)
+    value = metric_function(results.objective)
     table = scores(found.statistics, value)
     told = [[_told(results, found, table, one) for one in group] for group in groups]
     extra = {str(cell["key"]) for cell in claimed(results)}
     apart = [any(name_of(results, arm) in extra for one in g for arm in one[:2]) for g in groups]
     pool = [t.weights for own, other in zip(told, apart, strict=True) if not other for t in own]
     shared = contrasts(found.statistics, value, np.array(pool)) if pool else None
-    answer: list[tuple[Compared, ...]] = []
+    answer: list[tuple[ComparisonResult, ...]] = []
     start = 0
     for group, own, other in zip(groups, told, apart, strict=True):
         part = shared
@@ -196,14 +196,14 @@ def _some(found: Contrasts, start: int, count: int) -> Contrasts:
 
 def _all_compared(
     results: StudyResults, group: Sequence[Comparison], own: Sequence[_Told], part: Contrasts
-) -> tuple[Compared, ...]:
+) -> tuple[ComparisonResult, ...]:
     bounds = joint_intervals(part, CONFIDENCE)
     each = zip(group, own, part.estimate, bounds.low, bounds.high, strict=True)
     numbers = [_compared(*one) for one in each]
     return tuple(one._replace(edges=_edges(results, one.comparison)) for one in numbers)
 
 
-def _told(results: StudyResults, found: Bench, table: Array, one: Comparison) -> _Told:
+def _told(results: StudyResults, found: ClaimData, table: Array, one: Comparison) -> _Told:
     """A ratio is judged as the contrast `of - share to` at the share that was seen.
 
     Its error, over the size of `to`, is that of the share to the first order (the delta method).
@@ -239,15 +239,17 @@ def _edges(results: StudyResults, one: Comparison) -> tuple[Arm, ...]:
     return tuple(arm for arm, cell in found if cell is not None and at_edge(cell))
 
 
-def _compared(one: Comparison, told: _Told, estimate: float, low: float, high: float) -> Compared:
+def _compared(
+    one: Comparison, told: _Told, estimate: float, low: float, high: float
+) -> ComparisonResult:
     if told.value is None:
-        return Compared(one, float(estimate), float(low), float(high))
+        return ComparisonResult(one, float(estimate), float(low), float(high))
     # The contrast at the share that was seen is nought, but for seeds that not all arms have.
     ends = sorted(told.value + told.factor * (end - estimate) for end in (low, high))
-    return Compared(one, told.value, float(ends[0]), float(ends[1]))
+    return ComparisonResult(one, told.value, float(ends[0]), float(ends[1]))
 
 
-def _verdict(results: StudyResults, claim: Claim, compared: Sequence[Compared]) -> str:
+def _verdict(results: StudyResults, claim: Claim, compared: Sequence[ComparisonResult]) -> str:
     sides = []
     for one in compared:
         size = results.objective.margin if one.comparison.unit == "margins" else 1.0
@@ -305,12 +307,12 @@ def arm_words(arm: Arm, epochs: float = math.nan) -> str:
     return " ".join(parts)
 
 
-def numbers(results: StudyResults, one: Compared) -> str:
+def numbers(results: StudyResults, one: ComparisonResult) -> str:
     """A comparison with its figures: `r=16 to r=32: -0.4 (-1.9 to +1.1)`."""
     of, to = (arm_words(arm, _epochs(results)) for arm in one.comparison[:2])
     unit = one.comparison.unit
     if unit == "margins":
-        show, sign = Figures(results.objective), results.objective.sign
+        show, sign = MetricFormat(results.objective), results.objective.sign
         ends = sorted((sign * one.low, sign * one.high))
         told = f"{show.signed(sign * one.value)} ({show.range(*ends)})"
         return f"{of} less {to}: {told}{_edges_claim_words(results, one)}"
@@ -328,14 +330,14 @@ def numbers(results: StudyResults, one: Compared) -> str:
     return f"{what}: {one.value:{plus}.1f} % ({ends_told}){_edges_claim_words(results, one)}"
 
 
-def _edges_claim_words(results: StudyResults, one: Compared) -> str:
+def _edges_claim_words(results: StudyResults, one: ComparisonResult) -> str:
     arms = [arm_words(arm, _epochs(results)) for arm in one.edges]
     if not arms:
         return ""
     return f", rate of {' and of '.join(arms)} at its grid's edge (--extend-grid tries one more)"
 
 
-def lacking(results: StudyResults, finding: Finding) -> str:
+def missing_data_message(results: StudyResults, finding: ClaimResult) -> str:
     """What is missing for a claim without data, and the command that makes it."""
     if finding.claim.otherwise and not finding.missing:
         task = results.sweep.get("task", results.name)
@@ -347,7 +349,7 @@ def lacking(results: StudyResults, finding: Finding) -> str:
     return f"not run: {arms} (--claims runs what is missing)"
 
 
-def table(results: StudyResults, findings: Sequence[Finding]) -> pd.DataFrame:
+def table(results: StudyResults, findings: Sequence[ClaimResult]) -> pd.DataFrame:
     """One row a comparison, one for each claim without data.
 
     Returns:

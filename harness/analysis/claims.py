@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from harness.analysis.scores import baselines, complete, kept, panel, shots
+from harness.analysis.scores import baselines, complete, reduce_statistics, score_array, shots
 
 if TYPE_CHECKING:
     from harness.aggregates import Array
-    from harness.analysis.scores import Cube
+    from harness.analysis.scores import ScoreArray
     from harness.results import StudyResults
 
 
@@ -41,7 +41,7 @@ _SPLIT: Final = "validation"
 _CONFIG: Final = ("variant", "rank", "alpha", "dropout", "target_modules", "extras", "budget")
 
 
-class Bench(NamedTuple):
+class ClaimData(NamedTuple):
     """All arms that a study has.
 
     Attributes:
@@ -53,7 +53,7 @@ class Bench(NamedTuple):
     statistics: Array
 
 
-def bench(results: StudyResults) -> Bench | None:
+def claim_data(results: StudyResults) -> ClaimData | None:
     """Cells, full fine-tuning and the base on the examples that all have; None without cells."""
     found = [(stage, _panel(results, stage)) for stage in ("ablate", "claim", "full")]
     there = [(stage, cube) for stage, cube in found if cube is not None]
@@ -76,17 +76,17 @@ def bench(results: StudyResults) -> Bench | None:
         own = np.array([bare[name] for name in examples])[None]
         # It has no seed: it is the same beside each.
         parts["base"] = np.repeat(own, len(seeds), axis=0)
-    return Bench(tuple(parts), np.stack([*parts.values()]))
+    return ClaimData(tuple(parts), np.stack([*parts.values()]))
 
 
-def _panel(results: StudyResults, stage: str) -> Cube | None:
+def _panel(results: StudyResults, stage: str) -> ScoreArray | None:
     try:
-        return panel(results, stage, _SPLIT)
+        return score_array(results, stage, _SPLIT)
     except ValueError:
         return None
 
 
-def _on(cube: Cube, seeds: list[int], examples: list[str]) -> Array:
+def _on(cube: ScoreArray, seeds: list[int], examples: list[str]) -> Array:
     """A cube's statistics at these seeds and examples."""
     place = {name: at for at, name in enumerate(cube.examples)}
     rows = cube.statistics[:, :, [place[name] for name in examples]]
@@ -103,7 +103,9 @@ def _bare(results: StudyResults) -> dict[str, Array]:
         return {}
     rows = results.baselines
     rows = rows[(rows["split"] == _SPLIT) & (rows["name"] == first)].drop_duplicates("example")
-    values = kept(rows[list(results.objective.columns)].to_numpy(dtype=float), results.objective)
+    values = reduce_statistics(
+        rows[list(results.objective.columns)].to_numpy(dtype=float), results.objective
+    )
     return dict(zip(map(str, rows["example"]), values, strict=True))
 
 
@@ -135,7 +137,7 @@ def cell_of(results: StudyResults, arm: Arm) -> Mapping[str, Any] | None:
     centre = results.attributes.get("incumbent")
     if not centre or arm == BASE:
         return None
-    wanted, fixed = moved({**centre, "budget": 1.0}, arm), arm.get("learning_rate")
+    wanted, fixed = arm_config({**centre, "budget": 1.0}, arm), arm.get("learning_rate")
     scored = {*complete(results, "ablate")["key"], *complete(results, "claim")["key"]}
     cells: tuple[Mapping[str, Any], ...] = tuple(results.attributes.get("cells") or ())
     for cell in (*cells, *claimed(results)):
@@ -163,7 +165,7 @@ def added(attributes: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [found[number] for number in sorted(found)]
 
 
-def moved(config: Mapping[str, Any], arm: Arm) -> dict[str, Any]:
+def arm_config(config: Mapping[str, Any], arm: Arm) -> dict[str, Any]:
     """A configuration with an arm's levels; alpha goes along with the rank."""
     found = dict(config)
     ratio = float(found["alpha"]) / float(found["rank"])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 import pandas as pd
 
-from harness.analysis.scores import once
+from harness.analysis.scores import cached
 
 if TYPE_CHECKING:
     from harness.aggregates import Array
@@ -59,7 +59,7 @@ GRID_COLUMNS: Final = (
 )
 
 
-class Pace(NamedTuple):
+class TrialDuration(NamedTuple):
     """How long a full trial takes on one device, training and scoring; in seconds.
 
     Attributes:
@@ -77,7 +77,7 @@ class Pace(NamedTuple):
     high: float
 
 
-def covered(starts: Array, ends: Array) -> float:
+def union_length(starts: Array, ends: Array) -> float:
     """Length of the union of intervals; one without a start or an end has no length.
 
     Args:
@@ -100,7 +100,7 @@ def stage_table(results: StudyResults) -> pd.DataFrame:
         last one called `ALL`. Sums leave out what is not known, and are NaN where nothing is.
         The wall time of all stages is below the sum of theirs where they ran side by side.
     """
-    return once(results, "spending", lambda: _stage_table(results)).copy(deep=False)
+    return cached(results, "spending", lambda: _stage_table(results)).copy(deep=False)
 
 
 def _stage_table(results: StudyResults) -> pd.DataFrame:
@@ -154,7 +154,7 @@ def _sums(stage: str, rows: pd.DataFrame) -> dict[str, Any]:
             name: float(run[name].sum(min_count=1))
             for name in ("train_seconds", "score_seconds", "device_seconds", "tokens")
         },
-        "wall_seconds": covered(*spans) if run["end"].notna().any() else math.nan,
+        "wall_seconds": union_length(*spans) if run["end"].notna().any() else math.nan,
         "peak_memory": float(memory) if memory > 0 else math.nan,
         "pack": float(run["pack"].median()),
     }
@@ -172,7 +172,7 @@ def price(results: StudyResults) -> float | None:
     return float(value) if math.isfinite(value) and value >= 0 else None
 
 
-def pace(results: StudyResults, stages: tuple[str, ...] = ("search",)) -> Pace | None:
+def pace(results: StudyResults, stages: tuple[str, ...] = ("search",)) -> TrialDuration | None:
     """How long a full trial takes, as the complete trials of a stage say.
 
     Args:
@@ -187,7 +187,7 @@ def pace(results: StudyResults, stages: tuple[str, ...] = ("search",)) -> Pace |
         full = rows.loc[rows["stage"] == stage, "full"].to_numpy(dtype=float)
         if len(full):
             low, middle, high = (float(part) for part in np.quantile(full, (0.25, 0.5, 0.75)))
-            return Pace(stage, len(full), middle, low, high)
+            return TrialDuration(stage, len(full), middle, low, high)
     return None
 
 
@@ -255,7 +255,7 @@ def grid_table(results: StudyResults) -> pd.DataFrame:
     return pd.DataFrame([(*row, seconds, spent, ratio)], columns=list(GRID_COLUMNS))
 
 
-def grid_pace(results: StudyResults) -> Pace | None:
+def grid_pace(results: StudyResults) -> TrialDuration | None:
     """How long a cell of the grid is taken to need: as the search says, else the ablation."""
     return pace(results, ("search", "ablate"))
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from harness.analysis.recommendation import recommend
-from harness.analysis.scores import baselines, complete, once, score_from_rows, shots
+from harness.analysis.scores import baselines, cached, complete, score_from_rows, shots
 
 if TYPE_CHECKING:
     from harness.results import StudyResults
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _GROUPS = 4
 
 
-class Cast(NamedTuple):
+class ComparedConfigurations(NamedTuple):
     """Who is looked at.
 
     Attributes:
@@ -47,13 +47,13 @@ class Cast(NamedTuple):
         return tuple(name for name in (self.chief, self.rival, self.base) if name is not None)
 
 
-def cast(results: StudyResults) -> Cast | None:
+def compared_configurations(results: StudyResults) -> ComparedConfigurations | None:
     """Who is worth looking at; None where nothing was scored.
 
     The pick (without one, the best finalist; without a confirm stage, the best search trial),
     against the best of the others and against the bare base.
     """
-    found = once(results, "recommendation", lambda: recommend(results))
+    found = cached(results, "recommendation", lambda: recommend(results))
     chief = found.pick or found.best
     if chief is None:
         return None
@@ -68,10 +68,12 @@ def cast(results: StudyResults) -> Cast | None:
         rival = str(others.loc[order[0], "key"])
     bare = [name for name in baselines(results, split) if shots(name) is not None]
     base = max(bare, key=lambda name: shots(name) or 0, default=None)
-    return Cast(stage, split, str(chief["key"]), rival, base, found.pick is not None)
+    return ComparedConfigurations(
+        stage, split, str(chief["key"]), rival, base, found.pick is not None
+    )
 
 
-def rows_of(results: StudyResults, who: Cast, name: str) -> pd.DataFrame:
+def rows_of(results: StudyResults, who: ComparedConfigurations, name: str) -> pd.DataFrame:
     """Rows of `StudyResults.examples` or `.baselines` of one of them, with `seed`."""
     if name == who.base:
         rows = results.baselines
@@ -83,7 +85,7 @@ def rows_of(results: StudyResults, who: Cast, name: str) -> pd.DataFrame:
     return rows.assign(seed=rows["trial"].map(seeds).astype(int))
 
 
-def by_example(results: StudyResults, who: Cast) -> pd.DataFrame:
+def by_example(results: StudyResults, who: ComparedConfigurations) -> pd.DataFrame:
     """How good each is on each example: the objective of one example, mean over seeds.
 
     Returns:
@@ -99,7 +101,7 @@ def by_example(results: StudyResults, who: Cast) -> pd.DataFrame:
     return pd.DataFrame(found, columns=list(who.names)).rename_axis("example")
 
 
-def apart(table: pd.DataFrame, one: str, other: str, count: int) -> list[str]:
+def largest_differences(table: pd.DataFrame, one: str, other: str, count: int) -> list[str]:
     """Examples on which `one` is furthest ahead of `other`, the furthest first.
 
     Args:
@@ -115,7 +117,7 @@ def apart(table: pd.DataFrame, one: str, other: str, count: int) -> list[str]:
     return [str(name) for name in order["example"].head(count)]
 
 
-def by_length(results: StudyResults, who: Cast) -> pd.DataFrame:
+def by_length(results: StudyResults, who: ComparedConfigurations) -> pd.DataFrame:
     """Scores by the length of the input.
 
     Returns:
@@ -154,7 +156,7 @@ def by_length(results: StudyResults, who: Cast) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def confusions(results: StudyResults, who: Cast) -> pd.DataFrame:
+def confusions(results: StudyResults, who: ComparedConfigurations) -> pd.DataFrame:
     """What was missed by the chief, and what was said in its place.
 
     Returns:
@@ -176,7 +178,7 @@ def confusions(results: StudyResults, who: Cast) -> pd.DataFrame:
     return order.reset_index(drop=True)[columns]
 
 
-def by_known(results: StudyResults, who: Cast) -> pd.DataFrame:
+def by_seen_in_training(results: StudyResults, who: ComparedConfigurations) -> pd.DataFrame:
     """Recall of entities that were in the training split, and of those that were not.
 
     Returns:

@@ -31,7 +31,7 @@ from harness.analysis.multiple_comparisons import (
     p_values,
     pair_matrix,
 )
-from harness.analysis.scores import Cube, complete, panel, value_of
+from harness.analysis.scores import ScoreArray, complete, metric_function, score_array
 
 if TYPE_CHECKING:
     from harness.aggregates import Array
@@ -70,7 +70,7 @@ class Estimate(NamedTuple):
     seed_sd: float
 
 
-class AllPairs(NamedTuple):
+class PairwiseComparison(NamedTuple):
     """All pairs of configurations of one panel.
 
     Attributes:
@@ -80,20 +80,22 @@ class AllPairs(NamedTuple):
         pairs: the same as square tables.
     """
 
-    cube: Cube
+    cube: ScoreArray
     values: Array
     found: Contrasts
     pairs: Pairs
 
 
-def compare(cube: Cube, objective: Objective, resamples: int = RESAMPLES) -> AllPairs:
+def compare_all_pairs(
+    cube: ScoreArray, objective: Objective, resamples: int = RESAMPLES
+) -> PairwiseComparison:
     """Compares all configurations of a panel with each other; more is better in every contrast."""
-    statistics, value = cube.statistics, value_of(objective)
+    statistics, value = cube.statistics, metric_function(objective)
     count = len(cube.keys)
     table = scores(statistics, value)
     values = np.array([row[~np.isnan(row)].mean() for row in table])
     found = _contrasts(statistics, value, objective.sign * pair_matrix(count), resamples)
-    return AllPairs(cube, values, found, as_pairs(found, count))
+    return PairwiseComparison(cube, values, found, as_pairs(found, count))
 
 
 #: Columns of `estimates`.
@@ -134,15 +136,15 @@ def estimates(
         Columns key, value, low, high, seeds, seed_sd, examples; no row where nothing was scored.
     """
     try:
-        cube = panel(results, stage, split, keys)
+        cube = score_array(results, stage, split, keys)
     except ValueError:
         return pd.DataFrame(columns=list(_ESTIMATES))
     return estimates_of(cube, results.objective)
 
 
-def estimates_of(cube: Cube, objective: Objective) -> pd.DataFrame:
+def estimates_of(cube: ScoreArray, objective: Objective) -> pd.DataFrame:
     """The same for a panel that is at hand: reading one from the tables takes longest."""
-    statistics, value = cube.statistics, value_of(objective)
+    statistics, value = cube.statistics, metric_function(objective)
     found = _contrasts(statistics, value, np.eye(len(cube.keys)))
     bounds, form = intervals(found, CONFIDENCE), FORMS[objective.form]
     table = scores(statistics, value)
@@ -165,12 +167,12 @@ def estimates_of(cube: Cube, objective: Objective) -> pd.DataFrame:
     return frame[list(_ESTIMATES)]
 
 
-def drawn_scores(cube: Cube, objective: Objective) -> Array:
+def drawn_scores(cube: ScoreArray, objective: Objective) -> Array:
     """Scores as they may be in truth, (C, B): the estimate less each draw of its error.
 
     Rows of a configuration whose spread is not known are NaN.
     """
-    found = _contrasts(cube.statistics, value_of(objective), np.eye(len(cube.keys)))
+    found = _contrasts(cube.statistics, metric_function(objective), np.eye(len(cube.keys)))
     error = finite(found.error)[:, None]
     return np.asarray(found.estimate[:, None] - error * found.draws)
 
@@ -208,18 +210,18 @@ def differences(results: StudyResults, stage: str, split: str, reference: str) -
     """
     columns = ["key", "difference", "low", "high", "p_value", "p_holm"]
     try:
-        cube = panel(results, stage, split)
+        cube = score_array(results, stage, split)
     except ValueError:
         return pd.DataFrame(columns=columns)
     if reference not in cube.keys:
         return pd.DataFrame(columns=columns)
-    whole = compare(cube, results.objective)
-    frame = against(whole, results.objective, reference, cube.keys)
+    whole = compare_all_pairs(cube, results.objective)
+    frame = compare_to_reference(whole, results.objective, reference, cube.keys)
     return frame[columns]
 
 
-def against(
-    whole: AllPairs, objective: Objective, reference: str, keys: tuple[str, ...]
+def compare_to_reference(
+    whole: PairwiseComparison, objective: Objective, reference: str, keys: tuple[str, ...]
 ) -> pd.DataFrame:
     """Differences to a reference within a comparison of all pairs; `keys` are the family.
 
@@ -278,7 +280,7 @@ def finite(values: Array) -> Array:
 _LEVEL: Final = 0.05
 
 
-class Spread(NamedTuple):
+class VarianceComponents(NamedTuple):
     """Standard deviations, NaN where nothing is known.
 
     Attributes:
@@ -305,14 +307,14 @@ class Spread(NamedTuple):
         return not self.equal < _LEVEL
 
 
-def spread(cube: Cube, objective: Objective) -> Spread:
+def variance_components(cube: ScoreArray, objective: Objective) -> VarianceComponents:
     """Splits the variance of a panel.
 
     Args:
         cube: the panel; configurations may lack seeds.
         objective: says how scores are made from its statistics.
     """
-    value = value_of(objective)
+    value = metric_function(objective)
     table = scores(cube.statistics, value)
     groups = [row[~np.isnan(row)] for row in table]
     free = np.array([max(0, len(group) - 1) for group in groups])
@@ -324,7 +326,7 @@ def spread(cube: Cube, objective: Objective) -> Spread:
     if len(means) > 1 and freedom:
         noise = pooled * np.mean([1 / len(group) for group in groups])
         between = math.sqrt(max(0.0, float(means.var(ddof=1)) - float(noise)))
-    return Spread(
+    return VarianceComponents(
         math.sqrt(pooled) if freedom else math.nan,
         np.sqrt(each),
         _equal(groups),

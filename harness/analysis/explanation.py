@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from harness.analysis.estimates import Spread, estimates_of, spread
+from harness.analysis.estimates import VarianceComponents, estimates_of, variance_components
 from harness.analysis.formatting import BY_COST, cost_words, labels_of
 from harness.analysis.multiple_comparisons import confidence_set
-from harness.analysis.pareto import told, within
+from harness.analysis.pareto import apply_constraints, told
 from harness.analysis.scores import complete, configurations
-from harness.analysis.verdict import STAGE, Standing, spent, standing
-from harness.analysis.wording import Figures
+from harness.analysis.verdict import STAGE, ConfirmState, alpha_spending, confirm_state
+from harness.analysis.wording import MetricFormat
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,18 +52,18 @@ def explain(
     chosen = _chosen(results)
     if chosen:
         steps.append(Step("who was confirmed, and why", tuple(chosen)))
-    inside = within(results, prefer)
+    inside = apply_constraints(results, prefer)
     results = inside.results
     if len(inside.left_out):
         steps.append(Step("who keeps the bounds", (told(inside),)))
-    now = standing(results, cost=cost)
+    now = confirm_state(results, cost=cost)
     if now is None:
         lines = ("No two configurations have two confirmed seeds: nothing is compared.",)
         return [*steps, Step("scores on test", lines)]
     table = configurations(results, STAGE).set_index("key", drop=False)
     names = labels_of(table.loc[list(now.whole.cube.keys)].reset_index(drop=True))
     steps.append(Step("scores on test", tuple(_scores(results, now, names))))
-    split = spread(now.whole.cube, results.objective)
+    split = variance_components(now.whole.cube, results.objective)
     steps.append(Step("where scores differ", tuple(_spread(results, split))))
     steps.append(Step("the look, and what it may spend", tuple(_look(results, now))))
     steps.append(Step("each against the best of the others", tuple(_bounds(results, now, names))))
@@ -97,7 +97,7 @@ def _chosen(results: StudyResults) -> list[str]:
     noted = results.attributes.get("incumbent")
     if noted:
         best = complete(results, "search").dropna(subset=["value"])
-        show = Figures(results.objective)
+        show = MetricFormat(results.objective)
         if len(best):
             order = (results.objective.sign * best["value"]).sort_values(ascending=False)
             row = best.loc[order.index[0]]
@@ -116,8 +116,8 @@ def _chosen(results: StudyResults) -> list[str]:
     return lines
 
 
-def _scores(results: StudyResults, now: Standing, names: Sequence[str]) -> list[str]:
-    show = Figures(results.objective)
+def _scores(results: StudyResults, now: ConfirmState, names: Sequence[str]) -> list[str]:
+    show = MetricFormat(results.objective)
     found = estimates_of(now.whole.cube, results.objective).set_index("key")
     rows = complete(results, STAGE)
     lines = [
@@ -136,8 +136,8 @@ def _scores(results: StudyResults, now: Standing, names: Sequence[str]) -> list[
     return lines
 
 
-def _spread(results: StudyResults, split: Spread) -> list[str]:
-    show = Figures(results.objective)
+def _spread(results: StudyResults, split: VarianceComponents) -> list[str]:
+    show = MetricFormat(results.objective)
     lines = [
         f"one configuration over training seeds (the noise floor): sd {show.plain(split.seed)} "
         f"{show.unit}; over examples, the adapters fixed: sd {show.plain(split.example)}; "
@@ -156,12 +156,12 @@ def _spread(results: StudyResults, split: Spread) -> list[str]:
     return lines
 
 
-def _look(results: StudyResults, now: Standing) -> list[str]:
+def _look(results: StudyResults, now: ConfirmState) -> list[str]:
     settings = results.sweep.get("confirmation") or {}
     looks = [int(look) for look in settings.get("looks") or [now.look.planned]]
     each = ", ".join(
         f"{look} seeds {share:.4g}"
-        for look, share in zip(looks, spent(looks, now.look.total), strict=True)
+        for look, share in zip(looks, alpha_spending(looks, now.look.total), strict=True)
     )
     return [
         f"error of {now.look.total:g} in all, laid down beforehand: {each}",
@@ -170,8 +170,8 @@ def _look(results: StudyResults, now: Standing) -> list[str]:
     ]
 
 
-def _bounds(results: StudyResults, now: Standing, names: Sequence[str]) -> list[str]:
-    show = Figures(results.objective)
+def _bounds(results: StudyResults, now: ConfirmState, names: Sequence[str]) -> list[str]:
+    show = MetricFormat(results.objective)
     lines = [f"margin {show.margin}; better is more here, whatever the metric's direction"]
     for i, name in enumerate(names):
         rival = now.rival(i)
@@ -185,7 +185,7 @@ def _bounds(results: StudyResults, now: Standing, names: Sequence[str]) -> list[
     return lines
 
 
-def _set(now: Standing, names: Sequence[str]) -> list[str]:
+def _set(now: ConfirmState, names: Sequence[str]) -> list[str]:
     found = confidence_set(now.whole.pairs, now.look.alpha)
     order = np.argsort(-found.p_values, kind="stable")
     return [
@@ -195,8 +195,8 @@ def _set(now: Standing, names: Sequence[str]) -> list[str]:
     ]
 
 
-def _rule(results: StudyResults, now: Standing, names: Sequence[str]) -> list[str]:
-    show = Figures(results.objective)
+def _rule(results: StudyResults, now: ConfirmState, names: Sequence[str]) -> list[str]:
+    show = MetricFormat(results.objective)
     order = np.lexsort((-now.scores, now.costs))
     lines = [
         f"the cheapest (by {BY_COST[now.cost]}) that is shown to be not more than {show.margin} "

@@ -16,13 +16,13 @@ from scipy.special import ndtri
 from harness.analysis.ablation import FACTORS, ablation_table, all_cells, at_edge
 from harness.analysis.formatting import labels_of
 from harness.analysis.scores import baselines, complete, configurations, shots
-from harness.analysis.verdict import POWER, SPLIT, STAGE, Standing, current_look
-from harness.analysis.wording import Figures
+from harness.analysis.verdict import POWER, SPLIT, STAGE, ConfirmState, current_look
+from harness.analysis.wording import MetricFormat
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.analysis.estimates import AllPairs
+    from harness.analysis.estimates import PairwiseComparison
     from harness.results import StudyResults
 
 
@@ -33,7 +33,7 @@ _NAMED: Final = 4
 _COUNTS: Final = ("tp", "fp", "fn")
 
 
-def blind_spots(results: StudyResults, now: Standing | None) -> list[str]:
+def blind_spots(results: StudyResults, now: ConfirmState | None) -> list[str]:
     """Sentences on differences, classes and baselines that the evidence says nothing of.
 
     Args:
@@ -48,7 +48,7 @@ def blind_spots(results: StudyResults, now: Standing | None) -> list[str]:
     ]
 
 
-def detectable(now: Standing) -> float:
+def detectable(now: ConfirmState) -> float:
     """The smallest difference of two finalists that this look finds in 80 % of studies.
 
     Of the pair with the median error, by the joint bounds of all pairs: (q + z_0.8) se, in the
@@ -61,10 +61,10 @@ def detectable(now: Standing) -> float:
     return float((quantile + ndtri(POWER)) * np.median(errors))
 
 
-def _detectable(results: StudyResults, now: Standing | None) -> list[str]:
+def _detectable(results: StudyResults, now: ConfirmState | None) -> list[str]:
     if now is None:
         return []
-    size, show = detectable(now), Figures(results.objective)
+    size, show = detectable(now), MetricFormat(results.objective)
     if not math.isfinite(size):
         return []
     return [
@@ -141,7 +141,7 @@ _NAMES = {
 }
 
 
-def not_supported(results: StudyResults, now: Standing | None) -> tuple[str, ...]:
+def not_supported(results: StudyResults, now: ConfirmState | None) -> tuple[str, ...]:
     """Sentences on what was not tested, not told apart, not finished or left out.
 
     Args:
@@ -167,7 +167,7 @@ def not_supported(results: StudyResults, now: Standing | None) -> tuple[str, ...
     return tuple(dict.fromkeys(sentences))
 
 
-def _confirmed(results: StudyResults, now: Standing | None) -> list[str]:
+def _confirmed(results: StudyResults, now: ConfirmState | None) -> list[str]:
     rows = results.trials[results.trials["stage"] == STAGE]
     if rows.empty and (results.sweep.get("search") or {}).get("trials") == 0:
         return ["Nothing was confirmed: scores are on the validation split, that learning rates "
@@ -213,7 +213,7 @@ def _confirmed(results: StudyResults, now: Standing | None) -> list[str]:
     return said + _open(now, table)
 
 
-def _open(now: Standing | None, table: pd.DataFrame) -> list[str]:
+def _open(now: ConfirmState | None, table: pd.DataFrame) -> list[str]:
     if now is None or now.pick is None or not now.cheaper_and_open.any():
         return []
     keys = [k for k, o in zip(now.whole.cube.keys, now.cheaper_and_open, strict=True) if o]
@@ -237,7 +237,7 @@ def _ranks(results: StudyResults) -> list[str]:
     return [f"Ranks {_and(missing)} were not confirmed: the verdict says nothing of them."]
 
 
-def _best_cell(results: StudyResults, whole: AllPairs | None) -> list[str]:
+def _best_cell(results: StudyResults, whole: PairwiseComparison | None) -> list[str]:
     confirmed = set(configurations(results, STAGE)["key"])
     if whole is None or not confirmed:
         return []
@@ -246,7 +246,7 @@ def _best_cell(results: StudyResults, whole: AllPairs | None) -> list[str]:
         return []
     table = configurations(results, "ablate")
     name = dict(zip(table["key"], labels_of(table), strict=True))[whole.cube.keys[best]]
-    show = Figures(results.objective)
+    show = MetricFormat(results.objective)
     return [
         f"The ablation's best cell, {name}, with {show.plain(whole.values[best])} {show.unit} on "
         f"validation the {show.highest} of {len(whole.values)}, was not confirmed: the best "
@@ -296,7 +296,7 @@ def _widened(results: StudyResults) -> list[str]:
     ]
 
 
-def _equal_levels(results: StudyResults, whole: AllPairs | None) -> list[str]:
+def _equal_levels(results: StudyResults, whole: PairwiseComparison | None) -> list[str]:
     if whole is None:
         return []
     said: list[str] = []

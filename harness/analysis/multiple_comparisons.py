@@ -149,7 +149,7 @@ def against_best(pairs: Pairs, confidence: float) -> AgainstBest:
     return AgainstBest(low, high, critical)
 
 
-def all_pairs(pairs: Pairs, confidence: float) -> Bounds:
+def all_pairs_bounds(pairs: Pairs, confidence: float) -> Bounds:
     """Two-sided bounds of all differences together (Tukey's family by max-T), (C, C) each."""
     largest = np.abs(pairs.draws).max(axis=(0, 1)) if len(pairs.draws) else np.zeros(1)
     reach = _times(float(np.quantile(largest, confidence)), pairs.error)

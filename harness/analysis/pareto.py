@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from harness.aggregates import Array
-    from harness.analysis.scores import Cube
+    from harness.analysis.scores import ScoreArray
     from harness.results import Objective, StudyResults
 
 
 _STAGE = "confirm"
 
 
-class Within(NamedTuple):
+class ConstrainedStudy(NamedTuple):
     """A study under bounds.
 
     Attributes:
@@ -49,13 +49,13 @@ class Within(NamedTuple):
     bounds: tuple[Preference, ...]
 
 
-def bounds_of(results: StudyResults) -> tuple[Preference, ...]:
+def sweep_constraints(results: StudyResults) -> tuple[Preference, ...]:
     """What the sweep itself asks for under `confirmation.prefer`."""
     settings = results.sweep.get("confirmation") or {}
     return tuple(parse(str(text)) for text in settings.get("prefer") or ())
 
 
-def keeping(table: pd.DataFrame, bounds: Sequence[Preference]) -> pd.Series:
+def satisfies(table: pd.DataFrame, bounds: Sequence[Preference]) -> pd.Series:
     """Which rows of a table of configurations keep all bounds."""
     kept = pd.Series(True, index=table.index)
     for bound in bounds:
@@ -63,27 +63,31 @@ def keeping(table: pd.DataFrame, bounds: Sequence[Preference]) -> pd.Series:
     return kept
 
 
-def within(results: StudyResults, prefer: Sequence[Preference] = ()) -> Within:
+def apply_constraints(
+    results: StudyResults, prefer: Sequence[Preference] = ()
+) -> ConstrainedStudy:
     """The study under the sweep's bounds and those given.
 
     Args:
         results: the study.
         prefer: further bounds.
     """
-    bounds = tuple(dict.fromkeys([*bounds_of(results), *prefer]))
+    bounds = tuple(dict.fromkeys([*sweep_constraints(results), *prefer]))
     table = configurations(results, _STAGE)
     if not bounds or table.empty:
-        return Within(results, table.iloc[:0], bounds)
-    out = table[~keeping(table, bounds)]
+        return ConstrainedStudy(results, table.iloc[:0], bounds)
+    out = table[~satisfies(table, bounds)]
     if out.empty:
-        return Within(results, out, bounds)
+        return ConstrainedStudy(results, out, bounds)
     trials = results.trials
     gone = (trials["stage"] == _STAGE) & trials["key"].isin(out["key"])
     first = bounds[0].cost
-    return Within(replace(results, trials=trials[~gone]), out.sort_values([first, "key"]), bounds)
+    return ConstrainedStudy(
+        replace(results, trials=trials[~gone]), out.sort_values([first, "key"]), bounds
+    )
 
 
-def told(found: Within) -> str:
+def told(found: ConstrainedStudy) -> str:
     """One sentence on what was left out; empty where nothing was."""
     if found.left_out.empty:
         return ""
@@ -97,7 +101,7 @@ def told(found: Within) -> str:
     return f"Left out by {asked}: {'; '.join(names)}."
 
 
-def none_fits(found: Within) -> str:
+def nothing_satisfies_message(found: ConstrainedStudy) -> str:
     """The verdict where every finalist breaks a bound."""
     asked = " and ".join(bound.text for bound in found.bounds)
     least = found.left_out.iloc[0]
@@ -112,7 +116,7 @@ def none_fits(found: Within) -> str:
     )
 
 
-def directions(results: StudyResults) -> dict[str, str]:
+def objective_directions(results: StudyResults) -> dict[str, str]:
     """The further objectives of a study's search and their directions; none by default."""
     return {str(k): str(v) for k, v in (results.attributes.get("objectives") or {}).items()}
 
@@ -125,7 +129,7 @@ def search_table(results: StudyResults) -> pd.DataFrame:
         whether no other trial is as good in all and better in one. Those on the front first,
         then by the first further objective; empty where the search had one objective.
     """
-    others = directions(results)
+    others = objective_directions(results)
     columns = ["number", "key", *CONFIGURATION, "value", *others, "front"]
     rows = complete(results, "search").dropna(subset=["value"])
     if not others or rows.empty:
@@ -158,7 +162,7 @@ def nondominated(losses: Array) -> NDArray[np.bool_]:
     return np.asarray(~(no_worse & better).any(axis=0))
 
 
-def along(results: StudyResults, count: int) -> list[dict[str, Any]]:
+def spread_over_front(results: StudyResults, count: int) -> list[dict[str, Any]]:
     """Configurations of the front, evenly from its cheap end to its dear one.
 
     Args:
@@ -166,7 +170,9 @@ def along(results: StudyResults, count: int) -> list[dict[str, Any]]:
         count: at most so many.
     """
     table = search_table(results)
-    kept = keeping(configurations(results, "search").set_index("key"), bounds_of(results))
+    kept = satisfies(
+        configurations(results, "search").set_index("key"), sweep_constraints(results)
+    )
     table = table[table["front"].astype(bool) & table["key"].map(kept).eq(True)]
     front = table.drop_duplicates("key").to_dict("records")
     if len(front) <= count:
@@ -177,7 +183,7 @@ def along(results: StudyResults, count: int) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in chosen]
 
 
-def front_probabilities(cube: Cube, objective: Objective, costs: Array) -> Array:
+def front_probabilities(cube: ScoreArray, objective: Objective, costs: Array) -> Array:
     """The share of draws in which no other configuration is as cheap and better.
 
     Args:

@@ -28,11 +28,16 @@ from harness.analysis.estimates import (
 )
 from harness.analysis.formatting import labels, labels_of
 from harness.analysis.limitations import not_supported
-from harness.analysis.multiple_comparisons import against_best, all_pairs, confidence_set
-from harness.analysis.pareto import Within, none_fits, told, within
+from harness.analysis.multiple_comparisons import against_best, all_pairs_bounds, confidence_set
+from harness.analysis.pareto import (
+    ConstrainedStudy,
+    apply_constraints,
+    nothing_satisfies_message,
+    told,
+)
 from harness.analysis.scores import (
     CONFIGURATION,
-    bare_score,
+    base_model_score,
     baseline_scores,
     complete,
     configurations,
@@ -41,15 +46,15 @@ from harness.analysis.scores import (
 from harness.analysis.verdict import (
     SPLIT,
     STAGE,
+    ConfirmState,
     Needed,
-    Standing,
     configuration,
+    confirm_state,
     contenders,
     finalists,
     incumbent,
-    needed,
-    own_cell,
-    standing,
+    incumbent_cell,
+    seeds_needed,
 )
 from harness.analysis.wording import (
     Ablated,
@@ -83,7 +88,7 @@ class Found(NamedTuple):
     examples: int
 
 
-def best_cell(results: StudyResults) -> Found | None:
+def best_ablation_cell(results: StudyResults) -> Found | None:
     """The best of all cells against the reference and the others, by joint bounds of all pairs.
 
     Args:
@@ -99,9 +104,9 @@ def best_cell(results: StudyResults) -> Found | None:
     table = table.loc[list(whole.cube.keys)].reset_index(drop=True)
     names, values = labels_of(table), results.objective.sign * whole.values
     best = int(np.argmax(values))
-    own = own_cell(results, whole.cube.keys)
+    own = incumbent_cell(results, whole.cube.keys)
     reference = None if own is None else whole.cube.keys.index(own)
-    bounds = all_pairs(whole.pairs, CONFIDENCE)
+    bounds = all_pairs_bounds(whole.pairs, CONFIDENCE)
     good = against_best(whole.pairs, CONFIDENCE).low >= -results.objective.margin
     seeds, examples = int(table["seeds"].max()), len(whole.cube.examples)
     difference = None
@@ -144,7 +149,7 @@ COLUMNS = (
 
 def comparison_table(
     results: StudyResults,
-    now: Standing,
+    now: ConfirmState,
     table: pd.DataFrame,
     names: list[str],
     scored: pd.DataFrame,
@@ -178,7 +183,7 @@ def comparison_table(
     return frame[list(COLUMNS)]
 
 
-def _verdict(now: Standing, index: int) -> str:
+def _verdict(now: ConfirmState, index: int) -> str:
     if index == now.pick:
         return "pick"
     if index == now.best:
@@ -254,7 +259,7 @@ def recommend(
             default, and finalists go on from look to look by that one.
         prefer: bounds to keep beside the sweep's own.
     """
-    inside = within(results, prefer)
+    inside = apply_constraints(results, prefer)
     found = _kept(inside, cost)
     texts = tuple(bound.text for bound in inside.bounds)
     gone = tuple(labels_of(inside.left_out))
@@ -262,20 +267,20 @@ def recommend(
     return replace(found, prefer=texts, left_out=gone, evidence=said)
 
 
-def _kept(inside: Within, cost: str | None) -> Recommendation:
+def _kept(inside: ConstrainedStudy, cost: str | None) -> Recommendation:
     """What those say that keep the bounds."""
     results = inside.results
     scored = estimates(results, STAGE, SPLIT)
     if scored.empty and len(inside.left_out):
         found = _unconfirmed(results)
-        return replace(found, evidence=none_fits(inside), best=None)
+        return replace(found, evidence=nothing_satisfies_message(inside), best=None)
     if scored.empty:
         return _unconfirmed(results)
-    now = standing(results, cost=cost)
+    now = confirm_state(results, cost=cost)
     if now is None:
         return _single(results, scored)
     found = _standing(results, scored, now)
-    bare = bare_score(results, SPLIT)
+    bare = base_model_score(results, SPLIT)
     best = float((results.objective.sign * scored["value"]).max())
     if math.isfinite(bare) and best <= results.objective.sign * bare:
         return _nothing_learned(results, found, bare)
@@ -297,13 +302,13 @@ def _naive(results: StudyResults, best: float) -> dict[str, float]:
     return dict(sorted(found.items(), key=lambda one: -sign * one[1]))
 
 
-def _standing(results: StudyResults, scored: pd.DataFrame, now: Standing) -> Recommendation:
+def _standing(results: StudyResults, scored: pd.DataFrame, now: ConfirmState) -> Recommendation:
     table = configurations(results, STAGE).set_index("key", drop=False)
     table = table.loc[list(now.whole.cube.keys)].reset_index(drop=True)
     names = labels_of(table)
     more = Needed(None, None)
     if now.pick is None:
-        more = needed(now, results.objective.margin, len(now.whole.cube.examples))
+        more = seeds_needed(now, results.objective.margin, len(now.whole.cube.examples))
     comparison = comparison_table(results, now, table, names, scored)
     chief = now.best if now.pick is None else now.pick
     own = scored[scored["key"] == now.whole.cube.keys[chief]].iloc[0]
@@ -329,7 +334,7 @@ def _standing(results: StudyResults, scored: pd.DataFrame, now: Standing) -> Rec
     )
 
 
-def _best_ones(now: Standing, names: list[str]) -> tuple[str, ...]:
+def _best_ones(now: ConfirmState, names: list[str]) -> tuple[str, ...]:
     found = confidence_set(now.whole.pairs, now.look.alpha)
     order = sorted(range(len(names)), key=lambda i: (-found.p_values[i], -now.scores[i]))
     return tuple(names[i] for i in order if found.inside[i])
@@ -380,7 +385,7 @@ def _unconfirmed(results: StudyResults) -> Recommendation:
     text = "No search trial is complete yet: there is nothing to recommend."
     if results.attributes.get("incumbent") and complete(results, "search").empty:
         text = "No two cells of the ablation are complete yet: there is nothing to compare."
-        found = best_cell(results)
+        found = best_ablation_cell(results)
         if found is not None:
             row, text, seeds, examples = found
     elif row is not None:

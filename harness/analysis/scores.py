@@ -55,7 +55,7 @@ def _of(results: StudyResults) -> dict[Hashable, Any]:
     return _kept[place]
 
 
-def once(results: StudyResults, name: Hashable, make: Callable[[], T]) -> T:
+def cached(results: StudyResults, name: Hashable, make: Callable[[], T]) -> T:
     """What `make` answers, computed at the first call with that name.
 
     Args:
@@ -83,15 +83,16 @@ CONFIGURATION = (
 )
 
 
-class Cube(NamedTuple):
+class ScoreArray(NamedTuple):
     """Per-example statistics of trained adapters.
 
     Attributes:
         keys: C configurations.
         seeds: S training seeds.
         examples: ids of E examples.
-        statistics: (C, S, E, W), of the objective's columns as much as `kept` leaves, which
-            `value_of` reads; NaN for a missing training.
+        statistics: (C, S, E, W), of the objective's columns as much as `reduce_statistics` leaves,
+            which
+            `metric_function` reads; NaN for a missing training.
     """
 
     keys: tuple[str, ...]
@@ -103,7 +104,7 @@ class Cube(NamedTuple):
 def complete(results: StudyResults, stage: str) -> pd.DataFrame:
     """The stage's trials that count: complete, really run, one for each key and seed."""
     # A page asks some hundred times. A shallow copy is the caller's own: pandas copies on write.
-    return once(results, ("complete", stage), lambda: _complete(results, stage)).copy(deep=False)
+    return cached(results, ("complete", stage), lambda: _complete(results, stage)).copy(deep=False)
 
 
 def _complete(results: StudyResults, stage: str) -> pd.DataFrame:
@@ -113,9 +114,9 @@ def _complete(results: StudyResults, stage: str) -> pd.DataFrame:
     return rows.drop_duplicates(["key", "seed"])
 
 
-def panel(
+def score_array(
     results: StudyResults, stage: str, split: str, keys: tuple[str, ...] | None = None
-) -> Cube:
+) -> ScoreArray:
     """Statistics of all trials that count, with NaN where a configuration lacks a seed.
 
     Args:
@@ -131,14 +132,17 @@ def panel(
     Raises:
         ValueError: there is no such trial, or no example that all have.
     """
-    return once(
+    return cached(
         results, ("panel", stage, split, keys), lambda: _panel(results, stage, split, keys)
     )
 
 
-def _panel(results: StudyResults, stage: str, split: str, keys: tuple[str, ...] | None) -> Cube:
+def _panel(
+    results: StudyResults, stage: str, split: str, keys: tuple[str, ...] | None
+) -> ScoreArray:
     trials = complete(results, stage)
-    # Statistics of many classes are wide: they are read trial by trial and kept as `kept` says.
+    # Statistics of many classes are wide: they are read trial by trial and kept as
+    # `reduce_statistics` says.
     order = list(results.examples.columns)
     columns = np.array([order.index(name) for name in results.objective.columns])
     rows = results.examples[["trial", "split", "example"]].reset_index(drop=True)
@@ -157,26 +161,28 @@ def _panel(results: StudyResults, stage: str, split: str, keys: tuple[str, ...] 
     examples = tuple(sorted(str(name) for name in counts.index[counts == len(trials)]))
     if not examples:
         raise ValueError(f"the {stage} trials have no example of {split} in common")
-    width = kept(np.zeros((0, len(columns))), results.objective).shape[1]
+    width = reduce_statistics(np.zeros((0, len(columns))), results.objective).shape[1]
     statistics = np.full((len(present), len(seeds), len(examples), width), np.nan)
     places = {number: group["example"] for number, group in rows.groupby("trial")}
     for key, seed, number in zip(trials["key"], trials["seed"], trials["number"], strict=True):
         mine = pd.Series(places[number].index, index=places[number]).loc[list(examples)]
         values = results.examples.iloc[mine.to_numpy(), columns].to_numpy(dtype=float)
-        statistics[present.index(key), seeds.index(int(seed))] = kept(values, results.objective)
+        statistics[present.index(key), seeds.index(int(seed))] = reduce_statistics(
+            values, results.objective
+        )
     statistics.flags.writeable = False
-    return Cube(present, seeds, examples, statistics)
+    return ScoreArray(present, seeds, examples, statistics)
 
 
-def cube(
+def complete_score_array(
     results: StudyResults, stage: str, split: str, keys: tuple[str, ...] | None = None
-) -> Cube:
-    """Like `panel`, with only the seeds that every configuration has, so without a gap.
+) -> ScoreArray:
+    """Like `score_array`, with only the seeds that every configuration has, so without a gap.
 
     Raises:
         ValueError: there is no such trial, or nothing that all have in common.
     """
-    found = panel(results, stage, split, keys)
+    found = score_array(results, stage, split, keys)
     whole = np.asarray(~np.isnan(found.statistics).any(axis=(0, 2, 3)))
     if not whole.any():
         raise ValueError(f"the configurations of {stage} have no seed in common")
@@ -184,7 +190,7 @@ def cube(
     return found._replace(seeds=seeds, statistics=found.statistics[:, whole])
 
 
-def kept(statistics: Array, objective: Objective) -> Array:
+def reduce_statistics(statistics: Array, objective: Objective) -> Array:
     """What a score needs of statistics: (..., columns) to (..., W).
 
     Summed over classes, so that W is the number of parts; all of them where the metric is a mean
@@ -197,8 +203,8 @@ def kept(statistics: Array, objective: Objective) -> Array:
     return summed
 
 
-def value_of(objective: Objective) -> Value:
-    """From sums (..., W), of what `kept` leaves, to the objective's value (...)."""
+def metric_function(objective: Objective) -> Value:
+    """From sums (..., W), of what `reduce_statistics` leaves, to the objective's value (...)."""
     form = FORMS[objective.form]
     return _averaged(objective.form, len(objective.classes)) if form.averaged else form.value
 
@@ -221,7 +227,7 @@ def configurations(results: StudyResults, stage: str) -> pd.DataFrame:
         without a cost row).
     """
     name = ("configurations", stage)
-    return once(results, name, lambda: _configurations(results, stage)).copy(deep=False)
+    return cached(results, name, lambda: _configurations(results, stage)).copy(deep=False)
 
 
 def _configurations(results: StudyResults, stage: str) -> pd.DataFrame:
@@ -274,7 +280,7 @@ def baseline_scores(results: StudyResults, split: str) -> dict[str, float]:
     }
 
 
-def bare_score(results: StudyResults, split: str) -> float:
+def base_model_score(results: StudyResults, split: str) -> float:
     """The best that the base without an adapter reached on a split, at any number of shots.
 
     Returns:

@@ -25,7 +25,7 @@ HISTORY: Final = ("number", "value", "best", "low", "high")
 SLICES: Final = ("number", "parameter", "level", "value")
 #: Columns of `by_level`.
 LEVELS: Final = ("parameter", "level", "trials", "median", "best")
-#: Columns of `heat`.
+#: Columns of `score_grid`.
 HEAT: Final = ("first", "first_level", "second", "second_level", "trials", "value")
 #: The parameter that is drawn from a range; its levels are told in half decades.
 RATE: Final = "learning_rate"
@@ -116,7 +116,7 @@ def by_level(results: StudyResults) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(LEVELS))
 
 
-def heat(results: StudyResults) -> pd.DataFrame:
+def score_grid(results: StudyResults) -> pd.DataFrame:
     """Mean score in the cells of the two parameters that fANOVA gives the largest shares.
 
     Returns:
@@ -175,7 +175,7 @@ def best_few(values: Sequence[float], sign: float) -> list[int]:
     return [int(one) for one in order[: min(_FEW, math.ceil(len(order) / 10))]]
 
 
-def sample(values: Sequence[float], sign: float, limit: int) -> list[int]:
+def rank_stratified_sample(values: Sequence[float], sign: float, limit: int) -> list[int]:
     """Places of at most `limit` values: the best few, and evenly of the others by their rank."""
     order = np.argsort(-sign * np.asarray(values, dtype=float), kind="stable")
     few = len(best_few(values, sign))
@@ -185,7 +185,7 @@ def sample(values: Sequence[float], sign: float, limit: int) -> list[int]:
     return sorted(int(one) for one in [*order[:few], *order[ranks]])
 
 
-def fence(values: Sequence[float], sign: float) -> float:
+def outlier_fence(values: Sequence[float], sign: float) -> float:
     """The worst value that is no outlier on the bad side, by Tukey's fence.
 
     A run that fell apart scores so far below the others that a chart which holds it shows

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
-from harness.analysis.ablation import COLUMNS, FACTORS, ablation_table, all_cells, among, cells_of
+from harness.analysis.ablation import COLUMNS, FACTORS, ablation_table, all_cells, cells_of, subset
 from harness.analysis.bootstrap import (
     RESAMPLES,
     SEED,
@@ -27,8 +27,8 @@ from harness.analysis.bootstrap import (
 )
 from harness.analysis.claims import CLAIMS, Claim
 from harness.analysis.estimates import CONFIDENCE, Interval, finite
-from harness.analysis.multiple_comparisons import against_best, all_pairs
-from harness.analysis.scores import once, panel, value_of
+from harness.analysis.multiple_comparisons import against_best, all_pairs_bounds
+from harness.analysis.scores import cached, metric_function, score_array
 from harness.analysis.verdict import inferior
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def factor_levels(results: StudyResults) -> dict[str, pd.DataFrame]:
         margin), `worse` (shown to be worse than another by more than it) or `undecided`. Pairs
         such as `rank@target_modules=qv` are left out.
     """
-    return dict(once(results, "levels of all factors", lambda: _factor_levels(results)))
+    return dict(cached(results, "levels of all factors", lambda: _factor_levels(results)))
 
 
 def _factor_levels(results: StudyResults) -> dict[str, pd.DataFrame]:
@@ -76,9 +76,9 @@ def _factor_levels(results: StudyResults) -> dict[str, pd.DataFrame]:
         frame = ablation_table(results, name, whole)
         if len(frame) < 2:
             continue
-        pairs = among(whole, tuple(frame["key"]))
+        pairs = subset(whole, tuple(frame["key"]))
         bounds = against_best(pairs, CONFIDENCE)
-        worse = inferior(all_pairs(pairs, CONFIDENCE).high, objective.margin)
+        worse = inferior(all_pairs_bounds(pairs, CONFIDENCE).high, objective.margin)
         merit = objective.sign * frame["value"].to_numpy(dtype=float)
         others = np.where(np.eye(len(frame), dtype=bool), -np.inf, merit[None, :])
         gap = pairs.difference[np.arange(len(frame)), others.argmax(axis=1)]
@@ -100,7 +100,7 @@ def shared_factors(studies: Sequence[StudyResults]) -> tuple[str, ...]:
     return tuple(name for name in order if names.count(name) > 1)
 
 
-def votes(studies: Sequence[StudyResults], factor: str) -> pd.DataFrame:
+def best_level_votes(studies: Sequence[StudyResults], factor: str) -> pd.DataFrame:
     """In how many studies each level of a factor is within the margin, undecided or worse.
 
     Returns:
@@ -235,7 +235,7 @@ def _pair(
     cubes = []
     for one in (first, second):
         try:
-            cubes.append(panel(one, "confirm", "test", (keys[one.name],)))
+            cubes.append(score_array(one, "confirm", "test", (keys[one.name],)))
         except (KeyError, ValueError):
             return bare._replace(obstacle=f"{one.name} has no configuration scored on test")
     digests = {one.provenance.get("task_digest") for one in (first, second)} - {None}
@@ -244,7 +244,7 @@ def _pair(
     if len(digests) > 1:
         return bare._replace(obstacle="the task changed, so equal ids may be other examples")
     ours, theirs = (cube.statistics[0] for cube in cubes)
-    found = independent(ours, theirs, value_of(first.objective), confidence)
+    found = independent(ours, theirs, metric_function(first.objective), confidence)
     sign, margin = first.objective.sign, min(first.objective.margin, second.objective.margin)
     ends = sorted((sign * found.low, sign * found.high))
     judged = clean and margin > 0

@@ -20,11 +20,22 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 from scipy.special import ndtri
 
-from harness.analysis.ablation import all_cells, among, cells_of
-from harness.analysis.estimates import CONFIDENCE, AllPairs, compare
-from harness.analysis.multiple_comparisons import AgainstBest, Bounds, against_best, all_pairs
-from harness.analysis.pareto import along, bounds_of, directions, keeping, within
-from harness.analysis.scores import complete, configurations, panel
+from harness.analysis.ablation import all_cells, cells_of, subset
+from harness.analysis.estimates import CONFIDENCE, PairwiseComparison, compare_all_pairs
+from harness.analysis.multiple_comparisons import (
+    AgainstBest,
+    Bounds,
+    against_best,
+    all_pairs_bounds,
+)
+from harness.analysis.pareto import (
+    apply_constraints,
+    objective_directions,
+    satisfies,
+    spread_over_front,
+    sweep_constraints,
+)
+from harness.analysis.scores import complete, configurations, score_array
 from harness.costs import COSTS
 
 if TYPE_CHECKING:
@@ -81,7 +92,7 @@ def finalists(results: StudyResults, limit: int) -> list[dict[str, Any]]:
         return _of_search(results, limit)
     table = configurations(results, "ablate").set_index("key")
     records = {str(key): dict(row) for key, row in table.iterrows()}
-    kept = keeping(table, bounds_of(results))
+    kept = satisfies(table, sweep_constraints(results))
     values = {
         key: value
         for key, value in zip(whole.cube.keys, results.objective.sign * whole.values, strict=True)
@@ -91,11 +102,11 @@ def finalists(results: StudyResults, limit: int) -> list[dict[str, Any]]:
         [*values], [*table.loc[[*values], "parameters"].astype(float)], [*values.values()]
     )
     front = sorted(front, key=lambda key: (-values[key], key))
-    own = own_cell(results, values)
+    own = incumbent_cell(results, values)
     chosen = list(dict.fromkeys(([] if own is None else [own]) + front[:1]))
-    if directions(results):
+    if objective_directions(results):
         first = [_fields(records[key]) for key in chosen]
-        others = [_fields(row) for row in along(results, limit - len(chosen))]
+        others = [_fields(row) for row in spread_over_front(results, limit - len(chosen))]
         return [*first, *(one for one in others if one not in first)][: max(0, limit)]
     ranks = {records[key]["rank"] for key in chosen}
     order = _ranks(results, whole, values) + front
@@ -110,9 +121,9 @@ def finalists(results: StudyResults, limit: int) -> list[dict[str, Any]]:
 def _of_search(results: StudyResults, limit: int) -> list[dict[str, Any]]:
     rows = complete(results, "search").dropna(subset=["value"])
     table = configurations(results, "search").set_index("key")
-    rows = rows[rows["key"].map(keeping(table, bounds_of(results))).astype(bool)]
-    if directions(results):
-        return [_fields(row) for row in along(results, limit)]
+    rows = rows[rows["key"].map(satisfies(table, sweep_constraints(results))).astype(bool)]
+    if objective_directions(results):
+        return [_fields(row) for row in spread_over_front(results, limit)]
     order = rows.assign(_loss=-results.objective.sign * rows["value"])
     best = order.sort_values(["_loss", "rank", "key"]).drop_duplicates("rank")
     return [_fields(row) for _, row in best.head(max(0, limit)).iterrows()]
@@ -142,7 +153,7 @@ def inferior(differences: Array, margin: float) -> NDArray[np.bool_]:
     return np.asarray((differences < -margin).any(axis=1))
 
 
-def own_cell(results: StudyResults, keys: Collection[str]) -> str | None:
+def incumbent_cell(results: StudyResults, keys: Collection[str]) -> str | None:
     """The key of the incumbent's cell, at its tuned rate; None if it is none of these.
 
     Args:
@@ -157,12 +168,14 @@ def own_cell(results: StudyResults, keys: Collection[str]) -> str | None:
     return None
 
 
-def _ranks(results: StudyResults, whole: AllPairs, values: Mapping[str, float]) -> list[str]:
+def _ranks(
+    results: StudyResults, whole: PairwiseComparison, values: Mapping[str, float]
+) -> list[str]:
     keys = [str(cell["key"]) for cell in cells_of(results, "rank")]
     keys = [key for key in dict.fromkeys(keys) if key in values]
     if not keys:
         return []
-    bounds = all_pairs(among(whole, keys), CONFIDENCE)
+    bounds = all_pairs_bounds(subset(whole, keys), CONFIDENCE)
     out = inferior(bounds.high, results.objective.margin)
     left = [key for key, gone in zip(keys, out, strict=True) if not gone]
     return sorted(left, key=lambda key: (-values[key], key))
@@ -207,7 +220,7 @@ class Look(NamedTuple):
     total: float
 
 
-class Standing(NamedTuple):
+class ConfirmState(NamedTuple):
     """What the confirm stage has shown of C finalists with two seeds or more.
 
     Attributes:
@@ -224,7 +237,7 @@ class Standing(NamedTuple):
         tie: all are good, so no two of them differ by more than the margin.
     """
 
-    whole: AllPairs
+    whole: PairwiseComparison
     scores: Array
     costs: Array
     cost: str
@@ -255,7 +268,7 @@ class Standing(NamedTuple):
         return open_
 
 
-def spent(looks: Sequence[int], alpha: float) -> tuple[float, ...]:
+def alpha_spending(looks: Sequence[int], alpha: float) -> tuple[float, ...]:
     """Error to spend at each look; together they are alpha.
 
     The power family of Kim and DeMets (1987, Biometrika 74, eq. for rho = 2): alpha (n/N)^2 is
@@ -278,12 +291,12 @@ def current_look(results: StudyResults, alpha: float | None = None) -> Look:
     looks = [int(look) for look in settings.get("looks") or [max(1, seeds)]]
     total = float(settings.get("alpha", 0.05)) if alpha is None else alpha
     index = next((i for i, look in enumerate(looks) if seeds <= look), len(looks) - 1)
-    return Look(seeds, looks[index], spent(looks, total)[index], total)
+    return Look(seeds, looks[index], alpha_spending(looks, total)[index], total)
 
 
-def standing(
+def confirm_state(
     results: StudyResults, alpha: float | None = None, cost: str | None = None
-) -> Standing | None:
+) -> ConfirmState | None:
     """What the confirm stage's test scores show.
 
     Args:
@@ -294,25 +307,25 @@ def standing(
     Returns:
         None unless two configurations or more have two seeds or more.
     """
-    results = within(results).results
+    results = apply_constraints(results).results
     table = configurations(results, STAGE)
     keys = tuple(str(key) for key in table.loc[table["seeds"] >= 2, "key"])
     if len(keys) < 2:
         return None
     try:
-        whole = compare(panel(results, STAGE, SPLIT, keys), results.objective)
+        whole = compare_all_pairs(score_array(results, STAGE, SPLIT, keys), results.objective)
     except ValueError:
         return None
     settings = results.sweep.get("confirmation") or {}
     chosen = cost or str(settings.get("cost") or COSTS[0])
     costs = table.set_index("key").loc[list(whole.cube.keys), chosen]
     known = np.nan_to_num(costs.to_numpy(dtype=float), nan=np.inf)
-    return judged(whole, known, current_look(results, alpha), results.objective, chosen)
+    return apply_rule(whole, known, current_look(results, alpha), results.objective, chosen)
 
 
-def judged(
-    whole: AllPairs, costs: Array, look: Look, objective: Objective, cost: str = COSTS[0]
-) -> Standing:
+def apply_rule(
+    whole: PairwiseComparison, costs: Array, look: Look, objective: Objective, cost: str = COSTS[0]
+) -> ConfirmState:
     """The rule, on a comparison of finalists.
 
     Args:
@@ -323,14 +336,14 @@ def judged(
         cost: what the costs are of.
     """
     bounds = against_best(whole.pairs, 1 - look.alpha)
-    joint = all_pairs(whole.pairs, 1 - look.alpha)
+    joint = all_pairs_bounds(whole.pairs, 1 - look.alpha)
     good = bounds.low >= -objective.margin
     scores = objective.sign * whole.values
     pick = None
     if good.any():
         order = np.lexsort((-scores, costs))
         pick = int(next(i for i in order if good[i]))
-    return Standing(
+    return ConfirmState(
         whole,
         scores,
         costs,
@@ -361,11 +374,11 @@ def contenders(results: StudyResults, alpha: float | None = None) -> list[str]:
     Returns:
         Keys, in the order they were confirmed.
     """
-    now = standing(results, alpha)
+    now = confirm_state(results, alpha)
     return [] if now is None else going_on(now)
 
 
-def going_on(now: Standing) -> list[str]:
+def going_on(now: ConfirmState) -> list[str]:
     """Keys of those that the next look needs."""
     open_ = now.cheaper_and_open
     if now.pick is not None and not open_.any():
@@ -388,7 +401,7 @@ class Needed(NamedTuple):
     examples: int | None
 
 
-def needed(now: Standing, margin: float, examples: int) -> Needed:
+def seeds_needed(now: ConfirmState, margin: float, examples: int) -> Needed:
     """How many more seeds it takes to show one finalist good enough in 80 % of studies.
 
     The easiest one is taken. With its observed difference d to a rival, it is shown when the

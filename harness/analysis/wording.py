@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from harness.analysis.estimates import Estimate
-    from harness.analysis.verdict import Needed, Standing
+    from harness.analysis.verdict import ConfirmState, Needed
     from harness.results import Objective
 
 
-class Figures:
+class MetricFormat:
     """Writes numbers of a metric in the unit that people read.
 
     Args:
@@ -50,14 +50,14 @@ class Figures:
 
 
 def evidence(
-    now: Standing,
+    now: ConfirmState,
     names: Sequence[str],
     table: pd.DataFrame,
     objective: Objective,
     more: Needed | None,
 ) -> str:
     """The verdict of a confirm stage in one sentence with its figures."""
-    show = Figures(objective)
+    show = MetricFormat(objective)
     count, best = len(names), now.best
     sizes = f"{now.look.seeds} seeds x {len(now.whole.cube.examples)} examples"
     level = f"{100 * (1 - now.look.total):g} % CI"
@@ -116,7 +116,7 @@ def _ask(more: Needed | None) -> str:
 
 def alone(label: str, found: Estimate, objective: Objective) -> str:
     """The sentence for a single confirmed configuration, or for several with one seed each."""
-    show = Figures(objective)
+    show = MetricFormat(objective)
     if found.seeds < 2:
         return (
             "No configuration has two confirmed seeds yet, so nothing can be compared; best so "
@@ -131,7 +131,7 @@ def alone(label: str, found: Estimate, objective: Objective) -> str:
 
 def search_only(label: str, value: float, trials: int, objective: Objective) -> str:
     """The sentence for a study without a confirm stage."""
-    show = Figures(objective)
+    show = MetricFormat(objective)
     return (
         f"Nothing was confirmed on fresh seeds and the test split; the best of {trials} search "
         f"trial{'s' if trials != 1 else ''} is {label} with {show.plain(value)} {show.unit} on "
@@ -167,7 +167,7 @@ class Ablated(NamedTuple):
 
 def ablated_only(found: Ablated, objective: Objective) -> str:
     """The sentence for a study that has an ablation alone."""
-    show = Figures(objective)
+    show = MetricFormat(objective)
     begin = "By plan nothing was" if found.planned else "Nothing was"
     text = (
         f"{begin} confirmed on the test split. On validation {found.label} has the {show.highest} "
@@ -192,7 +192,7 @@ def ablated_only(found: Ablated, objective: Objective) -> str:
 
 def no_gain(best: float, bare: float, objective: Objective) -> str:
     """The sentence for adapters none of which beats the base without one."""
-    show = Figures(objective)
+    show = MetricFormat(objective)
     return (
         f"No finalist scores better than the bare base ({show.plain(best)} against "
         f"{show.plain(bare)} {show.unit} on test): nothing was learned, so there is nothing to "
@@ -208,7 +208,7 @@ def no_better_than(naive: Mapping[str, float], best: float, objective: Objective
         best: the best finalist's.
         objective: of the study.
     """
-    show = Figures(objective)
+    show = MetricFormat(objective)
     told = [f"{name.replace('_', ' ')} ({show.plain(value)})" for name, value in naive.items()]
     verb = "needs" if len(told) == 1 else "need"
     return (

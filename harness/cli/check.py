@@ -51,9 +51,9 @@ def check(
         or_task=True,
     )
     checks.check_folder(results)
-    print_card(check_data.card_of(plan))
-    for note in checks.check(plan):
+    print_card(check_data.data_card_of(plan))
+    for note in checks.check_sweep(plan):
         print(f"note: {note}")
-    for line in checks.facts(plan):
+    for line in checks.summary_lines(plan):
         print(line)
     print(f"{name}: fine")

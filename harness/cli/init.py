@@ -31,9 +31,9 @@ def init(
     Looks at the data, guesses what they are for, says why, and writes tasks/NAME/task.yaml and
     sweeps/NAME.yaml into the working folder. The rows stay where they are.
     """
-    from harness.tasks.scaffold import make
+    from harness.tasks.scaffold import create_task
 
-    made = make(name, data, kind, format_, _fields(field or []), force)
+    made = create_task(name, data, kind, format_, _fields(field or []), force)
     for line in made.why:
         print(line)
     for file in made.files:

@@ -71,7 +71,7 @@ def task_rows() -> list[tuple[str, str, str]]:
 
 def variant_rows() -> list[tuple[str, str, str, str]]:
     """One row a variant: name, what it changes, its source, what is checked on each trial."""
-    from harness.config.variants import ELSEWHERE, VARIANTS
+    from harness.config.variants import NOT_VARIANTS, VARIANTS
 
     rows = [
         (
@@ -83,7 +83,7 @@ def variant_rows() -> list[tuple[str, str, str, str]]:
         for name, each in VARIANTS
     ]
     return rows + [
-        (name, told, source, proof) for name, (told, source, proof) in ELSEWHERE.items()
+        (name, told, source, proof) for name, (told, source, proof) in NOT_VARIANTS.items()
     ]
 
 

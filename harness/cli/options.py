@@ -61,11 +61,11 @@ def sweep_of(
     or_task: bool = False,
 ) -> Sweep:
     """The sweep of that name (or of that task), with what the options change."""
-    from harness.config.sweep import load
+    from harness.config.sweep import load_sweep
 
     if data is not None and not data.is_dir():
         raise UserError(f"--data {data}: no such folder")
-    return load(
+    return load_sweep(
         name,
         overrides or (),
         preset,

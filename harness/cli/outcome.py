@@ -6,13 +6,13 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.analysis import claim_tests as claim_words
-from harness.analysis.claim_tests import judge
+from harness.analysis.claim_tests import evaluate_claims
 from harness.analysis.explanation import explain
 from harness.analysis.recommendation import Recommendation, recommend
-from harness.analysis.wording import Figures, more_seeds
+from harness.analysis.wording import MetricFormat, more_seeds
 from harness.costs import Preference
 from harness.report.baselines import reached
-from harness.report.snippets import add_seeds, claim_advice, config_of
+from harness.report.snippets import add_seeds, claim_advice, snippet_for
 from harness.results import StudyResults
 
 
@@ -31,7 +31,7 @@ def print_outcome(
         prefer: bounds to keep beside the sweep's own.
     """
     verdict = recommend(results, cost, prefer)
-    show = Figures(results.objective)
+    show = MetricFormat(results.objective)
 
     def say(text: str) -> None:
         console.print(text, highlight=False, soft_wrap=True, markup=False)
@@ -55,10 +55,10 @@ def print_outcome(
     for sentence in verdict.not_supported:
         say(f"not supported: {sentence}")
     if verdict.pick is not None:
-        say("\n" + config_of(results, verdict.pick))
+        say("\n" + snippet_for(results, verdict.pick))
     elif verdict.best is not None:
         say("\nno pick; the best mean so far, not shown to be the best:\n")
-        say(config_of(results, verdict.best))
+        say(snippet_for(results, verdict.best))
     return verdict
 
 
@@ -78,17 +78,17 @@ def print_explained(
 def print_claims(results: StudyResults, console: Console) -> None:
     """Prints what the study says of common rules of thumb."""
     console.print("\nrules of thumb, 95 % intervals, validation split", highlight=False)
-    for finding in judge(results):
+    for finding in evaluate_claims(results):
         told = [claim_words.numbers(results, one) for one in finding.compared]
-        said = "; ".join(told or [claim_words.lacking(results, finding)])
+        said = "; ".join(told or [claim_words.missing_data_message(results, finding)])
         line = f"{finding.verdict}: {finding.claim.sentence} [{said}]"
         console.print(line, highlight=False, soft_wrap=True, markup=False)
-    for line in claim_advice(results, judge(results)):
+    for line in claim_advice(results, evaluate_claims(results)):
         console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
 def _table(results: StudyResults, verdict: Recommendation) -> Table:
-    show = Figures(results.objective)
+    show = MetricFormat(results.objective)
     table = Table(title=f"finalists, test, {show.unit}", title_justify="left")
     for column in ("configuration", "parameters", "score", "95 % CI", "to the best", "verdict"):
         table.add_column(column)

@@ -74,14 +74,14 @@ def _body(
     import json
 
     from harness.analysis import claim_tests as claim_words
-    from harness.analysis.claim_tests import judge
+    from harness.analysis.claim_tests import evaluate_claims
     from harness.analysis.explanation import explain
     from harness.analysis.recommendation import recommend
-    from harness.report.snippets import config_of
+    from harness.report.snippets import snippet_for
 
     verdict = recommend(found, cost, bounds)
     chain = [step._asdict() for step in explain(found, cost, bounds)] if explained else None
-    claims = claim_words.table(found, judge(found))
+    claims = claim_words.table(found, evaluate_claims(found))
     return {
         "study": found.name,
         "metric": found.objective.name,
@@ -105,5 +105,5 @@ def _body(
         "seed_sd": verdict.seed_sd,
         "claims": json.loads(claims.to_json(orient="records")),
         **({} if chain is None else {"chain": chain}),
-        "lora_config": config_of(found, verdict.pick) if verdict.pick is not None else None,
+        "lora_config": snippet_for(found, verdict.pick) if verdict.pick is not None else None,
     }

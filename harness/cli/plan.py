@@ -38,14 +38,14 @@ def plan(
     from rich.table import Table
 
     from harness.study import checks, forecast
-    from harness.study.launcher import crew as choose_crew
+    from harness.study.launcher import default_parallelism as choose_crew
 
     hourly = price_of(price)
     sweep = opt.sweep_of(
         name, model, trials, minutes, seeds, overrides, workers, data, limit, preset, allow_leaks
     )
     console = Console()
-    for note in checks.check(sweep):
+    for note in checks.check_sweep(sweep):
         console.print(f"note: {note}", highlight=False)
     crew = choose_crew(sweep.workers, sweep.threads, checks.cuda)
     table = Table("configuration", "trainable parameters", title="by target and rank")

@@ -118,19 +118,19 @@ def _read(name: str, results: Path, hourly: float | None, show_text: bool) -> "S
     from dataclasses import replace
 
     from harness.storage.records import read_study
-    from harness.study.outputs import with_texts
+    from harness.study.outputs import attach_outputs
 
     found = read_study(name, results)
     if hourly is not None:
         found = replace(found, attributes={**found.attributes, "asked": {"price": hourly}})
-    return with_texts(found, show_text)
+    return attach_outputs(found, show_text)
 
 
 def _index(results: Path, reports: Path) -> Path:
     from harness.report import index
     from harness.storage import overview as indexing
 
-    return index.write(indexing.studies(results), reports)
+    return index.write(indexing.find_studies(results), reports)
 
 
 def _compare(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from harness.config.sweep import Sweep
     from harness.results import StudyResults
     from harness.storage.overview import Progress
-    from harness.study.session import Opened
+    from harness.study.session import OpenStudy
 
 
 def register(app: typer.Typer) -> None:
@@ -80,13 +80,13 @@ def sweep(
     console.print(f"report: {path}", highlight=False, soft_wrap=True)
 
 
-def _opened(plan: Sweep, name: str, results: Path, console: Console) -> Opened:
+def _opened(plan: Sweep, name: str, results: Path, console: Console) -> OpenStudy:
     from harness.study import checks, session
 
     if not session.exists(results, name):  # what goes on was checked when it began
-        for note in checks.check(plan):
+        for note in checks.check_sweep(plan):
             console.print(f"note: {note}", highlight=False, soft_wrap=True)
-    crew = session.crew_of(plan, name, results)
+    crew = session.parallelism_of(plan, name, results)
     if crew.why:
         console.print(f"note: {crew.why}", highlight=False, soft_wrap=True)
     opened = session.open_study(plan, name, results, crew)
@@ -102,11 +102,11 @@ def _index(results: Path, reports: Path) -> None:
     from harness.storage import overview as indexing
 
     with suppress(UserError):
-        index.write(indexing.studies(results), reports)
+        index.write(indexing.find_studies(results), reports)
 
 
 def _report(results: StudyResults, reports: Path) -> Path:
     from harness.report.page import write
-    from harness.study.outputs import with_texts
+    from harness.study.outputs import attach_outputs
 
-    return write(with_texts(results), reports / f"{results.name}.html")
+    return write(attach_outputs(results), reports / f"{results.name}.html")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from harness.storage.study import Studies
+    from harness.storage.study import StudyStore
 
 #: Seconds after which an open page loads itself again while it is watched.
 REFRESH: Final = 10
@@ -79,12 +79,12 @@ def follow(
     """
     from harness.storage import overview as progress
     from harness.storage.records import study_folder
-    from harness.storage.study import Studies, url_of
+    from harness.storage.study import StudyStore, study_url
 
-    studies = Studies(url_of(study_folder(study, results)), study)
+    studies = StudyStore(study_url(study_folder(study, results)), study)
 
     def publish(more: bool) -> None:
-        path, now = write(REFRESH if more else None), progress.read(studies)
+        path, now = write(REFRESH if more else None), progress.study_progress(studies)
         ended = now.done.get(now.stage, 0)
         told = f"{now.stage}, {ended} of {ended + now.owed} trials"
         say(f"{time.strftime('%H:%M:%S')}  {path}: {told}{'' if more else '; no longer watched'}")
@@ -95,20 +95,20 @@ def follow(
         studies.close()
 
 
-def is_over(studies: "Studies") -> bool:
+def is_over(studies: "StudyStore") -> bool:
     """Whether a study that has begun owes no trial and nobody is left to plan more."""
     from harness.storage import overview as progress
 
     trials = studies.trials()
-    return bool(trials) and not progress.read(studies).owed and not _beating(studies)
+    return bool(trials) and not progress.study_progress(studies).owed and not _beating(studies)
 
 
-def _ended(studies: "Studies") -> Counter[str]:
+def _ended(studies: "StudyStore") -> Counter[str]:
     """How many trials have ended, by how they did."""
     return Counter(one.state.name for one in studies.trials() if one.state.is_finished())
 
 
-def _beating(studies: "Studies") -> bool:
+def _beating(studies: "StudyStore") -> bool:
     """Whether a worker's heart has beaten of late, on whatever host."""
     from sqlalchemy import func, select
     from sqlalchemy.orm import Session

@@ -26,9 +26,9 @@ def worker(
     """Works until the study owes nothing."""
     import signal
 
-    from harness.study.launcher import Assignment
+    from harness.study.launcher import WorkerSpec
     from harness.study.worker import run
 
     # A worker that is asked to end gives its trial back, as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    run(Assignment(url, study, index, workers, threads, minutes, spent, began, parent))
+    run(WorkerSpec(url, study, index, workers, threads, minutes, spent, began, parent))

@@ -14,10 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from harness import costs
 from harness.config.space import READERS
 from harness.errors import UserError, did_you_mean
-from harness.trial import EXTRAS
+from harness.trial import EXTRA_SETTINGS
 
 #: What an ablation can vary one at a time; the learning rate is tuned at each level instead.
-FACTORS: Final = ("rank", "alpha_ratio", "target_modules", "dropout", "variant", *EXTRAS)
+FACTORS: Final = ("rank", "alpha_ratio", "target_modules", "dropout", "variant", *EXTRA_SETTINGS)
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]

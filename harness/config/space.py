@@ -23,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from harness.trial import EXTRAS, TrialConfig
+from harness.trial import EXTRA_SETTINGS, TrialConfig
 
 _NAME: Final = re.compile(r"[\w.]+")
 
@@ -123,7 +123,7 @@ PARAMETERS: Final = (
 )  # fmt: skip
 
 
-class RateSpan(BaseModel):
+class RateBounds(BaseModel):
     """The lowest and the highest learning rate."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -138,7 +138,7 @@ class RateSpan(BaseModel):
         return self
 
 
-class RateRange(RateSpan):
+class RateRange(RateBounds):
     """A range of learning rates, sampled log-uniformly unless `log` is false.
 
     Attributes:
@@ -151,7 +151,7 @@ class RateRange(RateSpan):
     """
 
     log: Annotated[bool, Field(description="sample the logarithm uniformly")] = True
-    by_variant: dict[str, RateSpan] = Field(default_factory=dict)
+    by_variant: dict[str, RateBounds] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _wide(self) -> Self:
@@ -159,7 +159,7 @@ class RateRange(RateSpan):
             raise ValueError("by_variant needs a low below high to measure places by")
         return self
 
-    def span(self, variant: str) -> RateSpan:
+    def span(self, variant: str) -> RateBounds:
         """The variant's own range, or the one of all."""
         return self.by_variant.get(variant, self)
 
@@ -214,16 +214,16 @@ class SearchSpace(BaseModel):
     target_modules: tuple[str, ...] = ("qv",)
     dropout: tuple[Dropout, ...] = (0.0,)
     learning_rate: RateRange | tuple[Ratio, ...] = RateRange(low=1e-4, high=1e-2)
-    b_rate_ratio: tuple[str, ...] = (EXTRAS["b_rate_ratio"],)
-    bias: tuple[str, ...] = (EXTRAS["bias"],)
-    layers: tuple[str, ...] = (EXTRAS["layers"],)
-    rank_pattern: tuple[str, ...] = (EXTRAS["rank_pattern"],)
-    modules_to_save: tuple[str, ...] = (EXTRAS["modules_to_save"],)
-    optimizer: tuple[str, ...] = (EXTRAS["optimizer"],)
-    compute_dtype: tuple[str, ...] = (EXTRAS["compute_dtype"],)
-    gradient_checkpointing: tuple[str, ...] = (EXTRAS["gradient_checkpointing"],)
+    b_rate_ratio: tuple[str, ...] = (EXTRA_SETTINGS["b_rate_ratio"],)
+    bias: tuple[str, ...] = (EXTRA_SETTINGS["bias"],)
+    layers: tuple[str, ...] = (EXTRA_SETTINGS["layers"],)
+    rank_pattern: tuple[str, ...] = (EXTRA_SETTINGS["rank_pattern"],)
+    modules_to_save: tuple[str, ...] = (EXTRA_SETTINGS["modules_to_save"],)
+    optimizer: tuple[str, ...] = (EXTRA_SETTINGS["optimizer"],)
+    compute_dtype: tuple[str, ...] = (EXTRA_SETTINGS["compute_dtype"],)
+    gradient_checkpointing: tuple[str, ...] = (EXTRA_SETTINGS["gradient_checkpointing"],)
 
-    @field_validator(*EXTRAS, mode="before")
+    @field_validator(*EXTRA_SETTINGS, mode="before")
     @classmethod
     def _words(cls, value: Any, info: ValidationInfo) -> Any:
         levels = value if isinstance(value, list | tuple) else [value]
@@ -236,7 +236,13 @@ class SearchSpace(BaseModel):
         return value if isinstance(value, list | tuple) else [value]
 
     @field_validator(
-        "variant", "rank", "alpha_ratio", "target_modules", "dropout", "learning_rate", *EXTRAS
+        "variant",
+        "rank",
+        "alpha_ratio",
+        "target_modules",
+        "dropout",
+        "learning_rate",
+        *EXTRA_SETTINGS,
     )
     @classmethod
     def _levels(cls, value: Any) -> Any:
@@ -282,12 +288,14 @@ class SearchSpace(BaseModel):
 
     def varied(self) -> tuple[str, ...]:
         """The extras that this space says something of."""
-        return tuple(name for name, usual in EXTRAS.items() if self.levels(name) != (usual,))
+        return tuple(
+            name for name, usual in EXTRA_SETTINGS.items() if self.levels(name) != (usual,)
+        )
 
     def _fitting(self, config: TrialConfig, name: str, level: str) -> str:
         # Only LoRA+ has two rates: for other variants every ratio is the same configuration.
         none = name == "b_rate_ratio" and "lora_plus" not in config.variant.split("+")
-        return EXTRAS[name] if none else level
+        return EXTRA_SETTINGS[name] if none else level
 
     def parameters(self, config: TrialConfig) -> dict[str, Any]:
         """The Optuna parameters that make `suggest` give this configuration."""
@@ -322,7 +330,7 @@ class SearchSpace(BaseModel):
             and all(
                 config.level(name) in self.levels(name)
                 or self._fitting(config, name, "") == config.level(name)
-                for name in EXTRAS
+                for name in EXTRA_SETTINGS
             )
         )
 

@@ -21,7 +21,7 @@ from harness.config.settings import (
     TrainingSettings,
 )
 from harness.config.space import SearchSpace
-from harness.config.variants import FULL, refusal, resolve
+from harness.config.variants import FULL, resolve, why_untrainable
 from harness.errors import UserError, did_you_mean
 
 #: Keys that may differ when a study goes on: they change when it ends or how fast, not what it is.
@@ -106,7 +106,7 @@ class Sweep(Section):
                 raise ValueError(f"space.variant: {error}") from None
             if variant is FULL:
                 raise ValueError(f"space.variant: '{name}' trains no adapter; see baselines.full")
-            told = refusal(variant, self.space.rank, self.model.quantization)
+            told = why_untrainable(variant, self.space.rank, self.model.quantization)
             early = self.training.restore_best or self.training.early_stopping is not None
             if variant.initial_rank != 1.0 and early:
                 told = (
@@ -145,7 +145,7 @@ class Sweep(Section):
         return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def load(
+def load_sweep(
     name: str,
     overrides: Sequence[str] = (),
     preset: str | None = None,
@@ -182,10 +182,10 @@ def load(
             _put(body, key.strip(), yaml.safe_load(value), f"--set {text}")
         except yaml.YAMLError:
             raise UserError(f"--set {text}: the value is no YAML") from None
-    return parse(body, source)
+    return parse_sweep(body, source)
 
 
-def parse(body: Mapping[str, Any], source: str) -> Sweep:
+def parse_sweep(body: Mapping[str, Any], source: str) -> Sweep:
     """Checks plain values.
 
     Args:

@@ -183,7 +183,7 @@ FULL: Final = Variant(
 )
 
 
-class Elsewhere(NamedTuple):
+class NotAVariant(NamedTuple):
     """What people look for among the variants, and where it is instead.
 
     Attributes:
@@ -197,8 +197,8 @@ class Elsewhere(NamedTuple):
     proof: str
 
 
-ELSEWHERE: Final = {
-    "qlora": Elsewhere(
+NOT_VARIANTS: Final = {
+    "qlora": NotAVariant(
         "a quantised base, not a variant: write model.quantization: nf4, with any variant here "
         "that does not round or decompose the base itself",
         "arXiv:2305.14314",
@@ -221,8 +221,8 @@ def resolve(name: str, variants: Registry[Variant] = VARIANTS) -> Variant:
         return FULL
     parts = [part.strip() for part in name.split("+")]
     for part in parts:
-        if part in ELSEWHERE and part not in variants:
-            raise UserError(f"{part} is {ELSEWHERE[part].told}")
+        if part in NOT_VARIANTS and part not in variants:
+            raise UserError(f"{part} is {NOT_VARIANTS[part].told}")
     if len(set(parts)) < len(parts):
         raise UserError(f"variant '{name}' names a part twice")
     joined = variants.get(parts[0])
@@ -231,7 +231,7 @@ def resolve(name: str, variants: Registry[Variant] = VARIANTS) -> Variant:
     return joined
 
 
-def refusal(variant: Variant, ranks: tuple[int, ...], quantization: str) -> str | None:
+def why_untrainable(variant: Variant, ranks: tuple[int, ...], quantization: str) -> str | None:
     """Why a variant cannot be trained at these ranks on such a base; None where it can.
 
     Args:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 from harness.data.parsing import at, check_label, only_entities, read_text
-from harness.data.rows import FORMATS, Options, Row, Span, Wanted
+from harness.data.rows import FORMATS, Options, Row, RowSpec, Span
 from harness.errors import UserError
 
 #: First letters of the lines that BRAT knows beside T.
@@ -51,7 +51,7 @@ class Brat:
     suffixes: tuple[str, ...] = ()
     options = BratOptions
 
-    def read(self, path: Path, wanted: Wanted) -> tuple[Row, ...]:
+    def read(self, path: Path, wanted: RowSpec) -> tuple[Row, ...]:
         """All documents of a folder, checked; see `Format.read`."""
         only_entities(path, wanted, "BRAT")
         options = wanted.options if isinstance(wanted.options, BratOptions) else BratOptions()

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 from harness.data.parsing import at, check_label, only_entities, read_text
-from harness.data.rows import FORMATS, Options, Row, Wanted
-from harness.data.tagging import Scheme, TagError, parse, scheme_of, sentence
+from harness.data.rows import FORMATS, Options, Row, RowSpec
+from harness.data.tagging import Scheme, TagError, parse, scheme_of, sentence_to_text
 from harness.errors import UserError
 
 _DOCUMENT: Final = "-DOCSTART-"
@@ -47,7 +47,7 @@ class Conll:
     suffixes = (".conll", ".tsv", ".txt", ".iob", ".bio")
     options = ConllOptions
 
-    def read(self, path: Path, wanted: Wanted) -> tuple[Row, ...]:
+    def read(self, path: Path, wanted: RowSpec) -> tuple[Row, ...]:
         """All sentences of a file, checked; see `Format.read`."""
         only_entities(path, wanted, "CoNLL")
         options = _options(wanted)
@@ -84,7 +84,7 @@ class Conll:
         }
 
 
-def _options(wanted: Wanted) -> ConllOptions:
+def _options(wanted: RowSpec) -> ConllOptions:
     return wanted.options if isinstance(wanted.options, ConllOptions) else ConllOptions()
 
 
@@ -134,7 +134,7 @@ def _scheme(path: Path, found: list[_Sentence], options: ConllOptions) -> Scheme
 
 def _read(path: Path, one: _Sentence, scheme: Scheme) -> Any:
     try:
-        return sentence(one.tokens, one.tags, scheme)
+        return sentence_to_text(one.tokens, one.tags, scheme)
     except TagError as fault:
         raise UserError(f"{path}:{one.line + fault.place}: {fault.told}") from fault
 

@@ -26,7 +26,7 @@ _PUBTATOR: Final = re.compile(r"[^\s|]+\|[ta]\|")
 _TAG: Final = re.compile(r"O|[BIESLUM]-\S+")
 
 
-class Laid(NamedTuple):
+class FolderLayout(NamedTuple):
     """Splits of one format.
 
     Attributes:
@@ -40,7 +40,7 @@ class Laid(NamedTuple):
     beside: tuple[str, ...] = ()
 
 
-class Given(NamedTuple):
+class DataFiles(NamedTuple):
     """How to read a folder that a user gives in the place of a task's own data.
 
     Attributes:
@@ -94,7 +94,7 @@ def _tagged(line: str) -> bool:
     return len(cells) > 1 and (cells[0] == "-DOCSTART-" or bool(_TAG.fullmatch(cells[-1])))
 
 
-def laid_out(place: Path) -> tuple[Laid, ...]:
+def inspect_folder(place: Path) -> tuple[FolderLayout, ...]:
     """The splits in a folder, by format; only formats that have a training split.
 
     A file that is alone of its format is the training split, whatever its name.
@@ -110,7 +110,7 @@ def laid_out(place: Path) -> tuple[Laid, ...]:
         if not names and len(stems) == 1:
             names = {"train": stems[0]}
         if "train" in names:
-            found.append(Laid(name, names, beside))
+            found.append(FolderLayout(name, names, beside))
     return tuple(found)
 
 
@@ -141,9 +141,9 @@ def _head_of(stem: str, aliases: tuple[str, ...]) -> str | None:
     return None
 
 
-def as_given(
+def resolve_files(
     place: Path, name: str, splits: Mapping[str, str], fields: Mapping[str, str]
-) -> Given:
+) -> DataFiles:
     """How a user's folder is read, who may call files and columns as the task does, or plainly.
 
     Where there is no training file of the task's format, another format's is taken if there is
@@ -166,15 +166,15 @@ def as_given(
             if (path := path_of(reader, place, "train")) and format_of(path) == other
         ]
         if len(others) != 1:
-            return Given(name, splits, fields)
+            return DataFiles(name, splits, fields)
         ((chosen, train),) = others
     if not splits or chosen != name:
         splits = _usual_names(FORMATS.get(chosen), place)
     columns = FORMATS.get(chosen).survey(train)
     there = columns.get("keys", columns.get("columns"))
     if isinstance(there, int) or there is None:
-        return Given(chosen, splits, fields)
-    return Given(chosen, splits, {key: one for key, one in fields.items() if one in there})
+        return DataFiles(chosen, splits, fields)
+    return DataFiles(chosen, splits, {key: one for key, one in fields.items() if one in there})
 
 
 def _usual_names(reader: Format, place: Path) -> dict[str, str]:

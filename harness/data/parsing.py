@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
-from harness.data.rows import Row, Span, Wanted
-from harness.data.tagging import TagError, sentence
+from harness.data.rows import Row, RowSpec, Span
+from harness.data.tagging import TagError, sentence_to_text
 from harness.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class RowError(Exception):
     """What is wrong with a record; the reader puts file and line before it."""
 
 
-def row_of(record: Record, wanted: Wanted, default: str) -> Row:
+def parse_row(record: Record, wanted: RowSpec, default: str) -> Row:
     """The row that a record holds.
 
     Args:
@@ -51,7 +51,7 @@ def row_of(record: Record, wanted: Wanted, default: str) -> Row:
     """
     identity = record.get(wanted.fields.get("id", "id"), default)
     if isinstance(identity, bool) or not isinstance(identity, str | int) or identity == "":
-        raise RowError(f"'id' is {shown(identity)}; give a text that is not empty")
+        raise RowError(f"'id' is {quoted(identity)}; give a text that is not empty")
     if wanted.kind == "pairs":
         row = _pair(record, wanted, str(identity))
     elif wanted.kind == "entities" and _has_tokens(record, wanted):
@@ -75,18 +75,18 @@ def _score(record: Record, name: str) -> float:
     except (TypeError, ValueError):
         score = math.nan
     if math.isnan(score):
-        raise RowError(f"'{name}' is {shown(value)}; it should be a number")
+        raise RowError(f"'{name}' is {quoted(value)}; it should be a number")
     return score
 
 
 def _group(record: Record, name: str) -> str:
     value = _value(record, name, name)
     if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
-        raise RowError(f"'{name}' is {shown(value)}; it should be a name or a whole number")
+        raise RowError(f"'{name}' is {quoted(value)}; it should be a name or a whole number")
     return str(value)
 
 
-def _pair(record: Record, wanted: Wanted, identity: str) -> Row:
+def _pair(record: Record, wanted: RowSpec, identity: str) -> Row:
     asked = None
     if wanted.fields.get("instruction", "instruction") in record:
         asked = _text(record, wanted, "instruction")
@@ -96,13 +96,13 @@ def _pair(record: Record, wanted: Wanted, identity: str) -> Row:
     return Row(identity, text, output=_text(record, wanted, "output"), instruction=asked)
 
 
-def _has_tokens(record: Record, wanted: Wanted) -> bool:
+def _has_tokens(record: Record, wanted: RowSpec) -> bool:
     return "text" not in wanted.fields and (
         "tokens" in wanted.fields or ("tokens" in record and "text" not in record)
     )
 
 
-def _tagged(record: Record, wanted: Wanted, identity: str) -> Row:
+def _tagged(record: Record, wanted: RowSpec, identity: str) -> Row:
     tokens = _words(record, wanted.fields.get("tokens", "tokens"))
     name = wanted.fields.get("tags", _TAGS)
     tags = _words(record, name)
@@ -111,7 +111,7 @@ def _tagged(record: Record, wanted: Wanted, identity: str) -> Row:
             f"'{name}' has {len(tags)} tags for {len(tokens)} tokens; give each its own"
         )
     try:
-        text, spans = sentence(tokens, tags)
+        text, spans = sentence_to_text(tokens, tags)
     except TagError as fault:
         raise RowError(f"'{name}': {fault}") from None
     for span in spans:
@@ -122,7 +122,7 @@ def _tagged(record: Record, wanted: Wanted, identity: str) -> Row:
 def _words(record: Record, name: str) -> list[str]:
     values = _value(record, name, name)
     if not isinstance(values, list | tuple) or not all(isinstance(one, str) for one in values):
-        raise RowError(f"'{name}' is {shown(values)}; it should be a list of words")
+        raise RowError(f"'{name}' is {quoted(values)}; it should be a list of words")
     if not values:
         raise RowError(f"'{name}' is empty; leave the row out")
     return list(values)
@@ -135,30 +135,30 @@ def _value(record: Record, key: str, name: str) -> Any:
     return record[name]
 
 
-def _text(record: Record, wanted: Wanted, key: str) -> str:
+def _text(record: Record, wanted: RowSpec, key: str) -> str:
     name = wanted.fields.get(key, key)
     text = _value(record, key, name)
     if not isinstance(text, str):
-        raise RowError(f"'{name}' is {shown(text)}; it should be a text")
+        raise RowError(f"'{name}' is {quoted(text)}; it should be a text")
     if not text.strip():
         raise RowError(f"'{name}' is empty; leave the row out or give it a text")
     return text
 
 
-def _entities(record: Record, wanted: Wanted, text: str) -> tuple[Span, ...]:
+def _entities(record: Record, wanted: RowSpec, text: str) -> tuple[Span, ...]:
     name = wanted.fields.get("entities", "entities")
     if name not in record:
         raise RowError(f"no '{name}'; a text without any has \"{name}\": []")
     entities = record[name]
     if not isinstance(entities, list | tuple):
-        raise RowError(f"'{name}' is {shown(entities)}; it should be a list")
+        raise RowError(f"'{name}' is {quoted(entities)}; it should be a list")
     spans = [_span(item, text, wanted, f"{name}[{k}]") for k, item in enumerate(entities)]
     return tuple(sorted(spans, key=lambda span: (span.start, span.end)))
 
 
-def _span(item: Any, text: str, wanted: Wanted, where: str) -> Span:
+def _span(item: Any, text: str, wanted: RowSpec, where: str) -> Span:
     if not isinstance(item, dict):
-        raise RowError(f"{where} is {shown(item)}; it should be an object with start, end, label")
+        raise RowError(f"{where} is {quoted(item)}; it should be an object with start, end, label")
     start, end = _offset(item, "start", where), _offset(item, "end", where)
     label = item.get("label")
     return span_at(text, start, end, label, item.get("text"), wanted.labels, where)
@@ -167,7 +167,7 @@ def _span(item: Any, text: str, wanted: Wanted, where: str) -> Span:
 def _offset(item: dict[str, Any], key: str, where: str) -> int:
     value = item.get(key)
     if not isinstance(value, int) or isinstance(value, bool):
-        raise RowError(f"{where}.{key} is {shown(value)}; it should be a whole number")
+        raise RowError(f"{where}.{key} is {quoted(value)}; it should be a whole number")
     return value
 
 
@@ -202,7 +202,7 @@ def span_at(
     inside = text[start:end]
     if given is not None and given != inside:
         raise RowError(
-            f"{where}: 'text' is {shown(given)}, but text[{start}:{end}] is {shown(inside)}; "
+            f"{where}: 'text' is {quoted(given)}, but text[{start}:{end}] is {quoted(inside)}; "
             "offsets count characters from 0, the end is exclusive"
         )
     if not inside.strip():
@@ -217,15 +217,17 @@ def check_label(label: Any, labels: Sequence[str] | None, where: str) -> str:
         RowError: it is no name, holds a reserved character or is unknown.
     """
     if not isinstance(label, str) or not label.strip() or label != label.strip():
-        raise RowError(f"{where}.label is {shown(label)}; it should be a name such as CONDITION")
+        raise RowError(f"{where}.label is {quoted(label)}; it should be a name such as CONDITION")
     if _RESERVED & set(label):
-        raise RowError(f"{where}.label is {shown(label)}; a label has no : ; | \\ and no line end")
+        raise RowError(
+            f"{where}.label is {quoted(label)}; a label has no : ; | \\ and no line end"
+        )
     if labels is not None and label not in labels:
         raise RowError(f"{where}: unknown label '{label}'; {did_you_mean(label, labels)}")
     return label
 
 
-def shown(value: Any) -> str:
+def quoted(value: Any) -> str:
     """A value as JSON, cut to what fits a message."""
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 60 else text[:57] + "..."
@@ -284,15 +286,15 @@ def at(place: str) -> Iterator[None]:
         raise UserError(f"{place}: {fault}") from fault
 
 
-def place(path: Path, unit: str, number: int) -> str:
+def location(path: Path, unit: str, number: int) -> str:
     """Where a record stands: `file:line`, or `file: row number`."""
     return f"{path}:{number}" if unit == "line" else f"{path}: {unit} {number}"
 
 
-def rows_of(
+def parse_rows(
     path: Path,
     records: Iterable[tuple[int, Callable[[], Record]]],
-    wanted: Wanted,
+    wanted: RowSpec,
     empty: str,
     unit: str = "line",
 ) -> tuple[Row, ...]:
@@ -311,11 +313,11 @@ def rows_of(
     rows: list[Row] = []
     places: dict[str, int] = {}
     for number, record in records:
-        with at(place(path, unit, number)):
-            row = row_of(record(), wanted, f"{path.stem}{number}")
+        with at(location(path, unit, number)):
+            row = parse_row(record(), wanted, f"{path.stem}{number}")
         if row.id in places:
             raise UserError(
-                f"{place(path, unit, number)}: id '{row.id}' already stands in {unit} "
+                f"{location(path, unit, number)}: id '{row.id}' already stands in {unit} "
                 f"{places[row.id]}; every row needs an id of its own"
             )
         places[row.id] = number
@@ -325,7 +327,7 @@ def rows_of(
     return tuple(rows)
 
 
-def only_entities(path: Path, wanted: Wanted, name: str) -> None:
+def only_entities(path: Path, wanted: RowSpec, name: str) -> None:
     """Refuses a task whose rows such a format cannot hold.
 
     Raises:

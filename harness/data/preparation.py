@@ -42,7 +42,7 @@ Labels = Callable[[Row], Collection[str]]
 _NONE: Final = ""
 
 
-class Cut(NamedTuple):
+class Split(NamedTuple):
     """Rows in two parts, no group in both.
 
     Attributes:
@@ -56,7 +56,7 @@ class Cut(NamedTuple):
     groups: int
 
 
-def order(seed: int, name: str) -> str:
+def hash_order(seed: int, name: str) -> str:
     """What names are sorted by: as good as drawn, and always the same."""
     return hashlib.sha256(f"{seed}:{name}".encode()).hexdigest()
 
@@ -82,9 +82,9 @@ def grouped(rows: Sequence[Row], by: str) -> dict[str, list[Row]]:
     return dict(groups)
 
 
-def carve(
+def split_off(
     rows: Sequence[Row], count: float, seed: int, by: str, labels: Labels | None = None
-) -> Cut:
+) -> Split:
     """Takes whole groups out of a split.
 
     Args:
@@ -102,13 +102,13 @@ def carve(
     groups = grouped(rows, by)
     if len(groups) < 2:
         raise ValueError("one group only")
-    names = sorted(groups, key=lambda name: order(seed, name))
+    names = sorted(groups, key=lambda name: hash_order(seed, name))
     if labels is None:
         chosen = set(names[: min(len(names) - 1, max(1, round(count)))])
     else:
         chosen = _stratified(names, groups, count / len(rows), labels)
     inside = {id(row) for name in chosen for row in groups[name]}
-    return Cut(
+    return Split(
         tuple(row for row in rows if id(row) not in inside),
         tuple(row for row in rows if id(row) in inside),
         len(chosen),
@@ -148,7 +148,7 @@ def _counts(rows: Sequence[Row], labels: Labels) -> Counter[str]:
     return Counter(label for row in rows for label in (set(labels(row)) or {_NONE}))
 
 
-class Bounds(Protocol):
+class QualityLimits(Protocol):
     """What a row has to keep to; see `harness.tasks.schema.Quality`."""
 
     @property
@@ -168,7 +168,7 @@ class Bounds(Protocol):
         """Rows with a longer input go."""
 
 
-class Screened(NamedTuple):
+class FilteredRows(NamedTuple):
     """What is left.
 
     Attributes:
@@ -180,7 +180,7 @@ class Screened(NamedTuple):
     left_out: Mapping[str, int]
 
 
-def screen(rows: Sequence[Row], bounds: Bounds) -> Screened:
+def filter_rows(rows: Sequence[Row], bounds: QualityLimits) -> FilteredRows:
     """Leaves out what does not keep to the bounds."""
     kept: list[Row] = []
     reasons: Counter[str] = Counter()
@@ -195,7 +195,7 @@ def screen(rows: Sequence[Row], bounds: Bounds) -> Screened:
             reasons[reason] += 1
         else:
             kept.append(row)
-    return Screened(tuple(kept), dict(reasons))
+    return FilteredRows(tuple(kept), dict(reasons))
 
 
 def answer_key(row: Row) -> tuple[object, ...]:
@@ -210,7 +210,7 @@ def answer_key(row: Row) -> tuple[object, ...]:
     return (row.output and " ".join(row.output.split()), *places)
 
 
-def _outside(row: Row, bounds: Bounds) -> str:
+def _outside(row: Row, bounds: QualityLimits) -> str:
     if bounds.min_score is not None and row.score is not None and row.score < bounds.min_score:
         return f"scored below {bounds.min_score:g}"
     words = len((row.text.strip() or row.instruction or "").split())
@@ -229,7 +229,7 @@ LEAST: Final = 3
 _WORD: Final = re.compile(r"\w+")
 
 
-class Near(NamedTuple):
+class NearDuplicate(NamedTuple):
     """A row most of whose text stands in another row, too.
 
     Attributes:
@@ -252,7 +252,7 @@ class _Text(NamedTuple):
     grams: frozenset[int]
 
 
-def near_duplicates(splits: Mapping[str, Sequence[Row]]) -> tuple[Near, ...]:
+def near_duplicates(splits: Mapping[str, Sequence[Row]]) -> tuple[NearDuplicate, ...]:
     """Each row that is a near duplicate of one in its own or an earlier split, once for a split.
 
     Within a split the shorter of two is named, so that leaving the named ones out leaves one of
@@ -264,11 +264,13 @@ def near_duplicates(splits: Mapping[str, Sequence[Row]]) -> tuple[Near, ...]:
     names = tuple(splits)
     texts = _texts(splits)
     frequency = Counter(gram for text in texts for gram in text.grams)
-    found: list[Near] = []
+    found: list[NearDuplicate] = []
     holders: dict[int, list[int]] = defaultdict(list)
     for number, text in enumerate(texts):
         for other in _containing(text, texts, holders, frequency):
-            found.append(Near(names[text.place], text.row.id, names[other.place], other.row.id))
+            found.append(
+                NearDuplicate(names[text.place], text.row.id, names[other.place], other.row.id)
+            )
         for gram in text.grams:
             holders[gram].append(number)
     return tuple(found)
@@ -343,7 +345,7 @@ class Repeated(NamedTuple):
     example: str
 
 
-def repetitions(rows: Mapping[str, Sequence[Row]]) -> tuple[Repeated, ...]:
+def exact_duplicates(rows: Mapping[str, Sequence[Row]]) -> tuple[Repeated, ...]:
     """What is there twice: in each split, and in each split and an earlier one.
 
     Args:
@@ -394,7 +396,7 @@ def contradictions(rows: Mapping[str, Sequence[Row]]) -> tuple[Place, ...]:
 _EXAMPLES = 2
 
 
-def told(found: Sequence[Leak]) -> str:
+def leak_message(found: Sequence[Leak]) -> str:
     """How many inputs stand in more than one split, where, and two of them."""
     counts = Counter((leak.split, leak.other_split) for leak in found)
     places = ", ".join(
@@ -408,7 +410,7 @@ def told(found: Sequence[Leak]) -> str:
     return f"{len(found)} {stand} in more than one split ({places}), such as {named}"
 
 
-def without(rows: Mapping[str, Sequence[Row]]) -> dict[str, tuple[Row, ...]]:
+def drop_leaks(rows: Mapping[str, Sequence[Row]]) -> dict[str, tuple[Row, ...]]:
     """Rows by split, less those whose input stands in a later split too.
 
     Training rows go before validation rows, and these before test rows: scores stay comparable

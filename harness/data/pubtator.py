@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.data.parsing import at, only_entities, read_text, span_at
-from harness.data.rows import FORMATS, Options, Row, Span, Wanted
+from harness.data.rows import FORMATS, Options, Row, RowSpec, Span
 from harness.errors import UserError
 
 
@@ -36,7 +36,7 @@ class Pubtator:
     suffixes = (".txt", ".pubtator")
     options = Options
 
-    def read(self, path: Path, wanted: Wanted) -> tuple[Row, ...]:
+    def read(self, path: Path, wanted: RowSpec) -> tuple[Row, ...]:
         """All documents of a file, checked; see `Format.read`."""
         only_entities(path, wanted, "PubTator")
         rows = []
@@ -106,7 +106,7 @@ def _part(
     return now
 
 
-def _span(path: Path, one: _Document, mention: tuple[int, list[str]], wanted: Wanted) -> Span:
+def _span(path: Path, one: _Document, mention: tuple[int, list[str]], wanted: RowSpec) -> Span:
     number, (_, first, behind, text, label, *_) = mention
     if not (first.isdigit() and behind.isdigit()):
         raise UserError(f"{path}:{number}: offsets '{first}' and '{behind}' are no whole numbers")

@@ -1,6 +1,6 @@
 """`Format`: from a file to rows in one shape, with a fingerprint and a check for leaks.
 
-A format reads; of the task it knows what `Wanted` says. A file with other names for its columns
+A format reads; of the task it knows what `RowSpec` says. A file with other names for its columns
 is read through `Wanted.fields`.
 """
 
@@ -73,7 +73,7 @@ class Options(BaseModel):
 
 
 @dataclass(frozen=True)
-class Wanted:
+class RowSpec:
     """What a task asks of its rows.
 
     Attributes:
@@ -109,7 +109,7 @@ class Format(Protocol):
     def options(self) -> type[Options]:
         """What may be said of its files."""
 
-    def read(self, path: Path, wanted: Wanted) -> tuple[Row, ...]:
+    def read(self, path: Path, wanted: RowSpec) -> tuple[Row, ...]:
         """All rows of a file (of a folder, where there are no suffixes), checked.
 
         Raises:

@@ -32,8 +32,8 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from harness.data.parsing import Record, RowError, at, place, read_bytes, read_text, rows_of
-from harness.data.rows import FORMATS, Options, Row, Wanted
+from harness.data.parsing import Record, RowError, at, location, parse_rows, read_bytes, read_text
+from harness.data.rows import FORMATS, Options, Row, RowSpec
 from harness.errors import UserError, did_you_mean
 
 _COLUMNS = {"pairs": ("input", "output"), "text": ("text",)}
@@ -55,7 +55,7 @@ class Delimited:
         self.suffixes = (f".{name}",)
         self._delimiter = delimiter
 
-    def read(self, path: Path, wanted: Wanted) -> tuple[Row, ...]:
+    def read(self, path: Path, wanted: RowSpec) -> tuple[Row, ...]:
         """All rows of a file, checked; see `Format.read`."""
         if wanted.kind == "entities":
             raise UserError(
@@ -71,7 +71,7 @@ class Delimited:
                     f"(fields: {{{key}: COLUMN}} in task.yaml names another)"
                 )
         records = ((number, partial(_record, header, values)) for number, values in lines)
-        return rows_of(path, records, wanted, "a line of column names, then rows, is right")
+        return parse_rows(path, records, wanted, "a line of column names, then rows, is right")
 
     def records(self, path: Path) -> Iterator[Record]:
         """All records of a file; see `harness.data.parsing.Recorded`."""
@@ -151,16 +151,16 @@ class JsonLines:
     suffixes = (".jsonl", ".json", ".ndjson")
     options = Options
 
-    def read(self, path: Path, wanted: Wanted) -> tuple[Row, ...]:
+    def read(self, path: Path, wanted: RowSpec) -> tuple[Row, ...]:
         """All rows of a file, checked; see `Format.read`."""
         unit, records = _open(path)
-        return rows_of(path, records, wanted, _RIGHT, unit)
+        return parse_rows(path, records, wanted, _RIGHT, unit)
 
     def records(self, path: Path) -> Iterator[Record]:
         """All records of a file; see `harness.data.parsing.Recorded`."""
         unit, found = _open(path)
         for number, record in found:
-            with at(place(path, unit, number)):
+            with at(location(path, unit, number)):
                 yield record()
 
     def survey(self, path: Path) -> dict[str, Any]:
@@ -213,9 +213,9 @@ class Tables(ABC):
 
     options = Options
 
-    def read(self, path: Path, wanted: Wanted) -> tuple[Row, ...]:
+    def read(self, path: Path, wanted: RowSpec) -> tuple[Row, ...]:
         """All rows of a file or folder, checked; see `Format.read`."""
-        return rows_of(path, records(self._table(path)), wanted, "one row is right", "row")
+        return parse_rows(path, records(self._table(path)), wanted, "one row is right", "row")
 
     def records(self, path: Path) -> Iterator[Record]:
         """All records of a file or folder; see `harness.data.parsing.Recorded`."""
@@ -318,7 +318,7 @@ def _split_names(name: str, config: str | None, revision: str | None) -> tuple[s
 
 
 def read(
-    name: str, config: str | None, revision: str | None, split: str, wanted: Wanted
+    name: str, config: str | None, revision: str | None, split: str, wanted: RowSpec
 ) -> tuple[Row, ...]:
     """All rows of a split, checked.
 
@@ -338,7 +338,7 @@ def read(
     if split not in splits:
         raise UserError(f"{name}: no split '{split}'; {did_you_mean(split, splits)}")
     table: Any = _told(name, lambda: load_dataset(name, config, revision=revision, split=split))
-    return rows_of(Path(name) / split, records(table), wanted, "one row is right", "row")
+    return parse_rows(Path(name) / split, records(table), wanted, "one row is right", "row")
 
 
 def _told(name: str, action: Any) -> Any:

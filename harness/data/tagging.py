@@ -139,7 +139,7 @@ def _check(
         )
 
 
-def sentence(
+def sentence_to_text(
     tokens: Sequence[str], tags: Sequence[str], scheme: Scheme | None = None
 ) -> tuple[str, tuple[Span, ...]]:
     """Tokens joined by blanks, and the entities in that text.
@@ -171,7 +171,7 @@ OUTSIDE: Final = "O"
 Place = tuple[int, int]
 
 
-class Flat(NamedTuple):
+class NonOverlapping(NamedTuple):
     """Entities of which none shares a character with another.
 
     Attributes:
@@ -188,7 +188,7 @@ def tags_of(labels: Iterable[str]) -> tuple[str, ...]:
     return (OUTSIDE, *(f"{prefix}-{label}" for label in labels for prefix in "BI"))
 
 
-def flat(entities: Sequence[Span_entity_tags]) -> Flat:
+def non_overlapping(entities: Sequence[Span_entity_tags]) -> NonOverlapping:
     """Keeps of entities that overlap the longest, and of equally long ones the first.
 
     A token has one tag: of an entity inside another only the outer one can be said.
@@ -197,7 +197,7 @@ def flat(entities: Sequence[Span_entity_tags]) -> Flat:
     for one in sorted(entities, key=lambda span: (span.start - span.end, span.start)):
         if all(one.end <= other.start or other.end <= one.start for other in kept):
             kept.append(one)
-    return Flat(tuple(sorted(kept)), len(entities) - len(kept))
+    return NonOverlapping(tuple(sorted(kept)), len(entities) - len(kept))
 
 
 def tags(entities: Sequence[Span_entity_tags], places: Sequence[Place]) -> list[str]:
@@ -206,7 +206,7 @@ def tags(entities: Sequence[Span_entity_tags], places: Sequence[Place]) -> list[
     A token that reaches into two entities is tagged for the one that it shares more with.
 
     Args:
-        entities: in the order of the text, none overlapping another; see `flat`.
+        entities: in the order of the text, none overlapping another; see `non_overlapping`.
         places: of the tokens, in the order of the text.
     """
     ends = [one.end for one in entities]

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from harness.metrics import entities as entity_f1
-from harness.metrics.metric import METRICS, Metric, no_breakdown
+from harness.metrics.metric import METRICS, Metric, no_class_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +24,9 @@ def _known(prediction: str | None, reference: str, classes: tuple[str, ...]) -> 
             raise ValueError(f"class {name!r} is none of {list(classes)}")
 
 
-def right(prediction: str | None, reference: str, classes: tuple[str, ...]) -> tuple[float, ...]:
+def accuracy_statistics(
+    prediction: str | None, reference: str, classes: tuple[str, ...]
+) -> tuple[float, ...]:
     """For each class whether the example was its and was called so, and whether it was its.
 
     Args:
@@ -42,8 +44,10 @@ def right(prediction: str | None, reference: str, classes: tuple[str, ...]) -> t
     return tuple(flat)
 
 
-def counts(prediction: str | None, reference: str, classes: tuple[str, ...]) -> tuple[float, ...]:
-    """True positive, false positive and miss of one example for each class; see `right`."""
+def f1_statistics(
+    prediction: str | None, reference: str, classes: tuple[str, ...]
+) -> tuple[float, ...]:
+    """True positive, false positive and miss of one example for each class."""
     _known(prediction, reference, classes)
     flat: list[float] = []
     for name in classes:
@@ -61,7 +65,14 @@ def by_class(sums: Array, classes: tuple[str, ...]) -> dict[str, float]:
 METRICS.add(
     "accuracy",
     Metric(
-        "accuracy", "share", "maximize", 100.0, "points of accuracy", right, by_class, ("choice",)
+        "accuracy",
+        "share",
+        "maximize",
+        100.0,
+        "points of accuracy",
+        accuracy_statistics,
+        by_class,
+        ("choice",),
     ),
 )
 METRICS.add(
@@ -72,7 +83,7 @@ METRICS.add(
         "maximize",
         100.0,
         "points of F1",
-        counts,
+        f1_statistics,
         entity_f1.breakdown,
         ("choice",),
     ),
@@ -85,7 +96,7 @@ METRICS.add(
         "maximize",
         100.0,
         "points of macro F1",
-        counts,
+        f1_statistics,
         entity_f1.macro_breakdown,
         ("choice",),
     ),
@@ -129,7 +140,7 @@ def final_number(text: str) -> Decimal | None:
 
 def _add(name: str, unit: str, score: Callable[..., tuple[float, ...]]) -> None:
     METRICS.add(
-        name, Metric(name, "share", "maximize", 100.0, unit, score, no_breakdown, ("pairs",))
+        name, Metric(name, "share", "maximize", 100.0, unit, score, no_class_values, ("pairs",))
     )
 
 

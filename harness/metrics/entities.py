@@ -120,7 +120,7 @@ METRICS.add(
 )
 
 
-class Located(Protocol):
+class SpanLike(Protocol):
     """A mention with its place."""
 
     @property
@@ -181,8 +181,8 @@ _JUDGES: Final[dict[str, _Judge]] = {
 
 
 def score_entity_spans(
-    prediction: Iterable[Located],
-    reference: Iterable[Located],
+    prediction: Iterable[SpanLike],
+    reference: Iterable[SpanLike],
     classes: tuple[str, ...],
     by: str,
 ) -> tuple[float, ...]:
@@ -213,7 +213,7 @@ def score_entity_spans(
     return tuple(number for counts in table.values() for number in counts)
 
 
-def _sorted(spans: Iterable[Located]) -> list[_Span]:
+def _sorted(spans: Iterable[SpanLike]) -> list[_Span]:
     # Pairing is greedy, so its order has to be one that the order of an answer does not change.
     return sorted(_Span(one.start, one.end, one.label) for one in spans)
 

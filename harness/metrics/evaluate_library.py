@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from harness.errors import UserError, did_you_mean
-from harness.metrics.metric import Metric, no_breakdown
+from harness.metrics.metric import Metric, no_class_values
 
 #: What the names of such metrics begin with.
 PREFIX: Final = "evaluate:"
@@ -59,7 +59,7 @@ def find(name: str, folder: Path) -> Metric:
         scale=1.0,
         unit=key or Path(source).stem,
         score=partial(_score, name=name, module=module, key=key, numbered=numbered),
-        breakdown=no_breakdown,
+        breakdown=no_class_values,
         kinds=_KINDS,
         digest=_digest(script),
     )

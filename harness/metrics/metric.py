@@ -87,7 +87,7 @@ class Metric:
         return found
 
 
-def no_breakdown(sums: Array, classes: tuple[str, ...]) -> dict[str, float]:
+def no_class_values(sums: Array, classes: tuple[str, ...]) -> dict[str, float]:
     """For metrics of whole texts, which have no classes."""
     del sums, classes
     return {}

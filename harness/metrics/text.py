@@ -16,7 +16,7 @@ import re
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from harness.metrics.metric import METRICS, Metric, no_breakdown
+from harness.metrics.metric import METRICS, Metric, no_class_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +58,7 @@ for _name in NAMES:
             100.0,
             f"points of {_name.replace('rouge', 'ROUGE-')}",
             partial(score, name=_name),
-            no_breakdown,
+            no_class_values,
             ("pairs",),
         ),
     )
@@ -100,7 +100,7 @@ def by_byte(prediction: Likelihood, reference: str, classes: tuple[str, ...]) ->
 
 
 def _add(name: str, form: str, unit: str, score: Callable[..., tuple[float, ...]]) -> None:
-    METRICS.add(name, Metric(name, form, "minimize", 1.0, unit, score, no_breakdown, ("text",)))
+    METRICS.add(name, Metric(name, form, "minimize", 1.0, unit, score, no_class_values, ("text",)))
 
 
 _add("perplexity", "perplexity", "perplexity", by_token)

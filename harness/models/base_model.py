@@ -35,7 +35,7 @@ from harness import embedded
 from harness.config.settings import GENERATION, Head, ModelSettings
 from harness.errors import UserError, did_you_mean
 from harness.models import token_classifier as token_head
-from harness.models.memory import ran_out
+from harness.models.memory import is_out_of_memory
 
 _SAMPLES: Final = 64
 
@@ -92,29 +92,29 @@ def _bytes(tensor: torch.Tensor) -> torch.Tensor:
 _CLASS = "Linear4bit"
 
 
-def holds(layer: nn.Module) -> bool:
+def is_4bit(layer: nn.Module) -> bool:
     """Whether a layer is bitsandbytes' own of 4-bit weights."""
     kind = type(layer)
     return kind.__name__ == _CLASS and kind.__module__.startswith("bitsandbytes.")
 
 
-def whole(layer: nn.Module) -> Tensor:
+def dequantized_weight(layer: nn.Module) -> Tensor:
     """The weights that a 4-bit layer stands for, shape (out, in), in what it computes in."""
     from bitsandbytes.functional import dequantize_4bit
 
     weight: Any = layer.weight
     full: Tensor = dequantize_4bit(weight.data, weight.quant_state)
-    return full.to(computes_in(layer))
+    return full.to(compute_dtype(layer))
 
 
-def computes_in(layer: nn.Module) -> torch.dtype:
+def compute_dtype(layer: nn.Module) -> torch.dtype:
     """The precision of a 4-bit layer's products."""
     weight: Any = layer.weight
     found: torch.dtype = getattr(layer, "compute_dtype", None) or weight.quant_state.dtype
     return found
 
 
-def keep_layout(model: nn.Module) -> None:
+def keep_4bit_layout(model: nn.Module) -> None:
     """Has a model's 4-bit layers compute alike on every processor, in scoring as in training.
 
     On one with AVX512-BF16, bitsandbytes 0.50 lays the weights out anew at the first forward pass
@@ -161,7 +161,7 @@ class BaseModel:
         return int(length) - _kept_back(self.model) if length else None
 
 
-class Location(NamedTuple):
+class ModelSource(NamedTuple):
     """Where a model is.
 
     Attributes:
@@ -198,7 +198,7 @@ def load(
     """
     if threads is not None:
         torch.set_num_threads(threads)
-    place = locate(settings)
+    place = resolve_model(settings)
     with _quiet(expected=head != GENERATION):
         config = load_config(settings, head)
         tokenizer = _tokenizer(settings, place)
@@ -227,7 +227,7 @@ def freeze(model: PreTrainedModel) -> None:
     model.train(False)
 
 
-def locate(settings: ModelSettings) -> Location:
+def resolve_model(settings: ModelSettings) -> ModelSource:
     """Finds a model by `builtin:` name, GGUF file, folder or hub id.
 
     Raises:
@@ -239,21 +239,21 @@ def locate(settings: ModelSettings) -> Location:
         if short not in embedded.names():
             hint = did_you_mean(short, embedded.names())
             raise UserError(f"model.name: no embedded model '{short}'; {hint}")
-        return Location(str(embedded.path(short)), {}, local=True)
+        return ModelSource(str(embedded.path(short)), {}, local=True)
     path = Path(name).expanduser()
     if path.suffix == ".gguf":
         if not path.is_file():
             raise UserError(f"model.name: {name}: no such GGUF file")
-        return Location(str(path.parent), {"gguf_file": path.name}, local=True)
+        return ModelSource(str(path.parent), {"gguf_file": path.name}, local=True)
     if path.is_dir():
-        return Location(str(path), {}, local=True)
+        return ModelSource(str(path), {}, local=True)
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
         raise UserError(
             f"model.name: {name}: no such folder; give builtin:tiny, a folder, a .gguf file or "
             "a hub id such as owner/name"
         )
     keywords = {"revision": settings.revision} if settings.revision else {}
-    return Location(name, keywords, local=False)
+    return ModelSource(name, keywords, local=False)
 
 
 def load_config(settings: ModelSettings, head: Head = GENERATION) -> PretrainedConfig:
@@ -262,7 +262,7 @@ def load_config(settings: ModelSettings, head: Head = GENERATION) -> PretrainedC
     Raises:
         UserError: there is none, or it is not one of a model with such a head.
     """
-    place = locate(settings)
+    place = resolve_model(settings)
     if head != GENERATION and "gguf_file" in place.keywords:
         raise UserError(f"model.name: {settings.name}: a new head needs a folder, no .gguf file")
     if place.local and not place.keywords and not (Path(place.path) / "config.json").is_file():
@@ -270,7 +270,7 @@ def load_config(settings: ModelSettings, head: Head = GENERATION) -> PretrainedC
     config: PretrainedConfig = _told(
         settings, place, lambda: AutoConfig.from_pretrained(place.path, **place.keywords)
     )
-    refused = token_head.refusal(config, head)
+    refused = token_head.why_no_head(config, head)
     if refused is not None:
         raise UserError(f"model.name: {settings.name} {refused}")
     token_head.put_labels(config, head)
@@ -284,10 +284,10 @@ def load_tokenizer(settings: ModelSettings) -> PreTrainedTokenizerBase:
         UserError: there is none.
     """
     with _quiet(expected=False):
-        return _tokenizer(settings, locate(settings))
+        return _tokenizer(settings, resolve_model(settings))
 
 
-def _tokenizer(settings: ModelSettings, place: Location) -> PreTrainedTokenizerBase:
+def _tokenizer(settings: ModelSettings, place: ModelSource) -> PreTrainedTokenizerBase:
     folder = Path(place.path)
     names = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
     plain = place.local and "gguf_file" not in place.keywords
@@ -299,7 +299,7 @@ def _tokenizer(settings: ModelSettings, place: Location) -> PreTrainedTokenizerB
 
 
 def _model(
-    settings: ModelSettings, place: Location, config: PretrainedConfig, head: Head
+    settings: ModelSettings, place: ModelSource, config: PretrainedConfig, head: Head
 ) -> PreTrainedModel:
     dtype = _DTYPES[settings.dtype]
     keywords: dict[str, Any] = {
@@ -329,7 +329,7 @@ def _model(
 
     def build() -> PreTrainedModel:
         model = token_head.load(settings.name, place.path, head, keywords)
-        keep_layout(model)
+        keep_4bit_layout(model)
         return model if settings.quantization != "none" else model.to(device)  # type: ignore[arg-type]
 
     return _told(settings, place, build)
@@ -351,14 +351,14 @@ def _choose_pad(tokenizer: PreTrainedTokenizerBase, name: str) -> None:
     raise UserError(f"model.name: {name}: its tokenizer has neither pad, eos, unk nor bos token")
 
 
-def _told(settings: ModelSettings, place: Location, action: Callable[[], T]) -> T:
+def _told(settings: ModelSettings, place: ModelSource, action: Callable[[], T]) -> T:
     """Runs an action of Transformers; its errors become one line for the user."""
     try:
         return action()
     except ImportError as error:
         raise UserError(f"model: {settings.name} needs a package: {_line(error)}") from error
     except (OSError, ValueError, RuntimeError, KeyError, MemoryError, TypeError) as error:
-        if ran_out(error):
+        if is_out_of_memory(error):
             told = "not enough memory; try quantization: nf4, dtype: bfloat16 or a smaller model"
         elif not place.local and isinstance(error, OSError):
             told = (
@@ -390,7 +390,7 @@ def _quiet(expected: bool) -> Iterator[None]:
             logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
-def stacks(model: PreTrainedModel) -> list[nn.ModuleList]:
+def transformer_blocks(model: PreTrainedModel) -> list[nn.ModuleList]:
     """Lists of modules that no other list holds, such as T5's blocks hold their layers."""
     return [
         module

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import torch
 
-from harness.trial import Purpose, derive
+from harness.trial import Purpose, derive_seed
 
 #: A token that no tag is learnt for.
 IGNORED: Final = -100
@@ -72,7 +72,7 @@ def data_order(lengths: Sequence[int], batch_size: int, seed: int) -> Iterator[t
     Yields:
         Indices of the examples of one batch.
     """
-    generator = random.Random(derive(seed, Purpose.DATA_ORDER))
+    generator = random.Random(derive_seed(seed, Purpose.DATA_ORDER))
     window = batch_size * WINDOW
     while lengths:
         order = list(range(len(lengths)))
@@ -130,7 +130,7 @@ def _positions(sequence: TokenSequence, longest: int) -> list[int]:
     ]
 
 
-def packed(texts: Sequence[TokenSequence], length: int) -> tuple[TokenSequence, ...]:
+def pack_sequences(texts: Sequence[TokenSequence], length: int) -> tuple[TokenSequence, ...]:
     """Texts joined to rows of at most `length` tokens, the longest first, each where it fits.
 
     First-fit decreasing; equal texts give equal rows.

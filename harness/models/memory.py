@@ -59,7 +59,7 @@ def weight_bytes(model: nn.Module) -> int:
     return sum(each.nbytes for each in kept.values())
 
 
-def available() -> int:
+def available_bytes() -> int:
     """Bytes of memory that are free: on the GPU where there is one, else in the machine."""
     if torch.cuda.is_available():
         return int(torch.cuda.mem_get_info()[0])
@@ -84,7 +84,7 @@ def _lifetime_peak() -> int:
     return peak if sys.platform == "darwin" else peak * 1024  # bytes there, KiB elsewhere
 
 
-def ran_out(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether this error says that memory ran out."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
@@ -108,7 +108,7 @@ class Footprint(NamedTuple):
 
 def footprint(model: PreTrainedModel) -> Footprint:
     """Measures a base without adapter."""
-    own, new = model.get_output_embeddings(), token_head.find(model)  # type: ignore[no-untyped-call]
+    own, new = model.get_output_embeddings(), token_head.find_head(model)  # type: ignore[no-untyped-call]
     head = own if new is None else new.module
     linear = plain = 0
     counted: set[int] = set()

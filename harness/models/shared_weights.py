@@ -21,7 +21,7 @@ LEAST: Final = 64 << 20
 _NAME: Final = "base-{}.safetensors"
 
 
-def share(model: nn.Module, folder: Path, fingerprint: str, least: int = LEAST) -> bool:
+def share_weights(model: nn.Module, folder: Path, fingerprint: str, least: int = LEAST) -> bool:
     """Has a model's weights come from a file that others map, too.
 
     What is in the file is compared with what it takes the place of. Where it cannot be written,
@@ -52,7 +52,7 @@ def share(model: nn.Module, folder: Path, fingerprint: str, least: int = LEAST) 
     return True
 
 
-def clear(folder: Path) -> None:
+def remove_shared_weights(folder: Path) -> None:
     """Removes such files; whoever has one mapped keeps it."""
     for file in folder.glob(_NAME.format("*")):
         file.unlink(missing_ok=True)

@@ -41,7 +41,7 @@ class TokenHead(NamedTuple):
     module: nn.Module
 
 
-def find(model: nn.Module) -> TokenHead | None:
+def find_head(model: nn.Module) -> TokenHead | None:
     """The model's head that tags tokens; None for a language model."""
     if type(model).__name__ not in _TAGGERS:
         return None
@@ -51,18 +51,18 @@ def find(model: nn.Module) -> TokenHead | None:
 
 def task_type(model: nn.Module) -> str:
     """What PEFT calls the task of such a model."""
-    return "CAUSAL_LM" if find(model) is None else "TOKEN_CLS"
+    return "CAUSAL_LM" if find_head(model) is None else "TOKEN_CLS"
 
 
 def labels(model: PreTrainedModel) -> tuple[str, ...]:
     """What the outputs of a model's head stand for, in their order; none for a language model."""
-    if find(model) is None:
+    if find_head(model) is None:
         return ()
     named: Any = model.config.id2label
     return tuple(named[index] for index in range(len(named)))
 
 
-def refusal(config: PretrainedConfig, head: Head) -> str | None:
+def why_no_head(config: PretrainedConfig, head: Head) -> str | None:
     """Why a model of this configuration cannot have a head; None where it can."""
     made_for = tuple(config.architectures or ())
     told = ", ".join(made_for) or config.model_type
@@ -86,7 +86,7 @@ def put_labels(config: PretrainedConfig, head: Head) -> None:
             config.use_cache = False
 
 
-def empty(config: PretrainedConfig, head: Head) -> PreTrainedModel:
+def empty_model(config: PretrainedConfig, head: Head) -> PreTrainedModel:
     """A model of this configuration, its weights drawn or, on the meta device, not there."""
     maker = AutoModelForCausalLM if head == GENERATION else AutoModelForTokenClassification
     made: PreTrainedModel = maker.from_config(config)  # type: ignore[no-untyped-call]
@@ -112,7 +112,7 @@ def load(name: str, path: str, head: Head, keywords: Mapping[str, Any]) -> PreTr
     model, info = AutoModelForTokenClassification.from_pretrained(
         path, ignore_mismatched_sizes=True, output_loading_info=True, **keywords
     )
-    found = find(model)
+    found = find_head(model)
     if found is None or not isinstance(found.module, nn.Linear):
         raise UserError(f"model.name: {name}: its head is no linear layer named classifier")
     absent = {str(key) for key in info["missing_keys"]}
@@ -142,7 +142,7 @@ def _in_float32(head: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 @torch.no_grad()
-def draw(model: PreTrainedModel, seed: int) -> None:
+def init_head(model: PreTrainedModel, seed: int) -> None:
     """Gives the head its first weights, as Transformers draws them; nothing without such a head.
 
     The weights take the place of the old ones, which stay as they are for whoever puts them back.
@@ -151,7 +151,7 @@ def draw(model: PreTrainedModel, seed: int) -> None:
         model: no adapter on.
         seed: of a generator of its own.
     """
-    found = find(model)
+    found = find_head(model)
     if found is None:
         return
     generator = torch.Generator().manual_seed(seed)
@@ -164,7 +164,7 @@ def draw(model: PreTrainedModel, seed: int) -> None:
 
 
 @torch.no_grad()
-def reading(model: PreTrainedModel, ids: Tensor) -> Tensor:
+def probe_output(model: PreTrainedModel, ids: Tensor) -> Tensor:
     """What a model makes of a probe before anything that a trial draws anew.
 
     Args:
@@ -174,7 +174,7 @@ def reading(model: PreTrainedModel, ids: Tensor) -> Tensor:
     Returns:
         The logits of a language model; what a head that tags tokens is given.
     """
-    found = find(model)
+    found = find_head(model)
     if found is None:
         logits: Tensor = model(input_ids=ids, use_cache=False).logits
         return logits

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from harness.analysis.estimates import estimates
-from harness.analysis.scores import bare_score, baseline_scores
+from harness.analysis.scores import base_model_score, baseline_scores
 from harness.report import formatting as display
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def share_of_full(results: StudyResults, value: float) -> dict[str, str] | None:
         return None
     best, seeds = float(whole["value"].iloc[0]), int(whole["seeds"].iloc[0])
     scale = display.scale(results.objective)
-    bare = bare_score(results, "test") if results.objective.sign < 0 else 0.0
+    bare = base_model_score(results, "test") if results.objective.sign < 0 else 0.0
     if not math.isfinite(bare) or best == bare:
         return None
     plural = "s" if seeds != 1 else ""

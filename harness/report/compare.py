@@ -16,13 +16,13 @@ from markupsafe import Markup
 from harness.analysis import study_comparison as across
 from harness.analysis.claims import CLAIMS
 from harness.analysis.estimates import estimates
-from harness.analysis.scores import CONFIGURATION, bare_score, configurations
+from harness.analysis.scores import CONFIGURATION, base_model_score, configurations
 from harness.analysis.study_comparison import STANDINGS, Pair
 from harness.errors import UserError
 from harness.report import formatting as display
 from harness.report import page
 from harness.report.findings import recommendation
-from harness.report.section import Column, Record, figures, table, tag, text
+from harness.report.section import Column, Record, badge, number_column, table, text_column
 from harness.report.sections.ablation import TITLES
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def render(studies: Sequence[StudyResults]) -> str:
     shared, pairs = across.shared_factors(studies), across.compared(studies, _keys(studies))
     ranks = [(one, across.factor_levels(one).get("rank")) for one in studies]
     told = [one for one in pairs if not one.obstacle]
-    return page.framed(
+    return page.render_page(
         "comparing.html.j2",
         names=[one.name for one in studies],
         studies=_overview(studies),
@@ -80,7 +80,7 @@ def tables(studies: Sequence[StudyResults]) -> dict[str, pd.DataFrame]:
     counted = [
         {"factor": name, **row}
         for name in across.shared_factors(studies)
-        for row in across.votes(studies, name).to_dict("records")
+        for row in across.best_level_votes(studies, name).to_dict("records")
     ]
     return {
         "studies": pd.DataFrame([_row(one) for one in studies]),
@@ -131,7 +131,7 @@ def _row(results: StudyResults) -> dict[str, Any]:
         **{name: chosen.get(name) for name in ("key", *CONFIGURATION, "parameters")},
         "train_seconds": next((float(one.iloc[0]) for one in seconds if len(one)), math.nan),
         **{name: own.get(name, math.nan) for name in ("value", "low", "high")},
-        "gain": objective.sign * (own.get("value", math.nan) - bare_score(results, "test")),
+        "gain": objective.sign * (own.get("value", math.nan) - base_model_score(results, "test")),
         **{name: own.get(name, math.nan) for name in ("seeds", "examples")},
     }
 
@@ -152,9 +152,9 @@ def _overview(studies: Sequence[StudyResults]) -> Markup:
                 note=lambda row: _known(scales[row["study"]].interval(row["low"], row["high"])),
             ),
             Column("Gain", lambda row: scales[row["study"]].gap(row["gain"]), "over the base"),
-            figures("Parameters", "parameters", display.count, "trainable"),
-            figures("Training", "train_seconds", display.seconds),
-            figures("Seeds", "seeds", display.count, "and examples", _examples),
+            number_column("Parameters", "parameters", display.count, "trainable"),
+            number_column("Training", "train_seconds", display.seconds),
+            number_column("Seeds", "seeds", display.count, "and examples", _examples),
         ],
         caption="One row a study, each in the unit of its own metric.",
     )
@@ -191,7 +191,7 @@ def _title(factor: str) -> str:
     return TITLES.get(factor, factor.replace("_", " ").capitalize())
 
 
-def _gap(scale: display.Scale, row: Record) -> str:
+def _gap(scale: display.MetricFormat, row: Record) -> str:
     return _known(scale.gap_interval(row["lower"], row["upper"]))
 
 
@@ -200,15 +200,15 @@ def _ranks(results: StudyResults, frame: pd.DataFrame) -> Markup:
     return table(
         frame,
         [
-            figures("Rank", "level", display.count),
-            figures(
+            number_column("Rank", "level", display.count),
+            number_column(
                 "Score",
                 "value",
                 scale.show,
                 scale.unit,
                 lambda row: _known(scale.interval(row["low"], row["high"])),
             ),
-            figures(
+            number_column(
                 "Difference",
                 "difference_to_best",
                 scale.gap,
@@ -217,8 +217,8 @@ def _ranks(results: StudyResults, frame: pd.DataFrame) -> Markup:
             ),
             Column("Standing", lambda row: _tagged(row["standing"]), numeric=False),
             Column("Tuned rate", _rate),
-            figures("Parameters", "parameters", display.count, "trainable"),
-            figures("Seeds", "seeds", display.count),
+            number_column("Parameters", "parameters", display.count, "trainable"),
+            number_column("Seeds", "seeds", display.count),
         ],
         caption=f"{results.name}: score on validation at each rank.",
         mark=lambda row: "near" if row["standing"] == "within" else "",
@@ -226,22 +226,24 @@ def _ranks(results: StudyResults, frame: pd.DataFrame) -> Markup:
 
 
 def _tagged(word: str) -> Markup:
-    return tag(word, _TAGS.get(word, "plain"))
+    return badge(word, _TAGS.get(word, "plain"))
 
 
 def _rate(row: Record) -> Markup:
-    mark = tag("edge", "open") if row["rate_at_edge"] else Markup("")
+    mark = badge("edge", "open") if row["rate_at_edge"] else Markup("")
     return Markup("{}{}").format(display.column_rate(row["learning_rate"]), mark)
 
 
 def _votes(studies: Sequence[StudyResults], factor: str) -> Markup:
-    columns = [text("Level", "level")]
+    columns = [text_column("Level", "level")]
     for one in studies:
         if factor in (levels := across.factor_levels(one)):
             columns.append(_study(one, levels[factor]))
-    columns += [figures(word.capitalize(), word, display.count, "studies") for word in STANDINGS]
+    columns += [
+        number_column(word.capitalize(), word, display.count, "studies") for word in STANDINGS
+    ]
     return table(
-        across.votes(studies, factor),
+        across.best_level_votes(studies, factor),
         columns,
         caption=f"{_title(factor)}: difference to the best other level of the same study.",
         mark=lambda row: "" if row["undecided"] or row["worse"] else "near",
@@ -274,9 +276,9 @@ def _pairs(studies: Sequence[StudyResults], pairs: Sequence[Pair]) -> Markup:
     scales = {one.name: display.scale(one.objective) for one in studies}
     apart = [_settings({**one.subjects, **one.others}) for one in pairs]
     columns = [
-        text("First", "first", wide=True),
-        text("less second", "second", wide=True),
-        text("They differ in", "apart", wide=True),
+        text_column("First", "first", wide=True),
+        text_column("less second", "second", wide=True),
+        text_column("They differ in", "apart", wide=True),
         Column(
             "Difference",
             lambda row: scales[row["first"]].gap(row["difference"]),
@@ -284,7 +286,7 @@ def _pairs(studies: Sequence[StudyResults], pairs: Sequence[Pair]) -> Markup:
         ),
         Column("Interval", lambda row: scales[row["first"]].gap_interval(row["low"], row["high"])),
         Column("Seeds", lambda row: f"{row['seeds_first']} and {row['seeds_second']}"),
-        figures("Examples", "examples", display.count),
+        number_column("Examples", "examples", display.count),
     ]
     return table(
         _frame(pairs).assign(apart=apart),

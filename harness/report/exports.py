@@ -17,7 +17,7 @@ import pandas as pd
 
 from harness.report import figures, page, pictures
 from harness.report.findings import recommendation
-from harness.report.section import ordered
+from harness.report.section import sections_in_order
 
 if TYPE_CHECKING:
     from harness.results import StudyResults
@@ -42,9 +42,9 @@ class Published(NamedTuple):
     frame: pd.DataFrame
 
 
-def published(results: StudyResults) -> Iterator[Published]:
+def published_tables(results: StudyResults) -> Iterator[Published]:
     """All tables that have a row, in the order of the page."""
-    for section in ordered():
+    for section in sections_in_order():
         for name, frame in section.tables(results).items():
             if len(frame):
                 plain = frame.reset_index(drop=True)
@@ -55,7 +55,7 @@ def as_markdown(results: StudyResults) -> str:
     """Tables of GitHub's Markdown under the sections' headings, after the evidence."""
     lines = [f"# {_escaped(results.name)}", "", _escaped(recommendation(results).evidence), ""]
     title = ""
-    for each in published(results):
+    for each in published_tables(results):
         if each.title != title:
             title = each.title
             lines += [f"## {title}", ""]
@@ -74,7 +74,7 @@ def as_latex(results: StudyResults) -> str:
     """A document of booktabs tables that compiles as it stands, each also usable by itself."""
     parts = [_PREAMBLE, r"\section*{" + _latex(results.name) + "}", ""]
     parts += [_latex(recommendation(results).evidence), ""]
-    for each in published(results):
+    for each in published_tables(results):
         frame = each.frame.map(_told)
         frame.columns = [_latex(str(column)) for column in frame.columns]
         body = frame.map(_latex).to_latex(
@@ -97,7 +97,7 @@ def as_json(results: StudyResults) -> str:
         "pick": verdict.pick,
         "tables": {
             f"{each.section}/{each.name}": each.frame.to_dict("records")
-            for each in published(results)
+            for each in published_tables(results)
         },
         "provenance": results.provenance,
     }
@@ -110,7 +110,7 @@ def write_csv(results: StudyResults, folder: Path) -> Path:
     Raises:
         UserError: the folder cannot be written to, or the disk is full.
     """
-    for each in published(results):
+    for each in published_tables(results):
         name = "".join(c if c.isalnum() or c in "-_" else "-" for c in each.name)
         text = each.frame.to_csv(index=False, lineterminator="\n")
         page.write_text(text, folder / f"{each.section}-{name}.csv")

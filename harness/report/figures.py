@@ -20,7 +20,7 @@ from xml.etree import ElementTree
 from harness.errors import UserError
 from harness.report import page
 from harness.report import section as templating
-from harness.report.section import ordered
+from harness.report.section import sections_in_order
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -67,7 +67,7 @@ def figures(results: StudyResults) -> list[Figure]:
     """
     found = [
         figure
-        for section in ordered()
+        for section in sections_in_order()
         for figure in charts(section.name, str(section.render(results)))
     ]
     if not found:
@@ -174,7 +174,7 @@ def _style(root: Element) -> str:
     """The rules of the page's style that meet an element of the chart, one a line."""
     tags = {one.tag for one in root.iter()}
     classes = {name for one in root.iter() for name in _classes(one)}
-    rules = _RULE.findall(_AT_RULE.sub("", templating.source("page.css")))
+    rules = _RULE.findall(_AT_RULE.sub("", templating.template_source("page.css")))
     values = dict(
         _pair(line)
         for selectors, body in rules

@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.analysis.ablation import ablation_table, all_cells, interaction_table, pairs_of
-from harness.analysis.claim_tests import Finding, judge
+from harness.analysis.claim_tests import ClaimResult, evaluate_claims
 from harness.analysis.explanation import Step, explain
 from harness.analysis.recommendation import Recommendation, recommend
-from harness.analysis.scores import once
+from harness.analysis.scores import cached
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def recommendation(results: StudyResults) -> Recommendation:
     """What the study recommends."""
-    return once(results, "recommendation", lambda: recommend(results))
+    return cached(results, "recommendation", lambda: recommend(results))
 
 
 def ablation(results: StudyResults, factors: tuple[str, ...]) -> dict[str, pd.DataFrame]:
@@ -31,7 +31,7 @@ def ablation(results: StudyResults, factors: tuple[str, ...]) -> dict[str, pd.Da
         whole = all_cells(results)
         return {name: ablation_table(results, name, whole) for name in factors}
 
-    return dict(once(results, "ablation: " + ", ".join(factors), make))
+    return dict(cached(results, "ablation: " + ", ".join(factors), make))
 
 
 def interactions(results: StudyResults) -> dict[str, pd.DataFrame]:
@@ -40,14 +40,14 @@ def interactions(results: StudyResults) -> dict[str, pd.DataFrame]:
     def make() -> dict[str, pd.DataFrame]:
         return {name: interaction_table(results, name) for name in pairs_of(results)}
 
-    return dict(once(results, "interactions", make))
+    return dict(cached(results, "interactions", make))
 
 
 def chain(results: StudyResults) -> list[Step]:
     """The steps from trial numbers to the verdict."""
-    return list(once(results, "chain", lambda: explain(results)))
+    return list(cached(results, "chain", lambda: explain(results)))
 
 
-def claims(results: StudyResults) -> list[Finding]:
+def claims(results: StudyResults) -> list[ClaimResult]:
     """What the study says of each claim."""
-    return list(once(results, "claims", lambda: judge(results)))
+    return list(cached(results, "claims", lambda: evaluate_claims(results)))

@@ -46,7 +46,7 @@ def missing(value: Any) -> bool:
     return isinstance(value, float) and not math.isfinite(value)
 
 
-def cut(text: str, room: int = LONGEST) -> str:
+def truncate(text: str, room: int = LONGEST) -> str:
     """A text as it is shown: its beginning and an ellipsis, if it takes more room.
 
     Behind a text from right to left stands a mark that keeps it from drawing the number or sign
@@ -57,8 +57,8 @@ def cut(text: str, room: int = LONGEST) -> str:
         room: in glyphs; a wide one, such as a Han character, takes two.
     """
     if text.isascii() and len(text) <= room:
-        return visible(text)
-    text, left = visible(text), room
+        return escape_invisible(text)
+    text, left = escape_invisible(text), room
     for index, glyph in enumerate(text):
         left -= 2 if unicodedata.east_asian_width(glyph) in "WF" else 1
         if left < 0:
@@ -71,7 +71,7 @@ def _runs_left(glyph: str) -> bool:
     return unicodedata.bidirectional(glyph) in {"R", "AL"}
 
 
-def visible(text: str) -> str:
+def escape_invisible(text: str) -> str:
     """A text without characters that cannot be seen but act on others: these are named instead.
 
     An override of the direction (U+202E) would show what follows it, the page's own words too, in
@@ -109,7 +109,7 @@ def short(value: Any) -> str:
     if missing(value):
         return MISSING
     plain = value.item() if isinstance(value, np.generic) else value
-    return f"{plain:.4g}" if isinstance(plain, float) else cut(str(plain))
+    return f"{plain:.4g}" if isinstance(plain, float) else truncate(str(plain))
 
 
 def rate(value: Any, *, fixed: bool = False) -> str:
@@ -155,7 +155,7 @@ def column_rate(value: Any) -> str:
     return rate(value, fixed=True)
 
 
-class Scale(NamedTuple):
+class MetricFormat(NamedTuple):
     """How an objective's values are shown.
 
     Attributes:
@@ -202,9 +202,11 @@ def _interval(low: str, high: str) -> str:
     return f"{low} to {high}"
 
 
-def scale(objective: Objective) -> Scale:
+def scale(objective: Objective) -> MetricFormat:
     """How this objective's values are shown."""
-    return Scale(objective.scale, objective.digits, cut(objective.unit or objective.name, _UNIT))
+    return MetricFormat(
+        objective.scale, objective.digits, truncate(objective.unit or objective.name, _UNIT)
+    )
 
 
 def label(config: Mapping[Any, Any], *, rate_too: bool = False) -> str:

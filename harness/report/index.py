@@ -25,7 +25,7 @@ from harness.errors import UserError
 from harness.report import formatting as display
 from harness.report import page
 from harness.report.findings import recommendation
-from harness.report.section import Column, Record, table, tag
+from harness.report.section import Column, Record, badge, table
 from harness.report.sections.verdict import gain_table
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ _WORDS: Final = {
 
 
 @dataclass(frozen=True)
-class Line:
+class StudyRow:
     """What the index says of a study; texts are as they are shown, empty where there is nothing.
 
     Attributes:
@@ -85,11 +85,11 @@ class Line:
     fault: str = ""
 
 
-def line(results: StudyResults) -> Line:
+def line(results: StudyResults) -> StudyRow:
     """A study's line."""
     advice, scale = recommendation(results), display.scale(results.objective)
     states, model = results.trials["state"], results.sweep.get("model")
-    found = Line(
+    found = StudyRow(
         name=results.name,
         task=str(results.sweep.get("task") or ""),
         model=str((model.get("name") if isinstance(model, dict) else model) or ""),
@@ -110,7 +110,7 @@ def line(results: StudyResults) -> Line:
     )
 
 
-def render(lines: Iterable[Line], pages: Collection[str] = ()) -> str:
+def render(lines: Iterable[StudyRow], pages: Collection[str] = ()) -> str:
     """The index page.
 
     Args:
@@ -122,7 +122,7 @@ def render(lines: Iterable[Line], pages: Collection[str] = ()) -> str:
     """
     # Two passes, for both sorts are stable: by name, then the newest first, faults last.
     ordered = sorted(sorted(lines, key=lambda one: one.name), key=_age, reverse=True)
-    return page.framed(
+    return page.render_page(
         "index.html.j2",
         body=_body(ordered, pages) if ordered else "",
         total=len(ordered),
@@ -158,7 +158,7 @@ def write(entries: Iterable[Entry], reports: Path) -> Path:
     return page.write_text(render(lines, pages), reports / PAGE)
 
 
-def _read(name: str, read: Callable[[], StudyResults]) -> Line:
+def _read(name: str, read: Callable[[], StudyResults]) -> StudyRow:
     try:
         # By the name it is found under: two folders may hold a study of one name.
         return dataclasses.replace(line(read()), name=name)
@@ -166,10 +166,10 @@ def _read(name: str, read: Callable[[], StudyResults]) -> Line:
         reason = str(error)
     except Exception as error:  # one broken study must not hide all the others
         reason = f"{type(error).__name__}: {error}"
-    return Line(name, fault=" ".join(reason.split())[:_LONGEST] or "no reason given")
+    return StudyRow(name, fault=" ".join(reason.split())[:_LONGEST] or "no reason given")
 
 
-def _kept(file: Path) -> dict[tuple[str, str], Line]:
+def _kept(file: Path) -> dict[tuple[str, str], StudyRow]:
     """The lines of the last index by name and stamp; none if other code made them."""
     try:
         body = json.loads(file.read_text(encoding="utf-8"))
@@ -180,12 +180,12 @@ def _kept(file: Path) -> dict[tuple[str, str], Line]:
         return {}  # it is made anew
 
 
-def _line_of(body: Mapping[str, Any]) -> Line:
-    values = {one.name: body[one.name] for one in dataclasses.fields(Line)}
-    for one in dataclasses.fields(Line):
-        if type(values[one.name]) is not type(getattr(Line, one.name, "")):
+def _line_of(body: Mapping[str, Any]) -> StudyRow:
+    values = {one.name: body[one.name] for one in dataclasses.fields(StudyRow)}
+    for one in dataclasses.fields(StudyRow):
+        if type(values[one.name]) is not type(getattr(StudyRow, one.name, "")):
             raise TypeError(one.name)
-    return Line(**values)
+    return StudyRow(**values)
 
 
 @functools.cache
@@ -210,7 +210,7 @@ def _ended(results: StudyResults) -> str:
     return stamp.astimezone(UTC).isoformat(timespec="seconds")
 
 
-def _age(one: Line) -> tuple[bool, datetime]:
+def _age(one: StudyRow) -> tuple[bool, datetime]:
     try:
         return not one.fault, datetime.fromisoformat(one.ended).astimezone(UTC)
     except ValueError:
@@ -227,7 +227,7 @@ def _caveat(results: StudyResults, advice: Recommendation) -> str:
     return f"no better than the {display.baseline(str(least))}"
 
 
-def _body(lines: Sequence[Line], pages: Collection[str]) -> Markup:
+def _body(lines: Sequence[StudyRow], pages: Collection[str]) -> Markup:
     frame = pd.DataFrame([dataclasses.asdict(one) for one in lines])
     columns = [
         Column("Study", lambda row: _link(row, pages), numeric=False, value="name", wide=True),
@@ -268,7 +268,7 @@ def _running(row: Record) -> str:
 
 
 def _verdict(row: Record) -> Markup:
-    return tag(*_WORDS.get(str(row["outcome"]), (str(row["outcome"]), "plain")))
+    return badge(*_WORDS.get(str(row["outcome"]), (str(row["outcome"]), "plain")))
 
 
 def _caveat_of(row: Record) -> str:

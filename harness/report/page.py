@@ -18,13 +18,13 @@ from harness.errors import UserError
 from harness.report import formatting as display
 from harness.report import section as templating
 from harness.report import sections as _sections  # noqa: F401
-from harness.report.section import ordered
+from harness.report.section import sections_in_order
 
 if TYPE_CHECKING:
     from harness.results import StudyResults
 
 
-def framed(template: str, *, refresh: int | None = None, **values: Any) -> str:
+def render_page(template: str, *, refresh: int | None = None, **values: Any) -> str:
     """A template that extends the page's, with the page's style, script and policy.
 
     Args:
@@ -35,8 +35,8 @@ def framed(template: str, *, refresh: int | None = None, **values: Any) -> str:
     Returns:
         An HTML document that loads nothing: its policy allows its own style and script only.
     """
-    style, script = templating.source("page.css"), templating.source("page.js")
-    whole = templating.fill(
+    style, script = templating.template_source("page.css"), templating.template_source("page.js")
+    whole = templating.render_template(
         template,
         style=Markup(style),
         script=Markup(script),
@@ -44,7 +44,7 @@ def framed(template: str, *, refresh: int | None = None, **values: Any) -> str:
         refresh=refresh,
         **values,
     )
-    return display.visible(whole)
+    return display.escape_invisible(whole)
 
 
 def render(results: StudyResults, refresh: int | None = None) -> str:
@@ -55,7 +55,7 @@ def render(results: StudyResults, refresh: int | None = None) -> str:
         refresh: seconds after which an open page loads itself again, while a study runs.
 
     Returns:
-        An HTML document, see `framed`.
+        An HTML document, see `render_page`.
     """
     parts = [
         {
@@ -63,10 +63,10 @@ def render(results: StudyResults, refresh: int | None = None) -> str:
             "title": section.title,
             "body": Markup(section.render(results)),
         }
-        for section in ordered()
+        for section in sections_in_order()
     ]
     model = results.sweep.get("model")
-    return framed(
+    return render_page(
         "page.html.j2",
         refresh=refresh,
         results=results,

@@ -35,7 +35,7 @@ def history(results: StudyResults) -> Markup:
         return Markup("")
     new = past["best"] != past["best"].shift()
     room = max(POINTS // 2, POINTS - int(new.sum()))
-    chosen = searched.sample(past["value"].tolist(), results.objective.sign, room)
+    chosen = searched.rank_stratified_sample(past["value"].tolist(), results.objective.sign, room)
     points = past.rename(columns={"number": "x", "value": "y"}).assign(
         shown=new | past.index.isin(chosen)
     )
@@ -107,12 +107,14 @@ def _trials(results: StudyResults, limit: int) -> _Trials | None:
         for name, levels in varied.items()
     }
     strong = f"the best {len(best)}" if len(best) > 1 else "the best"
-    return _Trials(whole.iloc[searched.sample(values, sign, limit)], alongs, strong)
+    return _Trials(
+        whole.iloc[searched.rank_stratified_sample(values, sign, limit)], alongs, strong
+    )
 
 
 def heat(results: StudyResults) -> Markup:
     """Mean scores by the two parameters that matter most; empty where those are not known."""
-    frame = searched.heat(results)
+    frame = searched.score_grid(results)
     if frame.empty:
         return Markup("")
     sides = [_side(results, frame, side) for side in ("first", "second")]
@@ -121,7 +123,7 @@ def heat(results: StudyResults) -> Markup:
     up, across = sides[upright], sides[1 - upright]
     sign, scale = results.objective.sign, display.scale(results.objective)
     means = [float(one) for one in frame["value"]]
-    worst, best = searched.fence(means, sign), max(means, key=lambda one: sign * one)
+    worst, best = searched.outlier_fence(means, sign), max(means, key=lambda one: sign * one)
     cells = [
         Cell(
             across.levels.index(row[f"{across.name}_level"]),
@@ -163,7 +165,7 @@ def _side(results: StudyResults, frame: pd.DataFrame, side: str) -> _Side:
 def _up(results: StudyResults, others: Sequence[float] = ()) -> Axis:
     """The axis of the scores, without those that are far off on the bad side."""
     values, sign = searched.scored(results)["value"].astype(float).tolist(), results.objective.sign
-    edge, scale = searched.fence(values, sign), display.scale(results.objective)
+    edge, scale = searched.outlier_fence(values, sign), display.scale(results.objective)
     inside = [one for one in [*values, *others] if sign * one >= sign * edge]
     return axis(inside, f"score on validation, {scale.unit}", scale.tick)
 
@@ -171,7 +173,7 @@ def _up(results: StudyResults, others: Sequence[float] = ()) -> Axis:
 def _drawn(results: StudyResults, chosen: pd.Series, strong: str) -> str:
     """What a chart of these scores draws strong, leaves out and puts on its edge."""
     values, sign = searched.scored(results)["value"].astype(float).tolist(), results.objective.sign
-    edge, said = searched.fence(values, sign), [f"Strong: {strong}."]
+    edge, said = searched.outlier_fence(values, sign), [f"Strong: {strong}."]
     off = int((sign * chosen < sign * edge).sum())
     if off:
         way, limit = "below" if sign > 0 else "above", display.scale(results.objective).show(edge)

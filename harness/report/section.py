@@ -55,7 +55,7 @@ def register(section: Section) -> Section:
     return SECTIONS.add(section.name, section)
 
 
-def ordered() -> tuple[Section, ...]:
+def sections_in_order() -> tuple[Section, ...]:
     """The registered sections as they stand on the page."""
     return tuple(sorted((section for _, section in SECTIONS), key=lambda one: one.order))
 
@@ -76,12 +76,12 @@ _ENVIRONMENT.globals["show"] = {
 }
 
 
-def fill(template: str, **values: Any) -> Markup:
+def render_template(template: str, **values: Any) -> Markup:
     """A template of the report, filled in; texts are escaped, `Markup` is taken as it is."""
     return Markup(_ENVIRONMENT.get_template(template).render(**values))
 
 
-def source(template: str) -> str:
+def template_source(template: str) -> str:
     """A template's own text, for what must be known to the byte, such as a hashed script."""
     assert _ENVIRONMENT.loader is not None
     return _ENVIRONMENT.loader.get_source(_ENVIRONMENT, template)[0]
@@ -116,20 +116,22 @@ class Column:
     note: Callable[[Record], str] | None = None
 
 
-def text(heading: str, name: str, *, wide: bool = False) -> Column:
+def text_column(heading: str, name: str, *, wide: bool = False) -> Column:
     """A column of words."""
 
     def show(row: Record) -> str:
         value = row[name]
         # There is room for several lines, such as all seeds of a stage.
         return (
-            display.cut(value, _LINES) if wide and isinstance(value, str) else display.short(value)
+            display.truncate(value, _LINES)
+            if wide and isinstance(value, str)
+            else display.short(value)
         )
 
     return Column(heading, show, numeric=False, value=name, wide=wide)
 
 
-def figures(
+def number_column(
     heading: str,
     name: str,
     show: Callable[[Any], str] = display.short,
@@ -169,7 +171,7 @@ def table(
         }
         for record in frame.to_dict("records")
     ]
-    return fill(
+    return render_template(
         "table.html.j2",
         columns=columns,
         rows=rows,
@@ -179,7 +181,7 @@ def table(
     )
 
 
-def tag(word: str, kind: str = "plain") -> Markup:
+def badge(word: str, kind: str = "plain") -> Markup:
     """A small mark behind a cell's text."""
     return Markup(' <span class="tag tag-{}">{}</span>').format(kind, word)
 

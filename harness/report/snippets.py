@@ -15,7 +15,7 @@ from harness.analysis.claims import added
 from harness.analysis.verdict import current_look
 
 if TYPE_CHECKING:
-    from harness.analysis.claim_tests import Finding
+    from harness.analysis.claim_tests import ClaimResult
     from harness.results import StudyResults
 
 
@@ -114,7 +114,7 @@ def _remarks(traits: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def config_of(results: StudyResults, pick: Mapping[str, Any]) -> str:
+def snippet_for(results: StudyResults, pick: Mapping[str, Any]) -> str:
     """The configuration as Python, with the module names and traits that the study noted."""
     traits = (results.attributes.get("variants") or {}).get(str(pick["variant"]))
     noted = results.attributes
@@ -151,7 +151,7 @@ def _plain(value: float) -> int | float:
 _PLACES = {"--results": ("pick", "report"), "--reports": ("report",)}
 
 
-def again(results: StudyResults) -> str:
+def rerun_command(results: StudyResults) -> str:
     """The command that makes this study again, or goes on where it was stopped."""
     noted = results.provenance.get("command")
     return str(noted) if noted else f"python -m harness sweep {shlex.quote(results.name)}"
@@ -159,7 +159,7 @@ def again(results: StudyResults) -> str:
 
 def commands(results: StudyResults) -> tuple[str, ...]:
     """The same, then those that print its recommendation and write its report anew."""
-    first = again(results)
+    first = rerun_command(results)
     places = dict(_places(first))
     read = (
         shlex.join(
@@ -181,20 +181,20 @@ def add_seeds(results: StudyResults, count: int) -> str | None:
     looks = (results.sweep.get("confirmation") or {}).get("looks") or []
     if not looks or current_look(results).seeds < int(looks[-1]):
         return None
-    return f"{again(results)} --add-seeds {count}"
+    return f"{rerun_command(results)} --add-seeds {count}"
 
 
-def claim_advice(results: StudyResults, findings: Sequence[Finding]) -> list[str]:
+def claim_advice(results: StudyResults, findings: Sequence[ClaimResult]) -> list[str]:
     """What would decide claims that are not decided, and how far those on added seeds hold.
 
     Args:
         results: the study.
-        findings: from `harness.analysis.claim_tests.judge`.
+        findings: from `harness.analysis.claim_tests.evaluate_claims`.
     """
     said = []
     if any(finding.verdict == "not decided" for finding in findings):
         said.append(
-            f"More seeds for what is not decided: {again(results)} --claims --add-seeds 3 "
+            f"More seeds for what is not decided: {rerun_command(results)} --claims --add-seeds 3 "
             "(exploratory, for somebody has looked)"
         )
     if added(results.attributes):

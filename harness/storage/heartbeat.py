@@ -12,14 +12,14 @@ from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from harness.storage.schema import WorkerRow
-from harness.storage.study import Studies
+from harness.storage.study import StudyStore
 
 #: Seconds between beats, and after how many without one a worker on another host counts as dead.
 BEAT_SECONDS: Final = 10.0
 DEAD_SECONDS: Final = 120.0
 
 
-class Heart:
+class Heartbeat:
     """Beats in a thread of its own while a worker runs.
 
     Args:
@@ -75,7 +75,7 @@ class Heart:
             )
 
 
-def reap(studies: Studies) -> int:
+def fail_dead_workers(studies: StudyStore) -> int:
     """Fails the running trials of workers that have gone, so that they are owed again.
 
     Returns:

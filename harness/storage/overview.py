@@ -18,7 +18,14 @@ from optuna.trial import FrozenTrial, TrialState
 from harness.errors import UserError
 from harness.results import StudyResults
 from harness.storage.records import read_study
-from harness.storage.study import Studies, config_of, drawn, is_dropped, is_lost, url_of
+from harness.storage.study import (
+    StudyStore,
+    config_of,
+    has_full_config,
+    is_cancelled,
+    is_lost,
+    study_url,
+)
 
 
 @dataclass(frozen=True)
@@ -45,12 +52,12 @@ class Progress:
     running: tuple[str, ...]
 
 
-def read(studies: Studies) -> Progress:
+def study_progress(studies: StudyStore) -> Progress:
     """Reads the progress of a study."""
     slots: set[str] = set()
     trials: list[FrozenTrial] = []
     for trial in studies.trials():
-        if is_lost(trial) or is_dropped(trial):
+        if is_lost(trial) or is_cancelled(trial):
             continue
         # Two workers may plan a slot at the same time; it is run once all the same.
         if trial.user_attrs["slot"] not in slots:
@@ -80,7 +87,7 @@ def read(studies: Studies) -> Progress:
 
 
 def _label(trial: FrozenTrial) -> str:
-    if not drawn(trial):
+    if not has_full_config(trial):
         return "being drawn"
     config = config_of(trial)
     if config.variant == "full":
@@ -91,7 +98,7 @@ def _label(trial: FrozenTrial) -> str:
     )
 
 
-class Found(NamedTuple):
+class FoundStudy(NamedTuple):
     """A study of a folder, not read yet.
 
     Attributes:
@@ -105,7 +112,7 @@ class Found(NamedTuple):
     read: Callable[[], StudyResults]
 
 
-def studies(results: Path) -> Iterator[Found]:
+def find_studies(results: Path) -> Iterator[FoundStudy]:
     """The studies of a folder, by name.
 
     Args:
@@ -113,7 +120,7 @@ def studies(results: Path) -> Iterator[Found]:
     """
     for file in sorted(results.glob("*/study.db")):
         folder = file.parent
-        yield Found(folder.name, _stamp(file), functools.partial(_read, folder))
+        yield FoundStudy(folder.name, _stamp(file), functools.partial(_read, folder))
 
 
 def _read(folder: Path) -> StudyResults:
@@ -121,7 +128,7 @@ def _read(folder: Path) -> StudyResults:
         return read_study(folder.name, folder.parent)
     except UserError as error:
         # A page is passed on: where the folder lies on this machine is nobody's business.
-        raise UserError(str(error).removeprefix(f"{url_of(folder)}: ")) from None
+        raise UserError(str(error).removeprefix(f"{study_url(folder)}: ")) from None
 
 
 def _stamp(file: Path) -> str:

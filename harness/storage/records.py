@@ -42,7 +42,7 @@ from harness.storage.schema import (
     ScoresRow,
     StudyRow,
 )
-from harness.storage.study import Studies, config_of, drawn, is_lost, url_of
+from harness.storage.study import StudyStore, config_of, has_full_config, is_lost, study_url
 from harness.trial import SplitScores, TrialResult
 
 _STATES = {
@@ -62,7 +62,7 @@ def trial_frame(trials: list[FrozenTrial], scores: Any, objective: Objective) ->
     rows = []
     for trial in trials:
         lost = is_lost(trial)
-        if trial.state == TrialState.WAITING or not drawn(trial):
+        if trial.state == TrialState.WAITING or not has_full_config(trial):
             continue
         if lost and str(trial.user_attrs["error"]).startswith("superseded"):
             continue
@@ -146,7 +146,7 @@ WIDENED: Final = "widened."
 _LATE: Final = ("cells", "finalists", "finalist_configs", "full", "contenders")
 
 
-def number(attributes: Mapping[str, Any]) -> int:
+def round_number(attributes: Mapping[str, Any]) -> int:
     """How often the study's rates were widened."""
     return sum(name.startswith(WIDENED) for name in attributes)
 
@@ -156,9 +156,9 @@ def is_late(name: str) -> bool:
     return name in _LATE or name.startswith("contenders.")
 
 
-def visible(attributes: Mapping[str, Any]) -> dict[str, Any]:
+def current_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
     """The attributes as the last round has them."""
-    last = number(attributes)
+    last = round_number(attributes)
     if last == 0:
         return dict(attributes)
     found = {n: value for n, value in attributes.items() if "@" not in n and not is_late(n)}
@@ -167,9 +167,9 @@ def visible(attributes: Mapping[str, Any]) -> dict[str, Any]:
     return found | {name.removesuffix(ending): value for name, value in late.items()}
 
 
-def deciding(decide: Decide, attributes: Mapping[str, Any]) -> Decide:
+def setter_for_round(decide: Decide, attributes: Mapping[str, Any]) -> Decide:
     """Writes late decisions under the name of the last round."""
-    last = number(attributes)
+    last = round_number(attributes)
 
     def under(name: str, value: Any) -> Any:
         return decide(f"{name}@{last}" if last and is_late(name) else name, value)
@@ -195,7 +195,7 @@ class Records:
         studies: the open study.
     """
 
-    def __init__(self, studies: Studies) -> None:
+    def __init__(self, studies: StudyStore) -> None:
         """Reads nothing yet."""
         self.studies = studies
         self.name: str = studies.study.study_name
@@ -270,7 +270,7 @@ class Records:
             found = {row.name: row.value for row in session.scalars(chosen)}
         # What each stage dropped lies under a name of its own; readers want one list.
         parts = [value for name, value in sorted(found.items()) if name.startswith("dropped.")]
-        return visible({**found, "dropped": [line for part in parts for line in part]})
+        return current_attributes({**found, "dropped": [line for part in parts for line in part]})
 
     def add(self, result: TrialResult) -> None:
         """Stores one outcome, in one transaction; a second call replaces the first."""
@@ -390,7 +390,7 @@ def read_study(name: str, results: Path | str = "results") -> StudyResults:
     Raises:
         UserError: there is no such study.
     """
-    studies = Studies(url_of(study_folder(name, Path(results))), name)
+    studies = StudyStore(study_url(study_folder(name, Path(results))), name)
     try:
         return Records(studies).read()
     finally:
@@ -401,7 +401,7 @@ def summaries(results: Path) -> list[Summary]:
     """All studies in a folder, by name."""
     found = []
     for folder in _folders(results):
-        studies = Studies(url_of(folder), folder.name)
+        studies = StudyStore(study_url(folder), folder.name)
         trials = studies.trials()
         ended = [trial for trial in trials if trial.state.is_finished() and not is_lost(trial)]
         complete = sum(trial.state == TrialState.COMPLETE for trial in ended)
@@ -418,7 +418,7 @@ def _folders(results: Path) -> list[Path]:
 def _digest(frozen: Mapping[str, Any]) -> str | None:
     """The digest of a sweep that an earlier version froze; None if it cannot be read any more."""
     try:
-        return sweeps.parse(frozen, "").digest()
+        return sweeps.parse_sweep(frozen, "").digest()
     except UserError:
         return None
 

@@ -153,7 +153,7 @@ def connect(url: str) -> Engine:
     sqlite = url.startswith("sqlite")
     try:
         engine = create_engine(url, connect_args={"timeout": 60} if sqlite else {})
-        tune(engine)
+        set_pragmas(engine)
         Base.metadata.create_all(engine)
     except Exception as error:
         reason = str(getattr(error, "orig", error)).splitlines()[0]
@@ -161,7 +161,7 @@ def connect(url: str) -> Engine:
     return engine
 
 
-def tune(engine: Engine) -> None:
+def set_pragmas(engine: Engine) -> None:
     """Sets SQLite to WAL, so that workers write side by side; leaves other databases alone."""
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _pragmas)

@@ -36,11 +36,11 @@ from sqlalchemy import URL, or_, select
 from harness.config.space import PARAMETERS
 from harness.config.sweep import Sweep
 from harness.errors import UserError
-from harness.storage.schema import connect, tune
+from harness.storage.schema import connect, set_pragmas
 from harness.trial import Stage, TrialConfig
 
 
-def turn(trial: FrozenTrial) -> tuple[int, int]:
+def queue_position(trial: FrozenTrial) -> tuple[int, int]:
     """The order of claims: search slots by their index.
 
     One that is run again comes before its successors, so that the sampler sees what it would have
@@ -114,7 +114,7 @@ def _of_several(twin: FrozenTrial, others: tuple[str, ...]) -> bool:
 
 def _renumbered(trial: FrozenTrial) -> FrozenTrial:
     twin = copy.copy(trial)
-    place, later = turn(trial)
+    place, later = queue_position(trial)
     twin.number = place + later * _AFTER_SEARCH
     return twin
 
@@ -222,7 +222,7 @@ LOST: Final = "lost"
 DROPPED: Final = "dropped"
 
 
-class Slot(NamedTuple):
+class PlannedTrial(NamedTuple):
     """A trial that a stage owes.
 
     Attributes:
@@ -241,13 +241,13 @@ class Slot(NamedTuple):
     budget: float = 1.0
 
 
-def url_of(folder: Path) -> str:
+def study_url(folder: Path) -> str:
     """The URL of the SQLite file in a study's folder."""
     file = str((folder / "study.db").resolve())
     return URL.create("sqlite", database=file).render_as_string()
 
 
-class Studies:
+class StudyStore:
     """One Optuna study as the stages and workers use it.
 
     Args:
@@ -273,7 +273,7 @@ class Studies:
         self.engine = connect(url)
         options = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
         self.storage = optuna.storages.RDBStorage(url, engine_kwargs=options)
-        tune(self.storage.engine)
+        set_pragmas(self.storage.engine)
         cache = TrialCache(self.storage)
         self._sweep = sweep
         try:
@@ -293,7 +293,7 @@ class Studies:
         found = self.study.get_trials(deepcopy=False, states=states or None)
         return [trial for trial in found if "slot" in trial.user_attrs]
 
-    def enqueue(self, slots: Iterable[Slot]) -> int:
+    def enqueue(self, slots: Iterable[PlannedTrial]) -> int:
         """Enqueues those slots that no trial holds yet (lost ones are owed again).
 
         Returns:
@@ -329,7 +329,7 @@ class Studies:
         What `Study.ask` does, except that it never makes a trial nobody owes.
         """
         waiting = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-        for frozen in sorted(waiting, key=turn):
+        for frozen in sorted(waiting, key=queue_position):
             try:
                 taken = self.storage.set_trial_state_values(frozen._trial_id, TrialState.RUNNING)
             except optuna.exceptions.UpdateFinishedTrialError:
@@ -429,19 +429,19 @@ def is_lost(trial: FrozenTrial) -> bool:
     return trial.state == TrialState.FAIL and error.startswith((LOST, "superseded"))
 
 
-def is_dropped(trial: FrozenTrial) -> bool:
+def is_cancelled(trial: FrozenTrial) -> bool:
     """Whether the trial was never run, for want of time."""
     error = str(trial.user_attrs.get("error", ""))
     return trial.state == TrialState.FAIL and error.startswith(DROPPED)
 
 
-def drawn(trial: FrozenTrial) -> bool:
+def has_full_config(trial: FrozenTrial) -> bool:
     """Whether its configuration is complete: parameters are written one by one."""
     return "config" in trial.user_attrs or set(PARAMETERS) <= set(trial.params)
 
 
 def config_of(trial: FrozenTrial) -> TrialConfig:
-    """What a trial that is `drawn` trains."""
+    """What a trial that is `has_full_config` trains."""
     noted, chosen = trial.user_attrs, trial.params
     if "config" in noted:
         return TrialConfig(**noted["config"])

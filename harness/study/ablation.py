@@ -19,15 +19,15 @@ from harness.analysis.ablation import at_edge, tuned_rate
 from harness.config.sweep import Sweep
 from harness.config.variants import FULL, resolve
 from harness.results import StudyResults
-from harness.storage.records import WIDENED, Decide, number
-from harness.study.planning import ABLATE_SHARE, Clock, trial_seconds
+from harness.storage.records import WIDENED, Decide, round_number
+from harness.study.planning import ABLATE_SHARE, TimeBudget, trial_seconds
 from harness.trial import TrialConfig
 
 #: The decision that rules of thumb are to be tested, with cells of their own where it takes them.
 ASKED: Final = "claims"
 
 
-class Cell(NamedTuple):
+class AblationCell(NamedTuple):
     """One level of one factor, everything else but the learning rate as the incumbent has it.
 
     Attributes:
@@ -43,14 +43,14 @@ class Cell(NamedTuple):
     rates: tuple[float, ...] = ()
 
 
-class Neighbours(NamedTuple):
+class PlannedCells(NamedTuple):
     """The cells that fit, and in plain words those that do not."""
 
-    cells: tuple[Cell, ...]
+    cells: tuple[AblationCell, ...]
     dropped: tuple[str, ...]
 
 
-def neighbours(sweep: Sweep, incumbent: TrialConfig, limit: int) -> Neighbours:
+def plan_cells(sweep: Sweep, incumbent: TrialConfig, limit: int) -> PlannedCells:
     """The cells around an incumbent.
 
     Each factor's first other level comes first, so that every factor has a comparison; then all
@@ -86,17 +86,17 @@ def neighbours(sweep: Sweep, incumbent: TrialConfig, limit: int) -> Neighbours:
         chain(references, kept),
         key=lambda cell: (order_of.get(cell.factor, len(order_of)), _place(sweep, cell)),
     )
-    return Neighbours(tuple(found) if limit else (), tuple(dict.fromkeys(dropped)))
+    return PlannedCells(tuple(found) if limit else (), tuple(dict.fromkeys(dropped)))
 
 
-def rate_grid(sweep: Sweep, incumbent: TrialConfig, variant: str) -> list[float]:
+def learning_rate_grid(sweep: Sweep, incumbent: TrialConfig, variant: str) -> list[float]:
     """Rates around the incumbent's, at the same place of the variant's own range."""
     centre = sweep.space.moved(incumbent.learning_rate, incumbent.variant, variant)
     settings = sweep.ablation
     return list(sweep.space.rate_grid(centre, settings.rates, settings.rate_step, variant))
 
 
-def noted(cell: Cell, rate: float, budget: float) -> dict[str, Any]:
+def cell_record(cell: AblationCell, rate: float, budget: float) -> dict[str, Any]:
     """A cell at the rate that was tuned for it, as it is written down.
 
     Args:
@@ -121,11 +121,13 @@ def _with_own(levels: tuple[Any, ...], own: TrialConfig, factor: str) -> list[An
     return [*levels] if mine in levels else [*levels, mine]
 
 
-def _cell(own: TrialConfig, factor: str, level: Any) -> Cell:
-    return Cell(factor, level, own.at(factor, level))
+def _cell(own: TrialConfig, factor: str, level: Any) -> AblationCell:
+    return AblationCell(factor, level, own.at(factor, level))
 
 
-def _in_order(sweep: Sweep, own: TrialConfig, others: dict[str, list[Cell]]) -> Iterator[Cell]:
+def _in_order(
+    sweep: Sweep, own: TrialConfig, others: dict[str, list[AblationCell]]
+) -> Iterator[AblationCell]:
     pairs = list(sweep.ablation.pairs)
     for factor, cells in others.items():
         yield from cells
@@ -135,18 +137,18 @@ def _in_order(sweep: Sweep, own: TrialConfig, others: dict[str, list[Cell]]) -> 
                 continue
             centre = own.at(held, level)
             for cell in sorted(
-                [*cells, Cell(factor, own.level(factor), own)],
+                [*cells, AblationCell(factor, own.level(factor), own)],
                 key=lambda cell: _place(sweep, cell),
             ):
-                yield Cell(pair.name, cell.level, centre.at(factor, cell.level))
+                yield AblationCell(pair.name, cell.level, centre.at(factor, cell.level))
 
 
-def _place(sweep: Sweep, cell: Cell) -> int:
+def _place(sweep: Sweep, cell: AblationCell) -> int:
     levels = list(sweep.space.levels(cell.factor.partition("@")[0]))
     return levels.index(cell.level) if cell.level in levels else len(levels)
 
 
-def widen(results: StudyResults, sweep: Sweep, decide: Decide) -> int:
+def extend_rate_grids(results: StudyResults, sweep: Sweep, decide: Decide) -> int:
     """Adds a rate beyond the edge to each grid whose tuned rate lies there.
 
     Args:
@@ -166,11 +168,11 @@ def widen(results: StudyResults, sweep: Sweep, decide: Decide) -> int:
             low = rate == min(map(float, cell["rates"]))
             more[_name(cell)] = float(f"{rate / step if low else rate * step:.3g}")
     if more:
-        decide(f"{WIDENED}{number(results.attributes) + 1}", more)
+        decide(f"{WIDENED}{round_number(results.attributes) + 1}", more)
     return len(more)
 
 
-def widened(results: StudyResults, cells: list[Cell]) -> list[Cell]:
+def with_extended_grids(results: StudyResults, cells: list[AblationCell]) -> list[AblationCell]:
     """The cells with the rates that were added since they were planned."""
     rounds = [added for name, added in results.attributes.items() if str(name).startswith(WIDENED)]
     found = []
@@ -180,7 +182,7 @@ def widened(results: StudyResults, cells: list[Cell]) -> list[Cell]:
     return found
 
 
-def cell_name(cell: Cell) -> str:
+def cell_name(cell: AblationCell) -> str:
     """What a cell is called among the widened ones."""
     return f"{cell.factor}={cell.level}"
 
@@ -194,9 +196,9 @@ def _name(cell: Mapping[str, Any]) -> str:
 _BELOW: Final = 10.0
 
 
-def cell(
-    results: StudyResults, sweep: Sweep, incumbent: TrialConfig, decide: Decide, clock: Clock
-) -> list[Cell]:
+def plan_full_finetuning(
+    results: StudyResults, sweep: Sweep, incumbent: TrialConfig, decide: Decide, clock: TimeBudget
+) -> list[AblationCell]:
     """The one cell of full fine-tuning, its rates to be tuned; none where it is left out.
 
     The ablation's cells have to be decided.
@@ -225,10 +227,10 @@ def cell(
     if not plan["rates"]:
         return []
     config = TrialConfig(FULL.name, 1, 1.0, 0.0, "all_linear", plan["rates"][0], 0, plan["budget"])
-    return [Cell(FULL.name, "all weights", config, tuple(plan["rates"]))]
+    return [AblationCell(FULL.name, "all weights", config, tuple(plan["rates"]))]
 
 
-def tuned(results: StudyResults, cells: list[Cell], decide: Decide) -> list[TrialConfig]:
+def tuned(results: StudyResults, cells: list[AblationCell], decide: Decide) -> list[TrialConfig]:
     """The cell's configuration at its tuned rate, decided once; none if every run failed."""
     if not cells:
         return []

@@ -11,7 +11,7 @@ from harness.data.rows import leaks
 from harness.errors import UserError
 from harness.metrics.evaluate_library import PREFIX
 from harness.study.objectives import directions
-from harness.tasks.task import SPLITS, Task, load_task_of
+from harness.tasks.task import SPLITS, Task, load_task_for
 from harness.trial import TrialConfig
 
 
@@ -22,7 +22,7 @@ def cuda() -> bool:
     return bool(torch.cuda.is_available())
 
 
-def check(sweep: Sweep) -> tuple[str, ...]:
+def check_sweep(sweep: Sweep) -> tuple[str, ...]:
     """Checks task, data, model and search space against each other.
 
     Returns:
@@ -31,7 +31,7 @@ def check(sweep: Sweep) -> tuple[str, ...]:
     Raises:
         UserError: the first thing that would stop it.
     """
-    task = load_task_of(sweep)
+    task = load_task_for(sweep)
     for split in SPLITS:
         if not task.examples(split):
             raise UserError(f"task '{sweep.task}': its split '{split}' has no example")
@@ -45,10 +45,10 @@ def check(sweep: Sweep) -> tuple[str, ...]:
     return (*notes, "baselines.shots: the bare base is not scored, for its head is new")
 
 
-def facts(sweep: Sweep) -> tuple[str, ...]:
+def summary_lines(sweep: Sweep) -> tuple[str, ...]:
     """What a checked sweep is about, in a few lines."""
-    task = load_task_of(sweep)
-    counts = [parameters(sweep, config) for config in representatives(sweep)]
+    task = load_task_for(sweep)
+    counts = [parameters(sweep, config) for config in corner_configs(sweep)]
     sizes = ", ".join(f"{len(task.examples(split))} {split}" for split in SPLITS)
     return (
         f"task {task.name}: {sizes} examples; objective {task.objective.name}, "
@@ -84,13 +84,13 @@ def _refuse_leaks(sweep: Sweep, task: Task) -> None:
     found = leaks({split: task.rows(split) for split in SPLITS})
     if found and not sweep.data.allow_leaks:
         raise UserError(
-            f"{leaking.told(found)}: scores on them would be too good; take them out of one "
-            f"split, say data.leaks: drop in {task.folder / 'task.yaml'} to train without them, "
-            "or run with --allow-leaks, which the report tells"
+            f"{leaking.leak_message(found)}: scores on them would be too good; take them out of "
+            f"one split, say data.leaks: drop in {task.folder / 'task.yaml'} to train without "
+            "them, or run with --allow-leaks, which the report tells"
         )
 
 
-def representatives(sweep: Sweep) -> tuple[TrialConfig, ...]:
+def corner_configs(sweep: Sweep) -> tuple[TrialConfig, ...]:
     """The lowest and highest rank on each target, with the first variant."""
     space = sweep.space
     ranks = sorted({min(space.rank), max(space.rank)})
@@ -114,13 +114,13 @@ def _try_metrics(task: Task) -> None:
 
 def _check_model(sweep: Sweep) -> None:
     """Targets are looked up in the model's names; each variant is put on once, without weights."""
-    from harness.adapters.attach import skeleton
+    from harness.adapters.attach import empty_base_model
     from harness.adapters.targets import target_names
 
     space = sweep.space
     for targets in space.target_modules:
         try:
-            target_names(skeleton(sweep.model, load_task_of(sweep).kind.head), targets)
+            target_names(empty_base_model(sweep.model, load_task_for(sweep).kind.head), targets)
         except UserError as error:
             raise UserError(f"space.target_modules: {error}") from None
     if "float16" in space.compute_dtype and not cuda():
@@ -148,7 +148,7 @@ def parameters(sweep: Sweep, config: TrialConfig) -> int:
     """
     from harness.adapters.attach import count_parameters
 
-    return count_parameters(sweep.model, config, head=load_task_of(sweep).kind.head)
+    return count_parameters(sweep.model, config, head=load_task_for(sweep).kind.head)
 
 
 def _full_notes(sweep: Sweep) -> tuple[str, ...]:

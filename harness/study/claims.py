@@ -7,23 +7,23 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from harness.analysis.ablation import tuned_rate
-from harness.analysis.claim_tests import judge, missing
-from harness.analysis.claims import ADDED, BASE, FULL, Arm, added, cell_of, moved
+from harness.analysis.claim_tests import evaluate_claims, missing
+from harness.analysis.claims import ADDED, BASE, FULL, Arm, added, arm_config, cell_of
 from harness.config.sweep import Sweep
-from harness.config.variants import refusal, resolve
+from harness.config.variants import resolve, why_untrainable
 from harness.errors import UserError
 from harness.results import StudyResults
 from harness.storage.records import Decide
-from harness.study.ablation import ASKED, Cell, noted, rate_grid
+from harness.study.ablation import ASKED, AblationCell, cell_record, learning_rate_grid
 from harness.trial import Stage, TrialConfig
 
 #: Rates beyond the edge of a cell's grid at most.
 _MORE: Final = 4
 
 
-def cells(
+def plan_claim_cells(
     results: StudyResults, sweep: Sweep, incumbent: TrialConfig, decide: Decide
-) -> list[Cell]:
+) -> list[AblationCell]:
     """The cells, decided once; none unless somebody asked for them.
 
     A cell's budget is that of its runs on fresh seeds; its rates are tuned with the share of it
@@ -43,7 +43,7 @@ def cells(
             if arm in (FULL, BASE):
                 continue  # a stage of its own, and no training at all
             cell = _cell(sweep, incumbent, arm)
-            if isinstance(cell, Cell):
+            if isinstance(cell, AblationCell):
                 planned.append({**cell._asdict(), "config": asdict(cell.config)})
             else:
                 dropped.append(f"claims: {cell}")
@@ -55,7 +55,7 @@ def cells(
     for entry in decide("claims_plan", None):
         config = TrialConfig(**entry["config"])
         whole = config.with_(budget=config.budget * share)
-        cell = Cell(entry["factor"], entry["level"], whole, tuple(entry["rates"]))
+        cell = AblationCell(entry["factor"], entry["level"], whole, tuple(entry["rates"]))
         found.append(cell._replace(rates=_grown(results, cell, sweep.ablation.rate_step)))
     return found
 
@@ -77,7 +77,7 @@ def add_seeds(results: StudyResults, sweep: Sweep, count: int, decide: Decide) -
     """
     arms = [
         arm
-        for finding in judge(results)
+        for finding in evaluate_claims(results)
         if finding.verdict == "not decided"
         for one in finding.compared
         for arm in one.comparison[:2]
@@ -92,7 +92,7 @@ def add_seeds(results: StudyResults, sweep: Sweep, count: int, decide: Decide) -
     return len(found)
 
 
-def _grown(results: StudyResults, cell: Cell, step: float) -> tuple[float, ...]:
+def _grown(results: StudyResults, cell: AblationCell, step: float) -> tuple[float, ...]:
     """The cell's rates, with one more beyond the edge wherever the best so far lies there.
 
     A claim on a configuration that wants another rate than the incumbent's neighbours would be
@@ -113,27 +113,29 @@ def _grown(results: StudyResults, cell: Cell, step: float) -> tuple[float, ...]:
     return tuple(rates)
 
 
-def _cell(sweep: Sweep, incumbent: TrialConfig, arm: Arm) -> Cell | str:
+def _cell(sweep: Sweep, incumbent: TrialConfig, arm: Arm) -> AblationCell | str:
     """The cell of an arm, or why there is none."""
     own = arm or {"variant": incumbent.variant}  # the incumbent's own cell
     *held, (factor, level) = sorted(own.items(), key=lambda each: each[0] == "rank")
-    values: dict[str, Any] = moved(asdict(incumbent), arm)
+    values: dict[str, Any] = arm_config(asdict(incumbent), arm)
     values["rank"] = int(values["rank"])
     config = TrialConfig(**{**values, "seed": 0})
     try:
-        told = refusal(resolve(config.variant), (config.rank,), sweep.model.quantization)
+        told = why_untrainable(resolve(config.variant), (config.rank,), sweep.model.quantization)
     except UserError as error:
         told = str(error)
     if told is not None:
         return f"{config.label()}: {told}"
     name = "@".join([factor, *(f"{other}={value}" for other, value in held)])
     if factor == "learning_rate":
-        return Cell("learning_rate", level, config, (float(level),))
-    rates = rate_grid(sweep, incumbent, config.variant)
-    return Cell(name, level, config, tuple(rates))
+        return AblationCell("learning_rate", level, config, (float(level),))
+    rates = learning_rate_grid(sweep, incumbent, config.variant)
+    return AblationCell(name, level, config, tuple(rates))
 
 
-def tuned(results: StudyResults, planned: list[Cell], decide: Decide) -> list[dict[str, Any]]:
+def tuned(
+    results: StudyResults, planned: list[AblationCell], decide: Decide
+) -> list[dict[str, Any]]:
     """Each cell at its tuned rate, decided once; a cell whose runs all failed has none."""
     if not planned:
         return []
@@ -148,7 +150,7 @@ def tuned(results: StudyResults, planned: list[Cell], decide: Decide) -> list[di
             if rate is None:
                 dropped.append(f"claims: {cell.factor}={cell.level} failed at every learning rate")
             else:
-                found.append(noted(cell, rate, budget))
+                found.append(cell_record(cell, rate, budget))
         if dropped:
             decide("dropped.claims_tuning", dropped)
         decide("claimed", found)

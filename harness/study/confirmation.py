@@ -6,7 +6,7 @@ A verdict on them is exploratory: whoever adds seeds until a verdict pleases wil
 from collections.abc import Mapping
 from typing import Any, Final
 
-from harness.analysis.verdict import current_look, standing
+from harness.analysis.verdict import confirm_state, current_look
 from harness.config.sweep import Sweep
 from harness.results import StudyResults
 from harness.storage.records import Decide
@@ -15,7 +15,7 @@ from harness.storage.records import Decide
 ADDED: Final = "added."
 
 
-def add(results: StudyResults, count: int, decide: Decide) -> int:
+def add_seeds(results: StudyResults, count: int, decide: Decide) -> int:
     """Adds seeds for all finalists that are not shown to be worse by more than the margin.
 
     Args:
@@ -26,17 +26,17 @@ def add(results: StudyResults, count: int, decide: Decide) -> int:
     Returns:
         For how many finalists; 0 leaves the study as it is, since there is nothing to compare.
     """
-    now = standing(results)
+    now = confirm_state(results)
     if now is None:
         return 0
     keys = [key for key, worse in zip(now.whole.cube.keys, now.worse, strict=True) if not worse]
     done = now.look.seeds
     noted = {"keys": keys, "from": done, "to": done + count}
-    decide(f"{ADDED}{len(rounds(results.attributes)) + 1}", noted)
+    decide(f"{ADDED}{len(seed_additions(results.attributes)) + 1}", noted)
     return len(keys)
 
 
-def looks_done(results: StudyResults, sweep: Sweep) -> bool:
+def planned_looks_done(results: StudyResults, sweep: Sweep) -> bool:
     """Whether the last look that the sweep laid down is done, or none was needed any more."""
     looks = sweep.confirmation.looks
     if current_look(results).seeds >= looks[-1]:
@@ -44,7 +44,7 @@ def looks_done(results: StudyResults, sweep: Sweep) -> bool:
     return any(results.attributes.get(f"contenders.{look}") == [] for look in looks[1:])
 
 
-def rounds(attributes: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def seed_additions(attributes: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """All additions, the first one first: `keys`, and seeds `from` and `to`."""
     found = {
         int(name.removeprefix(ADDED)): value

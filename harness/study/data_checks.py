@@ -11,9 +11,9 @@ from transformers import PreTrainedTokenizerBase
 from harness.config.sweep import Sweep
 from harness.models.base_model import BaseModel, load_config, load_tokenizer
 from harness.tasks import data_card
-from harness.tasks.data_card import DataCard, Floor, Given, Limits, Texts
-from harness.tasks.task import SPLITS, Answers, Task, load_task_of
-from harness.training.prompting import Prompting
+from harness.tasks.data_card import BaselineScore, DataCard, Limits, PreparationCounts, Texts
+from harness.tasks.task import SPLITS, Answers, Task, load_task_for
+from harness.training.prompting import PromptBuilder
 
 
 class _Bare(NamedTuple):
@@ -23,27 +23,27 @@ class _Bare(NamedTuple):
     tokenizer: PreTrainedTokenizerBase
 
 
-def card_of(sweep: Sweep) -> DataCard:
+def data_card_of(sweep: Sweep) -> DataCard:
     """Looks at the data of a sweep.
 
     Raises:
         UserError: the task, its data or the model's tokenizer are faulty.
     """
-    task = load_task_of(sweep)
+    task = load_task_for(sweep)
     bare = _Bare(sweep.model.name, load_tokenizer(sweep.model))
-    prompting = Prompting(cast("BaseModel", bare), task)
-    return data_card.make(
+    prompting = PromptBuilder(cast("BaseModel", bare), task)
+    return data_card.make_data_card(
         {split: task.rows(split) for split in SPLITS},
         {split: _texts(task, prompting, split) for split in SPLITS},
         lambda texts: [len(ids) for ids in prompting.encode(texts)],
         _limits(sweep, task, prompting),
         task.kind.labels_of if task.kind.labelled else None,
-        Given(*task.history),
+        PreparationCounts(*task.history),
         tuple(_floors(task)),
     )
 
 
-def _texts(task: Task, prompting: Prompting, split: str) -> Sequence[Texts]:
+def _texts(task: Task, prompting: PromptBuilder, split: str) -> Sequence[Texts]:
     examples = task.examples(split)
     if not task.kind.fields:  # nothing is asked: the text alone is read
         return [Texts("", example.text) for example in examples]
@@ -57,7 +57,7 @@ def _texts(task: Task, prompting: Prompting, split: str) -> Sequence[Texts]:
     ]
 
 
-def _limits(sweep: Sweep, task: Task, prompting: Prompting) -> Limits:
+def _limits(sweep: Sweep, task: Task, prompting: PromptBuilder) -> Limits:
     length, answers = sweep.training.max_length, task.kind.answers
     if answers is Answers.LIKELIHOOD:
         return Limits(length, None, 1 + len(prompting.tail))
@@ -77,7 +77,7 @@ def _limits(sweep: Sweep, task: Task, prompting: Prompting) -> Limits:
     )
 
 
-def _floors(task: Task) -> Iterator[Floor]:
+def _floors(task: Task) -> Iterator[BaselineScore]:
     """What answers of nothing that was trained reach on the test split."""
     metric, examples = task.metric, task.examples("test")
     for name in task.untrained:
@@ -85,4 +85,4 @@ def _floors(task: Task) -> Iterator[Floor]:
             task.score(guess, example)
             for guess, example in zip(task.guesses(name, "test"), examples, strict=True)
         ]
-        yield Floor(name, task.values(rows)[metric.name] * metric.scale, metric.unit)
+        yield BaselineScore(name, task.values(rows)[metric.name] * metric.scale, metric.unit)

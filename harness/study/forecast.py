@@ -10,8 +10,8 @@ from itertools import pairwise
 
 from harness.config.sweep import Sweep
 from harness.study import checks
-from harness.study.ablation import neighbours
-from harness.tasks.task import load_task_of
+from harness.study.ablation import plan_cells
+from harness.tasks.task import load_task_for
 from harness.trial import Outcome, TrialConfig, TrialRequest
 
 #: Optimiser steps of the run that is timed.
@@ -68,7 +68,7 @@ def _full(sweep: Sweep, timing: Timing) -> list[tuple[str, int, float]]:
 
 def largest(sweep: Sweep) -> TrialConfig:
     """The configuration with the most trainable parameters: the slowest, most or less."""
-    return max(checks.representatives(sweep), key=lambda config: checks.parameters(sweep, config))
+    return max(checks.corner_configs(sweep), key=lambda config: checks.parameters(sweep, config))
 
 
 def time_trial(sweep: Sweep, threads: int) -> Timing:
@@ -81,11 +81,11 @@ def time_trial(sweep: Sweep, threads: int) -> Timing:
     from harness.models import base_model
     from harness.training.evaluation import score
     from harness.training.loop import step_count
-    from harness.training.packed.selection import make_trainer, settled
-    from harness.training.tokenization import TaskTokens
+    from harness.training.packed.selection import make_trainer, resolve_precision
+    from harness.training.tokenization import TokenizedTask
 
-    task = load_task_of(sweep)
-    model = settled(sweep.model, task, sweep.training, threads, lambda _, chosen: chosen)
+    task = load_task_for(sweep)
+    model = resolve_precision(sweep.model, task, sweep.training, threads, lambda _, chosen: chosen)
     base = base_model.load(model, threads, task.kind.head)
     short = sweep.training.model_copy(
         update={"epochs": None, "steps": _TIMED_STEPS, "readings": 0}
@@ -103,7 +103,7 @@ def time_trial(sweep: Sweep, threads: int) -> Timing:
 
     began = time.perf_counter()
     count = min(32, len(task.examples("validation")))
-    tokens = TaskTokens(base, task, sweep.training.max_length)
+    tokens = TokenizedTask(base, task, sweep.training.max_length)
     rows = sweep.training.score_batch_size
     score(base, task, "validation", count, batch_size=rows, tokens=tokens)
     example = (time.perf_counter() - began) / count
@@ -120,7 +120,7 @@ def stages(sweep: Sweep, timing: Timing, workers: int) -> tuple[StageForecast, .
     """Trials and time of each stage, with the largest configuration standing for all."""
     full = timing.train_seconds + timing.validation_seconds
     centre = largest(sweep)
-    cells = neighbours(sweep, centre, sweep.ablation.max_cells).cells
+    cells = plan_cells(sweep, centre, sweep.ablation.max_cells).cells
     distinct = len({cell.config for cell in cells})
     settings, looks = sweep.ablation, sweep.confirmation.looks
     tune = distinct * settings.rates

@@ -3,7 +3,7 @@
 A worker that dies is started again, a few times; its trial is taken back by the others. Workers
 end by themselves when this process is gone.
 
-`Assignment`: all that crosses the border into a worker's process: names and plain values.
+`WorkerSpec`: all that crosses the border into a worker's process: names and plain values.
 
 How fast several processes train side by side, measured by a few steps in each.
 
@@ -36,7 +36,7 @@ from harness.errors import UserError
 
 
 @dataclass(frozen=True)
-class Assignment:
+class WorkerSpec:
     """Where and how a worker works.
 
     Attributes:
@@ -85,7 +85,7 @@ _USER_ERROR: Final = 2
 
 
 @dataclass(frozen=True)
-class Crew:
+class Parallelism:
     """How many workers, with how many torch threads each.
 
     Attributes:
@@ -105,9 +105,9 @@ class Crew:
         return f"{workers} with {threads}{' each' * (self.workers > 1)}"
 
 
-def crew(
+def default_parallelism(
     workers: int | None, threads: int | None, cuda: Callable[[], bool] = lambda: False
-) -> Crew:
+) -> Parallelism:
     """Chooses what is not given, by the machine.
 
     A small model does not keep two threads busy: on a few cores one worker a core, with one thread
@@ -121,11 +121,11 @@ def crew(
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     cores = cores or 1
     count = workers or (1 if cuda() else cores if cores <= 4 else cores // 2)
-    return Crew(count, threads or max(1, cores // count))
+    return Parallelism(count, threads or max(1, cores // count))
 
 
-def run(
-    assignments: Sequence[Assignment], logs: Path, tick: Callable[[], None], poll: float = 1.0
+def run_workers(
+    assignments: Sequence[WorkerSpec], logs: Path, tick: Callable[[], None], poll: float = 1.0
 ) -> None:
     """Runs workers until all have ended.
 
@@ -170,7 +170,7 @@ def run(
                 process.kill()
 
 
-def _start(assignment: Assignment, logs: Path) -> subprocess.Popen[bytes]:
+def _start(assignment: WorkerSpec, logs: Path) -> subprocess.Popen[bytes]:
     logs.mkdir(parents=True, exist_ok=True)
     # Set before the process starts: thread pools are made when their libraries load.
     environment = {**os.environ, **variables(assignment.threads)}
@@ -198,7 +198,7 @@ def variables(threads: int) -> Mapping[str, str]:
     }
 
 
-def _command(assignment: Assignment) -> list[str]:
+def _command(assignment: WorkerSpec) -> list[str]:
     return [sys.executable, "-m", "harness", "worker", *assignment.arguments()]
 
 
@@ -211,7 +211,7 @@ _READY: Final = "ready"
 _STEPS: Final = 3
 
 
-def pace(sweep: Sweep, workers: int, threads: int) -> float | None:
+def measure_throughput(sweep: Sweep, workers: int, threads: int) -> float | None:
     """Training tokens a second of several processes together.
 
     Args:
@@ -268,16 +268,16 @@ def _main() -> None:
     sys.stdout = sys.stderr  # nothing else is to be heard
     threads = int(sys.argv[1])
     body: dict[str, Any] = json.loads(sys.stdin.readline())
-    sweep = sweeps.parse(body, "sweep")
+    sweep = sweeps.parse_sweep(body, "sweep")
     from harness.models import base_model
-    from harness.tasks.task import load_task_of
+    from harness.tasks.task import load_task_for
     from harness.training.packed.selection import seconds_a_token
     from harness.training.packed.trainer import PackedTrainer
 
     model = sweep.model
     if model.dtype == "auto":  # settled by workers, which there are none of yet
         model = model.model_copy(update={"dtype": "float32"})
-    task = load_task_of(sweep)
+    task = load_task_for(sweep)
     short = sweep.training.model_copy(update={"steps": _STEPS, "epochs": None, "readings": 0})
     trainer = PackedTrainer(base_model.load(model, threads, task.kind.head), task, short)
     seconds_a_token(trainer, 1)  # what is done once only is not to be timed
@@ -298,12 +298,12 @@ LEAST: Final = 128 << 20
 _WEIGHTS: Final = ("*.safetensors", "*.bin", "*.gguf")
 
 
-def choose(
+def choose_parallelism(
     sweep: Sweep,
     cuda: Callable[[], bool],
     noted: Mapping[str, Any] | None,
     least: int = LEAST,
-) -> Crew:
+) -> Parallelism:
     """The crew of a study.
 
     Args:
@@ -312,21 +312,21 @@ def choose(
         noted: what the study has noted about itself, if it goes on.
         least: bytes of weights from which it is measured.
     """
-    rule = crew(sweep.workers, sweep.threads, cuda)
+    rule = default_parallelism(sweep.workers, sweep.threads, cuda)
     if sweep.workers is not None or sweep.threads is not None:
         return rule
     if noted is not None:
         threads = int(noted["threads"])
         # Another machine may have fewer cores, or more.
-        return Crew(max(1, rule.workers * rule.threads // threads), threads)
+        return Parallelism(max(1, rule.workers * rule.threads // threads), threads)
     if rule.workers == 1 or _bytes(sweep) < least:
         return rule
-    return _faster(sweep, rule, Crew(rule.workers // 2, 2 * rule.threads))
+    return _faster(sweep, rule, Parallelism(rule.workers // 2, 2 * rule.threads))
 
 
-def _faster(sweep: Sweep, rule: Crew, fewer: Crew) -> Crew:
+def _faster(sweep: Sweep, rule: Parallelism, fewer: Parallelism) -> Parallelism:
     """Fewer workers are taken if they are as fast: they need less memory."""
-    paces = {crew: pace(sweep, crew.workers, crew.threads) for crew in (rule, fewer)}
+    paces = {crew: measure_throughput(sweep, crew.workers, crew.threads) for crew in (rule, fewer)}
     told = ", ".join(
         f"{crew}: {'did not run' if found is None else f'{found:.0f} tokens a second'}"
         for crew, found in paces.items()
@@ -338,10 +338,10 @@ def _faster(sweep: Sweep, rule: Crew, fewer: Crew) -> Crew:
 
 def _bytes(sweep: Sweep) -> int:
     """Size of the base's files; 0 where there are none here yet."""
-    from harness.models.base_model import locate
+    from harness.models.base_model import resolve_model
 
     try:
-        place = locate(sweep.model)
+        place = resolve_model(sweep.model)
     except UserError:
         return 0  # told by whoever loads it
     if not place.local:

@@ -17,25 +17,25 @@ from harness.config import sweep as sweeps
 from harness.errors import UserError
 from harness.results import ANSWER_COLUMNS, PASSAGE_COLUMNS, StudyResults, Texts
 from harness.tasks.entities import Entities
-from harness.tasks.task import Task, load_task_of
+from harness.tasks.task import Task, load_task_for
 from harness.tasks.types import Answers, Choice, Example
 
 #: So many seeds of a configuration are read at most, the first ones.
 SEEDS: Final = 5
 
 
-def with_texts(results: StudyResults, show: bool = False) -> StudyResults:
+def attach_outputs(results: StudyResults, show: bool = False) -> StudyResults:
     """The study with `StudyResults.texts`.
 
     Args:
         results: the study.
         show: also texts of a task that is not marked `public: true`.
     """
-    who = mistakes.cast(results)
+    who = mistakes.compared_configurations(results)
     if who is None:
         return results
     try:
-        task = load_task_of(sweeps.parse(dict(results.sweep), f"study '{results.name}'"))
+        task = load_task_for(sweeps.parse_sweep(dict(results.sweep), f"study '{results.name}'"))
         same = task.digest == results.provenance.get("task_digest")
     except UserError as error:
         told = f"The task is not at hand: {error}."
@@ -87,7 +87,7 @@ def _input(task: Task, example: Example) -> str:
 
 
 def _predictions(
-    results: StudyResults, who: mistakes.Cast, name: str
+    results: StudyResults, who: mistakes.ComparedConfigurations, name: str
 ) -> Iterator[tuple[int, str, str]]:
     """Seed, example and output of the first seeds."""
     rows = mistakes.rows_of(results, who, name)

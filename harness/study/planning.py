@@ -15,7 +15,7 @@ CONFIRM_FACTOR: Final = 1.3
 
 
 @dataclass(frozen=True)
-class Clock:
+class TimeBudget:
     """How much time `--minutes` leaves.
 
     Attributes:

@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 from scipy.special import stdtrit
 
 from harness.analysis.bootstrap import influence, scores
-from harness.analysis.scores import kept, value_of
+from harness.analysis.scores import metric_function, reduce_statistics
 from harness.trial import SplitScores, Stage
 
 if TYPE_CHECKING:
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from harness.aggregates import Array
     from harness.results import Objective
     from harness.storage.records import Records
-    from harness.storage.study import Studies
+    from harness.storage.study import StudyStore
 
 
 #: Fewer examples than this say nothing of a spread.
 LEAST: Final = 20
 
 
-def level(before: float, now: float, alpha: float) -> float:
+def error_to_spend(before: float, now: float, alpha: float) -> float:
     """Error that a look may spend: alpha (now^2 - before^2), as Kim and DeMets (1987), rho = 2.
 
     Args:
@@ -57,8 +57,8 @@ def is_behind(candidate: Array, leader: Array, objective: Objective, error: floa
     """
     if len(candidate) < LEAST or not 0 < error < 1:
         return False
-    statistics = kept(np.stack([leader, candidate])[:, None], objective)
-    value = value_of(objective)
+    statistics = reduce_statistics(np.stack([leader, candidate])[:, None], objective)
+    value = metric_function(objective)
     lead = objective.sign * (scores(statistics, value) @ np.ones(1))
     effects = influence(statistics, value)[:, 0]
     difference = float(lead[0] - lead[1])
@@ -70,7 +70,7 @@ def is_behind(candidate: Array, leader: Array, objective: Objective, error: floa
 _END: Final = 10**9
 
 
-class Referee:
+class ScoreRace:
     """Compares what of a trial is scored with the best search trial so far.
 
     Args:
@@ -81,7 +81,7 @@ class Referee:
     """
 
     def __init__(
-        self, studies: Studies, records: Records, objective: Objective, alpha: float
+        self, studies: StudyStore, records: Records, objective: Objective, alpha: float
     ) -> None:
         """Has seen nobody."""
         self._studies, self._records = studies, records
@@ -110,7 +110,7 @@ class Referee:
             return None
         own = np.asarray(scores.statistics, dtype=float)
         other = np.asarray([statistics[name] for name in scores.ids], dtype=float)
-        error = level(before, share, self._alpha)
+        error = error_to_spend(before, share, self._alpha)
         if not is_behind(own, other, self._objective, error):
             return None
         values = [float(self._objective.value(each.sum(axis=0))) for each in (own, other)]

@@ -18,7 +18,7 @@ _WIDEST: Final = ("all_linear", "attention", "mlp", "qkv", "qv", "q")
 _ALPHA: Final = 2.0
 
 
-def opening(sweep: Sweep) -> tuple[TrialConfig, ...]:
+def initial_configs(sweep: Sweep) -> tuple[TrialConfig, ...]:
     """The configurations that a search by TPE begins with, the middle rate first.
 
     Args:

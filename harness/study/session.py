@@ -27,10 +27,10 @@ from harness.metrics.metric import Metric
 from harness.models import shared_weights as sharing
 from harness.results import StudyResults
 from harness.storage import overview as progress
-from harness.storage.heartbeat import reap
+from harness.storage.heartbeat import fail_dead_workers
 from harness.storage.overview import Progress
 from harness.storage.records import Records
-from harness.storage.study import Studies, url_of
+from harness.storage.study import StudyStore, study_url
 from harness.study import ablation as widening
 from harness.study import checks, stages
 from harness.study import claims as claimed
@@ -38,8 +38,8 @@ from harness.study import confirmation as adding
 from harness.study import launcher as crews
 from harness.study import launcher as local
 from harness.study.ablation import ASKED
-from harness.study.launcher import Assignment
-from harness.tasks.task import Task, load_task_of
+from harness.study.launcher import WorkerSpec
+from harness.tasks.task import Task, load_task_for
 
 _PACKAGES: Final = (
     "harness", "torch", "transformers", "peft", "optuna", "bitsandbytes", "datasets", "evaluate",
@@ -112,14 +112,14 @@ _FREE_BYTES: Final = 200 * 2**20
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenStudy:
     """A study that is there and may be run."""
 
-    studies: Studies
+    studies: StudyStore
     records: Records
     task: Task
     folder: Path
-    crew: local.Crew
+    crew: local.Parallelism
 
 
 def exists(results: Path, name: str) -> bool:
@@ -127,16 +127,16 @@ def exists(results: Path, name: str) -> bool:
     return (results / name / "study.db").is_file()
 
 
-def crew_of(sweep: Sweep, name: str, results: Path) -> local.Crew:
+def parallelism_of(sweep: Sweep, name: str, results: Path) -> local.Parallelism:
     """The workers of a study; may time a few steps if it is new."""
-    return crews.choose(sweep, checks.cuda, _provenance(results, name))
+    return crews.choose_parallelism(sweep, checks.cuda, _provenance(results, name))
 
 
 def _provenance(results: Path, name: str) -> dict[str, Any] | None:
     if not exists(results, name):
         return None
     try:
-        studies = Studies(url_of(results / name), name)
+        studies = StudyStore(study_url(results / name), name)
         try:
             return Records(studies).provenance()
         finally:
@@ -145,19 +145,19 @@ def _provenance(results: Path, name: str) -> dict[str, Any] | None:
         return None  # whoever opens it says what is wrong, or begins it anew
 
 
-def open_study(sweep: Sweep, name: str, results: Path, crew: local.Crew) -> Opened:
+def open_study(sweep: Sweep, name: str, results: Path, crew: local.Parallelism) -> OpenStudy:
     """Makes the study's folder, database and frozen sweep, or reopens them.
 
     Raises:
         UserError: no space, or the study was made by another sweep or task.
     """
-    task = load_task_of(sweep)
+    task = load_task_for(sweep)
     folder = results / name
     _make(folder)
     direction: Literal["maximize", "minimize"] = (
         "maximize" if task.objective.sign > 0 else "minimize"
     )
-    studies = Studies(url_of(folder), name, sweep, direction, create=True)
+    studies = StudyStore(study_url(folder), name, sweep, direction, create=True)
     records = Records(studies)
     noted = collect(
         {
@@ -182,7 +182,7 @@ def open_study(sweep: Sweep, name: str, results: Path, crew: local.Crew) -> Open
         os.replace(draft, frozen)  # noqa: PTH105
     # The number of threads can change the last bits of a sum: it is chosen once for a study.
     threads = int(records.provenance()["threads"])
-    return Opened(studies, records, task, folder, local.Crew(crew.workers, threads))
+    return OpenStudy(studies, records, task, folder, local.Parallelism(crew.workers, threads))
 
 
 def _noted(metric: Metric) -> dict[str, Any]:
@@ -203,7 +203,7 @@ def _make(folder: Path) -> None:
 
 
 def run(
-    opened: Opened,
+    opened: OpenStudy,
     sweep: Sweep,
     tick: Callable[[Progress], None],
     extend_grid: bool = False,
@@ -227,7 +227,7 @@ def run(
         KeyboardInterrupt: the user stopped it.
     """
     studies, crew = opened.studies, opened.crew
-    reap(studies)
+    fail_dead_workers(studies)
     if extend_grid:
         _widen(opened, sweep)
     if claims:
@@ -240,9 +240,9 @@ def run(
         studies.enqueue(stages.search_slots(sweep))
     # Earlier sessions count: the bound is on the study.
     spent, began = opened.records.seconds() / crew.workers, time.time()
-    url = url_of(opened.folder)
+    url = study_url(opened.folder)
     assignments = [
-        Assignment(
+        WorkerSpec(
             url,
             studies.study.study_name,
             i,
@@ -255,23 +255,25 @@ def run(
         for i in range(crew.workers)
     ]
     try:
-        local.run(assignments, opened.folder / "logs", lambda: tick(progress.read(studies)))
+        local.run_workers(
+            assignments, opened.folder / "logs", lambda: tick(progress.study_progress(studies))
+        )
     finally:
-        sharing.clear(opened.folder)
-    tick(progress.read(studies))
+        sharing.remove_shared_weights(opened.folder)
+    tick(progress.study_progress(studies))
 
 
-def _add_seeds(opened: Opened, sweep: Sweep, count: int) -> None:
+def _add_seeds(opened: OpenStudy, sweep: Sweep, count: int) -> None:
     results, name = opened.records.read(), opened.studies.study.study_name
-    if not adding.looks_done(results, sweep):
+    if not adding.planned_looks_done(results, sweep):
         raise UserError(
             f"--add-seeds: study '{name}' has looks left that it laid down; run it without first"
         )
-    if not adding.add(results, count, opened.records.decide):
+    if not adding.add_seeds(results, count, opened.records.decide):
         raise UserError(f"--add-seeds: study '{name}' has no two finalists to compare")
 
 
-def _add_claim_seeds(opened: Opened, sweep: Sweep, count: int) -> None:
+def _add_claim_seeds(opened: OpenStudy, sweep: Sweep, count: int) -> None:
     results, name = opened.records.read(), opened.studies.study.study_name
     if not claimed.add_seeds(results, sweep, count, opened.records.decide):
         raise UserError(
@@ -280,14 +282,14 @@ def _add_claim_seeds(opened: Opened, sweep: Sweep, count: int) -> None:
         )
 
 
-def _widen(opened: Opened, sweep: Sweep) -> None:
+def _widen(opened: OpenStudy, sweep: Sweep) -> None:
     results = opened.records.read()
     name = opened.studies.study.study_name
     if "cells" not in results.attributes:
         raise UserError(
             f"--extend-grid: study '{name}' has no tuned learning rates yet; run it without first"
         )
-    if not widening.widen(results, sweep, opened.records.decide):
+    if not widening.extend_rate_grids(results, sweep, opened.records.decide):
         raise UserError(
             f"--extend-grid: no tuned learning rate of study '{name}' lies at the edge of its grid"
         )
@@ -308,8 +310,8 @@ def run_sweep(sweep: Sweep, name: str, results: Path | str = "results") -> Study
         UserError: a mistake in sweep, task, data or model.
     """
     if not exists(Path(results), name):
-        checks.check(sweep)
-    crew = crew_of(sweep, name, Path(results))
+        checks.check_sweep(sweep)
+    crew = parallelism_of(sweep, name, Path(results))
     opened = open_study(sweep, name, Path(results), crew)
     try:
         run(opened, sweep, lambda _: None)

@@ -12,25 +12,31 @@ from harness.analysis.ablation import tuned_rate
 from harness.analysis.claims import added
 from harness.config.sweep import Sweep
 from harness.results import StudyResults
-from harness.storage.records import Decide, deciding
-from harness.storage.study import Slot
+from harness.storage.records import Decide, setter_for_round
+from harness.storage.study import PlannedTrial
 from harness.study import ablation as full
 from harness.study import claims as claimed
 from harness.study import confirmation as adding
-from harness.study.ablation import Cell, neighbours, noted, rate_grid, widened
-from harness.study.planning import ABLATE_SHARE, CONFIRM_FACTOR, Clock, trial_seconds
-from harness.study.search import opening
+from harness.study.ablation import (
+    AblationCell,
+    cell_record,
+    learning_rate_grid,
+    plan_cells,
+    with_extended_grids,
+)
+from harness.study.planning import ABLATE_SHARE, CONFIRM_FACTOR, TimeBudget, trial_seconds
+from harness.study.search import initial_configs
 from harness.trial import Stage, TrialConfig
 
 #: Seeds of one study lie in its own thousand, those of a stage in its own hundred.
 _SEEDS: Final = {Stage.SEARCH: 0, Stage.TUNE: 100, Stage.ABLATE: 200, Stage.CONFIRM: 300}
 
 
-class Owed(NamedTuple):
+class PendingTrials(NamedTuple):
     """What is to be done next: the slots of one stage; none at all once the study is over."""
 
     stage: str
-    slots: tuple[Slot, ...]
+    slots: tuple[PlannedTrial, ...]
 
 
 def seed_of(sweep: Sweep, stage: Stage, index: int = 0) -> int:
@@ -38,17 +44,19 @@ def seed_of(sweep: Sweep, stage: Stage, index: int = 0) -> int:
     return 1000 * sweep.seed + _SEEDS[stage] + index
 
 
-def search_slots(sweep: Sweep, duplicates: int = 0) -> tuple[Slot, ...]:
+def search_slots(sweep: Sweep, duplicates: int = 0) -> tuple[PlannedTrial, ...]:
     """The search's slots; each duplicate adds one, until as many were met as trials are wanted."""
     count, seed = sweep.search.trials, seed_of(sweep, Stage.SEARCH)
     count += min(duplicates, count)
-    first = dict(enumerate(config.with_(seed=seed) for config in opening(sweep)))
-    return tuple(Slot(f"search/{i}", Stage.SEARCH, seed, first.get(i)) for i in range(count))
+    first = dict(enumerate(config.with_(seed=seed) for config in initial_configs(sweep)))
+    return tuple(
+        PlannedTrial(f"search/{i}", Stage.SEARCH, seed, first.get(i)) for i in range(count)
+    )
 
 
-def owed(
-    results: StudyResults, done: set[str], sweep: Sweep, decide: Decide, clock: Clock
-) -> Owed:
+def next_trials(
+    results: StudyResults, done: set[str], sweep: Sweep, decide: Decide, clock: TimeBudget
+) -> PendingTrials:
     """The first stage with slots that are not done, and those slots.
 
     Args:
@@ -58,37 +66,39 @@ def owed(
         decide: writes a decision unless there is one, and returns the one that holds.
         clock: what `--minutes` leaves.
     """
-    decide = deciding(decide, results.attributes)
+    decide = setter_for_round(decide, results.attributes)
     duplicates = int(results.trials["duplicate_of"].notna().sum())
     if missing := _missing(search_slots(sweep, duplicates), done):
-        return Owed("search", missing)
+        return PendingTrials("search", missing)
     incumbent = _incumbent(results, sweep, decide)
     if incumbent is None:
-        return Owed("done", ())
-    cells = widened(results, _cells(results, sweep, incumbent, decide, clock))
-    whole = widened(results, full.cell(results, sweep, incumbent, decide, clock))
+        return PendingTrials("done", ())
+    cells = with_extended_grids(results, _cells(results, sweep, incumbent, decide, clock))
+    whole = with_extended_grids(
+        results, full.plan_full_finetuning(results, sweep, incumbent, decide, clock)
+    )
     if missing := _missing(_tune_slots([*cells, *whole], sweep), done):
-        return Owed("tune", missing)
+        return PendingTrials("tune", missing)
     tuned = _tuned(results, cells, decide)
     if missing := _missing(_ablate_slots(tuned, sweep), done):
-        return Owed("ablate", missing)
+        return PendingTrials("ablate", missing)
     whole_slots = tuple(
         _slot(Stage.FULL, config, seed_of(sweep, Stage.ABLATE, i))
         for config in full.tuned(results, whole, decide)
         for i in range(sweep.ablation.seeds)
     )
     if missing := _missing(whole_slots, done):
-        return Owed("full", missing)
+        return PendingTrials("full", missing)
     for slots in _confirm_slots(results, sweep, decide, clock):
         if missing := _missing(slots, done):
-            return Owed("confirm", missing)
-    more = claimed.cells(results, sweep, incumbent, decide)
+            return PendingTrials("confirm", missing)
+    more = claimed.plan_claim_cells(results, sweep, incumbent, decide)
     tunable = [cell for cell in more if len(cell.rates) > 1]
     if missing := _missing(_tune_slots(tunable, sweep), done):
-        return Owed("tune", missing)
+        return PendingTrials("tune", missing)
     if missing := _missing(_claim_slots(results, more, sweep, decide), done):
-        return Owed("claim", missing)
-    return Owed("done", ())
+        return PendingTrials("claim", missing)
+    return PendingTrials("done", ())
 
 
 def _incumbent(results: StudyResults, sweep: Sweep, decide: Decide) -> TrialConfig | None:
@@ -108,13 +118,13 @@ def _incumbent(results: StudyResults, sweep: Sweep, decide: Decide) -> TrialConf
     return TrialConfig(**decide("incumbent", asdict(TrialConfig.of(row))))
 
 
-def _missing(slots: tuple[Slot, ...], done: set[str]) -> tuple[Slot, ...]:
+def _missing(slots: tuple[PlannedTrial, ...], done: set[str]) -> tuple[PlannedTrial, ...]:
     return tuple(slot for slot in slots if slot.name not in done)
 
 
 def _cells(
-    results: StudyResults, sweep: Sweep, incumbent: TrialConfig, decide: Decide, clock: Clock
-) -> list[Cell]:
+    results: StudyResults, sweep: Sweep, incumbent: TrialConfig, decide: Decide, clock: TimeBudget
+) -> list[AblationCell]:
     """The ablation's cells, decided once; fewer where the time does not allow all."""
     if "plan" not in results.attributes:
         settings = sweep.ablation
@@ -124,14 +134,14 @@ def _cells(
         runs = settings.rates * share + settings.seeds
         room = clock.trials_until(ABLATE_SHARE, trial_seconds(results)) / runs
         limit = settings.max_cells if room == float("inf") else min(settings.max_cells, int(room))
-        planned = neighbours(sweep, incumbent, limit)
+        planned = plan_cells(sweep, incumbent, limit)
         dropped = list(planned.dropped) if settings.max_cells else []  # 0: nobody asked for it
         kept = planned.cells
         if settings.max_cells and limit < 2:
             kept = ()
             dropped = [f"ablation: --minutes leaves room for {max(0, limit)} of 2 cells at least"]
         rates = {
-            variant: rate_grid(sweep, incumbent, variant)
+            variant: learning_rate_grid(sweep, incumbent, variant)
             for variant in {cell.config.variant for cell in kept}
         }
         decide("rung_correlation", correlation)
@@ -140,7 +150,7 @@ def _cells(
         decide(
             "plan",
             {
-                "rates": rate_grid(sweep, incumbent, incumbent.variant),
+                "rates": learning_rate_grid(sweep, incumbent, incumbent.variant),
                 "budget": share,
                 "cells": [
                     {
@@ -154,7 +164,7 @@ def _cells(
         )
     plan = decide("plan", None)
     return [
-        Cell(
+        AblationCell(
             cell["factor"],
             cell["level"],
             TrialConfig(**{**cell["config"], "budget": plan["budget"]}),
@@ -164,18 +174,20 @@ def _cells(
     ]
 
 
-def _tune_slots(cells: list[Cell], sweep: Sweep) -> tuple[Slot, ...]:
+def _tune_slots(cells: list[AblationCell], sweep: Sweep) -> tuple[PlannedTrial, ...]:
     seed = seed_of(sweep, Stage.TUNE)
     slots = {}
     for cell in cells:
         for rate in cell.rates:
             config = cell.config.with_(learning_rate=rate, seed=seed)
             name = f"tune/{config.key}"
-            slots[name] = Slot(name, Stage.TUNE, seed, config, config.budget)
+            slots[name] = PlannedTrial(name, Stage.TUNE, seed, config, config.budget)
     return tuple(slots.values())
 
 
-def _tuned(results: StudyResults, cells: list[Cell], decide: Decide) -> list[dict[str, Any]]:
+def _tuned(
+    results: StudyResults, cells: list[AblationCell], decide: Decide
+) -> list[dict[str, Any]]:
     """Each cell at the rate that was tuned for it; a cell whose runs all failed has none."""
     if "cells" in results.attributes:
         return list(results.attributes["cells"])
@@ -186,15 +198,15 @@ def _tuned(results: StudyResults, cells: list[Cell], decide: Decide) -> list[dic
         if rate is None:
             dropped.append(f"ablation: {cell.factor}={cell.level} failed at every learning rate")
             continue
-        tuned.append(noted(cell, rate, 1.0))
+        tuned.append(cell_record(cell, rate, 1.0))
     if dropped:
         decide("dropped.tuning", dropped)
     return list(decide("cells", tuned))
 
 
 def _claim_slots(
-    results: StudyResults, planned: list[Cell], sweep: Sweep, decide: Decide
-) -> tuple[Slot, ...]:
+    results: StudyResults, planned: list[AblationCell], sweep: Sweep, decide: Decide
+) -> tuple[PlannedTrial, ...]:
     # The ablation's seeds, for they are held against its cells; a stage of their own, for what
     # breaks down at a rate that some guide names is no measure of the noise of the others.
     slots = list(_ablate_slots(claimed.tuned(results, planned, decide), sweep, Stage.CLAIM))
@@ -207,7 +219,7 @@ def _claim_slots(
 
 def _ablate_slots(
     tuned: list[dict[str, Any]], sweep: Sweep, stage: Stage = Stage.ABLATE
-) -> tuple[Slot, ...]:
+) -> tuple[PlannedTrial, ...]:
     configs = {cell["key"]: TrialConfig(**cell["config"]) for cell in tuned}
     return tuple(
         _slot(stage, config, seed_of(sweep, Stage.ABLATE, i))
@@ -217,8 +229,8 @@ def _ablate_slots(
 
 
 def _confirm_slots(
-    results: StudyResults, sweep: Sweep, decide: Decide, clock: Clock
-) -> list[tuple[Slot, ...]]:
+    results: StudyResults, sweep: Sweep, decide: Decide, clock: TimeBudget
+) -> list[tuple[PlannedTrial, ...]]:
     """The slots of each look; a later look is planned once the earlier one is done."""
     finalists = _finalists(results, sweep, decide, clock)
     configs = {config.key: config for config in finalists}
@@ -226,7 +238,7 @@ def _confirm_slots(
     # Where rates were widened after a verdict, earlier finalists are contenders all the same.
     rows = results.trials[results.trials["stage"] == Stage.CONFIRM.value].to_dict("records")
     configs = {TrialConfig.of(row).key: TrialConfig.of(row) for row in rows} | configs
-    groups: list[tuple[Slot, ...]] = []
+    groups: list[tuple[PlannedTrial, ...]] = []
     reached = 0
     for look in sweep.confirmation.looks:
         if reached:
@@ -241,7 +253,7 @@ def _confirm_slots(
         if not keys or _seeds_done(results, keys) < look:
             break
         reached = look
-    for more in adding.rounds(results.attributes):
+    for more in adding.seed_additions(results.attributes):
         seeds = range(more["from"], more["to"])
         pairs = [(i, configs[key]) for i in seeds for key in more["keys"] if key in configs]
         groups.append(
@@ -259,7 +271,7 @@ def _seeds_done(results: StudyResults, keys: list[str]) -> int:
 
 
 def _finalists(
-    results: StudyResults, sweep: Sweep, decide: Decide, clock: Clock
+    results: StudyResults, sweep: Sweep, decide: Decide, clock: TimeBudget
 ) -> list[TrialConfig]:
     if "finalists" not in results.attributes:
         limit = sweep.confirmation.max_configurations
@@ -280,7 +292,7 @@ def _finalists(
 
 
 def _contenders(
-    results: StudyResults, sweep: Sweep, decide: Decide, clock: Clock, look: int, more: int
+    results: StudyResults, sweep: Sweep, decide: Decide, clock: TimeBudget, look: int, more: int
 ) -> list[str]:
     name = f"contenders.{look}"
     if name not in results.attributes:
@@ -297,5 +309,5 @@ def _contenders(
     return list(decide(name, None) or [])
 
 
-def _slot(stage: Stage, config: TrialConfig, seed: int) -> Slot:
-    return Slot(f"{stage.value}/{config.key}/{seed}", stage, seed, config.with_(seed=seed))
+def _slot(stage: Stage, config: TrialConfig, seed: int) -> PlannedTrial:
+    return PlannedTrial(f"{stage.value}/{config.key}/{seed}", stage, seed, config.with_(seed=seed))

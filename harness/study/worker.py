@@ -31,18 +31,18 @@ from harness.errors import UserError
 from harness.models import base_model
 from harness.models import shared_weights as sharing
 from harness.models.base_model import BaseModel
-from harness.storage.heartbeat import Heart, reap
+from harness.storage.heartbeat import Heartbeat, fail_dead_workers
 from harness.storage.records import Decide, Records
-from harness.storage.study import Studies, is_lost
+from harness.storage.study import StudyStore, is_lost
 from harness.study import objectives, stages
-from harness.study.launcher import Assignment
-from harness.study.planning import SEARCH_SHARE, Clock
-from harness.study.racing import Referee
-from harness.tasks.task import Example, Task, load_task_of
-from harness.training.packed.selection import settled
+from harness.study.launcher import WorkerSpec
+from harness.study.planning import SEARCH_SHARE, TimeBudget
+from harness.study.racing import ScoreRace
+from harness.tasks.task import Example, Task, load_task_for
+from harness.training.packed.selection import resolve_precision
 from harness.training.trainer import Trainer
 from harness.trial import (
-    EXTRAS,
+    EXTRA_SETTINGS,
     Measurement,
     Outcome,
     SplitScores,
@@ -119,7 +119,7 @@ def _dropped(name: str, split: str) -> str:
     return f"dropped.time.{name}.{split}"
 
 
-def names(model: PreTrainedModel, space: SearchSpace, decide: Decide) -> None:
+def record_model_facts(model: PreTrainedModel, space: SearchSpace, decide: Decide) -> None:
     """What a `LoraConfig` needs beside the search space.
 
     Args:
@@ -130,13 +130,13 @@ def names(model: PreTrainedModel, space: SearchSpace, decide: Decide) -> None:
     from harness.adapters.targets import target_names
     from harness.models import token_classifier as token_head
 
-    head = token_head.find(model)
+    head = token_head.find_head(model)
     if head is not None:
         noted = {"module": head.name, "labels": list(token_head.labels(model))}
         decide("head", {**noted, "task_type": token_head.task_type(model)})
     found = {group: target_names(model, group) for group in space.target_modules}
     for group, layers in product(space.target_modules, space.layers):
-        if layers != EXTRAS["layers"]:
+        if layers != EXTRA_SETTINGS["layers"]:
             found[f"{group} in {layers}"] = target_names(model, group, layers)
     decide("modules", {name: list(each) for name, each in found.items()})
     decide("variants", {name: _traits(resolve(name)) for name in space.variant})
@@ -151,10 +151,10 @@ def full(model: PreTrainedModel, workers: int, decide: Decide) -> None:
         decide: writes a decision unless there is one.
     """
     from harness.adapters.methods.full import impossible
-    from harness.models.memory import available
+    from harness.models.memory import available_bytes
 
     # Also where the sweep does not ask for it: claims may, later.
-    decide("full_impossible", impossible(model, available() // workers))
+    decide("full_impossible", impossible(model, available_bytes() // workers))
 
 
 def _traits(variant: Variant) -> dict[str, Any]:
@@ -170,7 +170,9 @@ def _traits(variant: Variant) -> dict[str, Any]:
     }
 
 
-def load_base(sweep: Sweep, task: Task, assignment: Assignment, records: Records) -> BaseModel:
+def load_study_base(
+    sweep: Sweep, task: Task, assignment: WorkerSpec, records: Records
+) -> BaseModel:
     """Loads the base as the study has it.
 
     Args:
@@ -184,7 +186,7 @@ def load_base(sweep: Sweep, task: Task, assignment: Assignment, records: Records
     """
     noted = records.attributes().get("dtype")
     threads = assignment.threads
-    model = settled(sweep.model, task, sweep.training, threads, records.decide, noted)
+    model = resolve_precision(sweep.model, task, sweep.training, threads, records.decide, noted)
     base = base_model.load(model, threads, task.kind.head)
     first = records.decide("base_fingerprint", base.fingerprint)
     if first != base.fingerprint:
@@ -194,7 +196,7 @@ def load_base(sweep: Sweep, task: Task, assignment: Assignment, records: Records
         )
     folder = assignment.folder
     if folder is not None and assignment.workers > 1 and _copied(base, model):
-        sharing.share(base.model, folder, base.fingerprint)
+        sharing.share_weights(base.model, folder, base.fingerprint)
     return base
 
 
@@ -217,17 +219,17 @@ class Worker:
         assignment: where and how to work.
     """
 
-    def __init__(self, assignment: Assignment) -> None:
+    def __init__(self, assignment: WorkerSpec) -> None:
         """Opens the study and checks that its task is still the one it was made with."""
         self.assignment = assignment
         self.name = f"{socket.gethostname()}-{os.getpid()}-{assignment.index}"
-        reader = Studies(assignment.url, assignment.study)
+        reader = StudyStore(assignment.url, assignment.study)
         frozen = Records(reader).sweep()
         reader.close()
-        self.sweep = sweeps.parse(frozen, f"study '{assignment.study}'")
-        self.studies = Studies(assignment.url, assignment.study, self.sweep)
+        self.sweep = sweeps.parse_sweep(frozen, f"study '{assignment.study}'")
+        self.studies = StudyStore(assignment.url, assignment.study, self.sweep)
         self.records = Records(self.studies)
-        self.task = load_task_of(self.sweep)
+        self.task = load_task_for(self.sweep)
         self.records.register(self.sweep, self.task.digest, self.task.objective, {})
         self._trials: dict[int, optuna.Trial] = {}
         names = self.sweep.search.objectives
@@ -235,7 +237,7 @@ class Worker:
         if names:
             self.records.decide(objectives.DIRECTIONS, self._directions)
         alpha = 0.0 if names else self.sweep.search.racing
-        self._referee = Referee(self.studies, self.records, self.task.objective, alpha)
+        self._referee = ScoreRace(self.studies, self.records, self.task.objective, alpha)
 
     def run(self) -> None:
         """Loads the base model and works until the study owes nothing, or its time is over.
@@ -248,8 +250,8 @@ class Worker:
         from harness.training.evaluation import score
         from harness.training.packed.selection import make_trainer
 
-        base = load_base(self.sweep, self.task, self.assignment, self.records)
-        names(base.model, self.sweep.space, self.records.decide)
+        base = load_study_base(self.sweep, self.task, self.assignment, self.records)
+        record_model_facts(base.model, self.sweep.space, self.records.decide)
         full(base.model, self.assignment.workers, self.records.decide)
         self.records.decide("base_memory", footprint(base.model)._asdict())
         trainer = make_trainer(
@@ -292,7 +294,7 @@ class Worker:
             idle: does one piece of other work if there is any, and says whether it did.
         """
         study, parent = self.assignment.study, self.assignment.parent
-        with Heart(self.studies.engine, study, self.name, parent):
+        with Heartbeat(self.studies.engine, study, self.name, parent):
             try:
                 for result in trainer.train(self.ask(idle), self.report, self.race):
                     self.tell(result)
@@ -315,7 +317,7 @@ class Worker:
                 if request is not None:
                     yield request
                 continue
-            reap(self.studies)
+            fail_dead_workers(self.studies)
             if self.studies.trials(TrialState.WAITING):
                 continue
             if self._trials:  # what comes next waits for these, and they for nobody
@@ -396,15 +398,15 @@ class Worker:
         finished = self.studies.trials(*(s for s in TrialState if s.is_finished()))
         done = {trial.user_attrs["slot"] for trial in finished if not is_lost(trial)}
         clock = self._clock()
-        owed = stages.owed(results, done, self.sweep, self.records.decide, clock)
+        owed = stages.next_trials(results, done, self.sweep, self.records.decide, clock)
         return self.studies.enqueue(owed.slots)
 
-    def _clock(self) -> Clock:
+    def _clock(self) -> TimeBudget:
         given = self.assignment
         if given.minutes is None:
-            return Clock(workers=given.workers)
+            return TimeBudget(workers=given.workers)
         spent = given.spent + time.time() - given.began
-        return Clock(given.minutes * 60, spent, given.workers)
+        return TimeBudget(given.minutes * 60, spent, given.workers)
 
     def _time_is_over(self) -> bool:
         clock = self._clock()
@@ -430,6 +432,6 @@ class Worker:
             )
 
 
-def run(assignment: Assignment) -> None:
+def run(assignment: WorkerSpec) -> None:
     """Makes a worker and lets it work."""
     Worker(assignment).run()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from harness.data.preparation import Place, Repeated, contradictions, repetitions
+from harness.data.preparation import Place, Repeated, contradictions, exact_duplicates
 
 if TYPE_CHECKING:
     from harness.data.rows import Row
@@ -58,7 +58,7 @@ class Limits(NamedTuple):
     room: int | None = None
 
 
-class Given(NamedTuple):
+class PreparationCounts(NamedTuple):
     """What was done to the rows before.
 
     Attributes:
@@ -97,7 +97,7 @@ class Length(NamedTuple):
     cut: float
 
 
-class Floor(NamedTuple):
+class BaselineScore(NamedTuple):
     """What an answer without any training reaches on the test split, as people read it."""
 
     name: str
@@ -131,19 +131,19 @@ class DataCard:
     empty: tuple[Place, ...]
     overlong: tuple[Place, ...]
     too_long: tuple[Place, ...]
-    floors: tuple[Floor, ...]
-    given: Given
+    floors: tuple[BaselineScore, ...]
+    given: PreparationCounts
     limits: Limits
 
 
-def make(
+def make_data_card(
     rows: Mapping[str, Sequence[Row]],
     texts: Mapping[str, Sequence[Texts]],
     tokens: Callable[[Sequence[str]], Sequence[int]],
     limits: Limits,
     labels: Callable[[Row], Collection[str]] | None,
-    given: Given,
-    floors: Sequence[Floor] = (),
+    given: PreparationCounts,
+    floors: Sequence[BaselineScore] = (),
 ) -> DataCard:
     """Looks at the rows of a task.
 
@@ -170,7 +170,7 @@ def make(
         ),
         classes=() if labels is None else _classes(rows, labels),
         lengths=tuple(_lengths(sizes, limits)),
-        repeated=repetitions(rows),
+        repeated=exact_duplicates(rows),
         contradictions=contradictions(rows),
         empty=tuple(
             Place(split, row.id)

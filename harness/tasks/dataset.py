@@ -23,14 +23,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from harness.data import preparation as leaking
 from harness.data import preparation as splitting
-from harness.data.parsing import shown
-from harness.data.preparation import screen
-from harness.data.rows import FORMATS, Row, Wanted, fingerprint, leaks
+from harness.data.parsing import quoted
+from harness.data.preparation import filter_rows
+from harness.data.rows import FORMATS, Row, RowSpec, fingerprint, leaks
 from harness.errors import UserError, did_you_mean
 from harness.tasks import sources as generating
 from harness.tasks import sources as task_source
-from harness.tasks.sources import SPLITS, Found, Rows
-from harness.tasks.types import KINDS
+from harness.tasks.sources import SPLITS, LoadedSplits, Rows
+from harness.tasks.types import TASK_TYPES
 
 if TYPE_CHECKING:
     from harness.tasks.schema import TaskFile
@@ -44,7 +44,9 @@ MARK: Final = "~"
 _KEPT: Final = "augmented"
 
 
-def augmented(folder: Path, rows: Sequence[Row], seed: int, wanted: Wanted) -> tuple[Row, ...]:
+def augmentation_rows(
+    folder: Path, rows: Sequence[Row], seed: int, wanted: RowSpec
+) -> tuple[Row, ...]:
     """The rows that a task's hook adds to its training rows; none where it has no hook.
 
     The id of each is that of the row it was made from, `~` and a number: it belongs to the same
@@ -62,13 +64,13 @@ def augmented(folder: Path, rows: Sequence[Row], seed: int, wanted: Wanted) -> t
     path = folder / FILE
     if not path.is_file():
         return ()
-    plain = Wanted(wanted.kind, wanted.labels)
+    plain = RowSpec(wanted.kind, wanted.labels)
     kept = folder / _KEPT / f"{_key(path, rows, seed)}.jsonl"
     if kept.is_file():
         return FORMATS.get("jsonl").read(kept, plain) if kept.stat().st_size else ()
     made = generating.records(path, HOOK, [record(row, wanted.kind) for row in rows], seed)
     named = _named(path, made, rows)
-    found = generating.checked(path, HOOK, named, plain) if named else ()
+    found = generating.checked_rows(path, HOOK, named, plain) if named else ()
     _keep(kept, named)
     return found
 
@@ -100,7 +102,7 @@ def _named(path: Path, made: list[dict[str, Any]], rows: Sequence[Row]) -> list[
         origin = one.get("id", _KEPT)
         if "id" in one and not (isinstance(origin, str) and origin in originals):
             raise UserError(
-                f"{path}: {HOOK}: row {number}: id {shown(origin)} is none of the training rows; "
+                f"{path}: {HOOK}: row {number}: id {quoted(origin)} is none of the training rows; "
                 "give the id of the row that it was made from, or none"
             )
         name = origin
@@ -130,10 +132,10 @@ def _keep(path: Path, made: list[dict[str, Any]]) -> None:
         raise UserError(f"{place}: {HOOK}: {fault}; rows are kept as JSON") from fault
 
 
-__all__ = ["SPLITS", "History", "Source", "open_source"]
+__all__ = ["SPLITS", "PreparationLog", "TaskData", "prepare_dataset"]
 
 
-class History(NamedTuple):
+class PreparationLog(NamedTuple):
     """What was done to the training rows.
 
     Attributes:
@@ -145,7 +147,7 @@ class History(NamedTuple):
     augmented: int
 
 
-class Source(NamedTuple):
+class TaskData(NamedTuple):
     """A task's data.
 
     Attributes:
@@ -158,13 +160,13 @@ class Source(NamedTuple):
     labels: tuple[str, ...]
     rows: Callable[[str], tuple[Row, ...]]
     notes: tuple[str, ...]
-    history: History
+    history: PreparationLog
 
 
-def open_source(
+def prepare_dataset(
     file: TaskFile, folder: Path, data: Path | None, limit: int | None, seed: int | None
-) -> Source:
-    """Opens the data of a task; see `harness.tasks.task.load`.
+) -> TaskData:
+    """Opens the data of a task; see `harness.tasks.task.load_task`.
 
     Splits are made first of all, so that nothing that is done to the training rows afterwards
     reaches the rows that scores come from.
@@ -183,7 +185,9 @@ def open_source(
     generated = data is None and file.data.generator is not None
     labels = _declared(file) if generated else _labels(file, rows, notes, found.rows)
     rows = {split: _limited(own, limit, seed) for split, own in rows.items()}
-    added = augmented(folder, rows["train"], seed, task_source.wanted_of(file, labels or None))
+    added = augmentation_rows(
+        folder, rows["train"], seed, task_source.row_spec(file, labels or None)
+    )
     if added:
         _check_classes(file, folder, added, labels)
         rows["train"] += added
@@ -192,19 +196,19 @@ def open_source(
             rows = _without_leaks(rows, left_out, notes)
     notes += _leaking(rows)
     whole = {split: rows[split] for split in SPLITS}
-    history = History(dict(left_out), len(added))
-    return Source(labels, whole.__getitem__, tuple(notes), history)
+    history = PreparationLog(dict(left_out), len(added))
+    return TaskData(labels, whole.__getitem__, tuple(notes), history)
 
 
 def _with_all_splits(
-    file: TaskFile, found: Found, seed: int, left_out: Counter[str], notes: list[str]
+    file: TaskFile, found: LoadedSplits, seed: int, left_out: Counter[str], notes: list[str]
 ) -> Rows:
     """The splits that are there, and those that are made from train; their order is `SPLITS`.
 
     A split that is made never has an input of the rows that it was made from.
     """
     rows = dict(found.rows)
-    keys, kind = file.data.split, KINDS.get(file.kind)
+    keys, kind = file.data.split, TASK_TYPES.get(file.kind)
     stratified = file.kind == "choice" if keys.stratify is None else keys.stratify
     shares: dict[str, float] = {"test": keys.test_share, "validation": keys.validation_share}
     missing = [split for split in shares if split not in rows]
@@ -214,7 +218,7 @@ def _with_all_splits(
         groups = len(splitting.grouped(whole, by))
         count = shares[split] * (len(whole) if stratified else groups)
         try:
-            cut = splitting.carve(
+            cut = splitting.split_off(
                 rows["train"], count, seed, by, kind.labels_of if stratified else None
             )
         except ValueError:
@@ -253,7 +257,7 @@ def _by(file: TaskFile, rows: Sequence[Row], notes: list[str]) -> str:
     return splitting.ROW
 
 
-def _groups(by: str, cut: splitting.Cut) -> str:
+def _groups(by: str, cut: splitting.Split) -> str:
     if by == splitting.ROW or cut.groups == len(cut.carved):
         return ""
     several = "s" if cut.groups != 1 else ""
@@ -263,10 +267,10 @@ def _groups(by: str, cut: splitting.Cut) -> str:
 
 
 def _screened(
-    file: TaskFile, found: Found, rows: Rows, left_out: Counter[str], notes: list[str]
+    file: TaskFile, found: LoadedSplits, rows: Rows, left_out: Counter[str], notes: list[str]
 ) -> Rows:
     """Training rows that are good enough; the other splits as they are."""
-    kept, reasons = screen(rows["train"], file.quality)
+    kept, reasons = filter_rows(rows["train"], file.quality)
     if not reasons:
         return rows
     told = ", ".join(f"{number} {reason}" for reason, number in reasons.items())
@@ -283,7 +287,7 @@ def _screened(
 
 def _without_leaks(rows: Rows, left_out: Counter[str], notes: list[str]) -> Rows:
     """Rows less those whose input stands in a later split, too."""
-    kept = leaking.without(rows)
+    kept = leaking.drop_leaks(rows)
     gone = {split: len(own) - len(kept[split]) for split, own in rows.items()}
     told = [f"{number} of {split}" for split, number in gone.items() if number]
     for split, own in kept.items():
@@ -303,7 +307,7 @@ def _limited(rows: tuple[Row, ...], limit: int | None, seed: int) -> tuple[Row, 
     """At most `limit` rows, chosen by the hash of their ids, in their old order."""
     if limit is None or len(rows) <= limit:
         return rows
-    names = sorted((row.id for row in rows), key=lambda name: splitting.order(seed, name))
+    names = sorted((row.id for row in rows), key=lambda name: splitting.hash_order(seed, name))
     chosen = set(names[:limit])
     return tuple(row for row in rows if row.id in chosen)
 
@@ -323,7 +327,7 @@ def _labels(
         notes: gets what the user should know.
         given: the splits that were there; the others were made from train.
     """
-    kind, declared = KINDS.get(file.kind), _declared(file)
+    kind, declared = TASK_TYPES.get(file.kind), _declared(file)
     if not kind.labelled:
         return ()
     counts = {
@@ -354,7 +358,7 @@ def _check_classes(
     file: TaskFile, folder: Path, added: tuple[Row, ...], labels: tuple[str, ...]
 ) -> None:
     """A hook's rows bring no classes of their own; those of entities were checked when read."""
-    kind = KINDS.get(file.kind)
+    kind = TASK_TYPES.get(file.kind)
     for row in added if kind.labelled else ():
         for label in sorted(set(kind.labels_of(row)) - set(labels)):
             raise UserError(
@@ -365,4 +369,4 @@ def _check_classes(
 
 def _leaking(rows: Mapping[str, tuple[Row, ...]]) -> list[str]:
     found = leaks(rows)
-    return [f"{leaking.told(found)}; scores on them are too good"] if found else []
+    return [f"{leaking.leak_message(found)}; scores on them are too good"] if found else []

@@ -15,21 +15,21 @@ from harness.data.tagging import tags_of
 from harness.metrics.metric import METRICS, Metric
 from harness.tasks.baselines import EntityDictionary
 from harness.tasks.entity_format import Mention
-from harness.tasks.types import HEADED, KINDS, Answers, Example, Given, Kind, Parsed
+from harness.tasks.types import HEADED, TASK_TYPES, Answers, Example, Parsed, TaskType, TypeContext
 
 
-class Entities(Kind):
+class Entities(TaskType):
     """Notes with entities.
 
     Reference and prediction are mentions: label and surface form. Metrics that read spans get the
-    places where the mentions stand, see `located`.
+    places where the mentions stand, see `locate_mentions`.
     """
 
     rows = "entities"
     fields: ClassVar[tuple[str, ...]] = ("text",)
     labelled = True
 
-    def __init__(self, given: Given) -> None:
+    def __init__(self, given: TypeContext) -> None:
         """The classes are the labels."""
         super().__init__(given)
         self.classes = given.labels
@@ -48,7 +48,7 @@ class Entities(Kind):
         return Example(row.id, {"text": row.text}, reference, target, row)
 
     def parse(self, output: str) -> Parsed:
-        """Reads the first line of an output; see `harness.tasks.entity_format.Layout.parse`."""
+        """Reads the first line of an output; see `EntityFormat.parse`."""
         return Parsed(*self.given.layout.parse(output))
 
     def write(self, prediction: Iterable[Any]) -> str:
@@ -69,7 +69,7 @@ class Entities(Kind):
 
     def spans(self, prediction: Iterable[Any], text: str) -> tuple[Span, ...]:
         """A prediction's entities at their places in a text."""
-        return located(prediction, text, self.given.fold_case)
+        return locate_mentions(prediction, text, self.given.fold_case)
 
     def _comparable(self, mentions: Iterable[Mention]) -> list[Mention]:
         if self.given.fold_case:
@@ -122,7 +122,9 @@ class Entities(Kind):
         )
 
 
-def located(mentions: Iterable[Mention], text: str, fold_case: bool = False) -> tuple[Span, ...]:
+def locate_mentions(
+    mentions: Iterable[Mention], text: str, fold_case: bool = False
+) -> tuple[Span, ...]:
     """Where mentions stand in a text: the nth mention of a form at its nth place.
 
     A model writes no offsets. Whole words go before parts of words; any white space in the text
@@ -160,14 +162,14 @@ def _places(surface: str, text: str, fold_case: bool) -> list[tuple[int, int]]:
     return whole or [hit.span() for hit in re.finditer(body, text, flags)]
 
 
-KINDS.add("entities", Entities)
+TASK_TYPES.add("entities", Entities)
 
 
 #: A mention and where it stands, as in `insulin [3:10]`.
 _PLACED: Final = re.compile(r"(.*) \[(\d+):(\d+)\]", re.DOTALL)
 
 
-class Tagged(Entities):
+class TaggedEntities(Entities):
     """Notes with entities; a prediction is a tuple of `harness.data.Span`.
 
     Nothing is asked and nothing is written: the head says a tag for each token of the text. The
@@ -179,7 +181,7 @@ class Tagged(Entities):
     shots = False
     bare = False
 
-    def __init__(self, given: Given) -> None:
+    def __init__(self, given: TypeContext) -> None:
         """The head's labels are the tags."""
         super().__init__(given)
         self.head = Head(TOKEN_CLASSIFICATION, tags_of(given.labels))
@@ -224,4 +226,4 @@ class Tagged(Entities):
         )
 
 
-HEADED["entities", TOKEN_CLASSIFICATION] = Tagged
+HEADED["entities", TOKEN_CLASSIFICATION] = TaggedEntities

@@ -35,7 +35,7 @@ class Parsed(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Layout:
+class EntityFormat:
     """How entities are written.
 
     Attributes:

@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple
 
 from harness.data import discovery as folders
 from harness.data.brat import BratOptions
-from harness.data.rows import FORMATS, Wanted
+from harness.data.rows import FORMATS, RowSpec
 from harness.errors import UserError, did_you_mean
 
 #: A class has so many characters at most; more are a text.
@@ -140,7 +140,7 @@ _IDS: Final = ("id", "_id", "uid", "guid", "idx", "index", "row_id", "doc_id", "
 _INSTRUCTION: Final = "instruction"
 
 
-class Guess(NamedTuple):
+class InferredTask(NamedTuple):
     """What a task is taken to be.
 
     Attributes:
@@ -160,9 +160,9 @@ class Guess(NamedTuple):
     why: tuple[str, ...]
 
 
-def guess(
+def infer_task(
     columns: Sequence[Column], rows: int, kind: str | None, fields: Mapping[str, str]
-) -> Guess:
+) -> InferredTask:
     """What columns make of a task.
 
     Args:
@@ -188,7 +188,7 @@ def guess(
     return found or _of_texts(columns, rows, kind, fields)
 
 
-def _entities(by_name: Mapping[str, Column], fields: Mapping[str, str]) -> Guess | None:
+def _entities(by_name: Mapping[str, Column], fields: Mapping[str, str]) -> InferredTask | None:
     """A task of entities, if a column holds some."""
     spans = [column.name for column in by_name.values() if column.holds == "spans"]
     place = fields.get("entities", spans[0] if spans else None)
@@ -205,7 +205,7 @@ def _entities(by_name: Mapping[str, Column], fields: Mapping[str, str]) -> Guess
             )
         why = f"entities, for `{place}` holds lists of start, end and label"
         found = {"entities": place, "text": text.name}
-        return Guess("entities", _other_names(fields, found), text, None, False, (why,))
+        return InferredTask("entities", _other_names(fields, found), text, None, False, (why,))
     tokens = by_name.get(fields.get("tokens", "tokens"))
     tagged = [name for name in by_name if "tag" in name.casefold() and by_name[name] != tokens]
     tags = fields.get("tags", tagged[0] if tagged else None)
@@ -217,12 +217,12 @@ def _entities(by_name: Mapping[str, Column], fields: Mapping[str, str]) -> Guess
         )
     why = f"entities, for `{tokens.name}` holds lists of words and `{tags}` their tags"
     found = {"tokens": tokens.name, "tags": tags}
-    return Guess("entities", _other_names(fields, found), tokens, None, False, (why,))
+    return InferredTask("entities", _other_names(fields, found), tokens, None, False, (why,))
 
 
 def _of_texts(
     columns: Sequence[Column], rows: int, kind: str | None, fields: Mapping[str, str]
-) -> Guess:
+) -> InferredTask:
     by_name = {column.name: column for column in columns}
     identity = _identity(columns, fields)
     instruction = by_name.get(fields.get("instruction", _INSTRUCTION))
@@ -249,7 +249,7 @@ def _of_texts(
     if instruction is not None and instruction is not source and not varied:
         told += (f"`{instruction.name}` says the same in every row and stays out of the prompt",)
     more = {key: name for key, name in fields.items() if key == _INSTRUCTION}
-    return Guess(chosen, _other_names(more, found), source, answer, varied, told)
+    return InferredTask(chosen, _other_names(more, found), source, answer, varied, told)
 
 
 def _identity(columns: Sequence[Column], fields: Mapping[str, str]) -> Column | None:
@@ -363,7 +363,7 @@ def _list(columns: Iterable[Column]) -> str:
 _LONG: Final = 150
 
 
-class Found(NamedTuple):
+class DataSource(NamedTuple):
     """Data as task.yaml names them.
 
     Attributes:
@@ -388,7 +388,7 @@ class Found(NamedTuple):
         return {split: name for split, name in self.names.items() if split != name}
 
 
-def find(path: Path, chosen: str | None) -> Found:
+def find_data(path: Path, chosen: str | None) -> DataSource:
     """What lies at a path: one file, one split, or a folder of splits.
 
     Args:
@@ -413,10 +413,10 @@ def find(path: Path, chosen: str | None) -> Found:
     why = [f"{path}: {laid.format}", *told]
     if laid.beside:
         why.append(f"left aside: {', '.join(laid.beside)}")
-    return Found(laid.format, place, dict(laid.names), train, options, tuple(why))
+    return DataSource(laid.format, place, dict(laid.names), train, options, tuple(why))
 
 
-def _one(path: Path, chosen: str | None) -> folders.Laid:
+def _one(path: Path, chosen: str | None) -> folders.FolderLayout:
     """One split alone, unless those beside it are named as its own splits."""
     name = chosen or folders.format_of(path)
     if name is None:
@@ -425,14 +425,14 @@ def _one(path: Path, chosen: str | None) -> folders.Laid:
             f"{'|'.join(FORMATS.names())}"
         )
     stem = path.stem if path.is_file() else path.name
-    for laid in folders.laid_out(path.resolve().parent):
+    for laid in folders.inspect_folder(path.resolve().parent):
         if laid.format == name and laid.names["train"] == stem:
             return laid
-    return folders.Laid(name, {"train": stem})
+    return folders.FolderLayout(name, {"train": stem})
 
 
-def _folder(path: Path, chosen: str | None) -> folders.Laid:
-    found = [laid for laid in folders.laid_out(path) if chosen in (None, laid.format)]
+def _folder(path: Path, chosen: str | None) -> folders.FolderLayout:
+    found = [laid for laid in folders.inspect_folder(path) if chosen in (None, laid.format)]
     if len(found) == 1:
         return found[0]
     if found:
@@ -452,7 +452,7 @@ def _options(name: str, train: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
         return {}, ()
     reader = FORMATS.get(name)
     try:
-        lines = reader.read(train, Wanted("entities", options=BratOptions(passages="line")))
+        lines = reader.read(train, RowSpec("entities", options=BratOptions(passages="line")))
     except UserError:
         return {}, ()
     words = [len(row.text.split()) for row in lines]

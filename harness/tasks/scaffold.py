@@ -19,8 +19,8 @@ from harness.data.parsing import Recorded
 from harness.data.rows import FORMATS, leaks
 from harness.errors import UserError, did_you_mean
 from harness.tasks import task
-from harness.tasks.infer import Found, Guess, columns, find, guess
-from harness.tasks.types import KINDS
+from harness.tasks.infer import DataSource, InferredTask, columns, find_data, infer_task
+from harness.tasks.types import TASK_TYPES
 
 if TYPE_CHECKING:
     from harness.tasks.infer import Column
@@ -95,7 +95,7 @@ def measured(kind: str, lengths: Lengths) -> Measured:
     return Measured(("rougeL", "rouge1", "rouge2"), "maximize", 0.01, "1 point of ROUGE-L")
 
 
-def task_text(name: str, source: Source, guess: Guess, lengths: Lengths) -> str:
+def task_text(name: str, source: Source, guess: InferredTask, lengths: Lengths) -> str:
     """A task.yaml.
 
     Args:
@@ -140,7 +140,7 @@ def task_text(name: str, source: Source, guess: Guess, lengths: Lengths) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _asked(guess: Guess, lengths: Lengths) -> list[str]:
+def _asked(guess: InferredTask, lengths: Lengths) -> list[str]:
     """Prompt, and what belongs to it."""
     if guess.kind == "text":
         return [
@@ -162,7 +162,7 @@ def _asked(guess: Guess, lengths: Lengths) -> list[str]:
     return [*lines, f"max_new_tokens: {new_tokens(lengths)}{longest}"]
 
 
-def prompt(guess: Guess) -> str:
+def prompt(guess: InferredTask) -> str:
     """A prompt of the columns' own names."""
     if guess.kind == "entities":
         return "Text: {text}\n"
@@ -184,7 +184,7 @@ def max_length(lengths: Lengths) -> int:
     return min(1024, max(96, _rounded(lengths.whole / 2.2, 32)))
 
 
-def sweep_text(name: str, guess: Guess, lengths: Lengths) -> str:
+def sweep_text(name: str, guess: InferredTask, lengths: Lengths) -> str:
     """A sweep of the task, of moderate size, with a quick preset."""
     epochs = 4 if lengths.rows < 500 else 3 if lengths.rows < 3000 else 2
     length = 512 if guess.kind == "text" else max_length(lengths)
@@ -207,7 +207,7 @@ def _rounded(value: float, step: int) -> int:
     return int(-(-value // step) * step)
 
 
-def _summary(guess: Guess, source: Source) -> str:
+def _summary(guess: InferredTask, source: Source) -> str:
     place = re.split(r"[\\/]", source.given.rstrip("\\/"))[-1]
     if guess.output is not None and guess.input is not None:
         return f"{guess.kind}: from {guess.input.name} to {guess.output.name}, of {place}"
@@ -294,7 +294,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_-]+")
 _NUMBER: Final = re.compile(r"\n?#### *[-+$]?[\d.,]+\s*$")
 
 
-class Made(NamedTuple):
+class ScaffoldResult(NamedTuple):
     """What was written.
 
     Attributes:
@@ -306,14 +306,14 @@ class Made(NamedTuple):
     why: tuple[str, ...]
 
 
-def make(
+def create_task(
     name: str,
     data: Path,
     kind: str | None = None,
     format_name: str | None = None,
     fields: Mapping[str, str] | None = None,
     force: bool = False,
-) -> Made:
+) -> ScaffoldResult:
     """Writes tasks/NAME/task.yaml and sweeps/NAME.yaml in the working folder.
 
     Args:
@@ -330,12 +330,12 @@ def make(
     folder, sweep = Path("tasks") / name, Path("sweeps") / f"{name}.yaml"
     if not _NAME.fullmatch(name):
         raise UserError(f"{name}: a task's name has letters, digits, _ and - only")
-    if kind is not None and kind not in KINDS:
-        raise UserError(f"--kind {kind}: unknown kind; {did_you_mean(kind, KINDS.names())}")
+    if kind is not None and kind not in TASK_TYPES:
+        raise UserError(f"--kind {kind}: unknown kind; {did_you_mean(kind, TASK_TYPES.names())}")
     for file in (folder / "task.yaml", sweep):
         if file.exists() and not force:
             raise UserError(f"{file}: is there already; --force writes over it")
-    found = find(data, format_name)
+    found = find_data(data, format_name)
     chosen = _guess(found, kind, fields or {})
     whole = set(found.names) == set(task.SPLITS)
     place = _seen_from(folder, found.folder)
@@ -352,23 +352,23 @@ def make(
         file.write_text(text, encoding="utf-8")
     counts = ", ".join(f"{len(made.rows(split)):,} {split}" for split in task.SPLITS)
     why = (*found.why, *chosen.why, f"rows: {counts}", *made.notes)
-    return Made((folder / "task.yaml", sweep), why)
+    return ScaffoldResult((folder / "task.yaml", sweep), why)
 
 
-def _guess(found: Found, kind: str | None, fields: Mapping[str, str]) -> Guess:
+def _guess(found: DataSource, kind: str | None, fields: Mapping[str, str]) -> InferredTask:
     reader = FORMATS.get(found.format)
     if isinstance(reader, Recorded):
         records = list(reader.records(found.train))
         if not records:
             raise UserError(f"{found.train}: no rows")
-        return guess(columns(records), len(records), kind, fields)
+        return infer_task(columns(records), len(records), kind, fields)
     if fields:
         raise UserError(f"--field: format {found.format} has no columns to name")
     why = f"{kind or 'entities'}, for {found.format} holds texts with entities"
-    return Guess(kind or "entities", {}, None, None, False, (why,))
+    return InferredTask(kind or "entities", {}, None, None, False, (why,))
 
 
-def _loaded(name: str, source: Source, found: Found, chosen: Guess) -> task.Task:
+def _loaded(name: str, source: Source, found: DataSource, chosen: InferredTask) -> task.Task:
     """The task, as it would be read; every fault of the data comes up here."""
     text = task_text(name, source._replace(folder=str(found.folder)), chosen, Lengths())
     with tempfile.TemporaryDirectory() as place:
@@ -376,13 +376,13 @@ def _loaded(name: str, source: Source, found: Found, chosen: Guess) -> task.Task
         draft.mkdir()
         (draft / "task.yaml").write_text(text, encoding="utf-8")
         try:
-            return task.load(str(draft))
+            return task.load_task(str(draft))
         except UserError as fault:
             # what the draft says is what the user would have to say
             raise UserError(str(fault).replace(str(draft), f"tasks/{name}")) from None
 
 
-def _lengths(made: task.Task, chosen: Guess) -> Lengths:
+def _lengths(made: task.Task, chosen: InferredTask) -> Lengths:
     """Taken down of the training examples."""
     examples = made.examples("train")
     if chosen.kind == "text":

@@ -23,7 +23,7 @@ from harness.data.rows import FORMATS, Options
 from harness.errors import UserError, did_you_mean
 from harness.metrics.evaluate_library import PREFIX
 from harness.metrics.metric import METRICS
-from harness.tasks.types import HEADED, KINDS, kind_under
+from harness.tasks.types import HEADED, TASK_TYPES, type_for_head
 
 
 class Keys(BaseModel):
@@ -146,7 +146,7 @@ class Data(Keys):
 
 
 class Target(Keys):
-    """How entities are written: see `harness.tasks.entity_format.Layout`.
+    """How entities are written: see `harness.tasks.entity_format.EntityFormat`.
 
     Attributes:
         after_label: between a label and its mentions.
@@ -276,8 +276,8 @@ class TaskFile(Keys):
     @field_validator("kind")
     @classmethod
     def _known_kind(cls, value: str) -> str:
-        if value not in KINDS:
-            raise ValueError(f"unknown kind '{value}'; {did_you_mean(value, KINDS.names())}")
+        if value not in TASK_TYPES:
+            raise ValueError(f"unknown kind '{value}'; {did_you_mean(value, TASK_TYPES.names())}")
         return value
 
     @model_validator(mode="after")
@@ -285,7 +285,7 @@ class TaskFile(Keys):
         if self.head != GENERATION.name and (self.kind, self.head) not in HEADED:
             kinds = [kind for kind, head in HEADED if head == self.head]
             raise ValueError(f"head: {self.head} is for tasks of kind {' or '.join(kinds)}")
-        fields = kind_under(self.kind, self.head).fields
+        fields = type_for_head(self.kind, self.head).fields
         if not fields:
             given = {"prompt": self.prompt, "system": self.system}
             told = [name for name, value in given.items() if value is not None]
@@ -314,7 +314,7 @@ class TaskFile(Keys):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        kind = KINDS.get(self.kind)
+        kind = TASK_TYPES.get(self.kind)
         if kind.labelled and self.labels == "auto" and self.data.generator is not None:
             raise ValueError("labels: a generator's labels have to be named")
         if not kind.labelled and self.labels != "auto":

@@ -20,11 +20,11 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from harness.data import discovery as folders
-from harness.data.parsing import rows_of
+from harness.data.parsing import parse_rows
 from harness.data.preparation import DOCUMENT, ROW
-from harness.data.rows import FORMATS, Format, Row, Wanted
+from harness.data.rows import FORMATS, Format, Row, RowSpec
 from harness.errors import UserError, did_you_mean
-from harness.tasks.types import KINDS
+from harness.tasks.types import TASK_TYPES
 
 if TYPE_CHECKING:
     from harness.tasks.schema import TaskFile
@@ -85,14 +85,18 @@ def records(path: Path, name: str, *given: Any) -> list[dict[str, Any]]:
     return made
 
 
-def checked(path: Path, name: str, made: list[dict[str, Any]], wanted: Wanted) -> tuple[Row, ...]:
+def checked_rows(
+    path: Path, name: str, made: list[dict[str, Any]], wanted: RowSpec
+) -> tuple[Row, ...]:
     """Rows of what a function gave, checked as those of a file are.
 
     Raises:
         UserError: told as `file: function: row N: what`.
     """
     numbered = ((number, lambda one=one: one) for number, one in enumerate(made, start=1))
-    return rows_of(path.with_name(f"{path.name}: {name}"), numbered, wanted, "one is right", "row")
+    return parse_rows(
+        path.with_name(f"{path.name}: {name}"), numbered, wanted, "one is right", "row"
+    )
 
 
 @contextmanager
@@ -121,7 +125,7 @@ _GENERATE: Final = "generate"
 Rows = dict[str, tuple[Row, ...]]
 
 
-class Found(NamedTuple):
+class LoadedSplits(NamedTuple):
     """The splits that are there.
 
     Attributes:
@@ -135,7 +139,7 @@ class Found(NamedTuple):
     train: str
 
 
-def read(file: TaskFile, folder: Path, data: Path | None, seed: int) -> Found:
+def read(file: TaskFile, folder: Path, data: Path | None, seed: int) -> LoadedSplits:
     """Reads all splits that are there.
 
     Args:
@@ -159,12 +163,12 @@ def read(file: TaskFile, folder: Path, data: Path | None, seed: int) -> Found:
     return found
 
 
-def wanted_of(file: TaskFile, labels: Collection[str] | None) -> Wanted:
+def row_spec(file: TaskFile, labels: Collection[str] | None) -> RowSpec:
     """What a task asks of its rows, in its own names."""
-    return Wanted(KINDS.get(file.kind).rows, None if labels is None else tuple(labels))
+    return RowSpec(TASK_TYPES.get(file.kind).rows, None if labels is None else tuple(labels))
 
 
-def _in_training(wanted: Wanted, file: TaskFile, there: Collection[str]) -> Wanted:
+def _in_training(wanted: RowSpec, file: TaskFile, there: Collection[str]) -> RowSpec:
     """What is asked of training rows besides: the score, and what they are split by."""
     score = None if file.quality.min_score is None else file.quality.score_field
     by = file.data.split.by
@@ -172,7 +176,7 @@ def _in_training(wanted: Wanted, file: TaskFile, there: Collection[str]) -> Want
     return replace(wanted, score=score, group=by if made else None)
 
 
-def _check_asked(file: TaskFile, found: Found) -> None:
+def _check_asked(file: TaskFile, found: LoadedSplits) -> None:
     """Formats that keep no records have neither scores nor fields."""
     keys = file.quality
     by = file.data.split.by
@@ -190,22 +194,22 @@ def _check_asked(file: TaskFile, found: Found) -> None:
             )
 
 
-def _generated(file: TaskFile, script: Path, seed: int) -> Found:
+def _generated(file: TaskFile, script: Path, seed: int) -> LoadedSplits:
     sizes = file.data.sizes
     assert sizes is not None  # checked by the model
     fixed = None if file.labels == "auto" else tuple(file.labels)
-    wanted = wanted_of(file, fixed)
+    wanted = row_spec(file, fixed)
     rows = {}
     for split in SPLITS:
         made = records(script, _GENERATE, split, getattr(sizes, split), seed)
         asked = _in_training(wanted, file, SPLITS) if split == "train" else wanted
-        rows[split] = checked(script, f"{_GENERATE} {split}", made, asked)
-    return Found(rows, str(script), f"{script}: {_GENERATE} train")
+        rows[split] = checked_rows(script, f"{_GENERATE} {split}", made, asked)
+    return LoadedSplits(rows, str(script), f"{script}: {_GENERATE} train")
 
 
 def _files(
     file: TaskFile, place: Path, labels: tuple[str, ...] | None, users: bool = False
-) -> Found:
+) -> LoadedSplits:
     keys = file.data
     if not place.is_dir():
         readme = place.parent / "README.md"
@@ -214,9 +218,9 @@ def _files(
         usual = _usual(FORMATS.get(keys.format), keys.splits.get("train", "train"))
         raise UserError(f"{place}: no such folder; it should hold {usual}{hint}")
     splits = {str(split): name for split, name in keys.splits.items()}
-    given = folders.Given(keys.format, splits, file.names())
+    given = folders.DataFiles(keys.format, splits, file.names())
     if users:
-        given = folders.as_given(place, *given)
+        given = folders.resolve_files(place, *given)
     reader = FORMATS.get(given.format)
     paths: dict[str, Path] = {}
     for split in SPLITS:
@@ -233,7 +237,7 @@ def _files(
         else:
             _refuse_other_name(split, str(place), _there(reader, place))
     options = keys.read_options() if given.format == keys.format else None
-    wanted = Wanted(KINDS.get(file.kind).rows, labels, given.fields, options)
+    wanted = RowSpec(TASK_TYPES.get(file.kind).rows, labels, given.fields, options)
     asked = _in_training(wanted, file, paths)
     rows = {
         split: reader.read(path, asked if split == "train" else wanted)
@@ -242,15 +246,15 @@ def _files(
     # a file or folder of a name of its own is what the user knows; what it lies in says little
     alone = len(paths) == 1 and given.splits.get("train", "train") != "train"
     called = paths["train"] if alone else place.resolve()
-    return Found(rows, called.name, str(paths["train"]))
+    return LoadedSplits(rows, called.name, str(paths["train"]))
 
 
-def _hub(file: TaskFile, name: str) -> Found:
+def _hub(file: TaskFile, name: str) -> LoadedSplits:
     from harness.data import tabular as hub
 
     keys = file.data
     fixed = None if file.labels == "auto" else tuple(file.labels)
-    wanted = Wanted(KINDS.get(file.kind).rows, fixed, file.names())
+    wanted = RowSpec(TASK_TYPES.get(file.kind).rows, fixed, file.names())
     there = hub.split_names(name, keys.config, keys.revision)
     names: dict[str, str] = {}
     for split in SPLITS:
@@ -271,7 +275,7 @@ def _hub(file: TaskFile, name: str) -> Found:
         )
         for split, called in names.items()
     }
-    return Found(rows, Path(name).name, f"{name}/{names['train']}")
+    return LoadedSplits(rows, Path(name).name, f"{name}/{names['train']}")
 
 
 def _refuse_other_name(split: str, place: str, there: Collection[str]) -> None:

@@ -27,14 +27,14 @@ from harness.metrics import find
 from harness.metrics.metric import Metric
 from harness.results import Objective
 from harness.tasks import dataset as task_data
-from harness.tasks.dataset import SPLITS, History
-from harness.tasks.entity_format import Layout
+from harness.tasks.dataset import SPLITS, PreparationLog
+from harness.tasks.entity_format import EntityFormat
 from harness.tasks.schema import TaskFile, read_task_file
-from harness.tasks.types import Answers, Example, Given, Kind, Parsed, kind_under
+from harness.tasks.types import Answers, Example, Parsed, TaskType, TypeContext, type_for_head
 
 
-def choose(
-    training: Sequence[Example], kind: Kind, labels: Sequence[str], count: int, seed: int = 0
+def choose_few_shot(
+    training: Sequence[Example], kind: TaskType, labels: Sequence[str], count: int, seed: int = 0
 ) -> tuple[Example, ...]:
     """Chooses examples that a prompt has room for and that show what there is.
 
@@ -62,9 +62,9 @@ def choose(
     return tuple(chosen)
 
 
-__all__ = ["SPLITS", "Answers", "Example", "Parsed", "Scored", "Task", "load"]
+__all__ = ["SPLITS", "Answers", "Example", "Parsed", "Scored", "Task", "load_task"]
 
-_UNTOUCHED: Final = History({}, 0)
+_UNTOUCHED: Final = PreparationLog({}, 0)
 _FIELD: Final = re.compile(r"\{(input|text|instruction)\}")
 
 
@@ -81,7 +81,7 @@ class Scored(NamedTuple):
 
 
 class Task:
-    """One task with its data; made by `load`.
+    """One task with its data; made by `load_task`.
 
     Attributes:
         name: as task.yaml says.
@@ -104,9 +104,9 @@ class Task:
         labels: tuple[str, ...],
         rows: Callable[[str], tuple[Row, ...]],
         notes: tuple[str, ...] = (),
-        history: History = _UNTOUCHED,
+        history: PreparationLog = _UNTOUCHED,
     ) -> None:
-        """Made by `load`; `rows` gives the rows of a split when they are first needed."""
+        """Made by `load_task`; `rows` gives the rows of a split when they are first needed."""
         self.name = file.name
         self.folder = folder
         self.file = file
@@ -121,17 +121,17 @@ class Task:
         self._examples: dict[str, tuple[Example, ...]] = {}
         target, names = file.target, _names(folder, file, labels)
         marks = (target.after_label, target.between_items, target.between_labels, target.empty)
-        given = Given(
+        given = TypeContext(
             labels,
             lambda: self.examples("train"),
-            Layout(labels, *marks, names),
+            EntityFormat(labels, *marks, names),
             names,
             file.fold_case,
             file.unseen_excludes,
             file.metrics,
             file.answers == "generation",
         )
-        self.kind: Kind = kind_under(file.kind, file.head)(given)
+        self.kind: TaskType = type_for_head(file.kind, file.head)(given)
 
     def rows(self, split: str) -> tuple[Row, ...]:
         """The rows of `train`, `validation` or `test`, as they were read.
@@ -258,8 +258,8 @@ class Task:
         return tuple(answer(example) for example in self.examples(split))
 
     def worked(self, count: int, seed: int = 0) -> tuple[Example, ...]:
-        """Training examples to show before a prompt; see `harness.tasks.task.choose`."""
-        return choose(self.examples("train"), self.kind, self.labels, count, seed)
+        """Training examples to show before a prompt; see `harness.tasks.task.choose_few_shot`."""
+        return choose_few_shot(self.examples("train"), self.kind, self.labels, count, seed)
 
     def few_shot(self, count: int, seed: int = 0) -> str:
         """`worked` examples as text: prompt and target, one block after the other."""
@@ -302,7 +302,7 @@ def _names(folder: Path, file: TaskFile, labels: Sequence[str]) -> dict[str, str
     return chosen
 
 
-def load(
+def load_task(
     name_or_path: str,
     data: Path | None = None,
     limit: int | None = None,
@@ -324,7 +324,7 @@ def load(
     file = read_task_file(folder / "task.yaml")
     if limit is not None and limit < 1:
         raise UserError(f"limit: {limit} examples; at least 1 is right")
-    source = task_data.open_source(file, folder, data, limit, seed)
+    source = task_data.prepare_dataset(file, folder, data, limit, seed)
     return Task(file, folder, source.labels, source.rows, source.notes, source.history)
 
 
@@ -335,7 +335,7 @@ _State = tuple[tuple[str, int, int, int], ...]
 _tasks: OrderedDict[tuple[object, ...], tuple[_State, Task]] = OrderedDict()
 
 
-def load_task_of(sweep: Sweep) -> Task:
+def load_task_for(sweep: Sweep) -> Task:
     """Loads the task that a sweep names, with its data folder and limit.
 
     Raises:
@@ -349,7 +349,7 @@ def load_task_of(sweep: Sweep) -> Task:
         if state == _state(folder, data):
             _tasks.move_to_end(key)
             return task
-    task = load(sweep.task, data=data, limit=sweep.data.limit)
+    task = load_task(sweep.task, data=data, limit=sweep.data.limit)
     # after loading, for a hook leaves a file in the folder
     _tasks[key] = (_state(folder, data), task)
     _tasks.move_to_end(key)

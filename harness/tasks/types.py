@@ -1,4 +1,4 @@
-"""`Kind`: what rows of a sort ask of a model, how an answer is read and what it is held against.
+"""`TaskType`: what rows of a type ask of a model, how answers are read and scored.
 
 Knows rows, examples and metrics; nothing of files, prompts, tokens or models.
 
@@ -21,7 +21,7 @@ from harness.data.rows import Row
 from harness.metrics.metric import Metric
 from harness.registry import Registry
 from harness.tasks.baselines import copied, first_sentence, most_frequent
-from harness.tasks.entity_format import Layout
+from harness.tasks.entity_format import EntityFormat
 
 #: The one class of statistics where answers have no classes.
 ALL: Final = ("all",)
@@ -74,7 +74,7 @@ class Parsed(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Given:
+class TypeContext:
     """What task.yaml and the data say to a kind.
 
     Attributes:
@@ -90,7 +90,7 @@ class Given:
 
     labels: tuple[str, ...]
     training: Callable[[], Sequence[Example]]
-    layout: Layout
+    layout: EntityFormat
     names: Mapping[str, str] = field(default_factory=dict)
     fold_case: bool = False
     unseen_excludes: tuple[str, ...] = ()
@@ -98,7 +98,7 @@ class Given:
     generate: bool = False
 
 
-class Kind(ABC):
+class TaskType(ABC):
     """What rows of one sort ask of a model.
 
     Attributes:
@@ -119,7 +119,7 @@ class Kind(ABC):
     shots: ClassVar[bool] = True
     bare: ClassVar[bool] = True
 
-    def __init__(self, given: Given) -> None:
+    def __init__(self, given: TypeContext) -> None:
         """Keeps what is given."""
         self.given = given
         self.head: Head = GENERATION
@@ -158,14 +158,14 @@ class Kind(ABC):
         return () if example.row is None else self.labels_of(example.row)
 
 
-KINDS: Registry[type[Kind]] = Registry("kind of task")
+TASK_TYPES: Registry[type[TaskType]] = Registry("kind of task")
 #: What a kind is under another head than the one that writes, by names of kind and head.
-HEADED: Final[dict[tuple[str, str], type[Kind]]] = {}
+HEADED: Final[dict[tuple[str, str], type[TaskType]]] = {}
 
 
-def kind_under(kind: str, head: str) -> type[Kind]:
-    """What a kind of `KINDS` is under a head; there has to be such a one."""
-    return KINDS.get(kind) if head == GENERATION.name else HEADED[kind, head]
+def type_for_head(kind: str, head: str) -> type[TaskType]:
+    """What a kind of `TASK_TYPES` is under a head; there has to be such a one."""
+    return TASK_TYPES.get(kind) if head == GENERATION.name else HEADED[kind, head]
 
 
 def prompt_fields(row: Row) -> dict[str, str]:
@@ -174,7 +174,7 @@ def prompt_fields(row: Row) -> dict[str, str]:
     return found if row.instruction is None else {**found, "instruction": row.instruction}
 
 
-class Pairs(Kind):
+class TextToText(TaskType):
     """An input and the text that belongs to it; what a model writes is taken as it is."""
 
     rows = "pairs"
@@ -208,10 +208,10 @@ class Pairs(Kind):
         }
 
 
-KINDS.add("pairs", Pairs)
+TASK_TYPES.add("pairs", TextToText)
 
 
-class Choice(Kind):
+class Choice(TaskType):
     """An input and its class.
 
     The likeliest class is the one whose text, with the end of text behind it, has the highest
@@ -223,7 +223,7 @@ class Choice(Kind):
     fields = ("input", "text", "instruction")
     labelled = True
 
-    def __init__(self, given: Given) -> None:
+    def __init__(self, given: TypeContext) -> None:
         """The classes are those of the training rows."""
         super().__init__(given)
         self.classes = given.labels
@@ -266,10 +266,10 @@ def _plain(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-KINDS.add("choice", Choice)
+TASK_TYPES.add("choice", Choice)
 
 
-class Text(Kind):
+class Text(TaskType):
     """A text alone; the prediction is a `harness.metrics.text.Likelihood` of it."""
 
     rows = "text"
@@ -287,4 +287,4 @@ class Text(Kind):
         return Parsed(None, unparsed=True)
 
 
-KINDS.add("text", Text)
+TASK_TYPES.add("text", Text)

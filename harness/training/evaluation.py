@@ -19,9 +19,9 @@ from harness.models.base_model import BaseModel
 from harness.tasks.task import Answers, Example, Task
 from harness.training import likelihood
 from harness.training import token_classification as word_tags
-from harness.training.generation import Around, alone, greedy
-from harness.training.losses import said
-from harness.training.tokenization import TaskTokens
+from harness.training.generation import ForwardContext, greedy_decode, no_context
+from harness.training.losses import predict_tags
+from harness.training.tokenization import TokenizedTask
 from harness.trial import SplitScores
 
 _newline_ids: weakref.WeakKeyDictionary[Any, frozenset[int]] = weakref.WeakKeyDictionary()
@@ -47,13 +47,13 @@ class _Asking:
 
     base: BaseModel
     task: Task
-    tokens: TaskTokens
+    tokens: TokenizedTask
     split: str
     chosen: tuple[int, ...]
     shots: Sequence[Example] | None
     batch_size: int
     adapters: tuple[int, ...] = (0,)
-    around: Around = alone
+    around: ForwardContext = no_context
 
     def prompts(self) -> list[tuple[int, ...]]:
         """Those of each adapter, one adapter's after the other's."""
@@ -82,7 +82,7 @@ def score(
     examples: int | slice | None = None,
     shots: Sequence[Example] | None = None,
     batch_size: int = 64,
-    tokens: TaskTokens | None = None,
+    tokens: TokenizedTask | None = None,
 ) -> SplitScores:
     """Has a split answered and scores it; runs the adapter if one is attached.
 
@@ -99,9 +99,9 @@ def score(
         batch_size: rows run together.
         tokens: tokens made before, else they are made here.
     """
-    made = tokens or TaskTokens(base, task, max_length=None)
+    made = tokens or TokenizedTask(base, task, max_length=None)
     everything = task.examples(split)
-    chosen = evenly(len(everything), examples)
+    chosen = evenly_spaced(len(everything), examples)
     asking = _Asking(base, task, made, split, chosen, shots, batch_size)
     # Where it cannot be merged, a DoRA layer would compute the norms of its weights at each token.
     with merged(base.model), DoraCaching():
@@ -115,9 +115,9 @@ def score_together(
     split: str,
     examples: int | slice | None,
     batch_size: int,
-    tokens: TaskTokens,
+    tokens: TokenizedTask,
     adapters: Sequence[int],
-    around: Around,
+    around: ForwardContext,
 ) -> list[SplitScores]:
     """Has a split answered by several adapters at once, each row by its own.
 
@@ -135,7 +135,7 @@ def score_together(
         The scores of each adapter.
     """
     everything = task.examples(split)
-    chosen = evenly(len(everything), examples)
+    chosen = evenly_spaced(len(everything), examples)
     asking = _Asking(base, task, tokens, split, chosen, None, batch_size, (*adapters,), around)
     answers = _ANSWERS[task.kind.answers](asking)
     asked = [everything[index] for index in chosen]
@@ -148,9 +148,9 @@ def score_together(
 def _written(asking: _Asking) -> list[Answer]:
     """Decodes greedily; a line break ends an answer where all of the task's are single lines."""
     base, task, tail = asking.base, asking.task, asking.tokens.tail
-    stop = newline_ids(base) if one_line(task) else frozenset()
+    stop = newline_ids(base) if has_single_line_answers(task) else frozenset()
     end = base.tokenizer.eos_token_id
-    found = greedy(
+    found = greedy_decode(
         base.model,
         asking.prompts(),
         task.max_new_tokens,
@@ -174,7 +174,7 @@ def _chosen(asking: _Asking) -> list[Answer]:
     names = task.kind.classes
     answers = tokens.answers([task.write(name) for name in names])
     try:
-        found = likelihood.likeliest(
+        found = likelihood.most_likely_answers(
             asking.base.model,
             asking.prompts(),
             answers,
@@ -198,7 +198,7 @@ def _likelihood(asking: _Asking) -> list[Answer]:
     base, window = asking.base, asking.task.file.window
     length = min(window.length, base.context or window.length)
     made = asking.tokens.texts(asking.split)
-    found = likelihood.texts(
+    found = likelihood.text_log_likelihoods(
         base.model,
         [made[index] for index in asking.chosen] * len(asking.adapters),
         length,
@@ -218,9 +218,9 @@ def _tagged(asking: _Asking) -> list[Answer]:
     texts = [made[index] for index in asking.chosen]
     labels = task.kind.head.labels
     found = []
-    likely = said(base.model, texts, asking.pad, asking.batch_size)
+    likely = predict_tags(base.model, texts, asking.pad, asking.batch_size)
     for one, tags in zip(texts, likely, strict=True):
-        read = word_tags.read(tags, one.words, labels)
+        read = word_tags.word_level_tags(tags, one.words, labels)
         spans = entity_tags.spans(read, one.places, one.text)
         found.append(Answer(spans, task.write(spans), unparsed=False))
     return found
@@ -274,7 +274,7 @@ def objective_value(task: Task, scores: SplitScores) -> float:
     return float(task.objective.value(np.asarray(scores.statistics, dtype=float).sum(axis=0)))
 
 
-def evenly(count: int, wanted: int | slice | None) -> tuple[int, ...]:
+def evenly_spaced(count: int, wanted: int | slice | None) -> tuple[int, ...]:
     """Indices of `wanted` of `count` things, evenly spaced; all where None or too many."""
     if isinstance(wanted, slice):
         return tuple(range(count))[wanted]
@@ -283,7 +283,7 @@ def evenly(count: int, wanted: int | slice | None) -> tuple[int, ...]:
     return tuple(index * count // wanted for index in range(wanted))
 
 
-def one_line(task: Task) -> bool:
+def has_single_line_answers(task: Task) -> bool:
     """Whether answers of this task are single lines, so that a line break ends one."""
     return not any("\n" in task.target(example) for example in task.examples("train"))
 

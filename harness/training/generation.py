@@ -20,13 +20,13 @@ from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
 #: Run around each call of a model: given whose adapter each row is for, and the tokens of a row.
-Around = Callable[[Sequence[int], int], AbstractContextManager[None]]
+ForwardContext = Callable[[Sequence[int], int], AbstractContextManager[None]]
 
 #: Tokens of prompts that a processor reads at a time.
 _AT_A_TIME: Final = 1024
 
 
-def alone(owners: Sequence[int], width: int) -> AbstractContextManager[None]:
+def no_context(owners: Sequence[int], width: int) -> AbstractContextManager[None]:
     """Of a model that has one adapter at most: nothing is to be told."""
     del owners, width
     return nullcontext()
@@ -117,7 +117,7 @@ class _PartLayer(_RoomyLayer):  # type: ignore[no-untyped-call]
         return keys, values
 
 
-class Continuation:
+class BatchDecoder:
     """A batch of prompts that is gone on from, token by token, with keys and values kept.
 
     Args:
@@ -126,7 +126,7 @@ class Continuation:
         new: tokens that may follow.
         pad: id to pad with (masked).
         owners: whose each prompt is, those of one owner side by side.
-        around: see `Around`.
+        around: see `ForwardContext`.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class Continuation:
         new: int,
         pad: int,
         owners: Sequence[int] | None = None,
-        around: Around = alone,
+        around: ForwardContext = no_context,
     ) -> None:
         """Runs nothing yet."""
         device = next(model.parameters()).device
@@ -199,7 +199,7 @@ class Continuation:
         self._positions = self._positions.index_select(0, rows)
         self._cache.batch_select_indices(rows)
 
-    def copy(self) -> "Continuation":
+    def copy(self) -> "BatchDecoder":
         """The same batch at the same place; going on with one leaves the other."""
         twin = copy.copy(self)
         twin._cache = copy.deepcopy(self._cache)
@@ -252,7 +252,7 @@ _LEAVING: Final = 0.125
 
 
 @torch.inference_mode()
-def greedy(
+def greedy_decode(
     model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
     max_new_tokens: int,
@@ -260,7 +260,7 @@ def greedy(
     pad: int,
     batch_size: int,
     owners: Sequence[int] | None = None,
-    around: Around = alone,
+    around: ForwardContext = no_context,
 ) -> list[list[int]]:
     """The likeliest next token, again and again, for each prompt.
 
@@ -282,8 +282,8 @@ def greedy(
     answers: list[list[int]] = [[] for _ in prompts]
     stops = frozenset(stop)
     whose = owners or [0] * len(prompts)
-    for chosen in by_length(prompts, batch_size, whose):
-        going = Continuation(
+    for chosen in length_sorted_batches(prompts, batch_size, whose):
+        going = BatchDecoder(
             model,
             [prompts[i] for i in chosen],
             max_new_tokens,
@@ -295,7 +295,7 @@ def greedy(
     return answers
 
 
-def by_length(
+def length_sorted_batches(
     prompts: Sequence[Sequence[int]], batch_size: int, owners: Sequence[int] | None = None
 ) -> Iterator[list[int]]:
     """Indices of prompts in batches of similar length, the shortest first.
@@ -309,7 +309,7 @@ def by_length(
 
 
 def _write(
-    going: "Continuation", answers: list[list[int]], new: int, stops: frozenset[int]
+    going: "BatchDecoder", answers: list[list[int]], new: int, stops: frozenset[int]
 ) -> None:
     """Appends new tokens to `answers`, one list a row, until each row has ended."""
     rows = list(range(len(answers)))

@@ -13,14 +13,19 @@ from transformers import PreTrainedModel
 
 from harness.metrics.text import Likelihood
 from harness.models.batches import TokenSequence, collate
-from harness.training.generation import Around, Continuation, alone, by_length
+from harness.training.generation import (
+    BatchDecoder,
+    ForwardContext,
+    length_sorted_batches,
+    no_context,
+)
 
 #: Logits held at once, in numbers: rows of a batch are bounded by it.
 _LOGITS: Final = 64 * 2**20
 
 
 @torch.inference_mode()
-def texts(
+def text_log_likelihoods(
     model: PreTrainedModel,
     sequences: Sequence[Sequence[int]],
     length: int,
@@ -28,7 +33,7 @@ def texts(
     pad: int,
     batch_size: int,
     owners: Sequence[int] | None = None,
-    around: Around = alone,
+    around: ForwardContext = no_context,
 ) -> list[Likelihood]:
     """Negative log-likelihoods of texts, each token but the first scored once.
 
@@ -62,7 +67,7 @@ def texts(
     vocabulary = int(model.config.get_text_config().vocab_size)
     longest = max((len(window.ids) for window in found), default=1)
     rows = max(1, min(batch_size, _LOGITS // (vocabulary * longest)))
-    for chosen in by_length([window.ids for window in found], rows, whose):
+    for chosen in length_sorted_batches([window.ids for window in found], rows, whose):
         batch = collate([found[index] for index in chosen], pad, device)
         with around([whose[index] for index in chosen], batch.ids.shape[1]):
             logits = model(input_ids=batch.ids, use_cache=False).logits[batch.rows]
@@ -95,14 +100,14 @@ class _Node:
 
 
 @torch.inference_mode()
-def likeliest(
+def most_likely_answers(
     model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
     answers: Sequence[Sequence[int]],
     pad: int,
     batch_size: int,
     owners: Sequence[int] | None = None,
-    around: Around = alone,
+    around: ForwardContext = no_context,
 ) -> list[int]:
     """Which of several answers has the highest probability after each prompt.
 
@@ -131,9 +136,9 @@ def likeliest(
     # At worst every answer is a row of its own, with keys and values of the prompt.
     together = max(1, min(batch_size, 2 * batch_size // len(answers)))
     whose = owners or [0] * len(prompts)
-    for chosen in by_length(prompts, together, whose):
+    for chosen in length_sorted_batches(prompts, together, whose):
         rows = [prompts[index] for index in chosen]
-        going = Continuation(model, rows, depth, pad, [whose[index] for index in chosen], around)
+        going = BatchDecoder(model, rows, depth, pad, [whose[index] for index in chosen], around)
         first = going.logits().float().log_softmax(dim=-1)
         lowest = _dive(going.copy(), first, root)
         for index, found in zip(chosen, _search(going, first, root, lowest), strict=True):
@@ -175,7 +180,7 @@ def _any(node: _Node, other: int) -> int:
     return other if node.answer is None else node.answer
 
 
-def _dive(going: Continuation, logs: torch.Tensor, root: _Node) -> list[float]:
+def _dive(going: BatchDecoder, logs: torch.Tensor, root: _Node) -> list[float]:
     """The log-probability of the answer that the likeliest allowed tokens lead to, each row."""
     nodes: list[_Node] = [root] * len(logs)
     rows = list(range(len(logs)))
@@ -204,7 +209,7 @@ class _Live(NamedTuple):
 
 
 def _search(
-    going: Continuation, logs: torch.Tensor, root: _Node, lowest: Sequence[float]
+    going: BatchDecoder, logs: torch.Tensor, root: _Node, lowest: Sequence[float]
 ) -> list[int]:
     """All beginnings that can still win, level by level."""
     count = len(logs)

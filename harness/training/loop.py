@@ -32,13 +32,13 @@ from harness.adapters import attach as attaching
 from harness.adapters.adapter import Adapter
 from harness.config.settings import TrainingSettings
 from harness.errors import UserError
-from harness.models.base_model import BaseModel, stacks
+from harness.models.base_model import BaseModel, transformer_blocks
 from harness.models.batches import TokenSequence, collate, data_order
 from harness.training.losses import Loss
-from harness.trial import Purpose, derive
+from harness.trial import Purpose, derive_seed
 
 
-def groups(
+def parameter_groups(
     named: Iterable[tuple[str, torch.nn.Parameter]],
     rate: float,
     weight_decay: float,
@@ -79,14 +79,14 @@ def groups(
     ]
 
 
-def optimiser(
+def make_optimizer(
     named: Iterable[tuple[str, torch.nn.Parameter]],
     rate: float,
     weight_decay: float,
     traits: Mapping[str, float],
     kind: str = "adamw",
 ) -> torch.optim.Optimizer:
-    """AdamW over all parameters that require a gradient, in `groups`.
+    """AdamW over all parameters that require a gradient, in `parameter_groups`.
 
     Args:
         named: parameters by name, as `named_parameters()` gives them.
@@ -98,7 +98,7 @@ def optimiser(
     Raises:
         ValueError: a trait that this optimiser does not know.
     """
-    settings = groups(named, rate, weight_decay, traits)
+    settings = parameter_groups(named, rate, weight_decay, traits)
     if kind == "adamw":
         return torch.optim.AdamW(settings, lr=rate, fused=True)
     from bitsandbytes.optim.adamw import AdamW8bit, PagedAdamW8bit  # slow to import
@@ -117,7 +117,7 @@ def set_rate(optimiser: torch.optim.Optimizer, share: float) -> None:
         group["lr"] = group["peak"] * share
 
 
-def rate_share(step: int, steps: int, training: TrainingSettings) -> float:
+def schedule_factor(step: int, steps: int, training: TrainingSettings) -> float:
     """The learning rate at a step, as a share of its peak.
 
     Rises linearly over the first `warmup` share of the steps, then falls to `floor` at the last
@@ -214,7 +214,7 @@ def checkpointed(model: PreTrainedModel) -> Iterator[int]:
     Yields:
         How many blocks there are.
     """
-    blocks = [block for stack in stacks(model) for block in stack]
+    blocks = [block for stack in transformer_blocks(model) for block in stack]
     for block in blocks:
         block.forward = partial(_again, block.forward)
     try:
@@ -237,7 +237,7 @@ class DivergedError(Exception):
 
 
 @dataclass
-class Progress:
+class TrainingProgress:
     """What was done so far.
 
     Attributes:
@@ -262,7 +262,7 @@ class Progress:
         return sum(losses) / len(losses) if losses else math.nan
 
 
-class Run:
+class TrainingRun:
     """One adapter in training; the adapter is attached to `base.model`.
 
     Args:
@@ -283,14 +283,14 @@ class Run:
         adapter: Adapter,
         training: TrainingSettings,
         steps: int,
-        progress: Progress,
+        progress: TrainingProgress,
     ) -> None:
         """Makes the optimiser; draws nothing."""
         self._base, self._loss, self._sequences = base, loss, sequences
         self._adapter, self._config, self._training = adapter, adapter.config, training
         self._steps, self._progress = steps, progress
         self.parameters = [p for p in base.model.parameters() if p.requires_grad]
-        self._optimiser = optimiser(
+        self._optimiser = make_optimizer(
             base.model.named_parameters(),
             self._config.learning_rate,
             training.weight_decay,
@@ -317,10 +317,10 @@ class Run:
         Raises:
             DivergedError: the loss or the gradient is no number, or the loss above its bound.
         """
-        torch.manual_seed(derive(self._config.seed, Purpose.DROPOUT))
+        torch.manual_seed(derive_seed(self._config.seed, Purpose.DROPOUT))
         lengths = [len(sequence.ids) for sequence in self._sequences]
         batches = data_order(lengths, self._training.batch_size, self._config.seed)
-        attaching.dropout_mode(self._base.model, on=True)
+        attaching.set_dropout(self._base.model, on=True)
         if self._config.level("gradient_checkpointing") == "on":
             with checkpointed(self._base.model):
                 yield from self._steps_of(batches)
@@ -333,7 +333,7 @@ class Run:
     def _steps_of(self, batches: Iterator[tuple[int, ...]]) -> Iterator[int]:
         for step, batch in zip(range(self._steps), batches, strict=False):
             start = time.perf_counter()
-            share = rate_share(step, self._steps, self._training)
+            share = schedule_factor(step, self._steps, self._training)
             set_rate(self._optimiser, share)
             loss = self._step(batch)
             self._progress.step = step + 1

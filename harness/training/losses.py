@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from harness.models.batches import Batch, collate
 from harness.tasks.task import Answers, Task
-from harness.training.generation import by_length
+from harness.training.generation import length_sorted_batches
 from harness.training.token_classification import TaggedText
 
 
@@ -62,16 +62,16 @@ class CompletionLoss:
             logits = parts.head(hidden[batch.rows])
         else:
             logits = self._model(**inputs).logits[batch.rows]
-        return functional.cross_entropy(exactly(logits), batch.targets, reduction="sum")
+        return functional.cross_entropy(in_float32(logits), batch.targets, reduction="sum")
 
 
-def exactly(logits: torch.Tensor) -> torch.Tensor:
+def in_float32(logits: torch.Tensor) -> torch.Tensor:
     """Logits as the loss takes them: in float32 at least."""
     return logits if logits.dtype == torch.float64 else logits.float()
 
 
 @torch.no_grad()
-def keeps_apart(model: PreTrainedModel) -> bool:
+def keeps_sequences_apart(model: PreTrainedModel) -> bool:
     """Whether texts that share a row do not see each other in this model, tried on a probe.
 
     Some architectures take no positions, or do not begin anew where positions do.
@@ -132,7 +132,7 @@ class TaggingLoss:
 
 
 @torch.inference_mode()
-def said(
+def predict_tags(
     model: PreTrainedModel, texts: Sequence[TaggedText], pad: int, batch_size: int
 ) -> list[np.ndarray]:
     """How likely each tag is at each token.
@@ -151,7 +151,7 @@ def said(
     device = next(model.parameters()).device
     nothing = np.empty((0, 0), dtype=np.float32)
     found = [nothing] * len(parts)
-    for chosen in by_length([part.ids for part in parts], batch_size):
+    for chosen in length_sorted_batches([part.ids for part in parts], batch_size):
         batch = collate([parts[index] for index in chosen], pad, device)
         logits = model(input_ids=batch.ids, attention_mask=batch.mask).logits[batch.rows]
         likely = functional.log_softmax(logits.float(), dim=-1).cpu()
@@ -174,7 +174,7 @@ _LOSSES: Final[dict[Answers, Callable[[PreTrainedModel], Loss]]] = {
 }
 
 
-def loss_of(model: PreTrainedModel, task: Task) -> Loss:
+def loss_for(model: PreTrainedModel, task: Task) -> Loss:
     """The loss that teaches a model to answer as a task is answered.
 
     Args:

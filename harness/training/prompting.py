@@ -17,7 +17,7 @@ from harness.tasks.task import Example, Task
 _ANSWER = "ANSWER"
 
 
-class Prompted(NamedTuple):
+class BuiltPrompt(NamedTuple):
     """The prompt of one example.
 
     Attributes:
@@ -29,7 +29,7 @@ class Prompted(NamedTuple):
     cut: bool
 
 
-class Prompting:
+class PromptBuilder:
     """How one model is asked one task.
 
     Args:
@@ -71,7 +71,7 @@ class Prompting:
         examples: Sequence[Example],
         shots: Sequence[Example],
         rooms: Sequence[int | None],
-    ) -> list[Prompted]:
+    ) -> list[BuiltPrompt]:
         """The prompts of examples.
 
         Args:
@@ -85,7 +85,9 @@ class Prompting:
             whole = (*self.head, *ids)
             fits = room is None or len(whole) <= room
             found.append(
-                Prompted(whole, cut=False) if fits else self._cut(example, shots, int(room or 0))
+                BuiltPrompt(whole, cut=False)
+                if fits
+                else self._cut(example, shots, int(room or 0))
             )
         return found
 
@@ -109,12 +111,12 @@ class Prompting:
         )["input_ids"]
         return found
 
-    def _cut(self, example: Example, shots: Sequence[Example], room: int) -> Prompted:
+    def _cut(self, example: Example, shots: Sequence[Example], room: int) -> BuiltPrompt:
         """Worked examples go first, then words of the input, last of all the prompt's own."""
         for left in range(1, len(shots) + 1):
             ids = self._ids(example, shots[left:])
             if len(ids) <= room:
-                return Prompted(ids, cut=True)
+                return BuiltPrompt(ids, cut=True)
         words = example.text.split(" ")
         low, high = 0, len(words)  # the longest part that fits has low <= words < high
         best: tuple[int, ...] | None = None
@@ -130,7 +132,7 @@ class Prompting:
             ids = self._ids(_with_text(example, ""), ())
             kept_ids = ids[len(ids) - (room - len(self.head)) :] if room > len(self.head) else ()
             best = (*self.head, *kept_ids)
-        return Prompted(best, cut=True)
+        return BuiltPrompt(best, cut=True)
 
     def _ids(self, example: Example, shots: Sequence[Example]) -> tuple[int, ...]:
         return (*self.head, *self.encode([self.text(example, shots)])[0])

@@ -18,26 +18,26 @@ from typing import Any, Final, NamedTuple
 import torch
 
 from harness.adapters import attach as attaching
-from harness.adapters.adapter import Adapter, Circumstances
-from harness.adapters.proofs import PROOFS, Proof, ProofError, Subject
+from harness.adapters.adapter import Adapter, InitContext
+from harness.adapters.proofs import PROOFS, Proof, ProofContext, ProofError
 from harness.config.settings import TrainingSettings
 from harness.config.variants import VARIANTS, Variant
 from harness.errors import UserError
 from harness.models import token_classifier as token_head
 from harness.models.base_model import BaseModel, quick_checksum
-from harness.models.memory import PeakMemory, ran_out, weight_bytes
+from harness.models.memory import PeakMemory, is_out_of_memory, weight_bytes
 from harness.registry import Registry
 from harness.tasks.task import Answers, Task
 from harness.training import evaluation
 from harness.training import loop as optimisation
-from harness.training.loop import DivergedError, Progress, Run
-from harness.training.losses import keeps_apart, loss_of
-from harness.training.tokenization import TaskTokens, token_notes
+from harness.training.loop import DivergedError, TrainingProgress, TrainingRun
+from harness.training.losses import keeps_sequences_apart, loss_for
+from harness.training.tokenization import TokenizedTask, token_notes
 from harness.training.trainer import Race, Report
 from harness.trial import Cost, Measurement, Outcome, SplitScores, TrialRequest, TrialResult
 
 
-class Wanted(NamedTuple):
+class ScoreRequest(NamedTuple):
     """What a trial asks of its engine: to be scored as it is now.
 
     Attributes:
@@ -54,11 +54,11 @@ class PrunedError(Exception):
 
 
 @dataclass
-class Ongoing:
+class RunningTrial:
     """One trial in progress: what is known of it whatever way it ends."""
 
     request: TrialRequest
-    progress: Progress = field(default_factory=Progress)
+    progress: TrainingProgress = field(default_factory=TrainingProgress)
     measurements: list[Measurement] = field(default_factory=list)
     score_seconds: float = 0.0
     parameters: int = 0
@@ -88,13 +88,13 @@ def restore(parameters: list[torch.nn.Parameter], weights: list[torch.Tensor]) -
         parameter.copy_(weight)
 
 
-def told(error: Exception) -> str:
+def error_message(error: Exception) -> str:
     """An error in one line."""
     if isinstance(error, DivergedError | UserError):
         return str(error)
     if isinstance(error, ProofError):
         return f"not what the variant's name says: {error}"
-    if ran_out(error):
+    if is_out_of_memory(error):
         return "out of memory; smaller training.micro_batch_size or score_batch_size need less"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
@@ -104,7 +104,7 @@ def told(error: Exception) -> str:
 _MOST: Final = 4
 
 
-def parts(task: Task, split: str, batch: int) -> tuple[slice, ...]:
+def split_parts(task: Task, split: str, batch: int) -> tuple[slice, ...]:
     """Parts of a split, each spread over all of its examples.
 
     Args:
@@ -116,7 +116,7 @@ def parts(task: Task, split: str, batch: int) -> tuple[slice, ...]:
     return tuple(slice(part, None, many) for part in range(many))
 
 
-def raced(
+def score_in_parts(
     score: Callable[[slice | None], Generator[Any, Any, SplitScores]],
     task: Task,
     wanted: Sequence[slice | None],
@@ -137,13 +137,13 @@ def raced(
     for place, part in enumerate(wanted, 1):
         found.append((yield from score(part)))
         if ask is not None and place < len(wanted):
-            why = ask(joined(task, found))
+            why = ask(merge_scores(task, found))
             if why is not None:
                 raise PrunedError(why)
-    return joined(task, found)
+    return merge_scores(task, found)
 
 
-def joined(task: Task, found: Sequence[SplitScores]) -> SplitScores:
+def merge_scores(task: Task, found: Sequence[SplitScores]) -> SplitScores:
     """Parts of a split as one, in the order of the task's examples.
 
     Args:
@@ -166,9 +166,9 @@ def joined(task: Task, found: Sequence[SplitScores]) -> SplitScores:
 
 
 #: Where a trial stops: with nothing, after its start and each step, or for scores that it wants.
-Stop = Wanted | None
+Stop = ScoreRequest | None
 #: One trial: goes on when asked to, and answers its result at the end.
-Life = Generator[Stop, SplitScores | None, TrialResult]
+TrialRun = Generator[Stop, SplitScores | None, TrialResult]
 
 
 class SequentialTrainer:
@@ -188,7 +188,7 @@ class SequentialTrainer:
         task: Task,
         training: TrainingSettings,
         variants: Registry[Variant] = VARIANTS,
-        tokens: TaskTokens | None = None,
+        tokens: TokenizedTask | None = None,
     ) -> None:
         """Makes the training tokens and notes the base's checksum.
 
@@ -198,11 +198,11 @@ class SequentialTrainer:
         self._base, self._task, self._training, self._variants = base, task, training, variants
         self._tokens = tokens or make_tokens(base, task, training)
         self._sequences = self._tokens.training().sequences
-        self._loss = loss_of(base.model, task)
+        self._loss = loss_for(base.model, task)
         self._checksum = quick_checksum(base.model)
         self._weights = _weights(base.model)
         self._probe = torch.tensor([self._sequences[0].ids], device=base.device)
-        self._bare = token_head.reading(base.model, self._probe)
+        self._bare = token_head.probe_output(base.model, self._probe)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -222,7 +222,7 @@ class SequentialTrainer:
                 with _random(self._base):
                     yield self._whole(self._life(request, report, race))
 
-    def _whole(self, life: Life) -> TrialResult:
+    def _whole(self, life: TrialRun) -> TrialResult:
         """A life from its beginning to its end."""
         while True:
             try:
@@ -231,12 +231,12 @@ class SequentialTrainer:
                 result: TrialResult = end.value
                 return result
 
-    def _life(self, request: TrialRequest, report: Report, race: Race | None) -> Life:
+    def _life(self, request: TrialRequest, report: Report, race: Race | None) -> TrialRun:
         """One trial: stops after its start and after each step, and wherever `_scored` does.
 
         Whatever goes wrong inside it ends as its result.
         """
-        trial, peak = Ongoing(request), PeakMemory(self._base.device)
+        trial, peak = RunningTrial(request), PeakMemory(self._base.device)
         scores: dict[str, SplitScores] = {}
         outcome, error, folder = Outcome.COMPLETE, None, None
         try:
@@ -246,15 +246,19 @@ class SequentialTrainer:
                     score = partial(self._scored, trial, adapter, split)
                     ask = partial(race, request.number) if race and not scores else None
                     batch = self._training.score_batch_size
-                    many = parts(self._task, split, batch) if ask and request.readings else (None,)
-                    scores[split] = yield from raced(score, self._task, many, ask)
+                    many = (
+                        split_parts(self._task, split, batch)
+                        if ask and request.readings
+                        else (None,)
+                    )
+                    scores[split] = yield from score_in_parts(score, self._task, many, ask)
                 if request.adapter_dir is not None:
                     with self._present(adapter):
-                        folder = str(attaching.save(adapter, request.adapter_dir))
+                        folder = str(attaching.save_adapter(adapter, request.adapter_dir))
         except PrunedError as reason:
             outcome, error = Outcome.PRUNED, str(reason)
         except Exception as reason:
-            outcome, error, scores, folder = Outcome.FAILED, told(reason), {}, None
+            outcome, error, scores, folder = Outcome.FAILED, error_message(reason), {}, None
         if self._base.device.type == "cuda" and outcome is Outcome.FAILED:
             torch.cuda.empty_cache()
         if quick_checksum(self._base.model) != self._checksum:
@@ -284,27 +288,27 @@ class SequentialTrainer:
         del adapter
         return nullcontext()
 
-    def _run(self, trial: Ongoing, adapter: Adapter) -> Run:
+    def _run(self, trial: RunningTrial, adapter: Adapter) -> TrainingRun:
         """What steps a trial."""
         steps, sequences = adapter.given.steps, self._sequences
-        return Run(
+        return TrainingRun(
             self._base, self._loss, sequences, adapter, self._training, steps, trial.progress
         )
 
     @contextmanager
-    def _attached(self, trial: Ongoing) -> Iterator[Adapter]:
+    def _attached(self, trial: RunningTrial) -> Iterator[Adapter]:
         config = trial.request.config
         steps = optimisation.step_count(self._training, len(self._sequences), config.budget)
         pad = int(self._base.tokenizer.pad_token_id)
-        given = Circumstances(steps, self._sequences, pad)
-        with attaching.attached(self._base, config, self._variants, given) as adapter:
+        given = InitContext(steps, self._sequences, pad)
+        with attaching.attached_adapter(self._base, config, self._variants, given) as adapter:
             trained = (p for p in self._base.model.parameters() if p.requires_grad)
             trial.parameters = sum(weight.numel() for weight in trained)
             trial.inference_memory = weight_bytes(self._base.model)
             yield adapter
 
     def _fit(
-        self, trial: Ongoing, adapter: Adapter, report: Report
+        self, trial: RunningTrial, adapter: Adapter, report: Report
     ) -> Generator[Stop, SplitScores | None, None]:
         """Trains to the end, to the last useful reading, or until `report` says stop.
 
@@ -328,7 +332,7 @@ class SequentialTrainer:
                 yield None
         run.settle()
         with self._present(adapter), torch.no_grad():
-            attaching.dropout_mode(self._base.model, on=False)
+            attaching.set_dropout(self._base.model, on=False)
             if trial.progress.step == steps:  # what a variant ends as is not there before
                 for proof in proofs.values():
                     proof.end()
@@ -336,17 +340,17 @@ class SequentialTrainer:
             if training.restore_best and trial.best_weights is not None:
                 restore(run.parameters, trial.best_weights)
 
-    def _proofs(self, adapter: Adapter, run: Run) -> dict[str, Proof]:
-        subject = Subject(adapter, run.groups, self._probe, self._bare, self._weights)
+    def _proofs(self, adapter: Adapter, run: TrainingRun) -> dict[str, Proof]:
+        subject = ProofContext(adapter, run.groups, self._probe, self._bare, self._weights)
         names = adapter.variant.proofs
         if getattr(self._base.model.config, "quantization_config", None) is not None:
             names = (*names, "quantised")
-        if token_head.find(self._base.model) is not None:
+        if token_head.find_head(self._base.model) is not None:
             names = (*names, "head_trained")
         return {name: PROOFS.get(name)(subject) for name in names}
 
     def _read(
-        self, trial: Ongoing, adapter: Adapter, run: Run, last: bool, report: Report
+        self, trial: RunningTrial, adapter: Adapter, run: TrainingRun, last: bool, report: Report
     ) -> Generator[Stop, SplitScores | None, None]:
         """One reading: the loss so far and, where somebody asks for it, the objective.
 
@@ -357,12 +361,12 @@ class SequentialTrainer:
         keeps_best = training.restore_best or (training.early_stopping is not None and not last)
         if keeps_best or (trial.request.readings and not last):
             with self._present(adapter):
-                attaching.dropout_mode(self._base.model, on=False)
+                attaching.set_dropout(self._base.model, on=False)
             split = trial.request.splits[0] if trial.request.splits else "validation"
             scores = yield from self._scored(trial, adapter, split, training.reading_examples)
             value = evaluation.objective_value(self._task, scores)
             with self._present(adapter):
-                attaching.dropout_mode(self._base.model, on=True)
+                attaching.set_dropout(self._base.model, on=True)
         batches = -(-len(self._sequences) // training.batch_size)
         measurement = Measurement(
             step=progress.step,
@@ -379,18 +383,22 @@ class SequentialTrainer:
             objective = self._task.objective.name
             raise PrunedError(f"pruned at step {progress.step}: {objective} {value:.4g}")
 
-    def _is_stale(self, trial: Ongoing) -> bool:
+    def _is_stale(self, trial: RunningTrial) -> bool:
         patience = self._training.early_stopping
         return patience is not None and len(trial.measurements) - trial.best_reading >= patience
 
     def _scored(
-        self, trial: Ongoing, adapter: Adapter, split: str, examples: int | slice | None = None
+        self,
+        trial: RunningTrial,
+        adapter: Adapter,
+        split: str,
+        examples: int | slice | None = None,
     ) -> Generator[Stop, SplitScores | None, SplitScores]:
         """Scores an adapter as it is now; here without a stop."""
         yield from ()
-        return self._score(trial, adapter, Wanted(split, examples))
+        return self._score(trial, adapter, ScoreRequest(split, examples))
 
-    def _score(self, trial: Ongoing, adapter: Adapter, wanted: Wanted) -> SplitScores:
+    def _score(self, trial: RunningTrial, adapter: Adapter, wanted: ScoreRequest) -> SplitScores:
         """Scores an adapter by itself."""
         start = time.perf_counter()
         try:
@@ -407,14 +415,14 @@ class SequentialTrainer:
             trial.score_seconds += time.perf_counter() - start
 
 
-def make_tokens(base: BaseModel, task: Task, training: TrainingSettings) -> TaskTokens:
+def make_tokens(base: BaseModel, task: Task, training: TrainingSettings) -> TokenizedTask:
     """A task's examples as tokens of this base, for any engine.
 
     Texts share rows where that is wanted, of a task of texts alone, if they are kept apart here.
     """
     texts = task.kind.answers is Answers.LIKELIHOOD
-    packing = training.packing and texts and keeps_apart(base.model)
-    return TaskTokens(base, task, training.max_length, packing)
+    packing = training.packing and texts and keeps_sequences_apart(base.model)
+    return TokenizedTask(base, task, training.max_length, packing)
 
 
 def _weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -96,7 +96,7 @@ class TaggedText(NamedTuple):
     parts: tuple[TokenSequence, ...]
 
 
-class Learnt(NamedTuple):
+class TaggedTraining(NamedTuple):
     """What is learnt from.
 
     Attributes:
@@ -108,7 +108,7 @@ class Learnt(NamedTuple):
     notes: tuple[str, ...]
 
 
-class Tagging:
+class TextTagger:
     """How one model reads one task's texts.
 
     Args:
@@ -141,7 +141,7 @@ class Tagging:
             found.append(TaggedText(example.text, places, words, tuple(parts)))
         return tuple(found)
 
-    def learnt(self, examples: Sequence[Example]) -> Learnt:
+    def learnt(self, examples: Sequence[Example]) -> TaggedTraining:
         """The texts of examples as tagged tokens.
 
         A token is learnt in the window that it is read off; where the beginning of its entity is
@@ -155,7 +155,7 @@ class Tagging:
         entities = overlapping = inexact = long = 0
         for example, (ids, places) in zip(examples, self._tokens(examples), strict=True):
             given = () if example.row is None else example.row.entities
-            flat = entity_tags.flat(given)
+            flat = entity_tags.non_overlapping(given)
             tags = entity_tags.tags(flat.kept, places)
             told = {span[:3] for span in entity_tags.spans(tags, places, example.text)}
             entities, overlapping = entities + len(given), overlapping + flat.left_out
@@ -177,7 +177,7 @@ class Tagging:
                     sequences.append(part)
         if not sequences:
             raise UserError(f"task {self._task.name}: no training text has a token")
-        return Learnt(tuple(sequences), self._notes(entities, overlapping, inexact, long))
+        return TaggedTraining(tuple(sequences), self._notes(entities, overlapping, inexact, long))
 
     def _notes(self, entities: int, overlapping: int, inexact: int, long: int) -> tuple[str, ...]:
         split = 0 if self.by_word else self._split[1]
@@ -260,7 +260,7 @@ def _begins(tags: Sequence[str]) -> list[int]:
     return found
 
 
-def read(said: np.ndarray, words: Sequence[int], labels: Sequence[str]) -> list[str]:
+def word_level_tags(said: np.ndarray, words: Sequence[int], labels: Sequence[str]) -> list[str]:
     """One tag a token, the tokens of a word read together.
 
     A word that begins an entity says `B-` at its first token and `I-` at all others; one that goes

@@ -11,10 +11,10 @@ from typing import NamedTuple
 from harness.config.settings import TrainingSettings
 from harness.errors import UserError
 from harness.models.base_model import BaseModel
-from harness.models.batches import TokenSequence, packed
+from harness.models.batches import TokenSequence, pack_sequences
 from harness.tasks.task import Answers, Example, Task
-from harness.training.prompting import Prompted, Prompting
-from harness.training.token_classification import TaggedText, Tagging
+from harness.training.prompting import BuiltPrompt, PromptBuilder
+from harness.training.token_classification import TaggedText, TextTagger
 
 
 class TrainingTokens(NamedTuple):
@@ -46,7 +46,7 @@ class PromptTokens(NamedTuple):
     cut: int
 
 
-class TaskTokens:
+class TokenizedTask:
     """A task's examples as one model's tokens, each made once.
 
     Prompt and answer are tokenised apart, so that the prompt has the same tokens in training and
@@ -66,7 +66,7 @@ class TaskTokens:
         """Makes no tokens yet."""
         self._base, self._task = base, task
         self._window, self._max_length, self._packing = max_length, max_length or 1, packing
-        self._prompting = Prompting(base, task)
+        self._prompting = PromptBuilder(base, task)
         self._training: TrainingTokens | None = None
         self._prompts: dict[tuple[str, ...], PromptTokens] = {}
         self._tagged: dict[str, tuple[TaggedText, ...]] = {}
@@ -128,8 +128,8 @@ class TaskTokens:
         return self._tagged[split]
 
     @cached_property
-    def _tagging(self) -> Tagging:
-        return Tagging(self._base, self._task, self._window)
+    def _tagging(self) -> TextTagger:
+        return TextTagger(self._base, self._task, self._window)
 
     def _with_tags(self) -> TrainingTokens:
         learnt = self._tagging.learnt(self._task.examples("train"))
@@ -165,7 +165,7 @@ class TaskTokens:
                 piece = (*head, *whole[start : start + room])
                 if len(piece) > 1:  # a lone first token predicts nothing
                     pieces.append(TokenSequence(piece, 0))
-        sequences = packed(pieces, length) if self._packing else tuple(pieces)
+        sequences = pack_sequences(pieces, length) if self._packing else tuple(pieces)
         return TrainingTokens(sequences, cut, 0)
 
     def _with_answers(self) -> TrainingTokens:
@@ -187,13 +187,13 @@ class TaskTokens:
             )
         return TrainingTokens(tuple(sequences), cut, len(examples) - len(sequences))
 
-    def _training_prompts(self, chosen: Sequence[int], rooms: Sequence[int]) -> list[Prompted]:
+    def _training_prompts(self, chosen: Sequence[int], rooms: Sequence[int]) -> list[BuiltPrompt]:
         """Prompts of training examples; none is shown its own answer."""
         examples, count = self._task.examples("train"), self._task.file.shots
         pool = self._task.worked(count + 1) if count else ()
         usual = pool[:count]
         names = {one.id for one in usual}
-        found: dict[int, Prompted] = {}
+        found: dict[int, BuiltPrompt] = {}
         mine = [index for index in chosen if examples[index].id in names]
         others = [index for index in chosen if examples[index].id not in names]
         made = self._prompting.prompts(

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from harness.data.brat import BratOptions
-from harness.data.rows import FORMATS, Row, Span, Wanted
+from harness.data.rows import FORMATS, Row, RowSpec, Span
 
 CLASSES = {
     "Medication": "MEDICATION",
@@ -32,7 +32,7 @@ SIZES = {"train": 140, "validation": 20}
 def rows(folder: Path) -> list[Row]:
     """The corpus line by line, in the four classes."""
     options = BratOptions(passages="line")
-    found = FORMATS.get("brat").read(folder, Wanted("entities", options=options))
+    found = FORMATS.get("brat").read(folder, RowSpec("entities", options=options))
     return [Row(row.id, row.text, _four_classes(row.entities)) for row in found]
 
 

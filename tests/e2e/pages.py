@@ -38,7 +38,7 @@ def with_texts(
         label: what it is; every second one is missed.
         instead: what was said where it was missed, and of a form of the same name that is none.
     """
-    who = mistakes.cast(results)
+    who = mistakes.compared_configurations(results)
     assert who is not None
     rows = results.examples[results.examples["split"] == who.split]
     names = sorted(rows["example"].astype(str).unique())
@@ -68,5 +68,5 @@ def write(folder: Path) -> None:
     other = studies.make_results(name="other", seed=1, trials=8, ablation_seeds=2, looks=(2, 4))
     page.write_text(comparing.render([full, other, one]), folder / "comparing.html")
     lines = [index.line(each) for each in (full, other, one, empty)]
-    lines.append(index.Line("broken", fault="the file is no database"))
+    lines.append(index.StudyRow("broken", fault="the file is no database"))
     page.write_text(index.render(lines, ["made_up"]), folder / "index.html")

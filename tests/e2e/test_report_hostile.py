@@ -48,7 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     other = dataclasses.replace(other, name=f"{BAD} two")
     page.write_text(comparing.render([made["full"], other]), folder / "comparing.html")
     lines = [index.line(one) for one in made.values()]
-    lines.append(index.Line(BAD, fault=BAD, ended="no date"))
+    lines.append(index.StudyRow(BAD, fault=BAD, ended="no date"))
     page.write_text(index.render(lines, [BAD]), folder / "index.html")
     return folder
 

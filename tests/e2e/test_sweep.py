@@ -16,7 +16,7 @@ from harness.analysis.claims import CLAIMS
 from harness.config import sweep as sweeps
 from harness.models import base_model
 from harness.storage.records import read_study
-from harness.tasks.task import load_task_of
+from harness.tasks.task import load_task_for
 from harness.training.packed.selection import make_trainer
 from harness.trial import TrialConfig, TrialRequest
 from tests.small_sweep import STUDY, command, words
@@ -77,7 +77,7 @@ def test_each_stage_ran_what_it_owes_once(results):
 
 
 def test_the_stored_outputs_give_the_stored_scores(results):
-    task = load_task_of(sweeps.parse(results.sweep, "frozen"))
+    task = load_task_for(sweeps.parse_sweep(results.sweep, "frozen"))
     confirmed = results.trials[results.trials["stage"] == "confirm"]
     assert len(confirmed) == 4
     gold = {example.id: example for example in task.examples("test")}
@@ -95,7 +95,7 @@ def test_the_stored_outputs_give_the_stored_scores(results):
 
 
 def test_a_confirm_trial_trained_again_in_another_process_gives_the_same_score(results):
-    sweep = sweeps.parse(results.sweep, "frozen")
+    sweep = sweeps.parse_sweep(results.sweep, "frozen")
     row = results.trials[results.trials["stage"] == "confirm"].iloc[-1]
     config = TrialConfig(
         row["variant"],
@@ -108,7 +108,7 @@ def test_a_confirm_trial_trained_again_in_another_process_gives_the_same_score(r
     )
     base = base_model.load(sweep.model, 1)
     trainer = make_trainer(
-        base, load_task_of(sweep), sweep.training, sweep.engine, lambda _, chosen: chosen
+        base, load_task_for(sweep), sweep.training, sweep.engine, lambda _, chosen: chosen
     )
     request = TrialRequest(0, config, splits=("validation", "test"))
     (result,) = trainer.train(iter([request]), lambda *_: True)

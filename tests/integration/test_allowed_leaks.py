@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from harness.analysis.limitations import not_supported
-from harness.config.sweep import parse
+from harness.config.sweep import parse_sweep
 from harness.report.page import write
 from harness.study import session
-from harness.study.launcher import Crew
+from harness.study.launcher import Parallelism
 from tests.task_folders import pair, task_folder, write_rows
 
 
@@ -22,8 +22,8 @@ def test_leaks_that_are_allowed_stand_on_the_first_screen(tmp_path: Path, leakin
     write_rows(rows, "validation", [pair("v-0", "o")])
     write_rows(rows, "test", [pair("e-0", "o", "TEXT 8" if leaking else "another")])
     place = task_folder(rows, "pairs", quality={"min_score": 3})
-    sweep = parse({"task": place, "data": {"allow_leaks": leaking}}, "test")
-    opened = session.open_study(sweep, "leaky", tmp_path / "results", Crew(1, 1))
+    sweep = parse_sweep({"task": place, "data": {"allow_leaks": leaking}}, "test")
+    opened = session.open_study(sweep, "leaky", tmp_path / "results", Parallelism(1, 1))
     results = opened.records.read()
     opened.studies.close()
     assert results.sweep["data"]["allow_leaks"] is leaking

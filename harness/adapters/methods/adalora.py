@@ -12,7 +12,7 @@ from peft.tuners.adalora import AdaLoraModel
 from peft.tuners.adalora.layer import AdaLoraLayer
 
 from harness.adapters.adapter import ADAPTERS, Adapter
-from harness.adapters.proofs import NAME, PROOFS, Proof, Subject, demand
+from harness.adapters.proofs import NAME, PROOFS, Proof, ProofContext, require
 from harness.errors import UserError
 
 #: Shares of the steps before ranks fall and after they have fallen: RTE's in the paper's table 8
@@ -84,18 +84,18 @@ class RanksPruned(Proof):
         self._first = _ranks(self.subject)
         adapter = self.subject.adapter
         wanted = adapter.variant.rank_at_start(adapter.config.rank)
-        demand(set(self._first.values()) == {wanted}, f"layers do not all start at rank {wanted}")
+        require(set(self._first.values()) == {wanted}, f"layers do not all start at rank {wanted}")
 
     def end(self) -> None:
         """Counts them again."""
         last = _ranks(self.subject)
         budget = self.subject.adapter.config.rank * len(last)
-        demand(last != self._first, "no rank has changed")
+        require(last != self._first, "no rank has changed")
         total = sum(last.values())
-        demand(total == budget, f"{total} ranks are left, the budget is {budget}")
+        require(total == budget, f"{total} ranks are left, the budget is {budget}")
 
 
-def _ranks(subject: Subject) -> dict[str, int]:
+def _ranks(subject: ProofContext) -> dict[str, int]:
     """Singular values that are not switched off, by layer."""
     config = subject.adapter.model.peft_config[NAME]
     pattern = getattr(config, "rank_pattern", None) or {}

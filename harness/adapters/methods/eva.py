@@ -14,7 +14,7 @@ from peft.tuners.lora.layer import LoraLayer
 from torch import Tensor
 
 from harness.adapters.adapter import ADAPTERS, Adapter
-from harness.adapters.proofs import NAME, PROOFS, Proof, Subject, demand, near
+from harness.adapters.proofs import NAME, PROOFS, Proof, ProofContext, allclose, require
 from harness.models import token_classifier as token_head
 from harness.models.batches import data_order
 
@@ -68,21 +68,23 @@ class FromActivations(Proof):
         for name, layer in layers.items():
             a = layer.lora_A[NAME].get_parameter("weight").float()
             square = a @ a.T
-            demand(near(square, torch.eye(len(a), device=a.device), 1e-2), f"{name}: A's rows")
+            require(
+                allclose(square, torch.eye(len(a), device=a.device), 1e-2), f"{name}: A's rows"
+            )
             # Random directions catch rank/width of it.
             chance = min(1.0, len(a) / a.shape[1])
             enough = chance == 1.0 or caught[name] > chance
-            demand(enough, f"{name}: A catches {caught[name]:.2f}, chance {chance:.2f}")
+            require(enough, f"{name}: A catches {caught[name]:.2f}, chance {chance:.2f}")
 
 
 @torch.no_grad()
-def _caught(subject: Subject, name: str, layer: LoraLayer) -> float:
+def _caught(subject: ProofContext, name: str, layer: LoraLayer) -> float:
     """The share of the variation of a layer's inputs on the probe that lies in A's rows."""
     seen: list[Tensor] = []
     module = subject.adapter.base.get_submodule(name)
     handle = module.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     try:
-        token_head.reading(subject.adapter.base, subject.ids)
+        token_head.probe_output(subject.adapter.base, subject.ids)
     finally:
         handle.remove()
     x = seen[0].reshape(-1, seen[0].shape[-1]).float()

@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedModel
 
 from harness.adapters.adapter import ADAPTERS, Adapter
-from harness.adapters.proofs import PROOFS, Proof, demand
+from harness.adapters.proofs import PROOFS, Proof, require
 from harness.errors import UserError
 
 #: Bytes a weight takes beside the frozen base: copy, gradient and AdamW's two moments in float32.
@@ -50,7 +50,7 @@ class AllTrained(Proof):
         held = {id(p) for group in self.subject.groups for p in group["params"]}
         named = self.subject.adapter.base.named_parameters()
         gone = [name for name, weight in named if id(weight) not in held]
-        demand(not gone, f"{len(gone)} weights are not trained")
+        require(not gone, f"{len(gone)} weights are not trained")
 
     def end(self) -> None:
         """Compares the layers' weights with those of the base."""
@@ -60,7 +60,7 @@ class AllTrained(Proof):
             for name, old in self.subject.weights.items()
             if torch.equal(named[f"{name}.weight"], old)
         ]
-        demand(not still, f"{len(still)} weights have not moved")
+        require(not still, f"{len(still)} weights have not moved")
 
 
 def impossible(model: PreTrainedModel, free: int | None = None) -> str:

@@ -17,7 +17,7 @@ import torch
 from peft.tuners.lora.layer import LoraLayer
 
 from harness.adapters.adapter import ADAPTERS, Adapter
-from harness.adapters.proofs import NAME, PROOFS, Proof, demand, update_of
+from harness.adapters.proofs import NAME, PROOFS, Proof, delta_weight, require
 
 #: Rounds of quantising and decomposing; the paper's section 4 uses 5.
 _ROUNDS: Final = 5
@@ -137,14 +137,14 @@ class LessError(Proof):
     def begin(self) -> None:
         """Measures both; the error after the last round is the smallest."""
         adapter = self.subject.adapter
-        demand(isinstance(adapter, LoftQ), "the base is not rounded")
+        require(isinstance(adapter, LoftQ), "the base is not rounded")
         assert isinstance(adapter, LoftQ)
         for name, layer in self.subject.lora().items():
             old, new = self.subject.weights[name], layer.get_base_layer().get_parameter("weight")
-            demand(not torch.equal(old, new), f"{name}: its weight is not rounded")
-            lost = float((new + update_of(layer) - old).float().norm())
+            require(not torch.equal(old, new), f"{name}: its weight is not rounded")
+            lost = float((new + delta_weight(layer) - old).float().norm())
             alone = adapter.errors[name][0]
-            demand(lost < alone, f"{name}: error {lost:.3g}, without the adapter {alone:.3g}")
+            require(lost < alone, f"{name}: error {lost:.3g}, without the adapter {alone:.3g}")
 
 
 ADAPTERS.add("loftq", LoftQ)

@@ -14,11 +14,11 @@ from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
 
 from harness.adapters.adapter import ADAPTERS, Adapter
-from harness.adapters.proofs import PROOFS, Proof, demand, near, update_of
+from harness.adapters.proofs import PROOFS, Proof, allclose, delta_weight, require
 from harness.errors import UserError
 
 
-class Decomposed(Adapter):
+class ResidualAdapter(Adapter):
     """Its layers' weights are copies while it is on: PEFT writes into them."""
 
     def peft_config(self) -> PeftConfig:
@@ -79,10 +79,10 @@ class AddsUp(Proof):
         """Adds them up, layer by layer."""
         for name, layer in self.subject.lora().items():
             old, new = self.subject.weights[name], layer.get_base_layer().get_parameter("weight")
-            demand(not torch.equal(old, new), f"{name}: its weight is still whole")
-            whole = new.detach() + update_of(layer)
-            demand(near(whole, old), f"{name}: base and adapter do not add up")
+            require(not torch.equal(old, new), f"{name}: its weight is still whole")
+            whole = new.detach() + delta_weight(layer)
+            require(allclose(whole, old), f"{name}: base and adapter do not add up")
 
 
-ADAPTERS.add("decomposed", Decomposed)
+ADAPTERS.add("decomposed", ResidualAdapter)
 PROOFS.add("decomposed", AddsUp)

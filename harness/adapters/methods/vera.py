@@ -8,9 +8,9 @@ from peft import PeftConfig, VeraConfig
 from peft.tuners.vera.layer import VeraLayer
 
 from harness.adapters.adapter import ADAPTERS, Adapter
-from harness.adapters.proofs import NAME, PROOFS, Proof, demand
+from harness.adapters.proofs import NAME, PROOFS, Proof, require
 from harness.errors import UserError
-from harness.trial import Purpose, derive
+from harness.trial import Purpose, derive_seed
 
 
 class Vera(Adapter):
@@ -30,7 +30,7 @@ class Vera(Adapter):
         return VeraConfig(
             r=self.config.rank,
             vera_dropout=self.config.dropout,
-            projection_prng_key=derive(self.config.seed, Purpose.INITIALISATION) % 2**31,
+            projection_prng_key=derive_seed(self.config.seed, Purpose.INITIALISATION) % 2**31,
             **keywords,
         )
 
@@ -47,10 +47,10 @@ class VectorsOnly(Proof):
         """Looks at what is shared and what is trained."""
         layers = list(self.subject.adapter.layers().values())
         ours = [layer for layer in layers if isinstance(layer, VeraLayer)]
-        demand(len(ours) == len(layers) > 0, "a layer is not VeRA's")
+        require(len(ours) == len(layers) > 0, "a layer is not VeRA's")
         pairs = [(layer.vera_A, layer.vera_B) for layer in ours]
         shared = {(a[NAME].data_ptr(), b[NAME].data_ptr()) for a, b in pairs if a and b}
-        demand(len(shared) == 1, f"{len(shared)} pairs of random matrices")
+        require(len(shared) == 1, f"{len(shared)} pairs of random matrices")
         named = self.subject.adapter.base.named_parameters()
         trained = {
             name: weight
@@ -58,14 +58,14 @@ class VectorsOnly(Proof):
             if weight.requires_grad and ".modules_to_save." not in name
         }
         wrong = [n for n, w in trained.items() if ".vera_lambda_" not in n or w.ndim != 1]
-        demand(bool(trained) and not wrong, f"{len(wrong)} weights besides vectors are trained")
+        require(bool(trained) and not wrong, f"{len(wrong)} weights besides vectors are trained")
         self._first = {name: weight.detach().clone() for name, weight in trained.items()}
 
     def end(self) -> None:
         """Compares the vectors with the first ones."""
         now = dict(self.subject.adapter.base.named_parameters())
         moved = any(not torch.equal(now[name], first) for name, first in self._first.items())
-        demand(moved, "no vector has moved")
+        require(moved, "no vector has moved")
 
 
 ADAPTERS.add("vera", Vera)

@@ -28,7 +28,7 @@ from harness.report.charts.svg import (
     steps,
     stroke,
 )
-from harness.report.formatting import cut
+from harness.report.formatting import truncate
 
 if TYPE_CHECKING:
     from harness.report.charts.axis import Axis
@@ -72,7 +72,7 @@ def intervals(
                 where[1],
                 where[2],
                 px(where[3]),
-                cut(str(row["label"]), ROOM),
+                truncate(str(row["label"]), ROOM),
             )
         )
     body = Markup('<svg class="plot" x="{}%" width="{}%" height="{}">{}</svg>').format(

@@ -23,7 +23,7 @@ from harness.report.charts.svg import (
     rungs,
     stroke,
 )
-from harness.report.formatting import cut
+from harness.report.formatting import truncate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,7 +88,7 @@ def lines(
     plot = Markup(
         '<text class="up" x="0" y="12">{}</text>'
         '<svg class="{}" x="12%" width="{}" y="{}" height="{}">{}</svg>'
-    ).format(cut(up.name, ROOM), kind, width, HEAD, height + FOOT, Markup("").join(parts))
+    ).format(truncate(up.name, ROOM), kind, width, HEAD, height + FOOT, Markup("").join(parts))
     return figure(plot, HEAD + height + FOOT, title, None)
 
 

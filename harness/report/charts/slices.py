@@ -27,7 +27,7 @@ from harness.report.charts.svg import (
     steps,
     stroke,
 )
-from harness.report.formatting import cut
+from harness.report.formatting import truncate
 
 if TYPE_CHECKING:
     from harness.report.charts.axis import Axis
@@ -163,12 +163,16 @@ def heat_map(cells: Sequence[Cell], across: Along, up: Along, *, title: str) -> 
         for tick in up.ticks
     ]
     foot = 8 + _LINE * deep + 20
-    parts.append(_text("name", 0.5, height + foot - 4, cut(across.name, ROOM)))
+    parts.append(_text("name", 0.5, height + foot - 4, truncate(across.name, ROOM)))
     body = Markup(
         '<text class="up" x="0" y="12">{}</text>{}'
         '<svg class="plot" x="27%" width="70%" y="{}" height="{}">{}</svg>'
     ).format(
-        cut(up.name, ROOM), Markup("").join(names), HEAD, px(height + foot), Markup("").join(parts)
+        truncate(up.name, ROOM),
+        Markup("").join(names),
+        HEAD,
+        px(height + foot),
+        Markup("").join(parts),
     )
     return figure(body, HEAD + height + foot + 4, title, None)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from markupsafe import Markup
 
-from harness.report.formatting import cut
+from harness.report.formatting import truncate
 
 if TYPE_CHECKING:
     from harness.report.charts.axis import Axis
@@ -57,7 +57,7 @@ def plot(parts: list[Markup], up: Axis, height: int) -> Markup:
     return Markup(
         '<text class="up" x="0" y="12">{}</text>'
         '<svg class="plot" x="12%" width="82%" y="{}" height="{}">{}</svg>'
-    ).format(cut(up.name, ROOM), HEAD, height + FOOT, Markup("").join(parts))
+    ).format(truncate(up.name, ROOM), HEAD, height + FOOT, Markup("").join(parts))
 
 
 def frame_of(along: Axis, height: float, room: int = ROOM) -> Markup:
@@ -73,7 +73,7 @@ def frame_of(along: Axis, height: float, room: int = ROOM) -> Markup:
         )
     parts.append(
         Markup('<text class="name" x="50%" y="{}">{}</text>').format(
-            px(height + 37), cut(along.name, room)
+            px(height + 37), truncate(along.name, room)
         )
     )
     return Markup("").join(parts)

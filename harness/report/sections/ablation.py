@@ -20,12 +20,12 @@ from harness.report.section import (
     Column,
     Record,
     Section,
-    figures,
-    fill,
+    badge,
+    number_column,
     register,
+    render_template,
     table,
-    tag,
-    text,
+    text_column,
 )
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def render(results: StudyResults) -> str:
         if name in crossed:
             body += crossed_map(results, name, TITLES) + _interaction(results, name, crossed[name])
         parts.append({"name": name, "title": _title(name), "empty": frame.empty, "body": body})
-    return fill(
+    return render_template(
         "ablation.html.j2",
         parts=parts,
         any=any(not part["empty"] for part in parts),
@@ -112,14 +112,14 @@ def _one(results: StudyResults, name: str, frame: pd.DataFrame) -> Markup:
         frame,
         [
             Column("Level", _level, numeric=False),
-            figures(
+            number_column(
                 "Score",
                 "value",
                 scale.show,
                 scale.unit,
                 lambda row: _known(scale.interval(row["low"], row["high"])),
             ),
-            figures(
+            number_column(
                 "Difference",
                 "difference",
                 scale.gap,
@@ -128,13 +128,15 @@ def _one(results: StudyResults, name: str, frame: pd.DataFrame) -> Markup:
                     scale.gap_interval(row["difference_low"], row["difference_high"])
                 ),
             ),
-            figures("p", "p_holm", display.p_value, "Holm"),
+            number_column("p", "p_holm", display.p_value, "Holm"),
             Column("Tuned rate", _rate),
-            figures("Scale", "scale", display.short, "effective"),
-            figures("Parameters", "parameters", display.count, "trainable"),
-            figures("Training", "train_seconds", lambda value: display.number(value, 1), "s"),
-            figures("Memory", "peak_memory", _mebibytes, "MiB"),
-            figures("Seeds", "seeds", display.count),
+            number_column("Scale", "scale", display.short, "effective"),
+            number_column("Parameters", "parameters", display.count, "trainable"),
+            number_column(
+                "Training", "train_seconds", lambda value: display.number(value, 1), "s"
+            ),
+            number_column("Memory", "peak_memory", _mebibytes, "MiB"),
+            number_column("Seeds", "seeds", display.count),
             *_against(results, frame),
         ],
         caption=f"{_title(name)}: score on the validation split, each level at its own "
@@ -153,17 +155,17 @@ def _interaction(results: StudyResults, name: str, frame: pd.DataFrame) -> Marku
     return table(
         frame,
         [
-            text("Level", "level"),
-            figures("Difference", "difference", scale.gap, "else"),
-            figures("Difference", "difference_held", scale.gap, f"at {where}"),
-            figures(
+            text_column("Level", "level"),
+            number_column("Difference", "difference", scale.gap, "else"),
+            number_column("Difference", "difference_held", scale.gap, f"at {where}"),
+            number_column(
                 "Interaction",
                 "interaction",
                 scale.gap,
                 scale.unit,
                 lambda row: _known(scale.gap_interval(row["low"], row["high"])),
             ),
-            figures("p", "p_holm", display.p_value, "Holm"),
+            number_column("p", "p_holm", display.p_value, "Holm"),
         ],
         caption=f"{TITLES.get(factor, factor)} by {where}: does what a level does depend on it? "
         f"Differences to {display.short(frame['reference'].iloc[0])}; the interaction is the "
@@ -175,9 +177,11 @@ def _against(results: StudyResults, frame: pd.DataFrame) -> list[Column]:
     """What the levels are held against, as far as the study has it."""
     scale = display.scale(results.objective)
     columns = [
-        figures("Gain", "gain", scale.gap, f"{display.gained(results.objective)} the base"),
-        figures("Of\u00a0full", "percent_of_full", lambda value: display.number(value, 1), "%"),
-        figures(
+        number_column("Gain", "gain", scale.gap, f"{display.gained(results.objective)} the base"),
+        number_column(
+            "Of\u00a0full", "percent_of_full", lambda value: display.number(value, 1), "%"
+        ),
+        number_column(
             "Of\u00a0full",
             "percent_of_gain",
             lambda value: display.number(value, 1),
@@ -202,12 +206,12 @@ def _words(proofs: object) -> str:
 
 
 def _level(row: Record) -> Markup:
-    mark = tag("reference", "reference") if _true(row["reference"]) else Markup("")
+    mark = badge("reference", "reference") if _true(row["reference"]) else Markup("")
     return Markup("{}{}").format(display.short(row["level"]), mark)
 
 
 def _rate(row: Record) -> Markup:
-    mark = tag("edge", "open") if _true(row["rate_at_edge"]) else Markup("")
+    mark = badge("edge", "open") if _true(row["rate_at_edge"]) else Markup("")
     return Markup("{}{}").format(display.column_rate(row["learning_rate"]), mark)
 
 

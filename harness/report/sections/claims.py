@@ -9,8 +9,17 @@ from markupsafe import Markup
 
 from harness.analysis import claim_tests as claim_words
 from harness.report import findings
-from harness.report.section import Column, Record, Section, fill, register, table, tag, text
-from harness.report.snippets import again, claim_advice
+from harness.report.section import (
+    Column,
+    Record,
+    Section,
+    badge,
+    register,
+    render_template,
+    table,
+    text_column,
+)
+from harness.report.snippets import claim_advice, rerun_command
 
 if TYPE_CHECKING:
     from harness.results import StudyResults
@@ -33,18 +42,18 @@ def render(results: StudyResults) -> str:
             "rule": finding.claim.rule,
             "verdict": finding.verdict,
             "numbers": [claim_words.numbers(results, one) for one in finding.compared]
-            or [claim_words.lacking(results, finding)],
+            or [claim_words.missing_data_message(results, finding)],
         }
         for finding in judged
     ]
     counts = {name: sum(row["verdict"] == name for row in rows) for name in _TAGS}
-    return fill(
+    return render_template(
         "claims.html.j2",
         counts=counts,
         tested=len(rows) - counts["no data"],
         body=_shown(pd.DataFrame(rows)),
         margin=results.objective.margin_told,
-        command=f"{again(results)} --claims",
+        command=f"{rerun_command(results)} --claims",
         runnable=any(finding.missing for finding in judged),
         advice=claim_advice(results, judged),
     )
@@ -63,14 +72,14 @@ def _shown(frame: pd.DataFrame) -> Markup:
             ),
             Column("Here", _verdict, numeric=False),
             Column("Numbers, with 95 % intervals", _numbers, numeric=False, wide=True),
-            text("Supported if", "rule", wide=True),
+            text_column("Supported if", "rule", wide=True),
         ],
         caption="Rules of thumb on the ablation's rows: validation, each cell at its own rate.",
     )
 
 
 def _verdict(row: Record) -> Markup:
-    return tag(str(row["verdict"]), _TAGS[str(row["verdict"])])
+    return badge(str(row["verdict"]), _TAGS[str(row["verdict"])])
 
 
 def _numbers(row: Record) -> Markup:

@@ -7,13 +7,21 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from harness.analysis import cost as spending
 from harness.report import formatting as display
-from harness.report.section import Column, Record, Section, figures, fill, register, table
+from harness.report.section import (
+    Column,
+    Record,
+    Section,
+    number_column,
+    register,
+    render_template,
+    table,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
     from markupsafe import Markup
 
-    from harness.analysis.cost import Pace
+    from harness.analysis.cost import TrialDuration
     from harness.results import StudyResults
 
 _DAY: Final = 86400.0
@@ -90,11 +98,11 @@ def render(results: StudyResults) -> str:
     """The section's HTML."""
     spent = spending.stage_table(results)
     if spent.empty:
-        return fill("cost.html.j2", whole=None)
+        return render_template("cost.html.j2", whole=None)
     forecast = spending.forecast_table(results)
     expected = spending.pace(results)
     whole = spent.iloc[-1].to_dict()
-    return fill(
+    return render_template(
         "cost.html.j2",
         whole=whole,
         counted=_ran(whole) - int(whole["unknown"]),
@@ -126,22 +134,22 @@ def _stages(spent: pd.DataFrame) -> Markup:
     ]
     columns = [
         _stage_column(),
-        *(figures(name.capitalize(), name, display.count, "trials") for name in outcomes),
+        *(number_column(name.capitalize(), name, display.count, "trials") for name in outcomes),
     ]
     if spent["not_run"].iloc[-1] > 0:
-        columns.append(figures("Not run", "not_run", display.count, "trials"))
+        columns.append(number_column("Not run", "not_run", display.count, "trials"))
     columns += [
-        figures("Training", "train_seconds", time.show, time.name),
-        figures("Scoring", "score_seconds", time.show, time.name),
-        figures("Device time", "device_seconds", time.show, time.name),
-        figures("Wall time", "wall_seconds", time.show, time.name),
-        figures("Peak memory", "peak_memory", display.memory),
-        figures("Tokens", "tokens", _millions, "millions"),
+        number_column("Training", "train_seconds", time.show, time.name),
+        number_column("Scoring", "score_seconds", time.show, time.name),
+        number_column("Device time", "device_seconds", time.show, time.name),
+        number_column("Wall time", "wall_seconds", time.show, time.name),
+        number_column("Peak memory", "peak_memory", display.memory),
+        number_column("Tokens", "tokens", _millions, "millions"),
     ]
     if (spent["pack"] > 1).any():
-        columns.append(figures("Pack", "pack", display.short, "adapters"))
+        columns.append(number_column("Pack", "pack", display.short, "adapters"))
     if "money" in spent:
-        columns.append(figures("Price", "money", money))
+        columns.append(number_column("Price", "money", money))
     return table(spent, columns, caption="What each stage spent.", mark=_total)
 
 
@@ -149,11 +157,13 @@ def _forecast(frame: pd.DataFrame) -> Markup:
     time = unit(frame, "forecast_seconds", "device_seconds")
     columns = [
         _stage_column(),
-        figures("Trials", "trials", display.count),
-        figures("Trainings", "trainings", lambda value: display.number(value, 1), "of all steps"),
-        figures("Forecast", "forecast_seconds", time.show, time.name),
-        figures("Actual", "device_seconds", time.show, time.name),
-        figures("Actual / forecast", "ratio", lambda value: display.number(value, 2)),
+        number_column("Trials", "trials", display.count),
+        number_column(
+            "Trainings", "trainings", lambda value: display.number(value, 1), "of all steps"
+        ),
+        number_column("Forecast", "forecast_seconds", time.show, time.name),
+        number_column("Actual", "device_seconds", time.show, time.name),
+        number_column("Actual / forecast", "ratio", lambda value: display.number(value, 2)),
     ]
     return table(frame, columns, caption="Device time, forecast and actual.", mark=_total)
 
@@ -170,7 +180,7 @@ def _millions(value: Any) -> str:
     return display.MISSING if display.missing(value) else display.number(float(value) / 1e6, 2)
 
 
-def _told(expected: Pace) -> dict[str, Any]:
+def _told(expected: TrialDuration) -> dict[str, Any]:
     return {
         "stage": expected.stage,
         "trials": expected.trials,

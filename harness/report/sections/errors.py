@@ -14,12 +14,20 @@ import pandas as pd
 from markupsafe import Markup, escape
 
 from harness.analysis import error_analysis as mistakes
-from harness.analysis.scores import configurations, once
+from harness.analysis.scores import cached, configurations
 from harness.report import formatting as display
-from harness.report.section import Column, Record, Section, figures, fill, register, table
+from harness.report.section import (
+    Column,
+    Record,
+    Section,
+    number_column,
+    register,
+    render_template,
+    table,
+)
 
 if TYPE_CHECKING:
-    from harness.analysis.error_analysis import Cast
+    from harness.analysis.error_analysis import ComparedConfigurations
     from harness.results import StudyResults, Texts
 
 
@@ -46,7 +54,7 @@ class Piece(NamedTuple):
     seeds: tuple[int, ...]
 
 
-def pieces(answers: pd.DataFrame, names: Sequence[str]) -> list[Piece]:
+def highlight_spans(answers: pd.DataFrame, names: Sequence[str]) -> list[Piece]:
     """The entities of one text, in their order.
 
     Args:
@@ -78,13 +86,13 @@ def spurious(answers: pd.DataFrame, name: str, seeds: int) -> list[str]:
     counts = rows.groupby(["surface", "label"])["seed"].nunique().reset_index(name="count")
     order = counts.sort_values(["count", "surface", "label"], ascending=[False, True, True])
     return [
-        f"{display.short(row['surface'])} as {display.cut(row['label'], _LABEL)} "
+        f"{display.short(row['surface'])} as {display.truncate(row['label'], _LABEL)} "
         f"{_of(row['count'], seeds)}"
         for row in order.to_dict("records")
     ]
 
 
-def marked(text: str, found: Sequence[Piece]) -> Markup:
+def highlight(text: str, found: Sequence[Piece]) -> Markup:
     """A text with its entities marked.
 
     An entity is marked by how often the first of those who are looked at found it: in all seeds,
@@ -92,7 +100,7 @@ def marked(text: str, found: Sequence[Piece]) -> Markup:
 
     Args:
         text: as it was given to the model.
-        found: from `pieces`; those that overlap an earlier one are left unmarked.
+        found: from `highlight_spans`; those that overlap an earlier one are left unmarked.
     """
     parts: list[Markup] = []
     begin, end = _window(text, found)
@@ -107,7 +115,10 @@ def marked(text: str, found: Sequence[Piece]) -> Markup:
         counts = " · ".join(map(_of, piece.found, piece.seeds))
         parts.append(
             Markup('<mark class="{}">{}<small> {} {}</small></mark>').format(
-                _kind(piece), text[piece.start : stop], display.cut(piece.label, _LABEL), counts
+                _kind(piece),
+                text[piece.start : stop],
+                display.truncate(piece.label, _LABEL),
+                counts,
             )
         )
         at = stop
@@ -147,8 +158,10 @@ BEHIND: Final = 2
 TOP: Final = 12
 
 
-def _cast(results: StudyResults) -> Cast | None:
-    found: Cast | None = once(results, "cast", lambda: mistakes.cast(results))
+def _cast(results: StudyResults) -> ComparedConfigurations | None:
+    found: ComparedConfigurations | None = cached(
+        results, "cast", lambda: mistakes.compared_configurations(results)
+    )
     return found
 
 
@@ -170,7 +183,7 @@ def differences_table(results: StudyResults) -> pd.DataFrame:
             (True, (who.chief, other), AHEAD),
             (False, (other, who.chief), BEHIND),
         ):
-            for name in mistakes.apart(scores, *pair, count):
+            for name in mistakes.largest_differences(scores, *pair, count):
                 one, two = scores.loc[name, [who.chief, other]].to_numpy(dtype=float)
                 rows.append((other, name, ahead, one, two))
     return pd.DataFrame(rows, columns=columns)
@@ -183,7 +196,7 @@ def tables(results: StudyResults) -> dict[str, pd.DataFrame]:
     if who is not None:
         found["confusions"] = mistakes.confusions(results, who)
         found["by_length"] = mistakes.by_length(results, who)
-        found["by_known"] = mistakes.by_known(results, who)
+        found["by_known"] = mistakes.by_seen_in_training(results, who)
     return found
 
 
@@ -191,9 +204,9 @@ def render(results: StudyResults) -> str:
     """The section's HTML."""
     who, texts = _cast(results), results.texts
     if who is None:
-        return fill("errors.html.j2", who=None)
+        return render_template("errors.html.j2", who=None)
     names = _names(results, who)
-    return fill(
+    return render_template(
         "errors.html.j2",
         who=who,
         names=[names[name] for name in who.names],
@@ -214,11 +227,11 @@ def _missing(texts: Texts | None) -> str:
     return texts.missing
 
 
-def _role(who: Cast) -> str:
+def _role(who: ComparedConfigurations) -> str:
     return "the pick" if who.picked else "the best so far"
 
 
-def _names(results: StudyResults, who: Cast) -> dict[str, str]:
+def _names(results: StudyResults, who: ComparedConfigurations) -> dict[str, str]:
     rows = configurations(results, who.stage).set_index("key")
     shown = {
         name: display.label({str(k): v for k, v in rows.loc[name].items()}, rate_too=False)
@@ -231,7 +244,9 @@ def _names(results: StudyResults, who: Cast) -> dict[str, str]:
     return shown
 
 
-def _groups(results: StudyResults, who: Cast, names: dict[str, str]) -> list[dict[str, Any]]:
+def _groups(
+    results: StudyResults, who: ComparedConfigurations, names: dict[str, str]
+) -> list[dict[str, Any]]:
     """For each of the others the examples that tell it from the chief."""
     texts = results.texts
     shown = differences_table(results)
@@ -256,7 +271,7 @@ def _groups(results: StudyResults, who: Cast, names: dict[str, str]) -> list[dic
 
 def _example(
     results: StudyResults,
-    who: Cast,
+    who: ComparedConfigurations,
     other: str,
     example: str,
     passages: pd.DataFrame,
@@ -269,19 +284,23 @@ def _example(
     passage = passages.loc[example]
     entities = bool((answers["surface"] != "").any())
     if entities:
-        found = pieces(answers, pair)
+        found = highlight_spans(answers, pair)
         whole = results.texts.answers.groupby("who")["seed"].nunique()
         said = [(names[n], spurious(answers, n, int(whole.get(n, 1)))) for n in pair]
-        text = marked(str(passage["text"]), found)
+        text = highlight(str(passage["text"]), found)
         lines = [(name, "; ".join(told)) for name, told in said if told]
-        return fill("errors_text.html.j2", text=text, lines=lines, heading="Said beyond that:")
+        return render_template(
+            "errors_text.html.j2", text=text, lines=lines, heading="Said beyond that:"
+        )
     lines = [("wanted", cut(str(passage["answer"])))]
     lines += [(names[name], _written(results, who, name, example)) for name in pair]
     text = Markup("{}").format(cut(str(passage["text"])))
-    return fill("errors_text.html.j2", text=text, lines=lines, heading="")
+    return render_template("errors_text.html.j2", text=text, lines=lines, heading="")
 
 
-def _written(results: StudyResults, who: Cast, name: str, example: str) -> Markup:
+def _written(
+    results: StudyResults, who: ComparedConfigurations, name: str, example: str
+) -> Markup:
     """What was written to an example, different answers with the number of their seeds."""
     rows = mistakes.rows_of(results, who, name)
     rows = rows[rows["example"].astype(str) == example]
@@ -297,7 +316,7 @@ def _written(results: StudyResults, who: Cast, name: str, example: str) -> Marku
     return Markup(" | ").join(told)
 
 
-def _confusions(results: StudyResults, who: Cast) -> Markup | None:
+def _confusions(results: StudyResults, who: ComparedConfigurations) -> Markup | None:
     frame = mistakes.confusions(results, who)
     if frame.empty:
         return None
@@ -306,14 +325,16 @@ def _confusions(results: StudyResults, who: Cast) -> Markup | None:
         Column(
             "Said instead", lambda row: display.short(row["instead"]) or "nothing", numeric=False
         ),
-        figures("Times", "count", lambda value: display.number(value, 1), "a seed"),
+        number_column("Times", "count", lambda value: display.number(value, 1), "a seed"),
         Column("Share", lambda row: f"{100 * float(row['share']):.1f}", "% of that label"),
     ]
     more = f", the first {TOP} of {len(frame)}" if len(frame) > TOP else ""
     return table(frame.head(TOP), columns, caption=f"What was missed{more}.")
 
 
-def _lengths(results: StudyResults, who: Cast, names: dict[str, str]) -> Markup | None:
+def _lengths(
+    results: StudyResults, who: ComparedConfigurations, names: dict[str, str]
+) -> Markup | None:
     frame = mistakes.by_length(results, who)
     if len(frame) < 2:
         return None
@@ -323,13 +344,15 @@ def _lengths(results: StudyResults, who: Cast, names: dict[str, str]) -> Markup 
         low, high = int(row["low"]), int(row["high"])
         return f"{low}" if low == high else f"{low} to {high}"
 
-    columns = [Column("Words", span), figures("Examples", "examples", display.count)]
-    columns += [figures(names[name], name, scale.show, scale.unit) for name in who.names]
+    columns = [Column("Words", span), number_column("Examples", "examples", display.count)]
+    columns += [number_column(names[name], name, scale.show, scale.unit) for name in who.names]
     return table(frame, columns, caption=f"Scores by the length of the input, {who.split} split.")
 
 
-def _known(results: StudyResults, who: Cast, names: dict[str, str]) -> Markup | None:
-    frame = mistakes.by_known(results, who)
+def _known(
+    results: StudyResults, who: ComparedConfigurations, names: dict[str, str]
+) -> Markup | None:
+    frame = mistakes.by_seen_in_training(results, who)
     if frame.empty:
         return None
     columns = [
@@ -338,9 +361,9 @@ def _known(results: StudyResults, who: Cast, names: dict[str, str]) -> Markup | 
             lambda row: "seen in training" if row["known"] else "never seen in training",
             numeric=False,
         ),
-        figures("In the texts", "entities", display.count),
+        number_column("In the texts", "entities", display.count),
     ]
-    columns += [figures(names[name], name, _percent, "% found") for name in who.names]
+    columns += [number_column(names[name], name, _percent, "% found") for name in who.names]
     return table(frame, columns, caption="Recall by whether the form was an entity in training.")
 
 

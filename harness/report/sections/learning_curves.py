@@ -13,7 +13,7 @@ from harness.report import formatting as display
 from harness.report.charts.axis import Axis, axis
 from harness.report.charts.figure import intervals
 from harness.report.charts.lines import DASHES, Line, lines, sample
-from harness.report.section import Column, Section, figures, fill, register, table
+from harness.report.section import Column, Section, number_column, register, render_template, table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -61,7 +61,7 @@ def render(results: StudyResults) -> str:
     fallen = readings[readings["overfits"].astype(bool)]
     strong = _best(results, readings)
     outcomes = int(divergence["trials"].sum())
-    return fill(
+    return render_template(
         "curves.html.j2",
         any=len(results.measurements) > 0 or outcomes > 0,
         loss=_loss(loss),
@@ -135,13 +135,13 @@ def _loss(frame: pd.DataFrame) -> Markup:
             numeric=False,
         ),
         Column("Configuration", lambda row: display.label(row, rate_too=True), numeric=False),
-        figures("Last loss", "mean", _digits, "nats a token"),
+        number_column("Last loss", "mean", _digits, "nats a token"),
         Column(
             "Lowest to highest",
             lambda row: f"{_digits(row['low'])} to {_digits(row['high'])}",
             "nats a token",
         ),
-        figures("Seeds", "seeds", display.count),
+        number_column("Seeds", "seeds", display.count),
     ]
     if ends["seeds"].max() == 1:
         del columns[-2]
@@ -223,11 +223,13 @@ def _overfits(results: StudyResults, fallen: pd.DataFrame) -> Markup:
         )
     frame = pd.DataFrame(rows).sort_values("fall", ascending=False, kind="stable")
     columns = [
-        figures("Trial", "trial", display.count),
+        number_column("Trial", "trial", display.count),
         Column("Configuration", lambda row: display.label(row, rate_too=True), numeric=False),
-        figures("Best reading", "top", scale.show, scale.unit, lambda row: _step(row["at"])),
-        figures("Last reading", "last", scale.show, scale.unit, lambda row: _step(row["end"])),
-        figures("Worse by", "fall", scale.show, scale.unit),
+        number_column("Best reading", "top", scale.show, scale.unit, lambda row: _step(row["at"])),
+        number_column(
+            "Last reading", "last", scale.show, scale.unit, lambda row: _step(row["end"])
+        ),
+        number_column("Worse by", "fall", scale.show, scale.unit),
     ]
     return table(
         frame,
@@ -270,9 +272,9 @@ def _two_digits(rate: float) -> str:
 def _shares(frame: pd.DataFrame) -> Markup:
     columns = [
         Column("Learning rate", _span, numeric=False),
-        figures("Trials", "trials", display.count),
-        figures("Diverged", "diverged", display.count),
-        figures("Share", "share", _percent, "%"),
+        number_column("Trials", "trials", display.count),
+        number_column("Diverged", "diverged", display.count),
+        number_column("Share", "share", _percent, "%"),
         Column(
             "95 % interval",
             lambda row: f"{_percent(row['low'])} to {_percent(row['high'])}",

@@ -14,7 +14,15 @@ from markupsafe import Markup
 from harness.analysis.metric_tables import Shown, Values, class_table, metric_values, parts_of
 from harness.analysis.scores import baselines, configurations, shots
 from harness.report import formatting as display
-from harness.report.section import Column, Record, Section, figures, fill, register, table
+from harness.report.section import (
+    Column,
+    Record,
+    Section,
+    number_column,
+    register,
+    render_template,
+    table,
+)
 
 if TYPE_CHECKING:
     from harness.results import StudyResults
@@ -38,7 +46,7 @@ def tables(results: StudyResults) -> dict[str, pd.DataFrame]:
 def render(results: StudyResults) -> str:
     """The section's HTML."""
     found = metric_values(results)
-    return fill(
+    return render_template(
         "metrics.html.j2",
         body="" if found.frame.empty else _one(results, found),
         stage=found.stage,
@@ -92,14 +100,14 @@ def _column(results: StudyResults, metric: Shown) -> Column:
     )
 
 
-def _scale(results: StudyResults, metric: Shown) -> display.Scale:
+def _scale(results: StudyResults, metric: Shown) -> display.MetricFormat:
     objective = results.objective
     if metric.name == objective.name:
         return display.scale(objective)
     # Nobody says a margin for it: as the objective where it is told on the same scale.
     same = metric.scale == objective.scale
     digits = objective.digits if same else 1 if metric.scale >= 100 else 3
-    return display.Scale(metric.scale, digits, metric.unit or metric.name)
+    return display.MetricFormat(metric.scale, digits, metric.unit or metric.name)
 
 
 def _seeds(row: Record) -> str:
@@ -146,7 +154,7 @@ def render_classes(results: StudyResults) -> str:
             if not frames[_name(part, target)].empty
         }
         views.append({"heading": heading, "parts": shown})
-    return fill(
+    return render_template(
         "classes.html.j2",
         views=views,
         any=any(view["parts"] for view in views),
@@ -204,8 +212,8 @@ def _class(results: StudyResults, name: str) -> str:
 def _column_classes(name: str, show: Callable[[object], str]) -> Column:
     heading = {"best": "Best", "support": "Support"}.get(name, display.baseline(name))
     if name == "support":
-        return figures(heading, name, display.count, "references")
-    return figures(heading, name, show)
+        return number_column(heading, name, display.count, "references")
+    return number_column(heading, name, show)
 
 
 def _mark(name: str, support: object) -> str:

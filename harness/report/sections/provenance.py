@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from harness.report import formatting as display
 from harness.report.methods import methods
-from harness.report.section import Column, Section, fill, register, table, text
+from harness.report.section import Column, Section, register, render_template, table, text_column
 from harness.report.snippets import commands
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def render(results: StudyResults) -> str:
     sweep = yaml.safe_dump(
         dict(results.sweep), sort_keys=False, allow_unicode=True, default_flow_style=None
     )
-    return fill(
+    return render_template(
         "provenance.html.j2",
         noted=_noted(provenance_table(results)),
         seeds=_seeds(seed_table(results)),
@@ -79,7 +79,7 @@ def _noted(frame: pd.DataFrame) -> Markup:
     value = Column("Value", lambda row: row["value"], numeric=False, wide=True)
     return table(
         frame,
-        [text("Item", "item"), value],
+        [text_column("Item", "item"), value],
         caption="Versions, machine, digests and times, as noted while the study ran.",
     )
 
@@ -92,7 +92,7 @@ def _seeds(frame: pd.DataFrame) -> Markup:
     )
     return table(
         frame,
-        [text("Stage", "stage"), text("Seeds", "seeds", wide=True), fresh],
+        [text_column("Stage", "stage"), text_column("Seeds", "seeds", wide=True), fresh],
         caption="Seeds of each stage; fresh ones were met by no other stage.",
     )
 

@@ -19,12 +19,12 @@ from harness.report.section import (
     Column,
     Record,
     Section,
-    figures,
-    fill,
+    badge,
+    number_column,
     register,
+    render_template,
     table,
-    tag,
-    text,
+    text_column,
 )
 
 if TYPE_CHECKING:
@@ -90,14 +90,14 @@ def tables(results: StudyResults) -> dict[str, pd.DataFrame]:
         "levels": searched.by_level(results),
         "importance": importance_table(results),
         "dependence": dependence_table(results),
-        "heat": searched.heat(results),
+        "heat": searched.score_grid(results),
     }
 
 
 def render(results: StudyResults) -> str:
     """The section's HTML."""
     top, states = top_table(results), state_table(results)
-    return fill(
+    return render_template(
         "search.html.j2",
         plot=search_charts.history(results),
         spread=_spread(results),
@@ -133,16 +133,16 @@ def _levels(results: StudyResults) -> Markup:
         [
             Column("Parameter", lambda row: search_charts.words(row["parameter"]), numeric=False),
             Column("Level", lambda row: _level(row["parameter"], row["level"])),
-            figures("Trials", "trials", display.count),
-            figures("Median", "median", scale.show, scale.unit),
-            figures("Best", "best", scale.show, scale.unit),
+            number_column("Trials", "trials", display.count),
+            number_column("Median", "median", scale.show, scale.unit),
+            number_column("Best", "best", scale.show, scale.unit),
         ],
         caption="Scores of the complete search trials at each level, where the sampler looked.",
     )
 
 
 def _heated(results: StudyResults) -> Markup:
-    frame, scale = searched.heat(results), display.scale(results.objective)
+    frame, scale = searched.score_grid(results), display.scale(results.objective)
     if frame.empty:
         return Markup("")
     names = str(frame["first"].iloc[0]), str(frame["second"].iloc[0])
@@ -158,8 +158,8 @@ def _heated(results: StudyResults) -> Markup:
                 search_charts.words(names[1]).capitalize(),
                 lambda row: _level(names[1], row["second_level"]),
             ),
-            figures("Trials", "trials", display.count),
-            figures("Mean", "value", scale.show, scale.unit),
+            number_column("Trials", "trials", display.count),
+            number_column("Mean", "value", scale.show, scale.unit),
         ],
         caption="Mean scores of the complete search trials in the cells of the two parameters.",
     )
@@ -177,16 +177,18 @@ def _top(results: StudyResults, frame: pd.DataFrame) -> Markup:
     return table(
         frame,
         [
-            figures("Trial", "number", display.count),
-            text("Variant", "variant"),
-            figures("Rank", "rank"),
-            figures("Alpha", "alpha"),
-            text("Targets", "target_modules"),
-            figures("Dropout", "dropout"),
-            figures("Learning rate", "learning_rate", display.column_rate),
-            figures("Score", "value", scale.show, scale.unit),
-            figures("Parameters", "parameters", display.count, "trainable"),
-            figures("Training", "train_seconds", lambda value: display.number(value, 1), "s"),
+            number_column("Trial", "number", display.count),
+            text_column("Variant", "variant"),
+            number_column("Rank", "rank"),
+            number_column("Alpha", "alpha"),
+            text_column("Targets", "target_modules"),
+            number_column("Dropout", "dropout"),
+            number_column("Learning rate", "learning_rate", display.column_rate),
+            number_column("Score", "value", scale.show, scale.unit),
+            number_column("Parameters", "parameters", display.count, "trainable"),
+            number_column(
+                "Training", "train_seconds", lambda value: display.number(value, 1), "s"
+            ),
         ],
         caption="The best trials of the search, one seed each, on the validation split.",
     )
@@ -199,10 +201,10 @@ def _importance(results: StudyResults) -> Markup:
     return table(
         frame,
         [
-            text("Factor", "factor"),
-            figures("PED-ANOVA", "ped_anova", _share, "% of the sum"),
-            figures("fANOVA", "fanova", _share, "% of the sum"),
-            figures(
+            text_column("Factor", "factor"),
+            number_column("PED-ANOVA", "ped_anova", _share, "% of the sum"),
+            number_column("fANOVA", "fanova", _share, "% of the sum"),
+            number_column(
                 "Forest",
                 "forest",
                 _share,
@@ -227,9 +229,9 @@ def _dependence(results: StudyResults) -> Markup:
     return table(
         frame,
         [
-            text("Factor", "factor"),
+            text_column("Factor", "factor"),
             Column("Level", lambda row: display.short(row["level"])),
-            figures(
+            number_column(
                 "Expected",
                 "value",
                 scale.show,
@@ -244,9 +246,9 @@ def _dependence(results: StudyResults) -> Markup:
 
 
 def _states(frame: pd.DataFrame) -> Markup:
-    columns: list[Column] = [text("Stage", "stage")]
+    columns: list[Column] = [text_column("Stage", "stage")]
     columns += [
-        figures(str(name).capitalize(), str(name), display.count)
+        number_column(str(name).capitalize(), str(name), display.count)
         for name in frame.columns
         if name != "stage"
     ]
@@ -279,7 +281,7 @@ def tables_trials(results: StudyResults) -> dict[str, pd.DataFrame]:
 def render_trials(results: StudyResults) -> str:
     """The section's HTML."""
     frame = trial_table(results)
-    return fill(
+    return render_template(
         "trials.html.j2",
         stages=list(dict.fromkeys(str(one) for one in frame["stage"])),
         total=len(frame),
@@ -299,23 +301,25 @@ def _body(results: StudyResults, frame: pd.DataFrame) -> Markup:
     return table(
         frame,
         [
-            figures("Trial", "number", lambda value: str(int(value))),
-            text("Stage", "stage"),
+            number_column("Trial", "number", lambda value: str(int(value))),
+            text_column("Stage", "stage"),
             Column("State", _state, numeric=False, value="state"),
-            text("Variant", "variant"),
-            figures("Rank", "rank"),
-            figures("Alpha", "alpha"),
-            text("Targets", "target_modules"),
-            figures("Drop\u00adout", "dropout"),
-            figures("Learning rate", "learning_rate", display.column_rate),
-            figures("Budget", "budget", lambda value: display.number(value, 2)),
-            figures("Seed", "seed"),
-            figures("Vali\u00addation", "value", scale.show),
-            figures("Test", "test", scale.show),
-            figures("Training", "train_seconds", lambda value: display.number(value, 1), "s"),
+            text_column("Variant", "variant"),
+            number_column("Rank", "rank"),
+            number_column("Alpha", "alpha"),
+            text_column("Targets", "target_modules"),
+            number_column("Drop\u00adout", "dropout"),
+            number_column("Learning rate", "learning_rate", display.column_rate),
+            number_column("Budget", "budget", lambda value: display.number(value, 2)),
+            number_column("Seed", "seed"),
+            number_column("Vali\u00addation", "value", scale.show),
+            number_column("Test", "test", scale.show),
+            number_column(
+                "Training", "train_seconds", lambda value: display.number(value, 1), "s"
+            ),
             Column(
                 "Reason",
-                lambda row: display.cut(row["reason"], _REASON),
+                lambda row: display.truncate(row["reason"], _REASON),
                 numeric=False,
                 value="reason",
                 wide=True,
@@ -331,7 +335,7 @@ def _body(results: StudyResults, frame: pd.DataFrame) -> Markup:
 
 def _state(row: Record) -> Markup:
     word = str(row["state"])
-    return tag(word, _KINDS.get(word, "plain"))
+    return badge(word, _KINDS.get(word, "plain"))
 
 
 register(Section("trials", "Trials", 60, render_trials, tables_trials))

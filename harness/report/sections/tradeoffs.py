@@ -10,12 +10,25 @@ import pandas as pd
 from markupsafe import Markup
 
 from harness.analysis.estimates import estimates
-from harness.analysis.pareto import directions, front_probabilities, nondominated, search_table
-from harness.analysis.scores import configurations, panel
+from harness.analysis.pareto import (
+    front_probabilities,
+    nondominated,
+    objective_directions,
+    search_table,
+)
+from harness.analysis.scores import configurations, score_array
 from harness.report import formatting as display
 from harness.report.charts.axis import axis
 from harness.report.charts.figure import scatter
-from harness.report.section import Column, Section, figures, fill, register, table, tag
+from harness.report.section import (
+    Column,
+    Section,
+    badge,
+    number_column,
+    register,
+    render_template,
+    table,
+)
 
 if TYPE_CHECKING:
     from harness.results import StudyResults
@@ -120,7 +133,7 @@ def quality_table(results: StudyResults, stage: str, split: str) -> pd.DataFrame
     frame = configurations(results, stage).merge(scores, on="key", how="inner")
     frame = frame.sort_values(["parameters", "key"], kind="stable", ignore_index=True)
     merit = results.objective.sign * frame["value"].to_numpy(dtype=float)
-    cube = panel(results, stage, split)
+    cube = score_array(results, stage, split)
     place = [cube.keys.index(key) for key in frame["key"]]
     for price in PRICES:
         amounts = frame[price.cost].to_numpy(dtype=float)
@@ -147,7 +160,7 @@ def render(results: StudyResults) -> str:
         frame = quality_table(results, stage, split)
         if not frame.empty:
             views.append({"heading": heading, "body": _view(results, frame, split, heading)})
-    return fill(
+    return render_template(
         "tradeoffs.html.j2",
         views=views,
         higher=results.objective.sign > 0,
@@ -167,19 +180,21 @@ def _view(results: StudyResults, frame: pd.DataFrame, split: str, heading: str) 
                 "Configuration",
                 lambda row: Markup("{}{}").format(
                     display.label(row, rate_too=True),
-                    tag("front", "reference") if row["front"] else "",
+                    badge("front", "reference") if row["front"] else "",
                 ),
                 numeric=False,
             ),
-            figures("Score", "value", scale.show, scale.unit),
+            number_column("Score", "value", scale.show, scale.unit),
             Column("95 % interval", lambda row: scale.interval(row["low"], row["high"])),
-            figures("Parameters", "parameters", display.count, "trainable"),
-            figures("on its front", sure["parameters"], _percent, "% of draws"),
-            figures("Memory", "peak_memory", display.memory),
-            figures("on its front", sure["peak_memory"], _percent, "% of draws"),
-            figures("Training", "train_seconds", lambda value: display.number(value, 1), "s"),
-            figures("on its front", sure["train_seconds"], _percent, "% of draws"),
-            figures("Seeds", "seeds", display.count),
+            number_column("Parameters", "parameters", display.count, "trainable"),
+            number_column("on its front", sure["parameters"], _percent, "% of draws"),
+            number_column("Memory", "peak_memory", display.memory),
+            number_column("on its front", sure["peak_memory"], _percent, "% of draws"),
+            number_column(
+                "Training", "train_seconds", lambda value: display.number(value, 1), "s"
+            ),
+            number_column("on its front", sure["train_seconds"], _percent, "% of draws"),
+            number_column("Seeds", "seeds", display.count),
         ],
         caption=f"{heading}, smallest first.",
     )
@@ -226,18 +241,20 @@ def _several(results: StudyResults) -> Markup | None:
     front = found[found["front"].astype(bool)]
     columns = [
         Column("Configuration", lambda row: display.label(row, rate_too=True), numeric=False),
-        figures("Score", "value", scale.show, scale.unit),
+        number_column("Score", "value", scale.show, scale.unit),
     ]
-    for name in directions(results):
+    for name in objective_directions(results):
         show = _SHOWN.get(name, lambda value: display.number(value, 4))
-        columns.append(figures(name.replace("_", " "), name, show))
-    columns.append(figures("Trial", "number", display.count))
+        columns.append(number_column(name.replace("_", " "), name, show))
+    columns.append(number_column("Trial", "number", display.count))
     count = f"{len(front)} of {len(found)} search trials"
-    return table(front, columns, caption=f"{count}, by {next(iter(directions(results)))}.")
+    return table(
+        front, columns, caption=f"{count}, by {next(iter(objective_directions(results)))}."
+    )
 
 
 def _names(results: StudyResults) -> str:
-    return ", ".join(name.replace("_", " ") for name in directions(results))
+    return ", ".join(name.replace("_", " ") for name in objective_directions(results))
 
 
 def _percent(value: object) -> str:

@@ -17,8 +17,17 @@ from harness.report.charts.axis import axis
 from harness.report.charts.figure import intervals
 from harness.report.charts.svg import Band
 from harness.report.findings import chain, recommendation
-from harness.report.section import Column, Record, Section, figures, fill, register, table, tag
-from harness.report.snippets import add_seeds, again, config_of
+from harness.report.section import (
+    Column,
+    Record,
+    Section,
+    badge,
+    number_column,
+    register,
+    render_template,
+    table,
+)
+from harness.report.snippets import add_seeds, rerun_command, snippet_for
 
 if TYPE_CHECKING:
     from harness.analysis.estimates import Interval
@@ -57,7 +66,7 @@ def render(results: StudyResults) -> str:
     advice = recommendation(results)
     scale = display.scale(results.objective)
     pick = advice.pick
-    return fill(
+    return render_template(
         "verdict.html.j2",
         kicker=_kicker(results, advice),
         headline=_headline(results, advice),
@@ -75,7 +84,7 @@ def render(results: StudyResults) -> str:
         chain=chain(results),
         reached="" if pick is not None else reached(results),
         snippet=_snippet(results, pick),
-        command=again(results),
+        command=rerun_command(results),
         margin=results.objective.margin_told,
         cost=BY_COST[advice.cost],
         lower=results.objective.sign < 0,
@@ -220,14 +229,14 @@ def _comparison(results: StudyResults, advice: Recommendation) -> Markup:
         [
             Column("Configuration", lambda row: display.label(row, rate_too=True), numeric=False),
             Column("Verdict", _verdict, numeric=False),
-            figures("Score", "value", scale.show, scale.unit),
+            number_column("Score", "value", scale.show, scale.unit),
             Column("95 % interval", lambda row: scale.interval(row["low"], row["high"])),
-            figures("Difference", "difference_to_best", scale.gap, "to the best other"),
+            number_column("Difference", "difference_to_best", scale.gap, "to the best other"),
             Column(
                 "Simultaneous bounds", lambda row: scale.gap_interval(row["lower"], row["upper"])
             ),
-            figures("Parameters", "parameters", display.count),
-            figures("Seeds", "seeds", display.count),
+            number_column("Parameters", "parameters", display.count),
+            number_column("Seeds", "seeds", display.count),
         ],
         caption="The finalists on the test split, with fresh seeds.",
         mark=lambda row: "chosen" if row["verdict"] == "pick" else "",
@@ -237,7 +246,7 @@ def _comparison(results: StudyResults, advice: Recommendation) -> Markup:
 
 def _verdict(row: Record) -> Markup:
     word = str(row["verdict"])
-    return tag(word, _VERDICTS.get(word, "plain"))
+    return badge(word, _VERDICTS.get(word, "plain"))
 
 
 def _plot(results: StudyResults, frame: pd.DataFrame) -> Markup:
@@ -267,7 +276,7 @@ def _plot(results: StudyResults, frame: pd.DataFrame) -> Markup:
 
 
 def _snippet(results: StudyResults, pick: Mapping[str, Any] | None) -> str:
-    return "" if pick is None else config_of(results, pick)
+    return "" if pick is None else snippet_for(results, pick)
 
 
 register(Section("verdict", "Verdict", 10, render, tables))

@@ -17,12 +17,12 @@ from transformers.pytorch_utils import Conv1D
 from harness.config.variants import FULL, Variant
 from harness.models import base_model as four_bits
 from harness.models.base_model import BaseModel
-from harness.training.losses import exactly
+from harness.training.losses import in_float32
 from harness.training.packed import llama as decoder
-from harness.training.packed.layers import PackedLinear, installed
-from harness.training.packed.layout import Layout, Picked, attending, laid_out
+from harness.training.packed.layers import PackedLinear, packed_layers
+from harness.training.packed.layout import Layout, SelectedRows, use_layout, use_packed_attention
 from harness.training.packed.prefix_cache import OwnLayers
-from harness.trial import EXTRAS, TrialConfig
+from harness.trial import EXTRA_SETTINGS, TrialConfig
 
 #: Kinds of adapters whose layers are a plain A and B once they have started.
 _KINDS: Final = frozenset({"lora", "eva", "decomposed"})
@@ -46,16 +46,16 @@ def layers(model: PreTrainedModel) -> tuple[str, ...]:
     return tuple(
         name
         for name, module in model.named_modules()
-        if (type(module) in _LINEAR or four_bits.holds(module)) and module is not head
+        if (type(module) in _LINEAR or four_bits.is_4bit(module)) and module is not head
     )
 
 
-def base_refusal(base: BaseModel) -> str | None:
+def why_base_not_packable(base: BaseModel) -> str | None:
     """Why adapters on this base cannot share a step; None where they can."""
     model = base.model
     told = model.config.model_type
     quantised = getattr(model.config, "quantization_config", None) is not None
-    if quantised and not any(four_bits.holds(module) for module in model.modules()):
+    if quantised and not any(four_bits.is_4bit(module) for module in model.modules()):
         return "its weights are quantised, and not in 4 bits"
     if "logits_to_keep" not in inspect.signature(model.forward).parameters:
         return f"{told} computes all logits"
@@ -72,19 +72,19 @@ def base_refusal(base: BaseModel) -> str | None:
 
 
 @torch.no_grad()
-def by_hand(base: BaseModel) -> bool:
+def supports_manual_backward(base: BaseModel) -> bool:
     """Whether `Decoder` can go through this base: on a processor, where it says the same.
 
-    Like `base_refusal`, this is tried. On a GPU the base's own kernels are kept.
+    Like `why_base_not_packable`, this is tried. On a GPU the base's own kernels are kept.
     """
     model = base.model
-    if base.device.type != "cpu" or not shaped(model):
+    if base.device.type != "cpu" or not is_llama_shaped(model):
         return False
     packed = {
         name: PackedLinear(model.get_submodule(name), torch.zeros(())) for name in layers(model)
     }
     ids, layout = _probe(base)
-    rows = Picked(layout, range(len(ids)))
+    rows = SelectedRows(layout, range(len(ids)))
     nothing = torch.zeros(0, device=base.device)
     asked = decoder.Asked(ids, layout, rows, nothing, nothing)
     found = decoder.Decoder(model, packed).logits(asked)
@@ -92,7 +92,7 @@ def by_hand(base: BaseModel) -> bool:
 
 
 @torch.no_grad()
-def enters(base: BaseModel) -> bool:
+def supports_prefix_cache(base: BaseModel) -> bool:
     """Whether a base's own layers can go on from what the lower ones made of a text before.
 
     Tried at the first, the middle and the last layer: some models hand more from layer to layer
@@ -104,7 +104,7 @@ def enters(base: BaseModel) -> bool:
     }
     own = OwnLayers(model, packed, together=True)
     ids, layout = _probe(base)
-    with installed(packed), attending(model), laid_out(layout):
+    with packed_layers(packed), use_packed_attention(model), use_layout(layout):
         whole, others = _joint(base, ids, layout), ids.flip(0)
         for level in sorted({1, own.count // 2, own.count - 1} - {0, -1}):
             try:
@@ -119,7 +119,7 @@ def enters(base: BaseModel) -> bool:
     return own.count > 1
 
 
-def shaped(model: PreTrainedModel) -> bool:
+def is_llama_shaped(model: PreTrainedModel) -> bool:
     """Whether a model is made of the known pieces; whether they say the same is to be tried."""
     inner = getattr(model, model.base_model_prefix, None)
     layers = getattr(inner, "layers", None)
@@ -155,7 +155,7 @@ def _layer_shaped(layer: nn.Module) -> bool:
 def _keeps_apart(base: BaseModel) -> bool:
     """Whether sequences end to end say what each says by itself."""
     ids, layout = _probe(base)
-    with attending(base.model), laid_out(layout):
+    with use_packed_attention(base.model), use_layout(layout):
         joint = _joint(base, ids, layout)
     return _alike(joint, _alone(base, ids, layout))
 
@@ -189,17 +189,17 @@ def _alone(base: BaseModel, ids: torch.Tensor, layout: Layout) -> torch.Tensor:
 def _alike(one: torch.Tensor, other: torch.Tensor) -> bool:
     """Whether logits differ by rounding alone; `other` is in the base's precision."""
     bound = _TOLERANCE.get(other.dtype, _HALF_TOLERANCE)
-    one, other = exactly(one), exactly(other)
+    one, other = in_float32(one), in_float32(other)
     return float((one - other).norm()) <= bound * float(other.norm()) < math.inf
 
 
-def refusal(config: TrialConfig, variant: Variant) -> str | None:
+def why_not_packable(config: TrialConfig, variant: Variant) -> str | None:
     """Why a configuration cannot share a step; None where it can."""
     if variant.kind not in _KINDS or variant.name == FULL.name:
         return f"variant {variant.name} has layers of its own"
     if variant.kind == "decomposed" and variant.peft.get("use_dora"):
         return f"variant {variant.name}: its magnitudes are of weights that it takes apart"
-    for name, usual in EXTRAS.items():
+    for name, usual in EXTRA_SETTINGS.items():
         if name not in _FREE and config.level(name) != usual:
             return f"{name}: {config.level(name)}"
     return None

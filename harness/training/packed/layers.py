@@ -25,14 +25,14 @@ from transformers.pytorch_utils import Conv1D
 
 from harness.adapters.proofs import NAME
 from harness.models import base_model as four_bits
-from harness.training.packed.layout import Blocks, Layout, Share, active
+from harness.training.packed.layout import Blocks, Layout, SlotRows, current_layout
 from harness.training.packed.lora_math import (
+    AdapterOp,
     Dropped,
-    FourBits,
-    Frozen,
-    LoraPart,
-    Part,
-    Trained,
+    FourBitWeight,
+    FrozenWeight,
+    LoraOp,
+    TrainedWeight,
     row_norms,
 )
 
@@ -41,7 +41,12 @@ class Kernel(Protocol):
     """Goes through the parts of one layer, forwards and backwards; keeps nothing itself."""
 
     def forward(
-        self, parts: Mapping[int, Part], rows: Tensor, out: Tensor, frozen: Frozen, layout: Layout
+        self,
+        parts: Mapping[int, AdapterOp],
+        rows: Tensor,
+        out: Tensor,
+        frozen: FrozenWeight,
+        layout: Layout,
     ) -> Any:
         """Adds to `out` what the adapters make of their rows; answers what the way back needs.
 
@@ -64,16 +69,21 @@ class Kernel(Protocol):
         """
         ...
 
-    def late(self, kept: Any, into: Tensor, frozen: Frozen) -> None:
+    def late(self, kept: Any, into: Tensor, frozen: FrozenWeight) -> None:
         """Adds to the inputs' gradient what flows through the adapters, shape (rows, in)."""
         ...
 
 
-class SlotBySlot:
+class LoopKernel:
     """Each slot with its exact rank: nothing is computed in vain, as a processor likes it."""
 
     def forward(
-        self, parts: Mapping[int, Part], rows: Tensor, out: Tensor, frozen: Frozen, layout: Layout
+        self,
+        parts: Mapping[int, AdapterOp],
+        rows: Tensor,
+        out: Tensor,
+        frozen: FrozenWeight,
+        layout: Layout,
     ) -> Any:
         """See `Kernel`."""
         kept = []
@@ -96,7 +106,7 @@ class SlotBySlot:
                 through[here] = flowing
         return gradient if through is None else through
 
-    def late(self, kept: Any, into: Tensor, frozen: Frozen) -> None:
+    def late(self, kept: Any, into: Tensor, frozen: FrozenWeight) -> None:
         """See `Kernel`."""
         for part, here, found in kept:
             part.late(found, into[here], frozen)
@@ -118,7 +128,7 @@ class _Batch(NamedTuple):
         back: the gradient of `low`, once it is known.
     """
 
-    parts: Sequence[LoraPart]
+    parts: Sequence[LoraOp]
     blocks: Blocks
     seen: Tensor
     low: Tensor
@@ -129,7 +139,7 @@ class _Batch(NamedTuple):
     back: list[Tensor]
 
 
-class Padded:
+class BatchedKernel:
     """All plain LoRA slots in one batched product, ranks and rows filled up with zeros.
 
     On a GPU a product of rank 8 is over before the next one is launched, so fewer and larger ones
@@ -138,16 +148,21 @@ class Padded:
 
     def __init__(self) -> None:
         """For what is not batched."""
-        self._apart = SlotBySlot()
+        self._apart = LoopKernel()
 
     def forward(
-        self, parts: Mapping[int, Part], rows: Tensor, out: Tensor, frozen: Frozen, layout: Layout
+        self,
+        parts: Mapping[int, AdapterOp],
+        rows: Tensor,
+        out: Tensor,
+        frozen: FrozenWeight,
+        layout: Layout,
     ) -> Any:
         """See `Kernel`."""
-        plain: list[tuple[Share, LoraPart]] = []
+        plain: list[tuple[SlotRows, LoraOp]] = []
         for share in layout.shares:
             part = parts.get(share.slot)
-            if type(part) is LoraPart and part.removed is None and share.end > share.start:
+            if type(part) is LoraOp and part.removed is None and share.end > share.start:
                 plain.append((share, part))
         if len(plain) < 2:
             return None, self._apart.forward(parts, rows, out, frozen, layout)
@@ -157,7 +172,7 @@ class Padded:
         return self._batched(plain, rows, out, layout), others
 
     def _batched(
-        self, plain: Sequence[tuple[Share, LoraPart]], rows: Tensor, out: Tensor, layout: Layout
+        self, plain: Sequence[tuple[SlotRows, LoraOp]], rows: Tensor, out: Tensor, layout: Layout
     ) -> _Batch:
         parts = [part for _, part in plain]
         blocks = layout.blocks(tuple(share.slot for share, _ in plain))
@@ -188,7 +203,7 @@ class Padded:
             _add([part.second for part in batch.parts], torch.bmm(flowing.mT, batch.low))
         return self._apart.early(others, gradient, needed)
 
-    def late(self, kept: Any, into: Tensor, frozen: Frozen) -> None:
+    def late(self, kept: Any, into: Tensor, frozen: FrozenWeight) -> None:
         """See `Kernel`."""
         batch: _Batch | None
         batch, others = kept
@@ -201,7 +216,7 @@ class Padded:
         self._apart.late(others, into, frozen)
 
 
-def _filled(parts: Sequence[LoraPart], layout: Layout) -> tuple[Tensor, Tensor]:
+def _filled(parts: Sequence[LoraOp], layout: Layout) -> tuple[Tensor, Tensor]:
     """A and B of all, filled up to the highest rank: (slots, rank, in), (slots, out, rank).
 
     In as many operations for thirty slots as for two.
@@ -222,7 +237,7 @@ def _filled(parts: Sequence[LoraPart], layout: Layout) -> tuple[Tensor, Tensor]:
     )
 
 
-def _add(trained: Sequence[Trained], gradients: Tensor) -> None:
+def _add(trained: Sequence[TrainedWeight], gradients: Tensor) -> None:
     """Adds each slot's corner of the filled-up gradients, (slots, rows, columns), to its own."""
     wide = next((each.gradient.dtype for each in trained if each.gradient is not None), None)
     if wide is None:
@@ -235,12 +250,12 @@ def _add(trained: Sequence[Trained], gradients: Tensor) -> None:
     torch._foreach_add_([gradient for gradient, _ in pairs], [found for _, found in pairs])
 
 
-def suited(device: torch.device) -> Kernel:
+def kernel_for(device: torch.device) -> Kernel:
     """The kernel for a device."""
-    return Padded() if device.type == "cuda" else SlotBySlot()
+    return BatchedKernel() if device.type == "cuda" else LoopKernel()
 
 
-class Still(NamedTuple):
+class InferenceLora(NamedTuple):
     """What one adapter does to its rows of a linear layer, all that is constant made once.
 
     Attributes:
@@ -270,7 +285,7 @@ class Still(NamedTuple):
 
 
 @torch.no_grad()
-def still(layer: LoraLayer, part: LoraPart, frozen: Frozen) -> Still:
+def make_inference_lora(layer: LoraLayer, part: LoraOp, frozen: FrozenWeight) -> InferenceLora:
     """An adapter's layer as it is now.
 
     Args:
@@ -287,11 +302,11 @@ def still(layer: LoraLayer, part: LoraPart, frozen: Frozen) -> Still:
         norms = row_norms(frozen, first, second, scale)
         share = (vector.get_parameter("weight").to(norms.dtype) / norms).to(first.dtype)
     if part.removed is None:
-        return Still(first, scale * second, share)
+        return InferenceLora(first, scale * second, share)
     taken = part.removed
     below = torch.cat((first, taken.first.to(first.dtype)))
     beside = torch.cat((scale * second, -taken.scale * taken.second.to(second.dtype)), dim=1)
-    return Still(below, beside, share)
+    return InferenceLora(below, beside, share)
 
 
 #: What a layer's way back needs: whatever its kernel kept.
@@ -311,22 +326,22 @@ class PackedLinear:
     def __init__(self, layer: nn.Module, anchor: Tensor, kernel: Kernel | None = None) -> None:
         """Keeps a view of the weights; the layer goes on as it is until `parts` has a part."""
         self.layer, self._anchor = layer, anchor
-        self._kernel: Kernel = kernel or SlotBySlot()
+        self._kernel: Kernel = kernel or LoopKernel()
         weight = layer.get_parameter("weight").detach()
         own = cast("Tensor | None", layer.bias)
         bias = None if own is None else own.detach()
-        if four_bits.holds(layer):
-            self.frozen: Frozen = FourBits(layer, bias)
+        if four_bits.is_4bit(layer):
+            self.frozen: FrozenWeight = FourBitWeight(layer, bias)
         else:
-            self.frozen = Frozen(weight.T if isinstance(layer, Conv1D) else weight, bias)
+            self.frozen = FrozenWeight(weight.T if isinstance(layer, Conv1D) else weight, bias)
         #: Parts by slot.
-        self.parts: dict[int, Part] = {}
+        self.parts: dict[int, AdapterOp] = {}
         #: Where there are some, they are what runs; see `Pack.standing`.
-        self.still: dict[int, Still] = {}
+        self.still: dict[int, InferenceLora] = {}
 
     def __call__(self, x: Tensor) -> Tensor:
         """`x` is (..., in); answers (..., out)."""
-        layout = active()
+        layout = current_layout()
         if layout is not None and self.still:
             return self._stands(x, layout)
         if layout is None or not self.learns(layout):
@@ -400,7 +415,7 @@ class _Packed(Function):
 
 
 @contextmanager
-def installed(layers: Mapping[str, PackedLinear]) -> Iterator[None]:
+def packed_layers(layers: Mapping[str, PackedLinear]) -> Iterator[None]:
     """Has the layers of a model run as packed ones; on leaving they are as they were.
 
     Args:

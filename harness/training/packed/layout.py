@@ -24,7 +24,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 
-class Share(NamedTuple):
+class SlotRows(NamedTuple):
     """Neighbouring rows of one slot.
 
     Attributes:
@@ -38,7 +38,7 @@ class Share(NamedTuple):
     end: int
 
 
-class Among(NamedTuple):
+class SequencePositions(NamedTuple):
     """Some rows of a slot among all that it has in a pass.
 
     Attributes:
@@ -111,13 +111,13 @@ class Layout:
         shares: rows of the slots; those of no slot see the bare base.
         lengths: tokens of each sequence; they lie end to end.
         device: where the rows lie.
-        among: by slot, which rows these are where they are not all; see `Picked`.
+        among: by slot, which rows these are where they are not all; see `SelectedRows`.
     """
 
-    shares: tuple[Share, ...]
+    shares: tuple[SlotRows, ...]
     lengths: tuple[int, ...]
     device: torch.device | str = "cpu"
-    among: Mapping[int, Among] = field(default_factory=dict)
+    among: Mapping[int, SequencePositions] = field(default_factory=dict)
     _blocks: dict[tuple[int, ...], Blocks] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -192,7 +192,7 @@ class Layout:
         return torch.cat([torch.arange(length) for length in self.lengths])[None].to(self.device)
 
 
-class Picked:
+class SelectedRows:
     """Some rows of a layout, in their order; a layer may go on with these alone.
 
     Args:
@@ -208,8 +208,8 @@ class Picked:
         shares, among, start = [], {}, 0
         for slot, first, last in layout.shares:
             end = bisect_left(rows, last, start)
-            shares.append(Share(slot, start, end))
-            among[slot] = Among(last - first, self.rows[start:end] - first)
+            shares.append(SlotRows(slot, start, end))
+            among[slot] = SequencePositions(last - first, self.rows[start:end] - first)
             start = end
         self.layout = Layout(tuple(shares), layout.lengths, layout.device, among)
 
@@ -222,13 +222,13 @@ class Picked:
 _active: ContextVar[Layout | None] = ContextVar("layout", default=None)
 
 
-def active() -> Layout | None:
+def current_layout() -> Layout | None:
     """The layout of the forward pass in progress; None outside of one."""
     return _active.get()
 
 
 @contextmanager
-def laid_out(layout: Layout) -> Iterator[None]:
+def use_layout(layout: Layout) -> Iterator[None]:
     """Runs what is inside with this layout."""
     token = _active.set(layout)
     try:
@@ -284,7 +284,7 @@ def packed_attention(
     softcap: float | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """In the place of Transformers' attention functions, within `laid_out`.
+    """In the place of Transformers' attention functions, within `use_layout`.
 
     Args:
         module: the attention layer, which knows how many query heads share a key.
@@ -301,7 +301,7 @@ def packed_attention(
         Shape (1, rows, heads, width), and no weights.
     """
     del module, attention_mask, dropout
-    layout = active()
+    layout = current_layout()
     assert layout is not None, "packed attention outside of a layout"
     padding, dtype = layout.padding, query.dtype
     if query.device.type == "cpu" and dtype in (torch.bfloat16, torch.float16):
@@ -363,7 +363,7 @@ ALL_ATTENTION_FUNCTIONS.register(NAME, packed_attention)
 
 
 @contextmanager
-def attending(model: PreTrainedModel) -> Iterator[None]:
+def use_packed_attention(model: PreTrainedModel) -> Iterator[None]:
     """Has a model use packed attention meanwhile."""
     configs = [model.config, model.config.get_text_config()]
     before = [config._attn_implementation for config in configs]

@@ -21,7 +21,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from harness.training.packed.layers import Kept, PackedLinear
-from harness.training.packed.layout import Layout, Picked, laid_out, packed_attention
+from harness.training.packed.layout import Layout, SelectedRows, packed_attention, use_layout
 from harness.training.packed.prefix_cache import Below
 
 _NO_MODULE: Final = nn.Identity()
@@ -190,7 +190,7 @@ class Asked(NamedTuple):
 
     ids: Tensor
     layout: Layout
-    picked: Picked
+    picked: SelectedRows
     targets: Tensor
     factors: Tensor
 
@@ -255,7 +255,7 @@ class Decoder:
             stream = self._embedding(asked.ids).to(self.dtype)
         turn = self._turn(stream, layout)
         last = len(self._layers) - 1
-        with laid_out(layout):
+        with use_layout(layout):
             for index, layer in enumerate(self._layers[lowest or 0 :], lowest or 0):
                 learns = lowest is not None and index >= lowest
                 picked = asked.picked if index == last else None
@@ -269,7 +269,7 @@ class Decoder:
         """The stream before a layer, no adapter below it."""
         stream: Tensor = self._embedding(ids).to(self.dtype)
         turn = self._turn(stream, layout)
-        with laid_out(layout):
+        with use_layout(layout):
             for layer in self._layers[:level]:
                 stream, _ = layer.forward(stream, turn, layout, None, learns=False)
         return stream
@@ -324,7 +324,7 @@ class _Layer:
         return any(each.learns(layout) for each in self._linears.values())
 
     def forward(
-        self, stream: Tensor, turn: Turn, layout: Layout, picked: Picked | None, learns: bool
+        self, stream: Tensor, turn: Turn, layout: Layout, picked: SelectedRows | None, learns: bool
     ) -> tuple[Tensor, _KeptLayer]:
         """The stream behind the layer, of the picked rows alone where some are picked."""
         linears, linear, norms = self._linears, dict[str, Kept](), list[Any]()
@@ -359,7 +359,7 @@ class _Layer:
         return down.add_(stream), _KeptLayer(layout, turn, linear, norms, core, gate)
 
     def backward(
-        self, kept: _KeptLayer, gradient: Tensor, picked: Picked | None, below: bool
+        self, kept: _KeptLayer, gradient: Tensor, picked: SelectedRows | None, below: bool
     ) -> Tensor:
         """The gradient of the stream before the layer; of no use unless something is below."""
         linears, linear, norms = self._linears, kept.linear, kept.norms

@@ -5,7 +5,7 @@ has many small ones. Knows nothing of models, optimisers or trials.
 
 Dropout of one slot's inputs, drawn apart from its neighbours'. Knows no layer.
 
-Frozen weights in 4 bits that many adapters share: made whole once for all of them.
+FrozenWeight weights in 4 bits that many adapters share: made whole once for all of them.
 """
 
 from collections.abc import Iterator
@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from harness.adapters.fast_layers import DroppedPlaces, drop
+from harness.adapters.fast_layers import DroppedPlaces, dropout
 from harness.models import base_model as four_bits
-from harness.training.packed.layout import Among
+from harness.training.packed.layout import SequencePositions
 
 
 class Dropped(Protocol):
@@ -42,7 +42,7 @@ class Places(NamedTuple):
 
     def of(self, rows: Tensor) -> Tensor:
         """See `Dropped`."""
-        return drop(rows, self.places, self.p)
+        return dropout(rows, self.places, self.p)
 
 
 class Mask(NamedTuple):
@@ -78,7 +78,7 @@ class Dropout:
         self._stream: DroppedPlaces | None = None
         self._own: torch.Generator | None = None
 
-    def draw(self, rows: Tensor, among: Among | None = None) -> Dropped | None:
+    def draw(self, rows: Tensor, among: SequencePositions | None = None) -> Dropped | None:
         """What is dropped this time; None where nothing ever is.
 
         Args:
@@ -89,14 +89,14 @@ class Dropout:
             return None
         return (self._places if rows.device.type == "cpu" else self._mask)(rows, among)
 
-    def _places(self, rows: Tensor, among: Among | None) -> Places:
+    def _places(self, rows: Tensor, among: SequencePositions | None) -> Places:
         if self._stream is None:
             self._stream = DroppedPlaces(self._p, self._seed())
         count, width = (rows.shape[0] if among is None else among.whole), rows.shape[1]
         places = self._stream.following(count * width)
         return Places(places if among is None else _moved(places, among, width), self._p)
 
-    def _mask(self, rows: Tensor, among: Among | None) -> Mask:
+    def _mask(self, rows: Tensor, among: SequencePositions | None) -> Mask:
         if self._own is None:
             self._own = torch.Generator(rows.device).manual_seed(self._seed())
         shape = (rows.shape[0] if among is None else among.whole, rows.shape[1])
@@ -107,7 +107,7 @@ class Dropout:
         return int(torch.randint(1 << 62, (), generator=self._generator))
 
 
-def _moved(places: Tensor, among: Among, width: int) -> Tensor:
+def _moved(places: Tensor, among: SequencePositions, width: int) -> Tensor:
     """Places in all rows as places in those that go on; the others' are left out."""
     goes = torch.full((among.whole,), -1, device=places.device)
     goes[among.places] = torch.arange(len(among.places), device=places.device)
@@ -117,11 +117,15 @@ def _moved(places: Tensor, among: Among, width: int) -> Tensor:
     return now.sub_(row).mul_(width).add_(places)[kept]
 
 
-class Part(Protocol):
+class AdapterOp(Protocol):
     """One slot's share in one layer."""
 
     def forward(
-        self, rows: Tensor, out: Tensor, layer: "Frozen", among: Among | None = None
+        self,
+        rows: Tensor,
+        out: Tensor,
+        layer: "FrozenWeight",
+        among: SequencePositions | None = None,
     ) -> Any:
         """Adds to `out` what the adapter makes of `rows`; answers what `backward` needs.
 
@@ -137,12 +141,12 @@ class Part(Protocol):
         """The gradient that flows through the frozen weights; adds up those of the adapter."""
         ...
 
-    def late(self, kept: Any, into: Tensor, layer: "Frozen") -> None:
+    def late(self, kept: Any, into: Tensor, layer: "FrozenWeight") -> None:
         """Adds to the inputs' gradient what flows through the adapter, shape (rows, in)."""
         ...
 
 
-class Frozen:
+class FrozenWeight:
     """The frozen weights of a layer, and the two products with them.
 
     Args:
@@ -191,7 +195,7 @@ class Frozen:
         return (self.cast(gradient) @ self.weight).to(gradient.dtype)
 
 
-class Trained:
+class TrainedWeight:
     """One trained matrix or vector of a slot.
 
     Attributes:
@@ -221,7 +225,7 @@ class Trained:
             self.gradient.add_(left @ right, alpha=scale)
 
 
-class Removed:
+class RemovedInit:
     """`out -= scale (rows A₀ᵀ) B₀ᵀ`: what PiSSA and OLoRA took out of the frozen weights.
 
     Args:
@@ -243,7 +247,7 @@ class Removed:
         into.addmm_(gradient @ self.second, self.first, alpha=-self.scale)
 
 
-class LoraPart:
+class LoraOp:
     """`out += scale (drop(rows) Aᵀ) Bᵀ` (Hu et al. 2021, arXiv:2106.09685, eq. 3).
 
     Args:
@@ -256,26 +260,32 @@ class LoraPart:
 
     def __init__(
         self,
-        first: Trained,
-        second: Trained,
+        first: TrainedWeight,
+        second: TrainedWeight,
         scale: float,
         dropout: Dropout,
-        removed: Removed | None = None,
+        removed: RemovedInit | None = None,
     ) -> None:
         """Keeps them."""
         self.first, self.second, self.scale, self.dropout = first, second, scale, dropout
         self.removed = removed
 
-    def _seen(self, rows: Tensor, among: Among | None) -> tuple[Tensor, Dropped | None, Tensor]:
+    def _seen(
+        self, rows: Tensor, among: SequencePositions | None
+    ) -> tuple[Tensor, Dropped | None, Tensor]:
         """What dropout leaves of the rows, what it takes, and the products of the rest with A."""
         dropped = self.dropout.draw(rows, among)
         seen = rows if dropped is None else dropped.of(rows)
         return seen, dropped, seen @ self.first.value.T
 
     def forward(
-        self, rows: Tensor, out: Tensor, layer: Frozen, among: Among | None = None
+        self,
+        rows: Tensor,
+        out: Tensor,
+        layer: FrozenWeight,
+        among: SequencePositions | None = None,
     ) -> tuple[Any, ...]:
-        """See `Part`."""
+        """See `AdapterOp`."""
         del layer
         seen, dropped, low = self._seen(rows, among)
         out.addmm_(low, self.second.value.T, alpha=self.scale)
@@ -284,7 +294,7 @@ class LoraPart:
         return seen, dropped, low, []
 
     def early(self, kept: Any, gradient: Tensor) -> Tensor:
-        """See `Part`."""
+        """See `AdapterOp`."""
         seen, _, low, back = kept
         back.append((gradient @ self.second.value).mul_(self.scale))
         self.first.add_product(back[0].T, seen)
@@ -292,8 +302,8 @@ class LoraPart:
         back.append(gradient)
         return gradient
 
-    def late(self, kept: Any, into: Tensor, layer: Frozen) -> None:
-        """See `Part`."""
+    def late(self, kept: Any, into: Tensor, layer: FrozenWeight) -> None:
+        """See `AdapterOp`."""
         del layer
         _, dropped, _, back = kept
         if dropped is None:
@@ -304,7 +314,7 @@ class LoraPart:
             self.removed.backward(back[1], into)
 
 
-def row_norms(layer: Frozen, first: Tensor, second: Tensor, scale: float) -> Tensor:
+def row_norms(layer: FrozenWeight, first: Tensor, second: Tensor, scale: float) -> Tensor:
     """Norms of the rows of `W + scale B A`, shape (out,), without making that matrix.
 
     The square of each is `|W|² + 2 scale rowsum((W Aᵀ) * B) + scale² rowsum((B A Aᵀ) * B)`.
@@ -321,7 +331,7 @@ def row_norms(layer: Frozen, first: Tensor, second: Tensor, scale: float) -> Ten
     return (squares + across.mul_(second).sum(dim=1, dtype=squares.dtype)).clamp_(min=0).sqrt_()
 
 
-class DoraPart(LoraPart):
+class DoraOp(LoraOp):
     """LoRA on the direction, `share` on the size (Liu et al. 2024, arXiv:2402.09353, eq. 5).
 
     `out = seen Wᵀ share + scale (seen Aᵀ) Bᵀ share`, share being the magnitude over the norm of
@@ -338,20 +348,24 @@ class DoraPart(LoraPart):
 
     def __init__(
         self,
-        first: Trained,
-        second: Trained,
+        first: TrainedWeight,
+        second: TrainedWeight,
         scale: float,
         dropout: Dropout,
-        magnitude: Trained,
+        magnitude: TrainedWeight,
     ) -> None:
         """Keeps them."""
         super().__init__(first, second, scale, dropout)
         self.magnitude = magnitude
 
     def forward(
-        self, rows: Tensor, out: Tensor, layer: Frozen, among: Among | None = None
+        self,
+        rows: Tensor,
+        out: Tensor,
+        layer: FrozenWeight,
+        among: SequencePositions | None = None,
     ) -> tuple[Any, ...]:
-        """See `Part`."""
+        """See `AdapterOp`."""
         norm = row_norms(layer, self.first.value, self.second.value, self.scale)
         share = (self.magnitude.value.to(norm.dtype) / norm).to(rows.dtype)
         seen, dropped, low = self._seen(rows, among)
@@ -365,7 +379,7 @@ class DoraPart(LoraPart):
         return seen, dropped, low, [], direction, norm, share, []
 
     def early(self, kept: Any, gradient: Tensor) -> Tensor:
-        """See `Part`."""
+        """See `AdapterOp`."""
         share: Tensor
         seen, dropped, low, back, direction, norm, share, mixed = kept
         self.magnitude.add((gradient * direction).sum(dim=0, dtype=norm.dtype) / norm)
@@ -376,8 +390,8 @@ class DoraPart(LoraPart):
         mixed.append(shared - gradient)
         return gradient
 
-    def late(self, kept: Any, into: Tensor, layer: Frozen) -> None:
-        """See `Part`."""
+    def late(self, kept: Any, into: Tensor, layer: FrozenWeight) -> None:
+        """See `AdapterOp`."""
         _, dropped, _, back, *_, mixed = kept
         if dropped is None:
             into.addmm_(back[0], self.first.value)
@@ -386,7 +400,7 @@ class DoraPart(LoraPart):
             into.add_(dropped.of(through))
 
 
-class FourBits(Frozen):
+class FourBitWeight(FrozenWeight):
     """Made whole for the way forward and again for the way back, for all slots together.
 
     In between they are not kept: a base in full precision is what 4 bits are to avoid.
@@ -398,7 +412,7 @@ class FourBits(Frozen):
 
     def __init__(self, layer: nn.Module, bias: Tensor | None) -> None:
         """Makes nothing whole yet."""
-        self._layer, self._dtype = layer, four_bits.computes_in(layer)
+        self._layer, self._dtype = layer, four_bits.compute_dtype(layer)
         self._whole: Tensor | None = None
         self.bias = bias
         self._squares = None
@@ -406,7 +420,7 @@ class FourBits(Frozen):
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
         """Shape (out, in), made anew unless it is held."""
-        return four_bits.whole(self._layer) if self._whole is None else self._whole
+        return four_bits.dequantized_weight(self._layer) if self._whole is None else self._whole
 
     @property
     def dtype(self) -> torch.dtype:
@@ -416,7 +430,7 @@ class FourBits(Frozen):
     @contextmanager
     def held(self) -> Iterator[None]:
         """Made whole once meanwhile."""
-        self._whole = four_bits.whole(self._layer)
+        self._whole = four_bits.dequantized_weight(self._layer)
         try:
             yield
         finally:

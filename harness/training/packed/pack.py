@@ -1,4 +1,4 @@
-"""`Pack`: the frozen base with the adapters that share it; one forward and backward pass for all.
+"""`AdapterPack`: the frozen base with the adapters that share it, one pass for all of them.
 
 Knows the base, slots and token sequences; nothing of tasks, scores or trials.
 
@@ -29,16 +29,22 @@ from harness.adapters.proofs import NAME
 from harness.config.settings import TrainingSettings
 from harness.models.base_model import BaseModel
 from harness.models.batches import TokenSequence
-from harness.models.memory import ran_out
-from harness.training.generation import Around
-from harness.training.losses import exactly
+from harness.models.memory import is_out_of_memory
+from harness.training.generation import ForwardContext
+from harness.training.losses import in_float32
 from harness.training.packed import layers as kernels
-from harness.training.packed.layers import PackedLinear, installed, still
-from harness.training.packed.layout import Layout, Picked, Share, attending, laid_out
+from harness.training.packed.layers import PackedLinear, make_inference_lora, packed_layers
+from harness.training.packed.layout import (
+    Layout,
+    SelectedRows,
+    SlotRows,
+    use_layout,
+    use_packed_attention,
+)
 from harness.training.packed.llama import Asked, Decoder
-from harness.training.packed.lora_math import DoraPart, Dropout, LoraPart, Part, Removed
+from harness.training.packed.lora_math import AdapterOp, DoraOp, Dropout, LoraOp, RemovedInit
 from harness.training.packed.prefix_cache import OwnLayers
-from harness.training.packed.slot import FlatWeights, SlotRun
+from harness.training.packed.slot import FlatWeights, SlotTrainingRun
 
 
 def lengths(sequences: Sequence[TokenSequence]) -> tuple[int, ...]:
@@ -50,8 +56,8 @@ def lengths(sequences: Sequence[TokenSequence]) -> tuple[int, ...]:
     return tuple(found)
 
 
-def answers(
-    sequences: Sequence[TokenSequence], shares: Sequence[Share]
+def answer_rows(
+    sequences: Sequence[TokenSequence], shares: Sequence[SlotRows]
 ) -> tuple[list[int], list[int], list[int]]:
     """Rows that predict an answer token, these tokens, and how many each slot has."""
     rows: list[int] = []
@@ -59,7 +65,7 @@ def answers(
     counts = [0] * len(shares)
     first = place = 0
     for one in sequences:
-        seen = learnt(one)
+        seen = label_positions(one)
         while seen and first >= shares[place].end:
             place += 1
         rows += [first + at for at in seen]
@@ -69,7 +75,7 @@ def answers(
     return rows, targets, counts
 
 
-def learnt(one: TokenSequence) -> list[int]:
+def label_positions(one: TokenSequence) -> list[int]:
     """Places whose next token is an answer's, or of a text that is learnt whole."""
     apart = {end - 1 for end in one.breaks}
     return [at for at in range(max(0, one.start - 1), len(one.ids) - 1) if at not in apart]
@@ -101,7 +107,7 @@ class _Rows(NamedTuple):
     counts: list[int]
 
 
-class Pack:
+class AdapterPack:
     """Adapters on one base.
 
     Args:
@@ -124,7 +130,7 @@ class Pack:
         """Changes nothing yet."""
         self._base = base
         self._anchor = torch.zeros((), device=base.device, requires_grad=True)
-        kernel = kernels.suited(base.device)
+        kernel = kernels.kernel_for(base.device)
         self.layers = {
             name: PackedLinear(base.model.get_submodule(name), self._anchor, kernel)
             for name in layers
@@ -150,7 +156,7 @@ class Pack:
 
     def answers(self, batch: Sequence[TokenSequence]) -> int:
         """How many answer tokens some sequences have."""
-        return sum(len(learnt(one)) for one in batch)
+        return sum(len(label_positions(one)) for one in batch)
 
     def add(
         self,
@@ -180,7 +186,9 @@ class Pack:
             layer.parts.pop(slot, None)
 
     @contextmanager
-    def standing(self, adapters: Mapping[int, Mapping[str, LoraLayer]]) -> Iterator[Around]:
+    def standing(
+        self, adapters: Mapping[int, Mapping[str, LoraLayer]]
+    ) -> Iterator[ForwardContext]:
         """Has the base run with several adapters meanwhile, as they are now, no way back.
 
         Args:
@@ -194,10 +202,10 @@ class Pack:
                 for name, layer in wrapped.items():
                     here = self.layers[name]
                     part = here.parts[slot]
-                    assert isinstance(part, LoraPart)
-                    here.still[slot] = still(layer, part, here.frozen)
-            with installed(self.layers):
-                yield lambda owners, width: laid_out(_in_turn(owners, width, self.device))
+                    assert isinstance(part, LoraOp)
+                    here.still[slot] = make_inference_lora(layer, part, here.frozen)
+            with packed_layers(self.layers):
+                yield lambda owners, width: use_layout(_in_turn(owners, width, self.device))
         finally:
             for each in self.layers.values():
                 each.still.clear()
@@ -235,11 +243,11 @@ class Pack:
         rows = self._rows(batches, each=True)
         device = self.device
         with ExitStack() as stack:
-            stack.enter_context(installed(self.layers))
-            stack.enter_context(attending(self._base.model))
+            stack.enter_context(packed_layers(self.layers))
+            stack.enter_context(use_packed_attention(self._base.model))
             if self._own is not None:
                 stack.enter_context(self._own.from_lowest(rows.ids, rows.layout))
-            stack.enter_context(laid_out(rows.layout))
+            stack.enter_context(use_layout(rows.layout))
             logits = self._logits(rows)
         targets = torch.tensor(rows.targets, device=device)
         each = functional.cross_entropy(logits, targets, reduction="none")
@@ -250,7 +258,7 @@ class Pack:
         """What the decoder is asked for, and how many answer tokens each slot has."""
         rows = self._rows(batches, each=False)
         fill = -len(rows.picked) % self._rounded
-        picked = Picked(rows.layout, rows.picked, fill)
+        picked = SelectedRows(rows.layout, rows.picked, fill)
         factors = [
             1 / answers[slot]
             for slot, count in zip(batches, rows.counts, strict=True)
@@ -264,7 +272,7 @@ class Pack:
     def _rows(self, batches: Batches, each: bool) -> _Rows:
         """Lays sequences end to end, filled up to a round number: each slot's rows, or all."""
         sequences: list[TokenSequence] = []
-        shares: list[Share] = []
+        shares: list[SlotRows] = []
         pad = int(self._base.tokenizer.pad_token_id)
         row = 0
         for place, (slot, batch) in enumerate(batches.items(), 1):
@@ -274,11 +282,11 @@ class Pack:
             missing = -row % self._rounded if each or place == len(batches) else 0
             if missing:
                 sequences.append(TokenSequence((pad,) * missing, missing))
-            shares.append(Share(slot, start, row + missing if each else row))
+            shares.append(SlotRows(slot, start, row + missing if each else row))
             row += missing
         layout = Layout(tuple(shares), lengths(sequences), self.device)
         ids = torch.tensor([token for one in sequences for token in one.ids], device=self.device)
-        return _Rows(ids, layout, *answers(sequences, shares))
+        return _Rows(ids, layout, *answer_rows(sequences, shares))
 
     def _logits(self, rows: _Rows) -> Tensor:
         found = self._base.model(
@@ -287,28 +295,28 @@ class Pack:
             use_cache=False,
             logits_to_keep=torch.tensor(rows.picked, device=self.device),
         ).logits[0]
-        return exactly(found)
+        return in_float32(found)
 
 
 def _in_turn(owners: Sequence[int], width: int, device: torch.device) -> Layout:
     """Rows of `width` tokens each, those of one owner side by side."""
-    shares: list[Share] = []
+    shares: list[SlotRows] = []
     for slot, rows in groupby(owners):
         start = shares[-1].end if shares else 0
-        shares.append(Share(slot, start, start + width * len([*rows])))
+        shares.append(SlotRows(slot, start, start + width * len([*rows])))
     return Layout(tuple(shares), (width,) * len(owners), device)
 
 
-def _start(layer: LoraLayer, dtype: torch.dtype) -> Removed:
+def _start(layer: LoraLayer, dtype: torch.dtype) -> RemovedInit:
     """What PiSSA and OLoRA take out of the frozen weights: the A and B that they start with."""
     parts = (layer.lora_A[NAME], layer.lora_B[NAME])
     first, second = (part.get_parameter("weight").detach().clone().to(dtype) for part in parts)
-    return Removed(first, second, float(layer.scaling[NAME]))
+    return RemovedInit(first, second, float(layer.scaling[NAME]))
 
 
 def _part(
-    layer: LoraLayer, weights: FlatWeights, dropout: Dropout, removed: Removed | None
-) -> Part:
+    layer: LoraLayer, weights: FlatWeights, dropout: Dropout, removed: RemovedInit | None
+) -> AdapterOp:
     first = weights.of(layer.lora_A[NAME].get_parameter("weight"))
     second = weights.of(layer.lora_B[NAME].get_parameter("weight"))
     scale = float(layer.scaling[NAME])
@@ -316,11 +324,11 @@ def _part(
     if isinstance(variant, DoraLinearVariant):
         vector: nn.Module = layer.lora_magnitude_vector[NAME]
         magnitude = weights.of(vector.get_parameter("weight"))
-        return DoraPart(first, second, scale, dropout, magnitude)
-    return LoraPart(first, second, scale, dropout, removed)
+        return DoraOp(first, second, scale, dropout, magnitude)
+    return LoraOp(first, second, scale, dropout, removed)
 
 
-class Passes:
+class MicroBatcher:
     """The passes of a step.
 
     Args:
@@ -332,7 +340,7 @@ class Passes:
         together: slots in a pass at most; None for all.
     """
 
-    def __init__(self, pack: Pack, training: TrainingSettings) -> None:
+    def __init__(self, pack: AdapterPack, training: TrainingSettings) -> None:
         """Starts with the micro-batch that was asked for."""
         self._pack, self._asked = pack, training.micro_batch
         self.rows = training.micro_batch
@@ -349,7 +357,7 @@ class Passes:
             return f"memory ran out: passes of {rows} instead of {self._asked}"
         return None
 
-    def step(self, runs: Mapping[int, SlotRun]) -> dict[int, Exception]:
+    def step(self, runs: Mapping[int, SlotTrainingRun]) -> dict[int, Exception]:
         """Adds up every slot's gradients of its next batch, and tells each what it came to.
 
         Where memory runs out, passes are halved, first the sequences, then the slots, and the
@@ -381,7 +389,7 @@ class Passes:
         return lost
 
     def _tried(
-        self, drawn: Mapping[int, Sequence[TokenSequence]], runs: Mapping[int, SlotRun]
+        self, drawn: Mapping[int, Sequence[TokenSequence]], runs: Mapping[int, SlotTrainingRun]
     ) -> tuple[dict[int, float], dict[int, Exception]]:
         """Mean losses, or what went wrong."""
         try:
@@ -391,7 +399,7 @@ class Passes:
             return {}, dict.fromkeys(drawn, error.with_traceback(None))
 
     def _fitting(
-        self, drawn: Mapping[int, Sequence[TokenSequence]], runs: Mapping[int, SlotRun]
+        self, drawn: Mapping[int, Sequence[TokenSequence]], runs: Mapping[int, SlotTrainingRun]
     ) -> dict[int, float]:
         """The mean losses, in passes as large as memory allows.
 
@@ -404,7 +412,7 @@ class Passes:
             except Exception as error:
                 for run in runs.values():
                     run.weights.clear()
-                if not ran_out(error) or not self._halve(len(runs)):
+                if not is_out_of_memory(error) or not self._halve(len(runs)):
                     raise
             # Outside of the handler, which would keep the failed pass alive.
             self._pack.give_back()

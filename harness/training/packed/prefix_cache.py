@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from harness.models.base_model import stacks
-from harness.models.memory import available
+from harness.models.base_model import transformer_blocks
+from harness.models.memory import available_bytes
 from harness.training.packed.layers import PackedLinear
-from harness.training.packed.layout import Layout, laid_out
+from harness.training.packed.layout import Layout, use_layout
 
 #: Bytes that are kept at most, and the share of free memory.
 _ROOM: Final = 512 << 20
@@ -90,7 +90,7 @@ class Below:
             rows = self._through(self._level, ids, Layout((), tuple(lengths), ids.device))
             found |= zip(keys, torch.split(rows, lengths), strict=True)
         if self._room is None:
-            self._room = min(_ROOM, int(_SHARE * available()))
+            self._room = min(_ROOM, int(_SHARE * available_bytes()))
         for key, rows in found.items():
             if self._kept + rows.nbytes <= self._room:
                 # A part of what others share would keep all of it in memory.
@@ -120,7 +120,7 @@ class OwnLayers:
         self, model: PreTrainedModel, linears: Mapping[str, PackedLinear], together: bool = False
     ) -> None:
         """Finds the layers, and which packed ones are in them."""
-        found = stacks(model)
+        found = transformer_blocks(model)
         self._layers: list[nn.Module] = [*found[0]] if len(found) == 1 else []
         self._model = model
         owners = {part: at for at, layer in enumerate(self._layers) for part in layer.modules()}
@@ -168,7 +168,7 @@ class OwnLayers:
             found.append(out if self._others is None else out[0])
             raise _Reached
 
-        with torch.no_grad(), laid_out(layout), _answering([last], reach):
+        with torch.no_grad(), use_layout(layout), _answering([last], reach):
             try:
                 self._model(input_ids=ids[None], position_ids=layout.positions, use_cache=False)
             except _Reached:

@@ -20,14 +20,14 @@ from harness.config.settings import EngineSettings, ModelSettings, TrainingSetti
 from harness.errors import UserError
 from harness.models import base_model
 from harness.models.base_model import BaseModel
-from harness.models.memory import PeakMemory, available
+from harness.models.memory import PeakMemory, available_bytes
 from harness.tasks.task import Task
 from harness.training.evaluation import score
 from harness.training.loop import step_count
 from harness.training.packed import compatibility as fitting
 from harness.training.packed.trainer import PackedTrainer, refusal
 from harness.training.sequential import SequentialTrainer, make_tokens
-from harness.training.tokenization import TaskTokens
+from harness.training.tokenization import TokenizedTask
 from harness.training.trainer import Trainer
 from harness.trial import Outcome, TrialConfig, TrialRequest
 
@@ -42,7 +42,7 @@ _ROOM: Final = 0.7
 
 
 @dataclass(frozen=True)
-class Choice:
+class EngineChoice:
     """How the trials of a study share the base.
 
     Attributes:
@@ -77,19 +77,19 @@ def make_trainer(
         noted: the decision, if it was made before.
     """
     tokens = make_tokens(base, task, training)
-    held = noted or decide("engine", asdict(choose(base, task, training, engine, tokens)))
+    held = noted or decide("engine", asdict(choose_engine(base, task, training, engine, tokens)))
     if held["kind"] == "packed":
         return PackedTrainer(base, task, training, int(held["slots"]), tokens=tokens)
     return SequentialTrainer(base, task, training, tokens=tokens)
 
 
-def choose(
+def choose_engine(
     base: BaseModel,
     task: Task,
     training: TrainingSettings,
     engine: EngineSettings,
-    tokens: TaskTokens | None = None,
-) -> Choice:
+    tokens: TokenizedTask | None = None,
+) -> EngineChoice:
     """Engine and slots for this base, task and machine.
 
     Args:
@@ -100,25 +100,25 @@ def choose(
         tokens: of the task's examples, if they were made before.
     """
     if engine.kind == "sequential":
-        return Choice("sequential", 1, "as asked for", {})
+        return EngineChoice("sequential", 1, "as asked for", {})
     why_not = refusal(base, task)
     if why_not is not None:
-        return Choice("sequential", 1, why_not, {})
+        return EngineChoice("sequential", 1, why_not, {})
     if engine.kind == "auto" and engine.slots is None and base.device.type == "cpu":
         # Timed, it comes to one slot or to a few percent that the next run would not find again;
         # and equal seeds shall give equal numbers.
-        kind = "packed" if fitting.by_hand(base) else "sequential"
-        return Choice(kind, 1, "one adapter's rows keep a processor busy", {})
+        kind = "packed" if fitting.supports_manual_backward(base) else "sequential"
+        return EngineChoice(kind, 1, "one adapter's rows keep a processor busy", {})
     if engine.slots is not None:
-        return Choice("packed", engine.slots, "as asked for", {})
+        return EngineChoice("packed", engine.slots, "as asked for", {})
     # A few steps each; how long they are and how many rows they have is as in the study.
     short = training.model_copy(update={"steps": _STEPS, "epochs": None, "readings": 0})
     measured = _measured(PackedTrainer(base, task, short, tokens=tokens), base)
     if not measured:
-        return Choice("packed", 1, "no number of slots could be timed", {})
+        return EngineChoice("packed", 1, "no number of slots could be timed", {})
     told = {str(count): round(1e6 * seconds, 2) for count, seconds in measured.items()}
     why = "the most that still save time and fit in memory"
-    return Choice("packed", max(measured), why, told)
+    return EngineChoice("packed", max(measured), why, told)
 
 
 def _measured(trainer: PackedTrainer, base: BaseModel) -> dict[int, float]:
@@ -127,15 +127,15 @@ def _measured(trainer: PackedTrainer, base: BaseModel) -> dict[int, float]:
     found: dict[int, float] = {}
     need = 0.0
     for count in _COUNTS:
-        if found and need * count > _ROOM * available():
+        if found and need * count > _ROOM * available_bytes():
             break
-        before, peak = available(), PeakMemory(base.device)
+        before, peak = available_bytes(), PeakMemory(base.device)
         seconds = seconds_a_token(trainer, count)
         if seconds is None or (found and seconds > (1 - _GAIN) * found[max(found)]):
             break
         found[count] = seconds
         # What a slot took at most; its weights and states are a small part of it.
-        need = max(need, (before - available()) / count, _grown(base, peak) / count)
+        need = max(need, (before - available_bytes()) / count, _grown(base, peak) / count)
     return found
 
 
@@ -192,7 +192,7 @@ class Precision:
     measured: Mapping[str, float]
 
 
-def settled(
+def resolve_precision(
     model: ModelSettings,
     task: Task,
     training: TrainingSettings,
@@ -280,7 +280,7 @@ def _seconds(
 
 
 def _seconds_an_example(
-    base: BaseModel, task: Task, training: TrainingSettings, tokens: TaskTokens
+    base: BaseModel, task: Task, training: TrainingSettings, tokens: TokenizedTask
 ) -> float:
     """Of scoring with the bare base, which writes no less than a trained one."""
     count = min(_EXAMPLES, len(task.examples("validation")))

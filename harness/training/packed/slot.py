@@ -25,21 +25,21 @@ from torch import Tensor, nn
 from harness.adapters.adapter import Adapter
 from harness.models.batches import TokenSequence, data_order
 from harness.training import loop as optimisation
-from harness.training.loop import DivergedError, Run
-from harness.training.packed.lora_math import Trained
-from harness.trial import Purpose, derive
+from harness.training.loop import DivergedError, TrainingRun
+from harness.training.packed.lora_math import TrainedWeight
+from harness.trial import Purpose, derive_seed
 
 
 class _Views(NamedTuple):
     parameter: nn.Parameter
-    trained: Trained
+    trained: TrainedWeight
 
 
 class FlatWeights:
     """One adapter's trained weights, with their optimiser.
 
     Args:
-        groups: as `harness.training.loop.groups` makes them.
+        groups: as `harness.training.loop.parameter_groups` makes them.
         dtype: what matrix products take; the weights themselves stay in their own precision.
     """
 
@@ -71,17 +71,17 @@ class FlatWeights:
             here = slice(start, start + each.numel())
             each.data = buffer.data[here].view(each.shape)
             value = each.data if product is None else product[here].view(each.shape)
-            trained = Trained(value, buffer.grad[here].view(each.shape))
+            trained = TrainedWeight(value, buffer.grad[here].view(each.shape))
             self._views[id(each)] = _Views(each, trained)
             start += each.numel()
         return buffer, product
 
-    def of(self, parameter: nn.Parameter) -> Trained:
+    def of(self, parameter: nn.Parameter) -> TrainedWeight:
         """How products see a parameter; one that is not trained has no gradient."""
         found = self._views.get(id(parameter))
         if found is not None:
             return found.trained
-        return Trained(parameter.detach().to(self._dtype), None)
+        return TrainedWeight(parameter.detach().to(self._dtype), None)
 
     def refresh(self) -> None:
         """Rounds the weights anew to what products take; after each step."""
@@ -112,7 +112,7 @@ class FlatWeights:
         self._views.clear()
 
 
-class SlotRun(Run):
+class SlotTrainingRun(TrainingRun):
     """A run whose gradients come from elsewhere: `draw`, add gradients up, `tell`, go on.
 
     Attributes:
@@ -132,7 +132,7 @@ class SlotRun(Run):
     @cached_property
     def generator(self) -> torch.Generator:
         """See above."""
-        return torch.Generator().manual_seed(derive(self._config.seed, Purpose.DROPOUT))
+        return torch.Generator().manual_seed(derive_seed(self._config.seed, Purpose.DROPOUT))
 
     @cached_property
     def _order(self) -> Iterator[tuple[int, ...]]:
@@ -174,7 +174,7 @@ class SlotRun(Run):
         training, progress = self._training, self._progress
         for step in range(self._steps):
             start = time.perf_counter()
-            share = optimisation.rate_share(step, self._steps, training)
+            share = optimisation.schedule_factor(step, self._steps, training)
             optimisation.set_rate(self.weights.optimiser, share)
             norm = self.weights.clip(training.max_gradient_norm)
             if not torch.isfinite(norm):
@@ -203,7 +203,7 @@ class _Place(NamedTuple):
     bare: nn.Module
 
 
-class Parked:
+class DetachedAdapter:
     """An adapter beside its base.
 
     Args:

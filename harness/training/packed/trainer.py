@@ -22,12 +22,18 @@ from harness.models.base_model import BaseModel
 from harness.registry import Registry
 from harness.tasks.task import Answers, Task
 from harness.training import evaluation
-from harness.training.loop import Run
+from harness.training.loop import TrainingRun
 from harness.training.packed import compatibility as fitting
-from harness.training.packed.pack import Pack, Passes
-from harness.training.packed.slot import Parked, SlotRun
-from harness.training.sequential import Life, Ongoing, SequentialTrainer, Stop, Wanted
-from harness.training.tokenization import TaskTokens
+from harness.training.packed.pack import AdapterPack, MicroBatcher
+from harness.training.packed.slot import DetachedAdapter, SlotTrainingRun
+from harness.training.sequential import (
+    RunningTrial,
+    ScoreRequest,
+    SequentialTrainer,
+    Stop,
+    TrialRun,
+)
+from harness.training.tokenization import TokenizedTask
 from harness.training.trainer import Race, Report
 from harness.trial import SplitScores, TrialRequest, TrialResult
 
@@ -39,13 +45,13 @@ _POLL: Final = 1.0
 class _Slot:
     """A place in the pack and who has it."""
 
-    life: Life
-    trial: Ongoing | None = None
+    life: TrialRun
+    trial: RunningTrial | None = None
     adapter: Adapter | None = None
-    run: SlotRun | None = None
-    parked: Parked | None = None
+    run: SlotTrainingRun | None = None
+    parked: DetachedAdapter | None = None
     wrapped: dict[str, LoraLayer] = field(default_factory=dict)
-    wanted: Wanted | None = None
+    wanted: ScoreRequest | None = None
 
 
 class PackedTrainer(SequentialTrainer):
@@ -70,16 +76,16 @@ class PackedTrainer(SequentialTrainer):
         training: TrainingSettings,
         slots: int = 1,
         variants: Registry[Variant] = VARIANTS,
-        tokens: TaskTokens | None = None,
+        tokens: TokenizedTask | None = None,
     ) -> None:
         """Finds out whether this base can be shared."""
         super().__init__(base, task, training, variants, tokens)
         self.slots = slots
         self._why_not = refusal(base, task)
-        by_hand = self._why_not is None and fitting.by_hand(base)
-        enters = self._why_not is None and not by_hand and fitting.enters(base)
-        self._pack = Pack(base, fitting.layers(base.model), by_hand, enters)
-        self._passes = Passes(self._pack, training)
+        by_hand = self._why_not is None and fitting.supports_manual_backward(base)
+        enters = self._why_not is None and not by_hand and fitting.supports_prefix_cache(base)
+        self._pack = AdapterPack(base, fitting.layers(base.model), by_hand, enters)
+        self._passes = MicroBatcher(self._pack, training)
         self._taken: dict[int, _Slot] = {}
         self._places: dict[int, int] = {}  # adapter -> slot
         self._entering: int | None = None
@@ -143,7 +149,7 @@ class PackedTrainer(SequentialTrainer):
             variant = resolve(request.config.variant, self._variants)
         except UserError:
             return True  # told there
-        return fitting.refusal(request.config, variant) is not None
+        return fitting.why_not_packable(request.config, variant) is not None
 
     def _step(self) -> Iterator[TrialResult]:
         """One optimiser step of every slot."""
@@ -179,12 +185,14 @@ class PackedTrainer(SequentialTrainer):
                 return
             first = next(iter(wanting.values()))
             places = [place for place, wanted in wanting.items() if wanted == first]
-            merges = len(places) == 1 and merging.possible(self._taken[places[0]].wrapped.values())
+            merges = len(places) == 1 and merging.can_merge(
+                self._taken[places[0]].wrapped.values()
+            )
             found = {} if merges else self._together(places, first)
             for place in places:
                 yield from self._on(place, found.get(place) or self._by_itself(place, first))
 
-    def _together(self, places: Sequence[int], wanted: Wanted) -> dict[int, SplitScores]:
+    def _together(self, places: Sequence[int], wanted: ScoreRequest) -> dict[int, SplitScores]:
         """The scores of several; nothing where that fails, since each is scored alone then."""
         slots = {place: self._taken[place] for place in places}
         start = time.perf_counter()
@@ -208,7 +216,7 @@ class PackedTrainer(SequentialTrainer):
                 slot.trial.score_seconds += (time.perf_counter() - start) / len(slots)
         return dict(zip(places, scores, strict=True))
 
-    def _by_itself(self, place: int, wanted: Wanted) -> SplitScores | Exception:
+    def _by_itself(self, place: int, wanted: ScoreRequest) -> SplitScores | Exception:
         slot = self._taken[place]
         assert slot.trial is not None
         assert slot.adapter is not None
@@ -218,11 +226,15 @@ class PackedTrainer(SequentialTrainer):
             return error
 
     def _scored(
-        self, trial: Ongoing, adapter: Adapter, split: str, examples: int | slice | None = None
+        self,
+        trial: RunningTrial,
+        adapter: Adapter,
+        split: str,
+        examples: int | slice | None = None,
     ) -> Generator[Stop, SplitScores | None, SplitScores]:
         if id(adapter) not in self._places:
             return (yield from super()._scored(trial, adapter, split, examples))
-        scores = yield Wanted(split, examples)
+        scores = yield ScoreRequest(split, examples)
         assert scores is not None
         return scores
 
@@ -231,7 +243,7 @@ class PackedTrainer(SequentialTrainer):
         self._taken.pop(place, None)
 
     @contextmanager
-    def _attached(self, trial: Ongoing) -> Iterator[Adapter]:
+    def _attached(self, trial: RunningTrial) -> Iterator[Adapter]:
         place = self._entering
         bare = [(weight, weight.data) for weight in self._base.model.parameters()]
         with super()._attached(trial) as adapter:
@@ -239,7 +251,7 @@ class PackedTrainer(SequentialTrainer):
                 yield adapter
                 return
             slot = self._taken[place]
-            parked = slot.parked = Parked(adapter, bare)
+            parked = slot.parked = DetachedAdapter(adapter, bare)
             slot.trial, slot.adapter = trial, adapter
             self._places[id(adapter)] = place
             try:
@@ -253,13 +265,13 @@ class PackedTrainer(SequentialTrainer):
         parked = None if place is None else self._taken[place].parked
         return super()._present(adapter) if parked is None else parked.present()
 
-    def _run(self, trial: Ongoing, adapter: Adapter) -> Run:
+    def _run(self, trial: RunningTrial, adapter: Adapter) -> TrainingRun:
         place = self._places.get(id(adapter))
         if place is None:
             return super()._run(trial, adapter)
         slot, steps, training = self._taken[place], adapter.given.steps, self._training
         with self._present(adapter):
-            run = SlotRun(
+            run = SlotTrainingRun(
                 self._base, self._loss, self._sequences, adapter, training, steps, trial.progress
             )
             run.dtype = self._pack.dtype
@@ -277,4 +289,4 @@ def refusal(base: BaseModel, task: Task) -> str | None:
     """Why nothing can be packed on this base, for this task; None where it can."""
     if task.kind.answers is Answers.TAGGED:
         return "a head that tags tokens belongs to one adapter"
-    return fitting.base_refusal(base)
+    return fitting.why_base_not_packable(base)

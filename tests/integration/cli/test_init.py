@@ -13,7 +13,7 @@ import pytest
 
 from harness import cli
 from harness.tasks.schema import read_task_file
-from harness.tasks.task import SPLITS, load
+from harness.tasks.task import SPLITS, load_task
 
 SHARED = Path(
     os.environ.get("HARNESS_SHARED_DATA")
@@ -79,7 +79,7 @@ def told(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 
 def sizes() -> list[int]:
-    task = load("mine")
+    task = load_task("mine")
     return [len(task.rows(split)) for split in SPLITS]
 
 
@@ -252,6 +252,6 @@ def test_real_data_are_told_for_what_they_are() -> None:
     }
     for data, kind in expected.items():
         assert init("--data", data, "--force") == 0, data
-        task = load("mine")
+        task = load_task("mine")
         assert task.file.kind == kind, data
         assert all(len(task.examples(split)) > 1 for split in SPLITS), data

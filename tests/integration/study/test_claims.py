@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from harness.analysis.ablation import ablation_table
-from harness.analysis.claim_tests import judge, missing
+from harness.analysis.claim_tests import evaluate_claims, missing
 from harness.analysis.claims import name_of
 from harness.report.snippets import claim_advice
 from tests.integration.study.test_stages import study
@@ -29,7 +29,7 @@ def results(before):
 def test_without_being_asked_nothing_is_trained_for_claims(before):
     _, found = before
     assert "claimed" not in found.attributes
-    assert {each.verdict for each in judge(found)} >= {"no data"}
+    assert {each.verdict for each in evaluate_claims(found)} >= {"no data"}
 
 
 def test_what_was_there_stays_and_every_claim_that_can_be_has_data(before, results):
@@ -37,7 +37,7 @@ def test_what_was_there_stays_and_every_claim_that_can_be_has_data(before, resul
     kept = results.trials.iloc[: len(old)]
     assert kept["key"].tolist() == old["key"].tolist()
     assert kept["value"].equals(old["value"])
-    without = {each.claim.name for each in judge(results) if each.verdict == "no data"}
+    without = {each.claim.name for each in evaluate_claims(results) if each.verdict == "no data"}
     # Shares of full fine-tuning need the base of a task that has one; the trainer scores none.
     assert without <= ELSEWHERE | {"r8_99"}
     assert all(each == {"base": "no adapter"} for each in missing(results))
@@ -114,7 +114,7 @@ def test_a_cell_that_cannot_be_is_told_not_tried(tmp_path):
 
 def test_seeds_are_added_to_what_is_not_decided_and_to_nothing_else(tmp_path):
     first = study(tmp_path, claims=True)
-    open_ = [each for each in judge(first) if each.verdict == "not decided"]
+    open_ = [each for each in evaluate_claims(first) if each.verdict == "not decided"]
     assert open_
     again = study(tmp_path, claims=True, claim_seeds=3)
     fresh = again.trials.iloc[len(first.trials) :]
@@ -136,14 +136,14 @@ def test_seeds_are_added_to_what_is_not_decided_and_to_nothing_else(tmp_path):
     widths = [
         {
             (each.claim.name, place): one.high - one.low
-            for each in judge(found)
+            for each in evaluate_claims(found)
             for place, one in enumerate(each.compared)
         }
         for found in (first, again)
     ]
     shared = [key for key in widths[0] if key in widths[1]]
     assert sum(widths[1][k] for k in shared) < sum(widths[0][k] for k in shared)
-    assert any("exploratory" in line for line in claim_advice(again, judge(again)))
+    assert any("exploratory" in line for line in claim_advice(again, evaluate_claims(again)))
     more = study(tmp_path, claims=True, claim_seeds=1)
     last = more.trials.iloc[len(again.trials) :]
     assert set(last["seed"]) <= {max(fresh["seed"]) + 1}

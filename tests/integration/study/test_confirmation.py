@@ -3,11 +3,11 @@
 import pytest
 
 from harness.analysis.recommendation import recommend
-from harness.config.sweep import load
+from harness.config.sweep import load_sweep
 from harness.errors import UserError
 from harness.study import confirmation as adding
 from harness.study import session
-from harness.study.launcher import Crew
+from harness.study.launcher import Parallelism
 from harness.study.session import open_study
 from tests.integration.study.test_stages import SMALL, study
 
@@ -35,7 +35,7 @@ def seeds(results):
 
 def test_finalists_that_are_not_shown_to_be_worse_get_fresh_seeds(before, after):
     old, new = seeds(before), seeds(after)
-    (noted,) = adding.rounds(after.attributes)
+    (noted,) = adding.seed_additions(after.attributes)
     assert noted["to"] - noted["from"] == 2
     assert set(noted["keys"]) <= set(old)
     assert len(noted["keys"]) >= 2
@@ -54,15 +54,15 @@ def test_the_verdict_is_called_exploratory(before, after):
 
 def test_it_can_be_done_again(folder, after):
     again = study(folder, add_seeds=1)
-    first, second = adding.rounds(again.attributes)
+    first, second = adding.seed_additions(again.attributes)
     assert second["from"] == first["to"]
     assert len(again.trials) == len(after.trials) + len(second["keys"])
 
 
 def test_before_the_looks_are_done_it_is_refused(tmp_path):
     assert study(tmp_path, stop_after=12) is None
-    sweep = load("ner_medical", SMALL)
-    opened = open_study(sweep, "study", tmp_path, Crew(1, 1))
+    sweep = load_sweep("ner_medical", SMALL)
+    opened = open_study(sweep, "study", tmp_path, Parallelism(1, 1))
     try:
         with pytest.raises(UserError, match="has looks left"):
             session.run(opened, sweep, lambda _: None, add_seeds=1)

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 
 from harness.analysis import error_analysis as mistakes
-from harness.config.sweep import load
+from harness.config.sweep import load_sweep
 from harness.report.sections import errors
-from harness.study.outputs import SEEDS, with_texts
-from harness.tasks.task import load as load_task
+from harness.study.outputs import SEEDS, attach_outputs
+from harness.tasks.task import load_task
 from tests.integration.study.test_stages import study
 from tests.studies import make_results
 
@@ -28,11 +28,11 @@ def results(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def shown(results):
-    return with_texts(results)
+    return attach_outputs(results)
 
 
 def test_answers_add_up_to_the_statistics_of_the_metric(shown):
-    who = mistakes.cast(shown)
+    who = mistakes.compared_configurations(shown)
     rows = mistakes.rows_of(shown, who, who.chief)
     answers = shown.texts.answers
     answers = answers[answers["who"] == who.chief]
@@ -79,12 +79,12 @@ def study_without(results):
 
 
 def test_a_task_that_is_not_public_shows_no_text_unless_asked(results, monkeypatch):
-    sweep = {**load("ner_medical").plain(), **results.sweep}
+    sweep = {**load_sweep("ner_medical").plain(), **results.sweep}
     task = load_task("ner_medical", limit=40)
     task.public = False
     monkeypatch.setattr("harness.study.outputs.load_task_of", lambda _: task)
     private = dataclasses.replace(results, sweep=sweep)
-    hidden = with_texts(private)
+    hidden = attach_outputs(private)
     assert (hidden.texts.passages["text"] == "").all()
     assert (hidden.texts.passages["answer"] == "").all()
     assert (hidden.texts.answers["surface"] == "").all()
@@ -95,28 +95,28 @@ def test_a_task_that_is_not_public_shows_no_text_unless_asked(results, monkeypat
     for example in task.examples("test"):
         assert example.text not in page
         assert all(surface not in page for _, surface in example.reference if len(surface) > 6)
-    asked = with_texts(private, show=True)
+    asked = attach_outputs(private, show=True)
     assert not asked.texts.hidden
     assert (asked.texts.passages["text"] != "").all()
 
 
 def test_data_that_changed_are_not_shown(results):
     changed = dataclasses.replace(results, provenance={"task_digest": "other"})
-    found = with_texts(changed)
+    found = attach_outputs(changed)
     assert found.texts.passages.empty
     assert "changed since the study was made" in errors.render(found)
 
 
 def test_a_task_that_is_gone_is_told(results):
     gone = dataclasses.replace(results, sweep={**results.sweep, "task": "nowhere/"})
-    found = with_texts(gone)
+    found = attach_outputs(gone)
     assert found.texts.passages.empty
     assert "The task is not at hand" in errors.render(found)
 
 
 def test_at_most_five_seeds_are_read(monkeypatch):
     made = make_results(sizes={"validation": 20, "test": 20}, trials=8)
-    who = mistakes.cast(made)
+    who = mistakes.compared_configurations(made)
     task = load_task("ner_medical", limit=40)
     ids = [one.id for one in task.examples("test")]
     names = sorted(made.examples["example"].astype(str).unique())
@@ -124,10 +124,10 @@ def test_at_most_five_seeds_are_read(monkeypatch):
     examples = made.examples.assign(
         example=made.examples["example"].astype(str).map(renamed), prediction=""
     )
-    sweep = {**load("ner_medical").plain()}
+    sweep = {**load_sweep("ner_medical").plain()}
     provenance = {"task_digest": task.digest}
     monkeypatch.setattr("harness.study.outputs.load_task_of", lambda _: task)
     study_ = dataclasses.replace(made, examples=examples, sweep=sweep, provenance=provenance)
-    answers = with_texts(study_).texts.answers
+    answers = attach_outputs(study_).texts.answers
     assert isinstance(answers, pd.DataFrame)
     assert answers[answers["who"] == who.chief]["seed"].nunique() == SEEDS

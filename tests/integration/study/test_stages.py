@@ -11,14 +11,14 @@ import pytest
 from harness.analysis.ablation import ablation_table, at_edge
 from harness.analysis.metric_tables import metric_values
 from harness.analysis.recommendation import recommend
-from harness.config.sweep import load
+from harness.config.sweep import load_sweep
 from harness.errors import UserError
 from harness.study import ablation as widening
 from harness.study import claims as claimed
 from harness.study import confirmation as adding
 from harness.study import session
 from harness.study.ablation import ASKED
-from harness.study.launcher import Assignment, Crew
+from harness.study.launcher import Parallelism, WorkerSpec
 from harness.study.session import open_study
 from harness.study.stages import search_slots
 from harness.study.worker import Worker
@@ -49,17 +49,17 @@ def study(
     **clock,
 ):
     """Runs or takes up a study; returns its results, or None if it was interrupted."""
-    sweep = load(name, [*(SMALL if name == "ner_medical" else ()), *overrides])
-    opened = open_study(sweep, "study", folder, Crew(1, 1))
+    sweep = load_sweep(name, [*(SMALL if name == "ner_medical" else ()), *overrides])
+    opened = open_study(sweep, "study", folder, Parallelism(1, 1))
     opened.studies.enqueue(search_slots(sweep))
     if claims:
         opened.records.decide(ASKED, True)
     if claim_seeds:
         claimed.add_seeds(opened.records.read(), sweep, claim_seeds, opened.records.decide)
     if add_seeds:
-        adding.add(opened.records.read(), add_seeds, opened.records.decide)
+        adding.add_seeds(opened.records.read(), add_seeds, opened.records.decide)
     url = f"sqlite:///{opened.folder / 'study.db'}"
-    worker = Worker(Assignment(url, "study", **clock))
+    worker = Worker(WorkerSpec(url, "study", **clock))
     try:
         worker.work(OracleTrainer(worker.task, stop_after), idle=lambda: False)
     except KeyboardInterrupt:
@@ -232,8 +232,8 @@ def test_no_minute_left_starts_nothing(tmp_path):
 
 def baselines_of(folder, shares=1, **clock):
     """The baselines of a study without trials; the base is played by the dictionary."""
-    sweep = load("ner_medical", SMALL)
-    opened = open_study(sweep, "study", folder, Crew(shares, 1))
+    sweep = load_sweep("ner_medical", SMALL)
+    opened = open_study(sweep, "study", folder, Parallelism(shares, 1))
     url = f"sqlite:///{opened.folder / 'study.db'}"
     asked = []
 
@@ -242,7 +242,7 @@ def baselines_of(folder, shares=1, **clock):
         return score_predictions(opened.task, split, opened.task.guesses("dictionary", split))
 
     for index in range(shares):
-        jobs = Worker(Assignment(url, "study", index, shares, **clock)).baselines(bare)
+        jobs = Worker(WorkerSpec(url, "study", index, shares, **clock)).baselines(bare)
         while jobs.step():
             pass
     found = opened.records.read()
@@ -301,8 +301,8 @@ def test_full_fine_tuning_is_tuned_and_scored_beside_the_adapters(tmp_path):
 
 
 def test_full_fine_tuning_that_is_impossible_is_left_out_with_its_reason(tmp_path):
-    sweep = load("ner_medical", [*SMALL, *FULL])
-    opened = open_study(sweep, "study", tmp_path, Crew(1, 1))
+    sweep = load_sweep("ner_medical", [*SMALL, *FULL])
+    opened = open_study(sweep, "study", tmp_path, Parallelism(1, 1))
     opened.records.decide("full_impossible", "it needs 9.0 GiB more a worker, 1.0 are free")
     opened.studies.close()
     results = study(tmp_path, FULL)
@@ -345,9 +345,9 @@ def test_grids_can_be_widened_where_the_best_rate_lies_at_the_edge(tmp_path):
     first = study(tmp_path, overrides)
     at_the_edge = [cell for cell in first.attributes["cells"] if at_edge(cell)]
     assert at_the_edge
-    sweep = load("ner_medical", [*SMALL, *overrides])
-    opened = open_study(sweep, "study", tmp_path, Crew(1, 1))
-    assert widening.widen(opened.records.read(), sweep, opened.records.decide) > 0
+    sweep = load_sweep("ner_medical", [*SMALL, *overrides])
+    opened = open_study(sweep, "study", tmp_path, Parallelism(1, 1))
+    assert widening.extend_rate_grids(opened.records.read(), sweep, opened.records.decide) > 0
     between = opened.records.read().attributes
     assert "cells" not in between  # until the new rates have been tuned
     opened.studies.close()
@@ -373,8 +373,8 @@ def test_grids_can_be_widened_where_the_best_rate_lies_at_the_edge(tmp_path):
 
 
 def test_there_has_to_be_something_to_widen(tmp_path):
-    sweep = load("ner_medical", SMALL)
-    opened = open_study(sweep, "study", tmp_path, Crew(1, 1))
+    sweep = load_sweep("ner_medical", SMALL)
+    opened = open_study(sweep, "study", tmp_path, Parallelism(1, 1))
     with pytest.raises(UserError, match="has no tuned learning rates yet; run it without first"):
         session.run(opened, sweep, lambda _: None, extend_grid=True)
     opened.studies.close()

@@ -17,11 +17,11 @@ from harness.config.settings import ModelSettings, TrainingSettings
 from harness.data import tagging as entity_tags
 from harness.models import base_model
 from harness.models.base_model import BaseModel, checksum
-from harness.tasks.task import Task, load
+from harness.tasks.task import Task, load_task
 from harness.training import evaluation
-from harness.training.losses import said
+from harness.training.losses import predict_tags
 from harness.training.sequential import SequentialTrainer
-from harness.training.token_classification import Tagging
+from harness.training.token_classification import TextTagger
 from harness.trial import Outcome, TrialConfig, TrialRequest, TrialResult
 from tests.integration.training.contract import go_on
 
@@ -68,13 +68,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     kept = [line for line in lines if not line.startswith(("prompt:", "metrics:"))]
     kept += ["head: token_classification", "metrics: [entity_f1, span_f1_strict]"]
     (folder / "task.yaml").write_text("\n".join(kept), encoding="utf-8")
-    task = load(f"{folder}/", limit=72)
+    task = load_task(f"{folder}/", limit=72)
     base = base_model.load(ModelSettings(name=str(ENCODER)), 1, task.kind.head)
     before = checksum(base.model)
     heard: list[list[np.ndarray]] = []
 
     def hear(*given: object) -> list[np.ndarray]:
-        heard.append(said(*given))
+        heard.append(predict_tags(*given))
         return heard[-1]
 
     place = tmp_path_factory.mktemp("adapters")
@@ -116,7 +116,7 @@ def test_a_gold_entity_comes_back_exactly_from_the_parts_of_its_words(trained: T
     examples, task = trained.task.examples("train"), trained.task
     split = 0
     for text, example in zip(
-        Tagging(trained.base, task, None).read(examples), examples, strict=True
+        TextTagger(trained.base, task, None).read(examples), examples, strict=True
     ):
         gold = example.row.entities
         tags = entity_tags.tags(gold, text.places)
@@ -131,8 +131,8 @@ def test_what_is_saved_says_the_same_of_every_token(trained: Trained) -> None:
     loaded = PeftModel.from_pretrained(fresh, str(trained.result.adapter)).eval()
     base = trained.base
     examples = trained.task.examples("validation")
-    texts = Tagging(base, trained.task, None).read(examples)
-    again = said(loaded, texts, int(base.tokenizer.pad_token_id), 64)
+    texts = TextTagger(base, trained.task, None).read(examples)
+    again = predict_tags(loaded, texts, int(base.tokenizer.pad_token_id), 64)
     for one, other in zip(again, trained.said, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-3)
     reloaded = BaseModel(base.name, loaded, base.tokenizer, base.device, "")

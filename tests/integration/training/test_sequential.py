@@ -10,7 +10,7 @@ import torch
 from harness.config.settings import ModelSettings, TrainingSettings
 from harness.models import base_model
 from harness.models.base_model import BaseModel, checksum
-from harness.tasks.task import Task, load
+from harness.tasks.task import Task, load_task
 from harness.training import evaluation, sequential
 from harness.training.sequential import SequentialTrainer, rung_steps
 from harness.trial import Measurement, Outcome, TrialConfig, TrialRequest
@@ -47,7 +47,7 @@ class TestSequentialTrainer(TrainerContract):
         request = TrialRequest(0, config())
         best = self.run(base, task, [request], restore_best=True)[0]
         assert [reading.value for reading in best.measurements] == [0.2, 0.9, 0.4]
-        chosen = evaluation.evenly(5, 3)
+        chosen = evaluation.evenly_spaced(5, 3)
         written = best.scores["validation"].predictions
         assert tuple(written[index] for index in chosen) == read[1] != read[2]
 
@@ -157,7 +157,7 @@ def outcome_with(model: Path, folder: Path, threads: int) -> list[object]:
     """Losses to the last bit, and what was written, with a base and a task loaded anew."""
     base = base_model.load(ModelSettings(name=str(model)), threads=threads)
     training = TrainingSettings(epochs=2, batch_size=4)
-    trainer = SequentialTrainer(base, load(f"{folder}/"), training)
+    trainer = SequentialTrainer(base, load_task(f"{folder}/"), training)
     wanted = TrialConfig("dora", 4, 8.0, 0.1, "all_linear", 1e-2, 2)
     (result,) = trainer.train(iter([TrialRequest(0, wanted)]), go_on)
     written = result.scores["validation"].predictions

@@ -15,7 +15,7 @@ from harness.config.variants import VARIANTS, Variant
 from harness.models import base_model
 from harness.models.base_model import BaseModel, checksum
 from harness.registry import Registry
-from harness.tasks.task import Task, load
+from harness.tasks.task import Task, load_task
 from harness.training import evaluation
 from harness.training.sequential import SequentialTrainer
 from harness.trial import Outcome, TrialRequest, TrialResult
@@ -220,7 +220,7 @@ def test_long_notes_are_tagged_whole(base: BaseModel, tmp_path: Path) -> None:
     row = json.dumps({"id": "long", "text": text, "entities": entities})
     for split in ("train", "validation"):
         (folder / f"{split}.jsonl").write_text(row, encoding="utf-8")
-    task = load(f"{folder}/")
+    task = load_task(f"{folder}/")
     request = TrialRequest(0, config(), splits=("validation",))
     training = TrainingSettings(epochs=40, batch_size=4, max_length=24)
     trainer = SequentialTrainer(base, task, training)

@@ -58,7 +58,7 @@ def biased(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
 @contextmanager
 def put_on(base: BaseModel, config: TrialConfig) -> Iterator[tuple[Adapter, set[str]]]:
     """The adapter, and the names of what is trained beside A and B."""
-    with attaching.attached(base, config) as adapter:
+    with attaching.attached_adapter(base, config) as adapter:
         named = base.model.named_parameters()
         yield adapter, {n for n, p in named if p.requires_grad and "lora_" not in n}
 
@@ -80,7 +80,7 @@ def test_biases_are_trained_and_come_back(
                 if name in trained:
                     weight += 0.1
             logits = biased.model(input_ids=IDS).logits
-        folder = attaching.save(adapter, tmp_path / "adapter")
+        folder = attaching.save_adapter(adapter, tmp_path / "adapter")
     assert checksum(biased.model) == before
     fresh = AutoModelForCausalLM.from_pretrained(biased.name)
     loaded = PeftModel.from_pretrained(fresh, str(folder)).eval()
@@ -142,9 +142,9 @@ def test_optimisers_of_8_bits_keep_codes(kind: str, base: BaseModel, task: Task)
     from harness.training import loop as run
 
     made: list[torch.optim.Optimizer] = []
-    real = run.optimiser
+    real = run.make_optimizer
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "optimiser", lambda *given: made.append(real(*given)) or made[-1])
+        patch.setattr(run, "make_optimizer", lambda *given: made.append(real(*given)) or made[-1])
         # Smaller tensors than 4,096 numbers stay in 32 bits.
         result = train(base, task, PLAIN.at("optimizer", kind).with_(rank=128))
     assert (result.outcome, result.error) == (Outcome.COMPLETE, None)

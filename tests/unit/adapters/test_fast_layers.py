@@ -9,7 +9,7 @@ from torch import nn
 from harness.adapters import adapter as merging
 from harness.adapters import attach as attaching
 from harness.adapters import fast_layers as fused_lora
-from harness.adapters.fast_layers import DroppedPlaces, QuickDropout, quicken
+from harness.adapters.fast_layers import DroppedPlaces, FastDropout, use_fast_dropout
 from harness.config.settings import ModelSettings
 from harness.models.base_model import BaseModel, load
 from tests.unit.adapters.test_attach import IDS, config, stir
@@ -19,13 +19,13 @@ pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:Futu
 
 def step(base: BaseModel, variant: str, dropout: float, fused: bool) -> list[torch.Tensor]:
     """Logits, then the gradient of each adapter weight, of one training step."""
-    way = fused_lora.fuse if fused else lambda _: 0
+    way = fused_lora.fuse_lora_layers if fused else lambda _: 0
     with (
         mock.patch.object(attaching, "fuse", way),
-        attaching.attached(base, config(variant, dropout=dropout)),
+        attaching.attached_adapter(base, config(variant, dropout=dropout)),
     ):
         stir(base)
-        attaching.dropout_mode(base.model, on=True)
+        attaching.set_dropout(base.model, on=True)
         torch.manual_seed(3)
         logits = base.model(input_ids=IDS).logits
         logits.logsumexp(-1).sum().backward()
@@ -55,7 +55,7 @@ def taken(base: BaseModel) -> int:
 
 @pytest.mark.parametrize("variant", ["lora", "dora"])
 def test_every_layer_is_taken(base: BaseModel, variant: str) -> None:
-    with attaching.attached(base, config(variant)):
+    with attaching.attached_adapter(base, config(variant)):
         assert taken(base) == 14
 
 
@@ -74,7 +74,7 @@ def test_a_layer_with_a_bias_is_that_of_peft(variant: str, dropout: float) -> No
             ),
         )
         if fused:
-            assert fused_lora.fuse(model) == 1
+            assert fused_lora.fuse_lora_layers(model) == 1
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter.data += 0.3 * torch.randn(parameter.shape)
@@ -89,7 +89,7 @@ def test_a_layer_with_a_bias_is_that_of_peft(variant: str, dropout: float) -> No
 
 
 def test_a_layer_is_taken_again_after_merged_scoring(base: BaseModel) -> None:
-    with attaching.attached(base, config("lora")):
+    with attaching.attached_adapter(base, config("lora")):
         stir(base)
         before = [m.__dict__["forward"] for m in base.model.modules() if isinstance(m, LoraLayer)]
         with merging.merged(base.model):
@@ -101,7 +101,7 @@ def test_a_layer_is_taken_again_after_merged_scoring(base: BaseModel) -> None:
 def test_a_switched_off_adapter_gives_the_base(base: BaseModel) -> None:
     with torch.no_grad():
         bare = base.model(input_ids=IDS).logits
-    with attaching.attached(base, config("lora")) as adapter:
+    with attaching.attached_adapter(base, config("lora")) as adapter:
         stir(base)
         with adapter.model.disable_adapter(), torch.no_grad():
             assert torch.equal(base.model(input_ids=IDS).logits, bare)
@@ -111,13 +111,13 @@ def test_a_switched_off_adapter_gives_the_base(base: BaseModel) -> None:
 def test_mixed_precision_and_quantised_layers_keep_the_usual_way(model_folder: str) -> None:
     for settings in ({"dtype": "bfloat16"}, {"quantization": "nf4"}):
         other = load(ModelSettings(name=str(model_folder), **settings))
-        with attaching.attached(other, config("lora")):
+        with attaching.attached_adapter(other, config("lora")):
             assert taken(other) == 0
 
 
 def dropped(p: float, *shape: int, seed: int = 0) -> torch.Tensor:
     torch.manual_seed(seed)
-    return QuickDropout(p).train()(torch.ones(shape))
+    return FastDropout(p).train()(torch.ones(shape))
 
 
 @pytest.mark.parametrize("p", [0.001, 0.05, 0.1, 0.5, 0.9])
@@ -131,7 +131,7 @@ def test_the_share_of_zeros_is_p_and_the_mean_stays(p: float) -> None:
 
 def test_elements_are_independent_of_their_neighbours_and_of_the_next_call() -> None:
     torch.manual_seed(3)
-    layer = QuickDropout(0.5).train()
+    layer = FastDropout(0.5).train()
     first, second = ((layer(torch.ones(400_000)) == 0).double() for _ in range(2))
     for one, other in ((first[1:], first[:-1]), (first[4:], first[:-4]), (first, second)):
         assert abs(torch.corrcoef(torch.stack((one, other)))[0, 1].item()) < 0.007
@@ -199,7 +199,7 @@ def test_the_seed_of_torch_governs_it() -> None:
 def test_gradients_pass_where_values_do() -> None:
     x = torch.randn(50, 3, dtype=torch.float64, requires_grad=True)
     torch.manual_seed(0)
-    out = QuickDropout(0.4).train()(x)
+    out = FastDropout(0.4).train()(x)
     out.sum().backward()
     assert out.dtype == torch.float64
     torch.testing.assert_close(x.grad * x.detach(), out.detach())
@@ -208,13 +208,13 @@ def test_gradients_pass_where_values_do() -> None:
 @pytest.mark.parametrize(("p", "training"), [(0.4, False), (0.0, True)])
 def test_without_dropout_the_very_same_tensor_comes_back(p: float, training: bool) -> None:
     x = torch.randn(4)
-    assert QuickDropout(p).train(training)(x) is x
+    assert FastDropout(p).train(training)(x) is x
 
 
 def test_only_dropout_of_adapters_is_replaced() -> None:
     bare = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.2))
     model = get_peft_model(bare, LoraConfig(r=2, target_modules=["0"], lora_dropout=0.1))
-    quicken(model)
+    use_fast_dropout(model)
     kinds = {type(module) for module in model.modules() if "Dropout" in type(module).__name__}
-    assert kinds == {QuickDropout, nn.Dropout}
+    assert kinds == {FastDropout, nn.Dropout}
     assert model.base_model.model[0].lora_dropout["default"].p == 0.1

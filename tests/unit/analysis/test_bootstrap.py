@@ -8,7 +8,7 @@ from harness.aggregates import FORMS
 from harness.analysis import bootstrap
 from harness.analysis import bootstrap as resampling
 from harness.analysis.multiple_comparisons import intervals, p_values, pair_matrix
-from harness.analysis.scores import value_of
+from harness.analysis.scores import metric_function
 from harness.results import Objective
 
 F1 = FORMS["f1"].value
@@ -83,7 +83,7 @@ def macro(rows):
     return np.mean([2 * tp / (2 * tp + fp + fn) for tp, fp, fn in sums if tp + fp + fn])
 
 
-MACRO_OF_9 = value_of(Objective("m", "maximize", 0.0, "macro_f1", tuple("abcdefghi")))
+MACRO_OF_9 = metric_function(Objective("m", "maximize", 0.0, "macro_f1", tuple("abcdefghi")))
 
 
 @pytest.mark.parametrize("sparse", [0.0, 1.1], ids=["dense", "sparse"])
@@ -112,7 +112,9 @@ def test_the_influence_of_the_only_example_of_a_class_leaves_the_class_out():
 def test_many_classes_do_not_multiply_the_memory(monkeypatch):
     monkeypatch.setattr(resampling, "_HELD", 2**18)  # 2 MiB of sums at a time
     statistics, weights = choices(8, 3, 60, 77), bootstrap.example_weights(60, 1000)
-    value = value_of(Objective("m", "maximize", 0.0, "macro_f1", tuple(map(str, range(77)))))
+    value = metric_function(
+        Objective("m", "maximize", 0.0, "macro_f1", tuple(map(str, range(77))))
+    )
     tracemalloc.start()
     bootstrap.resampled_scores(statistics, value, weights)
     _, peak = tracemalloc.get_traced_memory()

@@ -7,7 +7,7 @@ from harness.aggregates import FORMS
 from harness.analysis.bootstrap import contrasts
 from harness.analysis.multiple_comparisons import (
     against_best,
-    all_pairs,
+    all_pairs_bounds,
     as_pairs,
     intervals,
     pair_matrix,
@@ -68,7 +68,7 @@ def test_hardly_ever_is_one_called_good_that_is_not(seeds):
         )
         pairs = as_pairs(found, 4)
         wrong += bool((against_best(pairs, 0.95).low[1:] > -margin).any())
-        joint = all_pairs(pairs, 0.95)
+        joint = all_pairs_bounds(pairs, 0.95)
         gaps = np.subtract.outer(truth, truth)
         unequal += bool(((gaps < joint.low - 1e-12) | (gaps > joint.high + 1e-12)).any())
     # 5 % and two standard errors of the simulation.

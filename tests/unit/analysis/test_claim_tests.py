@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from harness.analysis import claim_tests as claim_words
-from harness.analysis.claim_tests import Finding, judge, missing
+from harness.analysis.claim_tests import ClaimResult, evaluate_claims, missing
 from harness.results import Objective, StudyResults
 from tests.studies import F1, PERPLEXITY, empty_results, make_results
 
@@ -26,8 +26,8 @@ def results() -> StudyResults:
 
 
 @pytest.fixture(scope="module")
-def findings(results: StudyResults) -> dict[str, Finding]:
-    return {each.claim.name: each for each in judge(results)}
+def findings(results: StudyResults) -> dict[str, ClaimResult]:
+    return {each.claim.name: each for each in evaluate_claims(results)}
 
 
 @pytest.mark.parametrize(
@@ -47,12 +47,12 @@ def findings(results: StudyResults) -> dict[str, Finding]:
         ("three_epochs", "no data"),
     ],
 )
-def test_verdicts_are_the_truth(name: str, verdict: str, findings: dict[str, Finding]) -> None:
+def test_verdicts_are_the_truth(name: str, verdict: str, findings: dict[str, ClaimResult]) -> None:
     assert findings[name].verdict == verdict
 
 
 def test_numbers_are_means_over_seeds_and_their_ratio(
-    results: StudyResults, findings: dict[str, Finding]
+    results: StudyResults, findings: dict[str, ClaimResult]
 ) -> None:
     trials = results.trials
     whole = trials[trials["stage"] == "full"]["value"].mean()
@@ -84,20 +84,20 @@ def test_a_cell_that_was_run_for_claims_counts(results: StudyResults) -> None:
     rest = [each for each in cells if each["level"] == "qv"]
     apart = {**results.attributes, "cells": moved, "claimed": rest}
     split = StudyResults(**{**vars(results), "attributes": apart})
-    found = {each.claim.name: each for each in judge(split)}
+    found = {each.claim.name: each for each in evaluate_claims(split)}
     assert found["qv_share"].verdict == "supported"
 
 
 def test_without_full_fine_tuning_no_share_of_it_is_told() -> None:
-    found = {each.claim.name: each for each in judge(study(stages=("search", "ablate")))}
+    found = {each.claim.name: each for each in evaluate_claims(study(stages=("search", "ablate")))}
     assert found["lora_full"].verdict == "no data"
-    assert "full fine-tuning" in claim_words.lacking(study(), found["lora_full"])
+    assert "full fine-tuning" in claim_words.missing_data_message(study(), found["lora_full"])
     assert found["r16_r32"].verdict == "supported"
 
 
 def test_of_perplexity_the_share_of_the_gain_is_told() -> None:
     results = study(PERPLEXITY)
-    found = {each.claim.name: each for each in judge(results)}
+    found = {each.claim.name: each for each in evaluate_claims(results)}
     (one,) = found["lora_full"].compared
     bare = results.baselines
     bare = bare[(bare["split"] == "validation") & (bare["name"] == "base_0_shot")]
@@ -114,10 +114,10 @@ def test_of_perplexity_the_share_of_the_gain_is_told() -> None:
 
 def test_a_study_without_trials_has_no_data_for_anything() -> None:
     results = empty_results()
-    found = judge(results)
+    found = evaluate_claims(results)
     assert {each.verdict for each in found} == {"no data"}
     for each in found:
-        assert claim_words.lacking(results, each)
+        assert claim_words.missing_data_message(results, each)
     frame = claim_words.table(results, found)
     assert len(frame) == len(found)
     assert frame["value"].isna().all()
@@ -125,7 +125,7 @@ def test_a_study_without_trials_has_no_data_for_anything() -> None:
 
 def test_the_table_is_in_the_metrics_own_direction(results: StudyResults) -> None:
     for made in (results, study(PERPLEXITY)):
-        found = judge(made)
+        found = evaluate_claims(made)
         frame = claim_words.table(made, found).dropna(subset=["value"])
         assert (frame["low"] <= frame["value"]).all()
         assert (frame["value"] <= frame["high"]).all()
@@ -135,7 +135,7 @@ def test_the_table_is_in_the_metrics_own_direction(results: StudyResults) -> Non
 
 
 def test_equal_tables_give_equal_findings(results: StudyResults) -> None:
-    tables = [claim_words.table(results, judge(results)) for _ in range(2)]
+    tables = [claim_words.table(results, evaluate_claims(results)) for _ in range(2)]
     pd.testing.assert_frame_equal(*tables)
 
 
@@ -149,11 +149,11 @@ def at_edges(results: StudyResults, levels: set[object]) -> StudyResults:
 
 
 def test_an_arm_at_its_grids_edge_may_be_better_never_worse(
-    results: StudyResults, findings: dict[str, Finding]
+    results: StudyResults, findings: dict[str, ClaimResult]
 ) -> None:
     (before,) = findings["q_share"].compared
     assert (before.edges, findings["q_share"].verdict) == ((), "contradicted")  # 80 %, not 70
-    found = {each.claim.name: each for each in judge(at_edges(results, {"q", 32}))}
+    found = {each.claim.name: each for each in evaluate_claims(at_edges(results, {"q", 32}))}
     (after,) = found["q_share"].compared
     assert after[:4] == before[:4]
     assert after.edges == ({"target_modules": "q"},)
@@ -170,7 +170,10 @@ def test_an_arm_at_its_grids_edge_may_be_better_never_worse(
 
 def test_what_takes_another_study_names_the_command_and_how_both_are_compared() -> None:
     study = make_results(trials=6)
-    told = {each.claim.name: claim_words.lacking(study, each) for each in judge(study)}
+    told = {
+        each.claim.name: claim_words.missing_data_message(study, each)
+        for each in evaluate_claims(study)
+    }
     assert told["qlora_free"] == (
         f"takes another study: python -m harness sweep {study.sweep['task']} --set "
         f"model.quantization=nf4 --study {study.name}-nf4, then python -m harness report "

@@ -90,7 +90,7 @@ def study(
 )
 def test_the_union_of_intervals(spans: list[tuple[float, float]], length: float) -> None:
     table = np.array(spans, dtype=float).reshape(-1, 2)
-    assert spending.covered(table[:, 0], table[:, 1]) == pytest.approx(length)
+    assert spending.union_length(table[:, 0], table[:, 1]) == pytest.approx(length)
 
 
 def test_the_union_is_what_counting_seconds_gives() -> None:
@@ -99,7 +99,7 @@ def test_the_union_is_what_counting_seconds_gives() -> None:
         starts = rng.integers(0, 200, 12)
         ends = starts + rng.integers(0, 30, 12)
         seconds = {t for a, b in zip(starts, ends, strict=True) for t in range(a, b)}
-        assert spending.covered(starts.astype(float), ends.astype(float)) == len(seconds)
+        assert spending.union_length(starts.astype(float), ends.astype(float)) == len(seconds)
 
 
 def test_a_stage_is_summed() -> None:
@@ -178,7 +178,7 @@ def test_the_forecast_is_the_search_median_times_the_share_of_steps() -> None:
         trial("confirm", 0, 1, (25, 5)),
         trial("confirm", 0, 1, (10, 0), state="failed"),
     )
-    assert spending.pace(results) == spending.Pace("search", 3, 20, 15, 60)
+    assert spending.pace(results) == spending.TrialDuration("search", 3, 20, 15, 60)
     found = spending.forecast_table(results).set_index("stage")
     assert list(found.index) == ["tune", "confirm", "all"]
     assert list(found["trials"]) == [2, 2, 4]

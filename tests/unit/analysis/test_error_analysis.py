@@ -30,7 +30,7 @@ def with_passages(study: StudyResults, answers: pd.DataFrame | None = None) -> S
 def test_the_chief_is_the_pick_or_the_best_and_the_rival_the_best_of_the_others(
     study: StudyResults,
 ) -> None:
-    found, who = recommend(study), mistakes.cast(study)
+    found, who = recommend(study), mistakes.compared_configurations(study)
     assert who is not None
     chief = found.pick or found.best
     assert chief is not None
@@ -43,14 +43,14 @@ def test_the_chief_is_the_pick_or_the_best_and_the_rival_the_best_of_the_others(
 
 
 def test_smaller_studies_have_fewer_to_look_at() -> None:
-    assert mistakes.cast(empty_results()) is None
-    one = mistakes.cast(one_trial_results())
+    assert mistakes.compared_configurations(empty_results()) is None
+    one = mistakes.compared_configurations(one_trial_results())
     assert one is not None
     assert (one.stage, one.split, one.rival) == ("search", "validation", None)
 
 
 def test_each_example_has_the_mean_over_seeds_of_its_own_score(study: StudyResults) -> None:
-    who = mistakes.cast(study)
+    who = mistakes.compared_configurations(study)
     assert who is not None
     table = mistakes.by_example(study, who)
     trials = study.trials.query("stage == 'confirm' and state == 'complete'")
@@ -65,21 +65,21 @@ def test_each_example_has_the_mean_over_seeds_of_its_own_score(study: StudyResul
 
 
 def test_examples_apart_are_the_furthest_first(study: StudyResults) -> None:
-    who = mistakes.cast(study)
+    who = mistakes.compared_configurations(study)
     assert who is not None
     assert who.rival is not None
     table = mistakes.by_example(study, who)
     gaps = table[who.chief] - table[who.rival]
-    chosen = mistakes.apart(table, who.chief, who.rival, 3)
+    chosen = mistakes.largest_differences(table, who.chief, who.rival, 3)
     assert [gaps[name] for name in chosen] == sorted(gaps, reverse=True)[: len(chosen)]
     assert all(gaps[name] > 0 for name in chosen)
-    assert not set(chosen) & set(mistakes.apart(table, who.rival, who.chief, 3))
-    assert mistakes.apart(table, who.chief, who.chief, 3) == []
+    assert not set(chosen) & set(mistakes.largest_differences(table, who.rival, who.chief, 3))
+    assert mistakes.largest_differences(table, who.chief, who.chief, 3) == []
 
 
 def test_scores_by_length_are_those_of_the_group_s_examples(study: StudyResults) -> None:
     study = with_passages(study)
-    who = mistakes.cast(study)
+    who = mistakes.compared_configurations(study)
     assert who is not None
     assert study.texts is not None
     frame = mistakes.by_length(study, who)
@@ -98,7 +98,7 @@ def test_scores_by_length_are_those_of_the_group_s_examples(study: StudyResults)
 
 
 def test_confusions_and_recall_are_counted_a_seed(study: StudyResults) -> None:
-    who = mistakes.cast(study)
+    who = mistakes.compared_configurations(study)
     assert who is not None
     chief = who.chief
     rows = [
@@ -118,7 +118,7 @@ def test_confusions_and_recall_are_counted_a_seed(study: StudyResults) -> None:
         {"label": "A", "instead": "B", "count": 1.0, "share": 0.5},
         {"label": "A", "instead": "", "count": 0.5, "share": 0.25},
     ]
-    known = mistakes.by_known(told, who)
+    known = mistakes.by_seen_in_training(told, who)
     assert known["known"].tolist() == [True, False]
     assert known["entities"].tolist() == [1, 2]
     assert known[chief].tolist() == [0.5, 0.5]
@@ -127,11 +127,11 @@ def test_confusions_and_recall_are_counted_a_seed(study: StudyResults) -> None:
 
 
 def test_without_texts_there_is_nothing_to_say(study: StudyResults) -> None:
-    who = mistakes.cast(study)
+    who = mistakes.compared_configurations(study)
     assert who is not None
     for frame in (
         mistakes.by_length(study, who),
         mistakes.confusions(study, who),
-        mistakes.by_known(study, who),
+        mistakes.by_seen_in_training(study, who),
     ):
         assert frame.empty

@@ -4,7 +4,7 @@ import pytest
 
 from harness.analysis.explanation import explain
 from harness.analysis.recommendation import recommend
-from harness.analysis.wording import Figures
+from harness.analysis.wording import MetricFormat
 from harness.results import Objective, StudyResults
 from tests.studies import F1, PERPLEXITY, empty_results, make_results, one_trial_results
 
@@ -16,7 +16,7 @@ def lines(results: StudyResults, title: str) -> tuple[str, ...]:
 @pytest.mark.parametrize("objective", [F1, PERPLEXITY], ids=lambda each: each.name)
 def test_the_chain_ends_where_the_recommendation_does(objective: Objective) -> None:
     results = make_results(objective=objective, seed=1)
-    verdict, show = recommend(results), Figures(objective)
+    verdict, show = recommend(results), MetricFormat(objective)
     titles = [step.title for step in explain(results)]
     assert titles[0] == "trials"
     assert titles[-1] == "the rule"

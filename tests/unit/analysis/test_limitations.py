@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from harness.analysis.limitations import RARE, blind_spots, detectable, not_supported
-from harness.analysis.verdict import standing
+from harness.analysis.verdict import confirm_state
 from harness.results import StudyResults
 from tests.studies import PERPLEXITY, config, confirm_results, empty_results, make_results
 
@@ -56,9 +56,9 @@ def test_the_ablations_best_cell_is_named_when_it_was_not_confirmed():
     best = ablated.groupby("key")["value"].mean().idxmax()
     confirmed = study.trials["stage"].eq("confirm")
     others = study.trials[~(confirmed & study.trials["key"].eq(best))]
-    here = not_supported(study, standing(study))
+    here = not_supported(study, confirm_state(study))
     missing = dataclasses.replace(study, trials=others)
-    gone = not_supported(missing, standing(missing))
+    gone = not_supported(missing, confirm_state(missing))
     was = bool((confirmed & study.trials["key"].eq(best)).any())
     assert any("ablation's best cell" in line for line in here) is not was
     said = [line for line in gone if "ablation's best cell" in line]
@@ -107,7 +107,7 @@ def test_a_cheaper_one_that_is_open_is_named():
         config(rank=8): [0.845 + 0.008 * (i % 2) for i in range(10)],
     }
     study = confirm_results(close, examples=200)
-    now = standing(study)
+    now = confirm_state(study)
     assert now.pick == 0
     said = [line for line in not_supported(study, now) if "is open" in line]
     assert len(said) == 1
@@ -182,12 +182,12 @@ def noisy(gap: float, seed: int) -> StudyResults:
 
 
 def test_what_is_called_detectable_is_found_in_most_studies() -> None:
-    sizes = [detectable(now) for seed in range(6) if (now := standing(noisy(0.0, seed)))]
+    sizes = [detectable(now) for seed in range(6) if (now := confirm_state(noisy(0.0, seed)))]
     size = float(np.mean(sizes))
     assert 0.01 < size < 0.12
     found = 0
     for seed in range(20):
-        now = standing(noisy(size, 100 + seed))
+        now = confirm_state(noisy(size, 100 + seed))
         assert now is not None
         found += bool((now.joint.low > 0).any())
     assert found >= 12  # 16 are expected
@@ -195,7 +195,7 @@ def test_what_is_called_detectable_is_found_in_most_studies() -> None:
 
 def test_the_difference_is_told_with_seeds_and_examples() -> None:
     results = noisy(0.0, 1)
-    (said,) = [line for line in blind_spots(results, standing(results)) if "missed" in line]
+    (said,) = [line for line in blind_spots(results, confirm_state(results)) if "missed" in line]
     assert "points of F1" in said
     assert "5 seeds and 150 examples" in said
     assert not [line for line in blind_spots(results, None) if "missed" in line]

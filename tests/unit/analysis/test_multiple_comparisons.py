@@ -10,7 +10,7 @@ from harness.analysis.bootstrap import Contrasts
 from harness.analysis.multiple_comparisons import (
     Pairs,
     against_best,
-    all_pairs,
+    all_pairs_bounds,
     as_pairs,
     confidence_set,
     holm,
@@ -91,7 +91,7 @@ def test_an_unknown_error_leaves_everything_open():
     assert (found.low == -np.inf).all()
     assert found.possible.all()
     off = ~np.eye(2, dtype=bool)
-    assert (all_pairs(pairs, 0.95).high[off] == np.inf).all()
+    assert (all_pairs_bounds(pairs, 0.95).high[off] == np.inf).all()
 
 
 def test_a_single_configuration_has_nothing_to_be_compared_with():

@@ -12,9 +12,15 @@ import pandas as pd
 import pytest
 
 from harness.analysis.explanation import explain
-from harness.analysis.pareto import along, front_probabilities, nondominated, search_table, within
+from harness.analysis.pareto import (
+    apply_constraints,
+    front_probabilities,
+    nondominated,
+    search_table,
+    spread_over_front,
+)
 from harness.analysis.recommendation import contenders, recommend
-from harness.analysis.scores import Cube
+from harness.analysis.scores import ScoreArray
 from harness.analysis.verdict import finalists
 from harness.costs import parse
 from harness.results import StudyResults
@@ -79,11 +85,11 @@ def test_finalists_lie_along_the_front(study: StudyResults) -> None:
     front = search_table(study).query("front")
     chosen = finalists(study, 6)
     assert len(chosen) == 6
-    on = [row["key"] for row in along(study, 100)]
+    on = [row["key"] for row in spread_over_front(study, 100)]
     assert set(on) == set(front["key"])
-    ends = [along(study, 2)[place]["parameters"] for place in (0, 1)]
+    ends = [spread_over_front(study, 2)[place]["parameters"] for place in (0, 1)]
     assert ends == [front["parameters"].min(), front["parameters"].max()]
-    assert along(study, 0) == []
+    assert spread_over_front(study, 0) == []
 
 
 def test_without_an_ablation_they_are_the_front_alone(study: StudyResults) -> None:
@@ -101,12 +107,12 @@ def test_a_bound_holds_along_the_front_too(study: StudyResults) -> None:
     limit = float(search_table(study)["parameters"].median())
     sweep = {**study.sweep, "confirmation": {"prefer": [f"parameters<{limit:.0f}"]}}
     bound = dataclasses.replace(study, sweep=sweep)
-    chosen = along(bound, 100)
+    chosen = spread_over_front(bound, 100)
     assert chosen
     assert (
         max(row["parameters"] for row in chosen)
         < limit
-        < max(row["parameters"] for row in along(study, 100))
+        < max(row["parameters"] for row in spread_over_front(study, 100))
     )
     allowed = bound.costs[bound.costs["parameters"] < limit]["trial"]
     trials = bound.trials[bound.trials["number"].isin(allowed)]
@@ -114,13 +120,13 @@ def test_a_bound_holds_along_the_front_too(study: StudyResults) -> None:
     assert {one["rank"] for one in finalists(bound, 6)} <= ranks
 
 
-def cube(means: list[float], noise: float, seeds: int = 5) -> Cube:
+def cube(means: list[float], noise: float, seeds: int = 5) -> ScoreArray:
     rng = np.random.default_rng(0)
     table = np.array(means)[:, None] + noise * rng.standard_normal((len(means), seeds))
     values = table[:, :, None] + 0.05 * rng.standard_normal(60)
     statistics = np.stack([values, np.ones_like(values)], axis=-1)
     names = tuple(map(str, range(len(means))))
-    return Cube(names, tuple(range(seeds)), tuple(map(str, range(60))), statistics)
+    return ScoreArray(names, tuple(range(seeds)), tuple(map(str, range(60))), statistics)
 
 
 def test_what_is_clear_is_sure() -> None:
@@ -170,7 +176,7 @@ def limit(study_preferred: StudyResults) -> int:
 
 
 def test_without_a_bound_nothing_is_changed(study_preferred: StudyResults) -> None:
-    assert within(study_preferred).results is study_preferred
+    assert apply_constraints(study_preferred).results is study_preferred
     assert recommend(study_preferred).prefer == ()
     assert recommend(study_preferred, prefer=[parse("parameters<1B")]).left_out == ()
 

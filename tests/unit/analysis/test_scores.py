@@ -9,7 +9,7 @@ import pytest
 
 from harness.analysis import scores
 from harness.analysis import scores as memo
-from harness.analysis.scores import complete, configurations, panel
+from harness.analysis.scores import complete, configurations, score_array
 from tests.studies import F1, PERPLEXITY, config, confirm_results, empty_results, make_results
 
 
@@ -19,8 +19,8 @@ def study():
 
 
 def test_cube_has_only_seeds_that_all_have(study):
-    whole = scores.panel(study, "confirm", "test")
-    even = scores.cube(study, "confirm", "test")
+    whole = scores.score_array(study, "confirm", "test")
+    even = scores.complete_score_array(study, "confirm", "test")
     assert len(whole.seeds) == 10
     assert len(even.seeds) == 5
     assert np.isnan(whole.statistics).any()
@@ -29,18 +29,18 @@ def test_cube_has_only_seeds_that_all_have(study):
 
 
 def test_cube_gives_the_stored_scores_again(study):
-    cube = scores.cube(study, "confirm", "test")
+    cube = scores.complete_score_array(study, "confirm", "test")
     trials = study.trials[study.trials["stage"] == "confirm"].set_index(["key", "seed"])
     for c, key in enumerate(cube.keys):
         for s, seed in enumerate(cube.seeds):
-            value = scores.value_of(F1)(cube.statistics[c, s].sum(axis=0))
+            value = scores.metric_function(F1)(cube.statistics[c, s].sum(axis=0))
             assert value == pytest.approx(trials.loc[(key, seed), "test"])
 
 
 def test_keys_are_taken_in_the_order_asked_for(study):
-    keys = scores.panel(study, "confirm", "test").keys
-    assert scores.panel(study, "confirm", "test", keys[::-1]).keys == keys[::-1]
-    assert scores.panel(study, "confirm", "test", ("unheard-of", keys[0])).keys == (keys[0],)
+    keys = scores.score_array(study, "confirm", "test").keys
+    assert scores.score_array(study, "confirm", "test", keys[::-1]).keys == keys[::-1]
+    assert scores.score_array(study, "confirm", "test", ("unheard-of", keys[0])).keys == (keys[0],)
 
 
 def test_an_example_that_one_trial_lacks_is_left_out(study):
@@ -48,16 +48,16 @@ def test_an_example_that_one_trial_lacks_is_left_out(study):
     rows = study.examples
     gone = (rows["trial"] == number) & (rows["example"] == "test-0003")
     less = dataclasses.replace(study, examples=rows[~gone])
-    assert "test-0003" not in scores.panel(less, "confirm", "test").examples
+    assert "test-0003" not in scores.score_array(less, "confirm", "test").examples
 
 
 def test_nothing_to_take_is_said():
     with pytest.raises(ValueError, match="no complete confirm trial with scores on test"):
-        scores.cube(empty_results(), "confirm", "test")
+        scores.complete_score_array(empty_results(), "confirm", "test")
     nan = float("nan")
     apart = confirm_results({config(): [0.8, nan], config(rank=8): [nan, 0.8]}, examples=5)
     with pytest.raises(ValueError, match="no seed in common"):
-        scores.cube(apart, "confirm", "test")
+        scores.complete_score_array(apart, "confirm", "test")
 
 
 def test_duplicates_and_retries_count_once(study):
@@ -75,9 +75,9 @@ MACRO = dataclasses.replace(F1, name="entity_macro_f1", form="macro_f1")
 def test_kept_is_what_the_score_needs(objective, width):
     columns = len(objective.columns)
     statistics = 1.0 + np.random.default_rng(0).poisson(0.3, (4, columns))
-    left = scores.kept(statistics, objective)
+    left = scores.reduce_statistics(statistics, objective)
     assert left.shape == (4, width)
-    found = scores.value_of(objective)(left.sum(axis=0))
+    found = scores.metric_function(objective)(left.sum(axis=0))
     assert found == objective.value(statistics.sum(axis=0))
 
 
@@ -102,9 +102,9 @@ def test_a_thing_is_made_once_for_each_study_and_name() -> None:
         return len(made)
 
     one, other = empty_results(), empty_results()
-    assert [memo.once(one, "a", make), memo.once(one, "a", make)] == [1, 1]
-    assert memo.once(one, "b", make) == 2
-    assert memo.once(other, "a", make) == 3
+    assert [memo.cached(one, "a", make), memo.cached(one, "a", make)] == [1, 1]
+    assert memo.cached(one, "b", make) == 2
+    assert memo.cached(other, "a", make) == 3
 
 
 def test_a_study_that_is_gone_is_forgotten() -> None:
@@ -127,14 +127,14 @@ def test_whoever_changes_a_table_changes_it_for_nobody_else() -> None:
         mine.loc[mine.index[0], "variant"] = "other"
         del mine["alpha"]
         pd.testing.assert_frame_equal(read(results, "ablate"), first)
-    assert not panel(results, "ablate", "validation").statistics.flags.writeable
+    assert not score_array(results, "ablate", "validation").statistics.flags.writeable
 
 
 def test_a_study_that_is_the_same_shares_what_is_kept() -> None:
     first = empty_results()
-    memo.once(first, "a", lambda: 1)
+    memo.cached(first, "a", lambda: 1)
     second = memo.shared(dataclasses.replace(first, name="other"), first)
-    assert memo.once(second, "a", lambda: 2) == 1
-    assert memo.once(second, "b", lambda: 3) == 3
-    assert memo.once(first, "b", lambda: 4) == 3
-    assert memo.once(dataclasses.replace(first), "a", lambda: 5) == 5
+    assert memo.cached(second, "a", lambda: 2) == 1
+    assert memo.cached(second, "b", lambda: 3) == 3
+    assert memo.cached(first, "b", lambda: 4) == 3
+    assert memo.cached(dataclasses.replace(first), "a", lambda: 5) == 5

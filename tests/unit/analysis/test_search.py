@@ -150,7 +150,7 @@ def test_half_decades_begin_at_round_powers() -> None:
 
 def test_the_heat_is_the_mean_of_the_trials_in_each_cell(full: StudyResults) -> None:
     study = noted(full, rank=0.3, dropout=0.1, learning_rate=0.4, variant=None)
-    frame = searched.heat(study)
+    frame = searched.score_grid(study)
     cells: dict[tuple[Any, ...], list[float]] = defaultdict(list)
     for row in rows(full):
         decade = math.floor(2 * math.log10(row["learning_rate"]))
@@ -166,16 +166,18 @@ def test_the_heat_is_the_mean_of_the_trials_in_each_cell(full: StudyResults) -> 
 
 
 def test_without_two_shares_there_is_no_heat(full: StudyResults) -> None:
-    assert searched.heat(full).empty
-    assert searched.heat(noted(full, rank=0.5, variant=None)).empty
-    assert searched.heat(noted(full, rank=0.5, bias=0.4)).empty  # all trials have the same bias
-    assert not searched.heat(noted(full, rank=0.5, variant=0.0)).empty
+    assert searched.score_grid(full).empty
+    assert searched.score_grid(noted(full, rank=0.5, variant=None)).empty
+    assert searched.score_grid(
+        noted(full, rank=0.5, bias=0.4)
+    ).empty  # all trials have the same bias
+    assert not searched.score_grid(noted(full, rank=0.5, variant=0.0)).empty
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_a_sample_has_the_best_and_the_others_evenly(sign: float) -> None:
     values = np.random.default_rng(4).normal(size=2000)
-    chosen = searched.sample(values.tolist(), sign, 400)
+    chosen = searched.rank_stratified_sample(values.tolist(), sign, 400)
     assert len(set(chosen)) == len(chosen) == 400
     assert chosen == sorted(chosen)
     rank = np.argsort(np.argsort(-sign * values))
@@ -187,17 +189,17 @@ def test_a_sample_has_the_best_and_the_others_evenly(sign: float) -> None:
 
 
 def test_a_short_search_is_drawn_whole() -> None:
-    assert searched.sample([0.3, 0.1, 0.2], 1.0, 3) == [0, 1, 2]
+    assert searched.rank_stratified_sample([0.3, 0.1, 0.2], 1.0, 3) == [0, 1, 2]
     assert searched.best_few([0.3, 0.1, 0.9], 1.0) == [2]
     assert searched.best_few([0.3, 0.1, 0.9], -1.0) == [1]
 
 
 def test_the_fence_keeps_all_but_what_lies_far_off_on_the_bad_side() -> None:
     scores = [0.80, 0.82, 0.84, 0.86, 0.88, 0.90, 0.99]
-    assert searched.fence(scores, 1.0) == 0.80
-    assert searched.fence([*scores, 0.0], 1.0) == 0.80
-    assert searched.fence([*scores, 40.0], -1.0) == 0.99
-    assert searched.fence([0.5, 0.5, 0.5, 0.5, 0.1], 1.0) == 0.1  # no spread to measure by
+    assert searched.outlier_fence(scores, 1.0) == 0.80
+    assert searched.outlier_fence([*scores, 0.0], 1.0) == 0.80
+    assert searched.outlier_fence([*scores, 40.0], -1.0) == 0.99
+    assert searched.outlier_fence([0.5, 0.5, 0.5, 0.5, 0.1], 1.0) == 0.1  # no spread to measure by
 
 
 def test_an_infinite_score_is_none() -> None:
@@ -208,5 +210,5 @@ def test_an_infinite_score_is_none() -> None:
 
 def test_an_empty_study_has_empty_tables() -> None:
     study = studies.empty_results()
-    for table in (searched.history, searched.slices, searched.by_level, searched.heat):
+    for table in (searched.history, searched.slices, searched.by_level, searched.score_grid):
         assert table(study).empty

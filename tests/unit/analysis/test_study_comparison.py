@@ -151,7 +151,7 @@ def test_votes_are_counted_level_by_level() -> None:
     cells = [one for one in cells if (one["factor"], one["level"]) != ("rank", 8.0)]
     noted = {**other.attributes, "cells": cells}
     three = [whole, dataclasses.replace(other, attributes=noted), studies.empty_results()]
-    found = across.votes(three, "rank")
+    found = across.best_level_votes(three, "rank")
     assert [*found["level"]] == [4.0, 8.0, 16.0, 32.0]
     for row in found.to_dict("records"):
         standings = [

@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 
 from harness.analysis.verdict import (
+    alpha_spending,
+    confirm_state,
     contenders,
     current_look,
     finalists,
     incumbent,
     inferior,
-    needed,
     pareto,
-    spent,
-    standing,
+    seeds_needed,
 )
 from harness.trial import TrialConfig
 from tests.studies import (
@@ -33,9 +33,9 @@ def spread(centre, count, step=0.004):
 
 
 def test_error_is_spent_by_the_square_of_the_share():
-    assert spent([5, 10], 0.05) == pytest.approx((0.0125, 0.0375))
-    assert spent([7], 0.05) == pytest.approx((0.05,))
-    assert sum(spent([5, 10, 20], 0.1)) == pytest.approx(0.1)
+    assert alpha_spending([5, 10], 0.05) == pytest.approx((0.0125, 0.0375))
+    assert alpha_spending([7], 0.05) == pytest.approx((0.05,))
+    assert sum(alpha_spending([5, 10, 20], 0.1)) == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_cheap_one_that_is_as_good_is_picked():
         },
         examples=400,
     )
-    now = standing(study)
+    now = confirm_state(study)
     assert now.whole.cube.keys[now.pick] == config(rank=16).key
     assert not now.tie
     assert now.worse.tolist() == [False, False, True]
@@ -69,7 +69,7 @@ def test_equals_tie_and_the_cheapest_is_taken():
     study = confirm_results(
         {config(rank=rank): spread(0.86, 10, 0.001) for rank in (32, 4, 8)}, examples=600
     )
-    now = standing(study)
+    now = confirm_state(study)
     assert now.tie
     assert now.whole.cube.keys[now.pick] == config(rank=4).key
 
@@ -83,15 +83,15 @@ def test_a_rank_is_not_preferred_as_such():
         },
         examples=600,
     )
-    now = standing(study)
+    now = confirm_state(study)
     assert now.whole.cube.keys[now.pick] == config(rank=32, target_modules="q").key
 
 
 def test_noise_leaves_it_undecided_and_asks_for_seeds():
     wild = {config(rank=16): spread(0.8, 5, 0.03), config(rank=4): spread(0.8, 5, -0.03)}
-    now = standing(confirm_results(wild, examples=600))
+    now = confirm_state(confirm_results(wild, examples=600))
     assert now.pick is None
-    more = needed(now, 0.02, 600)
+    more = seeds_needed(now, 0.02, 600)
     assert more.examples is None
     assert more.seeds > 5
 
@@ -99,9 +99,9 @@ def test_noise_leaves_it_undecided_and_asks_for_seeds():
 def test_too_few_examples_are_told_as_such():
     close = {config(rank=rank): spread(0.8, 5, 0.0) for rank in (16, 4)}
     study = confirm_results(close, examples=12)
-    now = standing(study)
+    now = confirm_state(study)
     assert now.pick is None
-    more = needed(now, 0.001, 12)
+    more = seeds_needed(now, 0.001, 12)
     assert more.seeds is None
     assert more.examples > 100
 
@@ -123,7 +123,7 @@ def test_less_is_better_where_the_metric_says_so():
         objective=PERPLEXITY,
         examples=200,
     )
-    now = standing(study)
+    now = confirm_state(study)
     assert now.best == 0
     assert now.worse.tolist() == [False, True]
     assert now.whole.values[0] < now.whole.values[1]
@@ -139,20 +139,20 @@ def test_a_finalist_with_one_seed_holds_nobody_up():
         },
         examples=200,
     )
-    now = standing(study)
+    now = confirm_state(study)
     assert len(now.scores) == 2
     assert now.whole.cube.keys[now.pick] == config(rank=32).key
 
 
 def test_dropped_ones_are_compared_on_their_five_seeds():
     study = make_results(sizes={"validation": 5, "test": 100}, trials=5)
-    now = standing(study)
+    now = confirm_state(study)
     assert sorted(set(now.whole.found.seeds)) == [5, 10]
 
 
 def test_nothing_to_compare_is_none():
-    assert standing(empty_results()) is None
-    assert standing(confirm_results({config(): [0.8] * 3}, examples=5)) is None
+    assert confirm_state(empty_results()) is None
+    assert confirm_state(confirm_results({config(): [0.8] * 3}, examples=5)) is None
     assert contenders(empty_results()) == []
 
 

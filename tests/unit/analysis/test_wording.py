@@ -2,7 +2,7 @@ import pytest
 
 from harness.analysis.formatting import BY_COST, cost_words, labels, priced
 from harness.analysis.scores import COSTS
-from harness.analysis.wording import Figures
+from harness.analysis.wording import MetricFormat
 from harness.results import Objective
 from tests.studies import F1, PERPLEXITY
 
@@ -20,15 +20,15 @@ ROW = {
     ("value", "text"), [(-0.003, "-0.3"), (0.008, "+0.8"), (-0.0001, "+0.0"), (0.0, "+0.0")]
 )
 def test_differences_carry_a_sign_and_one_decimal(value, text):
-    assert Figures(F1).signed(value) == text
+    assert MetricFormat(F1).signed(value) == text
 
 
 def test_figures_follow_the_unit_of_the_metric():
-    assert Figures(F1).plain(0.8512) == "85.1"
-    assert Figures(F1).margin == "2 points of F1"
-    assert Figures(PERPLEXITY).plain(5.1234) == "5.12"
-    assert Figures(PERPLEXITY).behind == "above"
-    assert Figures(F1).range(float("nan"), 1.0) == "unknown"
+    assert MetricFormat(F1).plain(0.8512) == "85.1"
+    assert MetricFormat(F1).margin == "2 points of F1"
+    assert MetricFormat(PERPLEXITY).plain(5.1234) == "5.12"
+    assert MetricFormat(PERPLEXITY).behind == "above"
+    assert MetricFormat(F1).range(float("nan"), 1.0) == "unknown"
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_figures_follow_the_unit_of_the_metric():
     ],
 )
 def test_digits_follow_the_margin(margin, scale, unit, told, value):
-    show = Figures(Objective("m", "maximize", margin, "mean", ("all",), scale, unit))
+    show = MetricFormat(Objective("m", "maximize", margin, "mean", ("all",), scale, unit))
     assert (show.margin, show.plain(0.8512)) == (told, value)
 
 

@@ -8,7 +8,7 @@ from benchmarks.calibration import Design
 from benchmarks.calibration_told import Outcome
 from benchmarks.simulated import OBJECTIVES, Noise, panel, truth
 from harness.analysis.bootstrap import scores
-from harness.analysis.scores import value_of
+from harness.analysis.scores import metric_function
 
 
 @pytest.mark.parametrize("metric", ["f1", "rouge", "perplexity"])
@@ -16,7 +16,7 @@ def test_scores_scatter_around_the_truth(metric: str) -> None:
     rng = np.random.default_rng(0)
     given = np.array([0.9, 0.8])
     found = panel(metric, given, 60, 1500, Noise(0.01, 0.5), rng)
-    table = scores(found.statistics, value_of(OBJECTIVES[metric]))
+    table = scores(found.statistics, metric_function(OBJECTIVES[metric]))
     wanted = np.array([truth(metric, each) for each in given])
     scale = 8 if metric == "perplexity" else 1
     assert table.mean(axis=1) == pytest.approx(wanted, abs=0.01 * scale)

@@ -11,7 +11,7 @@ import pytest
 from benchmarks import growth, growth_processes, growth_study
 from benchmarks.growth_fit import Curve, allowed, exponent, markdown
 from benchmarks.growth_training import write_task
-from harness.tasks.task import load
+from harness.tasks.task import load_task
 from tests import toy
 
 SIZES = (1, 10, 100, 1000)
@@ -74,7 +74,7 @@ def test_pages_that_processes_share_count_once() -> None:
 
 def test_made_up_rows_are_a_task(tmp_path: Path) -> None:
     write_task(tmp_path, 60)
-    task = load(f"{tmp_path}/")
+    task = load_task(f"{tmp_path}/")
     assert [len(task.examples(split)) for split in ("train", "validation", "test")] == [60, 6, 6]
     assert task.examples("train")[2].target
     assert len({one.text for one in task.examples("train")}) == 60

@@ -23,7 +23,7 @@ from benchmarks.plain_loop import Spent
 from benchmarks.time_told import ratios
 from harness.config import sweep
 from harness.results import Objective, StudyResults
-from harness.study.launcher import Assignment, Crew
+from harness.study.launcher import Parallelism, WorkerSpec
 from harness.study.session import open_study
 from harness.study.stages import search_slots
 from harness.study.worker import Worker
@@ -51,7 +51,7 @@ def test_dora_has_a_price_of_its_own() -> None:
 
 
 def test_grids_have_all_levels_and_as_many_rates() -> None:
-    settings = sweep.load("ner_medical", [])
+    settings = sweep.load_sweep("ner_medical", [])
     grid = full_grid(settings.space, 5)
     assert grid.points == dict.fromkeys(("lora", "rslora", "dora", "lora_plus"), 7 * 4 * 6 * 3 * 5)
     assert grid.trials == 10_080
@@ -124,7 +124,7 @@ class _Answering:
 
 
 def test_a_pruned_trial_is_charged_until_it_was_pruned() -> None:
-    settings = sweep.load("ner_medical", ["training.reading_examples=2"])
+    settings = sweep.load_sweep("ner_medical", ["training.reading_examples=2"])
     prices = Prices([Price("lora", 1, 1, {"train": Spent(0, 1), "score": Spent(1, 0)})])
     named = SimpleNamespace(examples=lambda _: range(5), objective=OBJECTIVE)
     found = rivals.search(_Answering(), settings, named, prices, 9, 0)  # type: ignore[arg-type]
@@ -183,10 +183,10 @@ def test_a_tiny_run_goes_through(tmp_path: Path) -> None:
         "confirmation.max_configurations=2",
         "baselines={shots: [], full: false}",
     ]
-    settings = sweep.load("ner_medical", small)
-    opened = open_study(settings, "tiny", tmp_path, Crew(1, 1))
+    settings = sweep.load_sweep("ner_medical", small)
+    opened = open_study(settings, "tiny", tmp_path, Parallelism(1, 1))
     opened.studies.enqueue(search_slots(settings))
-    worker = Worker(Assignment(f"sqlite:///{opened.folder / 'study.db'}", "tiny"))
+    worker = Worker(WorkerSpec(f"sqlite:///{opened.folder / 'study.db'}", "tiny"))
     worker.work(OracleTrainer(worker.task), idle=lambda: False)
     worker.studies.close()
     opened.studies.close()

@@ -16,7 +16,15 @@ from harness import cli
 from harness.cli.card import print_card
 from harness.config import catalog
 from harness.data.preparation import Place, Repeated
-from harness.tasks.data_card import ClassCount, Count, DataCard, Floor, Given, Length, Limits
+from harness.tasks.data_card import (
+    BaselineScore,
+    ClassCount,
+    Count,
+    DataCard,
+    Length,
+    Limits,
+    PreparationCounts,
+)
 from tests import toy_tags
 from tests.task_folders import pair, task_folder, write_rows
 
@@ -125,8 +133,8 @@ CARD = DataCard(
     empty=(),
     overlong=(),
     too_long=(),
-    floors=(Floor("dictionary", 41.25, "points of F1"),),
-    given=Given({"scored below 4": 12}, 40),
+    floors=(BaselineScore("dictionary", 41.25, "points of F1"),),
+    given=PreparationCounts({"scored below 4": 12}, 40),
     limits=Limits(256, 100, 2, 400),
 )
 
@@ -176,7 +184,7 @@ def test_no_line_is_wider_than_eighty_columns(
 def test_what_says_nothing_is_left_out() -> None:
     counts = (Count("train", 9, 9, None), Count("test", 40, 1, None))
     card = dataclasses.replace(
-        CARD, counts=counts, classes=(), floors=(), given=Given({}, 0), repeated=()
+        CARD, counts=counts, classes=(), floors=(), given=PreparationCounts({}, 0), repeated=()
     )
     text = "\n".join(printed(card, io.StringIO()))
     assert text.startswith("Rows\nsplit  rows\ntrain     9\n")

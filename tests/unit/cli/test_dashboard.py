@@ -19,9 +19,9 @@ from optuna.exceptions import StorageInternalError
 from optuna.study import StudyDirection
 
 from harness.cli import dashboard, run
-from harness.config.sweep import load
+from harness.config.sweep import load_sweep
 from harness.errors import UserError
-from harness.storage.study import Slot, Studies, url_of
+from harness.storage.study import PlannedTrial, StudyStore, study_url
 from harness.trial import Stage, TrialConfig
 
 if TYPE_CHECKING:
@@ -40,15 +40,15 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def studies(folder: Path) -> Iterator[Studies]:
-    made = Studies(url_of(folder), folder.name, load("ner_medical"), create=True)
+def studies(folder: Path) -> Iterator[StudyStore]:
+    made = StudyStore(study_url(folder), folder.name, load_sweep("ner_medical"), create=True)
     owe(made, 0)
     yield made
     made.close()
 
 
 @pytest.fixture
-def storage(studies: Studies, folder: Path) -> Iterator[RDBStorage]:
+def storage(studies: StudyStore, folder: Path) -> Iterator[RDBStorage]:
     assert studies.trials()
     made = dashboard.read_only(folder / "study.db")
     yield made
@@ -56,8 +56,8 @@ def storage(studies: Studies, folder: Path) -> Iterator[RDBStorage]:
     made.engine.dispose()
 
 
-def owe(studies: Studies, number: int) -> None:
-    studies.enqueue([Slot(f"search/{number}", Stage.SEARCH, 1, CONFIG)])
+def owe(studies: StudyStore, number: int) -> None:
+    studies.enqueue([PlannedTrial(f"search/{number}", Stage.SEARCH, 1, CONFIG)])
 
 
 def rows(file: Path) -> str:
@@ -88,7 +88,7 @@ def test_no_write_reaches_the_study(storage: RDBStorage, folder: Path) -> None:
 
 
 def test_a_running_study_is_shown_as_it_goes_and_goes_on(
-    storage: RDBStorage, studies: Studies
+    storage: RDBStorage, studies: StudyStore
 ) -> None:
     (study,) = storage.get_all_studies()
     assert [one.state.name for one in storage.get_all_trials(study._study_id)] == ["WAITING"]

@@ -8,9 +8,9 @@ import pytest
 
 from harness.cli import listing, run
 from harness.config import catalog
-from harness.config.sweep import load
+from harness.config.sweep import load_sweep
 from harness.config.variants import VARIANTS
-from harness.storage.study import Slot, Studies, url_of
+from harness.storage.study import PlannedTrial, StudyStore, study_url
 from harness.trial import Stage, TrialConfig
 
 
@@ -82,9 +82,11 @@ def test_a_study_is_listed_with_its_trials(
 ) -> None:
     folder = workplace / "results" / "first"
     folder.mkdir(parents=True)
-    studies = Studies(url_of(folder), "first", load("ner_medical"), create=True)
+    studies = StudyStore(study_url(folder), "first", load_sweep("ner_medical"), create=True)
     config = TrialConfig("lora", 4, 8.0, 0.0, "qv", 5e-3, seed=1)
-    studies.enqueue([Slot(f"search/{number}", Stage.SEARCH, 1, config) for number in range(2)])
+    studies.enqueue(
+        [PlannedTrial(f"search/{number}", Stage.SEARCH, 1, config) for number in range(2)]
+    )
     done = studies.claim("worker")
     assert done is not None
     studies.config(done)

@@ -21,11 +21,11 @@ from sqlalchemy.orm import Session
 from harness import cli
 from harness.cli import watching
 from harness.cli.watching import REFRESH, follow, is_over, watch
-from harness.config.sweep import load
+from harness.config.sweep import load_sweep
 from harness.errors import UserError
-from harness.storage.heartbeat import BEAT_SECONDS, Heart
+from harness.storage.heartbeat import BEAT_SECONDS, Heartbeat
 from harness.storage.schema import WorkerRow
-from harness.storage.study import Slot, Studies, url_of
+from harness.storage.study import PlannedTrial, StudyStore, study_url
 from harness.trial import Stage, TrialConfig
 from tests.studies import make_results
 
@@ -200,34 +200,38 @@ def test_a_page_that_takes_long_is_made_more_seldom(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.fixture
-def studies(tmp_path: Path) -> Iterator[Studies]:
+def studies(tmp_path: Path) -> Iterator[StudyStore]:
     (tmp_path / "first").mkdir()
-    made = Studies(url_of(tmp_path / "first"), "first", load("ner_medical"), create=True)
+    made = StudyStore(
+        study_url(tmp_path / "first"), "first", load_sweep("ner_medical"), create=True
+    )
     yield made
     made.close()
 
 
-def end_one(studies: Studies) -> None:
+def end_one(studies: StudyStore) -> None:
     taken = studies.claim("w")
     assert taken is not None
     studies.config(taken)
     studies.study.tell(taken, 0.5)
 
 
-def owe(studies: Studies, *numbers: int) -> None:
-    studies.enqueue([Slot(f"search/{number}", Stage.SEARCH, 1, CONFIG) for number in numbers])
+def owe(studies: StudyStore, *numbers: int) -> None:
+    studies.enqueue(
+        [PlannedTrial(f"search/{number}", Stage.SEARCH, 1, CONFIG) for number in numbers]
+    )
 
 
-def stop_hearts(studies: Studies, ago: float) -> None:
+def stop_hearts(studies: StudyStore, ago: float) -> None:
     with Session(studies.engine) as session, session.begin():
         session.execute(update(WorkerRow).values(beat=time.time() - ago))
 
 
-def test_a_study_is_over_when_it_owes_nothing_and_nobody_runs_it(studies: Studies) -> None:
+def test_a_study_is_over_when_it_owes_nothing_and_nobody_runs_it(studies: StudyStore) -> None:
     assert not is_over(studies)  # it has not begun
     owe(studies, 0)
     assert not is_over(studies)
-    with Heart(studies.engine, "first", "w"):
+    with Heartbeat(studies.engine, "first", "w"):
         end_one(studies)
         assert not is_over(studies)  # its worker may plan more
     stop_hearts(studies, 2 * BEAT_SECONDS)
@@ -238,7 +242,7 @@ def test_a_study_is_over_when_it_owes_nothing_and_nobody_runs_it(studies: Studie
     assert not is_over(studies)  # stopped, and goes on some day
 
 
-def test_a_study_is_followed_to_its_end(studies: Studies, tmp_path: Path) -> None:
+def test_a_study_is_followed_to_its_end(studies: StudyStore, tmp_path: Path) -> None:
     owe(studies, 0, 1, 2)
     pages: list[int | None] = []
     lines: list[str] = []

@@ -3,7 +3,7 @@ import io
 from rich.console import Console
 
 from harness.cli.live import View
-from harness.config.sweep import load
+from harness.config.sweep import load_sweep
 from harness.results import Objective
 from harness.storage.overview import Progress
 
@@ -17,7 +17,7 @@ def progress(done: int, owed: int = 20, stage: str = "search") -> Progress:
 def shown(*moments: Progress, terminal: bool) -> str:
     out = io.StringIO()
     console = Console(file=out, force_terminal=terminal, width=100)
-    with View(load("ner_medical"), OBJECTIVE, console, workers=2) as view:
+    with View(load_sweep("ner_medical"), OBJECTIVE, console, workers=2) as view:
         for moment in moments:
             view.tick(moment)
     return out.getvalue()
@@ -42,7 +42,7 @@ def test_time_left_follows_the_pace_of_the_stage(monkeypatch):
     now = [0.0]
     monkeypatch.setattr("harness.cli.live.time.monotonic", lambda: now[0])
     console = Console(file=io.StringIO(), force_terminal=False)
-    view = View(load("ner_medical"), OBJECTIVE, console, workers=2)
+    view = View(load_sweep("ner_medical"), OBJECTIVE, console, workers=2)
     view.tick(progress(4, 16))
     assert view.left(progress(4, 16)) is None
     now[0] = 60.0

@@ -5,9 +5,9 @@ import pytest
 from pydantic import ValidationError
 
 from harness.config.space import READERS, RateRange, SearchSpace
-from harness.config.sweep import load
+from harness.config.sweep import load_sweep
 from harness.errors import UserError
-from harness.trial import EXTRAS, TrialConfig
+from harness.trial import EXTRA_SETTINGS, TrialConfig
 
 SPACE = SearchSpace(
     variant=("lora", "dora"),
@@ -137,8 +137,8 @@ PLAIN = TrialConfig("lora", 8, 16.0, 0.0, "qv", 1e-3, 7)
 
 
 def test_every_extra_can_be_read_and_its_usual_level_stays():
-    assert tuple(READERS) == tuple(EXTRAS)
-    for name, usual in EXTRAS.items():
+    assert tuple(READERS) == tuple(EXTRA_SETTINGS)
+    for name, usual in EXTRA_SETTINGS.items():
         assert READERS[name](usual) == usual
 
 
@@ -184,7 +184,7 @@ def test_a_level_is_one_word_and_is_read_again_as_itself(name, value, level):
 )
 def test_a_wrong_level_is_told_with_its_key(override, told):
     with pytest.raises(UserError) as fault:
-        load("ner_medical", [override])
+        load_sweep("ner_medical", [override])
     assert told in str(fault.value)
 
 

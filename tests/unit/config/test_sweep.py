@@ -2,27 +2,30 @@ import pytest
 import yaml
 
 from harness.config import catalog
-from harness.config.sweep import load, parse
+from harness.config.sweep import load_sweep, parse_sweep
 from harness.errors import UserError
 
 
 @pytest.mark.parametrize("name", sorted(catalog.sweeps()))
 @pytest.mark.parametrize("preset", [None, "quick", "standard", "thorough"])
 def test_shipped_sweeps_are_sound_in_every_preset(name, preset):
-    sweep = load(name, preset=preset)
+    sweep = load_sweep(name, preset=preset)
     assert sweep.task in catalog.tasks()
 
 
 def test_the_frozen_sweep_reads_back_as_the_same_sweep():
-    sweep = load("ner_medical", preset="quick")
-    again = parse(yaml.safe_load(yaml.safe_dump(sweep.plain())), "frozen")
+    sweep = load_sweep("ner_medical", preset="quick")
+    again = parse_sweep(yaml.safe_load(yaml.safe_dump(sweep.plain())), "frozen")
     assert again.digest() == sweep.digest()
 
 
 def test_the_digest_follows_what_the_study_is_and_not_how_fast_it_runs():
-    plain = load("ner_medical")
-    assert load("ner_medical", ["minutes=5", "workers=3", "threads=2"]).digest() == plain.digest()
-    assert load("ner_medical", ["seed=1"]).digest() != plain.digest()
+    plain = load_sweep("ner_medical")
+    assert (
+        load_sweep("ner_medical", ["minutes=5", "workers=3", "threads=2"]).digest()
+        == plain.digest()
+    )
+    assert load_sweep("ner_medical", ["seed=1"]).digest() != plain.digest()
 
 
 @pytest.mark.parametrize(
@@ -60,10 +63,10 @@ def test_the_digest_follows_what_the_study_is_and_not_how_fast_it_runs():
 )
 def test_a_fault_is_told_with_its_key_path(override, told):
     if told is None:
-        load("ner_medical", [override])
+        load_sweep("ner_medical", [override])
         return
     with pytest.raises(UserError) as fault:
-        load("ner_medical", [override])
+        load_sweep("ner_medical", [override])
     assert told in str(fault.value)
     assert "\n" not in str(fault.value)
 
@@ -72,17 +75,19 @@ def test_faults_of_the_file_itself(tmp_path):
     broken = tmp_path / "broken.yaml"
     broken.write_text("task: [", encoding="utf-8")
     with pytest.raises(UserError, match=r"broken.yaml:\d+: no YAML"):
-        load(str(broken))
+        load_sweep(str(broken))
     broken.write_text("- task", encoding="utf-8")
     with pytest.raises(UserError, match="a sweep is a mapping"):
-        load(str(broken))
+        load_sweep(str(broken))
     broken.write_text("seed: 3", encoding="utf-8")
     with pytest.raises(UserError, match="task: is missing"):
-        load(str(broken))
+        load_sweep(str(broken))
 
 
 def test_options_change_the_sweep_and_steps_replace_epochs():
-    sweep = load("ner_medical", ["training.steps=5"], model__name="some/folder", search__trials=2)
+    sweep = load_sweep(
+        "ner_medical", ["training.steps=5"], model__name="some/folder", search__trials=2
+    )
     assert sweep.model.name == "some/folder"
     assert sweep.model.dtype == "float32"
     assert sweep.search.trials == 2
@@ -90,15 +95,15 @@ def test_options_change_the_sweep_and_steps_replace_epochs():
 
 
 def test_a_model_may_be_named_without_a_section():
-    sweep = parse({"task": "ner_medical", "model": "builtin:tiny"}, "x")
+    sweep = parse_sweep({"task": "ner_medical", "model": "builtin:tiny"}, "x")
     assert sweep.model.name == "builtin:tiny"
 
 
 def test_unknown_names_get_a_hint():
     with pytest.raises(UserError, match="did you mean 'ner_medical'"):
-        load("ner_medcal")
+        load_sweep("ner_medcal")
     with pytest.raises(UserError, match="unknown preset 'quik'; did you mean 'quick'"):
-        load("ner_medical", preset="quik")
+        load_sweep("ner_medical", preset="quik")
 
 
 @pytest.mark.parametrize(
@@ -112,23 +117,28 @@ def test_unknown_names_get_a_hint():
 )
 def test_a_fault_of_a_sweep_around_a_centre_is_told(override, told):
     with pytest.raises(UserError) as fault:
-        load("variants_ner", [override])
+        load_sweep("variants_ner", [override])
     assert told in str(fault.value)
 
 
 def test_a_task_may_stand_for_a_sweep_if_asked(tmp_path):
     folder = catalog.find_task("ner_medical")
     for name in (f"{folder}/", str(folder)):
-        sweep = load(name, ["data.limit=8"], or_task=True)
+        sweep = load_sweep(name, ["data.limit=8"], or_task=True)
         assert (sweep.task, sweep.data.limit) == (name, 8)
-        assert sweep.space == parse({"task": "x"}, "").space
-    assert load("ner_medical", or_task=True) == load("ner_medical")  # a sweep goes before a task
-    longer = load(str(folder), ["training.max_length=500"], or_task=True).training
-    assert (longer.max_length, longer.epochs) == (500, parse({"task": "x"}, "").training.epochs)
-    assert load(str(folder), ["training.steps=9"], or_task=True).training.epochs is None
+        assert sweep.space == parse_sweep({"task": "x"}, "").space
+    assert load_sweep("ner_medical", or_task=True) == load_sweep(
+        "ner_medical"
+    )  # a sweep goes before a task
+    longer = load_sweep(str(folder), ["training.max_length=500"], or_task=True).training
+    assert (longer.max_length, longer.epochs) == (
+        500,
+        parse_sweep({"task": "x"}, "").training.epochs,
+    )
+    assert load_sweep(str(folder), ["training.steps=9"], or_task=True).training.epochs is None
     with pytest.raises(UserError, match="no sweep and no task 'ner_medcal'; did you mean 'ner_m"):
-        load("ner_medcal", or_task=True)
+        load_sweep("ner_medcal", or_task=True)
     with pytest.raises(UserError, match=r"no task\.yaml in this folder"):
-        load(f"{tmp_path}/", or_task=True)
+        load_sweep(f"{tmp_path}/", or_task=True)
     with pytest.raises(UserError, match=r"^task .*: space\.rnk: unknown key"):
-        load(str(folder), ["space.rnk=3"], or_task=True)
+        load_sweep(str(folder), ["space.rnk=3"], or_task=True)

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from harness.config.variants import VARIANTS, refusal, resolve
+from harness.config.variants import VARIANTS, resolve, why_untrainable
 from harness.errors import UserError
 
 
@@ -64,14 +64,14 @@ def test_what_cannot_be_is_refused_in_one_line(name: str, told: str) -> None:
 
 
 def test_ranks_and_quantised_bases_may_rule_a_variant_out() -> None:
-    assert refusal(resolve("orthogonal"), (2, 8), "none") is None
-    told = refusal(resolve("orthogonal"), (8, 7), "none")
+    assert why_untrainable(resolve("orthogonal"), (2, 8), "none") is None
+    told = why_untrainable(resolve("orthogonal"), (8, 7), "none")
     assert told == "variant orthogonal needs even ranks, but space.rank has 7"
     for name in ("pissa", "olora", "loftq", "rslora+pissa"):
         assert "needs model.quantization: none, not nf4" in (
-            refusal(resolve(name), (8,), "nf4") or ""
+            why_untrainable(resolve(name), (8,), "nf4") or ""
         )
-        assert refusal(resolve(name), (8,), "none") is None
-    assert refusal(resolve("dora"), (7,), "nf4") is None
-    told = refusal(resolve("rslora+dora"), (7,), "int8") or ""
+        assert why_untrainable(resolve(name), (8,), "none") is None
+    assert why_untrainable(resolve("dora"), (7,), "nf4") is None
+    told = why_untrainable(resolve("rslora+dora"), (7,), "int8") or ""
     assert "needs model.quantization: none or nf4, not int8" in told

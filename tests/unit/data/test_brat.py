@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from harness.data.brat import BRAT, BratOptions
-from harness.data.rows import Wanted
+from harness.data.rows import RowSpec
 from harness.errors import UserError
 
 TEXT = "Pain in left and\nright knee."
@@ -17,7 +17,7 @@ def folder(place: Path, notes: str | bytes, text: str = TEXT, name: str = "doc")
 
 
 def spans(place: Path, **options: str) -> list[tuple[str, str]]:
-    wanted = Wanted("entities", options=BratOptions.model_validate(options))
+    wanted = RowSpec("entities", options=BratOptions.model_validate(options))
     (row,) = BRAT.read(place, wanted)
     return [(span.label, span.text) for span in row.entities]
 
@@ -84,7 +84,7 @@ def test_a_fault_is_named_with_file_and_line(
     notes: str | bytes, told: str, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError) as fault:
-        BRAT.read(folder(tmp_path / "dev", notes), Wanted("entities"))
+        BRAT.read(folder(tmp_path / "dev", notes), RowSpec("entities"))
     assert told in str(fault.value)
     assert "\n" not in str(fault.value)
 
@@ -93,24 +93,24 @@ def test_files_without_their_other_half_are_told(tmp_path: Path) -> None:
     place = folder(tmp_path / "dev", "")
     (place / "alone.txt").write_text("x")
     with pytest.raises(UserError, match=r"alone\.ann: no such file, but alone\.txt is there"):
-        BRAT.read(place, Wanted("entities"))
+        BRAT.read(place, RowSpec("entities"))
     (place / "alone.txt").unlink()
     (place / "alone.ann").write_text("")
     with pytest.raises(UserError, match=r"alone\.txt: no such file, but alone\.ann is there"):
-        BRAT.read(place, Wanted("entities"))
+        BRAT.read(place, RowSpec("entities"))
 
 
 def test_an_empty_folder_and_an_empty_text_are_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no \.txt file"):
-        BRAT.read(tmp_path, Wanted("entities"))
+        BRAT.read(tmp_path, RowSpec("entities"))
     with pytest.raises(UserError, match=r"doc\.txt: empty"):
-        BRAT.read(folder(tmp_path / "dev", "", text=" \n"), Wanted("entities"))
+        BRAT.read(folder(tmp_path / "dev", "", text=" \n"), RowSpec("entities"))
 
 
 def test_a_row_a_line_has_offsets_of_its_own(tmp_path: Path) -> None:
     text = "Took aspirin.\n\nNo pain, no fever.\n"
     notes = "T1\tDRUG 5 12\taspirin\nT2\tSIGN 18 22\tpain\nT3\tSIGN 27 32\tfever\n"
-    wanted = Wanted("entities", options=BratOptions(passages="line"))
+    wanted = RowSpec("entities", options=BratOptions(passages="line"))
     first, third = BRAT.read(folder(tmp_path / "d", notes, text), wanted)
     assert (first.id, first.text, third.id) == ("doc-1", "Took aspirin.", "doc-3")
     assert first.document == third.document == "doc"
@@ -122,4 +122,4 @@ def test_a_row_a_line_has_offsets_of_its_own(tmp_path: Path) -> None:
 def test_an_entity_over_a_line_end_needs_whole_documents(tmp_path: Path) -> None:
     place = folder(tmp_path / "d", "T1\tSITE 13 22\tand right\n")
     with pytest.raises(UserError, match=r"doc\.txt:1: SITE 'and right' .*passages: document"):
-        BRAT.read(place, Wanted("entities", options=BratOptions(passages="line")))
+        BRAT.read(place, RowSpec("entities", options=BratOptions(passages="line")))

@@ -3,10 +3,10 @@ from pathlib import Path
 import pytest
 
 from harness.data.conll import CONLL, ConllOptions
-from harness.data.rows import Row, Wanted
+from harness.data.rows import Row, RowSpec
 from harness.errors import UserError
 
-ENTITIES = Wanted("entities")
+ENTITIES = RowSpec("entities")
 
 
 def file(folder: Path, text: str | bytes) -> Path:
@@ -18,10 +18,12 @@ def file(folder: Path, text: str | bytes) -> Path:
 def test_columns_may_be_many_and_the_tag_anywhere(tmp_path: Path) -> None:
     path = file(tmp_path, "Gout NN B-NP B-C x\nhurts VB B-VP O x\n")
     options = ConllOptions(tag_column=3)
-    (row,) = CONLL.read(path, Wanted("entities", options=options))
+    (row,) = CONLL.read(path, RowSpec("entities", options=options))
     assert [(span.label, span.text) for span in row.entities] == [("C", "Gout")]
     assert row.text == "Gout hurts"
-    (other,) = CONLL.read(path, Wanted("text", options=ConllOptions(token_column=1, tag_column=3)))
+    (other,) = CONLL.read(
+        path, RowSpec("text", options=ConllOptions(token_column=1, tag_column=3))
+    )
     assert other.text == "NN VB"
 
 
@@ -38,7 +40,7 @@ def test_windows_line_ends_and_odd_separators_inside_tokens(tmp_path: Path) -> N
 
 
 def test_texts_alone_can_be_had(tmp_path: Path) -> None:
-    rows = CONLL.read(file(tmp_path, "Gout\tB-C\n"), Wanted("text"))
+    rows = CONLL.read(file(tmp_path, "Gout\tB-C\n"), RowSpec("text"))
     assert rows == (Row("dev1", "Gout"),)
 
 
@@ -64,7 +66,7 @@ def test_a_fault_is_named_with_its_line(text: str | bytes, told: str, tmp_path: 
 
 
 def test_a_scheme_that_is_said_is_kept_to(tmp_path: Path) -> None:
-    wanted = Wanted("entities", options=ConllOptions(scheme="iob2"))
+    wanted = RowSpec("entities", options=ConllOptions(scheme="iob2"))
     with pytest.raises(UserError, match="B- is right in IOB2"):
         CONLL.read(file(tmp_path, "a\tI-C\n"), wanted)
     assert CONLL.read(file(tmp_path, "a\tI-C\n"), ENTITIES)[0].entities[0].text == "a"
@@ -72,4 +74,4 @@ def test_a_scheme_that_is_said_is_kept_to(tmp_path: Path) -> None:
 
 def test_it_holds_no_pairs(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="CoNLL holds texts with entities, but the task's kind is"):
-        CONLL.read(file(tmp_path, "a\tO\n"), Wanted("pairs"))
+        CONLL.read(file(tmp_path, "a\tO\n"), RowSpec("pairs"))

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from harness.data.discovery import Given, Laid, as_given, format_of, laid_out, path_of
+from harness.data.discovery import (
+    DataFiles,
+    FolderLayout,
+    format_of,
+    inspect_folder,
+    path_of,
+    resolve_files,
+)
 from harness.data.rows import FORMATS
 
 CONLL = "Gout\tB-Disease\nhurts\tO\n\nNo\tO\n"
@@ -81,18 +88,18 @@ def test_splits_are_known_by_names_that_others_give_them(
     made(tmp_path, **{f"{stem}_jsonl": ROW for stem in stems})
     splits = zip(("train", "validation", "test"), names, strict=False)
     expected = {split: name for split, name in splits if name}
-    assert laid_out(tmp_path) == (Laid("jsonl", expected, beside),)
+    assert inspect_folder(tmp_path) == (FolderLayout("jsonl", expected, beside),)
 
 
 def test_each_format_has_its_splits_and_what_has_no_training_split_is_none(tmp_path: Path) -> None:
     made(tmp_path, train_csv=TABLE, dev_csv=TABLE, train_jsonl=ROW, a_txt="words", b_txt="words")
     made(tmp_path / "notes", a_txt="Gout.", a_ann="")
-    assert {laid.format: laid.names for laid in laid_out(tmp_path)} == {
+    assert {laid.format: laid.names for laid in inspect_folder(tmp_path)} == {
         "csv": {"train": "train", "validation": "dev"},
         "jsonl": {"train": "train"},
         "brat": {"train": "notes"},
     }
-    assert laid_out(made(tmp_path / "none", one_csv=TABLE, two_csv=TABLE)) == ()
+    assert inspect_folder(made(tmp_path / "none", one_csv=TABLE, two_csv=TABLE)) == ()
 
 
 def test_a_path_is_a_file_or_a_folder_as_the_format_wants(tmp_path: Path) -> None:
@@ -107,22 +114,22 @@ def test_a_path_is_a_file_or_a_folder_as_the_format_wants(tmp_path: Path) -> Non
 class TestAUsersFolder:
     """What `--data` gives is read as the task's own data are, or as usual."""
 
-    OWN = Given("csv", {"train": "Main", "validation": "Check"}, {"input": "question"})
+    OWN = DataFiles("csv", {"train": "Main", "validation": "Check"}, {"input": "question"})
 
     def test_in_the_tasks_own_names(self, tmp_path: Path) -> None:
         made(tmp_path, Main_csv="question,output\na,b\n", Check_csv="question,output\na,b\n")
-        assert as_given(tmp_path, *self.OWN) == self.OWN
+        assert resolve_files(tmp_path, *self.OWN) == self.OWN
 
     def test_in_the_usual_names_and_columns(self, tmp_path: Path) -> None:
         made(tmp_path, train_csv="input,output\na,b\n", validation_csv="input,output\na,b\n")
-        assert as_given(tmp_path, *self.OWN) == Given("csv", {}, {})
+        assert resolve_files(tmp_path, *self.OWN) == DataFiles("csv", {}, {})
 
     def test_in_another_format_with_other_names_for_splits(self, tmp_path: Path) -> None:
         row = json.dumps({"question": "a", "output": "b"})
         made(tmp_path, train_jsonl=row, dev_jsonl=row)
-        expected = Given("jsonl", {"validation": "dev"}, {"input": "question"})
-        assert as_given(tmp_path, *self.OWN) == expected
+        expected = DataFiles("jsonl", {"validation": "dev"}, {"input": "question"})
+        assert resolve_files(tmp_path, *self.OWN) == expected
 
     def test_two_other_formats_are_left_to_the_reader_to_tell(self, tmp_path: Path) -> None:
         made(tmp_path, train_jsonl=ROW, train_tsv=TABLE)
-        assert as_given(tmp_path, *self.OWN).format == "csv"
+        assert resolve_files(tmp_path, *self.OWN).format == "csv"

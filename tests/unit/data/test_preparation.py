@@ -7,14 +7,14 @@ import pytest
 
 from harness.data.preparation import (
     answer_key,
-    carve,
     contradictions,
+    drop_leaks,
+    exact_duplicates,
+    filter_rows,
     grouped,
+    leak_message,
     near_duplicates,
-    repetitions,
-    screen,
-    told,
-    without,
+    split_off,
 )
 from harness.data.rows import Row, Span, leaks
 from harness.tasks.schema import Quality
@@ -35,24 +35,24 @@ def present(row: Row) -> set[str]:
 
 def test_no_document_falls_into_both_parts_and_equal_seeds_give_equal_parts() -> None:
     rows = rows_of("a" * 60, by=3)
-    cut = carve(rows, 4, 7, "document")
+    cut = split_off(rows, 4, 7, "document")
     assert (cut.groups, len(cut.carved)) == (4, 12)
     assert not {r.document for r in cut.kept} & {r.document for r in cut.carved}
     assert sorted([*cut.kept, *cut.carved], key=lambda row: int(row.id.split("-")[1])) == rows
-    assert carve(rows, 4, 7, "document") == cut
-    assert len({carve(rows, 4, seed, "document").carved for seed in range(5)}) == 5
+    assert split_off(rows, 4, 7, "document") == cut
+    assert len({split_off(rows, 4, seed, "document").carved for seed in range(5)}) == 5
 
 
 def test_a_document_more_moves_no_other() -> None:
     rows = rows_of("a" * 60, by=3)
     more = [*rows, Row("new-0", "text")]
-    before = {row.document for row in carve(rows, 4, 7, "document").carved}
-    assert len(before - {row.document for row in carve(more, 4, 7, "document").carved}) <= 1
+    before = {row.document for row in split_off(rows, 4, 7, "document").carved}
+    assert len(before - {row.document for row in split_off(more, 4, 7, "document").carved}) <= 1
 
 
 def test_rows_with_the_same_input_stay_together() -> None:
     rows = [Row(str(n), f"Text  {n // 2}" if n % 2 else f"text {n // 2}") for n in range(40)]
-    cut = carve(rows, 5, 0, "row")
+    cut = split_off(rows, 5, 0, "row")
     assert len(cut.carved) == 10
     assert not {r.text.split()[1] for r in cut.kept} & {r.text.split()[1] for r in cut.carved}
 
@@ -60,28 +60,28 @@ def test_rows_with_the_same_input_stay_together() -> None:
 def test_groups_may_be_what_a_field_says() -> None:
     rows = [Row(f"r{n}", f"text {n}", group=f"patient {n % 5}") for n in range(30)]
     assert {len(own) for own in grouped(rows, "patient").values()} == {6}
-    cut = carve(rows, 2, 0, "patient")
+    cut = split_off(rows, 2, 0, "patient")
     assert not {r.group for r in cut.kept} & {r.group for r in cut.carved}
 
 
 def test_one_group_cannot_be_cut_and_one_stays() -> None:
     with pytest.raises(ValueError, match="one group only"):
-        carve([Row("a-1", "x"), Row("a-2", "y")], 1, 0, "document")
-    assert len(carve(rows_of("ab"), 2, 0, "document").kept) == 1
+        split_off([Row("a-1", "x"), Row("a-2", "y")], 1, 0, "document")
+    assert len(split_off(rows_of("ab"), 2, 0, "document").kept) == 1
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_classes_of_single_rows_keep_their_proportions_to_the_row(seed: int) -> None:
     rows = rows_of("a" * 100 + "b" * 40 + "c" * 12 + "d" * 2)
-    cut = carve(rows, 0.2 * len(rows), seed, "document", output)
+    cut = split_off(rows, 0.2 * len(rows), seed, "document", output)
     assert Counter(row.output for row in cut.carved) == {"a": 20, "b": 8, "c": 2}
-    plain = carve(rows, 0.2 * len(rows), seed, "document")
+    plain = split_off(rows, 0.2 * len(rows), seed, "document")
     assert Counter(r.output for r in plain.carved) != Counter(r.output for r in cut.carved)
 
 
 def test_classes_keep_their_proportions_nearly_where_groups_are_large() -> None:
     rows = rows_of("aaab" * 60 + "aacc" * 30, by=4)
-    cut = carve(rows, 0.2 * len(rows), 0, "document", output)
+    cut = split_off(rows, 0.2 * len(rows), 0, "document", output)
     counts, whole = (Counter(r.output for r in part) for part in (cut.carved, rows))
     # no nearer than one document
     assert {name: pytest.approx(0.2 * number, abs=4) for name, number in whole.items()} == counts
@@ -93,7 +93,7 @@ def test_labels_of_texts_keep_their_proportions_nearly() -> None:
         labels = [name for name, step in (("A", 2), ("B", 5), ("C", 25)) if n % step == 0]
         spans = tuple(Span(0, 1, label, "t") for label in labels)
         rows.append(Row(f"r{n}", f"text {n}", spans))
-    cut = carve(rows, 60, 1, "document", present)
+    cut = split_off(rows, 60, 1, "document", present)
     counts = Counter(label for row in cut.carved for label in present(row) or {"none"})
     assert counts["A"] == pytest.approx(30, abs=2)
     assert counts["B"] == pytest.approx(12, abs=2)
@@ -105,7 +105,7 @@ def test_no_class_loses_its_last_group() -> None:
     rare = [Row("rare-0", "x", output="z"), Row("rare-1", "y", output="z")]
     rows = [*rows_of("a" * 8, by=2), *rare]
     for seed in range(20):
-        cut = carve(rows, 9, seed, "document", output)
+        cut = split_off(rows, 9, seed, "document", output)
         assert {row.output for row in cut.kept} == {"a", "z"}
 
 
@@ -217,18 +217,18 @@ ROWS = {
 
 
 def test_counts_places_and_two_examples_are_told() -> None:
-    assert told(leaks(ROWS)) == (
+    assert leak_message(leaks(ROWS)) == (
         "4 inputs stand in more than one split (1 of validation in train, 2 of test in train, "
         "1 of test in validation), such as e (validation) and b (train), h (test) and c (train)"
     )
     one = {"train": ROWS["train"], "test": ROWS["test"][:1]}
-    assert told(leaks(one)).startswith(
+    assert leak_message(leaks(one)).startswith(
         "1 input stands in more than one split (1 of test in train)"
     )
 
 
 def test_rows_of_the_earlier_split_go_and_the_test_split_stays_whole() -> None:
-    kept = without(ROWS)
+    kept = drop_leaks(ROWS)
     assert {split: [row.id for row in rows] for split, rows in kept.items()} == {
         "train": ["a", "d"],
         "validation": ["g"],
@@ -239,7 +239,7 @@ def test_rows_of_the_earlier_split_go_and_the_test_split_stays_whole() -> None:
 
 
 def kept(rows: list[Row], **bounds: object) -> tuple[list[str], dict[str, int]]:
-    found = screen(rows, Quality(**bounds))
+    found = filter_rows(rows, Quality(**bounds))
     return [row.id for row in found.rows], dict(found.left_out)
 
 
@@ -307,7 +307,7 @@ def test_each_split_is_held_against_itself_and_those_before() -> None:
         "validation": [Row("e", "SAME")],
         "test": [Row("f", "same"), Row("g", LONG.replace("w29", "x"))],
     }
-    found = {(one.split, one.other): one[2:] for one in repetitions(rows)}
+    found = {(one.split, one.other): one[2:] for one in exact_duplicates(rows)}
     assert found == {
         ("train", "train"): (1, 0, "b = a"),
         ("validation", "validation"): (0, 0, ""),

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from harness.data.pubtator import PUBTATOR
-from harness.data.rows import Span, Wanted
+from harness.data.rows import RowSpec, Span
 from harness.errors import UserError
 
 HEAD = "7|t|Gout.\n7|a|It hurts.\n"
@@ -12,7 +12,7 @@ HEAD = "7|t|Gout.\n7|a|It hurts.\n"
 def read(folder: Path, text: str | bytes) -> tuple:
     path = folder / "dev.txt"
     path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return PUBTATOR.read(path, Wanted("entities"))
+    return PUBTATOR.read(path, RowSpec("entities"))
 
 
 def test_offsets_run_over_title_and_abstract(tmp_path: Path) -> None:

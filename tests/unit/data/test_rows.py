@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from harness.data.rows import FORMATS, Format, Leak, Row, Span, Wanted, fingerprint, leaks
+from harness.data.rows import FORMATS, Format, Leak, Row, RowSpec, Span, fingerprint, leaks
 from harness.errors import UserError
 
 ROWS = (
@@ -131,7 +131,7 @@ def reader(request: pytest.FixtureRequest) -> Format:
 
 def test_counts_agree_and_offsets_hold(reader: Format, tmp_path: Path) -> None:
     sample = SAMPLES[reader.name]
-    rows = reader.read(sample.write(tmp_path), Wanted(sample.kind))
+    rows = reader.read(sample.write(tmp_path), RowSpec(sample.kind))
     assert rows == sample.rows
     for row in rows:
         for entity in row.entities:
@@ -141,7 +141,7 @@ def test_counts_agree_and_offsets_hold(reader: Format, tmp_path: Path) -> None:
 def test_reading_twice_gives_the_same_fingerprint(reader: Format, tmp_path: Path) -> None:
     sample = SAMPLES[reader.name]
     path = sample.write(tmp_path)
-    first, second = (fingerprint(reader.read(path, Wanted(sample.kind))) for _ in range(2))
+    first, second = (fingerprint(reader.read(path, RowSpec(sample.kind))) for _ in range(2))
     assert first == second == fingerprint(sample.rows)
 
 
@@ -156,12 +156,12 @@ def test_a_label_that_the_task_does_not_know_is_told(reader: Format, tmp_path: P
     sample = SAMPLES[reader.name]
     if sample.kind == "entities":
         with pytest.raises(UserError, match="unknown label 'C'; did you mean"):
-            reader.read(sample.write(tmp_path), Wanted("entities", ("M", "CC")))
+            reader.read(sample.write(tmp_path), RowSpec("entities", ("M", "CC")))
 
 
 def test_a_file_that_is_not_there_is_told(reader: Format, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nothing"):
-        reader.read(tmp_path / "nothing", Wanted(SAMPLES[reader.name].kind))
+        reader.read(tmp_path / "nothing", RowSpec(SAMPLES[reader.name].kind))
 
 
 def test_the_fingerprint_changes_with_any_row_and_with_their_order() -> None:
@@ -202,9 +202,9 @@ def test_score_and_group_are_read_where_they_are_asked_for(tmp_path: Path) -> No
     record = {"id": "a", "text": "x", "rating": "4.5", "patient": 7}
     path = made(tmp_path / "rows.jsonl", json.dumps(record))
     reader = FORMATS.get("jsonl")
-    plain = reader.read(path, Wanted("text"))
+    plain = reader.read(path, RowSpec("text"))
     assert (plain[0].score, plain[0].group) == (None, None)
-    (row,) = reader.read(path, Wanted("text", score="rating", group="patient"))
+    (row,) = reader.read(path, RowSpec("text", score="rating", group="patient"))
     assert (row.score, row.group) == (4.5, "7")
     assert fingerprint(plain) == fingerprint([Row("a", "x")])
     assert fingerprint([row]) != fingerprint(plain)
@@ -213,20 +213,28 @@ def test_score_and_group_are_read_where_they_are_asked_for(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("record", "wanted", "told"),
     [
-        ({"rating": True}, Wanted("text", score="rating"), "'rating' is true; it should be a num"),
-        ({"rating": "nan"}, Wanted("text", score="rating"), "'rating' is \"nan\"; it should be"),
-        ({"rating": None}, Wanted("text", score="rating"), "'rating' is null; it should be a num"),
-        ({}, Wanted("text", score="rating"), "no 'rating'; the row has: id, text"),
+        (
+            {"rating": True},
+            RowSpec("text", score="rating"),
+            "'rating' is true; it should be a num",
+        ),
+        ({"rating": "nan"}, RowSpec("text", score="rating"), "'rating' is \"nan\"; it should be"),
+        (
+            {"rating": None},
+            RowSpec("text", score="rating"),
+            "'rating' is null; it should be a num",
+        ),
+        ({}, RowSpec("text", score="rating"), "no 'rating'; the row has: id, text"),
         (
             {"who": ""},
-            Wanted("text", group="who"),
+            RowSpec("text", group="who"),
             "'who' is \"\"; it should be a name or a whole",
         ),
-        ({"who": [1]}, Wanted("text", group="who"), "'who' is \\[1\\]; it should be a name"),
+        ({"who": [1]}, RowSpec("text", group="who"), "'who' is \\[1\\]; it should be a name"),
     ],
 )
 def test_a_score_or_a_group_that_is_none_is_told(
-    record: dict[str, Any], wanted: Wanted, told: str, tmp_path: Path
+    record: dict[str, Any], wanted: RowSpec, told: str, tmp_path: Path
 ) -> None:
     path = made(tmp_path / "rows.jsonl", json.dumps({"id": "a", "text": "x", **record}))
     with pytest.raises(UserError, match=rf"rows\.jsonl:1: {told}"):

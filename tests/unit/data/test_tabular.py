@@ -11,11 +11,11 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 
 from harness.data import tabular as hub
-from harness.data.rows import FORMATS, Row, Span, Wanted
+from harness.data.rows import FORMATS, Row, RowSpec, Span
 from harness.data.tabular import CSV, JSONL, PARQUET, SAVED, TSV
 from harness.errors import UserError
 
-PAIRS = Wanted("pairs")
+PAIRS = RowSpec("pairs")
 
 
 def file(folder: Path, text: str | bytes, name: str = "dev.csv") -> Path:
@@ -35,7 +35,7 @@ def test_quotes_hold_line_ends_commas_and_quotes(tmp_path: Path) -> None:
 
 def test_columns_are_found_by_their_names_in_task_yaml(tmp_path: Path) -> None:
     path = file(tmp_path, "\ufeffID\tquery\tintent\n5\tHow?\task\n", "dev.tsv")
-    wanted = Wanted("pairs", fields={"id": "ID", "input": "query", "output": "intent"})
+    wanted = RowSpec("pairs", fields={"id": "ID", "input": "query", "output": "intent"})
     assert TSV.read(path, wanted) == (Row("5", "How?", output="ask"),)
 
 
@@ -49,7 +49,7 @@ def test_an_instruction_may_need_no_input(tmp_path: Path) -> None:
 
 
 def test_plain_text(tmp_path: Path) -> None:
-    assert CSV.read(file(tmp_path, "text\nOne.\n"), Wanted("text")) == (Row("dev2", "One."),)
+    assert CSV.read(file(tmp_path, "text\nOne.\n"), RowSpec("text")) == (Row("dev2", "One."),)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_a_fault_is_named_with_its_line(text: str | bytes, told: str, tmp_path: 
 
 def test_it_holds_no_entities(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="csv has no place for entities; use jsonl, conll"):
-        CSV.read(file(tmp_path, "text\nx\n"), Wanted("entities"))
+        CSV.read(file(tmp_path, "text\nx\n"), RowSpec("entities"))
 
 
 RAW = (
@@ -130,7 +130,7 @@ def test_a_survey_finds_the_expected_counts(name: str) -> None:
 @pytest.mark.parametrize("name", FILES)
 def test_rows_are_as_many_and_every_entity_stands_at_its_offsets(name: str) -> None:
     reader, kind, fields = FILES[name]
-    rows = FORMATS.get(reader).read(RAW / name, Wanted(kind, fields=fields))
+    rows = FORMATS.get(reader).read(RAW / name, RowSpec(kind, fields=fields))
     counts = expected()[name]
     assert len(rows) == next(counts[key] for key in ("rows", "docs", "sentences") if key in counts)
     spans = [(row, span) for row in rows for span in row.entities]
@@ -147,7 +147,7 @@ def test_every_file_with_a_count_is_read() -> None:
 @needs_raw
 def test_both_schemes_of_the_same_sentences_give_the_same_entities() -> None:
     files = [RAW / "conll" / f"ncbi_disease_devel_{scheme}.tsv" for scheme in ("IOB", "IOBES")]
-    first, second = (FORMATS.get("conll").read(path, Wanted("entities")) for path in files)
+    first, second = (FORMATS.get("conll").read(path, RowSpec("entities")) for path in files)
     assert [row.entities for row in first] == [row.entities for row in second]
 
 
@@ -174,7 +174,7 @@ def read(
     path = folder / "train.jsonl"
     whole = [one if isinstance(one, bytes) else json.dumps(one).encode() for one in lines]
     path.write_bytes(b"\n".join(whole) + b"\n")
-    return JSONL.read(path, Wanted(kind, labels))
+    return JSONL.read(path, RowSpec(kind, labels))
 
 
 def test_entities_come_in_the_order_of_the_text(tmp_path: Path) -> None:
@@ -260,7 +260,7 @@ def test_an_empty_file_and_a_missing_one_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"train\.jsonl: no rows; give one JSON object a line"):
         read(tmp_path, b"")
     with pytest.raises(UserError, match=r"none\.jsonl: cannot be read \(No such file"):
-        JSONL.read(tmp_path / "none.jsonl", Wanted("entities"))
+        JSONL.read(tmp_path / "none.jsonl", RowSpec("entities"))
 
 
 @pytest.mark.parametrize(
@@ -276,14 +276,14 @@ def test_public_data_are_read_whole(folder: str, kind: str, counts: dict[str, in
     if not (SHARED / folder).is_dir():
         pytest.skip(f"no public data at {SHARED / folder}; set HARNESS_SHARED_DATA")
     for split, count in counts.items():
-        rows = JSONL.read(SHARED / folder / f"{split}.jsonl", Wanted(kind))
+        rows = JSONL.read(SHARED / folder / f"{split}.jsonl", RowSpec(kind))
         assert len(rows) == count
 
 
 def test_a_json_file_may_be_one_list_of_rows(tmp_path: Path) -> None:
     path = tmp_path / "train.json"
     path.write_text('\n[{"text": "One."},\n {"text": "Two."}]')
-    assert [one.text for one in JSONL.read(path, Wanted("text"))] == ["One.", "Two."]
+    assert [one.text for one in JSONL.read(path, RowSpec("text"))] == ["One.", "Two."]
     assert JSONL.survey(path) == {"rows": 2, "keys": {"text": 2}}
     for content, told in (
         ('[{"text": "One."}, 5]', "train.json: row 2: a JSON int where an object"),
@@ -291,7 +291,7 @@ def test_a_json_file_may_be_one_list_of_rows(tmp_path: Path) -> None:
     ):
         path.write_text(content)
         with pytest.raises(UserError) as fault:
-            JSONL.read(path, Wanted("text"))
+            JSONL.read(path, RowSpec("text"))
         assert told in str(fault.value)
 
 
@@ -306,7 +306,7 @@ FEATURES = Features(
 
 def test_tags_kept_as_numbers_become_entities(tmp_path: Path) -> None:
     Dataset.from_dict(TAGGED, features=FEATURES).save_to_disk(tmp_path / "dev")
-    assert SAVED.read(tmp_path / "dev", Wanted("entities")) == (
+    assert SAVED.read(tmp_path / "dev", RowSpec("entities")) == (
         Row("dev1", "Gout hurts", (Span(0, 4, "C", "Gout"),)),
         Row("dev2", "Fine ."),
     )
@@ -317,7 +317,7 @@ def test_classes_kept_as_numbers_become_their_names(tmp_path: Path) -> None:
     Dataset.from_dict({"text": ["a", "b"], "label": [1, 0]}, features=features).save_to_disk(
         tmp_path / "dev"
     )
-    wanted = Wanted("pairs", fields={"input": "text", "output": "label"})
+    wanted = RowSpec("pairs", fields={"input": "text", "output": "label"})
     assert [row.output for row in SAVED.read(tmp_path / "dev", wanted)] == ["yes", "no"]
 
 
@@ -325,26 +325,26 @@ def test_the_folder_above_the_splits_is_told(tmp_path: Path) -> None:
     one = Dataset.from_dict({"text": ["a"]})
     DatasetDict({"train": one, "validation": one}).save_to_disk(tmp_path)
     with pytest.raises(UserError, match=r"holds splits \(train, validation\)"):
-        SAVED.read(tmp_path, Wanted("text"))
-    assert SAVED.read(tmp_path / "train", Wanted("text")) == (Row("train1", "a"),)
+        SAVED.read(tmp_path, RowSpec("text"))
+    assert SAVED.read(tmp_path / "train", RowSpec("text")) == (Row("train1", "a"),)
 
 
 def test_a_fault_is_named_with_its_row(tmp_path: Path) -> None:
     path = tmp_path / "dev.parquet"
     Dataset.from_dict({"text": ["a", " "]}).to_parquet(path)
     with pytest.raises(UserError, match=r"dev\.parquet: row 2: 'text' is empty"):
-        PARQUET.read(path, Wanted("text"))
+        PARQUET.read(path, RowSpec("text"))
 
 
 def test_files_of_another_kind_are_told(tmp_path: Path) -> None:
     path = tmp_path / "dev.parquet"
     path.write_bytes(b"PAR1 or so")
     with pytest.raises(UserError, match=r"dev\.parquet: no Parquet file that can be read") as told:
-        PARQUET.read(path, Wanted("text"))
+        PARQUET.read(path, RowSpec("text"))
     assert "\n" not in str(told.value)
     (tmp_path / "saved").mkdir()
     with pytest.raises(UserError, match="saved: no saved data set"):
-        SAVED.read(tmp_path / "saved", Wanted("text"))
+        SAVED.read(tmp_path / "saved", RowSpec("text"))
 
 
 @pytest.fixture
@@ -367,13 +367,13 @@ def like_a_hub(tmp_path: Path) -> str:
 
 def test_a_data_set_of_the_hub_is_read_by_configuration_and_split(like_a_hub: str) -> None:
     assert hub.split_names(like_a_hub, "small", None) == ("train", "dev")
-    wanted = Wanted("text", fields={"text": "sentence"})
+    wanted = RowSpec("text", fields={"text": "sentence"})
     rows = hub.read(like_a_hub, "large", None, "dev", wanted)
     assert [row.text for row in rows] == ["l dev 0", "l dev 1"]
 
 
 def test_what_the_hub_does_not_have_is_told_in_one_line(like_a_hub: str, tmp_path: Path) -> None:
-    wanted = Wanted("text", fields={"text": "sentence"})
+    wanted = RowSpec("text", fields={"text": "sentence"})
     for name, config, split, told in (
         (like_a_hub, "small", "devel", "no split 'devel'; did you mean 'dev'?"),
         (like_a_hub, "medium", "dev", "neither a data set of the hub nor a folder"),
@@ -381,6 +381,6 @@ def test_what_the_hub_does_not_have_is_told_in_one_line(like_a_hub: str, tmp_pat
         (like_a_hub, "small", "dev", "row 1: no 'text'"),
     ):
         with pytest.raises(UserError) as fault:
-            hub.read(name, config, None, split, Wanted("text") if "row" in told else wanted)
+            hub.read(name, config, None, split, RowSpec("text") if "row" in told else wanted)
         assert told in str(fault.value)
         assert "\n" not in str(fault.value)

@@ -14,11 +14,11 @@ from harness.data.tagging import (
     Place,
     TagError,
     entities,
-    flat,
     inside_words,
+    non_overlapping,
     parse,
     scheme_of,
-    sentence,
+    sentence_to_text,
     spans,
     tags,
     tags_of,
@@ -74,7 +74,9 @@ def test_bilou_is_iobes_with_other_letters() -> None:
 
 
 def test_offsets_are_those_of_the_joined_tokens() -> None:
-    text, spans = sentence(["Has", "type", "2", "diabetes", "."], ["O", "B-C", "I-C", "I-C", "O"])
+    text, spans = sentence_to_text(
+        ["Has", "type", "2", "diabetes", "."], ["O", "B-C", "I-C", "I-C", "O"]
+    )
     assert text == "Has type 2 diabetes ."
     assert [(one.start, one.end, one.text) for one in spans] == [(4, 19, "type 2 diabetes")]
 
@@ -210,10 +212,10 @@ def test_any_tags_are_read_as_seqeval_reads_them() -> None:
 def test_of_entities_that_overlap_the_longest_stays() -> None:
     inner, outer, apart = Span(3, 5, "A", ""), Span(2, 8, "B", ""), Span(9, 12, "A", "")
     crossing, same = Span(7, 9, "A", ""), Span(2, 8, "A", "")
-    assert flat([inner, outer, apart]) == ((outer, apart), 1)
-    assert flat([crossing, apart, outer]) == ((outer, apart), 1)
-    assert flat([outer, same]) == ((outer,), 1)
-    assert flat([]) == ((), 0)
+    assert non_overlapping([inner, outer, apart]) == ((outer, apart), 1)
+    assert non_overlapping([crossing, apart, outer]) == ((outer, apart), 1)
+    assert non_overlapping([outer, same]) == ((outer,), 1)
+    assert non_overlapping([]) == ((), 0)
 
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(1, 8)), max_size=8))
@@ -222,7 +224,7 @@ def test_what_is_kept_never_overlaps_and_comes_back_from_its_tags(
 ) -> None:
     text = "abcdefghijklmnopqrstuvwxyzabcdefghijklmn"
     every = [Span(a, a + size, "AB"[a % 2], text[a : a + size]) for a, size in given_]
-    kept, left_out = flat(every)
+    kept, left_out = non_overlapping(every)
     assert len(kept) + left_out == len(every)
     assert all(one.end <= other.start for one, other in pairwise(kept))
     places = [(place, place + 1) for place in range(len(text))]

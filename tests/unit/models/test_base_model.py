@@ -17,8 +17,8 @@ from harness.models.base_model import (
     fingerprint,
     load,
     load_config,
-    locate,
     quick_checksum,
+    resolve_model,
 )
 from tests import toy
 from tests.toy import llama_config
@@ -119,19 +119,19 @@ def test_builtin_names_lead_to_the_package(
 ) -> None:
     monkeypatch.setattr(embedded, "names", lambda: ("tiny",))
     monkeypatch.setattr(embedded, "path", lambda name: tmp_path / name)
-    place = locate(ModelSettings(name="builtin:tiny"))
+    place = resolve_model(ModelSettings(name="builtin:tiny"))
     assert place == (str(tmp_path / "tiny"), {}, True)
     assert "no embedded model 'tinny'; did you mean 'tiny'?" in refused("builtin:tinny")
 
 
 def test_a_hub_id_keeps_its_revision() -> None:
-    place = locate(ModelSettings(name="owner/name", revision="abc"))
+    place = resolve_model(ModelSettings(name="owner/name", revision="abc"))
     assert place == ("owner/name", {"revision": "abc"}, False)
 
 
 def test_a_gguf_file_is_named_with_its_folder(tmp_path: Path) -> None:
     (tmp_path / "x.gguf").write_bytes(b"")
-    place = locate(ModelSettings(name=str(tmp_path / "x.gguf")))
+    place = resolve_model(ModelSettings(name=str(tmp_path / "x.gguf")))
     assert place == (str(tmp_path), {"gguf_file": "x.gguf"}, True)
     assert "no such GGUF file" in refused(tmp_path / "y.gguf")
     assert "cannot be loaded" in refused(tmp_path / "x.gguf")

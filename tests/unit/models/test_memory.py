@@ -8,7 +8,7 @@ from harness.config.settings import TOKEN_CLASSIFICATION, Head, ModelSettings, T
 from harness.config.variants import VARIANTS
 from harness.models import base_model, memory
 from harness.models.base_model import BaseModel
-from harness.models.memory import PeakMemory, footprint, ran_out
+from harness.models.memory import PeakMemory, footprint, is_out_of_memory
 from harness.tasks.task import Task
 from harness.training.sequential import SequentialTrainer
 from harness.trial import Outcome, TrialConfig, TrialRequest
@@ -48,18 +48,18 @@ def test_without_the_kernels_files_the_peak_of_the_process_is_told(
     ],
 )
 def test_it_knows_memory_errors(error: Exception) -> None:
-    assert ran_out(error)
+    assert is_out_of_memory(error)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shape mismatch"), ValueError("out of memory")])
 def test_it_knows_others(error: Exception) -> None:
-    assert not ran_out(error)
+    assert not is_out_of_memory(error)
 
 
 def test_an_impossible_tensor_is_a_memory_error() -> None:
     with pytest.raises(RuntimeError) as told:
         torch.empty(2**46)
-    assert ran_out(told.value)
+    assert is_out_of_memory(told.value)
 
 
 #: Numbers of the toy model's linear layers: q, k, v, o, gate, up, down of two layers.

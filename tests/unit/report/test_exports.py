@@ -40,7 +40,7 @@ def hostile(results: StudyResults) -> StudyResults:
 
 def test_csv_read_back_is_the_table(study: StudyResults, tmp_path: Path) -> None:
     folder = exports.write(study, "csv", tmp_path)
-    tables = list(exports.published(study))
+    tables = list(exports.published_tables(study))
     assert len([*folder.glob("*.csv")] if tables else []) == len(tables)
     for each in tables:
         (file,) = [f for f in folder.glob(f"{each.section}-*.csv") if _same(f, each.name)]
@@ -61,7 +61,7 @@ def _same(file: Path, name: str) -> bool:
 def test_json_holds_every_number(study: StudyResults) -> None:
     body = json.loads(exports.as_json(study))
     assert body["evidence"] == recommendation(study).evidence
-    for each in exports.published(study):
+    for each in exports.published_tables(study):
         rows = body["tables"][f"{each.section}/{each.name}"]
         assert len(rows) == len(each.frame)
         for row, wanted in zip(rows, each.frame.to_dict("records"), strict=True):
@@ -93,12 +93,12 @@ def test_every_markdown_row_has_its_columns(full: StudyResults) -> None:
         elif width and before and set(before) == {"|", "-"}:
             rows += 1
             assert cells == width
-    assert rows == len(list(exports.published(full)))
+    assert rows == len(list(exports.published_tables(full)))
 
 
 def test_latex_is_booktabs_and_compiles(full: StudyResults, tmp_path: Path) -> None:
     text = exports.as_latex(hostile(full))
-    assert text.count(r"\begin{longtable}") == len(list(exports.published(full)))
+    assert text.count(r"\begin{longtable}") == len(list(exports.published_tables(full)))
     assert r"\toprule" in text
     assert text.count(r"\begin{") == text.count(r"\end{")
     assert all(ord(char) < 0x180 for char in text)

@@ -108,7 +108,7 @@ def test_it_needs_nothing_but_itself(full: StudyResults) -> None:
 
 
 def test_colours_are_the_light_ones_of_the_page(full: StudyResults) -> None:
-    style = templating.source("page.css")
+    style = templating.template_source("page.css")
     light = dict(re.findall(r"(--[\w-]+): (#\w+);", style.partition("@media")[0]))
     dark = dict(
         re.findall(r"(--[\w-]+): (#\w+);", style.partition("@media")[2].partition("\n}")[0])

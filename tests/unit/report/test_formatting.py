@@ -80,11 +80,11 @@ def test_times_and_sizes_have_units() -> None:
 
 
 def test_scores_are_shown_in_the_objectives_unit_with_digits_by_its_margin() -> None:
-    assert display.scale(F1) == display.Scale(100.0, 1, "points of F1")
+    assert display.scale(F1) == display.MetricFormat(100.0, 1, "points of F1")
     assert display.scale(F1).show(0.8437) == "84.4"
     assert display.scale(PERPLEXITY).show(3.14159) == "3.14"
     no_margin = Objective("m", "maximize", 0.0, "mean", ("all",))
-    assert display.scale(no_margin) == display.Scale(1.0, 3, "m")
+    assert display.scale(no_margin) == display.MetricFormat(1.0, 3, "m")
 
 
 def test_an_open_interval_says_so() -> None:
@@ -134,7 +134,7 @@ HEBREW = "\u05d0\u05d1\u05d2"
     ],
 )
 def test_a_long_text_is_cut_by_the_room_it_takes(text: str, room: int, shown: str) -> None:
-    assert display.cut(text, room) == shown
+    assert display.truncate(text, room) == shown
 
 
 def test_names_levels_and_units_are_cut() -> None:
@@ -155,12 +155,12 @@ def test_names_levels_and_units_are_cut() -> None:
     ],
 )
 def test_what_cannot_be_seen_is_named(text: str, shown: str) -> None:
-    assert display.visible(text) == shown
-    assert display.cut(text) == shown
+    assert display.escape_invisible(text) == shown
+    assert display.truncate(text) == shown
     shown.encode("utf-8")
 
 
 def test_behind_a_text_from_right_to_left_stands_a_mark() -> None:
-    assert display.cut(HEBREW) == f"{HEBREW}\u200e"
+    assert display.truncate(HEBREW) == f"{HEBREW}\u200e"
     assert display.short("\u0645") == "\u0645\u200e"
-    assert display.cut("\u00e9t\u00e9 \u03b1") == "\u00e9t\u00e9 \u03b1"
+    assert display.truncate("\u00e9t\u00e9 \u03b1") == "\u00e9t\u00e9 \u03b1"

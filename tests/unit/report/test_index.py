@@ -16,13 +16,13 @@ import pandas as pd
 import pytest
 
 from harness.analysis.recommendation import recommend
-from harness.config.sweep import load
+from harness.config.sweep import load_sweep
 from harness.errors import UserError
 from harness.report import index, page
-from harness.report.index import Line
+from harness.report.index import StudyRow
 from harness.storage import overview as indexing
 from harness.storage.records import Records
-from harness.storage.study import Slot, Studies, url_of
+from harness.storage.study import PlannedTrial, StudyStore, study_url
 from harness.trial import Stage
 from tests.studies import F1, config
 
@@ -118,13 +118,13 @@ def test_an_empty_study_and_none_at_all(empty: StudyResults, one: StudyResults) 
 
 def test_the_newest_stands_first_and_what_cannot_be_read_last() -> None:
     lines = [
-        Line("broken", fault="no such table"),
-        Line("old", trials=1, outcome="none", ended="2026-01-02T00:00:00+00:00"),
-        Line("b_same", trials=1, outcome="none", ended="2026-02-02T00:00:00+00:00"),
-        Line("a_same", trials=1, outcome="none", ended="2026-02-02T00:00:00+00:00"),
+        StudyRow("broken", fault="no such table"),
+        StudyRow("old", trials=1, outcome="none", ended="2026-01-02T00:00:00+00:00"),
+        StudyRow("b_same", trials=1, outcome="none", ended="2026-02-02T00:00:00+00:00"),
+        StudyRow("a_same", trials=1, outcome="none", ended="2026-02-02T00:00:00+00:00"),
         # An hour before `a_same`, though its clock reads later.
-        Line("west", trials=1, outcome="none", ended="2026-02-02T01:00:00+02:00"),
-        Line("unknown", outcome="none"),
+        StudyRow("west", trials=1, outcome="none", ended="2026-02-02T01:00:00+02:00"),
+        StudyRow("unknown", outcome="none"),
     ]
     names = [cells(row)[0] for row in rows(index.render(lines))]
     assert names == ["a_same", "b_same", "west", "old", "unknown", "broken"]
@@ -132,7 +132,7 @@ def test_the_newest_stands_first_and_what_cannot_be_read_last() -> None:
 
 def test_only_studies_with_a_page_are_links_and_no_name_is_a_scheme() -> None:
     names = ["plain", "javascript:alert(1)", "a b#c?d%e", "without"]
-    text = index.render([Line(name, outcome="none") for name in names], names[:3])
+    text = index.render([StudyRow(name, outcome="none") for name in names], names[:3])
     links = re.findall(r'href="([^"#][^"]*)"', text)
     assert sorted(links) == [
         "./a%20b%23c%3Fd%25e.html",
@@ -143,16 +143,18 @@ def test_only_studies_with_a_page_are_links_and_no_name_is_a_scheme() -> None:
 
 def test_what_comes_from_outside_is_escaped() -> None:
     texts = {
-        each.name: HOSTILE for each in dataclasses.fields(Line) if isinstance(each.default, str)
+        each.name: HOSTILE
+        for each in dataclasses.fields(StudyRow)
+        if isinstance(each.default, str)
     }
     values: dict[str, Any] = {**texts, "trials": 1}
-    text = index.render([Line(HOSTILE, **values)], [HOSTILE])
+    text = index.render([StudyRow(HOSTILE, **values)], [HOSTILE])
     assert "<script>alert" not in text
     assert text.count("<script>") == 1
 
 
 def test_the_page_has_the_policy_of_a_report() -> None:
-    text = html.unescape(str(index.render([Line("one", outcome="none")])))
+    text = html.unescape(str(index.render([StudyRow("one", outcome="none")])))
     assert "default-src 'none';" in text
     for name in ("style", "script"):
         (inside,) = re.findall(rf"<{name}>(.*?)</{name}>", text, re.DOTALL)
@@ -233,31 +235,31 @@ def test_a_study_called_index_keeps_its_page(one: StudyResults, tmp_path: Path) 
     assert (tmp_path / "index.html").read_text() == "the study's"
 
 
-def begun(results: Path, name: str) -> Studies:
+def begun(results: Path, name: str) -> StudyStore:
     """A study that was begun and owes one trial."""
     (results / name).mkdir(parents=True)
-    sweep = load("ner_medical")
-    made = Studies(url_of(results / name), name, sweep, create=True)
+    sweep = load_sweep("ner_medical")
+    made = StudyStore(study_url(results / name), name, sweep, create=True)
     Records(made).register(sweep, "digest", F1, {"started": "2026-01-05T08:00:00+00:00"})
-    made.enqueue([Slot("search/0", Stage.SEARCH, 1, config())])
+    made.enqueue([PlannedTrial("search/0", Stage.SEARCH, 1, config())])
     return made
 
 
 def test_studies_are_found_and_their_stamps_tell_writing_from_reading(tmp_path: Path) -> None:
     results = tmp_path / "results"
-    assert list(indexing.studies(results)) == []
+    assert list(indexing.find_studies(results)) == []
     begun(results, "second").close()
     running = begun(results, "first")
     (results / "empty_folder").mkdir()
-    found = list(indexing.studies(results))
+    found = list(indexing.find_studies(results))
     assert [one.name for one in found] == ["first", "second"]
     for one in found:
         assert one.read().name == one.name
-    assert [one.stamp for one in indexing.studies(results)] == [one.stamp for one in found]
+    assert [one.stamp for one in indexing.find_studies(results)] == [one.stamp for one in found]
     assert len({one.stamp for one in found}) == 2
     taken = running.claim("w")
     assert taken is not None
-    first, second = indexing.studies(results)
+    first, second = indexing.find_studies(results)
     assert first.stamp != found[0].stamp
     assert second.stamp == found[1].stamp
     running.close()
@@ -268,7 +270,7 @@ def test_a_folder_of_studies_becomes_an_index(tmp_path: Path) -> None:
     begun(results, "fine").close()
     (results / "torn").mkdir()
     (results / "torn" / "study.db").write_text("this is no database " * 99)
-    path = index.write(indexing.studies(results), reports)
+    path = index.write(indexing.find_studies(results), reports)
     assert path == reports / "index.html"
     text = path.read_text(encoding="utf-8")
     found = {cells(row)[0]: cells(row) for row in rows(text)}

@@ -13,7 +13,16 @@ import pandas as pd
 import pytest
 
 from harness.report import sections as _sections  # noqa: F401
-from harness.report.section import SECTIONS, Section, figures, ordered, register, table, tag, text
+from harness.report.section import (
+    SECTIONS,
+    Section,
+    badge,
+    number_column,
+    register,
+    sections_in_order,
+    table,
+    text_column,
+)
 from harness.results import StudyResults
 
 NAMES = [
@@ -53,8 +62,8 @@ def study(request: pytest.FixtureRequest) -> StudyResults:
 
 
 def test_the_sections_stand_in_order() -> None:
-    assert [section.name for section in ordered()] == NAMES
-    assert len({section.order for section in ordered()}) == len(NAMES)
+    assert [section.name for section in sections_in_order()] == NAMES
+    assert len({section.order for section in sections_in_order()}) == len(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -86,7 +95,7 @@ FRAME = pd.DataFrame({"name": ["<b>", "c"], "value": [1.5, math.nan]})
 
 def test_cells_are_escaped_and_missing_ones_are_dashes() -> None:
     tree = ElementTree.fromstring(
-        table(FRAME, [text("Name", "name"), figures("Value", "value")], caption="<i>")
+        table(FRAME, [text_column("Name", "name"), number_column("Value", "value")], caption="<i>")
     )
     assert [node.text for node in tree.iter("th")][2:] == ["<b>", "c"]
     assert [node.text for node in tree.iter("td")] == ["1.5", "\N{EN DASH}"]
@@ -96,7 +105,7 @@ def test_cells_are_escaped_and_missing_ones_are_dashes() -> None:
 def test_rows_can_be_marked_and_carry_data() -> None:
     markup = table(
         FRAME,
-        [text("Name", "name")],
+        [text_column("Name", "name")],
         caption="c",
         mark=lambda row: "near" if row["value"] == 1.5 else "",
         data=lambda row: {"stage": row["name"]},
@@ -110,7 +119,7 @@ def test_a_sortable_table_keeps_exact_values() -> None:
     frame = pd.DataFrame({"value": [0.123456789, math.nan]})
     markup = table(
         frame,
-        [figures("Value", "value", lambda value: f"{value:.1f}")],
+        [number_column("Value", "value", lambda value: f"{value:.1f}")],
         caption="c",
         sortable=True,
     )
@@ -120,6 +129,6 @@ def test_a_sortable_table_keeps_exact_values() -> None:
 
 
 def test_units_stand_below_headings_and_tags_are_escaped() -> None:
-    markup = table(FRAME, [figures("Value", "value", unit="MiB")], caption="c")
+    markup = table(FRAME, [number_column("Value", "value", unit="MiB")], caption="c")
     assert "<small>MiB</small>" in markup
-    assert "&lt;b&gt;" in tag("<b>")
+    assert "&lt;b&gt;" in badge("<b>")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.config.variants import VARIANTS
-from harness.report.snippets import add_seeds, again, commands, lora_config
+from harness.report.snippets import add_seeds, commands, lora_config, rerun_command
 from harness.study.worker import _traits
 
 if TYPE_CHECKING:
@@ -134,10 +134,10 @@ def noted(study: StudyResults, command: str) -> StudyResults:
 
 
 def test_the_command_is_the_one_that_was_noted_else_the_plain_one(full: StudyResults) -> None:
-    assert again(noted(full, "python -m harness sweep x --trials 9")) == (
+    assert rerun_command(noted(full, "python -m harness sweep x --trials 9")) == (
         "python -m harness sweep x --trials 9"
     )
-    assert again(full) == "python -m harness sweep made_up"
+    assert rerun_command(full) == "python -m harness sweep made_up"
     assert commands(full) == (
         "python -m harness sweep made_up",
         "python -m harness pick made_up",

@@ -7,19 +7,19 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from harness.config.sweep import load
+from harness.config.sweep import load_sweep
 from harness.storage import heartbeat
-from harness.storage.heartbeat import Heart, reap
+from harness.storage.heartbeat import Heartbeat, fail_dead_workers
 from harness.storage.schema import WorkerRow
-from harness.storage.study import Studies, url_of
+from harness.storage.study import StudyStore, study_url
 from harness.study.stages import search_slots
 
-SWEEP = load("ner_medical", ["search.trials=2"])
+SWEEP = load_sweep("ner_medical", ["search.trials=2"])
 
 
 @pytest.fixture
 def studies(tmp_path):
-    made = Studies(url_of(tmp_path), "study", SWEEP, create=True)
+    made = StudyStore(study_url(tmp_path), "study", SWEEP, create=True)
     made.enqueue(search_slots(SWEEP))
     yield made
     made.close()
@@ -31,40 +31,40 @@ def _change(studies, **values):
 
 
 def test_a_living_worker_keeps_its_trial(studies):
-    with Heart(studies.engine, "study", "w"):
+    with Heartbeat(studies.engine, "study", "w"):
         studies.claim("w")
-        assert reap(studies) == 0
+        assert fail_dead_workers(studies) == 0
 
 
 def test_the_trial_of_a_dead_process_is_taken_back(studies):
-    with Heart(studies.engine, "study", "w"):
+    with Heartbeat(studies.engine, "study", "w"):
         studies.claim("w")
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     _change(studies, pid=gone.pid)
-    assert reap(studies) == 1
+    assert fail_dead_workers(studies) == 1
 
 
 def test_a_process_id_given_to_somebody_else_counts_as_dead(studies):
-    with Heart(studies.engine, "study", "w"):
+    with Heartbeat(studies.engine, "study", "w"):
         studies.claim("w")
     _change(studies, pid=os.getpid(), born=1.0)
-    assert reap(studies) == 1
+    assert fail_dead_workers(studies) == 1
 
 
 def test_on_another_host_only_the_beat_counts(studies):
-    with Heart(studies.engine, "study", "w"):
+    with Heartbeat(studies.engine, "study", "w"):
         studies.claim("w")
     _change(studies, host="elsewhere", pid=1)
-    assert reap(studies) == 0
+    assert fail_dead_workers(studies) == 0
     _change(studies, beat=1.0)
-    assert reap(studies) == 1
+    assert fail_dead_workers(studies) == 1
 
 
 def test_a_worker_ends_with_its_parent(tmp_path):
     # The middle process starts a worker's heart in a child and goes: the child must end too.
-    url = url_of(tmp_path)
-    Studies(url, "study", SWEEP, create=True).close()
+    url = study_url(tmp_path)
+    StudyStore(url, "study", SWEEP, create=True).close()
     heart = (
         "import os, threading, sys\n"
         "from harness.storage.heartbeat import Heart\n"

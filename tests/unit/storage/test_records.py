@@ -7,16 +7,16 @@ import pytest
 from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
-from harness.config.sweep import load
+from harness.config.sweep import load_sweep
 from harness.errors import UserError
 from harness.results import METRIC_COLUMNS, Objective
 from harness.storage import overview as progress
 from harness.storage.records import Records, read_study, summaries
 from harness.storage.schema import ScoresRow, StudyRow
-from harness.storage.study import Slot, Studies, url_of
+from harness.storage.study import PlannedTrial, StudyStore, study_url
 from harness.trial import Cost, Measurement, Outcome, SplitScores, Stage, TrialConfig, TrialResult
 
-SWEEP = load("ner_medical", ["search.trials=4"])
+SWEEP = load_sweep("ner_medical", ["search.trials=4"])
 OBJECTIVE = Objective("entity_f1", "maximize", 0.02, "f1", ("A", "B"), 100.0, "points of F1")
 CONFIG = TrialConfig("lora", 4, 8.0, 0.0, "qv", 5e-3, seed=1)
 
@@ -31,7 +31,7 @@ def _scores(split, rows):
 
 @pytest.fixture
 def records(tmp_path):
-    studies = Studies(url_of(tmp_path / "made"), "made", SWEEP, create=True)
+    studies = StudyStore(study_url(tmp_path / "made"), "made", SWEEP, create=True)
     made = Records(studies)
     made.register(SWEEP, "digest", OBJECTIVE, {"python": "3"})
     yield made
@@ -44,7 +44,7 @@ def _folder(tmp_path):
 
 
 def _run(records, stage=Stage.CONFIRM, tell=True):
-    slot = Slot(f"{stage.value}/{CONFIG.key}/1", stage, 1, CONFIG)
+    slot = PlannedTrial(f"{stage.value}/{CONFIG.key}/1", stage, 1, CONFIG)
     records.studies.enqueue([slot])
     trial = records.studies.claim("w")
     records.studies.config(trial)
@@ -130,14 +130,17 @@ def test_rows_that_were_written_out_are_read_too(records):
 
 
 def test_a_trial_whose_parameters_are_still_being_written_is_passed_over(records):
-    records.studies.enqueue([Slot("search/0", Stage.SEARCH, 0)])
+    records.studies.enqueue([PlannedTrial("search/0", Stage.SEARCH, 0)])
     trial = records.studies.claim("w")
     trial.suggest_categorical("rank", SWEEP.space.rank)  # as far as another process may see it
     assert records.read().trials.empty
-    assert progress.read(records.studies).running == (f"#{trial.number} being drawn",)
+    assert progress.study_progress(records.studies).running == (f"#{trial.number} being drawn",)
     config = records.studies.config(trial)
     assert list(records.read().trials["state"]) == ["running"]
-    assert f"r={config.rank} {config.target_modules}" in progress.read(records.studies).running[0]
+    assert (
+        f"r={config.rank} {config.target_modules}"
+        in progress.study_progress(records.studies).running[0]
+    )
 
 
 def test_storing_twice_keeps_one(records):
@@ -180,11 +183,11 @@ def test_baselines_are_kept_apart_from_trials(records):
 def test_another_sweep_or_task_is_refused_and_the_difference_named(records):
     records.register(SWEEP, "digest", OBJECTIVE, {})
     with pytest.raises(UserError, match=r"search\.trials was 4, is 5"):
-        records.register(load("ner_medical", ["search.trials=5"]), "digest", OBJECTIVE, {})
+        records.register(load_sweep("ner_medical", ["search.trials=5"]), "digest", OBJECTIVE, {})
     with pytest.raises(UserError, match="another version of task"):
         records.register(SWEEP, "other", OBJECTIVE, {})
     records.register(
-        load("ner_medical", ["search.trials=4", "minutes=3"]), "digest", OBJECTIVE, {}
+        load_sweep("ner_medical", ["search.trials=4", "minutes=3"]), "digest", OBJECTIVE, {}
     )
 
 
@@ -228,7 +231,7 @@ def test_a_study_begun_before_a_key_came_goes_on_with_its_default(records):
     del older["search"]["racing"], older["confirmation"]["cost"]
     _froze(records, older, "0123456789abcdef")
     records.register(SWEEP, "digest", OBJECTIVE, {})
-    other = load("ner_medical", ["search.trials=4", "confirmation.cost=train_seconds"])
+    other = load_sweep("ner_medical", ["search.trials=4", "confirmation.cost=train_seconds"])
     with pytest.raises(UserError, match=r"cost was null, is .train_seconds"):
         records.register(other, "digest", OBJECTIVE, {})
 

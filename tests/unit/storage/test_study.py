@@ -16,30 +16,38 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from sqlalchemy import event
 
-from harness.config.sweep import Sweep, load
+from harness.config.sweep import Sweep, load_sweep
 from harness.errors import UserError
 from harness.results import Objective
 from harness.storage.records import Records
 from harness.storage.schema import ScoresRow
-from harness.storage.study import Slot, Studies, _ByTurn, is_dropped, is_lost, pruner, url_of
-from harness.study.launcher import Assignment
+from harness.storage.study import (
+    PlannedTrial,
+    StudyStore,
+    _ByTurn,
+    is_cancelled,
+    is_lost,
+    pruner,
+    study_url,
+)
+from harness.study.launcher import WorkerSpec
 from harness.study.objectives import LOSSES
 from harness.study.stages import search_slots
 from harness.trial import Cost, Outcome, SplitScores, Stage, TrialConfig, TrialResult
 
-SWEEP = load("ner_medical", ["search.trials=4"])
+SWEEP = load_sweep("ner_medical", ["search.trials=4"])
 
 
 @pytest.fixture
 def studies(tmp_path):
-    made = Studies(url_of(tmp_path), "study", SWEEP, create=True)
+    made = StudyStore(study_url(tmp_path), "study", SWEEP, create=True)
     yield made
     made.close()
 
 
 def test_each_slot_is_claimed_once(studies, tmp_path):
     studies.enqueue(search_slots(SWEEP))
-    other = Studies(url_of(tmp_path), "study", SWEEP)
+    other = StudyStore(study_url(tmp_path), "study", SWEEP)
     taken = [studies.claim("a"), other.claim("b"), studies.claim("a"), other.claim("b")]
     assert studies.claim("a") is None
     assert other.claim("b") is None
@@ -49,7 +57,7 @@ def test_each_slot_is_claimed_once(studies, tmp_path):
 
 def test_a_worker_that_comes_too_late_does_not_put_its_name_on_the_trial(studies, tmp_path):
     studies.enqueue(search_slots(SWEEP))
-    late = Studies(url_of(tmp_path), "study", SWEEP)
+    late = StudyStore(study_url(tmp_path), "study", SWEEP)
     seen = late.study.get_trials(states=(TrialState.WAITING,))
     trial = studies.claim("first")
     with mock.patch.object(late.study, "get_trials", return_value=seen[:1]):
@@ -79,7 +87,7 @@ def test_enqueueing_twice_adds_nothing(studies):
 
 
 def test_two_planners_at_once_do_not_run_a_slot_twice(studies):
-    slot = Slot("search/0", Stage.SEARCH, 0)
+    slot = PlannedTrial("search/0", Stage.SEARCH, 0)
     for _ in range(2):  # as two workers do that both see that the slot is missing
         studies.study.enqueue_trial(
             {}, user_attrs={"slot": slot.name, "stage": "search", "seed": 0, "budget": 1.0}
@@ -94,13 +102,13 @@ def test_two_planners_at_once_do_not_run_a_slot_twice(studies):
 def test_the_sampler_gives_a_slot_the_same_whoever_asks(tmp_path):
     def drawn(folder, restart):
         folder.mkdir()
-        studies = Studies(url_of(folder), "study", SWEEP, create=True)
+        studies = StudyStore(study_url(folder), "study", SWEEP, create=True)
         studies.enqueue(search_slots(SWEEP))
         found = []
         for _ in range(4):
             if restart:
                 studies.close()
-                studies = Studies(url_of(folder), "study", SWEEP)
+                studies = StudyStore(study_url(folder), "study", SWEEP)
             trial = studies.claim("a")
             config = studies.config(trial)
             found.append(config)
@@ -126,13 +134,13 @@ def test_a_released_trial_is_owed_again_with_the_same_configuration(studies):
 
 def test_a_slot_with_a_configuration_gives_that_configuration(studies):
     config = TrialConfig("dora", 16, 64.0, 0.05, "mlp", 2.5e-3, seed=301)
-    studies.enqueue([Slot("confirm/x/301", Stage.CONFIRM, 301, config)])
+    studies.enqueue([PlannedTrial("confirm/x/301", Stage.CONFIRM, 301, config)])
     assert studies.config(studies.claim("a")) == config
 
 
 def test_a_repeated_configuration_is_found(studies):
     config = TrialConfig("dora", 16, 64.0, 0.05, "mlp", 2.5e-3, seed=0)
-    studies.enqueue([Slot(f"search/{i}", Stage.SEARCH, 0, config) for i in range(2)])
+    studies.enqueue([PlannedTrial(f"search/{i}", Stage.SEARCH, 0, config) for i in range(2)])
     first = studies.claim("a")
     studies.config(first)
     assert studies.twin(first) is None
@@ -152,29 +160,29 @@ def test_cancelled_slots_are_not_owed_again(studies):
 
 def test_a_study_that_is_not_there_is_told(tmp_path):
     with pytest.raises(UserError, match="holds no study 'nothing'"):
-        Studies(url_of(tmp_path), "nothing")
+        StudyStore(study_url(tmp_path), "nothing")
 
 
 @pytest.mark.parametrize("name", ["a%20b", "x?y", "p#q", "é 'q' \"r\""])
 def test_a_study_lies_in_its_folder_whatever_that_is_called(tmp_path, name):
     folder = tmp_path / name
     folder.mkdir()
-    url = url_of(folder)
-    made = Studies(url, "study", SWEEP, create=True)
+    url = study_url(folder)
+    made = StudyStore(url, "study", SWEEP, create=True)
     made.enqueue(search_slots(SWEEP))
     made.close()
     assert (folder / "study.db").is_file()
     assert [one.name for one in tmp_path.iterdir()] == [name]
-    again = Studies(url, "study", SWEEP)
+    again = StudyStore(url, "study", SWEEP)
     assert len(again.trials()) == 4
     again.close()
-    assert Assignment(url, "study").folder == folder
+    assert WorkerSpec(url, "study").folder == folder
 
 
 def test_a_file_that_is_no_database_is_told(tmp_path):
     (tmp_path / "study.db").write_text("not a database, but long enough to look like a file\n" * 9)
     with pytest.raises(UserError, match="cannot be opened"):
-        Studies(url_of(tmp_path), "study")
+        StudyStore(study_url(tmp_path), "study")
 
 
 @contextmanager
@@ -196,8 +204,8 @@ def _reads(table: type) -> Iterator[list[int]]:
 
 def _made(folder, trials):
     folder.mkdir()
-    sweep = load("ner_medical", [f"search.trials={trials}", "search.startup=2"])
-    studies = Studies(url_of(folder), "study", sweep, create=True)
+    sweep = load_sweep("ner_medical", [f"search.trials={trials}", "search.startup=2"])
+    studies = StudyStore(study_url(folder), "study", sweep, create=True)
     studies.enqueue(search_slots(sweep))
     return studies
 
@@ -239,11 +247,13 @@ def test_looking_at_a_study_in_which_nothing_happens_reads_nothing(tmp_path):
 def test_what_others_do_with_waiting_trials_is_seen(tmp_path):
     mine = _made(tmp_path / "a", 5)
     assert len(mine.trials(TrialState.WAITING)) == 5
-    other = Studies(url_of(tmp_path / "a"), "study", load("ner_medical", ["search.trials=7"]))
+    other = StudyStore(
+        study_url(tmp_path / "a"), "study", load_sweep("ner_medical", ["search.trials=7"])
+    )
     first, second = other.claim("other"), other.claim("other")
     other.config(first)
     other.study.tell(first, 0.5)
-    assert other.enqueue(search_slots(load("ner_medical", ["search.trials=7"]))) == 2
+    assert other.enqueue(search_slots(load_sweep("ner_medical", ["search.trials=7"]))) == 2
 
     assert [t.number for t in mine.trials(TrialState.COMPLETE)] == [first.number]
     assert mine.trials(TrialState.COMPLETE)[0].params == first.params
@@ -254,7 +264,7 @@ def test_what_others_do_with_waiting_trials_is_seen(tmp_path):
     assert other.release("other") == 1
     assert other.cancel_waiting("enough") == 5
     assert [t.number for t in mine.trials() if is_lost(t)] == [second.number]
-    assert [t.number for t in mine.trials() if is_dropped(t)] == [2, 3, 4, 5, 6]
+    assert [t.number for t in mine.trials() if is_cancelled(t)] == [2, 3, 4, 5, 6]
     mine.close()
     other.close()
 
@@ -263,7 +273,9 @@ def test_what_others_do_with_waiting_trials_is_seen(tmp_path):
 def test_many_changes_at_once_are_read_as_optuna_does(tmp_path, monkeypatch, most):
     monkeypatch.setattr("harness.storage.study._NAMED", most)
     mine = _made(tmp_path / "a", 4)
-    other = Studies(url_of(tmp_path / "a"), "study", load("ner_medical", ["search.trials=4"]))
+    other = StudyStore(
+        study_url(tmp_path / "a"), "study", load_sweep("ner_medical", ["search.trials=4"])
+    )
     seen = []
     for index in range(4):
         _one_trial(other, 0.1 * index)
@@ -276,7 +288,7 @@ def test_many_changes_at_once_are_read_as_optuna_does(tmp_path, monkeypatch, mos
 def test_sweep_and_seconds_are_told_without_reading_scores(tmp_path):
     studies = _made(tmp_path / "a", 2)
     records = Records(studies)
-    sweep = load("ner_medical", ["search.trials=2"])
+    sweep = load_sweep("ner_medical", ["search.trials=2"])
     objective = Objective("entity_f1", "maximize", 0.02, "f1", ("A",), 100.0, "points of F1")
     records.register(sweep, "digest", objective, {})
     assert records.seconds() == 0.0
@@ -300,7 +312,7 @@ SEVERAL = [*ONE, "search.objectives=[parameters]"]
 
 def searched(folder: Path, sweep: Sweep) -> list[optuna.trial.FrozenTrial]:
     """A search whose quality rises a little with the rank, and whose cost is the rank."""
-    studies = Studies(url_of(folder), "study", sweep, create=True)
+    studies = StudyStore(study_url(folder), "study", sweep, create=True)
     studies.enqueue(search_slots(sweep))
     while (trial := studies.claim("w")) is not None:
         config = studies.config(trial)
@@ -316,7 +328,10 @@ def test_the_sampler_follows_the_front_of_all_objectives(tmp_path: Path) -> None
     (tmp_path / "one").mkdir()
     (tmp_path / "several").mkdir()
     one, several = (
-        [t.params["rank"] for t in searched(tmp_path / name, load("ner_medical", given))[30:]]
+        [
+            t.params["rank"]
+            for t in searched(tmp_path / name, load_sweep("ner_medical", given))[30:]
+        ]
         for name, given in (("one", ONE), ("several", SEVERAL))
     )
     # By quality alone high ranks are what is looked for; on the front every rank is.
@@ -326,13 +341,13 @@ def test_the_sampler_follows_the_front_of_all_objectives(tmp_path: Path) -> None
 
 
 def test_values_in_the_database_are_the_task_s_objective_alone(tmp_path: Path) -> None:
-    found = searched(tmp_path, load("ner_medical", [*SEVERAL, "search.trials=12"]))
+    found = searched(tmp_path, load_sweep("ner_medical", [*SEVERAL, "search.trials=12"]))
     assert {len(trial.values) for trial in found} == {1}
 
 
 def test_the_sampler_is_shown_all_values_and_nothing_that_has_not_all(tmp_path: Path) -> None:
-    sweep = load("ner_medical", [*SEVERAL, "search.trials=4"])
-    studies = Studies(url_of(tmp_path), "study", sweep, create=True)
+    sweep = load_sweep("ner_medical", [*SEVERAL, "search.trials=4"])
+    studies = StudyStore(study_url(tmp_path), "study", sweep, create=True)
     studies.enqueue(search_slots(sweep))
     for number, noted in enumerate(({"parameters": 8.0}, {}, {"parameters": 2.0}, None)):
         trial = studies.claim("w")
@@ -354,7 +369,9 @@ def test_the_sampler_is_shown_all_values_and_nothing_that_has_not_all(tmp_path: 
 
 @pytest.mark.parametrize("name", ["median", "halving"])
 def test_nothing_is_pruned_by_one_of_several_objectives(name: str) -> None:
-    one = load("ner_medical", [f"search.pruner={name}"])
-    several = load("ner_medical", [f"search.pruner={name}", "search.objectives=[parameters]"])
+    one = load_sweep("ner_medical", [f"search.pruner={name}"])
+    several = load_sweep(
+        "ner_medical", [f"search.pruner={name}", "search.objectives=[parameters]"]
+    )
     assert not isinstance(pruner(one), optuna.pruners.NopPruner)
     assert isinstance(pruner(several), optuna.pruners.NopPruner)

@@ -3,10 +3,10 @@ from pathlib import Path
 import pytest
 from transformers import OPTConfig
 
-from harness.config.sweep import load
+from harness.config.sweep import load_sweep
 from harness.errors import UserError
 from harness.study import checks
-from harness.tasks.task import load_task_of
+from harness.tasks.task import load_task_for
 from tests import toy, toy_tags
 from tests.task_folders import pair, task_folder, write_rows
 
@@ -14,18 +14,18 @@ QUICK = ["data.limit=8"]
 
 
 def test_a_sound_sweep_has_nothing_to_say():
-    assert checks.check(load("ner_medical", QUICK)) == ()
+    assert checks.check_sweep(load_sweep("ner_medical", QUICK)) == ()
 
 
 def test_ablation_levels_that_the_space_lacks_are_named():
-    notes = checks.check(load("ner_medical", [*QUICK, "space.rank=[8, 16]"]))
+    notes = checks.check_sweep(load_sweep("ner_medical", [*QUICK, "space.rank=[8, 16]"]))
     assert any("ablation.factors.rank: 4, 32 left out" in note for note in notes)
 
 
 def test_that_full_fine_tuning_cannot_be_is_known_beforehand():
     wanted = [*QUICK, "baselines.full=true"]
-    assert checks.check(load("ner_medical", wanted)) == ()
-    (note,) = checks.check(load("ner_medical", [*wanted, "model.dtype=bfloat16"]))
+    assert checks.check_sweep(load_sweep("ner_medical", wanted)) == ()
+    (note,) = checks.check_sweep(load_sweep("ner_medical", [*wanted, "model.dtype=bfloat16"]))
     assert note.endswith(
         "full fine-tuning is left out, for model.dtype: bfloat16 cannot be trained"
     )
@@ -39,32 +39,34 @@ def tagged(tmp_path):
 
 
 def test_a_head_counts_and_the_bare_base_is_not_scored(tagged):
-    sweep = load("ner_medical", tagged)
+    sweep = load_sweep("ner_medical", tagged)
     told = "baselines.shots: the bare base is not scored, for its head is new"
-    assert told in checks.check(sweep)
-    assert told not in checks.check(load("ner_medical", [*tagged, "baselines.shots=[]"]))
-    (config,) = checks.representatives(sweep)
+    assert told in checks.check_sweep(sweep)
+    assert told not in checks.check_sweep(
+        load_sweep("ner_medical", [*tagged, "baselines.shots=[]"])
+    )
+    (config,) = checks.corner_configs(sweep)
     # q and v of two layers of width 32, and a head of five tags.
     wanted = 2 * 2 * 4 * (32 + 32) + 5 * 32 + 5
     assert checks.parameters(sweep, config) == wanted
-    assert f"{wanted:,} to {wanted:,} trainable parameters" in checks.facts(sweep)[1]
+    assert f"{wanted:,} to {wanted:,} trainable parameters" in checks.summary_lines(sweep)[1]
 
 
 def test_a_model_that_cannot_have_the_head_is_told_beforehand(tagged, tmp_path):
     OPTConfig().save_pretrained(tmp_path)
     with pytest.raises(UserError, match="cannot be given a head for token classification"):
-        checks.check(load("ner_medical", [*tagged, f"model.name={tmp_path}"]))
+        checks.check_sweep(load_sweep("ner_medical", [*tagged, f"model.name={tmp_path}"]))
 
 
 def test_an_encoder_cannot_write(tagged, tmp_path):
     written = [*tagged, f"task={toy.save_task(tmp_path / 'written')}/"]
     with pytest.raises(UserError, match="is not a causal language model"):
-        checks.check(load("ner_medical", written))
+        checks.check_sweep(load_sweep("ner_medical", written))
 
 
 def test_targets_that_match_nothing_are_told_with_their_key():
     with pytest.raises(UserError, match=r"space\.target_modules: .*'query'.*q_proj"):
-        checks.check(load("ner_medical", [*QUICK, "space.target_modules=[qv, query]"]))
+        checks.check_sweep(load_sweep("ner_medical", [*QUICK, "space.target_modules=[qv, query]"]))
 
 
 @pytest.mark.parametrize(
@@ -80,18 +82,18 @@ def test_targets_that_match_nothing_are_told_with_their_key():
 )
 def test_levels_that_the_model_does_not_have_are_told_with_their_key(override, told):
     with pytest.raises(UserError) as fault:
-        checks.check(load("ner_medical", [*QUICK, override]))
+        checks.check_sweep(load_sweep("ner_medical", [*QUICK, override]))
     assert told in str(fault.value)
 
 
 def test_facts_give_sizes_and_the_range_of_parameters():
     # 4 layers, width 192: q of rank 1 has 4 * (192 + 192) parameters.
-    task, model = checks.facts(load("ner_medical", QUICK))
+    task, model = checks.summary_lines(load_sweep("ner_medical", QUICK))
     assert "8 train, 8 validation, 8 test examples" in task
     assert "margin 2 points of F1" in task
     assert "1,536 to" in model
     sample = Path(__file__).parents[3] / "tasks" / "mts_dialog" / "sample"
-    task, _ = checks.facts(load("mts_dialog", [*QUICK, f"data.folder={sample}"]))
+    task, _ = checks.summary_lines(load_sweep("mts_dialog", [*QUICK, f"data.folder={sample}"]))
     assert task.endswith("margin 1 point of ROUGE-L")
 
 
@@ -119,29 +121,29 @@ def leaking(folder: Path) -> str:
 def test_inputs_in_two_splits_stop_a_sweep(tmp_path):
     wanted = [f"task={leaking(tmp_path)}"]
     with pytest.raises(UserError) as fault:
-        checks.check(load("ner_medical", wanted))
+        checks.check_sweep(load_sweep("ner_medical", wanted))
     assert str(fault.value) == (
         "2 inputs stand in more than one split (1 of validation in train, 1 of test in train), "
         "such as v-0 (validation) and t-1 (train), e-0 (test) and t-2 (train): scores on them "
         f"would be too good; take them out of one split, say data.leaks: drop in {tmp_path}"
         "/task.yaml to train without them, or run with --allow-leaks, which the report tells"
     )
-    notes = checks.check(load("ner_medical", [*wanted, "data.allow_leaks=true"]))
+    notes = checks.check_sweep(load_sweep("ner_medical", [*wanted, "data.allow_leaks=true"]))
     assert notes[0].startswith("2 inputs stand in more than one split")
     assert notes[0].endswith("scores on them are too good")
 
 
 def test_leaks_are_counted_by_split(tmp_path):
     place = leaking(tmp_path)
-    task = load_task_of(load("ner_medical", [f"task={place}"]))
+    task = load_task_for(load_sweep("ner_medical", [f"task={place}"]))
     assert checks.leaked(task) == {"validation": 1, "test": 1}
-    assert checks.leaked(load_task_of(load("ner_medical", QUICK))) == {}
+    assert checks.leaked(load_task_for(load_sweep("ner_medical", QUICK))) == {}
 
 
 def test_the_same_input_twice_in_one_split_stops_nothing(tmp_path):
     place = leaking(tmp_path)
     write_rows(tmp_path, "train", [pair(f"t-{n}", "o", "the same") for n in range(4)])
-    assert checks.check(load("ner_medical", [f"task={place}"])) == ()
+    assert checks.check_sweep(load_sweep("ner_medical", [f"task={place}"])) == ()
 
 
 def test_a_metric_that_raises_is_told_before_a_model_is_asked(tmp_path):
@@ -164,4 +166,4 @@ def test_a_metric_that_raises_is_told_before_a_model_is_asked(tmp_path):
     assert "rougeL" in text
     file.write_text(text.replace("rougeL", "evaluate:./mine.py"))
     with pytest.raises(UserError, match=r"evaluate:\./mine\.py: raised KeyError: 'no model here'"):
-        checks.check(load("ner_medical", [f"task={place}"]))
+        checks.check_sweep(load_sweep("ner_medical", [f"task={place}"]))

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.config.sweep import Sweep, load, parse
+from harness.config.sweep import Sweep, load_sweep, parse_sweep
 from harness.models import base_model
-from harness.study.data_checks import card_of
-from harness.tasks.task import load_task_of
-from harness.training.tokenization import TaskTokens
+from harness.study.data_checks import data_card_of
+from harness.tasks.task import load_task_for
+from harness.training.tokenization import TokenizedTask
 from tests.task_folders import PROMPTS, pair, task_folder, write_rows
 
 SHARED = Path(
@@ -19,11 +19,11 @@ SHARED = Path(
 
 
 def sweep_of(place: str, **training: object) -> Sweep:
-    return parse({"task": place, "training": {"epochs": 1, **training}}, "test")
+    return parse_sweep({"task": place, "training": {"epochs": 1, **training}}, "test")
 
 
 def test_the_shipped_task_has_nothing_worse_than_near_repetitions() -> None:
-    card = card_of(load("ner_medical", ["data.limit=60"]))
+    card = data_card_of(load_sweep("ner_medical", ["data.limit=60"]))
     assert [one.rows for one in card.counts] == [60, 60, 60]
     assert not any(one.exact for one in card.repeated)
     assert (card.empty, card.overlong, card.contradictions, card.too_long) == ((), (), (), ())
@@ -43,8 +43,8 @@ def test_it_knows_what_training_cuts_and_leaves_out(length: int, tmp_path: Path)
         ]
         write_rows(tmp_path, split, rows)
     sweep = sweep_of(task_folder(tmp_path, "pairs", max_new_tokens=12), max_length=length)
-    card = card_of(sweep)
-    tokens = TaskTokens(base_model.load(sweep.model), load_task_of(sweep), length).training()
+    card = data_card_of(sweep)
+    tokens = TokenizedTask(base_model.load(sweep.model), load_task_for(sweep), length).training()
     assert len(card.too_long) == tokens.left_out
     assert round(16 * card.lengths[0].cut) == tokens.cut + tokens.left_out
     assert card.lengths[0].what == "prompt"
@@ -55,7 +55,7 @@ def test_a_choice_has_the_room_of_its_longest_class_and_writes_nothing(tmp_path:
     for split in ("train", "validation", "test"):
         rows = [pair(f"{split}-{n}", "yes" if n % 2 else "no idea at all") for n in range(4)]
         write_rows(tmp_path, split, rows)
-    card = card_of(sweep_of(task_folder(tmp_path, "choice")))
+    card = data_card_of(sweep_of(task_folder(tmp_path, "choice")))
     assert card.limits.max_new_tokens is None
     assert card.limits.room is not None
     longest = max(one.most for one in card.lengths if one.what == "answer")
@@ -71,7 +71,7 @@ def test_worked_examples_count_as_prompt(tmp_path: Path) -> None:
     for split in ("train", "validation", "test"):
         write_rows(tmp_path, split, [pair(f"{split}-{n}", "out") for n in range(4)])
     plain, shown = (
-        card_of(sweep_of(task_folder(tmp_path, "pairs", shots=shots))) for shots in (0, 2)
+        data_card_of(sweep_of(task_folder(tmp_path, "pairs", shots=shots))) for shots in (0, 2)
     )
     assert shown.lengths[0].median > 2 * plain.lengths[0].median
 
@@ -81,7 +81,9 @@ def test_public_data_are_looked_at_in_one_go(tmp_path: Path) -> None:
     if not place.is_dir():
         pytest.skip(f"no public data at {place}; set HARNESS_SHARED_DATA")
     keys = {"folder": str(place)}
-    card = card_of(sweep_of(task_folder(tmp_path, "choice", data=keys, prompt=PROMPTS["choice"])))
+    card = data_card_of(
+        sweep_of(task_folder(tmp_path, "choice", data=keys, prompt=PROMPTS["choice"]))
+    )
     assert sum(one.rows for one in card.counts) == 8978 + 994
     assert len(card.classes) == 77
     for one in card.classes:

@@ -1,6 +1,6 @@
 import pytest
 
-from harness.config.sweep import load
+from harness.config.sweep import load_sweep
 from harness.study import forecast
 from harness.study.forecast import Timing
 
@@ -8,7 +8,7 @@ TIMING = Timing(train_seconds=30.0, validation_seconds=5.0, test_seconds=10.0, p
 
 
 def test_stages_count_what_the_sweep_owes():
-    sweep = load("ner_medical")
+    sweep = load_sweep("ner_medical")
     stages = {row.stage: row for row in forecast.stages(sweep, TIMING, workers=2)}
     assert list(stages) == ["search", "tune", "ablate", "full", "confirm"]
     assert stages["search"].trials == 30
@@ -20,7 +20,7 @@ def test_stages_count_what_the_sweep_owes():
 
 
 def test_full_fine_tuning_is_a_row_of_its_own():
-    sweep = load("variants_ner")
+    sweep = load_sweep("variants_ner")
     stages = {row.stage: row for row in forecast.stages(sweep, TIMING, workers=1)}
     assert stages["search"].trials == 0
     assert stages["tune"].trials == 24 * 3
@@ -30,30 +30,30 @@ def test_full_fine_tuning_is_a_row_of_its_own():
 
 
 def test_rates_of_its_own_are_counted():
-    sweep = load("ner_medical", ["baselines.full_rates=[1.0e-4, 2.0e-4]"])
+    sweep = load_sweep("ner_medical", ["baselines.full_rates=[1.0e-4, 2.0e-4]"])
     stages = {row.stage: row for row in forecast.stages(sweep, TIMING, workers=1)}
     assert stages["full"].trials == 2 + 3
 
 
 def test_without_it_there_is_no_such_row():
-    sweep = load("ner_medical", ["baselines.full=false"])
+    sweep = load_sweep("ner_medical", ["baselines.full=false"])
     assert "full" not in {row.stage for row in forecast.stages(sweep, TIMING, workers=1)}
 
 
 def test_more_workers_take_less_time():
-    sweep = load("ner_medical")
+    sweep = load_sweep("ner_medical")
     one = sum(row.seconds for row in forecast.stages(sweep, TIMING, workers=1))
     two = sum(row.seconds for row in forecast.stages(sweep, TIMING, workers=2))
     assert one == pytest.approx(2 * two)
 
 
 def test_what_minutes_do_not_hold_is_told():
-    stages = forecast.stages(load("ner_medical", minutes=15), TIMING, workers=2)
+    stages = forecast.stages(load_sweep("ner_medical", minutes=15), TIMING, workers=2)
     assert [row.fits for row in stages] == [True, True, False, False, False]
 
 
 def test_a_few_steps_are_timed_for_real():
-    sweep = load("ner_medical", ["data.limit=8", "space.rank=[2, 4]", "training.epochs=2"])
+    sweep = load_sweep("ner_medical", ["data.limit=8", "space.rank=[2, 4]", "training.epochs=2"])
     timing = forecast.time_trial(sweep, threads=1)
     assert timing.train_seconds > 0
     assert timing.validation_seconds > 0

@@ -12,7 +12,7 @@ from harness.config.sweep import Sweep
 from harness.errors import UserError
 from harness.study import launcher as crews
 from harness.study import launcher as local
-from harness.study.launcher import Assignment, Crew, pace
+from harness.study.launcher import Parallelism, WorkerSpec, measure_throughput
 from tests import toy
 
 
@@ -21,7 +21,7 @@ def as_worker(monkeypatch):
     """Lets a line of Python stand for the worker's program."""
 
     def use(code: str) -> None:
-        monkeypatch.setattr(Assignment, "arguments", lambda _: [])
+        monkeypatch.setattr(WorkerSpec, "arguments", lambda _: [])
         monkeypatch.setattr(local, "_command", lambda _: [sys.executable, "-c", code])
 
     return use
@@ -29,12 +29,12 @@ def as_worker(monkeypatch):
 
 def test_the_crew_fits_the_machine(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(2)), raising=False)
-    assert local.crew(None, None) == local.Crew(2, 1)
-    assert local.crew(1, None) == local.Crew(1, 2)
-    assert local.crew(None, None, cuda=lambda: True) == local.Crew(1, 2)
-    assert local.crew(4, 3) == local.Crew(4, 3)
+    assert local.default_parallelism(None, None) == local.Parallelism(2, 1)
+    assert local.default_parallelism(1, None) == local.Parallelism(1, 2)
+    assert local.default_parallelism(None, None, cuda=lambda: True) == local.Parallelism(1, 2)
+    assert local.default_parallelism(4, 3) == local.Parallelism(4, 3)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
-    assert local.crew(None, None) == local.Crew(8, 2)
+    assert local.default_parallelism(None, None) == local.Parallelism(8, 2)
 
 
 @pytest.mark.parametrize(
@@ -47,14 +47,14 @@ def test_the_crew_fits_the_machine(monkeypatch):
     ],
 )
 def test_a_crew_is_told_in_words(workers, threads, told):
-    assert str(local.Crew(workers, threads)) == told
+    assert str(local.Parallelism(workers, threads)) == told
 
 
 def test_it_waits_for_all_and_keeps_what_they_print(as_worker, tmp_path):
     as_worker("print('working')")
     ticks = []
-    jobs = [Assignment("url", "study", index=index) for index in range(2)]
-    local.run(jobs, tmp_path, lambda: ticks.append(1), poll=0.05)
+    jobs = [WorkerSpec("url", "study", index=index) for index in range(2)]
+    local.run_workers(jobs, tmp_path, lambda: ticks.append(1), poll=0.05)
     assert ticks
     assert [(tmp_path / f"worker-{i}.log").read_text() for i in range(2)] == ["working\n"] * 2
 
@@ -62,7 +62,7 @@ def test_it_waits_for_all_and_keeps_what_they_print(as_worker, tmp_path):
 def test_a_mistake_of_the_users_is_told_as_the_worker_told_it(as_worker, tmp_path):
     as_worker("import sys; print('error: no such model'); sys.exit(2)")
     with pytest.raises(UserError, match=r"^no such model$"):
-        local.run([Assignment("url", "study")], tmp_path, lambda: None, poll=0.05)
+        local.run_workers([WorkerSpec("url", "study")], tmp_path, lambda: None, poll=0.05)
 
 
 def test_a_worker_that_dies_is_started_again(as_worker, tmp_path):
@@ -72,14 +72,14 @@ def test_a_worker_that_dies_is_started_again(as_worker, tmp_path):
         "if not flag.exists():\n    flag.touch()\n    os.kill(os.getpid(), signal.SIGKILL)\n"
         "print('second')"
     )
-    local.run([Assignment("url", "study")], tmp_path, lambda: None, poll=0.05)
+    local.run_workers([WorkerSpec("url", "study")], tmp_path, lambda: None, poll=0.05)
     assert (tmp_path / "worker-0.log").read_text() == "second\n"
 
 
 def test_a_worker_that_always_dies_is_given_up(as_worker, tmp_path):
     as_worker("import sys; print('boom'); sys.exit(1)")
     with pytest.raises(RuntimeError, match="worker 0 ended with code 1: boom"):
-        local.run([Assignment("url", "study")], tmp_path, lambda: None, poll=0.05)
+        local.run_workers([WorkerSpec("url", "study")], tmp_path, lambda: None, poll=0.05)
 
 
 def test_an_interruption_ends_the_workers(as_worker, tmp_path):
@@ -92,20 +92,20 @@ def test_an_interruption_ends_the_workers(as_worker, tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        local.run([Assignment("url", "study")], tmp_path, tick, poll=0.05)
+        local.run_workers([WorkerSpec("url", "study")], tmp_path, tick, poll=0.05)
     pid = int((tmp_path / "worker-0.log").read_text())
     assert not Path(f"/proc/{pid}").exists()
 
 
 def test_an_assignment_is_words_and_back():
-    words = Assignment("sqlite:///x", "study", 1, 2, 1, 10.0, 3.5, 100.0, 42).arguments()
+    words = WorkerSpec("sqlite:///x", "study", 1, 2, 1, 10.0, 3.5, 100.0, 42).arguments()
     assert words[:4] == ["--url", "sqlite:///x", "--study", "study"]
     assert words[-2:] == ["--parent", "42"]
-    assert "--minutes" not in Assignment("u", "s").arguments()
+    assert "--minutes" not in WorkerSpec("u", "s").arguments()
 
 
-RULE = Crew(2, 1)
-Paces = Callable[[float | None, float | None], list[Crew]]
+RULE = Parallelism(2, 1)
+Paces = Callable[[float | None, float | None], list[Parallelism]]
 
 
 def no_gpu() -> bool:
@@ -121,21 +121,21 @@ def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 def paces(monkeypatch: pytest.MonkeyPatch) -> Paces:
     """Puts figures in the place of measurements; answers what was asked for."""
 
-    def put(many: float | None, fewer: float | None) -> list[Crew]:
-        asked: list[Crew] = []
+    def put(many: float | None, fewer: float | None) -> list[Parallelism]:
+        asked: list[Parallelism] = []
 
         def found(_: Sweep, workers: int, threads: int) -> float | None:
-            asked.append(Crew(workers, threads))
+            asked.append(Parallelism(workers, threads))
             return many if workers == 2 else fewer
 
-        monkeypatch.setattr(crews, "pace", found)
+        monkeypatch.setattr(crews, "measure_throughput", found)
         return asked
 
     return put
 
 
 def loaded(*settings: str) -> Sweep:
-    return sweeps.load("ner_medical", settings)
+    return sweeps.load_sweep("ner_medical", settings)
 
 
 @pytest.mark.parametrize(
@@ -146,16 +146,16 @@ def test_fewer_workers_are_taken_where_they_are_as_fast(
     many: float | None, fewer: float | None, chosen: tuple[int, int], paces: Paces
 ) -> None:
     asked = paces(many, fewer)
-    found = crews.choose(loaded(), no_gpu, None, least=1)
+    found = crews.choose_parallelism(loaded(), no_gpu, None, least=1)
     assert (found.workers, found.threads) == chosen
-    assert asked == [Crew(2, 1), Crew(1, 2)]
+    assert asked == [Parallelism(2, 1), Parallelism(1, 2)]
     assert "2 workers with 1 thread each: " in found.why
     assert "1 worker with 2 threads: " in found.why
 
 
 def test_where_neither_runs_the_rule_holds(paces: Paces) -> None:
     paces(None, None)
-    found = crews.choose(loaded(), no_gpu, None, least=1)
+    found = crews.choose_parallelism(loaded(), no_gpu, None, least=1)
     assert (found.workers, found.threads) == (2, 1)
 
 
@@ -163,42 +163,42 @@ def test_where_neither_runs_the_rule_holds(paces: Paces) -> None:
     ("settings", "noted", "gpu", "wanted"),
     [
         ((), None, False, RULE),  # the embedded base is small
-        (("workers=3",), None, False, Crew(3, 1)),
-        (("threads=2",), {"threads": 1}, False, Crew(2, 2)),
-        ((), {"threads": 2, "workers": 1}, False, Crew(1, 2)),
+        (("workers=3",), None, False, Parallelism(3, 1)),
+        (("threads=2",), {"threads": 1}, False, Parallelism(2, 2)),
+        ((), {"threads": 2, "workers": 1}, False, Parallelism(1, 2)),
         ((), {"threads": 1, "workers": 2}, False, RULE),
-        ((), {"threads": 8, "workers": 4}, False, Crew(1, 8)),
-        ((), None, True, Crew(1, 2)),
+        ((), {"threads": 8, "workers": 4}, False, Parallelism(1, 8)),
+        ((), None, True, Parallelism(1, 2)),
     ],
 )
 def test_nothing_is_measured_where_there_is_nothing_to_choose(
     settings: tuple[str, ...],
     noted: dict[str, int] | None,
     gpu: bool,
-    wanted: Crew,
+    wanted: Parallelism,
     paces: Paces,
 ) -> None:
     asked = paces(1.0, 2.0)
-    assert crews.choose(loaded(*settings), lambda: gpu, noted) == wanted
+    assert crews.choose_parallelism(loaded(*settings), lambda: gpu, noted) == wanted
     assert asked == []
 
 
 @pytest.mark.parametrize("name", ["./nowhere", "owner/name"])
 def test_a_base_that_is_not_here_is_not_measured(name: str, paces: Paces) -> None:
     asked = paces(1.0, 2.0)
-    assert crews.choose(loaded(f"model.name={name}"), no_gpu, None, least=1) == RULE
+    assert crews.choose_parallelism(loaded(f"model.name={name}"), no_gpu, None, least=1) == RULE
     assert asked == []
 
 
 def test_real_processes_train_side_by_side(tmp_path: Path) -> None:
     toy.save_model(tmp_path)
-    small = sweeps.load(
+    small = sweeps.load_sweep(
         "ner_medical", [f"model.name={tmp_path}", "model.dtype=auto"], data__limit=8
     )
-    found = pace(small, 2, 1)
+    found = measure_throughput(small, 2, 1)
     assert found is not None
     assert found > 0
 
 
 def test_a_process_that_fails_is_no_pace(tmp_path: Path) -> None:
-    assert pace(loaded(f"model.name={tmp_path}"), 1, 1) is None
+    assert measure_throughput(loaded(f"model.name={tmp_path}"), 1, 1) is None

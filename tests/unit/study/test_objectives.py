@@ -2,11 +2,10 @@
 
 import pytest
 
-from harness.config.sweep import load
+from harness.config.sweep import load_sweep
 from harness.errors import UserError
 from harness.study.objectives import directions, losses
-from harness.tasks.task import Task
-from harness.tasks.task import load as load_task
+from harness.tasks.task import Task, load_task
 from harness.trial import Cost, Outcome, SplitScores, TrialResult
 
 
@@ -53,9 +52,9 @@ def test_losses_are_all_to_be_small(task: Task) -> None:
 
 def test_an_objective_twice_is_a_mistake() -> None:
     with pytest.raises(UserError, match=r"search\.objectives: names parameters twice"):
-        load("ner_medical", ["search.objectives=[parameters, parameters]"])
+        load_sweep("ner_medical", ["search.objectives=[parameters, parameters]"])
 
 
 def test_a_bound_that_is_none_is_told_with_its_key() -> None:
     with pytest.raises(UserError, match=r"confirmation\.prefer: 'memory' is no bound"):
-        load("ner_medical", ["confirmation.prefer=[memory]"])
+        load_sweep("ner_medical", ["confirmation.prefer=[memory]"])

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import ttest_rel
 
 from harness.results import Objective
-from harness.study.racing import LEAST, is_behind, level
+from harness.study.racing import LEAST, error_to_spend, is_behind
 from tests.studies import F1, PERPLEXITY, ROUGE
 
 ALPHA = 0.05
@@ -54,7 +54,7 @@ def test_few_examples_say_nothing() -> None:
 
 def test_the_errors_of_all_looks_add_up_to_what_may_be_spent() -> None:
     shares = [0.0, 0.25, 0.5, 0.75, 1.0]
-    spent = [level(a, b, 0.01) for a, b in itertools.pairwise(shares)]
+    spent = [error_to_spend(a, b, 0.01) for a, b in itertools.pairwise(shares)]
     assert sum(spent) == pytest.approx(0.01)
     assert spent == sorted(spent)
 
@@ -67,7 +67,7 @@ def test_one_that_is_as_good_is_ended_no_more_often_than_it_says() -> None:
         both = [texts(0.6 + 0.1 * hard + 0.1 * rng.standard_normal(200)) for _ in range(2)]
         for part in (1, 2, 3):
             rows = np.concatenate([np.arange(200)[at::4] for at in range(part)])
-            error = level((part - 1) / 4, part / 4, ALPHA)
+            error = error_to_spend((part - 1) / 4, part / 4, ALPHA)
             if is_behind(both[0][rows], both[1][rows], ROUGE, error):
                 ended += 1
                 break

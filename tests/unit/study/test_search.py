@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from harness.config.sweep import load
-from harness.study.search import opening
+from harness.config.sweep import load_sweep
+from harness.study.search import initial_configs
 from harness.study.stages import search_slots
 
 SPACE = [
@@ -18,8 +18,8 @@ SPACE = [
 
 
 def test_it_is_the_most_capable_corner_at_rates_over_the_whole_range() -> None:
-    sweep = load("ner_medical", SPACE)
-    found = opening(sweep)
+    sweep = load_sweep("ner_medical", SPACE)
+    found = initial_configs(sweep)
     assert len(found) == 3
     assert {(one.rank, one.target_modules, one.dropout) for one in found} == {
         (32, "all_linear", 0.05)
@@ -43,16 +43,16 @@ def test_it_is_the_most_capable_corner_at_rates_over_the_whole_range() -> None:
 def test_there_are_as_many_as_asked_for_and_none_in_a_random_search(
     changes: list[str], count: int
 ) -> None:
-    found = opening(load("ner_medical", [*SPACE, *changes]))
+    found = initial_configs(load_sweep("ner_medical", [*SPACE, *changes]))
     assert len(found) == count
     assert len({one.learning_rate for one in found}) == count
 
 
 def test_listed_rates_are_taken_from_the_list() -> None:
-    sweep = load("ner_medical", [*SPACE[:4], "space.learning_rate=[1e-2, 1e-4, 1e-3, 3e-3]"])
-    assert [one.learning_rate for one in opening(sweep)] == [3e-3, 1e-4, 1e-2]
-    single = load("ner_medical", [*SPACE[:4], "space.learning_rate=[1e-3]"])
-    assert [one.learning_rate for one in opening(single)] == [1e-3]
+    sweep = load_sweep("ner_medical", [*SPACE[:4], "space.learning_rate=[1e-2, 1e-4, 1e-3, 3e-3]"])
+    assert [one.learning_rate for one in initial_configs(sweep)] == [3e-3, 1e-4, 1e-2]
+    single = load_sweep("ner_medical", [*SPACE[:4], "space.learning_rate=[1e-3]"])
+    assert [one.learning_rate for one in initial_configs(single)] == [1e-3]
 
 
 @pytest.mark.parametrize(
@@ -65,20 +65,20 @@ def test_listed_rates_are_taken_from_the_list() -> None:
     ],
 )
 def test_the_widest_group_is_taken(groups: str, widest: str) -> None:
-    sweep = load("ner_medical", [f"space.target_modules={groups}"])
-    assert {one.target_modules for one in opening(sweep)} == {widest}
+    sweep = load_sweep("ner_medical", [f"space.target_modules={groups}"])
+    assert {one.target_modules for one in initial_configs(sweep)} == {widest}
 
 
 def test_extras_are_as_the_space_has_them() -> None:
-    sweep = load("ner_medical", ["space.layers=[upper_half, lower_half]"])
-    found = opening(sweep)
+    sweep = load_sweep("ner_medical", ["space.layers=[upper_half, lower_half]"])
+    found = initial_configs(sweep)
     assert {one.level("layers") for one in found} == {"upper_half"}
     assert all(sweep.space.holds(one) for one in found)
 
 
 def test_a_search_s_first_slots_hold_it_and_the_others_are_the_sampler_s() -> None:
-    sweep = load("ner_medical", ["search.trials=5"])
+    sweep = load_sweep("ner_medical", ["search.trials=5"])
     slots = search_slots(sweep)
     keys = [None if slot.config is None else slot.config.key for slot in slots]
-    assert keys == [*(one.key for one in opening(sweep)), None, None]
+    assert keys == [*(one.key for one in initial_configs(sweep)), None, None]
     assert {slot.config.seed for slot in slots if slot.config} == {slots[0].seed}

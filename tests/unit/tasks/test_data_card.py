@@ -9,13 +9,13 @@ from harness.data.preparation import Place, Repeated
 from harness.data.rows import Row, Span
 from harness.tasks import data_card
 from harness.tasks.data_card import (
+    BaselineScore,
     ClassCount,
     Count,
     DataCard,
-    Floor,
-    Given,
     Length,
     Limits,
+    PreparationCounts,
     Texts,
     warnings,
 )
@@ -50,14 +50,14 @@ LIMITS = Limits(40, 5, 2, 45)
 
 
 def made(limits: Limits = LIMITS) -> DataCard:
-    return data_card.make(
+    return data_card.make_data_card(
         ROWS,
         TEXTS,
         words,
         limits,
         labels_of,
-        Given({"repeated": 2}, 7),
-        (Floor("dictionary", 41.25, "points of F1"),),
+        PreparationCounts({"repeated": 2}, 7),
+        (BaselineScore("dictionary", 41.25, "points of F1"),),
     )
 
 
@@ -92,7 +92,9 @@ def test_lengths_are_those_of_the_tokenizer_with_the_share_that_does_not_fit() -
 def test_an_example_that_just_fits_is_not_cut() -> None:
     texts = {"train": [Texts("p " * 33, "a " * 5), Texts("p " * 34, "a " * 5)]}
     rows = {"train": ROWS["train"][:2]}
-    card = data_card.make(rows, texts, words, Limits(40, 5, 2), None, Given({}, 0))
+    card = data_card.make_data_card(
+        rows, texts, words, Limits(40, 5, 2), None, PreparationCounts({}, 0)
+    )
     assert card.lengths[0].cut == 0.5
     assert card.counts[0].labelled is None
     assert card.classes == ()
@@ -110,7 +112,9 @@ def test_rows_whose_answers_are_blank_or_too_long_are_named() -> None:
 def test_texts_alone_have_no_prompt_and_are_never_overlong() -> None:
     rows = {"train": [Row("a", "x")], "test": [Row("b", "y")]}
     texts = {"train": [Texts("", "w " * 50)], "test": [Texts("", "w " * 50)]}
-    card = data_card.make(rows, texts, words, Limits(40, None, 2), None, Given({}, 0))
+    card = data_card.make_data_card(
+        rows, texts, words, Limits(40, None, 2), None, PreparationCounts({}, 0)
+    )
     assert [(one.split, one.what, one.most, one.cut) for one in card.lengths] == [
         ("train", "text", 50, 1.0),
         ("test", "text", 50, 0.0),
@@ -138,7 +142,7 @@ SOUND = DataCard(
     overlong=(),
     too_long=(),
     floors=(),
-    given=Given({}, 0),
+    given=PreparationCounts({}, 0),
     limits=Limits(256, 100, 2, 400),
 )
 

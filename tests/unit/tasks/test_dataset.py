@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from harness import embedded
-from harness.data.rows import Row, Span, Wanted, leaks
+from harness.data.rows import Row, RowSpec, Span, leaks
 from harness.errors import UserError
-from harness.tasks.dataset import augmented
-from harness.tasks.task import SPLITS, Task, load
+from harness.tasks.dataset import augmentation_rows
+from harness.tasks.task import SPLITS, Task, load_task
 from tests.task_folders import note, pair, task_folder, write_rows
 
 
@@ -43,7 +43,7 @@ def ids(task: object, split: str) -> list[str]:
 
 
 def test_a_test_split_is_carved_from_train_by_document(data: Path) -> None:
-    task = load("ner_medical", data)
+    task = load_task("ner_medical", data)
     documents = {split: {name.split("-")[0] for name in ids(task, split)} for split in SPLITS}
     assert len(documents["test"]) == 2
     assert len(documents["train"]) == 8
@@ -52,14 +52,14 @@ def test_a_test_split_is_carved_from_train_by_document(data: Path) -> None:
         "no test split in mine: 8 of 40 training examples (2 documents, seed 20260) "
         "were set aside as test"
     )
-    assert ids(load("ner_medical", data), "test") == ids(task, "test")
-    others = {tuple(ids(load("ner_medical", data, seed=seed), "test")) for seed in range(6)}
+    assert ids(load_task("ner_medical", data), "test") == ids(task, "test")
+    others = {tuple(ids(load_task("ner_medical", data, seed=seed), "test")) for seed in range(6)}
     assert len(others) > 1
 
 
 def test_a_test_split_that_is_given_is_taken(data: Path) -> None:
     write(data, "test", [("e-0", "CONDITION", "gout")])
-    task = load("ner_medical", data)
+    task = load_task("ner_medical", data)
     assert ids(task, "test") == ["e-0"]
     assert len(task.examples("train")) == 40
     assert not any("test split" in note for note in task.notes)
@@ -67,7 +67,7 @@ def test_a_test_split_that_is_given_is_taken(data: Path) -> None:
 
 def test_labels_are_those_of_the_data_in_the_tasks_order(data: Path) -> None:
     write(data, "test", [("e-0", "CONDITION", "gout")])
-    task = load("ner_medical", data)
+    task = load_task("ner_medical", data)
     assert task.labels == task.objective.classes == ("MEDICATION", "CONDITION")
     assert task.notes == (
         "labels of the data are MEDICATION, CONDITION; "
@@ -79,20 +79,20 @@ def test_labels_that_the_task_does_not_know_come_last(data: Path) -> None:
     labels = ("ZEBRA", "CONDITION", "APE")
     write(data, "train", [(f"{k}-0", labels[k % 3], "gout") for k in range(9)])
     write(data, "test", [("e-0", "ZEBRA", "gout")])
-    assert load("ner_medical", data).labels == ("CONDITION", "APE", "ZEBRA")
+    assert load_task("ner_medical", data).labels == ("CONDITION", "APE", "ZEBRA")
 
 
 def test_a_label_that_stands_in_no_training_row_is_told(data: Path) -> None:
     write(data, "validation", [("v-0", "CONDITON", "gout")])
     with pytest.raises(UserError, match="label 'CONDITON' stands in validation but in no training "
                        "row; did you mean 'CONDITION'"):  # fmt: skip
-        load("ner_medical", data)
+        load_task("ner_medical", data)
 
 
 def test_the_same_text_in_two_splits_is_noted(data: Path) -> None:
     (data / "test.jsonl").write_bytes((data / "validation.jsonl").read_bytes())
     assert (
-        load("ner_medical", data)
+        load_task("ner_medical", data)
         .notes[-1]
         .startswith(
             "8 inputs stand in more than one split (8 of test in validation), such as v-0 (test) "
@@ -103,44 +103,44 @@ def test_the_same_text_in_two_splits_is_noted(data: Path) -> None:
 
 def test_faults_of_the_folder_are_told(data: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nowhere: no such folder; it should hold train\.jsonl"):
-        load("ner_medical", tmp_path / "nowhere")
+        load_task("ner_medical", tmp_path / "nowhere")
     write(data, "train", [(f"1-{k}", "CONDITION", "gout") for k in range(4)])
     with pytest.raises(UserError, match=r"train\.jsonl: one document only, so no test split"):
-        load("ner_medical", data)
+        load_task("ner_medical", data)
     (data / "train.jsonl").unlink()
     with pytest.raises(UserError, match=r"train\.jsonl: no such file"):
-        load("ner_medical", data)
+        load_task("ner_medical", data)
 
 
 def test_training_rows_without_any_entity_are_told(data: Path) -> None:
     (data / "train.jsonl").write_text('{"id": "1", "text": "x", "entities": []}\n')
     write(data, "test", [("e-0", "CONDITION", "gout")])
     with pytest.raises(UserError, match="no entity in the training rows"):
-        load("ner_medical", data)
+        load_task("ner_medical", data)
 
 
 @pytest.mark.parametrize("with_data", [False, True])
 def test_a_limit_takes_a_stable_part_in_the_old_order(data: Path, with_data: bool) -> None:
     folder = data if with_data else None
-    whole, ten, five = (load("ner_medical", folder, limit=n) for n in (None, 10, 5))
+    whole, ten, five = (load_task("ner_medical", folder, limit=n) for n in (None, 10, 5))
     for split in SPLITS:
         assert len(ids(five, split)) == 5
         assert set(ids(five, split)) <= set(ids(ten, split))
         assert ids(ten, split) == [name for name in ids(whole, split) if name in ids(ten, split)]
-    assert ids(five, "train") == ids(load("ner_medical", folder, limit=5), "train")
+    assert ids(five, "train") == ids(load_task("ner_medical", folder, limit=5), "train")
     assert len({task.digest for task in (whole, ten, five)}) == 3
 
 
 def test_a_limit_below_one_is_told() -> None:
     with pytest.raises(UserError, match="limit: 0 examples; at least 1 is right"):
-        load("ner_medical", limit=0)
+        load_task("ner_medical", limit=0)
 
 
 def changed_task(tmp_path: Path, old: str, new: str) -> str:
     """A copy of ner_medical's task.yaml with a change; answers the folder."""
     folder = tmp_path / "task"
     folder.mkdir()
-    source = load("ner_medical").folder / "task.yaml"
+    source = load_task("ner_medical").folder / "task.yaml"
     content = source.read_text(encoding="utf-8")
     assert old in content
     (folder / "task.yaml").write_text(content.replace(old, new), encoding="utf-8")
@@ -149,18 +149,18 @@ def changed_task(tmp_path: Path, old: str, new: str) -> str:
 
 def test_a_generator_that_is_missing_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"other\.py: no such file; task.yaml names it under"):
-        load(changed_task(tmp_path, "generator: generate.py", "generator: other.py"))
+        load_task(changed_task(tmp_path, "generator: generate.py", "generator: other.py"))
 
 
 def test_a_task_may_keep_its_rows_in_files(data: Path, tmp_path: Path) -> None:
-    shipped = (load("ner_medical").folder / "task.yaml").read_text(encoding="utf-8")
+    shipped = (load_task("ner_medical").folder / "task.yaml").read_text(encoding="utf-8")
     source = re.search(r"  generator: .*\n  seed: .*\n  sizes: .*\n", shipped)[0]
     place = changed_task(tmp_path, source, f"  folder: {json.dumps(str(data))}\n")
-    assert load(place).notes[0].startswith("no test split in mine")
+    assert load_task(place).notes[0].startswith("no test split in mine")
     write(data, "validation", [("v-0", "CONDITON", "gout")])
     # labels are fixed by task.yaml here, so the row itself is named
     with pytest.raises(UserError, match=r"validation\.jsonl:1: entities\[0\]: unknown label"):
-        load(place)
+        load_task(place)
 
 
 YAML = """\
@@ -188,12 +188,12 @@ def test_a_task_may_keep_its_rows_in_folders_of_brat(tmp_path: Path) -> None:
         place.mkdir(parents=True)
         (place / f"{split}1.txt").write_text("Pain in left knee.")
         (place / f"{split}1.ann").write_text(notes)
-    task = load(str(folder))
+    task = load_task(str(folder))
     (example,) = task.examples("test")
     assert example.reference == (("SIGN", "Pain in left"),)
     (folder / "rows" / "validation" / "validation1.ann").unlink()
     with pytest.raises(UserError, match=r"validation1\.ann: no such file"):
-        load(str(folder))
+        load_task(str(folder))
 
 
 def test_files_and_splits_may_have_names_of_their_own(tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_files_and_splits_may_have_names_of_their_own(tmp_path: Path) -> None:
     folder = task_of(tmp_path / "mine", f"folder: ., format: conll, {names}")
     for name in ("train", "devel", "held_out"):
         (folder / f"{name}.tsv").write_text(f"In\tO\n{name}\tB-NAME\n")
-    task = load(str(folder))
+    task = load_task(str(folder))
     assert [task.examples(split)[0].text for split in SPLITS] == [
         "In train",
         "In devel",
@@ -209,12 +209,12 @@ def test_files_and_splits_may_have_names_of_their_own(tmp_path: Path) -> None:
     ]
     (folder / "devel.tsv").unlink()
     with pytest.raises(UserError, match=r"devel\.conll: no such file; a data folder needs train"):
-        load(str(folder))
+        load_task(str(folder))
     (folder / "devel.jsonl").write_text("{}")
     with pytest.raises(
         UserError, match=r"devel\.jsonl is there: data\.format: jsonl in task\.yaml"
     ):
-        load(str(folder))
+        load_task(str(folder))
 
 
 def test_a_task_may_take_its_rows_from_the_hub(tmp_path: Path) -> None:
@@ -226,14 +226,14 @@ def test_a_task_may_take_its_rows_from_the_hub(tmp_path: Path) -> None:
             for n in range(count)
         ]
         (place / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    task = load(str(task_of(tmp_path / "mine", f"hub: {place}")))
+    task = load_task(str(task_of(tmp_path / "mine", f"hub: {place}")))
     assert (len(task.examples("train")), len(task.examples("test"))) == (8, 2)
     assert "no test split in like_a_hub: 2 of 10 training examples" in task.notes[0]
     other = task_of(tmp_path / "other", f"hub: {place}, splits: {{validation: dev}}")
     with pytest.raises(
         UserError, match=r"no split 'dev', only .*data\.splits: {validation: NAME}"
     ):
-        load(str(other))
+        load_task(str(other))
 
 
 def test_fields_are_mapped(tmp_path: Path) -> None:
@@ -242,12 +242,12 @@ def test_fields_are_mapped(tmp_path: Path) -> None:
     for split in SPLITS:
         line = json.dumps({"id": split, "note": f"Gout {split}", "spans": spans})
         (folder / f"{split}.jsonl").write_text(line)
-    assert load(str(folder)).examples("test")[0].reference == (("C", "Gout"),)
+    assert load_task(str(folder)).examples("test")[0].reference == (("C", "Gout"),)
     (folder / "test.jsonl").write_text('{"text": "Gout", "entities": []}')
     with pytest.raises(
         UserError, match=r"test\.jsonl:1: no 'note' \(task\.yaml maps text to it\)"
     ):
-        load(str(folder))
+        load_task(str(folder))
 
 
 def outputs(task: Task, split: str) -> list[str]:
@@ -259,7 +259,7 @@ def test_both_splits_are_made_where_only_train_is_there(tmp_path: Path) -> None:
     rows = [note(f"{k // 4}-{k % 4}", labels[k % 2], "gout") for k in range(120)]
     write_rows(tmp_path, "train", rows)
     place = task_folder(tmp_path, "entities")
-    task = load(place)
+    task = load_task(place)
     documents = {s: {row.document for row in task.rows(s)} for s in SPLITS}
     assert [len(documents[split]) for split in SPLITS] == [21, 3, 6]
     assert len(set().union(*documents.values())) == 30
@@ -269,20 +269,20 @@ def test_both_splits_are_made_where_only_train_is_there(tmp_path: Path) -> None:
         f"no validation split in {tmp_path.name}: 12 of 120 training examples (3 documents, "
         "seed 0) were set aside as validation",
     )
-    assert load(place).digest == task.digest != load(place, seed=1).digest
+    assert load_task(place).digest == task.digest != load_task(place, seed=1).digest
 
 
 def test_the_test_split_is_the_same_whether_validation_is_given_or_made(data: Path) -> None:
-    given = load("ner_medical", data)
+    given = load_task("ner_medical", data)
     (data / "validation.jsonl").unlink()
-    made = load("ner_medical", data)
+    made = load_task("ner_medical", data)
     assert ids(made, "test") == ids(given, "test")
     assert set(ids(made, "validation")) < set(ids(given, "train"))
 
 
 def test_validation_alone_is_made_from_train(data: Path) -> None:
     (data / "validation.jsonl").rename(data / "test.jsonl")
-    task = load("ner_medical", data)
+    task = load_task("ner_medical", data)
     assert ids(task, "test") == [f"v-{k}" for k in range(8)]
     assert len(ids(task, "validation")) == 4  # one document of ten
     assert task.notes[0].startswith("no validation split in mine: 4 of 40")
@@ -293,12 +293,12 @@ def test_a_choice_is_split_in_the_proportions_of_its_classes(tmp_path: Path) -> 
     write_rows(tmp_path, "all", [pair(f"r{n}", one) for n, one in enumerate(classes)])
     split = {"by": "row", "test_share": 0.3}
     keys = {"splits": {"train": "all"}, "split": split}
-    task = load(task_folder(tmp_path, "choice", data=keys))
+    task = load_task(task_folder(tmp_path, "choice", data=keys))
     assert Counter(outputs(task, "test")) == {"a": 15, "b": 9, "c": 6}
     assert Counter(outputs(task, "validation")) == {"a": 5, "b": 3, "c": 2}
     assert task.notes[0].endswith("30 of 100 training examples (seed 0) were set aside as test")
     keys["split"] = {**split, "stratify": False}
-    plain = load(task_folder(tmp_path, "choice", data=keys))
+    plain = load_task(task_folder(tmp_path, "choice", data=keys))
     assert Counter(outputs(plain, "test")) != Counter(outputs(task, "test"))
 
 
@@ -307,7 +307,7 @@ def test_entities_are_split_in_the_proportions_of_their_labels_if_asked(tmp_path
     write_rows(tmp_path, "train", [note(f"r{k}", label, "x") for k, label in enumerate(labels)])
     for seed in range(3):
         keys = {"split": {"stratify": True}, "seed": seed}
-        task = load(task_folder(tmp_path, "entities", data=keys))
+        task = load_task(task_folder(tmp_path, "entities", data=keys))
         counts = Counter(row.entities[0].label for row in task.rows("test"))
         assert counts == {"RARE": 4, "USUAL": 44}
 
@@ -319,11 +319,11 @@ def test_a_label_that_a_made_split_takes_out_of_train_names_the_remedy(tmp_path:
     for seed in range(12):
         place = task_folder(tmp_path, "entities", data={"seed": seed})
         try:
-            load(place)
+            load_task(place)
         except UserError as fault:
             told.append(str(fault))
         keys = {"seed": seed, "split": {"stratify": True}}
-        assert load(task_folder(tmp_path, "entities", data=keys)).labels == ("RARE", "USUAL")
+        assert load_task(task_folder(tmp_path, "entities", data=keys)).labels == ("RARE", "USUAL")
     assert 0 < len(told) < 12
     advice = "data.split: {stratify: true} in task.yaml keeps each label in train"
     assert all("'RARE' stands in" in one and one.endswith(advice) for one in told)
@@ -333,17 +333,19 @@ def test_rows_of_one_patient_fall_into_one_split(tmp_path: Path) -> None:
     rows = [pair(f"d-{n}", "o", patient=n % 10) for n in range(60)]
     path = write_rows(tmp_path, "train", rows)
     place = task_folder(tmp_path, "pairs", data={"split": {"by": "patient"}})
-    task = load(place)
+    task = load_task(place)
     groups = [{row.group for row in task.rows(split)} for split in SPLITS]
     assert [len(found) for found in groups] == [7, 1, 2]
     assert not groups[0] & groups[1] | groups[0] & groups[2] | groups[1] & groups[2]
     assert "12 of 60 training examples (2 groups by patient, seed 0)" in task.notes[0]
     path.write_text(path.read_text().replace('"patient": 1}', '"doctor": 1}', 1))
     with pytest.raises(UserError, match=r"train\.jsonl:2: no 'patient'; the row has: id, input"):
-        load(place)
+        load_task(place)
     for split in ("validation", "test"):
         write_rows(tmp_path, split, [pair("v", "o", f"of {split}")])
-    assert len(load(place).rows("train")) == 60  # nothing is made, so nobody asks for patients
+    assert (
+        len(load_task(place).rows("train")) == 60
+    )  # nothing is made, so nobody asks for patients
 
 
 def test_a_format_without_records_has_neither_fields_nor_scores(tmp_path: Path) -> None:
@@ -351,18 +353,18 @@ def test_a_format_without_records_has_neither_fields_nor_scores(tmp_path: Path) 
     (tmp_path / "train.conll").write_text(lines)
     keys = {"format": "conll", "split": {"by": "patient"}}
     with pytest.raises(UserError, match=r"train\.conll: format conll keeps no 'patient' with its"):
-        load(task_folder(tmp_path, "entities", data=keys))
+        load_task(task_folder(tmp_path, "entities", data=keys))
     keys = {"format": "conll"}
     with pytest.raises(UserError, match=r"train\.conll: format conll keeps no 'score' with its"):
-        load(task_folder(tmp_path, "entities", data=keys, quality={"min_score": 4}))
-    assert len(load(task_folder(tmp_path, "entities", data=keys)).rows("train")) == 6
+        load_task(task_folder(tmp_path, "entities", data=keys, quality={"min_score": 4}))
+    assert len(load_task(task_folder(tmp_path, "entities", data=keys)).rows("train")) == 6
 
 
 def test_a_made_split_shares_no_input_with_what_it_was_made_from(tmp_path: Path) -> None:
     rows = [note(f"{k // 4}-{k % 4}", "A", "gout") for k in range(80)]
     rows += [note(f"{k}-9", "A", "gout", "As above:") for k in range(20)]
     write_rows(tmp_path, "train", rows)
-    task = load(task_folder(tmp_path, "entities"))
+    task = load_task(task_folder(tmp_path, "entities"))
     assert not leaks({split: task.rows(split) for split in SPLITS})
     assert task.notes[-1] == (
         "14 of train and 2 of validation left out, for their input stands in a later split, too"
@@ -384,7 +386,7 @@ def test_training_rows_that_are_not_good_enough_are_left_out_and_counted(tmp_pat
     scored(tmp_path)
     write_rows(tmp_path, "test", [pair("e", "o", "the same"), pair("f", "o", "the same")])
     quality = {"min_score": 4, "drop_duplicates": True}
-    task = load(task_folder(tmp_path, "pairs", quality=quality))
+    task = load_task(task_folder(tmp_path, "pairs", quality=quality))
     assert ids(task, "train") == ["t-0", "t-2", "t-4"]
     assert ids(task, "test") == ["e", "f"]  # every row of the others stays
     assert task.notes == ("quality: 3 of 6 training rows left out (2 scored below 4, 1 repeated)",)
@@ -398,16 +400,18 @@ def test_a_training_row_without_its_score_is_told(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"train\.jsonl:3: no 'score'; the row has: id, input, out"
     ):
-        load(task_folder(tmp_path, "pairs", quality={"min_score": 4}))
+        load_task(task_folder(tmp_path, "pairs", quality={"min_score": 4}))
     rows[2]["score"] = "good"
     write_rows(tmp_path, "train", rows)
     with pytest.raises(
         UserError, match=r"train\.jsonl:3: 'score' is \"good\"; it should be a num"
     ):
-        load(task_folder(tmp_path, "pairs", quality={"min_score": 4}))
+        load_task(task_folder(tmp_path, "pairs", quality={"min_score": 4}))
     with pytest.raises(UserError, match=r"train\.jsonl:1: no 'rating'"):
-        load(task_folder(tmp_path, "pairs", quality={"min_score": 4, "score_field": "rating"}))
-    assert len(load(task_folder(tmp_path, "pairs")).rows("train")) == 6  # nobody asks for it
+        load_task(
+            task_folder(tmp_path, "pairs", quality={"min_score": 4, "score_field": "rating"})
+        )
+    assert len(load_task(task_folder(tmp_path, "pairs")).rows("train")) == 6  # nobody asks for it
 
 
 def test_quality_that_leaves_nothing_is_told(tmp_path: Path) -> None:
@@ -415,7 +419,7 @@ def test_quality_that_leaves_nothing_is_told(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"quality in task\.yaml leaves none of 6 .* \(6 under 9 words\)"
     ):
-        load(task_folder(tmp_path, "pairs", quality={"min_words": 9}))
+        load_task(task_folder(tmp_path, "pairs", quality={"min_words": 9}))
 
 
 def test_a_generators_rows_have_their_quality_too(tmp_path: Path) -> None:
@@ -427,21 +431,21 @@ def test_a_generators_rows_have_their_quality_too(tmp_path: Path) -> None:
     (tmp_path / "g.py").write_text(body)
     sizes = {"train": 6, "validation": 1, "test": 1}
     keys = {"folder": None, "generator": "g.py", "sizes": sizes}
-    task = load(task_folder(tmp_path, "pairs", data=keys, quality={"min_score": 4}))
+    task = load_task(task_folder(tmp_path, "pairs", data=keys, quality={"min_score": 4}))
     assert ids(task, "train") == ["4", "5"]
     (tmp_path / "g.py").write_text(body.replace("'output': 'o', ", ""))
     with pytest.raises(UserError, match=r"g\.py: generate train: row 1: no 'output'"):
-        load(task_folder(tmp_path, "pairs", data=keys))
+        load_task(task_folder(tmp_path, "pairs", data=keys))
 
 
 def test_leaking_rows_may_be_dropped_before_the_test_split(tmp_path: Path) -> None:
     write_rows(tmp_path, "train", [pair(f"t-{n}", "o", f"text {n}") for n in range(9)])
     write_rows(tmp_path, "validation", [pair("v-0", "o", "Text 1"), pair("v-1", "o", "other")])
     write_rows(tmp_path, "test", [pair("e-0", "o", "text  2"), pair("e-1", "o", "other")])
-    stopped = load(task_folder(tmp_path, "pairs"))
+    stopped = load_task(task_folder(tmp_path, "pairs"))
     assert stopped.notes[-1].startswith("3 inputs stand in more than one split")
     place = task_folder(tmp_path, "pairs", data={"leaks": "drop"})
-    task = load(place)
+    task = load_task(place)
     assert [len(task.rows(split)) for split in SPLITS] == [7, 1, 2]
     assert not leaks({split: task.rows(split) for split in SPLITS})
     assert task.notes == (
@@ -449,7 +453,7 @@ def test_leaking_rows_may_be_dropped_before_the_test_split(tmp_path: Path) -> No
     )
     write_rows(tmp_path, "validation", [pair("v-1", "o", "other")])
     with pytest.raises(UserError, match="no row of validation is left"):
-        load(place)
+        load_task(place)
 
 
 HOOK = """\
@@ -463,10 +467,10 @@ def test_a_hook_adds_to_the_training_rows_alone_after_the_splits_are_made(tmp_pa
     write_rows(tmp_path, "train", rows)
     keys = {"data": {"split": {"by": "row"}}, "quality": {"min_score": 2}}
     place = task_folder(tmp_path, "pairs", **keys)
-    plain = load(place)
+    plain = load_task(place)
     hook = tmp_path / "task.py"
     hook.write_text(HOOK)
-    task = load(place)
+    task = load_task(place)
     for split in ("validation", "test"):
         assert task.rows(split) == plain.rows(split)
     assert ids(task, "train") == [*ids(plain, "train"), *(f"{i}~1" for i in ids(plain, "train"))]
@@ -475,10 +479,10 @@ def test_a_hook_adds_to_the_training_rows_alone_after_the_splits_are_made(tmp_pa
     assert task.notes[-1] == f"task.py: training_rows added {added} training rows"
     assert task.digest != plain.digest
     hook.write_text(HOOK.replace("again", "anew"))
-    assert load(place).digest not in {task.digest, plain.digest}
+    assert load_task(place).digest not in {task.digest, plain.digest}
     hook.write_text(HOOK)
-    assert load(place).digest == task.digest
-    few = load(place, limit=10)
+    assert load_task(place).digest == task.digest
+    few = load_task(place, limit=10)
     assert [len(few.rows(split)) for split in SPLITS] == [20, 5, 10]
 
 
@@ -488,14 +492,14 @@ def test_a_hook_that_writes_a_test_text_leaks(tmp_path: Path) -> None:
     write_rows(tmp_path, "test", [pair("e-0", "o", "Again: input t-0")])
     (tmp_path / "task.py").write_text(HOOK)
     assert (
-        load(task_folder(tmp_path, "pairs"))
+        load_task(task_folder(tmp_path, "pairs"))
         .notes[-1]
         .startswith(
             "1 input stands in more than one split (1 of test in train), such as e-0 (test) and "
             "t-0~1 (train)"
         )
     )
-    task = load(task_folder(tmp_path, "pairs", data={"leaks": "drop"}))
+    task = load_task(task_folder(tmp_path, "pairs", data={"leaks": "drop"}))
     assert ids(task, "train") == ["t-0"]
 
 
@@ -507,7 +511,7 @@ def test_a_hook_that_invents_a_class_is_told(tmp_path: Path) -> None:
     )
     with pytest.raises(UserError, match=r"task\.py: training_rows: row train-yes~1: unknown label "
                        r"'yess'; did you mean 'yes'\?"):  # fmt: skip
-        load(task_folder(tmp_path, "choice"))
+        load_task(task_folder(tmp_path, "choice"))
 
 
 #: Replaces words by others of the same meaning and moves the entities along.
@@ -539,7 +543,7 @@ def training_rows(rows, seed):
             made.append({"id": row["id"], "text": text, "entities": entities})
     return made
 """
-WANTED = Wanted("entities", ("MED",))
+WANTED = RowSpec("entities", ("MED",))
 ROWS = (
     Row("n-1", "Takes Xarel daily.", (Span(6, 11, "MED", "Xarel"),)),
     Row("n-2", "No drug."),
@@ -559,18 +563,18 @@ def hook(folder: Path, body: str) -> Path:
 
 
 def test_a_folder_without_a_hook_adds_nothing(tmp_path: Path) -> None:
-    assert augmented(tmp_path, ROWS, 0, WANTED) == ()
+    assert augmentation_rows(tmp_path, ROWS, 0, WANTED) == ()
 
 
 def test_a_paraphraser_adds_rows_whose_entities_stand_where_they_should(tmp_path: Path) -> None:
     hook(tmp_path, PARAPHRASER)
-    found = augmented(tmp_path, ROWS, 0, WANTED)
+    found = augmentation_rows(tmp_path, ROWS, 0, WANTED)
     assert [row.id for row in found] == ["n-1~1", "n-3~1"]
     assert {row.document for row in found} == {"n"}
     for row in found:
         assert [row.text[s.start : s.end] for s in row.entities] == [s.text for s in row.entities]
     assert found[1].text in {"discontinued Bumex, is on Zocor.", "discontinued Bumex, uses Zocor."}
-    assert len({augmented(tmp_path, ROWS, seed, WANTED) for seed in range(6)}) > 1
+    assert len({augmentation_rows(tmp_path, ROWS, seed, WANTED) for seed in range(6)}) > 1
 
 
 def test_a_teacher_may_write_the_rows_as_the_documents_say(tmp_path: Path) -> None:
@@ -579,12 +583,12 @@ def test_a_teacher_may_write_the_rows_as_the_documents_say(tmp_path: Path) -> No
     assert "path/to/teacher" in code
     hook(tmp_path, code.replace("path/to/teacher", str(embedded.path("tiny"))))
     rows = (Row("q-1", "Takes Lasix 20 mg.", output="x"), Row("q-2", "No gout.", output="y"))
-    found = augmented(tmp_path, rows, 0, Wanted("pairs"))
+    found = augmentation_rows(tmp_path, rows, 0, RowSpec("pairs"))
     assert [row.id for row in found] == ["q-1~1", "q-2~1"]
     assert [row.text for row in found] == [row.text for row in rows]
     assert not {row.output for row in found} & {"x", "y", None}
     (tmp_path / "task.py").touch()
-    assert augmented(tmp_path, rows, 0, Wanted("pairs")) == found
+    assert augmentation_rows(tmp_path, rows, 0, RowSpec("pairs")) == found
 
 
 def test_what_a_hook_gave_is_kept_until_it_or_the_rows_change(tmp_path: Path) -> None:
@@ -596,14 +600,14 @@ def test_what_a_hook_gave_is_kept_until_it_or_the_rows_change(tmp_path: Path) ->
         "    return [{'input': 'new', 'output': str(len(rows))}]\n"
     )
     path = hook(tmp_path, body)
-    first = augmented(tmp_path, PAIRS, 0, Wanted("pairs"))
+    first = augmentation_rows(tmp_path, PAIRS, 0, RowSpec("pairs"))
     assert [(row.id, row.text, row.output) for row in first] == [("augmented~1", "new", "1")]
-    assert augmented(tmp_path, PAIRS, 0, Wanted("pairs")) == first
+    assert augmentation_rows(tmp_path, PAIRS, 0, RowSpec("pairs")) == first
     assert (tmp_path / "calls").read_text() == "."
-    augmented(tmp_path, PAIRS, 1, Wanted("pairs"))
-    augmented(tmp_path, (*PAIRS, Row("b", "older", output="1")), 0, Wanted("pairs"))
+    augmentation_rows(tmp_path, PAIRS, 1, RowSpec("pairs"))
+    augmentation_rows(tmp_path, (*PAIRS, Row("b", "older", output="1")), 0, RowSpec("pairs"))
     path.write_text(f"{body}# changed\n")
-    augmented(tmp_path, PAIRS, 0, Wanted("pairs"))
+    augmentation_rows(tmp_path, PAIRS, 0, RowSpec("pairs"))
     assert (tmp_path / "calls").read_text() == "...."
     kept = list((tmp_path / "augmented").glob("*.jsonl"))
     assert len(kept) == 4
@@ -614,13 +618,16 @@ def test_a_hook_may_add_nothing_and_several_rows_of_one(tmp_path: Path) -> None:
     rows = (Row("a", "x", output="1"), Row("a~1", "y", output="1"))
     hook(tmp_path, "def training_rows(rows, seed): return []")
     for _ in range(2):
-        assert augmented(tmp_path, rows, 0, Wanted("pairs")) == ()
+        assert augmentation_rows(tmp_path, rows, 0, RowSpec("pairs")) == ()
     hook(
         tmp_path,
         "def training_rows(rows, seed):\n"
         "    return [{**rows[0], 'input': word} for word in ('one', 'two')]\n",
     )
-    assert [row.id for row in augmented(tmp_path, rows, 0, Wanted("pairs"))] == ["a~2", "a~3"]
+    assert [row.id for row in augmentation_rows(tmp_path, rows, 0, RowSpec("pairs"))] == [
+        "a~2",
+        "a~3",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -657,7 +664,7 @@ def test_a_hook_may_add_nothing_and_several_rows_of_one(tmp_path: Path) -> None:
 def test_faults_name_file_function_and_row(tmp_path: Path, body: str, told: str) -> None:
     hook(tmp_path, body)
     with pytest.raises(UserError) as fault:
-        augmented(tmp_path, ROWS, 0, WANTED)
+        augmentation_rows(tmp_path, ROWS, 0, WANTED)
     assert told in str(fault.value)
     assert str(fault.value).startswith(str(tmp_path))
     assert not list(tmp_path.glob("augmented/*.jsonl"))
@@ -667,4 +674,4 @@ def test_a_folder_that_cannot_be_written_to_is_told(tmp_path: Path) -> None:
     hook(tmp_path, "def training_rows(rows, seed): return []")
     (tmp_path / "augmented").write_text("in the way")
     with pytest.raises(UserError, match=r"augmented: cannot be written to .*kept there"):
-        augmented(tmp_path, ROWS, 0, WANTED)
+        augmentation_rows(tmp_path, ROWS, 0, WANTED)

@@ -7,10 +7,10 @@ import pytest
 
 from harness.config.settings import GENERATION
 from harness.data.rows import Span
-from harness.tasks.entities import Entities, Tagged
+from harness.tasks.entities import Entities, TaggedEntities
 from harness.tasks.entity_format import Mention
-from harness.tasks.task import Task, load
-from harness.tasks.types import HEADED, KINDS, Answers, kind_under
+from harness.tasks.task import Task, load_task
+from harness.tasks.types import HEADED, TASK_TYPES, Answers, type_for_head
 from tests import toy, toy_tags
 
 TEXT = "Iron; iron [1:2]\npills and ferric  iron."
@@ -24,11 +24,11 @@ def task(tmp_path: Path) -> Task:
     row = json.dumps({"id": "one", "text": TEXT, "entities": spans})
     for split in ("train", "test"):
         (tmp_path / f"{split}.jsonl").write_text(row, encoding="utf-8")
-    return load(f"{tmp_path}/")
+    return load_task(f"{tmp_path}/")
 
 
 def test_the_head_makes_it_another_kind(task: Task, tmp_path: Path) -> None:
-    assert type(task.kind) is Tagged
+    assert type(task.kind) is TaggedEntities
     assert task.kind.answers is Answers.TAGGED
     assert not task.kind.shots
     assert not task.kind.bare
@@ -38,7 +38,9 @@ def test_the_head_makes_it_another_kind(task: Task, tmp_path: Path) -> None:
     assert written.kind.head == GENERATION
     assert written.kind.bare
     assert set(HEADED) == {("entities", "token_classification")}
-    assert all(kind_under(name, "generation") is KINDS.get(name) for name in KINDS.names())
+    assert all(
+        type_for_head(name, "generation") is TASK_TYPES.get(name) for name in TASK_TYPES.names()
+    )
 
 
 def test_nothing_is_asked(task: Task) -> None:

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.tasks.entity_format import Layout, Mention
+from harness.tasks.entity_format import EntityFormat, Mention
 
-LAYOUT = Layout(("MEDICATION", "DOSAGE", "CONDITION"))
+LAYOUT = EntityFormat(("MEDICATION", "DOSAGE", "CONDITION"))
 LINE = " MEDICATION: heparin; Lasix | DOSAGE: 20 mg | CONDITION: none"
 MENTIONS = (
     Mention("MEDICATION", "heparin"),

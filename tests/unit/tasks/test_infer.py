@@ -12,7 +12,15 @@ from typing import Any
 import pytest
 
 from harness.errors import UserError
-from harness.tasks.infer import INPUTS, OUTPUTS, Column, Guess, columns, find, guess
+from harness.tasks.infer import (
+    INPUTS,
+    OUTPUTS,
+    Column,
+    InferredTask,
+    columns,
+    find_data,
+    infer_task,
+)
 
 
 def words(count: int, seed: int) -> str:
@@ -36,8 +44,8 @@ def few(n: int) -> str:
     return ("yes", "no")[n % 2]
 
 
-def found(records: list[dict[str, Any]], kind: str | None = None, **fields: str) -> Guess:
-    return guess(columns(records), len(records), kind, fields)
+def found(records: list[dict[str, Any]], kind: str | None = None, **fields: str) -> InferredTask:
+    return infer_task(columns(records), len(records), kind, fields)
 
 
 def told(records: list[dict[str, Any]], kind: str | None = None, **fields: str) -> str:
@@ -249,7 +257,7 @@ def files(place: Path, *names: str) -> Path:
 
 
 def test_a_folder_names_its_splits(tmp_path: Path) -> None:
-    found = find(files(tmp_path, "train.jsonl", "dev.jsonl", "notes.md"), None)
+    found = find_data(files(tmp_path, "train.jsonl", "dev.jsonl", "notes.md"), None)
     assert (found.format, found.folder) == ("jsonl", tmp_path)
     assert found.splits == {"validation": "dev"}
     assert found.train == tmp_path / "train.jsonl"
@@ -257,14 +265,17 @@ def test_a_folder_names_its_splits(tmp_path: Path) -> None:
 
 def test_one_file_is_the_training_split_and_brings_those_named_like_it(tmp_path: Path) -> None:
     place = files(tmp_path, "mine.jsonl", "other_dev.jsonl")
-    assert find(place / "mine.jsonl", None).names == {"train": "mine"}
+    assert find_data(place / "mine.jsonl", None).names == {"train": "mine"}
     place = files(tmp_path / "b", "b_train.jsonl", "b_dev.jsonl", "c_test.jsonl")
-    assert find(place / "b_train.jsonl", None).names == {"train": "b_train", "validation": "b_dev"}
-    assert find(place / "b_dev.jsonl", None).names == {"train": "b_dev"}
+    assert find_data(place / "b_train.jsonl", None).names == {
+        "train": "b_train",
+        "validation": "b_dev",
+    }
+    assert find_data(place / "b_dev.jsonl", None).names == {"train": "b_dev"}
 
 
 def test_what_is_left_aside_is_told(tmp_path: Path) -> None:
-    found = find(files(tmp_path, "train.jsonl", "dev.jsonl", "valid.jsonl"), None)
+    found = find_data(files(tmp_path, "train.jsonl", "dev.jsonl", "valid.jsonl"), None)
     assert found.names == {"train": "train", "validation": "valid"}
     assert found.why[-1] == "left aside: dev"
 
@@ -272,8 +283,8 @@ def test_what_is_left_aside_is_told(tmp_path: Path) -> None:
 def test_a_format_that_the_user_names_decides(tmp_path: Path) -> None:
     place = files(tmp_path, "train.jsonl")
     (place / "train.csv").write_text("a,b\nc,d\n", encoding="utf-8")
-    assert find(place, "csv").train.name == "train.csv"
+    assert find_data(place, "csv").train.name == "train.csv"
     with pytest.raises(UserError, match="several formats; say --format "):
-        find(place, None)
+        find_data(place, None)
     with pytest.raises(UserError, match=r"read from files that end in \.parquet"):
-        find(place / "train.csv", "parquet")
+        find_data(place / "train.csv", "parquet")

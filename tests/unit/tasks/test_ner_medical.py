@@ -9,7 +9,7 @@ import pytest
 
 from harness.data.rows import Row, Span, fingerprint, leaks
 from harness.tasks.sources import load_module
-from harness.tasks.task import SPLITS, Task, load
+from harness.tasks.task import SPLITS, Task, load_task
 
 CLASSES = {"MEDICATIONS": 150, "CONDITIONS": 200, "PROCEDURES": 120}
 SLOT = re.compile(r"\{\w+\}")
@@ -17,7 +17,7 @@ SLOT = re.compile(r"\{\w+\}")
 
 @pytest.fixture(scope="module")
 def task() -> Task:
-    return load("ner_medical")
+    return load_task("ner_medical")
 
 
 @pytest.fixture(scope="module")

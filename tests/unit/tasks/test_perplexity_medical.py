@@ -17,7 +17,7 @@ from harness import embedded
 from harness.data.rows import fingerprint, leaks
 from harness.embedded.recipe import vocabulary as base
 from harness.tasks.sources import load_module
-from harness.tasks.task import SPLITS, Task, load
+from harness.tasks.task import SPLITS, Task, load_task
 
 SEED = 20262
 PLACE = re.compile(r"\[[^]|]*\|[^]|]*\]")
@@ -26,7 +26,7 @@ SLOT = re.compile(r"\{(\w+)\}")
 
 @pytest.fixture(scope="module")
 def task() -> Task:
-    return load("perplexity_medical")
+    return load_task("perplexity_medical")
 
 
 @pytest.fixture(scope="module")

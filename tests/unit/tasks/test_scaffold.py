@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from harness.config.sweep import load
+from harness.config.sweep import load_sweep
 from harness.metrics.metric import METRICS
-from harness.tasks.infer import Column, Guess
+from harness.tasks.infer import Column, InferredTask
 from harness.tasks.scaffold import (
     Lengths,
     Source,
@@ -32,11 +32,11 @@ def column(name: str, **more: Any) -> Column:
     return Column(name, "text", **given)
 
 
-def a_guess(kind: str, asked: str = "message", answer: str = "intent") -> Guess:
+def a_guess(kind: str, asked: str = "message", answer: str = "intent") -> InferredTask:
     output = None if kind in {"entities", "text"} else column(answer, values=4, rarest=9)
     fields = {"text" if output is None else "input": asked}
     fields |= {} if output is None else {"output": answer}
-    return Guess(kind, fields, column(asked), output, False, (f"{kind}, for it is so",))
+    return InferredTask(kind, fields, column(asked), output, False, (f"{kind}, for it is so",))
 
 
 @pytest.mark.parametrize("kind", ["entities", "pairs", "choice", "text"])
@@ -53,7 +53,7 @@ def test_a_task_of_any_kind_and_column_is_read_back(kind: str, odd: str) -> None
 
 def test_what_is_said_of_the_data_is_written() -> None:
     source = Source("x", "/x", "brat", {"train": "all notes"}, {"passages": "line"}, False, 3)
-    guess = Guess("entities", {}, None, None, False, ("entities, for so",))
+    guess = InferredTask("entities", {}, None, None, False, ("entities, for so",))
     data = TaskFile.model_validate(yaml.safe_load(task_text("mine", source, guess, LENGTHS))).data
     assert (data.format, data.splits, data.options) == (
         "brat",
@@ -68,7 +68,7 @@ def test_what_is_said_of_the_data_is_written() -> None:
 def test_a_sweep_of_any_kind_is_read_back(kind: str, preset: str | None, workplace: Path) -> None:
     file = workplace / "mine.yaml"
     file.write_text(sweep_text("mine", a_guess(kind), LENGTHS), encoding="utf-8")
-    sweep = load(str(file), preset=preset)
+    sweep = load_sweep(str(file), preset=preset)
     assert sweep.task == "mine"
     assert sweep.training.packing is (kind == "text")
     assert sweep.baselines.shots == (0,) or kind != "text"

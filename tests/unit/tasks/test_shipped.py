@@ -15,12 +15,12 @@ import pytest
 import yaml
 
 from harness.config import catalog
-from harness.config.sweep import load as load_sweep
-from harness.data.rows import FORMATS, Wanted, leaks
+from harness.config.sweep import load_sweep
+from harness.data.rows import FORMATS, RowSpec, leaks
 from harness.errors import UserError
 from harness.metrics.text import Likelihood
 from harness.tasks.sources import load_module
-from harness.tasks.task import SPLITS, Task, load
+from harness.tasks.task import SPLITS, Task, load_task
 from harness.tasks.types import Answers
 
 ROOT = Path(__file__).parents[3]
@@ -47,7 +47,7 @@ def records(name: str, split: str) -> list[dict[str, Any]]:
 
 @pytest.fixture(params=PUBLIC)
 def task(request: pytest.FixtureRequest) -> Task:
-    return load(request.param, data=sample(request.param))
+    return load_task(request.param, data=sample(request.param))
 
 
 def test_all_folders_with_a_sample_are_tested() -> None:
@@ -124,7 +124,7 @@ def test_the_readme_says_whence_and_whose(name: str) -> None:
 @pytest.mark.parametrize("name", PUBLIC)
 def test_without_data_a_user_is_told_where_they_should_be(name: str) -> None:
     with pytest.raises(UserError) as fault:
-        load(name)
+        load_task(name)
     told = str(fault.value)
     assert "\n" not in told
     assert "--data FOLDER" in told or "neither a data set of the hub" in told
@@ -181,8 +181,8 @@ def test_a_data_set_with_the_hubs_columns_is_read(name: str, tmp_path: Path) -> 
         (tmp_path / "hub" / "README.md").write_text(f"---\n{yaml.safe_dump(head)}---\n")
     keys["data"]["hub"] = str(tmp_path / "hub")
     file.write_text(yaml.safe_dump(keys), encoding="utf-8")
-    found = load(str(tmp_path / "task"))
-    wanted = load(name, data=sample(name))
+    found = load_task(str(tmp_path / "task"))
+    wanted = load_task(name, data=sample(name))
     both = [found, wanted]
     rows = [sum(len(one.rows(split)) for split in SPLITS) for one in both]
     assert rows[0] == sum(len(records(name, split)) for split in splits)
@@ -209,8 +209,8 @@ def test_the_authors_files_of_mts_dialog_are_read_as_they_are(tmp_path: Path) ->
                 writer.writerow([number, "GENHX", row["output"], row["input"]])
     (tmp_path / "MTS-Dialog-TestSet-2-MEDIQA-Sum-2023.csv").write_text("another,table\n1,2\n")
     found, wanted = (
-        load("mts_dialog", data=tmp_path),
-        load("mts_dialog", data=sample("mts_dialog")),
+        load_task("mts_dialog", data=tmp_path),
+        load_task("mts_dialog", data=sample("mts_dialog")),
     )
     for split in SPLITS:
         assert [(row.text, row.output) for row in found.rows(split)] == [
@@ -224,7 +224,7 @@ def test_the_columns_of_meqsum_are_read_and_one_file_is_split(tmp_path: Path) ->
         writer = csv.writer(file)
         writer.writerow(["File", "CHQ", "Summary"])
         writer.writerows(["1.txt", row["input"], row["output"]] for row in rows)
-    found = load("meqsum", data=tmp_path)
+    found = load_task("meqsum", data=tmp_path)
     assert [len(found.rows(split)) for split in SPLITS] == [14, 2, 4]
 
 
@@ -234,7 +234,7 @@ def test_conll_files_of_bc5cdr_are_read(tmp_path: Path) -> None:
         for row in records("bc5cdr", split):
             blocks.append("\n".join("\t".join(pair) for pair in zip(*tagged(row), strict=True)))
         (tmp_path / f"{stem}.tsv").write_text("\n\n".join(blocks) + "\n", encoding="utf-8")
-    found, wanted = load("bc5cdr", data=tmp_path), load("bc5cdr", data=sample("bc5cdr"))
+    found, wanted = load_task("bc5cdr", data=tmp_path), load_task("bc5cdr", data=sample("bc5cdr"))
     assert found.labels == wanted.labels == ("Chemical", "Disease")
     for split in SPLITS:
         assert [one.target for one in found.examples(split)] == [
@@ -247,13 +247,13 @@ def test_maccrobat_is_converted_as_its_readme_says() -> None:
     convert = load_module(catalog.find_task("maccrobat4") / "convert.py")
     found = convert.rows(RAW / "brat_maccrobat")
     ready = RAW.parent / "maccrobat4" / "train.jsonl"
-    wanted = FORMATS.get("jsonl").read(ready, Wanted("entities"))
+    wanted = FORMATS.get("jsonl").read(ready, RowSpec("entities"))
     documents = {row.document for row in found}
     assert len(documents) == 11
     assert [(row.document, row.text, row.entities) for row in found] == [
         (row.document, row.text, row.entities) for row in wanted if row.document in documents
     ]
-    held = FORMATS.get("jsonl").read(ready.with_name("validation.jsonl"), Wanted("entities"))
+    held = FORMATS.get("jsonl").read(ready.with_name("validation.jsonl"), RowSpec("entities"))
     split = {row.document: "train" for row in wanted} | {
         row.document: "validation" for row in held
     }

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.data.rows import Wanted
+from harness.data.rows import RowSpec
 from harness.errors import UserError
-from harness.tasks.sources import checked, load_module, records
-from harness.tasks.task import load
+from harness.tasks.sources import checked_rows, load_module, records
+from harness.tasks.task import load_task
 from tests.task_folders import pair, task_folder, write_rows
 
 
@@ -18,7 +18,7 @@ def rows(name: str) -> list[dict[str, object]]:
 
 def told(place: str) -> str:
     with pytest.raises(UserError) as fault:
-        load(place)
+        load_task(place)
     return str(fault.value)
 
 
@@ -32,14 +32,14 @@ def test_no_split_is_made_where_another_name_may_mean_it(
         f"{tmp_path}: no {split}, but {other}; data.splits: {{{split}: {other}}} in task.yaml "
         f"takes it, and without it {split} is made from train"
     )
-    task = load(task_folder(tmp_path, "pairs", data={"splits": {split: other}}))
+    task = load_task(task_folder(tmp_path, "pairs", data={"splits": {split: other}}))
     assert len(task.rows(split)) == 10
 
 
 def test_a_data_set_of_train_alone_is_split(tmp_path: Path) -> None:
     write_rows(tmp_path / "like_a_hub", "train", rows("train"))
     keys = {"folder": None, "hub": str(tmp_path / "like_a_hub")}
-    task = load(task_folder(tmp_path, "pairs", data=keys))
+    task = load_task(task_folder(tmp_path, "pairs", data=keys))
     assert [len(task.rows(split)) for split in ("train", "validation", "test")] == [7, 1, 2]
 
 
@@ -58,20 +58,20 @@ def test_the_only_file_that_is_there_is_offered_as_train(tmp_path: Path) -> None
     assert told(task_folder(tmp_path, "pairs")).endswith(
         "(data.splits: {train: everything} in task.yaml takes the one that is there)"
     )
-    task = load(task_folder(tmp_path, "pairs", data={"splits": {"train": "everything"}}))
+    task = load_task(task_folder(tmp_path, "pairs", data={"splits": {"train": "everything"}}))
     assert [len(task.rows(split)) for split in ("train", "validation", "test")] == [7, 1, 2]
     assert task.notes[0].startswith("no test split in everything.jsonl: 2 of 10 training examples")
 
 
 def test_a_folder_with_the_usual_names_is_named_itself(tmp_path: Path) -> None:
     write_rows(tmp_path, "train", rows("x"))
-    task = load(task_folder(tmp_path, "pairs"))
+    task = load_task(task_folder(tmp_path, "pairs"))
     assert task.notes[0].startswith(f"no test split in {tmp_path.name}: 2 of 10 training examples")
 
 
 def test_ids_that_name_no_documents_are_found_out(tmp_path: Path) -> None:
     write_rows(tmp_path, "train", [pair(f"d-{n}", "o", f"text {n}") for n in range(10)])
-    task = load(task_folder(tmp_path, "pairs"))
+    task = load_task(task_folder(tmp_path, "pairs"))
     assert [len(task.rows(split)) for split in ("train", "validation", "test")] == [7, 1, 2]
     assert task.notes[0] == (
         "all training ids begin with 'd-', so they were taken to name no documents; "
@@ -84,7 +84,7 @@ def test_one_document_alone_names_the_other_way(tmp_path: Path) -> None:
     fault = told(task_folder(tmp_path, "pairs", data={"split": {"by": "document"}}))
     assert "train.jsonl: one document only, so no test split can be made" in fault
     assert "data.split: {by: row}" in fault
-    task = load(task_folder(tmp_path, "pairs", data={"split": {"by": "row"}}))
+    task = load_task(task_folder(tmp_path, "pairs", data={"split": {"by": "row"}}))
     assert len(task.rows("test")) == 2
 
 
@@ -140,7 +140,7 @@ def test_rows_are_checked_as_those_of_files_are(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"generate\.py: f: row 1: entities\[0\]: 'text' is \"gout\", but"
     ):
-        checked(path, "f", [wrong], Wanted("entities"))
+        checked_rows(path, "f", [wrong], RowSpec("entities"))
     pair = {"id": "1", "input": "a", "output": "b"}
     with pytest.raises(UserError, match=r"generate\.py: f: row 2: id '1' already stands in row 1"):
-        checked(path, "f", [pair, pair], Wanted("pairs"))
+        checked_rows(path, "f", [pair, pair], RowSpec("pairs"))

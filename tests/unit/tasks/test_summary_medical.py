@@ -13,7 +13,7 @@ from harness import embedded
 from harness.data.rows import fingerprint, leaks
 from harness.embedded.recipe import vocabulary as base
 from harness.tasks.sources import load_module
-from harness.tasks.task import SPLITS, Task, load
+from harness.tasks.task import SPLITS, Task, load_task
 
 KINDS = (
     "PAIRED", "SINGLE", "SYMPTOMS", "SIGNS", "HISTORY", "DRUGS", "TESTS", "CLINICS", "WORSE",
@@ -31,7 +31,7 @@ HOUSE = {
 
 @pytest.fixture(scope="module")
 def task() -> Task:
-    return load("summary_medical")
+    return load_task("summary_medical")
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from harness.config.sweep import load as load_tasks
-from harness.config.sweep import parse
+from harness.config.sweep import load_sweep as load_tasks
+from harness.config.sweep import parse_sweep
 from harness.errors import UserError
 from harness.tasks import task as module
 from harness.tasks import task as tasks
 from harness.tasks.entity_format import Mention
-from harness.tasks.task import SPLITS, Task, load, load_task_of
+from harness.tasks.task import SPLITS, Task, load_task, load_task_for
 from tests.task_folders import pair, task_folder, write_rows
 
 SHARED = Path(
@@ -25,7 +25,7 @@ SHARED = Path(
 
 @pytest.fixture(scope="module")
 def task() -> Task:
-    return load("ner_medical")
+    return load_task("ner_medical")
 
 
 def small(folder: Path, fold_case: bool = False) -> Task:
@@ -54,7 +54,7 @@ def small(folder: Path, fold_case: bool = False) -> Task:
         f"fold_case: {str(fold_case).lower()}\n"
         "objective: {metric: entity_f1, direction: maximize, margin: 0.02}\n"
     )
-    return load(f"{folder}/")
+    return load_task(f"{folder}/")
 
 
 def own_data(folder: Path, other: str) -> Task:
@@ -68,7 +68,7 @@ def own_data(folder: Path, other: str) -> Task:
         ]
         lines = map(json.dumps, rows)
         (folder / f"{split}.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    return load("ner_medical", folder)
+    return load_task("ner_medical", folder)
 
 
 def test_names_of_labels_that_the_data_lack_are_left_aside(tmp_path: Path) -> None:
@@ -198,14 +198,14 @@ def test_the_digest_covers_yaml_and_rows(tmp_path: Path) -> None:
     changed = small(tmp_path / "d")
     file = tmp_path / "d" / "test.jsonl"
     file.write_text(file.read_text().replace("Lupus", "Tinea"))
-    assert load(f"{tmp_path / 'd'}/").digest != first == changed.digest
+    assert load_task(f"{tmp_path / 'd'}/").digest != first == changed.digest
 
 
 def test_unknown_names_are_told() -> None:
     with pytest.raises(UserError, match="unknown task 'ner_medicl'; did you mean 'ner_medical'"):
-        load("ner_medicl")
+        load_task("ner_medicl")
     with pytest.raises(UserError, match="unknown split 'tests'; did you mean 'test'"):
-        load("ner_medical").examples("tests")
+        load_task("ner_medical").examples("tests")
 
 
 def test_a_task_is_loaded_without_torch() -> None:
@@ -228,7 +228,7 @@ def test_public_data_take_the_place_of_the_tasks_own(
 ) -> None:
     if not (SHARED / folder).is_dir():
         pytest.skip(f"no public data at {SHARED / folder}; set HARNESS_SHARED_DATA")
-    mine = load("ner_medical", SHARED / folder)
+    mine = load_task("ner_medical", SHARED / folder)
     assert mine.labels == labels
     for split in SPLITS:
         for example in mine.examples(split):
@@ -254,46 +254,46 @@ def place(tmp_path):
 def loads(monkeypatch):
     """Names of the tasks that were really loaded."""
     seen = []
-    real = tasks.load
+    real = tasks.load_task
 
     def counted(name, **keywords):
         seen.append(name)
         return real(name, **keywords)
 
-    monkeypatch.setattr("harness.tasks.task.load", counted)
+    monkeypatch.setattr("harness.tasks.task.load_task", counted)
     return seen
 
 
 def test_a_task_is_loaded_once_for_a_process(place, loads):
-    sweep = parse({"task": place}, "x")
-    assert load_task_of(sweep) is load_task_of(sweep)
-    assert load_task_of(parse({"task": place, "seed": 3}, "x")) is load_task_of(sweep)
+    sweep = parse_sweep({"task": place}, "x")
+    assert load_task_for(sweep) is load_task_for(sweep)
+    assert load_task_for(parse_sweep({"task": place, "seed": 3}, "x")) is load_task_for(sweep)
     assert loads == [place]
-    limited = load_task_of(parse({"task": place, "data": {"limit": 2}}, "x"))
+    limited = load_task_for(parse_sweep({"task": place, "data": {"limit": 2}}, "x"))
     assert len(limited.rows("train")) == 2
-    assert len(load_task_of(sweep).rows("train")) == 4
+    assert len(load_task_for(sweep).rows("train")) == 4
 
 
 def test_what_was_changed_is_read_again(place, tmp_path):
-    sweep = parse({"task": place}, "x")
-    first = load_task_of(sweep)
+    sweep = parse_sweep({"task": place}, "x")
+    first = load_task_for(sweep)
     write_rows(tmp_path, "train", [pair(f"train-{n}", "p") for n in range(4)])  # as many bytes
-    second = load_task_of(sweep)
+    second = load_task_for(sweep)
     assert second.digest != first.digest
     write_rows(tmp_path, "notes", [pair("x", "y")])
     yaml = tmp_path / "task.yaml"
     yaml.write_text(yaml.read_text().replace("made for a test", "made for a task"))
-    assert load_task_of(sweep).digest not in {first.digest, second.digest}
+    assert load_task_for(sweep).digest not in {first.digest, second.digest}
 
 
 def test_the_users_own_folder_is_looked_at_too(tmp_path):
     for split in ("train", "validation", "test"):
         write_rows(tmp_path, split, [{**row, "text": row["input"]} for row in entities(split)])
     sweep = load_tasks("ner_medical", data__folder=str(tmp_path))
-    first = load_task_of(sweep)
-    assert load_task_of(sweep) is first
+    first = load_task_for(sweep)
+    assert load_task_for(sweep) is first
     write_rows(tmp_path, "test", [{**row, "text": row["input"]} for row in entities("tost")])
-    assert load_task_of(sweep).digest != first.digest
+    assert load_task_for(sweep).digest != first.digest
 
 
 def entities(split):
@@ -311,7 +311,7 @@ def test_a_name_means_what_the_working_folder_says(tmp_path, monkeypatch):
             write_rows(place, split, [pair(f"{split}-{n}", name) for n in range(2)])
         task_folder(place, "pairs")
         monkeypatch.chdir(tmp_path / name)
-        found.append(load_task_of(parse({"task": "mine"}, "x")).rows("test")[0].output)
+        found.append(load_task_for(parse_sweep({"task": "mine"}, "x")).rows("test")[0].output)
     assert found == ["one", "two"]
 
 
@@ -319,10 +319,10 @@ def test_a_hook_does_not_make_its_own_task_look_changed(place, tmp_path, loads):
     (tmp_path / "task.py").write_text(
         "def training_rows(rows, seed): return [{**rows[0], 'input': 'new'}]"
     )
-    sweep = parse({"task": place}, "x")
-    first = load_task_of(sweep)
+    sweep = parse_sweep({"task": place}, "x")
+    first = load_task_for(sweep)
     assert first.history.augmented == 1
-    assert load_task_of(sweep) is first
+    assert load_task_for(sweep) is first
     os.utime(tmp_path / "task.py")
-    assert load_task_of(sweep).digest == first.digest
+    assert load_task_for(sweep).digest == first.digest
     assert len(loads) == 2

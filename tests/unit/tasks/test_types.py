@@ -8,10 +8,10 @@ import pytest
 from harness.data.rows import Row, Span
 from harness.errors import UserError
 from harness.metrics.metric import METRICS
-from harness.tasks.entities import located
+from harness.tasks.entities import locate_mentions
 from harness.tasks.entity_format import Mention
-from harness.tasks.task import Task, load
-from harness.tasks.types import KINDS, Answers
+from harness.tasks.task import Task, load_task
+from harness.tasks.types import TASK_TYPES, Answers
 
 HEAD = "name: mine\nsummary: x\ndata: {folder: .}\n"
 ENDS = {
@@ -47,7 +47,7 @@ def make(
     for split in ("train", "validation", "test"):
         (folder / f"{split}.jsonl").write_text(text, encoding="utf-8")
     (folder / "task.yaml").write_text(HEAD + ENDS[kind] + more, encoding="utf-8")
-    return load(f"{folder}/")
+    return load_task(f"{folder}/")
 
 
 @pytest.mark.parametrize("kind", sorted(ROWS))
@@ -76,8 +76,8 @@ def test_guesses_of_nothing_trained_can_be_scored(tmp_path: Path, kind: str) -> 
 
 
 def test_kinds_that_are_registered() -> None:
-    assert set(KINDS.names()) >= {*ROWS, "text"}
-    assert all(set(metric.kinds) <= set(KINDS.names()) for _, metric in METRICS)
+    assert set(TASK_TYPES.names()) >= {*ROWS, "text"}
+    assert all(set(metric.kinds) <= set(TASK_TYPES.names()) for _, metric in METRICS)
 
 
 def test_a_pair_has_its_instruction_in_the_prompt(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_a_class_that_training_lacks_is_told(tmp_path: Path) -> None:
     row = json.dumps({"id": "x", "input": "y", "output": "cadr"})
     (tmp_path / "test.jsonl").write_text(row)
     with pytest.raises(UserError, match="label 'cadr' stands in test but in no training row"):
-        load(f"{tmp_path}/")
+        load_task(f"{tmp_path}/")
 
 
 def test_two_classes_that_are_written_alike_are_refused(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_two_classes_that_are_written_alike_are_refused(tmp_path: Path) -> None:
 def test_mentions_are_located_where_they_stand() -> None:
     text = "Took iron. Ironic\niron  pills and iron pills"
     mentions = [Mention("M", "iron"), Mention("M", "iron"), Mention("P", "iron pills")]
-    found = located(mentions, text)
+    found = locate_mentions(mentions, text)
     assert [(span.start, span.end) for span in found] == [(5, 9), (18, 22), (18, 29)]
     assert [text[span.start : span.end].split() for span in found] == [
         ["iron"],
@@ -182,11 +182,13 @@ def test_mentions_are_located_where_they_stand() -> None:
 
 
 def test_a_mention_that_stands_nowhere_overlaps_nothing() -> None:
-    found = located([Mention("M", "gold"), Mention("M", "gold"), Mention("M", "on")], "Iron.")
+    found = locate_mentions(
+        [Mention("M", "gold"), Mention("M", "gold"), Mention("M", "on")], "Iron."
+    )
     assert [span.start >= 5 for span in found] == [True, True, False]
     assert found[0].end <= found[1].start
     assert found[2][:2] == (2, 4)  # a part of a word, where no whole word is the mention
-    assert located([Mention("M", "IRON")], "Iron.", fold_case=True)[0][:2] == (0, 4)
+    assert locate_mentions([Mention("M", "IRON")], "Iron.", fold_case=True)[0][:2] == (0, 4)
 
 
 def test_examples_know_their_spans(tmp_path: Path) -> None:

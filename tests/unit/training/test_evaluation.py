@@ -7,20 +7,20 @@ import pytest
 import torch
 
 from harness.models.base_model import BaseModel
-from harness.models.batches import TokenSequence, collate, packed
+from harness.models.batches import TokenSequence, collate, pack_sequences
 from harness.tasks.entity_format import Mention
 from harness.tasks.task import Task
 from harness.training.evaluation import (
-    evenly,
+    evenly_spaced,
+    has_single_line_answers,
     newline_ids,
     objective_value,
-    one_line,
     score,
     score_predictions,
     score_texts,
 )
-from harness.training.losses import CompletionLoss, keeps_apart
-from harness.training.tokenization import TaskTokens
+from harness.training.losses import CompletionLoss, keeps_sequences_apart
+from harness.training.tokenization import TokenizedTask
 from tests import toy
 
 
@@ -46,7 +46,7 @@ def test_scores_can_be_rebuilt_from_what_was_written(base: BaseModel, task: Task
 
 
 def test_a_line_break_ends_an_answer_of_one_line(base: BaseModel, task: Task) -> None:
-    assert one_line(task)
+    assert has_single_line_answers(task)
     assert newline_ids(base) == {base.tokenizer("\n", add_special_tokens=False).input_ids[0]}
     assert not any("\n" in text for text in score(base, task, "validation").predictions)
 
@@ -63,7 +63,7 @@ def test_batches_do_not_change_the_order(base: BaseModel, task: Task) -> None:
 
 def test_answers_have_a_bound(base: BaseModel, tmp_path: Path) -> None:
     short = toy.load_task(tmp_path / "short", max_new_tokens=3)
-    scores = score(base, short, "validation", tokens=TaskTokens(base, short, 100))
+    scores = score(base, short, "validation", tokens=TokenizedTask(base, short, 100))
     # A token of this tokenizer is one letter at most.
     assert 0 < max(map(len, scores.predictions)) <= 3
 
@@ -78,12 +78,12 @@ def test_a_part_is_spread_evenly(base: BaseModel, task: Task) -> None:
 
 @pytest.mark.parametrize(("count", "wanted"), [(200, 64), (5, 3), (7, 7), (3, 1)])
 def test_evenly_spaced_indices(count: int, wanted: int) -> None:
-    found = evenly(count, wanted)
+    found = evenly_spaced(count, wanted)
     assert len(set(found)) == wanted
     assert list(found) == sorted(found)
     gaps = np.diff((*found, count))
     assert gaps.max() - gaps.min() <= 1
-    assert evenly(count, None) == tuple(range(count))
+    assert evenly_spaced(count, None) == tuple(range(count))
 
 
 def test_right_texts_are_perfect_and_garbage_counts_as_wrong(task: Task) -> None:
@@ -117,7 +117,7 @@ def prose(tmp_path: Path) -> Task:
 
 def test_rows_are_packed_first_fit_and_lose_nothing() -> None:
     texts = [TokenSequence(tuple(range(n)), 0) for n in (3, 9, 5, 2, 7, 4, 10)]
-    rows = packed(texts, 10)
+    rows = pack_sequences(texts, 10)
     assert all(len(row.ids) <= 10 for row in rows)
     assert sorted(len(row.ids) for row in rows) == [2, 9, 9, 10, 10]
     pieces = []
@@ -126,13 +126,13 @@ def test_rows_are_packed_first_fit_and_lose_nothing() -> None:
             pieces.append(row.ids[start:end])
     assert sorted(map(len, pieces)) == sorted(len(text.ids) for text in texts)
     assert all(piece == tuple(range(len(piece))) for piece in pieces)
-    assert rows == packed(texts, 10)
+    assert rows == pack_sequences(texts, 10)
 
 
 def test_packed_texts_have_the_loss_and_gradient_that_they_have_alone(base: BaseModel) -> None:
     texts = [TokenSequence(tuple(range(10 + n, 10 + n + size)), 0)
              for n, size in enumerate((7, 4, 9, 5, 3))]  # fmt: skip
-    rows = packed(texts, 16)
+    rows = pack_sequences(texts, 16)
     assert any(row.breaks for row in rows)
     loss = CompletionLoss(base.model)
     weight = base.model.get_input_embeddings().weight
@@ -152,7 +152,7 @@ def test_packed_texts_have_the_loss_and_gradient_that_they_have_alone(base: Base
 
 
 def test_a_model_that_would_mix_texts_is_found_out(base: BaseModel) -> None:
-    assert keeps_apart(base.model)
+    assert keeps_sequences_apart(base.model)
 
     class Mixing(torch.nn.Module):
         config = base.model.config
@@ -163,12 +163,12 @@ def test_a_model_that_would_mix_texts_is_found_out(base: BaseModel) -> None:
         def parameters(self, recurse: bool = True):  # type: ignore[no-untyped-def]
             return base.model.parameters(recurse)
 
-    assert not keeps_apart(Mixing())  # type: ignore[arg-type]
+    assert not keeps_sequences_apart(Mixing())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("packing", [False, True])
 def test_every_token_of_a_text_is_trained_on(base: BaseModel, prose: Task, packing: bool) -> None:
-    found = TaskTokens(base, prose, 40, packing).training()
+    found = TokenizedTask(base, prose, 40, packing).training()
     tokenizer = base.tokenizer
     pieces = []
     for row in found.sequences:
@@ -184,6 +184,6 @@ def test_every_token_of_a_text_is_trained_on(base: BaseModel, prose: Task, packi
 
 
 def test_texts_are_scored_whole_behind_the_start(base: BaseModel, prose: Task) -> None:
-    found = TaskTokens(base, prose, 8).texts("test")
+    found = TokenizedTask(base, prose, 8).texts("test")
     for ids, example in zip(found, prose.examples("test"), strict=True):
         assert base.tokenizer.decode(ids) == f"<s>{example.target}"

@@ -19,7 +19,7 @@ from transformers import (
 
 from harness.models.base_model import BaseModel
 from harness.training import generation as continuation
-from harness.training.generation import Continuation, greedy
+from harness.training.generation import BatchDecoder, greedy_decode
 from tests.toy import llama_config
 
 PROMPTS = [(5, 6), (7, 8, 9), (4,), (5, 9, 6, 4, 7, 8, 9), (3, 4, 5, 6), (8, 8, 8)]
@@ -38,7 +38,7 @@ def test_parts_lead_to_what_each_prompt_leads_to(
     monkeypatch.setattr(continuation, "_AT_A_TIME", at_once)
     read: list[int] = []
     with torch.inference_mode():
-        going = Continuation(
+        going = BatchDecoder(
             base.model, PROMPTS, 3, 0, around=lambda _, width: _noted(read, width)
         )
         rows = [list(prompt) for prompt in PROMPTS]
@@ -59,7 +59,7 @@ def test_a_part_is_no_wider_than_its_longest_prompt(
     monkeypatch.setattr(continuation, "_AT_A_TIME", 6)
     read: list[int] = []
     with torch.inference_mode():
-        Continuation(
+        BatchDecoder(
             base.model, PROMPTS, 1, 0, around=lambda _, width: _noted(read, width)
         ).logits()
     assert read == [3, 1, 7, 4, 3]
@@ -138,21 +138,21 @@ def hugging_face(
 def test_it_writes_what_generate_writes(
     model: PreTrainedModel, prompts: list[list[int]], stop: set[int]
 ) -> None:
-    mine = greedy(model, prompts, NEW, stop, pad=0, batch_size=len(prompts))
+    mine = greedy_decode(model, prompts, NEW, stop, pad=0, batch_size=len(prompts))
     assert mine == hugging_face(model, prompts, stop)
     assert any(mine)
 
 
 def test_small_batches_write_the_same(model: PreTrainedModel, prompts: list[list[int]]) -> None:
-    whole = greedy(model, prompts, NEW, {2, 5, 9}, pad=0, batch_size=8)
+    whole = greedy_decode(model, prompts, NEW, {2, 5, 9}, pad=0, batch_size=8)
     for size in (1, 3):
-        assert greedy(model, prompts, NEW, {2, 5, 9}, pad=0, batch_size=size) == whole
+        assert greedy_decode(model, prompts, NEW, {2, 5, 9}, pad=0, batch_size=size) == whole
 
 
 def test_rows_that_have_ended_leave_the_batch(prompts: list[list[int]]) -> None:
     torch.manual_seed(3)
     model = AutoModelForCausalLM.from_config(CONFIGS["llama"]).eval()
-    free = greedy(model, prompts, NEW, (), pad=0, batch_size=8)
+    free = greedy_decode(model, prompts, NEW, (), pad=0, batch_size=8)
     assert all(len(answer) == NEW for answer in free)
     # Tokens that end some rows early and others late.
     stop = {answer[3] for answer in free[:4]}
@@ -160,7 +160,7 @@ def test_rows_that_have_ended_leave_the_batch(prompts: list[list[int]]) -> None:
     model.register_forward_pre_hook(
         lambda *call: sizes.append(call[2]["input_ids"].shape[0]), with_kwargs=True
     )
-    short = greedy(model, prompts, NEW, stop, pad=0, batch_size=8)
+    short = greedy_decode(model, prompts, NEW, stop, pad=0, batch_size=8)
     assert sizes[0] == 8
     assert sizes[-1] < 8
     assert sizes == sorted(sizes, reverse=True)
@@ -171,13 +171,13 @@ def test_rows_that_have_ended_leave_the_batch(prompts: list[list[int]]) -> None:
 
 def test_answers_come_in_the_order_of_the_prompts(model: PreTrainedModel) -> None:
     prompts = [[5, 6, 7, 8], [9], [10, 11]]
-    forth = greedy(model, prompts, 6, (), pad=0, batch_size=2)
-    back = greedy(model, prompts[::-1], 6, (), pad=0, batch_size=2)
+    forth = greedy_decode(model, prompts, 6, (), pad=0, batch_size=2)
+    back = greedy_decode(model, prompts[::-1], 6, (), pad=0, batch_size=2)
     assert forth == back[::-1]
 
 
 def test_no_prompts_give_no_answers(model: PreTrainedModel) -> None:
-    assert greedy(model, [], NEW, (), pad=0, batch_size=4) == []
+    assert greedy_decode(model, [], NEW, (), pad=0, batch_size=4) == []
 
 
 def test_rows_of_one_owner_stay_side_by_side(prompts: list[list[int]]) -> None:
@@ -190,10 +190,10 @@ def test_rows_of_one_owner_stay_side_by_side(prompts: list[list[int]]) -> None:
         calls.append((list(owners), width))
         yield
 
-    whole = greedy(model, prompts, NEW, (), pad=0, batch_size=8)
+    whole = greedy_decode(model, prompts, NEW, (), pad=0, batch_size=8)
     stop = {answer[3] for answer in whole[:4]}
-    wanted = greedy(model, prompts, NEW, stop, pad=0, batch_size=8)
-    found = greedy(model, prompts * 2, NEW, stop, 0, 6, [4] * 8 + [2] * 8, around)
+    wanted = greedy_decode(model, prompts, NEW, stop, pad=0, batch_size=8)
+    found = greedy_decode(model, prompts * 2, NEW, stop, 0, 6, [4] * 8 + [2] * 8, around)
     assert found == wanted * 2
     assert {len(owners) for owners, _ in calls} >= {6, 4}
     assert all(owners == sorted(owners) for owners, _ in calls)

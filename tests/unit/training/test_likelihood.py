@@ -7,7 +7,12 @@ import torch
 
 from harness.models.base_model import BaseModel
 from harness.training import likelihood
-from harness.training.likelihood import AmbiguousError, likeliest, texts, windows
+from harness.training.likelihood import (
+    AmbiguousError,
+    most_likely_answers,
+    text_log_likelihoods,
+    windows,
+)
 
 PAD = 0
 
@@ -31,7 +36,7 @@ def sequences(count: int, longest: int, seed: int = 0) -> list[tuple[int, ...]]:
 @pytest.mark.parametrize("batch_size", [1, 3, 64])
 def test_texts_have_the_sum_of_their_tokens(base: BaseModel, batch_size: int) -> None:
     found = sequences(9, 20)
-    scores = texts(base.model, found, 64, 32, PAD, batch_size)
+    scores = text_log_likelihoods(base.model, found, 64, 32, PAD, batch_size)
     for ids, score in zip(found, scores, strict=True):
         assert score.tokens == len(ids) - 1
         assert score.nll == pytest.approx(-log_probability(base, ids, 1), abs=1e-3)
@@ -39,7 +44,7 @@ def test_texts_have_the_sum_of_their_tokens(base: BaseModel, batch_size: int) ->
 
 def test_long_texts_are_scored_in_windows(base: BaseModel) -> None:
     ids = sequences(1, 2, seed=3)[0] + tuple(range(3, 53))
-    (found,) = texts(base.model, [ids], 16, 6, PAD, 4)
+    (found,) = text_log_likelihoods(base.model, [ids], 16, 6, PAD, 4)
     wanted, done = -log_probability(base, ids[:16], 1), 16
     while done < len(ids):
         end = min(done + 6, len(ids))
@@ -47,7 +52,7 @@ def test_long_texts_are_scored_in_windows(base: BaseModel) -> None:
         done = end
     assert found.tokens == len(ids) - 1
     assert found.nll == pytest.approx(wanted, abs=1e-3)
-    (whole,) = texts(base.model, [ids], 64, 32, PAD, 4)
+    (whole,) = text_log_likelihoods(base.model, [ids], 64, 32, PAD, 4)
     assert whole.nll != pytest.approx(found.nll, abs=1e-3)
 
 
@@ -67,9 +72,11 @@ def test_each_token_but_the_first_is_scored_once(size: int, length: int, stride:
 
 def test_few_logits_are_held_at_once(base: BaseModel, monkeypatch: pytest.MonkeyPatch) -> None:
     found = sequences(9, 20)
-    whole = texts(base.model, found, 64, 32, PAD, 64)
+    whole = text_log_likelihoods(base.model, found, 64, 32, PAD, 64)
     monkeypatch.setattr(likelihood, "_LOGITS", 1)
-    for one, other in zip(whole, texts(base.model, found, 64, 32, PAD, 64), strict=True):
+    for one, other in zip(
+        whole, text_log_likelihoods(base.model, found, 64, 32, PAD, 64), strict=True
+    ):
         assert one.nll == pytest.approx(other.nll, abs=1e-4)
 
 
@@ -84,14 +91,14 @@ def test_the_likeliest_answer_is_that_of_a_full_count(
     alphabet = [draw.randrange(3, 250) for _ in range(3)]
     bodies = {tuple(draw.choice(alphabet) for _ in range(draw.randint(1, 5))) for _ in range(30)}
     answers = [(*body, 2) for body in sorted(bodies)]
-    found = likeliest(base.model, prompts, answers, PAD, batch_size)
+    found = most_likely_answers(base.model, prompts, answers, PAD, batch_size)
     for prompt, index in zip(prompts, found, strict=True):
         sums = [log_probability(base, (*prompt, *answer), len(prompt)) for answer in answers]
         assert sums[index] == pytest.approx(max(sums), abs=1e-4)
 
 
 def test_one_answer_alone_is_the_likeliest(base: BaseModel) -> None:
-    assert likeliest(base.model, [(5, 6), (7,)], [(9, 2)], PAD, 4) == [0, 0]
+    assert most_likely_answers(base.model, [(5, 6), (7,)], [(9, 2)], PAD, 4) == [0, 0]
 
 
 @pytest.mark.parametrize(
@@ -107,7 +114,7 @@ def test_answers_that_cannot_be_told_apart_are_refused(
     base: BaseModel, answers: list[tuple[int, ...]], told: tuple[int, int]
 ) -> None:
     with pytest.raises(AmbiguousError) as error:
-        likeliest(base.model, [(5,)], answers, PAD, 4)
+        most_likely_answers(base.model, [(5,)], answers, PAD, 4)
     assert error.value.answers == told
 
 
@@ -123,7 +130,7 @@ def test_a_uniform_model_has_the_size_of_its_vocabulary_as_perplexity(base: Base
             size = int(self.config.vocab_size)
             return type("Out", (), {"logits": torch.zeros(*input_ids.shape, size)})
 
-    found = texts(Flat(), sequences(3, 9), 8, 4, PAD, 2)  # type: ignore[arg-type]
+    found = text_log_likelihoods(Flat(), sequences(3, 9), 8, 4, PAD, 2)  # type: ignore[arg-type]
     for one in found:
         if one.tokens:
             size = math.exp(one.nll / one.tokens)

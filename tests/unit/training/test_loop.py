@@ -13,15 +13,15 @@ from harness.models.batches import Batch
 from harness.tasks.task import Task
 from harness.training.loop import (
     DivergedError,
-    Progress,
-    Run,
-    optimiser,
-    rate_share,
+    TrainingProgress,
+    TrainingRun,
+    make_optimizer,
+    schedule_factor,
     set_rate,
     step_count,
 )
 from harness.training.losses import CompletionLoss
-from harness.training.tokenization import TaskTokens
+from harness.training.tokenization import TokenizedTask
 from harness.trial import TrialConfig
 
 Weights = dict[str, torch.Tensor]
@@ -41,13 +41,13 @@ class Recording(CompletionLoss):
 
 def train(
     base: BaseModel, task: Task, config: TrialConfig, **settings: object
-) -> tuple[Weights, Progress, list[Batch]]:
+) -> tuple[Weights, TrainingProgress, list[Batch]]:
     """Adapter weights after training, what was counted, and the batches seen."""
     training = TrainingSettings(**({"steps": 6, "batch_size": 4} | settings))
-    sequences = TaskTokens(base, task, 200).training().sequences
-    loss, progress = Recording(base), Progress()
-    with attaching.attached(base, config) as adapter:
-        run = Run(base, loss, sequences, adapter, training, training.steps or 0, progress)
+    sequences = TokenizedTask(base, task, 200).training().sequences
+    loss, progress = Recording(base), TrainingProgress()
+    with attaching.attached_adapter(base, config) as adapter:
+        run = TrainingRun(base, loss, sequences, adapter, training, training.steps or 0, progress)
         assert list(run) == list(range(1, (training.steps or 0) + 1))
         weights = {
             name: p.detach().clone()
@@ -92,14 +92,14 @@ def masks(base: BaseModel, task: Task, wanted: TrialConfig) -> Iterator[torch.Te
 
     kept: list[torch.Tensor] = []
     training = TrainingSettings(steps=3, batch_size=4)
-    sequences = TaskTokens(base, task, 200).training().sequences
+    sequences = TokenizedTask(base, task, 200).training().sequences
     loss = CompletionLoss(base.model)
-    with attaching.attached(base, wanted) as adapter:
+    with attaching.attached_adapter(base, wanted) as adapter:
         layer = next(m for m in base.model.modules() if isinstance(m, LoraLayer))
         layer.lora_dropout["default"].register_forward_hook(
             lambda _module, _input, output: kept.append(output != 0)
         )
-        list(Run(base, loss, sequences, adapter, training, 3, Progress()))
+        list(TrainingRun(base, loss, sequences, adapter, training, 3, TrainingProgress()))
     yield from kept
 
 
@@ -179,7 +179,7 @@ def test_a_loss_that_is_no_number_is_divergence(base: BaseModel, task: Task) -> 
 
 
 def test_the_loss_is_forgotten_when_it_was_read() -> None:
-    progress = Progress(losses=[1.0, 3.0])
+    progress = TrainingProgress(losses=[1.0, 3.0])
     assert progress.take_loss() == 2.0
     assert progress.losses == []
 
@@ -191,7 +191,7 @@ def settings(**changes: object) -> TrainingSettings:
 @pytest.mark.parametrize("schedule", ["linear", "cosine"])
 def test_the_rate_rises_to_its_peak_and_falls_to_the_floor(schedule: str) -> None:
     training = settings(schedule=schedule, warmup=0.1, floor=0.05)
-    shares = [rate_share(step, 100, training) for step in range(100)]
+    shares = [schedule_factor(step, 100, training) for step in range(100)]
     assert 0 < shares[0] < shares[5] < shares[9] < 1
     assert shares[10] == max(shares) == 1.0
     assert shares[10:] == sorted(shares[10:], reverse=True)
@@ -201,14 +201,14 @@ def test_the_rate_rises_to_its_peak_and_falls_to_the_floor(schedule: str) -> Non
 
 def test_a_constant_rate_stays() -> None:
     training = settings(schedule="constant", warmup=0.0)
-    assert {rate_share(step, 100, training) for step in range(100)} == {1.0}
+    assert {schedule_factor(step, 100, training) for step in range(100)} == {1.0}
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
 @pytest.mark.parametrize("warmup", [0.0, 0.5, 1.0])
 def test_the_shortest_runs_have_rates_too(steps: int, warmup: float) -> None:
     training = settings(warmup=warmup)
-    shares = [rate_share(step, steps, training) for step in range(steps)]
+    shares = [schedule_factor(step, steps, training) for step in range(steps)]
     assert all(0 < share <= 1 for share in shares)
 
 
@@ -224,9 +224,9 @@ def test_steps_follow_epochs_and_budget() -> None:
 
 def attached_groups(base: BaseModel, variant: str, decay: float) -> list[dict]:
     config = TrialConfig(variant, 4, 8.0, 0.0, "qv", 1e-3, 0)
-    with attaching.attached(base, config):
+    with attaching.attached_adapter(base, config):
         names = {id(p): name for name, p in base.model.named_parameters()}
-        made = optimiser(
+        made = make_optimizer(
             base.model.named_parameters(), 1e-3, decay, VARIANTS.get(variant).optimiser
         )
         return [
@@ -241,7 +241,7 @@ def test_lora_plus_trains_b_faster_by_its_ratio() -> None:
         "x.lora_B.default.weight": nn.Parameter(torch.ones(3, 2)),
         "x.weight": nn.Parameter(torch.ones(3, 3), requires_grad=False),
     }
-    made = optimiser(weights.items(), 1e-3, 0.0, {"b_rate_ratio": 16.0})
+    made = make_optimizer(weights.items(), 1e-3, 0.0, {"b_rate_ratio": 16.0})
     rates = {id(p): group["lr"] for group in made.param_groups for p in group["params"]}
     assert rates == {
         id(weights["x.lora_A.default.weight"]): 1e-3,
@@ -269,4 +269,4 @@ def test_magnitudes_do_not_decay(base: BaseModel) -> None:
 
 def test_a_trait_nobody_knows_is_refused() -> None:
     with pytest.raises(ValueError, match="unknown optimiser traits: b_ratio"):
-        optimiser([("a", nn.Parameter(torch.ones(2, 2)))], 1e-3, 0.0, {"b_ratio": 2.0})
+        make_optimizer([("a", nn.Parameter(torch.ones(2, 2)))], 1e-3, 0.0, {"b_ratio": 2.0})

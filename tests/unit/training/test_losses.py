@@ -22,8 +22,8 @@ from harness.models import token_classifier as token_head
 from harness.models.base_model import BaseModel
 from harness.models.batches import IGNORED, Batch, TokenSequence, collate
 from harness.tasks.task import Answers, Task
-from harness.training.losses import CompletionLoss, TaggingLoss, loss_of, said
-from harness.training.tokenization import TaskTokens
+from harness.training.losses import CompletionLoss, TaggingLoss, loss_for, predict_tags
+from harness.training.tokenization import TokenizedTask
 from tests import toy, toy_tags
 from tests.toy import llama_config
 
@@ -117,12 +117,12 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
 def encoder(tmp_path_factory: pytest.TempPathFactory, task: Task) -> BaseModel:
     folder = toy_tags.save_encoder(tmp_path_factory.mktemp("encoder"))
     found = base_model.load(ModelSettings(name=str(folder)), 1, task.kind.head)
-    token_head.draw(found.model, 3)
+    token_head.init_head(found.model, 3)
     return found
 
 
 def test_padding_changes_nothing(encoder: BaseModel, task: Task) -> None:
-    sequences = TaskTokens(encoder, task, 64).training().sequences
+    sequences = TokenizedTask(encoder, task, 64).training().sequences
     assert len({len(one.ids) for one in sequences}) > 3
     loss = TaggingLoss(encoder.model)
     with torch.no_grad():
@@ -134,7 +134,7 @@ def test_padding_changes_nothing(encoder: BaseModel, task: Task) -> None:
 
 
 def test_it_is_the_models_own_loss(encoder: BaseModel, task: Task) -> None:
-    sequences = TaskTokens(encoder, task, 64).training().sequences
+    sequences = TokenizedTask(encoder, task, 64).training().sequences
     batch = collate(sequences, 0, encoder.device)
     labels = torch.full_like(batch.ids, IGNORED)
     labels[batch.rows] = batch.targets
@@ -150,10 +150,10 @@ def test_it_is_the_models_own_loss(encoder: BaseModel, task: Task) -> None:
 def test_each_token_has_its_tag_whatever_runs_beside_it(
     encoder: BaseModel, task: Task, length: int
 ) -> None:
-    texts = TaskTokens(encoder, task, length).tagged("train")
+    texts = TokenizedTask(encoder, task, length).tagged("train")
     assert (max(len(text.parts) for text in texts) > 1) == (length == 12)
-    found = said(encoder.model, texts, 0, 64)
-    for tags, alone in zip(found, said(encoder.model, texts, 0, 1), strict=True):
+    found = predict_tags(encoder.model, texts, 0, 64)
+    for tags, alone in zip(found, predict_tags(encoder.model, texts, 0, 1), strict=True):
         np.testing.assert_allclose(tags, alone, atol=1e-5)
         np.testing.assert_allclose(np.exp(tags).sum(axis=1), 1, atol=1e-5)
     wanted = [(len(text.places), len(task.kind.head.labels)) for text in texts]
@@ -168,7 +168,7 @@ def test_each_token_has_its_tag_whatever_runs_beside_it(
 
 def test_the_task_chooses_the_loss(encoder: BaseModel, task: Task, tmp_path: Path) -> None:
     assert task.kind.answers is Answers.TAGGED
-    assert isinstance(loss_of(encoder.model, task), TaggingLoss)
+    assert isinstance(loss_for(encoder.model, task), TaggingLoss)
     folder = toy.save_model(tmp_path / "model")
     writing = base_model.load(ModelSettings(name=str(folder)), 1)
-    assert isinstance(loss_of(writing.model, toy.load_task(tmp_path / "task")), CompletionLoss)
+    assert isinstance(loss_for(writing.model, toy.load_task(tmp_path / "task")), CompletionLoss)

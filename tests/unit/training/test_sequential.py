@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from harness.training.sequential import PrunedError, joined, parts, raced
+from harness.training.sequential import PrunedError, merge_scores, score_in_parts, split_parts
 from harness.trial import SplitScores
 
 
@@ -52,7 +52,7 @@ def run(life: Generator[Any, Any, SplitScores]) -> SplitScores:
 
 @pytest.mark.parametrize(("batch", "many"), [(100, 1), (6, 1), (5, 2), (3, 3), (1, 4)])
 def test_a_part_is_no_smaller_than_a_batch(batch: int, many: int) -> None:
-    found = parts(TASK, "s", batch)
+    found = split_parts(TASK, "s", batch)
     assert len(found) == many
     covered = sorted(index for part in found for index in range(10)[part])
     assert covered == list(range(10))
@@ -66,15 +66,17 @@ def test_parts_come_to_the_whole() -> None:
         seen.append(len(so_far.ids))
         assert so_far.values == TASK.values([*so_far.statistics], [*so_far.unparsed])
 
-    assert run(raced(score, TASK, parts(TASK, "s", 3), ask)) == scores(None)
+    assert run(score_in_parts(score, TASK, split_parts(TASK, "s", 3), ask)) == scores(None)
     assert seen == [4, 7]
 
 
 def test_whoever_looks_on_ends_it_with_a_reason() -> None:
     with pytest.raises(PrunedError, match="enough"):
-        run(raced(score, TASK, parts(TASK, "s", 3), lambda _: "enough"))
+        run(score_in_parts(score, TASK, split_parts(TASK, "s", 3), lambda _: "enough"))
 
 
 def test_without_anybody_looking_on_there_is_one_part() -> None:
-    assert run(raced(score, TASK, (None,), None)) == scores(None)
-    assert joined(TASK, [scores(slice(1, None, 2)), scores(slice(0, None, 2))]) == scores(None)
+    assert run(score_in_parts(score, TASK, (None,), None)) == scores(None)
+    assert merge_scores(TASK, [scores(slice(1, None, 2)), scores(slice(0, None, 2))]) == scores(
+        None
+    )

@@ -26,10 +26,10 @@ from harness.errors import UserError
 from harness.models import base_model
 from harness.models.base_model import BaseModel
 from harness.models.batches import IGNORED
-from harness.tasks.task import Task, load
+from harness.tasks.task import Task, load_task
 from harness.training import token_classification as word_tags
-from harness.training.token_classification import OVERLAP, Tagging, Window, windows
-from harness.training.tokenization import TaskTokens, token_notes
+from harness.training.token_classification import OVERLAP, TextTagger, Window, windows
+from harness.training.tokenization import TokenizedTask, token_notes
 from tests import toy, toy_tags
 
 
@@ -57,12 +57,12 @@ def task_of(folder: Path, text: str, *entities: tuple[int, int, str]) -> Task:
     row = json.dumps({"id": "one", "text": text, "entities": spans})
     for split in ("train", "validation", "test"):
         (folder / f"{split}.jsonl").write_text(row, encoding="utf-8")
-    return load(f"{folder}/")
+    return load_task(f"{folder}/")
 
 
 def read_off(base: BaseModel, task: Task, length: int | None = None) -> list[tuple[Span, ...]]:
     """The entities of each training text, read from the tags that are learnt."""
-    tagging = Tagging(base, task, length)
+    tagging = TextTagger(base, task, length)
     examples = task.examples("train")
     parts = iter(tagging.learnt(examples).sequences)
     labels = task.kind.head.labels
@@ -91,14 +91,14 @@ def test_special_tokens_stand_around_each_window_and_are_not_learnt(
     encoder: BaseModel, task: Task
 ) -> None:
     start, end = encoder.tokenizer.cls_token_id, encoder.tokenizer.sep_token_id
-    for part in Tagging(encoder, task, 12).learnt(task.examples("train")).sequences:
+    for part in TextTagger(encoder, task, 12).learnt(task.examples("train")).sequences:
         assert (part.ids[0], part.ids[-1]) == (start, end)
         assert (part.tags[0], part.tags[-1]) == (IGNORED, IGNORED)
         assert len(part.ids) == len(part.tags) <= 12
 
 
 def test_a_causal_model_has_its_start_token(causal: BaseModel, task: Task) -> None:
-    first = Tagging(causal, task, None).learnt(task.examples("train")).sequences[0]
+    first = TextTagger(causal, task, None).learnt(task.examples("train")).sequences[0]
     assert first.ids[0] == causal.tokenizer.bos_token_id
     assert causal.tokenizer.decode(first.ids[1:]) == "Takes Xarel 5 mg."
 
@@ -124,7 +124,7 @@ def test_an_entity_out_of_whose_sight_a_window_begins_is_not_learnt_there(
     """A long entity fills windows of its own: these must not learn it as another one."""
     text = "Had " + "x" * 40 + " now."
     task = task_of(tmp_path, text, (4, 44, "MED"))
-    tagging = Tagging(causal, task, 13)  # a start token and twelve bytes
+    tagging = TextTagger(causal, task, 13)  # a start token and twelve bytes
     begins = 0
     for part in tagging.learnt(task.examples("train")).sequences:
         tags = [task.kind.head.labels[tag] for tag in part.tags if tag != IGNORED]
@@ -145,32 +145,32 @@ def test_what_cannot_be_learnt_is_told(encoder: BaseModel, tmp_path: Path) -> No
     nested = task_of(
         tmp_path / "nested", "Takes no drugs now.", (9, 14, "MED"), (6, 14, "MED"), (6, 8, "DOSE")
     )
-    tokens = TaskTokens(encoder, nested, 64)
+    tokens = TokenizedTask(encoder, nested, 64)
     (note,) = token_notes(nested, tokens.training(), TrainingSettings(epochs=1))
     assert note.startswith("2 of 3 training entities overlap longer ones and are not learnt")
     labels = nested.kind.head.labels
     (part,) = tokens.training().sequences
     assert [labels[tag] for tag in part.tags[1:-1]] == ["O", "B-MED", "I-MED", "O", "O"]
     inside = task_of(tmp_path / "inside", "Takes no drugs now.", (9, 13, "MED"))
-    parts, note = TaskTokens(encoder, inside, 64).training().notes
+    parts, note = TokenizedTask(encoder, inside, 64).training().notes
     assert parts.startswith("1 of 1 training entities begin or end inside a word: the parts of")
     assert note.startswith("1 of 1 training entities begin or end inside a token of this model")
     long = task_of(tmp_path / "long", "Takes no drugs now. " * 8, (9, 14, "MED"))
-    (note,) = TaskTokens(encoder, long, 20).training().notes
+    (note,) = TokenizedTask(encoder, long, 20).training().notes
     assert note.startswith("1 training texts were cut into windows of 20 tokens")
 
 
 def test_a_word_is_read_as_a_whole_where_entities_are_whole_words(
     encoder: BaseModel, task: Task, tmp_path: Path
 ) -> None:
-    tagging = Tagging(encoder, task, None)
+    tagging = TextTagger(encoder, task, None)
     assert tagging.by_word
     texts = tagging.read(task.examples("train"))
     for text in texts:
         assert list(text.words) == entity_tags.words(text.places, text.text)
     assert any(len(text.words) < len(text.places) for text in texts)
     inside = task_of(tmp_path, "Takes no drugs now.", (9, 13, "MED"))
-    (text,) = Tagging(encoder, inside, None).read(inside.examples("train"))
+    (text,) = TextTagger(encoder, inside, None).read(inside.examples("train"))
     assert text.words == tuple(range(len(text.places)))
 
 
@@ -180,18 +180,18 @@ def test_a_few_entities_inside_words_do_not_part_all_words(
     text = "Takes no drugs now. " * 100
     places = [(20 * turn + 9, 20 * turn + 14, "MED") for turn in range(100)]
     few = task_of(tmp_path / "few", text, (9, 13, "MED"), *places[1:])
-    assert Tagging(encoder, few, None).by_word
-    notes = TaskTokens(encoder, few, None).training().notes
+    assert TextTagger(encoder, few, None).by_word
+    notes = TokenizedTask(encoder, few, None).training().notes
     told = "1 of 100 training entities begin or end inside a word or a token of this model"
     assert any(note.startswith(told) for note in notes)
     more = task_of(tmp_path / "more", text, (9, 13, "MED"), (29, 33, "MED"), *places[2:])
-    assert not Tagging(encoder, more, None).by_word
+    assert not TextTagger(encoder, more, None).by_word
 
 
 def test_windows_never_exceed_what_the_model_was_made_for(encoder: BaseModel, task: Task) -> None:
-    assert Tagging(encoder, task, 4000).length == 128
-    assert Tagging(encoder, task, 64).length == 64
-    assert Tagging(encoder, task, None).length == 128
+    assert TextTagger(encoder, task, 4000).length == 128
+    assert TextTagger(encoder, task, 64).length == 64
+    assert TextTagger(encoder, task, None).length == 128
 
 
 def test_a_tokenizer_that_knows_no_places_is_refused(encoder: BaseModel, task: Task) -> None:
@@ -201,12 +201,12 @@ def test_a_tokenizer_that_knows_no_places_is_refused(encoder: BaseModel, task: T
     slow = Slow(tokenizer_object=toy_tags.tokenizer().backend_tokenizer)
     base = BaseModel("mine", encoder.model, slow, encoder.device, "")
     with pytest.raises(UserError, match=r"model\.name: mine: its tokenizer does not say where"):
-        Tagging(base, task, None)
+        TextTagger(base, task, None)
 
 
 def test_texts_without_any_token_are_told(encoder: BaseModel, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no training text has a token"):
-        TaskTokens(encoder, task_of(tmp_path, "\u200b\u200b", (0, 1, "MED")), 64).training()
+        TokenizedTask(encoder, task_of(tmp_path, "\u200b\u200b", (0, 1, "MED")), 64).training()
 
 
 def test_a_text_that_fits_has_one_window_and_an_empty_one_none() -> None:
@@ -278,28 +278,28 @@ def likeliest(likely: np.ndarray) -> tuple[str, ...]:
 
 def test_one_part_that_errs_is_overruled_by_the_others() -> None:
     likely = said({"B-A": 0.9}, {"O": 0.5, "I-A": 0.4}, {"I-A": 0.8})
-    assert word_tags.read(likely, [0], LABELS) == ["B-A", "I-A", "I-A"]
-    assert word_tags.read(likely, [0, 1, 2], LABELS) == ["B-A", "O", "I-A"]
+    assert word_tags.word_level_tags(likely, [0], LABELS) == ["B-A", "I-A", "I-A"]
+    assert word_tags.word_level_tags(likely, [0, 1, 2], LABELS) == ["B-A", "O", "I-A"]
 
 
 def test_a_word_goes_on_where_that_is_likelier_than_beginning() -> None:
     likely = said({"B-A": 0.9}, {"I-A": 0.6, "B-A": 0.3}, {"I-A": 0.9})
-    assert word_tags.read(likely, [0, 1], LABELS) == ["B-A", "I-A", "I-A"]
+    assert word_tags.word_level_tags(likely, [0, 1], LABELS) == ["B-A", "I-A", "I-A"]
 
 
 def test_a_word_never_begins_twice_inside_itself() -> None:
     likely = said({"B-A": 0.9}, {"B-A": 0.9}, {"B-A": 0.9})
-    assert word_tags.read(likely, [0], LABELS) == ["B-A", "I-A", "I-A"]
-    assert word_tags.read(likely, [0, 1], LABELS) == ["B-A", "B-A", "I-A"]
+    assert word_tags.word_level_tags(likely, [0], LABELS) == ["B-A", "I-A", "I-A"]
+    assert word_tags.word_level_tags(likely, [0, 1], LABELS) == ["B-A", "B-A", "I-A"]
 
 
 def test_labels_with_hyphens_stay_whole() -> None:
     likely = said({"B-B-2": 0.9}, {"O": 0.5, "I-B-2": 0.4})
-    assert word_tags.read(likely, [0], LABELS) == ["B-B-2", "I-B-2"]
+    assert word_tags.word_level_tags(likely, [0], LABELS) == ["B-B-2", "I-B-2"]
 
 
 def test_nothing_is_read_off_nothing() -> None:
-    assert word_tags.read(np.empty((0, len(LABELS))), [], LABELS) == []
+    assert word_tags.word_level_tags(np.empty((0, len(LABELS))), [], LABELS) == []
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -308,7 +308,7 @@ def test_each_word_says_the_likeliest_of_what_it_may_say(seed: int) -> None:
     sizes = [draw.randint(1, 4) for _ in range(12)]
     starts = [sum(sizes[:place]) for place in range(len(sizes))]
     likely = drawn(draw, sum(sizes))
-    found = word_tags.read(likely, starts, LABELS)
+    found = word_tags.word_level_tags(likely, starts, LABELS)
     for start, size in zip(starts, sizes, strict=True):
         assert tuple(found[start : start + size]) == likeliest(likely[start : start + size])
 
@@ -317,7 +317,7 @@ def test_each_word_says_the_likeliest_of_what_it_may_say(seed: int) -> None:
 def test_words_of_one_token_have_their_likeliest_tag(seed: int) -> None:
     likely = drawn(random.Random(seed), 30)
     wanted = [LABELS[place] for place in likely.argmax(axis=1)]
-    assert word_tags.read(likely, range(30), LABELS) == wanted
+    assert word_tags.word_level_tags(likely, range(30), LABELS) == wanted
 
 
 def edges(tagged: Sequence[str]) -> set[int]:
@@ -329,5 +329,5 @@ def test_no_entity_begins_or_ends_inside_a_word() -> None:
     draw = random.Random(1)
     for words in product([1, 2, 3], repeat=4):
         starts = [sum(words[:place]) for place in range(4)]
-        found = word_tags.read(drawn(draw, sum(words)), starts, LABELS)
+        found = word_tags.word_level_tags(drawn(draw, sum(words)), starts, LABELS)
         assert edges(found) <= {*starts, sum(words)}

@@ -6,8 +6,8 @@ from harness.config.settings import ModelSettings
 from harness.errors import UserError
 from harness.models import base_model
 from harness.models.base_model import BaseModel
-from harness.tasks.task import Task, load
-from harness.training.tokenization import TaskTokens
+from harness.tasks.task import Task, load_task
+from harness.training.tokenization import TokenizedTask
 from tests import toy
 
 
@@ -16,7 +16,7 @@ def text_of(base: BaseModel, ids: tuple[int, ...]) -> str:
 
 
 def test_an_example_is_start_prompt_answer_end(base: BaseModel, task: Task) -> None:
-    found = TaskTokens(base, task, 200).training()
+    found = TokenizedTask(base, task, 200).training()
     assert (found.cut, found.left_out) == (0, 0)
     for example, sequence in zip(task.examples("train"), found.sequences, strict=True):
         prompt, answer = sequence.ids[: sequence.start], sequence.ids[sequence.start :]
@@ -28,7 +28,7 @@ def test_no_start_token_where_the_tokenizer_sets_none(tmp_path: Path, task: Task
     folder = toy.save_model(tmp_path)
     toy.tokenizer(marks_start=False).save_pretrained(folder)
     base = base_model.load(ModelSettings(name=str(folder)))
-    first = TaskTokens(base, task, 200).training().sequences[0]
+    first = TokenizedTask(base, task, 200).training().sequences[0]
     assert text_of(base, first.ids).startswith("N: Takes")
 
 
@@ -39,10 +39,10 @@ def test_inputs_are_cut_on_the_tasks_side_and_answers_never(
     folder = toy.save_task(tmp_path)
     file = folder / "task.yaml"
     file.write_text(f"{file.read_text()}truncate: {side}\n")
-    task = load(f"{folder}/")
-    whole = TaskTokens(base, task, 200).training().sequences
+    task = load_task(f"{folder}/")
+    whole = TokenizedTask(base, task, 200).training().sequences
     length = sorted(len(sequence.ids) for sequence in whole)[5]
-    found = TaskTokens(base, task, length).training()
+    found = TokenizedTask(base, task, length).training()
     assert found.left_out == 0
     assert found.cut == sum(len(sequence.ids) > length for sequence in whole) > 0
     for example, full, cut in zip(task.examples("train"), whole, found.sequences, strict=True):
@@ -61,18 +61,18 @@ def test_inputs_are_cut_on_the_tasks_side_and_answers_never(
 
 def test_examples_whose_answer_is_too_long_are_left_out(base: BaseModel, task: Task) -> None:
     answers = sorted(len(task.target(example)) + 2 for example in task.examples("train"))
-    found = TaskTokens(base, task, answers[4] + 1).training()
+    found = TokenizedTask(base, task, answers[4] + 1).training()
     assert found.left_out == sum(length > answers[4] for length in answers) > 0
     assert len(found.sequences) + found.left_out == len(answers)
 
 
 def test_a_length_that_holds_no_answer_is_the_users_mistake(base: BaseModel, task: Task) -> None:
     with pytest.raises(UserError, match=r"training\.max_length: 8 tokens hold no training ex"):
-        TaskTokens(base, task, 8).training()
+        TokenizedTask(base, task, 8).training()
 
 
 def test_prompts_leave_room_for_the_answer(base: BaseModel, task: Task) -> None:
-    tokens = TaskTokens(base, task, 200)
+    tokens = TokenizedTask(base, task, 200)
     plain = tokens.prompts("validation")
     texts = [f"<s>{task.prompt(example)}" for example in task.examples("validation")]
     assert plain.cut == 0
@@ -89,6 +89,6 @@ def test_prompts_leave_room_for_the_answer(base: BaseModel, task: Task) -> None:
 
 
 def test_tokens_are_made_once(base: BaseModel, task: Task) -> None:
-    tokens = TaskTokens(base, task, 200)
+    tokens = TokenizedTask(base, task, 200)
     assert tokens.training() is tokens.training()
     assert tokens.prompts("test") is tokens.prompts("test")

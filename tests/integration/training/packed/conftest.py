@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from harness.adapters.fast_layers import DroppedPlaces, _Drop
-from harness.training.packed.layout import Among
+from harness.training.packed.layout import SequencePositions
 from harness.training.packed.lora_math import Dropout, Places, _moved
 from tests.toy_fixtures import base, double, model_folder, task
 
@@ -16,7 +16,7 @@ __all__ = ["base", "double", "masks_of_the_trial_alone", "model_folder", "task"]
 def masks_of_the_trial_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draws each layer's mask with a seed of its own, as the layers of a trial alone do."""
 
-    def draw(self: Dropout, rows: Tensor, among: Among | None = None) -> Places | None:
+    def draw(self: Dropout, rows: Tensor, among: SequencePositions | None = None) -> Places | None:
         if not self._p:
             return None
         count, width = (rows.shape[0] if among is None else among.whole), rows.shape[1]

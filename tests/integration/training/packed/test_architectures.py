@@ -52,14 +52,14 @@ def test_sequences_are_longer_than_the_window(task: Task) -> None:
 def test_an_architecture_is_packed_in_each_precision(dtype: torch.dtype, other: BaseModel) -> None:
     model = copy.deepcopy(other.model).to(dtype)
     rounded = BaseModel(other.name, model, other.tokenizer, other.device, other.fingerprint)
-    assert fitting.base_refusal(rounded) is None
+    assert fitting.why_base_not_packable(rounded) is None
 
 
 @pytest.mark.usefixtures("doubled")
 def test_trials_packed_together_are_the_same_trials(
     other: BaseModel, task: Task, tmp_path: Path
 ) -> None:
-    assert fitting.base_refusal(other) is None
+    assert fitting.why_base_not_packable(other) is None
 
     def requests(folder: str) -> list[TrialRequest]:
         configs = [

@@ -12,7 +12,7 @@ from harness.models import base_model as four_bits
 from harness.models.base_model import BaseModel
 from harness.tasks.task import Task
 from harness.training.packed import compatibility as fitting
-from harness.training.packed.lora_math import FourBits
+from harness.training.packed.lora_math import FourBitWeight
 from harness.training.packed.trainer import PackedTrainer
 from harness.training.sequential import SequentialTrainer
 from harness.trial import Outcome, TrialConfig, TrialRequest
@@ -43,7 +43,7 @@ def coded(model_folder: Path) -> BaseModel:
 def test_losses_weights_and_answers_are_those_of_each_alone(
     coded: BaseModel, task: Task, tmp_path: Path
 ) -> None:
-    assert fitting.base_refusal(coded) is None
+    assert fitting.why_base_not_packable(coded) is None
 
     def requests(folder: str) -> list[TrialRequest]:
         return [
@@ -68,7 +68,7 @@ def test_weights_are_made_whole_twice_a_step_however_many_share_them(
     coded: BaseModel, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[nn.Module] = []
-    whole = four_bits.whole
+    whole = four_bits.dequantized_weight
 
     def counted(layer: nn.Module) -> Tensor:
         made.append(layer)
@@ -83,13 +83,13 @@ def test_weights_are_made_whole_twice_a_step_however_many_share_them(
             answers = {slot: pack.answers(each) for slot, each in batches.items()}
             pack.gradients(batches, answers)  # squared norms of rows are made once
             with monkeypatch.context() as patched:
-                patched.setattr(four_bits, "whole", counted)
+                patched.setattr(four_bits, "dequantized_weight", counted)
                 pack.gradients(batches, answers)
             frozen = [each.frozen for each in pack.layers.values()]
         counts[slots] = len(made)
         assert {made.count(layer) for layer in made} <= {1, 2}
         made.clear()
-        assert all(isinstance(each, FourBits) and each._whole is None for each in frozen)
+        assert all(isinstance(each, FourBitWeight) and each._whole is None for each in frozen)
     assert counts[1] == counts[3] > 0
 
 

@@ -8,7 +8,7 @@ import torch
 from harness.config.settings import TrainingSettings
 from harness.models.base_model import BaseModel
 from harness.tasks.task import Task
-from harness.training.packed.pack import Batches, Pack
+from harness.training.packed.pack import AdapterPack, Batches
 from harness.training.packed.trainer import PackedTrainer
 from harness.trial import Outcome, TrialConfig, TrialRequest, TrialResult
 from tests.integration.training.contract import go_on, losses
@@ -40,14 +40,16 @@ def test_passes_are_halved_until_they_fit(
     room: int, told: str, base: BaseModel, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = run(base, task)
-    real = Pack.gradients
+    real = AdapterPack.gradients
 
-    def bounded(pack: Pack, batches: Batches, answers: Mapping[int, int]) -> dict[int, float]:
+    def bounded(
+        pack: AdapterPack, batches: Batches, answers: Mapping[int, int]
+    ) -> dict[int, float]:
         if sum(map(len, batches.values())) > room:
             raise torch.OutOfMemoryError("out of memory")
         return real(pack, batches, answers)
 
-    monkeypatch.setattr(Pack, "gradients", bounded)
+    monkeypatch.setattr(AdapterPack, "gradients", bounded)
     found = run(base, task)
     for number, result in whole.items():
         assert result.changed is None
@@ -63,7 +65,7 @@ def test_one_sequence_that_does_not_fit_fails_with_a_plain_line(
     def never(*_: object) -> dict[int, float]:
         raise torch.OutOfMemoryError("out of memory")
 
-    monkeypatch.setattr(Pack, "gradients", never)
+    monkeypatch.setattr(AdapterPack, "gradients", never)
     found = run(base, task)
     assert {result.outcome for result in found.values()} == {Outcome.FAILED}
     assert "out of memory; smaller" in (found[0].error or "")

@@ -12,7 +12,7 @@ from harness.models.base_model import BaseModel
 from harness.tasks.task import Task
 from harness.training.packed import compatibility as fitting
 from harness.training.packed import layers as kernels
-from harness.training.packed.layers import Padded
+from harness.training.packed.layers import BatchedKernel
 from harness.training.packed.trainer import PackedTrainer
 from harness.training.sequential import SequentialTrainer
 from harness.trial import Outcome, TrialConfig, TrialRequest, TrialResult
@@ -44,13 +44,13 @@ def way(
 ) -> None:
     """How the packed engine goes through the base."""
     gpu = double.device.type == "cuda"
-    assert fitting.by_hand(double) != gpu
+    assert fitting.supports_manual_backward(double) != gpu
     if gpu and request.param != "as on a GPU":
         pytest.skip("this is a GPU")
     if request.param != "by hand":
-        monkeypatch.setattr(fitting, "by_hand", lambda _: False)
+        monkeypatch.setattr(fitting, "supports_manual_backward", lambda _: False)
     if request.param == "as on a GPU":
-        monkeypatch.setattr(kernels, "suited", lambda _: Padded())
+        monkeypatch.setattr(kernels, "kernel_for", lambda _: BatchedKernel())
 
 
 def config(variant: str, **changes: object) -> TrialConfig:

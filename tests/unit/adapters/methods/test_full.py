@@ -30,12 +30,12 @@ def test_its_parameters_are_counted_without_weights(base: BaseModel, model_folde
 
 def test_it_is_saved_as_a_model(base: BaseModel, tmp_path: object) -> None:
     before = checksum(base.model)
-    with attaching.attached(base, WANTED) as adapter, torch.no_grad():
+    with attaching.attached_adapter(base, WANTED) as adapter, torch.no_grad():
         for weight in base.model.parameters():
             weight += 0.01
         ids = torch.tensor([[1, 20, 30]])
         trained = base.model(input_ids=ids).logits
-        folder = attaching.save(adapter, f"{tmp_path}/model")
+        folder = attaching.save_adapter(adapter, f"{tmp_path}/model")
         loaded = AutoModelForCausalLM.from_pretrained(folder)
         torch.testing.assert_close(loaded(input_ids=ids).logits, trained)
     assert checksum(base.model) == before

@@ -12,7 +12,7 @@ import scipy.optimize
 
 from harness.report.charts.axis import Axis
 from harness.report.charts.lines import DASHES, Line, apart, lines, sample
-from harness.report.section import source
+from harness.report.section import template_source
 
 ACROSS = Axis(0.0, 4.0, "epoch")
 UP = Axis(0.0, 2.0, "loss")
@@ -52,7 +52,7 @@ def test_lines_are_told_apart_by_dashes_that_the_style_knows() -> None:
     tree = drawn(*(Line(POINTS, dash=dash) for dash in range(DASHES)))
     dashes = [(path.get("class") or "").split()[1] for path in found(tree, "path", "curve")]
     assert len(set(dashes)) == DASHES
-    style = source("page.css")
+    style = template_source("page.css")
     for name in dashes[1:]:
         assert f".{name} {{ stroke-dasharray" in style
     assert dashes[1] in sample("plain", 1)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.analysis.claim_tests import judge, numbers
+from harness.analysis.claim_tests import evaluate_claims, numbers
 from harness.report.sections import claims
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def test_all_numbers_of_the_findings_are_shown(study: str, request: pytest.FixtureRequest) -> None:
     results: StudyResults = request.getfixturevalue(study)
     page = html.unescape(claims.render(results))
-    found = judge(results)
+    found = evaluate_claims(results)
     shown = [numbers(results, one) for each in found for one in each.compared]
     assert len(shown) > 3
     assert all(told in page for told in shown)

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from harness.report.sections import errors
-from harness.report.sections.errors import Piece, cut, marked, pieces, spurious
+from harness.report.sections.errors import Piece, cut, highlight, highlight_spans, spurious
 from harness.results import ANSWER_COLUMNS, PASSAGE_COLUMNS, StudyResults, Texts
 
 
@@ -59,28 +59,28 @@ def answers() -> pd.DataFrame:
 
 
 def test_each_entity_counts_who_found_it() -> None:
-    assert pieces(answers(), ("a", "b")) == [
+    assert highlight_spans(answers(), ("a", "b")) == [
         Piece(8, "aspirin", "DRUG", (1, 0), (2, 1)),
         Piece(20, "5 mg", "DOSE", (2, 0), (2, 1)),
     ]
 
 
 def test_marks_say_found_in_some_and_in_none_and_all_text_is_escaped() -> None:
-    shown = str(marked(TEXT, pieces(answers(), ("a", "b"))))
+    shown = str(highlight(TEXT, highlight_spans(answers(), ("a", "b"))))
     assert '<mark class="partly">aspirin<small> DRUG 1/2 · 0/1</small></mark>' in shown
     assert '<mark class="found">5 mg<small> DOSE 2/2 · 0/1</small></mark>' in shown
     assert "&lt;b&gt;" in shown
     assert "&amp; watch." in shown
     plain = re.sub(r"<small>.*?</small>|<[^>]+>", "", shown)
     assert plain == "Give &lt;b&gt;aspirin&lt;/b&gt; 5 mg &amp; watch."
-    other = str(marked(TEXT, pieces(answers(), ("b", "a"))))
+    other = str(highlight(TEXT, highlight_spans(answers(), ("b", "a"))))
     assert other.count('class="missed"') == 2
 
 
 def test_what_overlaps_is_marked_once() -> None:
     inner = Piece(8, "aspirin", "DRUG", (1,), (1,))
     outer = Piece(5, "<b>aspirin", "DRUG", (1,), (1,))
-    assert str(marked(TEXT, [outer, inner])).count("<mark") == 1
+    assert str(highlight(TEXT, [outer, inner])).count("<mark") == 1
 
 
 def test_what_nobody_asked_for_is_counted_by_seeds() -> None:
@@ -91,7 +91,7 @@ def test_what_nobody_asked_for_is_counted_by_seeds() -> None:
 def test_a_long_text_is_cut_around_its_first_entity() -> None:
     text = "word " * 300 + "aspirin " + "word " * 300
     piece = Piece(1500, "aspirin", "DRUG", (1,), (1,))
-    shown = str(marked(text, [piece]))
+    shown = str(highlight(text, [piece]))
     assert shown.startswith("&hellip;")
     assert shown.endswith("&hellip;")
     assert "<mark" in shown
@@ -102,4 +102,4 @@ def test_a_long_text_is_cut_around_its_first_entity() -> None:
 
 @pytest.mark.parametrize("text", ["", "no entity here"])
 def test_without_entities_it_is_the_text(text: str) -> None:
-    assert str(marked(text, [])) == text
+    assert str(highlight(text, [])) == text

@@ -13,16 +13,22 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness.adapters import attach as attaching
 from harness.models.base_model import BaseModel
-from harness.training.packed.layers import Kernel, Padded, SlotBySlot, still, suited
-from harness.training.packed.layout import Layout, Picked, Share
+from harness.training.packed.layers import (
+    BatchedKernel,
+    Kernel,
+    LoopKernel,
+    kernel_for,
+    make_inference_lora,
+)
+from harness.training.packed.layout import Layout, SelectedRows, SlotRows
 from harness.training.packed.lora_math import (
-    DoraPart,
+    AdapterOp,
+    DoraOp,
     Dropout,
-    Frozen,
-    LoraPart,
-    Part,
-    Removed,
-    Trained,
+    FrozenWeight,
+    LoraOp,
+    RemovedInit,
+    TrainedWeight,
 )
 from harness.trial import TrialConfig
 from tests import packs
@@ -37,59 +43,61 @@ def drawn(*shape: int, seed: int) -> Tensor:
     return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
-def trained(value: Tensor, learns: bool = True) -> Trained:
+def trained(value: Tensor, learns: bool = True) -> TrainedWeight:
     # What was added up before has to stay.
-    return Trained(value, torch.ones_like(value) if learns else None)
+    return TrainedWeight(value, torch.ones_like(value) if learns else None)
 
 
-def lora(slot: int, learns: bool = True, removed: Removed | None = None) -> LoraPart:
+def lora(slot: int, learns: bool = True, removed: RemovedInit | None = None) -> LoraOp:
     rank, scale, p = SLOTS[slot]
     first = trained(drawn(rank, IN, seed=slot), learns)
     second = trained(drawn(OUT, rank, seed=10 + slot))
     dropout = Dropout(p, torch.Generator().manual_seed(slot))
-    return LoraPart(first, second, scale, dropout, removed)
+    return LoraOp(first, second, scale, dropout, removed)
 
 
-def dora(slot: int) -> DoraPart:
+def dora(slot: int) -> DoraOp:
     plain = lora(slot)
     magnitude = trained(drawn(OUT, seed=20 + slot).abs())
-    return DoraPart(plain.first, plain.second, plain.scale, plain.dropout, magnitude)
+    return DoraOp(plain.first, plain.second, plain.scale, plain.dropout, magnitude)
 
 
-def all_lora() -> dict[int, Part]:
+def all_lora() -> dict[int, AdapterOp]:
     return {slot: lora(slot) for slot in range(4)}
 
 
-def frozen_first() -> dict[int, Part]:
+def frozen_first() -> dict[int, AdapterOp]:
     return {slot: lora(slot, learns=slot != 1) for slot in range(4)}
 
 
-def mixed() -> dict[int, Part]:
-    removed = Removed(drawn(2, IN, seed=31), drawn(OUT, 2, seed=32), 0.7)
+def mixed() -> dict[int, AdapterOp]:
+    removed = RemovedInit(drawn(2, IN, seed=31), drawn(OUT, 2, seed=32), 0.7)
     return {0: lora(0), 1: dora(1), 2: lora(2, removed=removed), 3: lora(3)}
 
 
-def only_one() -> dict[int, Part]:
+def only_one() -> dict[int, AdapterOp]:
     return {2: lora(2)}
 
 
 def shares(*counts: int) -> Layout:
     ends = torch.tensor(counts).cumsum(0).tolist()
     given = [
-        Share(slot, end - count, end)
+        SlotRows(slot, end - count, end)
         for slot, (end, count) in enumerate(zip(ends, counts, strict=True))
     ]
     return Layout(tuple(given), (ends[-1],))
 
 
 def some_of(layout: Layout, *rows: int) -> Layout:
-    return Picked(layout, rows, fill=3).layout
+    return SelectedRows(layout, rows, fill=3).layout
 
 
-def used(kernel: Kernel, parts: dict[int, Part], layout: Layout, count: int) -> Sequence[Tensor]:
+def used(
+    kernel: Kernel, parts: dict[int, AdapterOp], layout: Layout, count: int
+) -> Sequence[Tensor]:
     """Outputs, the inputs' gradient, and the gradients of all weights."""
     rows, gradient = drawn(count, IN, seed=40), drawn(count, OUT, seed=41)
-    frozen = Frozen(drawn(OUT, IN, seed=42), None)
+    frozen = FrozenWeight(drawn(OUT, IN, seed=42), None)
     out = frozen.forward(rows)
     kept = kernel.forward(parts, rows, out, frozen, layout)
     before, given = gradient.clone(), rows.clone()
@@ -99,9 +107,9 @@ def used(kernel: Kernel, parts: dict[int, Part], layout: Layout, count: int) -> 
     assert torch.equal(rows, given)
     found = [out, into]
     for part in parts.values():
-        assert isinstance(part, LoraPart)
+        assert isinstance(part, LoraOp)
         weights = [part.first, part.second]
-        weights += [part.magnitude] if isinstance(part, DoraPart) else []
+        weights += [part.magnitude] if isinstance(part, DoraOp) else []
         found += [each.gradient for each in weights if each.gradient is not None]
     return found
 
@@ -119,8 +127,8 @@ def used(kernel: Kernel, parts: dict[int, Part], layout: Layout, count: int) -> 
 )
 def test_kernels_say_the_same(make: object, layout: Layout, count: int) -> None:
     assert callable(make)
-    wanted = used(SlotBySlot(), make(), layout, count)
-    found = used(Padded(), make(), layout, count)
+    wanted = used(LoopKernel(), make(), layout, count)
+    found = used(BatchedKernel(), make(), layout, count)
     assert len(found) == len(wanted) > 2
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
@@ -128,12 +136,12 @@ def test_kernels_say_the_same(make: object, layout: Layout, count: int) -> None:
 
 def test_what_one_slot_makes_no_number_stays_with_it() -> None:
     layout = shares(7, 2, 1, 4)
-    wanted = used(Padded(), all_lora(), layout, 14)
+    wanted = used(BatchedKernel(), all_lora(), layout, 14)
     parts = all_lora()
     ruined = parts[1]
-    assert isinstance(ruined, LoraPart)
+    assert isinstance(ruined, LoraOp)
     ruined.second.value.fill_(torch.nan)
-    found = used(Padded(), parts, layout, 14)
+    found = used(BatchedKernel(), parts, layout, 14)
     assert found[0][7:9].isnan().all()
     assert found[1][7:9].isnan().any()
     for one, other in zip(found[:2], wanted[:2], strict=True):
@@ -162,49 +170,51 @@ class Counted(TorchDispatchMode):
 def test_more_slots_ask_for_no_more_operations(ranks: tuple[int, int]) -> None:
     counts = []
     for slots in (2, 16):
-        parts: dict[int, Part] = {}
+        parts: dict[int, AdapterOp] = {}
         for slot in range(slots):
             rank = ranks[slot % 2]
             first, second = drawn(rank, IN, seed=slot), drawn(OUT, rank, seed=50 + slot)
             nothing = Dropout(0.0, torch.Generator())
-            parts[slot] = LoraPart(trained(first), trained(second), 1.0 + slot, nothing)
+            parts[slot] = LoraOp(trained(first), trained(second), 1.0 + slot, nothing)
         layout = shares(*[3 + slot % 2 for slot in range(slots)])
-        used(Padded(), dict(parts), layout, sum(layout.lengths))  # what is found once a pass
+        used(
+            BatchedKernel(), dict(parts), layout, sum(layout.lengths)
+        )  # what is found once a pass
         with Counted() as counted:
-            used(Padded(), parts, layout, sum(layout.lengths))
+            used(BatchedKernel(), parts, layout, sum(layout.lengths))
         counts.append(counted.count)
     assert counts[0] == counts[1]
 
 
 def test_a_processor_goes_slot_by_slot_and_a_gpu_all_at_once() -> None:
-    assert isinstance(suited(torch.device("cpu")), SlotBySlot)
-    assert isinstance(suited(torch.device("cuda", 0)), Padded)
+    assert isinstance(kernel_for(torch.device("cpu")), LoopKernel)
+    assert isinstance(kernel_for(torch.device("cuda", 0)), BatchedKernel)
 
 
 #: What was taken out of the frozen weights counts; what the pack trains does not.
 SCALE = 0.7
 
 
-def part(removed: Removed | None) -> LoraPart:
-    nothing = Trained(torch.empty(0), None)
-    return LoraPart(nothing, nothing, 1.0, Dropout(0.3, torch.Generator()), removed)
+def part(removed: RemovedInit | None) -> LoraOp:
+    nothing = TrainedWeight(torch.empty(0), None)
+    return LoraOp(nothing, nothing, 1.0, Dropout(0.3, torch.Generator()), removed)
 
 
 @pytest.mark.parametrize("variant", ["lora", "rslora", "lora_plus", "dora"])
 def test_a_layer_is_peft_s(variant: str, double: BaseModel) -> None:
     drawn = torch.Generator().manual_seed(0)
     config = TrialConfig(variant, 4, 8.0, 0.3, "all_linear", 1e-3, 0)
-    with attaching.attached(double, config) as adapter, torch.no_grad():
+    with attaching.attached_adapter(double, config) as adapter, torch.no_grad():
         for weight in (each for each in double.model.parameters() if each.requires_grad):
             weight += 0.1 * torch.randn(weight.shape, generator=drawn, dtype=weight.dtype)
         layers = packs.wrapped(adapter)
         assert len(layers) > 7
         for layer in layers.values():
             layer.eval()
-            frozen = Frozen(layer.get_base_layer().get_parameter("weight"), None)
+            frozen = FrozenWeight(layer.get_base_layer().get_parameter("weight"), None)
             rows = torch.randn(5, frozen.weight.shape[1], generator=drawn, dtype=torch.float64)
             out = frozen.forward(rows)
-            still(layer, part(None), frozen).add(rows, out)
+            make_inference_lora(layer, part(None), frozen).add(rows, out)
             wanted = layer(rows)
             torch.testing.assert_close(out, wanted, rtol=1e-10, atol=1e-10)
             if variant == "dora":
@@ -212,6 +222,8 @@ def test_a_layer_is_peft_s(variant: str, double: BaseModel) -> None:
             first = torch.randn(2, rows.shape[1], generator=drawn, dtype=torch.float64)
             second = torch.randn(out.shape[1], 2, generator=drawn, dtype=torch.float64)
             less = frozen.forward(rows)
-            still(layer, part(Removed(first, second, SCALE)), frozen).add(rows, less)
+            make_inference_lora(layer, part(RemovedInit(first, second, SCALE)), frozen).add(
+                rows, less
+            )
             missing = SCALE * rows @ first.T @ second.T
             torch.testing.assert_close(less, wanted - missing, rtol=1e-10, atol=1e-10)

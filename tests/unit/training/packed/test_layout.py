@@ -18,12 +18,12 @@ from harness.models.base_model import BaseModel
 from harness.training.packed import layout as attention
 from harness.training.packed.layout import (
     Layout,
-    Picked,
-    Share,
-    active,
-    attending,
-    laid_out,
+    SelectedRows,
+    SlotRows,
+    current_layout,
     packed_attention,
+    use_layout,
+    use_packed_attention,
 )
 
 LENGTHS = st.lists(st.integers(1, 9), min_size=1, max_size=6).map(tuple)
@@ -55,21 +55,21 @@ def test_padding_puts_each_row_in_its_place_and_takes_it_back(lengths: tuple[int
 
 def test_a_layout_is_there_within_its_pass_alone() -> None:
     outer, inner = Layout((), (1,)), Layout((), (2,))
-    assert active() is None
-    with laid_out(outer):
+    assert current_layout() is None
+    with use_layout(outer):
         try:
-            with laid_out(inner):
-                assert active() is inner
+            with use_layout(inner):
+                assert current_layout() is inner
                 raise ValueError
         except ValueError:
-            assert active() is outer
-    assert active() is None
+            assert current_layout() is outer
+    assert current_layout() is None
 
 
 def test_another_thread_does_not_see_it() -> None:
     seen: list[Layout | None] = []
-    with laid_out(Layout((), (1,))):
-        thread = threading.Thread(target=lambda: seen.append(active()))
+    with use_layout(Layout((), (1,))):
+        thread = threading.Thread(target=lambda: seen.append(current_layout()))
         thread.start()
         thread.join()
     assert seen == [None]
@@ -83,10 +83,10 @@ def test_places_lie_where_the_rows_lie() -> None:
 
 
 def test_picked_rows_are_their_slots_and_filled_up_with_nobody_s() -> None:
-    layout = Layout((Share(4, 0, 5), Share(2, 5, 9), Share(7, 9, 12)), (5, 4, 3))
-    picked = Picked(layout, [1, 3, 4, 9, 11], fill=3)
+    layout = Layout((SlotRows(4, 0, 5), SlotRows(2, 5, 9), SlotRows(7, 9, 12)), (5, 4, 3))
+    picked = SelectedRows(layout, [1, 3, 4, 9, 11], fill=3)
     assert picked.rows.tolist() == [1, 3, 4, 9, 11, 0, 0, 0]
-    assert picked.layout.shares == (Share(4, 0, 3), Share(2, 3, 3), Share(7, 3, 5))
+    assert picked.layout.shares == (SlotRows(4, 0, 3), SlotRows(2, 3, 3), SlotRows(7, 3, 5))
     wholes = {slot: each.whole for slot, each in picked.layout.among.items()}
     places = {slot: each.places.tolist() for slot, each in picked.layout.among.items()}
     assert wholes == {4: 5, 2: 4, 7: 3}
@@ -94,7 +94,7 @@ def test_picked_rows_are_their_slots_and_filled_up_with_nobody_s() -> None:
 
 
 def test_gradients_of_picked_rows_are_spread_over_all() -> None:
-    picked = Picked(Layout((Share(0, 0, 4),), (4,)), [1, 3], fill=1)
+    picked = SelectedRows(Layout((SlotRows(0, 0, 4),), (4,)), [1, 3], fill=1)
     gradient = torch.tensor([[1.0], [2.0], [0.0]])
     assert picked.spread(gradient).tolist() == [[0.0], [1.0], [0.0], [2.0]]
 
@@ -149,7 +149,7 @@ def each_alone(
 
 
 def together(three: Three, lengths: tuple[int, ...], **named: object) -> Tensor:
-    with laid_out(Layout((), lengths)):
+    with use_layout(Layout((), lengths)):
         out, weights = packed_attention(nn.Identity(), *three, None, **named)
     assert weights is None
     return out
@@ -245,15 +245,18 @@ def test_a_model_uses_it_meanwhile_and_then_its_own(base: BaseModel) -> None:
     config = base.model.config
     before = config._attn_implementation
     assert before != attention.NAME
-    with attending(base.model):
+    with use_packed_attention(base.model):
         assert config._attn_implementation == attention.NAME
     assert config._attn_implementation == before
-    with pytest.raises(AssertionError), attending(base.model):
+    with pytest.raises(AssertionError), use_packed_attention(base.model):
         base.model(input_ids=torch.tensor([[1, 2, 3]]))  # no layout
     assert config._attn_implementation == before
 
 
 def test_outside_of_a_layout_it_says_so(base: BaseModel) -> None:
     ids = torch.tensor([[1, 2, 3]])
-    with attending(base.model), pytest.raises(AssertionError, match="outside of a layout"):
+    with (
+        use_packed_attention(base.model),
+        pytest.raises(AssertionError, match="outside of a layout"),
+    ):
         base.model(input_ids=ids)

@@ -20,10 +20,10 @@ from harness.models.base_model import BaseModel
 from harness.models.batches import TokenSequence
 from harness.tasks.task import Task
 from harness.training.packed import compatibility as fitting
-from harness.training.packed.layout import Layout, laid_out
+from harness.training.packed.layout import Layout, use_layout
 from harness.training.packed.llama import Core, Norm, Turn, gated, ungated
-from harness.training.packed.pack import Pack, Passes
-from harness.training.packed.slot import SlotRun
+from harness.training.packed.pack import AdapterPack, MicroBatcher
+from harness.training.packed.slot import SlotTrainingRun
 from harness.trial import TrialConfig
 from tests import packs, toy, toy_bases
 
@@ -60,12 +60,12 @@ def gradients(
     with packs.shared(base, task, configs, TRAINING, by_hand) as (pack, runs):
         for run in runs.values():
             stir(run)
-        assert Passes(pack, TRAINING).step(runs) == {}
+        assert MicroBatcher(pack, TRAINING).step(runs) == {}
         losses = {slot: run._loss_value for slot, run in runs.items()}
         return losses, {slot: trained(run) for slot, run in runs.items()}
 
 
-def stir(run: SlotRun) -> None:
+def stir(run: SlotTrainingRun) -> None:
     drawn = torch.Generator().manual_seed(1)
     for each in run.parameters:
         if each.ndim == 2:
@@ -74,7 +74,7 @@ def stir(run: SlotRun) -> None:
     run.weights.refresh()
 
 
-def trained(run: SlotRun) -> list[Tensor]:
+def trained(run: SlotTrainingRun) -> list[Tensor]:
     found = [run.weights.of(each).gradient for each in run.parameters]
     return [each.clone() for each in found if each is not None]
 
@@ -94,7 +94,7 @@ def same(base: BaseModel, task: Task, configs: tuple[TrialConfig, ...], bound: f
 @pytest.mark.parametrize("name", BY_HAND)
 def test_neighbours_have_the_gradients_of_the_base_s_own_layers(name: str, task: Task) -> None:
     base = toy_bases.exact(toy_bases.made(BY_HAND[name]))
-    assert fitting.by_hand(base)
+    assert fitting.supports_manual_backward(base)
     same(base, task, NEIGHBOURS[:4], 1e-10)
 
 
@@ -109,7 +109,7 @@ def test_in_less_than_double_precision_it_is_near(
     dtype: torch.dtype, bound: float, task: Task
 ) -> None:
     base = toy_bases.made(toy.llama_config(), dtype)
-    assert fitting.by_hand(base)
+    assert fitting.supports_manual_backward(base)
     # PEFT decomposes in single precision alone; in half precision the base's own layers see rows
     # that fill up, too, and drop from these as well: no dropout is alike.
     half = (*NEIGHBOURS[:2], lora("mlp", 7))
@@ -147,7 +147,7 @@ def test_adapters_keep_float32_on_a_base_in_half_precision(task: Task) -> None:
 def test_rows_that_fill_up_change_nothing(double: BaseModel, task: Task) -> None:
     wanted = gradients(double, task, NEIGHBOURS[:3], by_hand=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Pack, "_asked", filled(Pack._asked))
+        patch.setattr(AdapterPack, "_asked", filled(AdapterPack._asked))
         losses, found = gradients(double, task, NEIGHBOURS[:3], by_hand=True)
     assert losses == pytest.approx(wanted[0], rel=1e-12)
     for slot, each in wanted[1].items():
@@ -158,7 +158,7 @@ def test_rows_that_fill_up_change_nothing(double: BaseModel, task: Task) -> None
 def filled(plain: Any) -> Any:
     """Like the method, in a pack that fills rows up."""
 
-    def asked(pack: Pack, *given: Any) -> Any:
+    def asked(pack: AdapterPack, *given: Any) -> Any:
         pack._rounded = 32
         return plain(pack, *given)
 
@@ -168,7 +168,7 @@ def filled(plain: Any) -> Any:
 def test_a_text_that_is_learnt_whole_and_one_without_an_answer(double: BaseModel) -> None:
     whole = TokenSequence((5, 6, 7, 8, 9, 10), 0, (3,))
     short = TokenSequence((5, 6), 1)
-    pack = Pack(double, fitting.layers(double.model), by_hand=True)
+    pack = AdapterPack(double, fitting.layers(double.model), by_hand=True)
     batches = {0: [whole], 1: [short, whole]}
     answers = {slot: pack.answers(batch) for slot, batch in batches.items()}
     found = pack.gradients(batches, answers)
@@ -180,15 +180,15 @@ def test_a_text_that_is_learnt_whole_and_one_without_an_answer(double: BaseModel
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_models_go_by_their_own_layers(name: str) -> None:
-    assert not fitting.by_hand(toy_bases.made(toy_bases.ARCHITECTURES[name]))
+    assert not fitting.supports_manual_backward(toy_bases.made(toy_bases.ARCHITECTURES[name]))
 
 
 def test_a_model_that_looks_alike_and_says_something_else_is_found_out() -> None:
     base = toy_bases.exact(toy_bases.made(toy.llama_config()))
-    assert fitting.by_hand(base)
+    assert fitting.supports_manual_backward(base)
     attention = base.model.model.layers[0].self_attn
     attention.scaling = attention.scaling * 1.5
-    assert fitting.by_hand(base)  # it is read off the layer
+    assert fitting.supports_manual_backward(base)  # it is read off the layer
     plain = attention.forward
 
     def twice(*given: Any, **named: Any) -> Any:
@@ -196,8 +196,8 @@ def test_a_model_that_looks_alike_and_says_something_else_is_found_out() -> None
         return out * 1.01, shares
 
     attention.forward = twice
-    assert fitting.shaped(base.model)
-    assert not fitting.by_hand(base)
+    assert fitting.is_llama_shaped(base.model)
+    assert not fitting.supports_manual_backward(base)
 
 
 @pytest.mark.parametrize("change", ["head_bias", "more", "activation", "subclass"])
@@ -216,8 +216,8 @@ def test_pieces_that_are_not_known_are_refused(change: str) -> None:
             pass
 
         layer.mlp.up_proj = Own(32, 64, bias=False)
-    assert not fitting.shaped(base.model)
-    assert not fitting.by_hand(base)
+    assert not fitting.is_llama_shaped(base.model)
+    assert not fitting.supports_manual_backward(base)
 
 
 DRAWN = torch.Generator().manual_seed(0)
@@ -271,7 +271,7 @@ def test_core_sees_its_own_sequence_up_to_itself(window: int | None) -> None:
     heads = (drawn(14, 4, 6), drawn(14, 2, 6), drawn(14, 2, 6))
     gradient = drawn(14, 24)
     core = Core(0.3, window)
-    with laid_out(layout):
+    with use_layout(layout):
         out, kept = core.forward(*heads, learns=True)
         unlearnt, nothing = core.forward(*heads, learns=False)
     assert nothing is None

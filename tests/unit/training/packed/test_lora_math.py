@@ -9,16 +9,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.training.packed.layout import Among
+from harness.training.packed.layout import SequencePositions
 from harness.training.packed.lora_math import (
-    DoraPart,
+    DoraOp,
     Dropout,
-    Frozen,
-    LoraPart,
+    FrozenWeight,
+    LoraOp,
     Mask,
     Places,
-    Removed,
-    Trained,
+    RemovedInit,
+    TrainedWeight,
     row_norms,
 )
 
@@ -32,7 +32,7 @@ class Injected(Dropout):
         super().__init__(0.0, torch.Generator())
         self.given = given
 
-    def draw(self, rows: Tensor, among: Among | None = None) -> Places | None:
+    def draw(self, rows: Tensor, among: SequencePositions | None = None) -> Places | None:
         del among
         if self.given is None:
             return None
@@ -58,12 +58,12 @@ def numbers() -> Numbers:
     return Numbers(*made[:-1], mask=(made[-1] > 0).double() * 2)
 
 
-def trained(value: Tensor, learns: bool = True) -> Trained:
+def trained(value: Tensor, learns: bool = True) -> TrainedWeight:
     # What was added up before has to stay.
-    return Trained(value, torch.ones_like(value) if learns else None)
+    return TrainedWeight(value, torch.ones_like(value) if learns else None)
 
 
-def used(part: LoraPart, frozen: Frozen, given: Numbers) -> tuple[Tensor, Tensor]:
+def used(part: LoraOp, frozen: FrozenWeight, given: Numbers) -> tuple[Tensor, Tensor]:
     """Outputs and the inputs' gradient, in the order that a packed layer goes."""
     out = frozen.forward(given.rows)
     kept = part.forward(given.rows, out, frozen)
@@ -84,8 +84,8 @@ def same(found: Tensor, wanted: Tensor | None) -> None:
 def test_lora_is_what_autograd_says(dropped: bool, learns: bool, numbers: Numbers) -> None:
     mask = numbers.mask if dropped else None
     first, second = trained(numbers.first, learns), trained(numbers.second)
-    part = LoraPart(first, second, SCALE, Injected(mask))
-    out, into = used(part, Frozen(numbers.weight, None), numbers)
+    part = LoraOp(first, second, SCALE, Injected(mask))
+    out, into = used(part, FrozenWeight(numbers.weight, None), numbers)
 
     rows, a, b = (each.clone().requires_grad_() for each in (numbers.rows, *numbers[2:4]))
     seen = rows if mask is None else rows * mask
@@ -105,8 +105,8 @@ def test_dora_is_what_autograd_says(dropped: bool, numbers: Numbers) -> None:
     mask = numbers.mask if dropped else None
     first, second = trained(numbers.first), trained(numbers.second)
     magnitude = trained(numbers.magnitude)
-    part = DoraPart(first, second, SCALE, Injected(mask), magnitude)
-    out, into = used(part, Frozen(numbers.weight, None), numbers)
+    part = DoraOp(first, second, SCALE, Injected(mask), magnitude)
+    out, into = used(part, FrozenWeight(numbers.weight, None), numbers)
 
     rows, a, b, m = (each.clone().requires_grad_() for each in (numbers.rows, *numbers[2:5]))
     # Section 4.3 of the paper: the norm is a constant on the way back.
@@ -124,13 +124,13 @@ def test_dora_is_what_autograd_says(dropped: bool, numbers: Numbers) -> None:
 
 def test_dora_s_norm_is_that_of_the_matrix(numbers: Numbers) -> None:
     _, weight, first, second, *_ = numbers
-    found = row_norms(Frozen(weight, None), first, second, SCALE)
+    found = row_norms(FrozenWeight(weight, None), first, second, SCALE)
     same(found, (weight + SCALE * second @ first).norm(dim=1))
 
 
 def test_dora_s_norm_is_taken_in_float32_at_least(numbers: Numbers) -> None:
     _, weight, first, second, *_ = (each.bfloat16() for each in numbers)
-    found = row_norms(Frozen(weight, None), first, second, SCALE)
+    found = row_norms(FrozenWeight(weight, None), first, second, SCALE)
     wanted = (weight.double() + SCALE * second.double() @ first.double()).norm(dim=1)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found.double(), wanted, rtol=2e-2, atol=0)
@@ -138,7 +138,7 @@ def test_dora_s_norm_is_taken_in_float32_at_least(numbers: Numbers) -> None:
 
 def test_what_was_taken_out_of_the_weights_is_taken_away(numbers: Numbers) -> None:
     rows, weight, first, second, *_ = numbers
-    frozen, removed = Frozen(weight, None), Removed(first, second, SCALE)
+    frozen, removed = FrozenWeight(weight, None), RemovedInit(first, second, SCALE)
     left = weight - SCALE * second @ first
     out = frozen.forward(rows)
     removed.forward(rows, out)
@@ -153,8 +153,8 @@ def test_what_was_taken_out_flows_back_past_dropout(dropped: bool, numbers: Numb
     old = (numbers.first.flip(0) + 1, numbers.second.flip(1) - 1)
     mask = numbers.mask if dropped else None
     first, second = trained(numbers.first), trained(numbers.second)
-    part = LoraPart(first, second, SCALE, Injected(mask), Removed(*old, SCALE))
-    out, into = used(part, Frozen(numbers.weight, None), numbers)
+    part = LoraOp(first, second, SCALE, Injected(mask), RemovedInit(*old, SCALE))
+    out, into = used(part, FrozenWeight(numbers.weight, None), numbers)
     rows = numbers.rows.clone().requires_grad_()
     seen = rows if mask is None else rows * mask
     wanted = rows @ numbers.weight.T + SCALE * seen @ numbers.first.T @ numbers.second.T
@@ -176,7 +176,9 @@ def test_what_rows_drop_does_not_depend_on_which_of_them_go_on() -> None:
     rows = torch.ones(9, 5)
     picked = torch.tensor([1, 2, 7])
     whole = Dropout(0.4, torch.Generator().manual_seed(3)).draw(rows)
-    some = Dropout(0.4, torch.Generator().manual_seed(3)).draw(rows[picked], Among(9, picked))
+    some = Dropout(0.4, torch.Generator().manual_seed(3)).draw(
+        rows[picked], SequencePositions(9, picked)
+    )
     assert whole is not None
     assert some is not None
     assert 0 < int((some.of(rows[picked]) == 0).sum()) < int((whole.of(rows) == 0).sum())

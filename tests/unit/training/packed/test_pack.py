@@ -11,8 +11,8 @@ from harness.config.settings import TrainingSettings
 from harness.models.base_model import BaseModel
 from harness.models.batches import TokenSequence
 from harness.tasks.task import Task
-from harness.training.packed.pack import Pack, Passes
-from harness.training.packed.slot import SlotRun
+from harness.training.packed.pack import AdapterPack, MicroBatcher
+from harness.training.packed.slot import SlotTrainingRun
 from harness.training.packed.trainer import PackedTrainer
 from harness.training.trainer import Report
 from harness.trial import Measurement, Outcome, TrialConfig, TrialRequest, TrialResult
@@ -40,10 +40,10 @@ class Memory:
 
     def __init__(self, patch: pytest.MonkeyPatch, room: int, error: Exception) -> None:
         self.passes: list[dict[int, int]] = []
-        plain = Pack.gradients
+        plain = AdapterPack.gradients
 
         def gradients(
-            pack: Pack, batches: Batches, answers: Mapping[int, int]
+            pack: AdapterPack, batches: Batches, answers: Mapping[int, int]
         ) -> dict[int, float]:
             sizes = {slot: len(batch) for slot, batch in batches.items()}
             self.passes.append(sizes)
@@ -52,17 +52,17 @@ class Memory:
                 raise error
             return found
 
-        patch.setattr(Pack, "gradients", gradients)
+        patch.setattr(AdapterPack, "gradients", gradients)
 
 
 def step(base: BaseModel, task: Task, training: TrainingSettings = TRAINING) -> Told:
     """One step's gradients, before they are made use of."""
     with packs.shared(base, task, CONFIGS, TRAINING) as (pack, runs):
-        assert Passes(pack, training).step(runs) == {}
+        assert MicroBatcher(pack, training).step(runs) == {}
         return told(runs)
 
 
-def told(runs: Mapping[int, SlotRun]) -> Told:
+def told(runs: Mapping[int, SlotTrainingRun]) -> Told:
     trained = {
         slot: [run.weights.of(each).gradient for each in run.parameters]
         for slot, run in runs.items()
@@ -103,7 +103,7 @@ def test_where_memory_runs_out_rows_are_halved_and_then_slots(
     wanted = step(double, task)
     memory = Memory(monkeypatch, room, torch.OutOfMemoryError("out of memory"))
     with packs.shared(double, task, CONFIGS, TRAINING) as (pack, runs):
-        passes = Passes(pack, TRAINING)
+        passes = MicroBatcher(pack, TRAINING)
         assert passes.step(runs) == {}
         assert (passes.rows, passes.together) == (rows, together)
         same(told(runs), wanted)
@@ -120,15 +120,17 @@ def test_what_was_added_up_before_memory_ran_out_does_not_count_twice(
     double: BaseModel, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = step(double, task)
-    plain, seen = Pack.gradients, [0]
+    plain, seen = AdapterPack.gradients, [0]
 
-    def gradients(pack: Pack, batches: Batches, answers: Mapping[int, int]) -> dict[int, float]:
+    def gradients(
+        pack: AdapterPack, batches: Batches, answers: Mapping[int, int]
+    ) -> dict[int, float]:
         seen[0] += 1
         if seen[0] == 2:  # the first pass's gradients are there already
             raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate")
         return plain(pack, batches, answers)
 
-    monkeypatch.setattr(Pack, "gradients", gradients)
+    monkeypatch.setattr(AdapterPack, "gradients", gradients)
     same(step(double, task, TRAINING.model_copy(update={"micro_batch_size": 2})), wanted)
     assert seen[0] == 2 + 4
 
@@ -137,16 +139,18 @@ def test_what_was_added_up_before_memory_ran_out_does_not_count_twice(
 def test_what_cannot_be_helped_is_the_loss_of_whom_it_meets(
     error: Exception, double: BaseModel, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wanted, plain = step(double, task), Pack.gradients
+    wanted, plain = step(double, task), AdapterPack.gradients
 
-    def gradients(pack: Pack, batches: Batches, answers: Mapping[int, int]) -> dict[int, float]:
+    def gradients(
+        pack: AdapterPack, batches: Batches, answers: Mapping[int, int]
+    ) -> dict[int, float]:
         if 1 in batches:
             raise error
         return plain(pack, batches, answers)
 
-    monkeypatch.setattr(Pack, "gradients", gradients)
+    monkeypatch.setattr(AdapterPack, "gradients", gradients)
     with packs.shared(double, task, CONFIGS, TRAINING) as (pack, runs):
-        passes = Passes(pack, TRAINING)
+        passes = MicroBatcher(pack, TRAINING)
         assert passes.step(runs) == {1: error}
         # They were halved for a trial that is over now.
         assert (passes.rows, passes.together) == (4, None)
@@ -165,7 +169,7 @@ def test_any_other_error_is_no_reason_for_smaller_passes(
 ) -> None:
     memory = Memory(monkeypatch, 0, RuntimeError("no such shape"))
     with packs.shared(double, task, CONFIGS, TRAINING) as (pack, runs):
-        passes = Passes(pack, TRAINING)
+        passes = MicroBatcher(pack, TRAINING)
         assert {str(error) for error in passes.step(runs).values()} == {"no such shape"}
         assert (passes.rows, passes.together) == (4, None)
     assert [tuple(sizes) for sizes in memory.passes] == [(0, 1, 2), (0,), (1,), (2,)]
@@ -202,14 +206,16 @@ def test_a_trial_that_needs_too_much_takes_no_other_along(
     def go_on(_number: int, _reading: Measurement) -> bool:
         return True
 
-    wanted, plain = run(double, task, go_on), Pack.gradients
+    wanted, plain = run(double, task, go_on), AdapterPack.gradients
 
-    def gradients(pack: Pack, batches: Batches, answers: Mapping[int, int]) -> dict[int, float]:
+    def gradients(
+        pack: AdapterPack, batches: Batches, answers: Mapping[int, int]
+    ) -> dict[int, float]:
         if 1 in batches:
             raise torch.OutOfMemoryError("out of memory")
         return plain(pack, batches, answers)
 
-    monkeypatch.setattr(Pack, "gradients", gradients)
+    monkeypatch.setattr(AdapterPack, "gradients", gradients)
     found = run(double, task, go_on)
     assert found[1].outcome is Outcome.FAILED
     assert (found[1].error or "").startswith("out of memory; smaller")

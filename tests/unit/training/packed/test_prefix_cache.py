@@ -14,7 +14,7 @@ from harness.models.base_model import BaseModel
 from harness.tasks.task import Task
 from harness.training.packed import compatibility as fitting
 from harness.training.packed.layout import Layout
-from harness.training.packed.pack import Pack, Passes
+from harness.training.packed.pack import AdapterPack, MicroBatcher
 from harness.training.packed.prefix_cache import Below
 from harness.training.packed.trainer import PackedTrainer
 from harness.training.sequential import SequentialTrainer
@@ -33,13 +33,15 @@ def config(rank: int, layers: str, seed: int) -> TrialConfig:
 
 @pytest.fixture
 def by_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitting, "by_hand", lambda _: False)
+    monkeypatch.setattr(fitting, "supports_manual_backward", lambda _: False)
 
 
 @pytest.mark.parametrize("architecture", toy_bases.ARCHITECTURES)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_every_known_architecture_goes_on_from_rows(architecture: str, dtype: torch.dtype) -> None:
-    assert fitting.enters(toy_bases.made(toy_bases.ARCHITECTURES[architecture], dtype))
+    assert fitting.supports_prefix_cache(
+        toy_bases.made(toy_bases.ARCHITECTURES[architecture], dtype)
+    )
 
 
 def test_layers_that_hand_each_other_more_than_a_stream_are_never_left_out() -> None:
@@ -56,13 +58,13 @@ def test_layers_that_hand_each_other_more_than_a_stream_are_never_left_out() -> 
         return above(*given, **named) + told[0]
 
     first.forward, second.forward = tells, listens
-    assert fitting.base_refusal(base) is None
-    assert not fitting.enters(base)
+    assert fitting.why_base_not_packable(base) is None
+    assert not fitting.supports_prefix_cache(base)
 
 
 def test_a_model_of_one_layer_has_nothing_to_leave_out() -> None:
     one = toy_bases.Qwen2Config(**toy_bases.GROUPED | {"num_hidden_layers": 1})
-    assert not fitting.enters(toy_bases.made(one))
+    assert not fitting.supports_prefix_cache(toy_bases.made(one))
 
 
 @pytest.mark.usefixtures("by_its_own")
@@ -133,7 +135,7 @@ def test_what_was_kept_is_given_back_where_memory_runs_out(
 
         monkeypatch.setattr(pack, "losses", once)
         runs[0].weights.clear()
-        assert Passes(pack, TRAINING).step(runs) == {}
+        assert MicroBatcher(pack, TRAINING).step(runs) == {}
         assert not pack._own.below._found
         assert runs[0]._loss_value == pytest.approx(wanted[0], rel=1e-12)
 
@@ -231,7 +233,7 @@ def test_trials_of_several_epochs_are_those_of_the_other_engine_of_below(
 def test_a_trial_s_digits_do_not_depend_on_those_before_it_of_below(
     base: BaseModel, task: Task
 ) -> None:
-    assert fitting.by_hand(base)
+    assert fitting.supports_manual_backward(base)
     last = TrialRequest(9, config(2, "1", 5), ())
     alone = list(PackedTrainer(base, task, TRAINING, 1).train(iter([last]), go_on))[-1]
     before = [TrialRequest(0, config(4, "1", 7), ()), last]
@@ -243,7 +245,7 @@ def test_frozen_layers_do_no_work_the_second_time(
     double: BaseModel, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with packs.shared(double, task, [config(2, "1", 1)], TRAINING, by_hand=True) as (pack, runs):
-        assert isinstance(pack, Pack)
+        assert isinstance(pack, AdapterPack)
         run = runs[0]
         batch = run.draw()
         first = pack.gradients({0: batch}, {0: pack.answers(batch)})

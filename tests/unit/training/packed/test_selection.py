@@ -19,14 +19,14 @@ from harness.tasks.task import Task
 from harness.training.packed import compatibility as fitting
 from harness.training.packed import selection as choosing
 from harness.training.packed import selection as precision
-from harness.training.packed.pack import Pack
+from harness.training.packed.pack import AdapterPack
 from harness.training.packed.selection import (
-    Choice,
+    EngineChoice,
     Precision,
-    choose,
+    choose_engine,
     make_trainer,
+    resolve_precision,
     seconds_a_token,
-    settled,
 )
 from harness.training.packed.selection import choose_precision as choose_precision
 from harness.training.packed.trainer import PackedTrainer
@@ -68,8 +68,8 @@ def test_the_sequential_engine_is_had_for_the_asking(
     base: BaseModel, task: Task, figures: Figures
 ) -> None:
     asked = figures({1: 1.0, 2: 0.1})
-    found = choose(base, task, TRAINING, EngineSettings(kind="sequential"))
-    assert found == Choice("sequential", 1, "as asked for", {})
+    found = choose_engine(base, task, TRAINING, EngineSettings(kind="sequential"))
+    assert found == EngineChoice("sequential", 1, "as asked for", {})
     assert asked == []
 
 
@@ -79,8 +79,8 @@ def test_slots_that_are_asked_for_are_not_measured(
     kind: Any, slots: int, base: BaseModel, task: Task, figures: Figures
 ) -> None:
     asked = figures({1: 1.0, 2: 0.1})
-    found = choose(base, task, TRAINING, EngineSettings(kind=kind, slots=slots))
-    assert found == Choice("packed", slots, "as asked for", {})
+    found = choose_engine(base, task, TRAINING, EngineSettings(kind=kind, slots=slots))
+    assert found == EngineChoice("packed", slots, "as asked for", {})
     assert asked == []
 
 
@@ -90,9 +90,9 @@ def test_slots_that_are_asked_for_are_not_measured(
 def test_what_cannot_be_packed_is_told(
     kind: Any, slots: int | None, lone: BaseModel, task: Task
 ) -> None:
-    found = choose(lone, task, TRAINING, EngineSettings(kind=kind, slots=slots))
+    found = choose_engine(lone, task, TRAINING, EngineSettings(kind=kind, slots=slots))
     why = "gptj does not keep sequences apart that lie end to end"
-    assert found == Choice("sequential", 1, why, {})
+    assert found == EngineChoice("sequential", 1, why, {})
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_the_most_slots_that_save_time(
     figures: Figures,
 ) -> None:
     seen = figures(seconds)
-    found = choose(base, task, TRAINING, EngineSettings(kind="packed"))
+    found = choose_engine(base, task, TRAINING, EngineSettings(kind="packed"))
     told = {str(n): round(1e6 * seconds[n], 2) for n in seconds if n <= slots}
     assert found.measured == told
     # The first is not counted: it does what is done once only.
@@ -129,7 +129,7 @@ def test_where_nothing_is_saved_there_is_one_slot(
     seconds: dict[int, float], base: BaseModel, task: Task, figures: Figures
 ) -> None:
     figures(seconds)
-    found = choose(base, task, TRAINING, EngineSettings(kind="packed"))
+    found = choose_engine(base, task, TRAINING, EngineSettings(kind="packed"))
     assert (found.kind, found.slots, found.measured) == ("packed", 1, {"1": 8.0})
 
 
@@ -137,8 +137,8 @@ def test_where_not_even_one_runs_that_is_told(
     base: BaseModel, task: Task, figures: Figures
 ) -> None:
     figures({})
-    found = choose(base, task, TRAINING, EngineSettings(kind="packed"))
-    assert found == Choice("packed", 1, "no number of slots could be timed", {})
+    found = choose_engine(base, task, TRAINING, EngineSettings(kind="packed"))
+    assert found == EngineChoice("packed", 1, "no number of slots could be timed", {})
 
 
 @pytest.mark.parametrize(("by_hand", "kind"), [(True, "packed"), (False, "sequential")])
@@ -151,15 +151,15 @@ def test_on_a_processor_nothing_is_timed_unless_it_is_asked_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked = figures({1: 8e-6, 2: 1e-6})
-    assert fitting.by_hand(base)
-    monkeypatch.setattr(fitting, "by_hand", lambda _: by_hand)
-    found = choose(base, task, TRAINING, EngineSettings())
-    assert found == Choice(kind, 1, "one adapter's rows keep a processor busy", {})
+    assert fitting.supports_manual_backward(base)
+    monkeypatch.setattr(fitting, "supports_manual_backward", lambda _: by_hand)
+    found = choose_engine(base, task, TRAINING, EngineSettings())
+    assert found == EngineChoice(kind, 1, "one adapter's rows keep a processor busy", {})
     assert asked == []
 
 
 def test_real_trials_are_timed(base: BaseModel, task: Task) -> None:
-    found = choose(base, task, TRAINING, EngineSettings(kind="packed"))
+    found = choose_engine(base, task, TRAINING, EngineSettings(kind="packed"))
     assert found.slots in (1, 2, 4, 8)
     assert all(value > 0 for value in found.measured.values())
 
@@ -176,7 +176,7 @@ def test_no_more_slots_than_memory_has_room_for(
     # Each try takes 100 bytes a slot of 1,000; eight slots would need more than 70 % of them.
     left = iter([1000, 900, *[1000] * 2, 800, *[1000] * 2, 600, *[1000] * 8])
     monkeypatch.setattr(choosing, "available", lambda: next(left))
-    found = choose(base, task, TRAINING, EngineSettings(kind="packed"))
+    found = choose_engine(base, task, TRAINING, EngineSettings(kind="packed"))
     assert (found.slots, asked) == (4, [1, 1, 2, 4])
 
 
@@ -191,7 +191,7 @@ def test_slots_that_do_not_run_have_no_time(
     def losses(*_: object) -> None:
         raise torch.OutOfMemoryError("out of memory")
 
-    monkeypatch.setattr(Pack, "gradients", losses)
+    monkeypatch.setattr(AdapterPack, "gradients", losses)
     assert seconds_a_token(trainer, 2) is None
 
 
@@ -304,7 +304,7 @@ def test_a_precision_that_is_named_is_not_measured(
 ) -> None:
     asked = figures_precision({})
     model = ModelSettings(dtype=dtype)
-    assert settled(model, task, TRAINING, 1, lambda *_: pytest.fail("decided")) is model
+    assert resolve_precision(model, task, TRAINING, 1, lambda *_: pytest.fail("decided")) is model
     assert asked == []
 
 
@@ -314,11 +314,13 @@ def test_the_decision_that_holds_is_kept(
     """Another worker was first, or the study goes on."""
     asked = figures_precision({"float32": 1.0, "bfloat16": 2.0})
     first = {"dtype": "bfloat16", "why": "the faster one here", "measured": {}}
-    found = settled(asked_for, task, TRAINING, 1, lambda name, _: {"dtype": first}[name])
+    found = resolve_precision(asked_for, task, TRAINING, 1, lambda name, _: {"dtype": first}[name])
     assert found == asked_for.model_copy(update={"dtype": "bfloat16"})
     assert asked
     asked.clear()
-    noted = settled(asked_for, task, TRAINING, 1, lambda *_: pytest.fail("decided"), first)
+    noted = resolve_precision(
+        asked_for, task, TRAINING, 1, lambda *_: pytest.fail("decided"), first
+    )
     assert noted.dtype == "bfloat16"
     assert asked == []
 
