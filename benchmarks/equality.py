@@ -82,7 +82,9 @@ class Difference:
 
 def configurations(runs: int, first: int = 0) -> list[TrialConfig]:
     """So many runs: the configurations in turn, each run with a seed of its own."""
-    return [_CONFIGS[seed % len(_CONFIGS)].with_(seed=seed) for seed in range(first, first + runs)]
+    return [
+        _CONFIGS[seed % len(_CONFIGS)].replace(seed=seed) for seed in range(first, first + runs)
+    ]
 
 
 def trainer_of(way: str, loaded: Sweep, slots: int) -> Trainer:

@@ -77,7 +77,7 @@ class Slots:
 
     def _train(self, slots: int) -> None:
         self._trainer.slots = slots
-        requests = (TrialRequest(n, _CONFIG.with_(seed=n), splits=()) for n in range(slots))
+        requests = (TrialRequest(n, _CONFIG.replace(seed=n), splits=()) for n in range(slots))
         for result in self._trainer.train(iter([*requests]), lambda *_: True):
             if result.outcome is not Outcome.COMPLETE:
                 raise SystemExit(f"a trial ended before its time: {result.error}")

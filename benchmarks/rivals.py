@@ -110,7 +110,7 @@ def tested(
     found: dict[str, list[SplitScores]] = {name: [] for name in picks}
     for index in range(seeds):
         for name, config in picks.items():
-            request = TrialRequest(0, config.with_(seed=_FRESH + index), splits=("test",))
+            request = TrialRequest(0, config.replace(seed=_FRESH + index), splits=("test",))
             result = next(iter(trainer.train(iter([request]), lambda *_: True)))
             if result.outcome is not Outcome.COMPLETE:
                 raise SystemExit(f"{name}, seed {index}: {result.error}")

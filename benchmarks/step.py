@@ -35,7 +35,7 @@ WARM_UP = 2
 @contextmanager
 def _peft_alone() -> Iterator[None]:
     with (
-        mock.patch.object(attaching, "fuse", return_value=0),
+        mock.patch.object(attaching, "fuse_lora_layers", return_value=0),
         mock.patch.object(attaching, "quicken", return_value=None),
     ):
         yield

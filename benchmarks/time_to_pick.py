@@ -80,15 +80,17 @@ def picks(results: StudyResults, searched: Searched) -> dict[str, TrialConfig]:
     row = recommended.pick or recommended.best
     if row is None:
         raise SystemExit("the study has nothing to recommend")
-    found[_OURS] = TrialConfig.of(row)
+    found[_OURS] = TrialConfig.from_row(row)
     if searched.pick is not None:
         found["TPE's best trial"] = searched.pick
     if "incumbent" in results.attributes:
-        found["incumbent of the sweep's search"] = TrialConfig.of(results.attributes["incumbent"])
+        found["incumbent of the sweep's search"] = TrialConfig.from_row(
+            results.attributes["incumbent"]
+        )
     cell = _best_cell(results)
     if cell is not None:
         found["best cell of the ablation, for a grid"] = cell
-    return {name: config.with_(seed=0, budget=1.0) for name, config in found.items()}
+    return {name: config.replace(seed=0, budget=1.0) for name, config in found.items()}
 
 
 def _best_cell(results: StudyResults) -> TrialConfig | None:
@@ -98,7 +100,7 @@ def _best_cell(results: StudyResults) -> TrialConfig | None:
     if scored.empty:
         return None
     best = int((results.objective.sign * scored["value"]).to_numpy().argmax())
-    return TrialConfig.of(cells[str(scored["key"].iloc[best])])
+    return TrialConfig.from_row(cells[str(scored["key"].iloc[best])])
 
 
 def the_study(given: argparse.Namespace, settings: Sweep) -> tuple[StudyResults, float | None]:

@@ -100,7 +100,7 @@ class TrialConfig:
                 raise ValueError(fault)
 
     @classmethod
-    def of(cls, row: Mapping[Any, Any]) -> Self:
+    def from_row(cls, row: Mapping[Any, Any]) -> Self:
         """The configuration in a table's row, its budget 1."""
         return cls(
             variant=str(row["variant"]),
@@ -125,7 +125,7 @@ class TrialConfig:
         body = {k: v for k, v in dataclasses.asdict(self).items() if k not in left_out}
         return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:12]
 
-    def with_(self, **changes: Any) -> Self:
+    def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
 
@@ -135,15 +135,15 @@ class TrialConfig:
             return self._extras().get(factor, EXTRA_SETTINGS[factor])
         return getattr(self, factor)
 
-    def at(self, factor: str, level: Any) -> Self:
+    def with_level(self, factor: str, level: Any) -> Self:
         """A copy with one factor at another level; alpha goes along with the rank."""
         if factor in EXTRA_SETTINGS:
-            return self.with_(extras=_joined({**self._extras(), factor: str(level)}))
+            return self.replace(extras=_joined({**self._extras(), factor: str(level)}))
         if factor == "alpha_ratio":
-            return self.with_(alpha=float(level) * self.rank)
+            return self.replace(alpha=float(level) * self.rank)
         if factor == "rank":
-            return self.with_(rank=int(level), alpha=self.alpha_ratio * int(level))
-        return self.with_(**{factor: level})
+            return self.replace(rank=int(level), alpha=self.alpha_ratio * int(level))
+        return self.replace(**{factor: level})
 
     def _extras(self) -> dict[str, str]:
         pairs = (part.partition("=") for part in self.extras.split())

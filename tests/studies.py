@@ -102,13 +102,13 @@ def _search(study: Study, trials: int) -> TrialConfig:
 def _cells(incumbent: TrialConfig) -> list[tuple[str, Any, TrialConfig]]:
     cells: list[tuple[str, Any, TrialConfig]] = []
     for rank in RANKS:
-        cells.append(("rank", rank, incumbent.with_(rank=rank, alpha=2.0 * rank)))
+        cells.append(("rank", rank, incumbent.replace(rank=rank, alpha=2.0 * rank)))
     for ratio in EFFECTS["alpha_ratio"]:
-        cells.append(("alpha_ratio", ratio, incumbent.with_(alpha=ratio * incumbent.rank)))
+        cells.append(("alpha_ratio", ratio, incumbent.replace(alpha=ratio * incumbent.rank)))
     for name in ("target_modules", "dropout", "variant"):
-        cells += [(name, level, incumbent.with_(**{name: level})) for level in EFFECTS[name]]
+        cells += [(name, level, incumbent.replace(**{name: level})) for level in EFFECTS[name]]
     for rank in RANKS:
-        on_qv = incumbent.with_(rank=rank, alpha=2.0 * rank, target_modules="qv")
+        on_qv = incumbent.replace(rank=rank, alpha=2.0 * rank, target_modules="qv")
         cells.append(("rank@target_modules=qv", rank, on_qv))
     return cells
 
@@ -118,14 +118,14 @@ def _ablate(study: Study, incumbent: TrialConfig, seeds: int) -> dict[str, Trial
     tuned: dict[str, TrialConfig] = {}
     entries: list[dict[str, Any]] = []
     for factor, level, cell in _cells(incumbent):
-        name = cell.with_(learning_rate=BEST_RATE, budget=1.0).key
+        name = cell.replace(learning_rate=BEST_RATE, budget=1.0).key
         if name not in tuned:
-            tries = [cell.with_(learning_rate=r, seed=1000, budget=0.33) for r in rates]
+            tries = [cell.replace(learning_rate=r, seed=1000, budget=0.33) for r in rates]
             values = [study.add("tune", one) * study.world.objective.sign for one in tries]
             rate = rates[int(np.argmax(values))]
-            tuned[name] = cell.with_(learning_rate=rate, budget=1.0)
+            tuned[name] = cell.replace(learning_rate=rate, budget=1.0)
             for number in range(seeds):
-                study.add("ablate", tuned[name].with_(seed=2000 + number))
+                study.add("ablate", tuned[name].replace(seed=2000 + number))
         best = tuned[name]
         entries.append(
             {
@@ -146,7 +146,7 @@ def _full(study: Study, seeds: int) -> None:
     whole = config(variant="full", rank=1, alpha=1.0, learning_rate=BEST_RATE / 10)
     for number in range(seeds):
         both = ("validation", "test")
-        study.add("full", whole.with_(seed=2000 + number), score=0.89, splits=both)
+        study.add("full", whole.replace(seed=2000 + number), score=0.89, splits=both)
 
 
 def _confirm(study: Study, finalists: Sequence[TrialConfig], looks: Sequence[int]) -> None:
@@ -160,7 +160,9 @@ def _confirm(study: Study, finalists: Sequence[TrialConfig], looks: Sequence[int
     for look, chosen in zip(looks, (finalists, *[contenders] * len(looks)), strict=False):
         for one in chosen:
             for number in range(done, look):
-                study.add("confirm", one.with_(seed=3000 + number), splits=("validation", "test"))
+                study.add(
+                    "confirm", one.replace(seed=3000 + number), splits=("validation", "test")
+                )
         done = look
 
 
@@ -254,6 +256,6 @@ def confirm_results(
     for one, values in scores.items():
         for number, score in enumerate(values):
             state = "failed" if math.isnan(score) else "complete"
-            at = one.with_(seed=3000 + number)
+            at = one.replace(seed=3000 + number)
             study.add("confirm", at, state, ("validation", "test"), score=score)
     return study.results()

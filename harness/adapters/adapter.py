@@ -120,7 +120,7 @@ class Adapter:
             **self.keywords(),
         )
 
-    def put_on(self) -> None:
+    def inject(self) -> None:
         """Wraps the base's layers; draws first weights from the global generator.
 
         Raises:
@@ -128,20 +128,20 @@ class Adapter:
         """
         self._wrap(self.peft_config())
 
-    def put_on_empty(self) -> None:
+    def inject_without_init(self) -> None:
         """The same without a start of its own: how an adapter starts does not change its size."""
         config = self.peft_config()
         if isinstance(config, LoraConfig):
             config.init_lora_weights = True
         self._wrap(config)
 
-    def settle(self, name: str) -> None:
+    def finalize(self, name: str) -> None:
         """Evaluation mode, and the base's name for the adapter's file."""
         if self._model is not None:
             self._model.peft_config["default"].base_model_name_or_path = name
             self._model.eval()
 
-    def take_off(self) -> None:
+    def remove(self) -> None:
         """Unwraps the base's layers, also after `put_on` failed half way."""
         # PEFT's own unloading would leave the trained copy of a module in the base.
         for name, module in [*self.base.named_modules()]:
@@ -164,7 +164,7 @@ class Adapter:
             if isinstance(module, BaseTunerLayer)
         }
 
-    def penalty(self) -> torch.Tensor | None:
+    def regularization_loss(self) -> torch.Tensor | None:
         """What is added to the loss of each step; None for nothing. No score ever sees it."""
         return None
 

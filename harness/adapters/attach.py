@@ -48,7 +48,7 @@ def create_adapter(
         UserError: unknown variant, or target modules that match no layer.
     """
     variant = resolve(config.variant, variants)
-    return ADAPTERS.get(variant.kind)(base, config, variant, given or InitContext())
+    return ADAPTERS.get(variant.method)(base, config, variant, given or InitContext())
 
 
 @contextmanager
@@ -81,13 +81,13 @@ def attached_adapter(
         with torch.random.fork_rng(devices=[base.device] if base.device.type == "cuda" else []):
             token_head.init_head(base.model, derive_seed(config.seed, Purpose.HEAD))
             torch.manual_seed(derive_seed(config.seed, Purpose.INITIALISATION))
-            adapter.put_on()
+            adapter.inject()
         use_fast_dropout(base.model)
         fuse_lora_layers(base.model)
-        adapter.settle(base.name)
+        adapter.finalize(base.name)
         yield adapter
     finally:
-        adapter.take_off()
+        adapter.remove()
         for weight, data in frozen:
             if weight.data_ptr() != data.data_ptr():
                 weight.data = data
@@ -150,10 +150,10 @@ def count_parameters(
     adapter = create_adapter(base, config, variants)
     try:
         with torch.device("meta"):
-            adapter.put_on_empty()
+            adapter.inject_without_init()
         return sum(each.numel() for each in base.parameters() if each.requires_grad)
     finally:
-        adapter.take_off()
+        adapter.remove()
         base.requires_grad_(False)
 
 

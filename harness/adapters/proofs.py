@@ -72,14 +72,14 @@ class Proof:
         """Looks at nothing yet."""
         self.subject = subject
 
-    def begin(self) -> None:
+    def check_before(self) -> None:
         """Checks what holds before the first step, and notes what has to change or stay.
 
         Raises:
             ProofError: it does not hold.
         """
 
-    def end(self) -> None:
+    def check_after(self) -> None:
         """Checks what holds after the last step.
 
         Raises:
@@ -118,7 +118,7 @@ PROOFS: Final[Registry[type[Proof]]] = Registry("proof")
 class StartsAsBase(Proof):
     """Before the first step the logits (or what a new head is given) are the base's."""
 
-    def begin(self) -> None:
+    def check_before(self) -> None:
         """Runs the probe through base and adapter."""
         subject = self.subject
         found = token_head.probe_output(subject.adapter.base, subject.ids)
@@ -130,13 +130,13 @@ class StartsAsBase(Proof):
 class BZero(Proof):
     """B is zero at first, and has moved at the end."""
 
-    def begin(self) -> None:
+    def check_before(self) -> None:
         """Looks at every B."""
         found = self.subject.parts("lora_B")
         require(bool(found), "there is no B")
         require(not any(bool(b.any()) for b in found.values()), "B is not zero at first")
 
-    def end(self) -> None:
+    def check_after(self) -> None:
         """Looks for a B that is still zero everywhere."""
         found = self.subject.parts("lora_B")
         require(any(bool(b.any()) for b in found.values()), "no B has moved")
@@ -145,7 +145,7 @@ class BZero(Proof):
 class Scale(Proof):
     """The factor on B A is the one that rank and alpha ask for."""
 
-    def begin(self) -> None:
+    def check_before(self) -> None:
         """Asks each layer for its update with A and B set to known numbers, and sets them back."""
         adapter = self.subject.adapter
         layers = self.subject.lora()
@@ -162,7 +162,7 @@ class Scale(Proof):
 class BFaster(Proof):
     """The optimiser holds every B at its ratio times the rate of A."""
 
-    def begin(self) -> None:
+    def check_before(self) -> None:
         """Looks at the optimiser's groups, the ratio being the variant's."""
         adapter = self.subject.adapter
         ratio = adapter.variant.optimiser.get("b_rate_ratio", 1.0)
@@ -184,14 +184,14 @@ class BFaster(Proof):
 class Magnitude(Proof):
     """Each output has a magnitude, which has moved at the end."""
 
-    def begin(self) -> None:
+    def check_before(self) -> None:
         """Counts the magnitudes."""
         self._first = self.subject.parts("lora_magnitude_vector")
         outputs = [layer.out_features for layer in self.subject.lora().values()]
         found = [vector.numel() for vector in self._first.values()]
         require(found == outputs, f"{len(found)} layers of {len(outputs)} have magnitudes")
 
-    def end(self) -> None:
+    def check_after(self) -> None:
         """Compares them with the first ones."""
         last = self.subject.parts("lora_magnitude_vector")
         still = [name for name in last if torch.equal(last[name], self._first[name])]
@@ -201,7 +201,7 @@ class Magnitude(Proof):
 class Cancelling(Proof):
     """A and B are both non-zero at first, and their product is zero."""
 
-    def begin(self) -> None:
+    def check_before(self) -> None:
         """Multiplies them."""
         for name, layer in self.subject.lora().items():
             a, b = (part[NAME].get_parameter("weight") for part in (layer.lora_A, layer.lora_B))
@@ -213,7 +213,7 @@ class Cancelling(Proof):
 class AFrozen(Proof):
     """A is not trained, and is at the end what it was at first."""
 
-    def begin(self) -> None:
+    def check_before(self) -> None:
         """Looks for A among what is trained."""
         self._first = self.subject.parts("lora_A")
         require(bool(self._first), "there is no A")
@@ -222,7 +222,7 @@ class AFrozen(Proof):
         trained = [n for n, p in named if ".lora_A." in n and (p.requires_grad or id(p) in held)]
         require(not trained, f"{len(trained)} A are trained")
 
-    def end(self) -> None:
+    def check_after(self) -> None:
         """Compares with the first."""
         last = self.subject.parts("lora_A")
         moved = [name for name in last if not torch.equal(last[name], self._first[name])]
@@ -257,7 +257,7 @@ def _factor(layer: LoraLayer) -> float:
 class Quantised(Proof):
     """The frozen weights below the adapter really are 4-bit codes, their scales coded too."""
 
-    def begin(self) -> None:
+    def check_before(self) -> None:
         """Looks at every layer; 8-bit bases hold whole bytes."""
         for name, layer in self.subject.adapter.layers().items():
             weight = layer.get_base_layer().get_parameter("weight")
@@ -273,7 +273,7 @@ class Quantised(Proof):
 class HeadTrained(Proof):
     """The new head is drawn, is trained whole, and has moved at the end."""
 
-    def begin(self) -> None:
+    def check_before(self) -> None:
         """Looks for the head among what the optimiser holds."""
         self._first = {name: part.detach().clone() for name, part in self._parts().items()}
         held = {id(p) for group in self.subject.groups for p in group["params"]}
@@ -281,7 +281,7 @@ class HeadTrained(Proof):
         require(bool(self._first) and not gone, "the head is not trained")
         require(all(bool(p.any()) for p in self._first.values() if p.ndim > 1), "it is not drawn")
 
-    def end(self) -> None:
+    def check_after(self) -> None:
         """Compares it with its first weights."""
         still = [n for n, part in self._parts().items() if torch.equal(part, self._first[n])]
         require(not still, f"{len(still)} weights of the head have not moved")

@@ -281,12 +281,12 @@ class SearchSpace(BaseModel):
             seed=seed,
             budget=budget,
         )
-        for name in self.varied():
+        for name in self.varied_settings():
             level = str(trial.suggest_categorical(name, self.levels(name)))
-            config = config.at(name, self._fitting(config, name, level))
+            config = config.with_level(name, self._fitting(config, name, level))
         return config
 
-    def varied(self) -> tuple[str, ...]:
+    def varied_settings(self) -> tuple[str, ...]:
         """The extras that this space says something of."""
         return tuple(
             name for name, usual in EXTRA_SETTINGS.items() if self.levels(name) != (usual,)
@@ -310,14 +310,14 @@ class SearchSpace(BaseModel):
             "target_modules": config.target_modules,
             "dropout": config.dropout,
             "learning_rate": rate,
-            **{name: self._nearest(config, name) for name in self.varied()},
+            **{name: self._nearest(config, name) for name in self.varied_settings()},
         }
 
     def _nearest(self, config: TrialConfig, name: str) -> str:
         level = str(config.level(name))
         return level if level in self.levels(name) else str(self.levels(name)[0])
 
-    def holds(self, config: TrialConfig) -> bool:
+    def contains(self, config: TrialConfig) -> bool:
         """Whether the configuration lies in the space."""
         ratios = (math.isclose(config.alpha_ratio, ratio) for ratio in self.alpha_ratio)
         return (
@@ -340,7 +340,7 @@ class SearchSpace(BaseModel):
         span = self.learning_rate.span(config.variant)
         return span.low <= config.learning_rate <= span.high
 
-    def moved(self, rate: float, before: str, after: str) -> float:
+    def transfer_rate(self, rate: float, before: str, after: str) -> float:
         """The rate at the same place of another variant's range."""
         if not isinstance(self.learning_rate, RateRange) or before == after:
             return rate
@@ -380,7 +380,9 @@ class SearchSpace(BaseModel):
         value = getattr(self, factor)
         return value if isinstance(value, tuple) else ()
 
-    def restrict(self, factors: Mapping[str, tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
+    def available_levels(
+        self, factors: Mapping[str, tuple[Any, ...]]
+    ) -> dict[str, tuple[Any, ...]]:
         """Those of the given levels that the space has, factor by factor."""
         return {
             name: tuple(level for level in levels if level in self.levels(name))

@@ -135,13 +135,13 @@ class Sweep(Section):
                 )
         return self
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The sweep as plain values, presets left out, as it is frozen with its study."""
         return self.model_dump(mode="json", exclude={"presets"})
 
     def digest(self) -> str:
         """Sixteen hex digits over all that makes the study what it is."""
-        body = {key: value for key, value in self.plain().items() if key not in FREE_KEYS}
+        body = {key: value for key, value in self.to_dict().items() if key not in FREE_KEYS}
         return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -39,7 +39,7 @@ class Variant:
     peft: Mapping[str, Any] = field(default_factory=dict)
     optimiser: Mapping[str, float] = field(default_factory=dict)
     root_scale: bool = False
-    kind: str = "lora"
+    method: str = "lora"
     frozen: tuple[str, ...] = ()
     initial_rank: float = 1.0
     even_rank: bool = False
@@ -94,7 +94,7 @@ for _variant in (
         "adalora",
         "starts at 1.5 times the rank and prunes to it where the update matters least",
         "arXiv:2303.10512",
-        kind="adalora",
+        method="adalora",
         initial_rank=1.5,  # The paper's section 4.1 (budget schedule): 1.5 times the final budget.
         proofs=("starts_as_base", "scale", "ranks_pruned"),
         excludes={
@@ -107,7 +107,7 @@ for _variant in (
         "A and B start as the largest singular directions of the weight, the rest is frozen",
         "arXiv:2404.02948",
         peft={"init_lora_weights": "pissa"},
-        kind="decomposed",
+        method="decomposed",
         bases=("none",),
         proofs=("starts_as_base", "scale", "decomposed"),
         excludes={"lora_fa": "a frozen A would keep the weight's own directions"},
@@ -117,7 +117,7 @@ for _variant in (
         "A and B start as the first columns of the weight's QR decomposition",
         "arXiv:2406.01775",
         peft={"init_lora_weights": "olora"},
-        kind="decomposed",
+        method="decomposed",
         bases=("none",),
         proofs=("starts_as_base", "scale", "decomposed"),
         excludes={"lora_fa": "a frozen A would keep the weight's own directions"},
@@ -135,7 +135,7 @@ for _variant in (
         "loftq",
         "the base is rounded to 4 bits, and A and B start where they undo most of the rounding",
         "arXiv:2310.08659",
-        kind="loftq",
+        method="loftq",
         bases=("none",),
         proofs=("scale", "less_error"),
         excludes={"dora": "the magnitudes would be those of the weights before rounding"},
@@ -152,7 +152,7 @@ for _variant in (
         "vera",
         "random A and B shared by all layers, with a trained vector on each side",
         "arXiv:2310.11454",
-        kind="vera",
+        method="vera",
         proofs=("starts_as_base", "vectors_only"),
         excludes={
             "lora_plus": "it trains no B",
@@ -166,7 +166,7 @@ for _variant in (
         "A starts as the main directions of each layer's inputs on the training data",
         "arXiv:2410.07170",
         peft={"init_lora_weights": "eva"},
-        kind="eva",
+        method="eva",
         proofs=("starts_as_base", "b_zero", "scale", "from_activations"),
     ),
 ):
@@ -177,7 +177,7 @@ FULL: Final = Variant(
     "full",
     "all weights are trained, without an adapter",
     "",
-    kind="full",
+    method="full",
     bases=("none",),
     proofs=("all_trained",),
 )
@@ -246,7 +246,7 @@ def why_untrainable(variant: Variant, ranks: tuple[int, ...], quantization: str)
         why = {
             "loftq": "rounds the base itself",
             "decomposed": "takes the weights apart",
-        }.get(variant.kind, "does not go with such layers in PEFT")
+        }.get(variant.method, "does not go with such layers in PEFT")
         return (
             f"variant {variant.name} {why}: it needs model.quantization: "
             f"{' or '.join(variant.bases)}, not {quantization}"
@@ -260,7 +260,7 @@ def _join(one: Variant, other: Variant) -> Variant:
             if name in first.excludes:
                 told = f"{first.name} cannot be joined with {name}: {first.excludes[name]}"
                 raise UserError(f"variant '{one.name}+{other.name}': {told}")
-    both = [each.kind for each in (one, other) if each.kind != "lora"]
+    both = [each.method for each in (one, other) if each.method != "lora"]
     starts = [each for each in (one, other) if "init_lora_weights" in each.peft]
     if len(both) > 1 or len(starts) > 1:
         raise UserError(
@@ -283,7 +283,7 @@ def _join(one: Variant, other: Variant) -> Variant:
         peft={**one.peft, **other.peft},
         optimiser={**one.optimiser, **other.optimiser},
         root_scale=one.root_scale or other.root_scale,
-        kind=both[0] if both else "lora",
+        method=both[0] if both else "lora",
         frozen=tuple(dict.fromkeys((*one.frozen, *other.frozen))),
         initial_rank=max(one.initial_rank, other.initial_rank),
         even_rank=one.even_rank or other.even_rank,

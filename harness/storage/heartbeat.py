@@ -85,7 +85,9 @@ def fail_dead_workers(studies: StudyStore) -> int:
     with Session(studies.engine) as session:
         rows = session.scalars(select(WorkerRow).where(WorkerRow.study == name)).all()
         dead = [row.worker for row in rows if not _alive(row)]
-    return sum(studies.release(worker) for worker in dead) + studies.release_unnamed(DEAD_SECONDS)
+    return sum(studies.fail_trials_of(worker) for worker in dead) + studies.release_unnamed(
+        DEAD_SECONDS
+    )
 
 
 def _alive(row: WorkerRow) -> bool:

@@ -212,7 +212,7 @@ class Records:
         row = StudyRow(
             name=self.name,
             schema_number=SCHEMA,
-            sweep=sweep.plain(),
+            sweep=sweep.to_dict(),
             sweep_digest=sweep.digest(),
             task_digest=task_digest,
             objective=asdict(objective),
@@ -227,7 +227,7 @@ class Records:
         another = "choose another name with --study NAME, or another folder with --results DIR"
         # A study that was begun before a key came has it as the key is by default.
         if sweep.digest() not in (old.sweep_digest, _digest(old.sweep)):
-            keys = ", ".join(_differences(old.sweep, sweep.plain())[:3])
+            keys = ", ".join(_differences(old.sweep, sweep.to_dict())[:3])
             raise UserError(f"study '{self.name}' was made by another sweep ({keys}); {another}")
         if old.task_digest != task_digest:
             raise UserError(
@@ -249,7 +249,7 @@ class Records:
         """Where the study comes from, as noted when it was made."""
         return dict(self._row().provenance)
 
-    def decide(self, name: str, value: Any) -> Any:
+    def set_once(self, name: str, value: Any) -> Any:
         """Writes an attribute unless it is written already; returns the one that holds."""
         try:
             with Session(self._engine) as session, session.begin():
@@ -272,7 +272,7 @@ class Records:
         parts = [value for name, value in sorted(found.items()) if name.startswith("dropped.")]
         return current_attributes({**found, "dropped": [line for part in parts for line in part]})
 
-    def add(self, result: TrialResult) -> None:
+    def add_result(self, result: TrialResult) -> None:
         """Stores one outcome, in one transaction; a second call replaces the first."""
         with Session(self._engine) as session, session.begin():
             for table in (CostRow, MeasurementRow, ScoresRow):

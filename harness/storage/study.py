@@ -313,7 +313,7 @@ class StudyStore:
                 "seed": slot.seed,
                 "budget": slot.budget,
             }
-            if slot.config is not None and self._sweep.space.holds(slot.config):
+            if slot.config is not None and self._sweep.space.contains(slot.config):
                 fixed = self._sweep.space.parameters(slot.config)
             elif slot.config is not None:
                 noted["config"] = asdict(slot.config)
@@ -365,7 +365,7 @@ class StudyStore:
             trial.set_user_attr("extras", config.extras)
         return config
 
-    def twin(self, trial: optuna.Trial) -> FrozenTrial | None:
+    def find_duplicate(self, trial: optuna.Trial) -> FrozenTrial | None:
         """A complete search trial with the same parameters, if the sampler repeated itself."""
         for other in self.trials(TrialState.COMPLETE):
             same = other.params == trial.params and other.number != trial.number
@@ -378,7 +378,7 @@ class StudyStore:
         waiting = self.trials(TrialState.WAITING)
         return sum(self._fail(trial, f"{DROPPED}: {reason}") for trial in waiting)
 
-    def release(self, worker: str) -> int:
+    def fail_trials_of(self, worker: str) -> int:
         """Fails the running trials of a worker as lost, so that they are owed again."""
         held = [
             trial
@@ -455,4 +455,4 @@ def config_of(trial: FrozenTrial) -> TrialConfig:
         seed=int(noted["seed"]),
         budget=float(noted["budget"]),
     )
-    return config.with_(extras=str(noted.get("extras", "")))
+    return config.replace(extras=str(noted.get("extras", "")))

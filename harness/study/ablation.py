@@ -61,8 +61,8 @@ def plan_cells(sweep: Sweep, incumbent: TrialConfig, limit: int) -> PlannedCells
         incumbent: the centre.
         limit: distinct configurations at most, the incumbent's included.
     """
-    wanted = sweep.space.restrict(sweep.ablation.factors)
-    own = incumbent.with_(seed=0)
+    wanted = sweep.space.available_levels(sweep.ablation.factors)
+    own = incumbent.replace(seed=0)
     lists = {
         factor: [_cell(own, factor, level) for level in _with_own(levels, own, factor)]
         for factor, levels in wanted.items()
@@ -91,7 +91,7 @@ def plan_cells(sweep: Sweep, incumbent: TrialConfig, limit: int) -> PlannedCells
 
 def learning_rate_grid(sweep: Sweep, incumbent: TrialConfig, variant: str) -> list[float]:
     """Rates around the incumbent's, at the same place of the variant's own range."""
-    centre = sweep.space.moved(incumbent.learning_rate, incumbent.variant, variant)
+    centre = sweep.space.transfer_rate(incumbent.learning_rate, incumbent.variant, variant)
     settings = sweep.ablation
     return list(sweep.space.rate_grid(centre, settings.rates, settings.rate_step, variant))
 
@@ -104,7 +104,7 @@ def cell_record(cell: AblationCell, rate: float, budget: float) -> dict[str, Any
         rate: one of them.
         budget: share of the steps that it is run with.
     """
-    config = cell.config.with_(learning_rate=rate, budget=budget, seed=0)
+    config = cell.config.replace(learning_rate=rate, budget=budget, seed=0)
     return {
         "factor": cell.factor,
         "level": cell.level,
@@ -122,7 +122,7 @@ def _with_own(levels: tuple[Any, ...], own: TrialConfig, factor: str) -> list[An
 
 
 def _cell(own: TrialConfig, factor: str, level: Any) -> AblationCell:
-    return AblationCell(factor, level, own.at(factor, level))
+    return AblationCell(factor, level, own.with_level(factor, level))
 
 
 def _in_order(
@@ -135,12 +135,12 @@ def _in_order(
             held, level = next(iter(pair.at.items()))
             if level not in sweep.space.levels(held):
                 continue
-            centre = own.at(held, level)
+            centre = own.with_level(held, level)
             for cell in sorted(
                 [*cells, AblationCell(factor, own.level(factor), own)],
                 key=lambda cell: _place(sweep, cell),
             ):
-                yield AblationCell(pair.name, cell.level, centre.at(factor, cell.level))
+                yield AblationCell(pair.name, cell.level, centre.with_level(factor, cell.level))
 
 
 def _place(sweep: Sweep, cell: AblationCell) -> int:
@@ -217,7 +217,7 @@ def plan_full_finetuning(
         budget = float(decide("plan", None)["budget"])  # as the cells' rates are tuned
         reason = str(results.attributes.get("full_impossible") or "")
         runs = settings.rates * budget + settings.seeds
-        if not reason and clock.trials_until(ABLATE_SHARE, trial_seconds(results)) < runs:
+        if not reason and clock.trials_that_fit(ABLATE_SHARE, trial_seconds(results)) < runs:
             reason = "--minutes leaves no room for it"
         rates = sweep.baselines.full_rates or _grid(sweep, incumbent.learning_rate / _BELOW)
         if reason:
@@ -236,13 +236,13 @@ def tuned(results: StudyResults, cells: list[AblationCell], decide: Decide) -> l
         return []
     if "full" not in results.attributes:
         (only,) = cells
-        keys = {rate: only.config.with_(learning_rate=rate).key for rate in only.rates}
+        keys = {rate: only.config.replace(learning_rate=rate).key for rate in only.rates}
         rate = tuned_rate(results, keys)
         if rate is None:
             decide("dropped.full", ["full fine-tuning: it failed at every learning rate"])
             decide("full", [])
             return []
-        config = only.config.with_(learning_rate=rate, budget=1.0)
+        config = only.config.replace(learning_rate=rate, budget=1.0)
         noted = {"rates": list(only.rates), "rate": rate, "key": config.key}
         decide("full", [{**noted, "config": asdict(config)}])
     return [TrialConfig(**each["config"]) for each in decide("full", None)]

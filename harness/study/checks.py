@@ -128,10 +128,10 @@ def _check_model(sweep: Sweep) -> None:
     for variant in space.variant:
         plain = TrialConfig(variant, 2, 1.0, 0.0, space.target_modules[0], 1e-3, 0)
         parameters(sweep, plain)
-        for name in space.varied():
+        for name in space.varied_settings():
             for level in space.levels(name):
                 try:
-                    parameters(sweep, plain.at(name, level))
+                    parameters(sweep, plain.with_level(name, level))
                 except UserError as error:
                     raise UserError(f"space.{name}: {variant}: {_bare(error, name)}") from None
 
@@ -164,7 +164,7 @@ def _full_notes(sweep: Sweep) -> tuple[str, ...]:
 def _ablation_notes(sweep: Sweep) -> tuple[str, ...]:
     notes = []
     wanted = sweep.ablation.factors
-    kept = sweep.space.restrict(wanted)
+    kept = sweep.space.available_levels(wanted)
     for factor, levels in wanted.items():
         gone = [str(level) for level in levels if level not in kept[factor]]
         if gone:

@@ -54,7 +54,7 @@ def plan_claim_cells(
     found = []
     for entry in decide("claims_plan", None):
         config = TrialConfig(**entry["config"])
-        whole = config.with_(budget=config.budget * share)
+        whole = config.replace(budget=config.budget * share)
         cell = AblationCell(entry["factor"], entry["level"], whole, tuple(entry["rates"]))
         found.append(cell._replace(rates=_grown(results, cell, sweep.ablation.rate_step)))
     return found
@@ -102,7 +102,7 @@ def _grown(results: StudyResults, cell: AblationCell, step: float) -> tuple[floa
     tried = set(rows.loc[rows["state"].isin(["complete", "failed"]), "key"])
     rates = sorted(cell.rates)
     while 1 < len(rates) < len(cell.rates) + _MORE:
-        keys = {rate: cell.config.with_(learning_rate=rate).key for rate in rates}
+        keys = {rate: cell.config.replace(learning_rate=rate).key for rate in rates}
         best = tuned_rate(results, keys) if set(keys.values()) <= tried else None
         if best == rates[0]:
             rates.insert(0, float(f"{best / step:.3g}"))
@@ -145,7 +145,7 @@ def tuned(
         for cell, budget in zip(planned, budgets, strict=True):
             rate: float | None = cell.rates[0]
             if len(cell.rates) > 1:
-                keys = {one: cell.config.with_(learning_rate=one).key for one in cell.rates}
+                keys = {one: cell.config.replace(learning_rate=one).key for one in cell.rates}
                 rate = tuned_rate(results, keys)
             if rate is None:
                 dropped.append(f"claims: {cell.factor}={cell.level} failed at every learning rate")

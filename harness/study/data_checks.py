@@ -47,7 +47,7 @@ def _texts(task: Task, prompting: PromptBuilder, split: str) -> Sequence[Texts]:
     examples = task.examples(split)
     if not task.kind.fields:  # nothing is asked: the text alone is read
         return [Texts("", example.text) for example in examples]
-    shots = task.worked(task.file.shots)
+    shots = task.few_shot_examples(task.file.shots)
     answers = [task.target(example) for example in examples]
     if task.file.chat:  # a turn begins on its own, without a blank
         answers = [answer.lstrip() for answer in answers]
@@ -80,9 +80,11 @@ def _limits(sweep: Sweep, task: Task, prompting: PromptBuilder) -> Limits:
 def _floors(task: Task) -> Iterator[BaselineScore]:
     """What answers of nothing that was trained reach on the test split."""
     metric, examples = task.metric, task.examples("test")
-    for name in task.untrained:
+    for name in task.baselines:
         rows = [
             task.score(guess, example)
-            for guess, example in zip(task.guesses(name, "test"), examples, strict=True)
+            for guess, example in zip(
+                task.baseline_predictions(name, "test"), examples, strict=True
+            )
         ]
         yield BaselineScore(name, task.values(rows)[metric.name] * metric.scale, metric.unit)

@@ -223,7 +223,7 @@ def measure_throughput(sweep: Sweep, workers: int, threads: int) -> float | None
         None if one of them fails, say because memory is short.
     """
     words = [sys.executable, "-m", "harness.study.launcher", str(threads)]
-    body = json.dumps(sweep.plain()) + "\n"
+    body = json.dumps(sweep.to_dict()) + "\n"
     with ExitStack() as stack:
         crew = [
             stack.enter_context(

@@ -122,7 +122,7 @@ def _entities(kind: Entities, output: str, example: Example) -> list[tuple[Any, 
     said = [(label, form(text)) for label, text in kind.mentions(kind.parse(output).prediction)]
     left = Counter(said)
     assert example.row is not None, "entities stand in a row"
-    known = kind.seen(example)
+    known = kind.seen_in_training(example)
     gold = list(zip(example.row.entities, known, strict=True))
     found: list[tuple[Any, ...]] = []
     missed = []

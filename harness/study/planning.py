@@ -28,7 +28,7 @@ class TimeBudget:
     spent: float = 0.0
     workers: int = 1
 
-    def trials_until(self, share: float, seconds: float) -> float:
+    def trials_that_fit(self, share: float, seconds: float) -> float:
         """How many trials of so many seconds fit before that share of the time is over."""
         if math.isinf(self.total) or seconds <= 0:
             return math.inf

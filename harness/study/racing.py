@@ -89,7 +89,7 @@ class ScoreRace:
         self._leader: tuple[int, dict[str, Any]] | None = None
         self._looked: dict[int, float] = {}
 
-    def judge(self, trial: optuna.Trial, scores: SplitScores, whole: int) -> str | None:
+    def reason_to_stop(self, trial: optuna.Trial, scores: SplitScores, whole: int) -> str | None:
         """Why the rest of a trial's examples is not worth scoring; None if it is.
 
         What is there is handed to Optuna then, for its sampler to learn from.

@@ -42,11 +42,11 @@ def initial_configs(sweep: Sweep) -> tuple[TrialConfig, ...]:
         learning_rate=1.0,
         seed=0,
     )
-    for name in space.varied():
+    for name in space.varied_settings():
         if plain.level(name) not in space.levels(name):
-            plain = plain.at(name, space.levels(name)[0])
+            plain = plain.with_level(name, space.levels(name)[0])
     rates = _rates(sweep, plain.variant, count)
-    return tuple(plain.with_(learning_rate=rate) for rate in rates)
+    return tuple(plain.replace(learning_rate=rate) for rate in rates)
 
 
 def _width(group: str) -> tuple[int, int]:

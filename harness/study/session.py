@@ -174,11 +174,11 @@ def open_study(sweep: Sweep, name: str, results: Path, crew: local.Parallelism) 
         }
     )
     records.register(sweep, task.digest, task.objective, noted)
-    records.decide("metrics", [_noted(metric) for metric in task.metrics])
+    records.set_once("metrics", [_noted(metric) for metric in task.metrics])
     frozen = folder / "sweep.yaml"
     if not frozen.exists():
         draft = frozen.with_suffix(".part")
-        draft.write_text(yaml.safe_dump(sweep.plain(), sort_keys=False), encoding="utf-8")
+        draft.write_text(yaml.safe_dump(sweep.to_dict(), sort_keys=False), encoding="utf-8")
         os.replace(draft, frozen)  # noqa: PTH105
     # The number of threads can change the last bits of a sum: it is chosen once for a study.
     threads = int(records.provenance()["threads"])
@@ -231,7 +231,7 @@ def run(
     if extend_grid:
         _widen(opened, sweep)
     if claims:
-        opened.records.decide(ASKED, True)
+        opened.records.set_once(ASKED, True)
     if add_seeds and claims:
         _add_claim_seeds(opened, sweep, add_seeds)
     elif add_seeds:
@@ -269,13 +269,13 @@ def _add_seeds(opened: OpenStudy, sweep: Sweep, count: int) -> None:
         raise UserError(
             f"--add-seeds: study '{name}' has looks left that it laid down; run it without first"
         )
-    if not adding.add_seeds(results, count, opened.records.decide):
+    if not adding.add_seeds(results, count, opened.records.set_once):
         raise UserError(f"--add-seeds: study '{name}' has no two finalists to compare")
 
 
 def _add_claim_seeds(opened: OpenStudy, sweep: Sweep, count: int) -> None:
     results, name = opened.records.read(), opened.studies.study.study_name
-    if not claimed.add_seeds(results, sweep, count, opened.records.decide):
+    if not claimed.add_seeds(results, sweep, count, opened.records.set_once):
         raise UserError(
             f"--claims --add-seeds: study '{name}' has no claim that is not decided; run it with "
             "--claims first"
@@ -289,7 +289,7 @@ def _widen(opened: OpenStudy, sweep: Sweep) -> None:
         raise UserError(
             f"--extend-grid: study '{name}' has no tuned learning rates yet; run it without first"
         )
-    if not widening.extend_rate_grids(results, sweep, opened.records.decide):
+    if not widening.extend_rate_grids(results, sweep, opened.records.set_once):
         raise UserError(
             f"--extend-grid: no tuned learning rate of study '{name}' lies at the edge of its grid"
         )

@@ -48,7 +48,7 @@ def search_slots(sweep: Sweep, duplicates: int = 0) -> tuple[PlannedTrial, ...]:
     """The search's slots; each duplicate adds one, until as many were met as trials are wanted."""
     count, seed = sweep.search.trials, seed_of(sweep, Stage.SEARCH)
     count += min(duplicates, count)
-    first = dict(enumerate(config.with_(seed=seed) for config in initial_configs(sweep)))
+    first = dict(enumerate(config.replace(seed=seed) for config in initial_configs(sweep)))
     return tuple(
         PlannedTrial(f"search/{i}", Stage.SEARCH, seed, first.get(i)) for i in range(count)
     )
@@ -115,7 +115,7 @@ def _incumbent(results: StudyResults, sweep: Sweep, decide: Decide) -> TrialConf
         )
         return None
     row = {str(name): value for name, value in best.items()}
-    return TrialConfig(**decide("incumbent", asdict(TrialConfig.of(row))))
+    return TrialConfig(**decide("incumbent", asdict(TrialConfig.from_row(row))))
 
 
 def _missing(slots: tuple[PlannedTrial, ...], done: set[str]) -> tuple[PlannedTrial, ...]:
@@ -132,7 +132,7 @@ def _cells(
         trusted = (-1.0 if correlation is None else correlation) >= settings.min_correlation
         share = settings.tuning_budget if trusted else 1.0
         runs = settings.rates * share + settings.seeds
-        room = clock.trials_until(ABLATE_SHARE, trial_seconds(results)) / runs
+        room = clock.trials_that_fit(ABLATE_SHARE, trial_seconds(results)) / runs
         limit = settings.max_cells if room == float("inf") else min(settings.max_cells, int(room))
         planned = plan_cells(sweep, incumbent, limit)
         dropped = list(planned.dropped) if settings.max_cells else []  # 0: nobody asked for it
@@ -179,7 +179,7 @@ def _tune_slots(cells: list[AblationCell], sweep: Sweep) -> tuple[PlannedTrial, 
     slots = {}
     for cell in cells:
         for rate in cell.rates:
-            config = cell.config.with_(learning_rate=rate, seed=seed)
+            config = cell.config.replace(learning_rate=rate, seed=seed)
             name = f"tune/{config.key}"
             slots[name] = PlannedTrial(name, Stage.TUNE, seed, config, config.budget)
     return tuple(slots.values())
@@ -193,7 +193,7 @@ def _tuned(
         return list(results.attributes["cells"])
     tuned, dropped = [], []
     for cell in cells:
-        keys = {rate: cell.config.with_(learning_rate=rate).key for rate in cell.rates}
+        keys = {rate: cell.config.replace(learning_rate=rate).key for rate in cell.rates}
         rate = tuned_rate(results, keys)
         if rate is None:
             dropped.append(f"ablation: {cell.factor}={cell.level} failed at every learning rate")
@@ -237,7 +237,7 @@ def _confirm_slots(
     keys = list(configs)
     # Where rates were widened after a verdict, earlier finalists are contenders all the same.
     rows = results.trials[results.trials["stage"] == Stage.CONFIRM.value].to_dict("records")
-    configs = {TrialConfig.of(row).key: TrialConfig.of(row) for row in rows} | configs
+    configs = {TrialConfig.from_row(row).key: TrialConfig.from_row(row) for row in rows} | configs
     groups: list[tuple[PlannedTrial, ...]] = []
     reached = 0
     for look in sweep.confirmation.looks:
@@ -276,7 +276,7 @@ def _finalists(
     if "finalists" not in results.attributes:
         limit = sweep.confirmation.max_configurations
         seconds = trial_seconds(results) * CONFIRM_FACTOR
-        room = clock.trials_until(1.0, seconds) / sweep.confirmation.looks[0]
+        room = clock.trials_that_fit(1.0, seconds) / sweep.confirmation.looks[0]
         if limit and room < limit:
             limit = int(room)
             decide(
@@ -284,7 +284,7 @@ def _finalists(
                 [f"confirmation: --minutes leaves room for {limit} finalist{'s' * (limit != 1)}"],
             )
         chosen = recommendation.finalists(results, limit) if limit else []
-        configs = [TrialConfig.of(row) for row in chosen]
+        configs = [TrialConfig.from_row(row) for row in chosen]
         decide("finalist_configs", [asdict(config) for config in configs])
         decide("finalists", [config.key for config in configs])
     noted = decide("finalist_configs", None) or []
@@ -298,7 +298,7 @@ def _contenders(
     if name not in results.attributes:
         keys = list(recommendation.contenders(results, sweep.confirmation.alpha))
         seconds = trial_seconds(results) * CONFIRM_FACTOR
-        if len(keys) * more > clock.trials_until(1.0, seconds):
+        if len(keys) * more > clock.trials_that_fit(1.0, seconds):
             decide(
                 f"dropped.look{look}",
                 [f"confirmation: --minutes leaves no room for the look at {look} seeds"],
@@ -310,4 +310,6 @@ def _contenders(
 
 
 def _slot(stage: Stage, config: TrialConfig, seed: int) -> PlannedTrial:
-    return PlannedTrial(f"{stage.value}/{config.key}/{seed}", stage, seed, config.with_(seed=seed))
+    return PlannedTrial(
+        f"{stage.value}/{config.key}/{seed}", stage, seed, config.replace(seed=seed)
+    )

@@ -89,16 +89,16 @@ class BaselineJobs:
             self.records.add_baseline(name, self._guesses(name, split))
         elif self.is_over():
             said = f"the base model with {shots} examples on {split}: --minutes was over"
-            self.records.decide(_dropped(name, split), [said])
+            self.records.set_once(_dropped(name, split), [said])
         else:
-            worked = self.task.worked(shots, self.sweep.seed)
+            worked = self.task.few_shot_examples(shots, self.sweep.seed)
             # Worked examples make a prompt so much longer: fewer rows need the same memory.
             rows = max(1, self.sweep.training.score_batch_size // (1 + shots))
             self.records.add_baseline(name, self.score(split, worked, rows))
         return True
 
     def _missing(self) -> Iterator[tuple[str, str, int | None]]:
-        named: list[tuple[str, int | None]] = [(name, None) for name in self.task.untrained]
+        named: list[tuple[str, int | None]] = [(name, None) for name in self.task.baselines]
         kind = self.task.kind
         counts = self.sweep.baselines.shots if kind.shots else (0,)
         named += [(f"base_{count}_shot", count) for count in counts if kind.bare]
@@ -112,7 +112,7 @@ class BaselineJobs:
     def _guesses(self, name: str, split: str) -> SplitScores:
         from harness.training.evaluation import score_predictions  # torch is loaded by then
 
-        return score_predictions(self.task, split, self.task.guesses(name, split))
+        return score_predictions(self.task, split, self.task.baseline_predictions(name, split))
 
 
 def _dropped(name: str, split: str) -> str:
@@ -162,7 +162,7 @@ def _traits(variant: Variant) -> dict[str, Any]:
     return {
         "peft": dict(variant.peft),
         "optimiser": dict(variant.optimiser),
-        "kind": variant.kind,
+        "kind": variant.method,
         "frozen": list(variant.frozen),
         "initial_rank": variant.initial_rank,
         "root_scale": variant.root_scale,
@@ -186,9 +186,9 @@ def load_study_base(
     """
     noted = records.attributes().get("dtype")
     threads = assignment.threads
-    model = resolve_precision(sweep.model, task, sweep.training, threads, records.decide, noted)
+    model = resolve_precision(sweep.model, task, sweep.training, threads, records.set_once, noted)
     base = base_model.load(model, threads, task.kind.head)
-    first = records.decide("base_fingerprint", base.fingerprint)
+    first = records.set_once("base_fingerprint", base.fingerprint)
     if first != base.fingerprint:
         raise UserError(
             f"model.name: {model.name} holds other weights or another tokenizer than when study "
@@ -235,7 +235,7 @@ class Worker:
         names = self.sweep.search.objectives
         self._directions = objectives.directions(names, self.task)
         if names:
-            self.records.decide(objectives.DIRECTIONS, self._directions)
+            self.records.set_once(objectives.DIRECTIONS, self._directions)
         alpha = 0.0 if names else self.sweep.search.racing
         self._referee = ScoreRace(self.studies, self.records, self.task.objective, alpha)
 
@@ -251,18 +251,18 @@ class Worker:
         from harness.training.packed.selection import make_trainer
 
         base = load_study_base(self.sweep, self.task, self.assignment, self.records)
-        record_model_facts(base.model, self.sweep.space, self.records.decide)
-        full(base.model, self.assignment.workers, self.records.decide)
-        self.records.decide("base_memory", footprint(base.model)._asdict())
+        record_model_facts(base.model, self.sweep.space, self.records.set_once)
+        full(base.model, self.assignment.workers, self.records.set_once)
+        self.records.set_once("base_memory", footprint(base.model)._asdict())
         trainer = make_trainer(
             base,
             self.task,
             self.sweep.training,
             self.sweep.engine,
-            self.records.decide,
+            self.records.set_once,
             self.records.attributes().get("engine"),
         )
-        self.records.decide("token_notes", list(trainer.notes))
+        self.records.set_once("token_notes", list(trainer.notes))
 
         def bare(split: str, shots: tuple[Example, ...], rows: int) -> SplitScores:
             return score(base, self.task, split, shots=shots, batch_size=rows)
@@ -299,7 +299,7 @@ class Worker:
                 for result in trainer.train(self.ask(idle), self.report, self.race):
                     self.tell(result)
             finally:
-                self.studies.release(self.name)
+                self.studies.fail_trials_of(self.name)
 
     def ask(self, idle: Callable[[], bool]) -> Iterator[TrialRequest | None]:
         """Claims trial after trial; plans the next stage when nobody has one left.
@@ -344,12 +344,12 @@ class Worker:
     def race(self, number: int, scores: SplitScores) -> str | None:
         """Why a trial is scored no further, if it is shown to be behind the best so far."""
         whole = len(self.task.examples(scores.split))
-        return self._referee.judge(self._trials[number], scores, whole)
+        return self._referee.reason_to_stop(self._trials[number], scores, whole)
 
     def tell(self, result: TrialResult) -> None:
         """Stores an outcome, ours first: a trial that Optuna calls complete has its record."""
         trial = self._trials.pop(result.number)
-        self.records.add(result)
+        self.records.add_result(result)
         if result.proofs:
             trial.set_user_attr("proofs", list(result.proofs))
         if result.cost.inference_memory:
@@ -372,7 +372,7 @@ class Worker:
     def _request(self, trial: optuna.Trial) -> TrialRequest | None:
         config = self.studies.config(trial)
         stage = Stage(trial.user_attrs["stage"])
-        twin = self.studies.twin(trial) if stage is Stage.SEARCH else None
+        twin = self.studies.find_duplicate(trial) if stage is Stage.SEARCH else None
         if twin is not None:
             trial.set_user_attr("duplicate_of", twin.number)
             if objectives.LOSSES in twin.user_attrs:
@@ -398,7 +398,7 @@ class Worker:
         finished = self.studies.trials(*(s for s in TrialState if s.is_finished()))
         done = {trial.user_attrs["slot"] for trial in finished if not is_lost(trial)}
         clock = self._clock()
-        owed = stages.next_trials(results, done, self.sweep, self.records.decide, clock)
+        owed = stages.next_trials(results, done, self.sweep, self.records.set_once, clock)
         return self.studies.enqueue(owed.slots)
 
     def _clock(self) -> TimeBudget:
@@ -415,7 +415,7 @@ class Worker:
     def _end_search_in_time(self) -> None:
         """Leaves the other stages their share of `--minutes`."""
         clock = self._clock()
-        if math.isinf(clock.total) or clock.trials_until(SEARCH_SHARE, 1.0) > 0:
+        if math.isinf(clock.total) or clock.trials_that_fit(SEARCH_SHARE, 1.0) > 0:
             return
         waiting = self.studies.trials(TrialState.WAITING)
         if any(trial.user_attrs["stage"] == Stage.SEARCH.value for trial in waiting):
@@ -427,7 +427,7 @@ class Worker:
             stage = waiting[0].user_attrs["stage"]
             count = self.studies.cancel_waiting(reason)
             trials = "trial was" if count == 1 else "trials were"
-            self.records.decide(
+            self.records.set_once(
                 f"dropped.time.{stage}", [f"{stage}: {count} {trials} not run, {reason}"]
             )
 

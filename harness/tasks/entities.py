@@ -55,7 +55,7 @@ class Entities(TaskType):
         """The line that says these mentions."""
         return self.given.layout.write(prediction)
 
-    def compared(self, metric: Metric, prediction: Any, example: Example) -> tuple[Any, Any]:
+    def metric_inputs(self, metric: Metric, prediction: Any, example: Example) -> tuple[Any, Any]:
         """Mentions with mentions, or spans with spans; case folded where the task says so."""
         if metric.reads == "spans":
             row = example.row
@@ -88,7 +88,7 @@ class Entities(TaskType):
         """The dictionary of training entities."""
         return {"dictionary": lambda example: self.dictionary.find(example.text)}
 
-    def seen(self, example: Example) -> tuple[bool, ...]:
+    def seen_in_training(self, example: Example) -> tuple[bool, ...]:
         """For each mention of the reference whether its form, in any case, was one in training."""
         return tuple(text in self.dictionary for _, text in example.reference)
 

@@ -54,10 +54,10 @@ def choose_few_shot(
     chosen: list[Example] = []
     missing = set(labels)
     while pool and len(chosen) < count:
-        best = max(pool, key=lambda one: len(missing.intersection(kind.shows(one))))
+        best = max(pool, key=lambda one: len(missing.intersection(kind.labels_shown(one))))
         pool.remove(best)
         chosen.append(best)
-        missing -= set(kind.shows(best))
+        missing -= set(kind.labels_shown(best))
         missing = missing or set(labels)
     return tuple(chosen)
 
@@ -212,7 +212,9 @@ class Task:
             metric: another than the objective's.
         """
         chosen = metric or self.metric
-        return chosen.score(*self.kind.compared(chosen, prediction, example), self.kind.classes)
+        return chosen.score(
+            *self.kind.metric_inputs(chosen, prediction, example), self.kind.classes
+        )
 
     def values(
         self, rows: Sequence[Sequence[float]], unparsed: Sequence[bool] = ()
@@ -220,7 +222,7 @@ class Task:
         """The objective's values for a split, from what `score` gave; see `Metric.values`."""
         return self.metric.values(rows, self.kind.classes, unparsed)
 
-    def scored(
+    def evaluate(
         self,
         predictions: Iterable[Any],
         examples: Sequence[Example],
@@ -248,22 +250,24 @@ class Task:
         return Scored(tuple(objective), {**others, **self.values(objective, unparsed)})
 
     @property
-    def untrained(self) -> Mapping[str, Callable[[Example], Any]]:
+    def baselines(self) -> Mapping[str, Callable[[Example], Any]]:
         """What a model has to beat, by name: answers of nothing that was trained."""
         return self.kind.untrained
 
-    def guesses(self, name: str, split: str) -> tuple[Any, ...]:
+    def baseline_predictions(self, name: str, split: str) -> tuple[Any, ...]:
         """What the entry `name` of `untrained` answers to each example of a split."""
-        answer = self.untrained[name]
+        answer = self.baselines[name]
         return tuple(answer(example) for example in self.examples(split))
 
-    def worked(self, count: int, seed: int = 0) -> tuple[Example, ...]:
+    def few_shot_examples(self, count: int, seed: int = 0) -> tuple[Example, ...]:
         """Training examples to show before a prompt; see `harness.tasks.task.choose_few_shot`."""
         return choose_few_shot(self.examples("train"), self.kind, self.labels, count, seed)
 
     def few_shot(self, count: int, seed: int = 0) -> str:
         """`worked` examples as text: prompt and target, one block after the other."""
-        return "".join(f"{self.prompt(one)}{one.target}\n" for one in self.worked(count, seed))
+        return "".join(
+            f"{self.prompt(one)}{one.target}\n" for one in self.few_shot_examples(count, seed)
+        )
 
     @cached_property
     def digest(self) -> str:

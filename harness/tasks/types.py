@@ -143,7 +143,7 @@ class TaskType(ABC):
         """The text that says a prediction; `parse` reads it back."""
         return str(prediction)
 
-    def compared(self, metric: Metric, prediction: Any, example: Example) -> tuple[Any, Any]:
+    def metric_inputs(self, metric: Metric, prediction: Any, example: Example) -> tuple[Any, Any]:
         """A prediction and the right answer, as a metric takes them."""
         del metric
         return prediction, example.reference
@@ -153,7 +153,7 @@ class TaskType(ABC):
         """What a model has to beat, by name: answers of nothing that was trained."""
         return {}
 
-    def shows(self, example: Example) -> Collection[str]:
+    def labels_shown(self, example: Example) -> Collection[str]:
         """What a worked example shows that others may not, such as labels."""
         return () if example.row is None else self.labels_of(example.row)
 
@@ -190,7 +190,7 @@ class TextToText(TaskType):
         answer = output.strip()
         return Parsed(answer, not answer)
 
-    def compared(self, metric: Metric, prediction: Any, example: Example) -> tuple[Any, Any]:
+    def metric_inputs(self, metric: Metric, prediction: Any, example: Example) -> tuple[Any, Any]:
         """Both texts; case folded where the task says so."""
         del metric
         if self.given.fold_case:

@@ -239,7 +239,7 @@ def score_answers(
 ) -> SplitScores:
     """Scores what was answered to these examples; what could not be read is wrong."""
     unparsed = tuple(each.unparsed for each in answers)
-    found = task.scored((each.prediction for each in answers), examples, unparsed)
+    found = task.evaluate((each.prediction for each in answers), examples, unparsed)
     return SplitScores(
         split=split,
         ids=tuple(example.id for example in examples),

@@ -327,7 +327,7 @@ class TrainingRun:
         else:
             yield from self._steps_of(batches)
 
-    def settle(self) -> None:
+    def release(self) -> None:
         """Leaves the adapter's weights where they belong; here they always are."""
 
     def _steps_of(self, batches: Iterator[tuple[int, ...]]) -> Iterator[int]:
@@ -359,7 +359,7 @@ class TrainingRun:
             self._precision.scaled(loss).backward()  # type: ignore[no-untyped-call]
             total += loss.item()
             self._progress.tokens += part.tokens
-        penalty = self._adapter.penalty()
+        penalty = self._adapter.regularization_loss()
         if penalty is not None:  # it moves the weights, but is no part of the loss that is told
             self._precision.scaled(penalty).backward()  # type: ignore[no-untyped-call]
         self._precision.unscale(self._optimiser)

@@ -320,7 +320,7 @@ class SequentialTrainer:
         with self._present(adapter), torch.no_grad():
             proofs = self._proofs(adapter, run)
             for proof in proofs.values():
-                proof.begin()
+                proof.check_before()
         rungs = rung_steps(steps, training.readings)
         yield None
         for step in run:
@@ -330,12 +330,12 @@ class SequentialTrainer:
                     break
             if step < steps:
                 yield None
-        run.settle()
+        run.release()
         with self._present(adapter), torch.no_grad():
             attaching.set_dropout(self._base.model, on=False)
             if trial.progress.step == steps:  # what a variant ends as is not there before
                 for proof in proofs.values():
-                    proof.end()
+                    proof.check_after()
                 trial.proofs = tuple(proofs)
             if training.restore_best and trial.best_weights is not None:
                 restore(run.parameters, trial.best_weights)

@@ -98,7 +98,9 @@ class TokenizedTask:
             split: name of the split.
             shots: worked examples to show before each; None for those that the task asks for.
         """
-        chosen = tuple(self._task.worked(self._task.file.shots) if shots is None else shots)
+        chosen = tuple(
+            self._task.few_shot_examples(self._task.file.shots) if shots is None else shots
+        )
         key = (split, *(one.id for one in chosen))
         if key not in self._prompts:
             examples = self._task.examples(split)
@@ -190,7 +192,7 @@ class TokenizedTask:
     def _training_prompts(self, chosen: Sequence[int], rooms: Sequence[int]) -> list[BuiltPrompt]:
         """Prompts of training examples; none is shown its own answer."""
         examples, count = self._task.examples("train"), self._task.file.shots
-        pool = self._task.worked(count + 1) if count else ()
+        pool = self._task.few_shot_examples(count + 1) if count else ()
         usual = pool[:count]
         names = {one.id for one in usual}
         found: dict[int, BuiltPrompt] = {}

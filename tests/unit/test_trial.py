@@ -53,7 +53,7 @@ def test_a_wrong_value_is_refused(field: str, value: Any, message: str) -> None:
 
 def test_the_key_leaves_out_the_seed_and_nothing_else() -> None:
     config = TrialConfig(**GOOD)
-    assert config.with_(seed=4).key == config.key
+    assert config.replace(seed=4).key == config.key
     changes: dict[str, Any] = {
         "variant": "dora",
         "rank": 16,
@@ -65,7 +65,7 @@ def test_the_key_leaves_out_the_seed_and_nothing_else() -> None:
         "extras": "bias=all",
     }
     assert {*changes, "seed"} == {field.name for field in dataclasses.fields(config)}
-    keys = {config.with_(**{name: value}).key for name, value in changes.items()}
+    keys = {config.replace(**{name: value}).key for name, value in changes.items()}
     assert len(keys) == len(changes)
     assert config.key not in keys
 
@@ -81,7 +81,7 @@ def test_alpha_ratio() -> None:
 
 def test_with_checks_again() -> None:
     with pytest.raises(ValueError, match="rank 0"):
-        TrialConfig(**GOOD).with_(rank=0)
+        TrialConfig(**GOOD).replace(rank=0)
 
 
 def test_a_config_is_frozen() -> None:

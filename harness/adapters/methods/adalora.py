@@ -48,7 +48,7 @@ class AdaLora(Adapter):
             **keywords,
         )
 
-    def penalty(self) -> torch.Tensor:
+    def regularization_loss(self) -> torch.Tensor:
         """How far A and B are from orthogonal (eq. 4), times its weight; PEFT's mean over all."""
         terms = [
             torch.linalg.matrix_norm(gram - torch.eye(len(gram), device=gram.device))
@@ -79,14 +79,14 @@ def _gram(name: str, matrix: torch.Tensor) -> torch.Tensor:
 class RanksPruned(Proof):
     """The ranks at the end differ from the first, and their sum is the budget."""
 
-    def begin(self) -> None:
+    def check_before(self) -> None:
         """Counts the ranks."""
         self._first = _ranks(self.subject)
         adapter = self.subject.adapter
         wanted = adapter.variant.rank_at_start(adapter.config.rank)
         require(set(self._first.values()) == {wanted}, f"layers do not all start at rank {wanted}")
 
-    def end(self) -> None:
+    def check_after(self) -> None:
         """Counts them again."""
         last = _ranks(self.subject)
         budget = self.subject.adapter.config.rank * len(last)

@@ -29,9 +29,9 @@ class Eva(Adapter):
         """Plain LoRA's, with EVA's start and the same rank everywhere."""
         return super().keywords() | {"eva_config": EvaConfig(rho=1.0)}
 
-    def put_on(self) -> None:
+    def inject(self) -> None:
         """Draws nothing for A: its directions follow from the data alone."""
-        super().put_on()
+        super().inject()
         initialize_lora_eva_weights(self.model, _Batches(self), show_progress_bar=False)
 
 
@@ -61,7 +61,7 @@ class _Batches:
 class FromActivations(Proof):
     """A's rows are orthonormal and catch more of the activations' variation than chance would."""
 
-    def begin(self) -> None:
+    def check_before(self) -> None:
         """Takes each layer's inputs on the probe and projects them on A."""
         layers = self.subject.lora()
         caught = {name: _caught(self.subject, name, layer) for name, layer in layers.items()}

@@ -20,7 +20,7 @@ BYTES: Final = 16
 class Full(Adapter):
     """All weights in the place of an adapter."""
 
-    def put_on(self) -> None:
+    def inject(self) -> None:
         """Copies every weight.
 
         Raises:
@@ -33,7 +33,7 @@ class Full(Adapter):
             weight.data = weight.data.clone()
             weight.requires_grad_(True)
 
-    def put_on_empty(self) -> None:
+    def inject_without_init(self) -> None:
         """Nothing is copied."""
         self.base.requires_grad_(True)
 
@@ -45,14 +45,14 @@ class Full(Adapter):
 class AllTrained(Proof):
     """Every weight of the base is trained, and has moved at the end."""
 
-    def begin(self) -> None:
+    def check_before(self) -> None:
         """Looks for a weight that the optimiser does not hold."""
         held = {id(p) for group in self.subject.groups for p in group["params"]}
         named = self.subject.adapter.base.named_parameters()
         gone = [name for name, weight in named if id(weight) not in held]
         require(not gone, f"{len(gone)} weights are not trained")
 
-    def end(self) -> None:
+    def check_after(self) -> None:
         """Compares the layers' weights with those of the base."""
         named = dict(self.subject.adapter.base.named_parameters())
         still = [

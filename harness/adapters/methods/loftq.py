@@ -90,9 +90,9 @@ class LoftQ(Adapter):
     #: By layer, as `Start.errors`.
     errors: dict[str, tuple[float, ...]]
 
-    def put_on(self) -> None:
+    def inject(self) -> None:
         """Replaces each target's weight by its rounded self."""
-        super().put_on()
+        super().inject()
         self.errors = {}
         for name, layer in self.layers().items():
             assert isinstance(layer, LoraLayer)
@@ -134,7 +134,7 @@ class LoftQ(Adapter):
 class LessError(Proof):
     """Base and adapter are nearer to the full weights than the rounded base, in every layer."""
 
-    def begin(self) -> None:
+    def check_before(self) -> None:
         """Measures both; the error after the last round is the smallest."""
         adapter = self.subject.adapter
         require(isinstance(adapter, LoftQ), "the base is not rounded")

@@ -34,11 +34,11 @@ class ResidualAdapter(Adapter):
             )
         return super().peft_config()
 
-    def put_on(self) -> None:
+    def inject(self) -> None:
         """Keeps the first A and B, for saving."""
         for weight in self._weights():
             weight.data = weight.data.clone()  # OLoRA subtracts in place
-        super().put_on()
+        super().inject()
         self._first = {name: part.clone() for name, part in self._state().items()}
 
     def save(self, folder: Path) -> None:
@@ -75,7 +75,7 @@ class ResidualAdapter(Adapter):
 class AddsUp(Proof):
     """The base has given up what the adapter starts with: their sum is the old weight."""
 
-    def begin(self) -> None:
+    def check_before(self) -> None:
         """Adds them up, layer by layer."""
         for name, layer in self.subject.lora().items():
             old, new = self.subject.weights[name], layer.get_base_layer().get_parameter("weight")

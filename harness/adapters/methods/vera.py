@@ -34,16 +34,16 @@ class Vera(Adapter):
             **keywords,
         )
 
-    def put_on_empty(self) -> None:
+    def inject_without_init(self) -> None:
         """The shared matrices are drawn all the same, where there are random numbers."""
         with torch.device("cpu"):
-            super().put_on_empty()
+            super().inject_without_init()
 
 
 class VectorsOnly(Proof):
     """All layers share one random A and B, and only vectors are trained; modules to save apart."""
 
-    def begin(self) -> None:
+    def check_before(self) -> None:
         """Looks at what is shared and what is trained."""
         layers = list(self.subject.adapter.layers().values())
         ours = [layer for layer in layers if isinstance(layer, VeraLayer)]
@@ -61,7 +61,7 @@ class VectorsOnly(Proof):
         require(bool(trained) and not wrong, f"{len(wrong)} weights besides vectors are trained")
         self._first = {name: weight.detach().clone() for name, weight in trained.items()}
 
-    def end(self) -> None:
+    def check_after(self) -> None:
         """Compares the vectors with the first ones."""
         now = dict(self.subject.adapter.base.named_parameters())
         moved = any(not torch.equal(now[name], first) for name, first in self._first.items())

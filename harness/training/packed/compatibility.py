@@ -195,9 +195,9 @@ def _alike(one: torch.Tensor, other: torch.Tensor) -> bool:
 
 def why_not_packable(config: TrialConfig, variant: Variant) -> str | None:
     """Why a configuration cannot share a step; None where it can."""
-    if variant.kind not in _KINDS or variant.name == FULL.name:
+    if variant.method not in _KINDS or variant.name == FULL.name:
         return f"variant {variant.name} has layers of its own"
-    if variant.kind == "decomposed" and variant.peft.get("use_dora"):
+    if variant.method == "decomposed" and variant.peft.get("use_dora"):
         return f"variant {variant.name}: its magnitudes are of weights that it takes apart"
     for name, usual in EXTRA_SETTINGS.items():
         if name not in _FREE and config.level(name) != usual:

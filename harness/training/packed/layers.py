@@ -59,7 +59,7 @@ class Kernel(Protocol):
         """
         ...
 
-    def early(self, kept: Any, gradient: Tensor, needed: bool) -> Tensor:
+    def backward_outputs(self, kept: Any, gradient: Tensor, needed: bool) -> Tensor:
         """The gradient that flows through the frozen weights; adds up those of the adapters.
 
         Args:
@@ -69,7 +69,7 @@ class Kernel(Protocol):
         """
         ...
 
-    def late(self, kept: Any, into: Tensor, frozen: FrozenWeight) -> None:
+    def backward_inputs(self, kept: Any, into: Tensor, frozen: FrozenWeight) -> None:
         """Adds to the inputs' gradient what flows through the adapters, shape (rows, in)."""
         ...
 
@@ -95,21 +95,21 @@ class LoopKernel:
                 kept.append((part, here, found))
         return kept
 
-    def early(self, kept: Any, gradient: Tensor, needed: bool) -> Tensor:
+    def backward_outputs(self, kept: Any, gradient: Tensor, needed: bool) -> Tensor:
         """See `Kernel`."""
         through: Tensor | None = None
         for part, here, found in kept:
             own = gradient[here]
-            flowing = part.early(found, own)
+            flowing = part.backward_outputs(found, own)
             if flowing is not own and needed:
                 through = gradient.clone() if through is None else through
                 through[here] = flowing
         return gradient if through is None else through
 
-    def late(self, kept: Any, into: Tensor, frozen: FrozenWeight) -> None:
+    def backward_inputs(self, kept: Any, into: Tensor, frozen: FrozenWeight) -> None:
         """See `Kernel`."""
         for part, here, found in kept:
-            part.late(found, into[here], frozen)
+            part.backward_inputs(found, into[here], frozen)
 
 
 class _Batch(NamedTuple):
@@ -191,7 +191,7 @@ class BatchedKernel:
         out.index_add_(0, blocks.rows, blocks.back(torch.bmm(low, second.mT)))
         return _Batch(parts, blocks, seen, low, dropped, first, second, scales, [])
 
-    def early(self, kept: Any, gradient: Tensor, needed: bool) -> Tensor:
+    def backward_outputs(self, kept: Any, gradient: Tensor, needed: bool) -> Tensor:
         """See `Kernel`."""
         batch: _Batch | None
         batch, others = kept
@@ -201,9 +201,9 @@ class BatchedKernel:
             batch.back.append(back)
             _add([part.first for part in batch.parts], torch.bmm(back.mT, batch.seen))
             _add([part.second for part in batch.parts], torch.bmm(flowing.mT, batch.low))
-        return self._apart.early(others, gradient, needed)
+        return self._apart.backward_outputs(others, gradient, needed)
 
-    def late(self, kept: Any, into: Tensor, frozen: FrozenWeight) -> None:
+    def backward_inputs(self, kept: Any, into: Tensor, frozen: FrozenWeight) -> None:
         """See `Kernel`."""
         batch: _Batch | None
         batch, others = kept
@@ -213,7 +213,7 @@ class BatchedKernel:
                 here = batch.blocks.parts[place]
                 flowing[here] = drawn.of(flowing[here])
             into.index_add_(0, batch.blocks.rows, flowing)
-        self._apart.late(others, into, frozen)
+        self._apart.backward_inputs(others, into, frozen)
 
 
 def _filled(parts: Sequence[LoraOp], layout: Layout) -> tuple[Tensor, Tensor]:
@@ -386,12 +386,12 @@ class PackedLinear:
 
     def back(self, kept: Kept, gradient: Tensor, needed: bool) -> Tensor | None:
         """Adds up gradients of the parts; answers that of the inputs, where it is needed."""
-        through = self._kernel.early(kept, gradient, needed)
+        through = self._kernel.backward_outputs(kept, gradient, needed)
         if not needed:
             return None
         with self.frozen.held():
             into = self.frozen.backward(through)
-            self._kernel.late(kept, into, self.frozen)
+            self._kernel.backward_inputs(kept, into, self.frozen)
         return into
 
 

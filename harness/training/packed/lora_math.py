@@ -137,11 +137,11 @@ class AdapterOp(Protocol):
         """
         ...
 
-    def early(self, kept: Any, gradient: Tensor) -> Tensor:
+    def backward_outputs(self, kept: Any, gradient: Tensor) -> Tensor:
         """The gradient that flows through the frozen weights; adds up those of the adapter."""
         ...
 
-    def late(self, kept: Any, into: Tensor, layer: "FrozenWeight") -> None:
+    def backward_inputs(self, kept: Any, into: Tensor, layer: "FrozenWeight") -> None:
         """Adds to the inputs' gradient what flows through the adapter, shape (rows, in)."""
         ...
 
@@ -293,7 +293,7 @@ class LoraOp:
             self.removed.forward(rows, out)
         return seen, dropped, low, []
 
-    def early(self, kept: Any, gradient: Tensor) -> Tensor:
+    def backward_outputs(self, kept: Any, gradient: Tensor) -> Tensor:
         """See `AdapterOp`."""
         seen, _, low, back = kept
         back.append((gradient @ self.second.value).mul_(self.scale))
@@ -302,7 +302,7 @@ class LoraOp:
         back.append(gradient)
         return gradient
 
-    def late(self, kept: Any, into: Tensor, layer: FrozenWeight) -> None:
+    def backward_inputs(self, kept: Any, into: Tensor, layer: FrozenWeight) -> None:
         """See `AdapterOp`."""
         del layer
         _, dropped, _, back = kept
@@ -378,19 +378,19 @@ class DoraOp(LoraOp):
             out.sub_(frozen).addcmul_(direction, share)
         return seen, dropped, low, [], direction, norm, share, []
 
-    def early(self, kept: Any, gradient: Tensor) -> Tensor:
+    def backward_outputs(self, kept: Any, gradient: Tensor) -> Tensor:
         """See `AdapterOp`."""
         share: Tensor
         seen, dropped, low, back, direction, norm, share, mixed = kept
         self.magnitude.add((gradient * direction).sum(dim=0, dtype=norm.dtype) / norm)
         shared: Tensor = gradient * share
-        super().early((seen, dropped, low, back), shared)
+        super().backward_outputs((seen, dropped, low, back), shared)
         if dropped is None:
             return shared
         mixed.append(shared - gradient)
         return gradient
 
-    def late(self, kept: Any, into: Tensor, layer: FrozenWeight) -> None:
+    def backward_inputs(self, kept: Any, into: Tensor, layer: FrozenWeight) -> None:
         """See `AdapterOp`."""
         _, dropped, _, back, *_, mixed = kept
         if dropped is None:

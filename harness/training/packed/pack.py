@@ -177,7 +177,7 @@ class AdapterPack:
         """
         dropout = Dropout(adapter.config.dropout, generator)
         for name, layer in wrapped.items():
-            removed = _start(layer, self.dtype) if adapter.variant.kind == "decomposed" else None
+            removed = _start(layer, self.dtype) if adapter.variant.method == "decomposed" else None
             self.layers[name].parts[slot] = _part(layer, weights, dropout, removed)
 
     def remove(self, slot: int) -> None:
@@ -186,7 +186,7 @@ class AdapterPack:
             layer.parts.pop(slot, None)
 
     @contextmanager
-    def standing(
+    def inference(
         self, adapters: Mapping[int, Mapping[str, LoraLayer]]
     ) -> Iterator[ForwardContext]:
         """Has the base run with several adapters meanwhile, as they are now, no way back.

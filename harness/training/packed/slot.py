@@ -191,7 +191,7 @@ class SlotTrainingRun(TrainingRun):
         self._progress.step = step
         self._progress.losses.append(self._loss_value)
 
-    def settle(self) -> None:
+    def release(self) -> None:
         """Gives the adapter's parameters memory of their own."""
         self.weights.release()
 

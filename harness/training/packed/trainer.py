@@ -197,7 +197,7 @@ class PackedTrainer(SequentialTrainer):
         slots = {place: self._taken[place] for place in places}
         start = time.perf_counter()
         try:
-            with self._pack.standing({at: slot.wrapped for at, slot in slots.items()}) as around:
+            with self._pack.inference({at: slot.wrapped for at, slot in slots.items()}) as around:
                 scores = evaluation.score_together(
                     self._base,
                     self._task,

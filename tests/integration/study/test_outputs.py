@@ -79,10 +79,10 @@ def study_without(results):
 
 
 def test_a_task_that_is_not_public_shows_no_text_unless_asked(results, monkeypatch):
-    sweep = {**load_sweep("ner_medical").plain(), **results.sweep}
+    sweep = {**load_sweep("ner_medical").to_dict(), **results.sweep}
     task = load_task("ner_medical", limit=40)
     task.public = False
-    monkeypatch.setattr("harness.study.outputs.load_task_of", lambda _: task)
+    monkeypatch.setattr("harness.study.outputs.load_task_for", lambda _: task)
     private = dataclasses.replace(results, sweep=sweep)
     hidden = attach_outputs(private)
     assert (hidden.texts.passages["text"] == "").all()
@@ -124,9 +124,9 @@ def test_at_most_five_seeds_are_read(monkeypatch):
     examples = made.examples.assign(
         example=made.examples["example"].astype(str).map(renamed), prediction=""
     )
-    sweep = {**load_sweep("ner_medical").plain()}
+    sweep = {**load_sweep("ner_medical").to_dict()}
     provenance = {"task_digest": task.digest}
-    monkeypatch.setattr("harness.study.outputs.load_task_of", lambda _: task)
+    monkeypatch.setattr("harness.study.outputs.load_task_for", lambda _: task)
     study_ = dataclasses.replace(made, examples=examples, sweep=sweep, provenance=provenance)
     answers = attach_outputs(study_).texts.answers
     assert isinstance(answers, pd.DataFrame)

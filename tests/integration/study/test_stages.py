@@ -53,11 +53,11 @@ def study(
     opened = open_study(sweep, "study", folder, Parallelism(1, 1))
     opened.studies.enqueue(search_slots(sweep))
     if claims:
-        opened.records.decide(ASKED, True)
+        opened.records.set_once(ASKED, True)
     if claim_seeds:
-        claimed.add_seeds(opened.records.read(), sweep, claim_seeds, opened.records.decide)
+        claimed.add_seeds(opened.records.read(), sweep, claim_seeds, opened.records.set_once)
     if add_seeds:
-        adding.add_seeds(opened.records.read(), add_seeds, opened.records.decide)
+        adding.add_seeds(opened.records.read(), add_seeds, opened.records.set_once)
     url = f"sqlite:///{opened.folder / 'study.db'}"
     worker = Worker(WorkerSpec(url, "study", **clock))
     try:
@@ -239,7 +239,9 @@ def baselines_of(folder, shares=1, **clock):
 
     def bare(split, shots, rows):
         asked.append((split, bool(shots), rows))
-        return score_predictions(opened.task, split, opened.task.guesses("dictionary", split))
+        return score_predictions(
+            opened.task, split, opened.task.baseline_predictions("dictionary", split)
+        )
 
     for index in range(shares):
         jobs = Worker(WorkerSpec(url, "study", index, shares, **clock)).baselines(bare)
@@ -303,7 +305,7 @@ def test_full_fine_tuning_is_tuned_and_scored_beside_the_adapters(tmp_path):
 def test_full_fine_tuning_that_is_impossible_is_left_out_with_its_reason(tmp_path):
     sweep = load_sweep("ner_medical", [*SMALL, *FULL])
     opened = open_study(sweep, "study", tmp_path, Parallelism(1, 1))
-    opened.records.decide("full_impossible", "it needs 9.0 GiB more a worker, 1.0 are free")
+    opened.records.set_once("full_impossible", "it needs 9.0 GiB more a worker, 1.0 are free")
     opened.studies.close()
     results = study(tmp_path, FULL)
     assert "full" not in set(results.trials["stage"]) | set(results.trials["variant"])
@@ -347,7 +349,7 @@ def test_grids_can_be_widened_where_the_best_rate_lies_at_the_edge(tmp_path):
     assert at_the_edge
     sweep = load_sweep("ner_medical", [*SMALL, *overrides])
     opened = open_study(sweep, "study", tmp_path, Parallelism(1, 1))
-    assert widening.extend_rate_grids(opened.records.read(), sweep, opened.records.decide) > 0
+    assert widening.extend_rate_grids(opened.records.read(), sweep, opened.records.set_once) > 0
     between = opened.records.read().attributes
     assert "cells" not in between  # until the new rates have been tuned
     opened.studies.close()

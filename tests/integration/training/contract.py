@@ -30,7 +30,7 @@ def go_on(_number: int, _reading: Measurement) -> bool:
 
 def config(variant: str = "lora", **changes: object) -> TrialConfig:
     """A configuration that learns the toy task's notes by heart."""
-    return TrialConfig(variant, 16, 32.0, 0.0, "all_linear", 1e-2, 5).with_(**changes)
+    return TrialConfig(variant, 16, 32.0, 0.0, "all_linear", 1e-2, 5).replace(**changes)
 
 
 class TrainerContract:

@@ -90,7 +90,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 def test_it_learns_more_than_a_dictionary_of_the_training_notes(trained: Trained) -> None:
     task = trained.task
-    guessed = task.scored(task.guesses("dictionary", "validation"), task.examples("validation"))
+    guessed = task.evaluate(
+        task.baseline_predictions("dictionary", "validation"), task.examples("validation")
+    )
     found = trained.result.scores["validation"].values
     assert found["entity_f1"] > 0.6 > guessed.values["entity_f1"] + 0.1
     assert found["span_f1_strict"] > 0.6

@@ -140,7 +140,7 @@ def test_settings_beside_the_six_work_with_a_head(
 ) -> None:
     name, level = factor.split("=")
     plain = TrialRequest(0, config(), splits=())
-    other = TrialRequest(0, config().at(name, level), splits=())
+    other = TrialRequest(0, config().with_level(name, level), splits=())
     usual, found = (train(base, task, one, epochs=4) for one in (plain, other))
     assert (found.outcome, found.error) == (Outcome.COMPLETE, None)
     near = [one.loss for one in usual.measurements]
@@ -150,7 +150,9 @@ def test_settings_beside_the_six_work_with_a_head(
 def test_all_biases_may_be_trained_beside_a_head(base: BaseModel, task: Task) -> None:
     before = checksum(base.model)
     plain = train(base, task, TrialRequest(0, config(), splits=()), epochs=4)
-    every = train(base, task, TrialRequest(0, config().at("bias", "all"), splits=()), epochs=4)
+    every = train(
+        base, task, TrialRequest(0, config().with_level("bias", "all"), splits=()), epochs=4
+    )
     assert (every.outcome, every.error) == (Outcome.COMPLETE, None)
     # The head's own bias counts once: it is trained whole either way.
     biases = [n for n, _ in base.model.named_parameters() if n.endswith("bias")]

@@ -25,7 +25,7 @@ IDS = torch.tensor([[1, 20, 30, 40, 50, 60, 70]])
 
 def config(variant: str = "lora", **changes: object) -> TrialConfig:
     plain = TrialConfig(variant, 4, 8.0, 0.0, "all_linear", 1e-3, 7)
-    return plain.with_(**changes)
+    return plain.replace(**changes)
 
 
 #: What EVA looks at, and a number of steps that AdaLoRA can move ranks in.

@@ -67,7 +67,7 @@ def put_on(base: BaseModel, config: TrialConfig) -> Iterator[tuple[Adapter, set[
 def test_biases_are_trained_and_come_back(
     extra: tuple[str, str], biased: BaseModel, task: Task, tmp_path: Path
 ) -> None:
-    config = PLAIN.at(*extra).with_(target_modules="attention")
+    config = PLAIN.with_level(*extra).replace(target_modules="attention")
     result = train(biased, task, config)
     assert (result.outcome, result.error) == (Outcome.COMPLETE, None)
     before = checksum(biased.model)
@@ -90,20 +90,22 @@ def test_biases_are_trained_and_come_back(
 
 def test_layers_can_be_chosen(base: BaseModel, task: Task) -> None:
     for level, kept in (("upper_half", {"1"}), ("lower_half", {"0"}), ("0,1", {"0", "1"})):
-        with put_on(base, PLAIN.at("layers", level)) as (adapter, _):
+        with put_on(base, PLAIN.with_level("layers", level)) as (adapter, _):
             assert {name.split(".")[2] for name in adapter.layers()} == kept
-    half = attaching.count_parameters(base.model, PLAIN.at("layers", "upper_half"))
+    half = attaching.count_parameters(base.model, PLAIN.with_level("layers", "upper_half"))
     assert half * 2 == attaching.count_parameters(base.model, PLAIN)
-    result = train(base, task, PLAIN.at("layers", "1"))
+    result = train(base, task, PLAIN.with_level("layers", "1"))
     assert (result.error, result.cost.parameters) == (None, half)
-    assert "no layer 2, only 0 to 1" in (train(base, task, PLAIN.at("layers", "2")).error or "")
+    assert "no layer 2, only 0 to 1" in (
+        train(base, task, PLAIN.with_level("layers", "2")).error or ""
+    )
     # Encoder and decoder are two stacks.
     names = target_names(on_meta("t5"), "q", "upper_half")
     assert {name.split(".")[0] for name in names} <= {"encoder", "decoder", "1"}
 
 
 def test_single_modules_may_have_another_rank(base: BaseModel, task: Task) -> None:
-    config = PLAIN.at("rank_pattern", "q_proj:16")
+    config = PLAIN.with_level("rank_pattern", "q_proj:16")
     with put_on(base, config) as (adapter, _):
         ranks = {
             name.split(".")[-1]: layer.r["default"] for name, layer in adapter.layers().items()
@@ -111,15 +113,15 @@ def test_single_modules_may_have_another_rank(base: BaseModel, task: Task) -> No
     assert ranks.pop("q_proj") == 16
     assert set(ranks.values()) == {4}
     assert train(base, task, config).error is None
-    told = train(base, task, PLAIN.at("rank_pattern", "q_prj:16")).error or ""
+    told = train(base, task, PLAIN.with_level("rank_pattern", "q_prj:16")).error or ""
     assert "'q_prj' is none of the targets" in told
-    adaptive = config.with_(variant="adalora")
+    adaptive = config.replace(variant="adalora")
     assert "finds each layer's rank itself" in (train(base, task, adaptive).error or "")
-    assert "share one rank" in (train(base, task, config.with_(variant="vera")).error or "")
+    assert "share one rank" in (train(base, task, config.replace(variant="vera")).error or "")
 
 
 def test_whole_modules_are_trained_in_copies(base: BaseModel, task: Task) -> None:
-    config = PLAIN.at("modules_to_save", "norm").with_(target_modules="qv")
+    config = PLAIN.with_level("modules_to_save", "norm").replace(target_modules="qv")
     with put_on(base, config) as (_, trained):
         assert len(trained) == 1
         assert next(iter(trained)).startswith("model.norm.modules_to_save")
@@ -128,9 +130,9 @@ def test_whole_modules_are_trained_in_copies(base: BaseModel, task: Task) -> Non
     result = train(base, task, config)
     assert result.error is None
     assert result.cost.parameters == 32 + attaching.count_parameters(
-        base.model, PLAIN.with_(target_modules="qv")
+        base.model, PLAIN.replace(target_modules="qv")
     )
-    told = train(base, task, PLAIN.at("modules_to_save", "nrm")).error or ""
+    told = train(base, task, PLAIN.with_level("modules_to_save", "nrm")).error or ""
     assert "'nrm' is no module of this model" in told
 
 
@@ -146,7 +148,7 @@ def test_optimisers_of_8_bits_keep_codes(kind: str, base: BaseModel, task: Task)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "make_optimizer", lambda *given: made.append(real(*given)) or made[-1])
         # Smaller tensors than 4,096 numbers stay in 32 bits.
-        result = train(base, task, PLAIN.at("optimizer", kind).with_(rank=128))
+        result = train(base, task, PLAIN.with_level("optimizer", kind).replace(rank=128))
     assert (result.outcome, result.error) == (Outcome.COMPLETE, None)
     assert isinstance(made[0], AdamW8bit if kind == "adamw_8bit" else PagedAdamW8bit)
     kinds = {
@@ -159,15 +161,17 @@ def test_optimisers_of_8_bits_keep_codes(kind: str, base: BaseModel, task: Task)
 
 
 def test_the_ratio_of_lora_plus_can_be_chosen(base: BaseModel, task: Task) -> None:
-    config = PLAIN.at("b_rate_ratio", "4").with_(variant="lora_plus")
+    config = PLAIN.with_level("b_rate_ratio", "4").replace(variant="lora_plus")
     result = train(base, task, config)
     assert result.error is None
     assert "b_faster" in result.proofs  # at four times, for so it was asked
 
 
 def test_checkpointing_changes_no_number(base: BaseModel, task: Task) -> None:
-    plain = train(base, task, PLAIN.with_(dropout=0.2))
-    again = train(base, task, PLAIN.with_(dropout=0.2).at("gradient_checkpointing", "on"))
+    plain = train(base, task, PLAIN.replace(dropout=0.2))
+    again = train(
+        base, task, PLAIN.replace(dropout=0.2).with_level("gradient_checkpointing", "on")
+    )
     assert [r.loss for r in plain.measurements] == [r.loss for r in again.measurements]
     with checkpointed(base.model) as blocks:
         assert blocks == 2
@@ -194,13 +198,13 @@ def test_checkpointing_changes_no_number(base: BaseModel, task: Task) -> None:
 
 def test_the_forward_pass_may_compute_in_another_precision(base: BaseModel, task: Task) -> None:
     plain = train(base, task, PLAIN)
-    half = train(base, task, PLAIN.at("compute_dtype", "bfloat16"))
-    same = train(base, task, PLAIN.at("compute_dtype", "float32"))
+    half = train(base, task, PLAIN.with_level("compute_dtype", "bfloat16"))
+    same = train(base, task, PLAIN.with_level("compute_dtype", "float32"))
     first = [result.measurements[0].loss for result in (plain, half, same)]
     assert first[0] == first[2]
     assert first[0] != first[1] == pytest.approx(first[0], rel=0.05)
     if not torch.cuda.is_available():
-        told = train(base, task, PLAIN.at("compute_dtype", "float16")).error or ""
+        told = train(base, task, PLAIN.with_level("compute_dtype", "float16")).error or ""
         assert told == "compute_dtype: float16 needs a GPU; use bfloat16 or float32"
 
 

@@ -21,7 +21,7 @@ def step(base: BaseModel, variant: str, dropout: float, fused: bool) -> list[tor
     """Logits, then the gradient of each adapter weight, of one training step."""
     way = fused_lora.fuse_lora_layers if fused else lambda _: 0
     with (
-        mock.patch.object(attaching, "fuse", way),
+        mock.patch.object(attaching, "fuse_lora_layers", way),
         attaching.attached_adapter(base, config(variant, dropout=dropout)),
     ):
         stir(base)

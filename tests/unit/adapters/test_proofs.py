@@ -59,7 +59,7 @@ def test_plain_lora_under_a_variants_name_is_found_out(
     """For each variant: what it would be if its keyword, trait or kind were silently ignored."""
     false: Registry[Variant] = Registry("variant")
     told = VARIANTS.get(name)
-    false.add(name, replace(told, peft={}, optimiser={}, kind="lora", frozen=()))
+    false.add(name, replace(told, peft={}, optimiser={}, method="lora", frozen=()))
     result = train(base, task, name, false)
     assert result.outcome is Outcome.FAILED
     assert (result.error or "").startswith("not what the variant's name says: ")

@@ -39,7 +39,7 @@ def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def config(variant: str = "lora", **changes: object) -> TrialConfig:
-    return TrialConfig(variant, 4, 8.0, 0.0, "all_linear", 1e-3, 7).with_(**changes)
+    return TrialConfig(variant, 4, 8.0, 0.0, "all_linear", 1e-3, 7).replace(**changes)
 
 
 def stir(base: BaseModel) -> None:
@@ -151,7 +151,7 @@ def test_a_skeleton_has_a_head_of_its_own(base: BaseModel) -> None:
 
 def test_other_modules_may_be_saved_beside_the_head(base: BaseModel) -> None:
     norm = next(n for n, _ in base.model.named_modules() if n.lower().endswith("norm"))
-    wanted = config().at("modules_to_save", norm.rpartition(".")[2])
+    wanted = config().with_level("modules_to_save", norm.rpartition(".")[2])
     before = checksum(base.model)
     with attaching.attached_adapter(base, wanted, given=GIVEN):
         stir(base)

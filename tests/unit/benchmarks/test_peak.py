@@ -37,7 +37,9 @@ def test_products_are_those_that_torch_counts(
     with closing(SequentialSteps(eager, task, TRAINING, CONFIG)) as steps:
         steps.step()
         ours = operations(recorded(eager.model, steps.step))
-    monkeypatch.setattr(attaching, "fuse", lambda _model: 0)  # torch counts no product in place
+    monkeypatch.setattr(
+        attaching, "fuse_lora_layers", lambda _model: 0
+    )  # torch counts no product in place
     with closing(SequentialSteps(eager, task, TRAINING, CONFIG)) as steps:
         steps.step()
         with flop_counter.FlopCounterMode(display=False) as counter:
@@ -54,7 +56,7 @@ def test_products_are_those_that_torch_counts(
 def test_a_layer_with_an_adapter_makes_the_products_of_the_formula(
     eager: BaseModel, task: Task
 ) -> None:
-    with closing(SequentialSteps(eager, task, TRAINING, CONFIG.with_(target_modules="q"))) as it:
+    with closing(SequentialSteps(eager, task, TRAINING, CONFIG.replace(target_modules="q"))) as it:
         products = recorded(eager.model, it.step)
     rows = max(one.rows for one in products if one.purpose == "base forward")
     linear = (
@@ -96,7 +98,7 @@ def test_slots_of_a_pack_make_the_products_of_as_many_adapters(
 ) -> None:
     found = []
     for count in (1, 2):
-        configs = [CONFIG.with_(seed=seed) for seed in range(count)]
+        configs = [CONFIG.replace(seed=seed) for seed in range(count)]
         with closing(PackedSteps(base, task, TRAINING, configs)) as steps:
             steps.step()
             found.append(operations(recorded(base.model, steps.step)))

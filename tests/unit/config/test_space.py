@@ -87,7 +87,7 @@ def test_one_level_needs_no_brackets():
 
 
 def test_restrict_keeps_levels_of_the_space():
-    kept = SPACE.restrict({"rank": (4, 32), "dropout": (0.1,)})
+    kept = SPACE.available_levels({"rank": (4, 32), "dropout": (0.1,)})
     assert kept == {"rank": (4,), "dropout": (0.1,)}
 
 
@@ -117,20 +117,20 @@ def test_a_variant_may_have_a_range_of_its_own():
 
 
 def test_a_grid_lies_at_the_same_place_of_another_range():
-    assert VARIED.moved(1e-2, "lora", "dora") == pytest.approx(1e-3)
-    assert VARIED.moved(1e-3, "dora", "lora") == pytest.approx(1e-2)
+    assert VARIED.transfer_rate(1e-2, "lora", "dora") == pytest.approx(1e-3)
+    assert VARIED.transfer_rate(1e-3, "dora", "lora") == pytest.approx(1e-2)
     assert VARIED.rate_grid(1e-4, 3, 2.0, "dora") == pytest.approx((1e-4, 2e-4, 4e-4))
     assert VARIED.rate_grid(1e-2, 3, 2.0, "lora") == pytest.approx((5e-3, 1e-2, 2e-2))
 
 
 def test_what_lies_outside_the_space_is_known():
     config = TrialConfig("dora", 16, 0.3 * 16, 0.1, "qv", 5e-3, seed=7)
-    assert SPACE.holds(config)
-    assert not SPACE.holds(config.with_(variant="full"))
-    assert not SPACE.holds(config.with_(rank=2))
-    assert not SPACE.holds(config.with_(learning_rate=4e-2))
-    assert VARIED.holds(config.with_(learning_rate=2e-4))
-    assert not VARIED.holds(config.with_(learning_rate=2e-2))
+    assert SPACE.contains(config)
+    assert not SPACE.contains(config.replace(variant="full"))
+    assert not SPACE.contains(config.replace(rank=2))
+    assert not SPACE.contains(config.replace(learning_rate=4e-2))
+    assert VARIED.contains(config.replace(learning_rate=2e-4))
+    assert not VARIED.contains(config.replace(learning_rate=2e-2))
 
 
 PLAIN = TrialConfig("lora", 8, 16.0, 0.0, "qv", 1e-3, 7)
@@ -189,24 +189,24 @@ def test_a_wrong_level_is_told_with_its_key(override, told):
 
 
 def test_usual_settings_leave_configuration_and_key_as_they_were():
-    assert PLAIN.at("bias", "none") == PLAIN
-    changed = PLAIN.at("layers", "upper_half").at("bias", "all")
+    assert PLAIN.with_level("bias", "none") == PLAIN
+    changed = PLAIN.with_level("layers", "upper_half").with_level("bias", "all")
     assert changed.extras == "bias=all layers=upper_half"
     assert changed.level("bias") == "all"
     assert changed.level("optimizer") == "adamw"
     assert changed.key != PLAIN.key
-    assert changed.at("bias", "none").at("layers", "all") == PLAIN
+    assert changed.with_level("bias", "none").with_level("layers", "all") == PLAIN
     assert changed.label().endswith("bias=all layers=upper_half")
     for wrong in ("layers=all", "layers=1 bias=all", "size=3", "bias"):
         with pytest.raises(ValueError, match="not in their one form"):
-            PLAIN.with_(extras=wrong)
+            PLAIN.replace(extras=wrong)
 
 
 def test_a_space_suggests_what_it_says_something_of():
     space = SearchSpace(
         variant=("lora", "lora_plus"), b_rate_ratio=(4, 16), bias=("none", "all"), layers=([0, 1],)
     )
-    assert space.varied() == ("b_rate_ratio", "bias", "layers")
+    assert space.varied_settings() == ("b_rate_ratio", "bias", "layers")
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     seen = set()
     for _ in range(40):
@@ -215,7 +215,7 @@ def test_a_space_suggests_what_it_says_something_of():
         seen.add((config.variant, config.level("b_rate_ratio"), config.level("bias")))
         assert config.level("layers") == "0,1"
         # What it suggested it holds, and can suggest again.
-        assert space.holds(config)
+        assert space.contains(config)
         again = optuna.create_study()
         again.enqueue_trial(space.parameters(config))
         assert space.suggest(again.ask(), seed=1) == config
@@ -224,5 +224,5 @@ def test_a_space_suggests_what_it_says_something_of():
         ("lora_plus", ratio, bias) for ratio in ("4", "16") for bias in ("none", "all")
     }
     plain = SearchSpace()
-    assert plain.varied() == ()
-    assert not plain.holds(PLAIN.at("bias", "all"))
+    assert plain.varied_settings() == ()
+    assert not plain.contains(PLAIN.with_level("bias", "all"))

@@ -15,7 +15,7 @@ def test_shipped_sweeps_are_sound_in_every_preset(name, preset):
 
 def test_the_frozen_sweep_reads_back_as_the_same_sweep():
     sweep = load_sweep("ner_medical", preset="quick")
-    again = parse_sweep(yaml.safe_load(yaml.safe_dump(sweep.plain())), "frozen")
+    again = parse_sweep(yaml.safe_load(yaml.safe_dump(sweep.to_dict())), "frozen")
     assert again.digest() == sweep.digest()
 
 

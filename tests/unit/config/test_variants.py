@@ -34,7 +34,7 @@ def test_variants_can_be_joined() -> None:
     assert set(both.proofs) == {"starts_as_base", "b_zero", "scale", "magnitude", "b_faster"}
     start = resolve("rslora+pissa")
     assert start.peft == {"use_rslora": True, "init_lora_weights": "pissa"}
-    assert (start.kind, start.root_scale, start.bases) == ("decomposed", True, ("none",))
+    assert (start.method, start.root_scale, start.bases) == ("decomposed", True, ("none",))
     # PiSSA's B is not zero at first, whatever it is joined with.
     assert set(start.proofs) == {"starts_as_base", "scale", "decomposed"}
     assert resolve("lora+loftq").proofs == ("scale", "less_error")

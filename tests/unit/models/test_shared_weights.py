@@ -87,7 +87,7 @@ def test_whoever_runs_a_session_needs_no_torch_to_remove_them(tmp_path: Path) ->
     (tmp_path / NAME).touch()
     code = (
         "import sys, pathlib, harness.study.session; "
-        "harness.study.session.sharing.clear(pathlib.Path(sys.argv[1])); "
+        "harness.study.session.sharing.remove_shared_weights(pathlib.Path(sys.argv[1])); "
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
@@ -98,10 +98,10 @@ CHILD = """
 import sys, torch
 from pathlib import Path
 from torch import nn
-from harness.models.shared_weights import share
+from harness.models.shared_weights import share_weights
 made = nn.Linear(4096, 8192, bias=False).requires_grad_(False)
 made.weight.zero_().add_(2.0)
-assert share(made, Path(sys.argv[1]), "f" * 64)
+assert share_weights(made, Path(sys.argv[1]), "f" * 64)
 made.weight.sum()
 print("mapped", flush=True)
 sys.stdin.readline()

@@ -29,7 +29,7 @@ def test_ablation_tables_of_all_factors_read_the_examples_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     count = 0
-    panel = ablation.panel
+    panel = ablation.score_array
 
     def counted(*given: object) -> object:
         nonlocal count
@@ -37,7 +37,7 @@ def test_ablation_tables_of_all_factors_read_the_examples_once(
         return panel(*given)  # type: ignore[arg-type]
 
     for module in (ablation, comparison):
-        monkeypatch.setattr(module, "panel", counted)
+        monkeypatch.setattr(module, "score_array", counted)
     tables = findings.ablation(studies.make_results(), ("rank", "variant", "dropout"))
     assert all(len(table) > 1 for table in tables.values())
     assert count == 1

@@ -56,7 +56,7 @@ def _run(records, stage=Stage.CONFIRM, tell=True):
         (Measurement(5, 0.5, 1.25, None, 2.0, 300),),
         Cost(3.0, 1.0, 300, 1234, 10**6),
     )
-    records.add(result)
+    records.add_result(result)
     if tell:
         records.studies.study.tell(trial, result.scores["validation"].values["entity_f1"])
     return trial, result
@@ -145,7 +145,7 @@ def test_a_trial_whose_parameters_are_still_being_written_is_passed_over(records
 
 def test_storing_twice_keeps_one(records):
     _, result = _run(records, tell=False)
-    records.add(result)
+    records.add_result(result)
     found = records.read()
     assert len(found.costs) == 1
     assert len(found.examples) == 4
@@ -154,7 +154,7 @@ def test_storing_twice_keeps_one(records):
 def test_a_killed_worker_leaves_no_score_behind(records):
     # Stored, but the worker died before Optuna was told: the trial is run again and counts once.
     _run(records, tell=False)
-    records.studies.release("w")
+    records.studies.fail_trials_of("w")
     assert list(records.read().trials["state"]) == ["lost"]
     _run(records)
     found = records.read()
@@ -163,10 +163,10 @@ def test_a_killed_worker_leaves_no_score_behind(records):
 
 
 def test_the_first_decision_holds(records):
-    assert records.decide("finalists", ["a"]) == ["a"]
-    assert records.decide("finalists", ["b"]) == ["a"]
-    records.decide("dropped.ablation", ["no room"])
-    records.decide("dropped.confirmation", ["no time"])
+    assert records.set_once("finalists", ["a"]) == ["a"]
+    assert records.set_once("finalists", ["b"]) == ["a"]
+    records.set_once("dropped.ablation", ["no room"])
+    records.set_once("dropped.confirmation", ["no time"])
     assert records.attributes()["dropped"] == ["no room", "no time"]
 
 
@@ -227,7 +227,7 @@ def _froze(records, sweep, digest):
 
 
 def test_a_study_begun_before_a_key_came_goes_on_with_its_default(records):
-    older = SWEEP.plain()
+    older = SWEEP.to_dict()
     del older["search"]["racing"], older["confirmation"]["cost"]
     _froze(records, older, "0123456789abcdef")
     records.register(SWEEP, "digest", OBJECTIVE, {})
@@ -237,6 +237,6 @@ def test_a_study_begun_before_a_key_came_goes_on_with_its_default(records):
 
 
 def test_a_sweep_that_cannot_be_read_any_more_is_another_one(records):
-    _froze(records, {**SWEEP.plain(), "long_gone": 1}, "0123456789abcdef")
+    _froze(records, {**SWEEP.to_dict(), "long_gone": 1}, "0123456789abcdef")
     with pytest.raises(UserError, match="long_gone was 1, is null"):
         records.register(SWEEP, "digest", OBJECTIVE, {})

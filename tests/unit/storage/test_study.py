@@ -62,8 +62,8 @@ def test_a_worker_that_comes_too_late_does_not_put_its_name_on_the_trial(studies
     trial = studies.claim("first")
     with mock.patch.object(late.study, "get_trials", return_value=seen[:1]):
         assert late.claim("late") is None
-    assert late.release("late") == 0
-    assert studies.release("first") == 1
+    assert late.fail_trials_of("late") == 0
+    assert studies.fail_trials_of("first") == 1
     assert is_lost(studies.trials(TrialState.FAIL)[0])
     assert trial.number == 0
     late.close()
@@ -124,7 +124,7 @@ def test_a_released_trial_is_owed_again_with_the_same_configuration(studies):
     studies.enqueue(slots)
     trial = studies.claim("dead")
     config = studies.config(trial)
-    assert studies.release("dead") == 1
+    assert studies.fail_trials_of("dead") == 1
     assert is_lost(studies.trials(TrialState.FAIL)[0])
     assert studies.enqueue(slots) == 1
     again = studies.claim("b")  # before its successors, as it would have been
@@ -143,11 +143,11 @@ def test_a_repeated_configuration_is_found(studies):
     studies.enqueue([PlannedTrial(f"search/{i}", Stage.SEARCH, 0, config) for i in range(2)])
     first = studies.claim("a")
     studies.config(first)
-    assert studies.twin(first) is None
+    assert studies.find_duplicate(first) is None
     studies.study.tell(first, 0.7)
     second = studies.claim("a")
     studies.config(second)
-    assert studies.twin(second).number == first.number
+    assert studies.find_duplicate(second).number == first.number
 
 
 def test_cancelled_slots_are_not_owed_again(studies):
@@ -214,7 +214,7 @@ def _one_trial(studies, value):
     """All that a worker and the live view ask of a study for one trial."""
     trial = studies.claim("w")
     studies.config(trial)
-    assert studies.twin(trial) is None
+    assert studies.find_duplicate(trial) is None
     trial.report(value, 1)
     trial.should_prune()
     studies.study.tell(trial, value)
@@ -261,7 +261,7 @@ def test_what_others_do_with_waiting_trials_is_seen(tmp_path):
     assert [(t.number, t.user_attrs["worker"]) for t in running] == [(second.number, "other")]
     assert [t.number for t in mine.trials(TrialState.WAITING)] == [2, 3, 4, 5, 6]
 
-    assert other.release("other") == 1
+    assert other.fail_trials_of("other") == 1
     assert other.cancel_waiting("enough") == 5
     assert [t.number for t in mine.trials() if is_lost(t)] == [second.number]
     assert [t.number for t in mine.trials() if is_cancelled(t)] == [2, 3, 4, 5, 6]
@@ -296,10 +296,10 @@ def test_sweep_and_seconds_are_told_without_reading_scores(tmp_path):
     for number, seconds in enumerate((2.0, 3.5)):
         cost = Cost(train_seconds=seconds, score_seconds=0.25)
         result = TrialResult(number, Outcome.COMPLETE, {"validation": scores}, cost=cost)
-        records.add(result)
+        records.add_result(result)
     with _reads(ScoresRow) as count:
         assert records.seconds() == 6.0
-        assert records.sweep() == sweep.plain()
+        assert records.sweep() == sweep.to_dict()
     assert count[0] == 0
     studies.close()
 

@@ -7,16 +7,16 @@ from tests.studies import empty_results, make_results
 
 
 def test_without_a_bound_everything_fits():
-    assert math.isinf(TimeBudget().trials_until(0.5, 30.0))
+    assert math.isinf(TimeBudget().trials_that_fit(0.5, 30.0))
 
 
 def test_a_bound_is_shared_by_the_workers():
     # Half of 600 seconds less 100 spent, by two workers, at 20 seconds a trial.
-    assert TimeBudget(600.0, 100.0, 2).trials_until(0.5, 20.0) == pytest.approx(20.0)
+    assert TimeBudget(600.0, 100.0, 2).trials_that_fit(0.5, 20.0) == pytest.approx(20.0)
 
 
 def test_nothing_fits_after_the_share_is_spent():
-    assert TimeBudget(600.0, 400.0, 2).trials_until(0.5, 20.0) == 0.0
+    assert TimeBudget(600.0, 400.0, 2).trials_that_fit(0.5, 20.0) == 0.0
 
 
 def test_a_full_trial_is_timed_by_its_median():

@@ -28,7 +28,7 @@ def test_it_is_the_most_capable_corner_at_rates_over_the_whole_range() -> None:
     assert {one.alpha for one in found} == {1.5 * 32}  # 1.5 is nearer to 2 than 4, as a ratio
     rates = [one.learning_rate for one in found]
     assert [round(math.log10(rate), 2) for rate in rates] == [-2.5, -3.5, -1.5]
-    assert all(sweep.space.holds(one) for one in found)
+    assert all(sweep.space.contains(one) for one in found)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_extras_are_as_the_space_has_them() -> None:
     sweep = load_sweep("ner_medical", ["space.layers=[upper_half, lower_half]"])
     found = initial_configs(sweep)
     assert {one.level("layers") for one in found} == {"upper_half"}
-    assert all(sweep.space.holds(one) for one in found)
+    assert all(sweep.space.contains(one) for one in found)
 
 
 def test_a_search_s_first_slots_hold_it_and_the_others_are_the_sampler_s() -> None:

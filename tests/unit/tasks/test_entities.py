@@ -74,29 +74,29 @@ def test_a_mention_without_a_place_cannot_be_read(task: Task) -> None:
 def test_metrics_have_what_they_read(task: Task) -> None:
     (example,) = task.examples("test")
     right = example.row.entities
-    assert set(task.scored([right], [example]).values.values()) <= {0.0, 1.0}
-    assert task.scored([right], [example]).values["span_f1_strict"] == 1.0
+    assert set(task.evaluate([right], [example]).values.values()) <= {0.0, 1.0}
+    assert task.evaluate([right], [example]).values["span_f1_strict"] == 1.0
     # The right words at another place: mentions are right, spans are not.
     moved = (right[0], right[1], right[2], Span(11, 15, "MED", "iron"))
-    found = task.scored([moved], [example]).values
+    found = task.evaluate([moved], [example]).values
     assert found["entity_f1"] == 1.0
     assert found["span_f1_strict"] == 0.75
     # Nested entities cannot be tagged, yet they count.
-    assert task.scored([right[:3]], [example]).values["span_f1_strict"] == pytest.approx(6 / 7)
+    assert task.evaluate([right[:3]], [example]).values["span_f1_strict"] == pytest.approx(6 / 7)
 
 
 def test_the_dictionary_of_training_entities_has_places_too(task: Task) -> None:
-    (found,) = task.guesses("dictionary", "test")
+    (found,) = task.baseline_predictions("dictionary", "test")
     assert all(TEXT[one.start : one.end] == one.text for one in found)
     assert Span(0, 4, "MED", "Iron") in found
-    assert task.scored([found], task.examples("test")).values["span_f1_strict"] > 0.5
+    assert task.evaluate([found], task.examples("test")).values["span_f1_strict"] > 0.5
 
 
 def test_what_was_never_seen_is_counted_as_for_written_mentions(task: Task) -> None:
     (example,) = task.examples("test")
     assert task.kind.mentions(example.row.entities) == example.reference
     assert example.reference[1] == Mention("MED", "iron [1:2] pills")
-    assert task.kind.seen(example) == (True,) * 4
+    assert task.kind.seen_in_training(example) == (True,) * 4
     assert task.kind.unseen_f1([example.row.entities], [example]) == 1.0
     new = Span(23, 26, "MED", "and")
     assert task.kind.unseen_f1([(new,)], [example]) == 0.0

@@ -101,7 +101,9 @@ def test_at_least_half_of_the_mentions_are_new(task: Task, split: str, label: st
     flags = [
         flag
         for example in task.examples(split)
-        for mention, flag in zip(example.reference, task.kind.seen(example), strict=True)
+        for mention, flag in zip(
+            example.reference, task.kind.seen_in_training(example), strict=True
+        )
         if mention.label == label
     ]
     assert 0.5 <= 1 - sum(flags) / len(flags) < 0.75
@@ -109,7 +111,9 @@ def test_at_least_half_of_the_mentions_are_new(task: Task, split: str, label: st
 
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_at_least_half_of_all_mentions_are_new_dosages_included(task: Task, split: str) -> None:
-    flags = [flag for example in task.examples(split) for flag in task.kind.seen(example)]
+    flags = [
+        flag for example in task.examples(split) for flag in task.kind.seen_in_training(example)
+    ]
     assert sum(flags) / len(flags) <= 0.5
 
 
@@ -260,7 +264,7 @@ def test_the_notes_are_the_same_everywhere(generator: ModuleType, task: Task) ->
 
 def test_a_dictionary_of_training_entities_is_a_floor_and_no_solution(task: Task) -> None:
     examples = task.examples("test")
-    found = task.guesses("dictionary", "test")
+    found = task.baseline_predictions("dictionary", "test")
     values = task.values([task.score(*pair) for pair in zip(found, examples, strict=True)])
     assert 0.5 < values["entity_f1"] < 0.68
     assert values["precision"] > 0.95

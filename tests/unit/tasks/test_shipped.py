@@ -76,13 +76,13 @@ def test_prompts_hold_the_input_and_answers_read_back(task: Task) -> None:
 def test_right_answers_are_best_and_no_answers_worst(task: Task) -> None:
     examples = task.examples("test")
     if task.kind.answers is Answers.LIKELIHOOD:
-        sure = task.scored([Likelihood(0.0, 10)] * 4, examples).values
-        unsure = task.scored([Likelihood(50.0, 10)] * 4, examples).values
+        sure = task.evaluate([Likelihood(0.0, 10)] * 4, examples).values
+        unsure = task.evaluate([Likelihood(50.0, 10)] * 4, examples).values
         assert all(sure[metric.name] < unsure[metric.name] for metric in task.metrics)
         return
-    right = task.scored([task.parse(one.target).prediction for one in examples], examples).values
+    right = task.evaluate([task.parse(one.target).prediction for one in examples], examples).values
     nothing = [task.parse("") for _ in examples]
-    empty = task.scored(
+    empty = task.evaluate(
         [one.prediction for one in nothing], examples, [one.unparsed for one in nothing]
     ).values
     for metric in task.metrics:

@@ -282,7 +282,7 @@ def test_the_rows_are_the_same_everywhere(task: Task) -> None:
 def test_copying_is_a_floor_and_no_solution(task: Task) -> None:
     examples = task.examples("test")
     floors = {
-        name: task.scored(task.guesses(name, "test"), examples).values
+        name: task.evaluate(task.baseline_predictions(name, "test"), examples).values
         for name in ("copied_input", "first_sentence")
     }
     names = ("rougeL", "rouge1", "rouge2")
@@ -291,5 +291,5 @@ def test_copying_is_a_floor_and_no_solution(task: Task) -> None:
         "copied_input": [35.4, 37.4, 16.4],
         "first_sentence": [3.3, 3.3, 0.0],
     }
-    right = task.scored([example.reference for example in examples], examples)
+    right = task.evaluate([example.reference for example in examples], examples)
     assert right.values["rougeL"] == 1.0

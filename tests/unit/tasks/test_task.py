@@ -146,8 +146,8 @@ def test_case_counts_unless_task_yaml_folds_it(
 
 def test_the_dictionary_finds_what_stood_in_training(tmp_path: Path) -> None:
     mine = small(tmp_path / "small")
-    assert mine.guesses("dictionary", "test") == ((Mention("C", "GOUT"),), ())
-    assert [mine.kind.seen(one) for one in mine.examples("test")] == [
+    assert mine.baseline_predictions("dictionary", "test") == ((Mention("C", "GOUT"),), ())
+    assert [mine.kind.seen_in_training(one) for one in mine.examples("test")] == [
         (False, True, False, False),
         (False,),
     ]
@@ -210,7 +210,7 @@ def test_unknown_names_are_told() -> None:
 
 def test_a_task_is_loaded_without_torch() -> None:
     code = (
-        "import sys; from harness.tasks.task import load; load('ner_medical').digest;"
+        "import sys; from harness.tasks.task import load_task; load_task('ner_medical').digest;"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -237,10 +237,14 @@ def test_public_data_take_the_place_of_the_tasks_own(
             assert sorted(found.prediction) == sorted(example.reference)
     gold = mine.examples("test")
     rows = [
-        mine.score(*pair) for pair in zip(mine.guesses("dictionary", "test"), gold, strict=True)
+        mine.score(*pair)
+        for pair in zip(mine.baseline_predictions("dictionary", "test"), gold, strict=True)
     ]
     assert floor - 0.07 < mine.values(rows)["entity_f1"] < floor + 0.07
-    assert mine.kind.unseen_f1(mine.guesses("dictionary", "test"), mine.examples("test")) == 0.0
+    assert (
+        mine.kind.unseen_f1(mine.baseline_predictions("dictionary", "test"), mine.examples("test"))
+        == 0.0
+    )
 
 
 @pytest.fixture

@@ -58,10 +58,10 @@ def test_the_right_answer_is_read_back_and_scores_best(tmp_path: Path, kind: str
     assert not parsed.unparsed
     assert parsed.prediction == example.reference
     assert task.write(parsed.prediction).strip() == task.target(example).strip()
-    found = task.scored([parsed.prediction], [example], [False])
+    found = task.evaluate([parsed.prediction], [example], [False])
     assert all(found.values[metric.name] == 1.0 for metric in task.metrics)
     assert len(found.statistics[0]) == len(task.objective.columns)
-    wrong = task.scored([task.parse("???").prediction], [example], [True])
+    wrong = task.evaluate([task.parse("???").prediction], [example], [True])
     assert all(wrong.values[metric.name] == 0.0 for metric in task.metrics)
     assert wrong.values["unparsed"] == 1.0
 
@@ -69,9 +69,9 @@ def test_the_right_answer_is_read_back_and_scores_best(tmp_path: Path, kind: str
 @pytest.mark.parametrize("kind", sorted(ROWS))
 def test_guesses_of_nothing_trained_can_be_scored(tmp_path: Path, kind: str) -> None:
     task = make(tmp_path, kind)
-    assert task.untrained
-    for name in task.untrained:
-        found = task.scored(task.guesses(name, "test"), task.examples("test"))
+    assert task.baselines
+    for name in task.baselines:
+        found = task.evaluate(task.baseline_predictions(name, "test"), task.examples("test"))
         assert 0.0 < found.values[task.objective.name] <= 1.0
 
 
@@ -84,8 +84,8 @@ def test_a_pair_has_its_instruction_in_the_prompt(tmp_path: Path) -> None:
     task = make(tmp_path, "pairs")
     (example,) = task.examples("test")
     assert task.prompt(example) == "Sum: A cat. It sat.\n"
-    assert task.guesses("copied_input", "test") == ("A cat. It sat.",)
-    assert task.guesses("first_sentence", "test") == ("A cat.",)
+    assert task.baseline_predictions("copied_input", "test") == ("A cat. It sat.",)
+    assert task.baseline_predictions("first_sentence", "test") == ("A cat.",)
 
 
 def test_braces_in_an_input_are_no_fields(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_a_prompt_that_asks_for_what_a_row_lacks_is_told(tmp_path: Path) -> None
 
 def test_rouge_of_all_kinds_is_told_beside_the_objective(tmp_path: Path) -> None:
     task = make(tmp_path, "pairs")
-    found = task.scored(["A cat sat."], task.examples("test"))
+    found = task.evaluate(["A cat sat."], task.examples("test"))
     assert found.values["rougeL"] == pytest.approx(0.8)
     assert found.values["rouge1"] == pytest.approx(0.8)
     assert found.statistics == ((pytest.approx(0.8), 1.0),)
@@ -122,8 +122,8 @@ def test_case_is_folded_where_the_task_says_so(tmp_path: Path) -> None:
     finally:
         del ENDS["exact"], ROWS["exact"]
     examples = plain.examples("test")
-    assert plain.scored(["CAT sat."], examples).values["exact_match"] == 0.0
-    assert folded.scored(["CAT sat."], folded.examples("test")).values["exact_match"] == 1.0
+    assert plain.evaluate(["CAT sat."], examples).values["exact_match"] == 0.0
+    assert folded.evaluate(["CAT sat."], folded.examples("test")).values["exact_match"] == 1.0
 
 
 def several(*names: str) -> list[dict[str, object]]:
@@ -137,8 +137,8 @@ def test_the_classes_of_a_choice_are_those_of_the_training_rows(tmp_path: Path) 
     task = make(tmp_path, "choice", rows=several("b", "a", "b", "c"))
     assert task.labels == task.objective.classes == ("a", "b", "c")
     assert task.kind.answers is Answers.CHOSEN
-    assert task.guesses("most_frequent", "test") == ("b",) * 4
-    assert {one.reference for one in task.worked(3)} <= {"a", "b", "c"}
+    assert task.baseline_predictions("most_frequent", "test") == ("b",) * 4
+    assert {one.reference for one in task.few_shot_examples(3)} <= {"a", "b", "c"}
     written = make(tmp_path, "choice", "answers: generation\n", several("b", "a"))
     assert written.kind.answers is Answers.WRITTEN
 
@@ -224,14 +224,14 @@ def test_a_metric_of_the_users_own_scores_a_task(tmp_path: Path) -> None:
         patch.setitem(ENDS, "mine", ends)
         patch.setitem(ROWS, "mine", ROWS["pairs"])
         task = make(tmp_path, "mine")
-        found = task.scored(["Corn"], task.examples("test"))
+        found = task.evaluate(["Corn"], task.examples("test"))
         assert found.values["evaluate:./same.py"] == 1.0
         assert found.values["rougeL"] == 0.0
         assert task.objective.name == "evaluate:./same.py"
         (tmp_path / "same.py").write_text(SCRIPT.replace("[:1]", "[:2]"))
         other = make(tmp_path, "mine")
     assert other.digest != task.digest
-    assert other.scored(["Corn"], other.examples("test")).values["evaluate:./same.py"] == 0.0
+    assert other.evaluate(["Corn"], other.examples("test")).values["evaluate:./same.py"] == 0.0
 
 
 def test_a_users_metric_of_texts_scores_no_entities(tmp_path: Path) -> None:

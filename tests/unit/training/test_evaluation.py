@@ -36,7 +36,7 @@ def test_every_example_is_scored_in_order(base: BaseModel, task: Task) -> None:
 
 
 def test_scores_can_be_rebuilt_from_what_was_written(base: BaseModel, task: Task) -> None:
-    scores = score(base, task, "validation", shots=task.worked(2))
+    scores = score(base, task, "validation", shots=task.few_shot_examples(2))
     rows = [
         task.score(task.parse(text).prediction, example)
         for text, example in zip(scores.predictions, task.examples("validation"), strict=True)
@@ -53,7 +53,7 @@ def test_a_line_break_ends_an_answer_of_one_line(base: BaseModel, task: Task) ->
 
 def test_worked_examples_change_what_is_written(base: BaseModel, task: Task) -> None:
     plain = score(base, task, "validation")
-    shots = score(base, task, "validation", shots=task.worked(2))
+    shots = score(base, task, "validation", shots=task.few_shot_examples(2))
     assert plain.predictions != shots.predictions
 
 
@@ -97,12 +97,14 @@ def test_right_texts_are_perfect_and_garbage_counts_as_wrong(task: Task) -> None
 
 
 def test_predictions_without_a_model(task: Task) -> None:
-    scores = score_predictions(task, "validation", task.guesses("dictionary", "validation"))
+    scores = score_predictions(
+        task, "validation", task.baseline_predictions("dictionary", "validation")
+    )
     # Known from training: Advil, 5 mg, Xarel, Zocor, Advil; new: 8 mg and Bumex.
     assert scores.values["entity_f1"] == pytest.approx(2 * 5 / (2 * 5 + 0 + 2))
     assert scores.predictions[0] == " MED: Advil | DOSE: 5 mg"
     read = [task.parse(text).prediction for text in scores.predictions]
-    assert read == list(task.guesses("dictionary", "validation"))
+    assert read == list(task.baseline_predictions("dictionary", "validation"))
     assert not any(scores.unparsed)
     perfect = [example.reference for example in task.examples("validation")]
     assert score_predictions(task, "validation", perfect).values["entity_f1"] == 1.0

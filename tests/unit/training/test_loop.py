@@ -58,7 +58,7 @@ def train(
 
 
 def config(**changes: object) -> TrialConfig:
-    return TrialConfig("lora", 4, 8.0, 0.0, "all_linear", 1e-2, 3).with_(**changes)
+    return TrialConfig("lora", 4, 8.0, 0.0, "all_linear", 1e-2, 3).replace(**changes)
 
 
 def ids(batches: list[Batch]) -> list[list[list[int]]]:

@@ -48,7 +48,7 @@ def test_a_chat_template_wraps_prompt_and_answer(chatty: BaseModel, tmp_path: Pa
 
 def test_worked_examples_are_earlier_turns(chatty: BaseModel, tmp_path: Path) -> None:
     task = task_with(tmp_path, "chat: true\n")
-    (shot,) = task.worked(1)
+    (shot,) = task.few_shot_examples(1)
     (first, *_) = task.examples("test")
     text = PromptBuilder(chatty, task).text(first, [shot])
     assert text == (
@@ -81,7 +81,7 @@ def test_a_template_that_refuses_is_told_in_one_line(base: BaseModel, tmp_path: 
 def test_a_tasks_worked_examples_stand_before_each_prompt(base: BaseModel, tmp_path: Path) -> None:
     task = task_with(tmp_path, "shots: 2\n")
     found = TokenizedTask(base, task, 250).training()
-    shown = task.worked(3)
+    shown = task.few_shot_examples(3)
     for example, sequence in zip(task.examples("train"), found.sequences, strict=True):
         prompt = base.tokenizer.decode(sequence.ids[: sequence.start]).removeprefix("<s>")
         shots = [one for one in shown if one.id != example.id][:2]  # never its own answer

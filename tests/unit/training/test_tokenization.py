@@ -78,7 +78,7 @@ def test_prompts_leave_room_for_the_answer(base: BaseModel, task: Task) -> None:
     assert plain.cut == 0
     assert [text_of(base, ids) for ids in plain.prompts] == texts
     assert base.context is not None
-    shots = task.worked(10)
+    shots = task.few_shot_examples(10)
     long = tokens.prompts("validation", shots)
     assert long.cut == len(texts)  # worked examples go first, the earliest of them
     for ids, text in zip(long.prompts, texts, strict=True):

@@ -28,13 +28,13 @@ STEPS = 12
 TRAINING = TrainingSettings(steps=STEPS, batch_size=4, warmup=0.2, readings=STEPS - 1)
 PLAIN = TrialConfig("lora", 4, 8.0, 0.1, "all_linear", 5e-3, 5)
 ALONE = {
-    "adalora": PLAIN.with_(variant="adalora"),
-    "vera": PLAIN.with_(variant="vera", learning_rate=1e-1),
-    "modules_to_save": PLAIN.at("modules_to_save", "norm"),
-    "bias": PLAIN.at("bias", "all"),
-    "optimizer": PLAIN.at("optimizer", "adamw_8bit"),
-    "compute_dtype": PLAIN.at("compute_dtype", "bfloat16"),
-    "gradient_checkpointing": PLAIN.at("gradient_checkpointing", "on"),
+    "adalora": PLAIN.replace(variant="adalora"),
+    "vera": PLAIN.replace(variant="vera", learning_rate=1e-1),
+    "modules_to_save": PLAIN.with_level("modules_to_save", "norm"),
+    "bias": PLAIN.with_level("bias", "all"),
+    "optimizer": PLAIN.with_level("optimizer", "adamw_8bit"),
+    "compute_dtype": PLAIN.with_level("compute_dtype", "bfloat16"),
+    "gradient_checkpointing": PLAIN.with_level("gradient_checkpointing", "on"),
 }
 NEIGHBOURS = (
     TrialConfig("lora", 3, 6.0, 0.1, "all_linear", 2e-3, 11),
@@ -101,7 +101,7 @@ def test_a_head_that_tags_tokens_is_trained_one_adapter_after_the_other(
 ) -> None:
     def requests(folder: str) -> list[TrialRequest]:
         return [
-            TrialRequest(number, PLAIN.with_(variant=variant), adapter_dir=str(tmp_path / at))
+            TrialRequest(number, PLAIN.replace(variant=variant), adapter_dir=str(tmp_path / at))
             for number, variant in enumerate(("lora", "dora"))
             for at in [f"{folder}-{number}"]
         ]
@@ -134,7 +134,7 @@ def test_a_base_that_cannot_be_shared_is_trained_one_adapter_after_the_other(
         names = ("lora", "dora")
         return [
             TrialRequest(
-                n, PLAIN.with_(variant=name), (), adapter_dir=str(tmp_path / folder / name)
+                n, PLAIN.replace(variant=name), (), adapter_dir=str(tmp_path / folder / name)
             )
             for n, name in enumerate(names)
         ]

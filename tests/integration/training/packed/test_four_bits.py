@@ -77,7 +77,7 @@ def test_weights_are_made_whole_twice_a_step_however_many_share_them(
     counts = {}
     training = TRAINING.model_copy(update={"micro_batch_size": 4})
     for slots in (1, 3):
-        configs = [CONFIGS[2].with_(seed=seed) for seed in range(slots)]
+        configs = [CONFIGS[2].replace(seed=seed) for seed in range(slots)]
         with packs.shared(coded, task, configs, training, by_hand=False) as (pack, runs):
             batches = {slot: each.draw() for slot, each in runs.items()}
             answers = {slot: pack.answers(each) for slot, each in batches.items()}

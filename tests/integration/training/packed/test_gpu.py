@@ -85,7 +85,7 @@ def test_float16_is_trained_with_a_scaler(base: BaseModel, task: Task) -> None:
     plain = TrialConfig("lora", 8, 16.0, 0.0, "all_linear", 1e-2, 5)
     requests = [
         TrialRequest(0, plain, ()),
-        TrialRequest(1, plain.at("compute_dtype", "float16"), ()),
+        TrialRequest(1, plain.with_level("compute_dtype", "float16"), ()),
     ]
     found = run(SequentialTrainer(base, task, TRAINING), requests)
     assert found[1].error is None

@@ -54,7 +54,7 @@ def way(
 
 
 def config(variant: str, **changes: object) -> TrialConfig:
-    return TrialConfig(variant, 4, 8.0, 0.0, "all_linear", 5e-3, 5).with_(**changes)
+    return TrialConfig(variant, 4, 8.0, 0.0, "all_linear", 5e-3, 5).replace(**changes)
 
 
 def run(trainer: SequentialTrainer, requests: Sequence[TrialRequest]) -> dict[int, TrialResult]:
@@ -120,7 +120,9 @@ def test_dropout_is_that_of_the_trial_alone(
         return TrialRequest(0, dropped, (), adapter_dir=str(tmp_path / folder))
 
     oracle = run(SequentialTrainer(double, task, training), [request("oracle")])[0]
-    others = [TrialRequest(n, each.with_(dropout=0.2), ()) for n, each in enumerate(NEIGHBOURS, 1)]
+    others = [
+        TrialRequest(n, each.replace(dropout=0.2), ()) for n, each in enumerate(NEIGHBOURS, 1)
+    ]
     found = run(
         PackedTrainer(double, task, training, 4), [*others[:2], request("among"), *others[2:3]]
     )[0]

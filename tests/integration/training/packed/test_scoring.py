@@ -83,7 +83,7 @@ def test_scores_are_those_of_each_alone(
     # One sequence a pass, so that masks have one shape.
     training = TRAINING.model_copy(update={"micro_batch_size": 1})
     rates = (1e-3, 2e-2, 5e-2, 1e-1)
-    quick = [each.with_(learning_rate=rate) for each, rate in zip(CONFIGS, rates, strict=True)]
+    quick = [each.replace(learning_rate=rate) for each, rate in zip(CONFIGS, rates, strict=True)]
     wanted = run(SequentialTrainer(double, task, training), requests(quick))
     assert together == []
     found = run(PackedTrainer(double, task, training, 4), requests(quick))
@@ -99,7 +99,7 @@ def test_one_that_is_too_large_to_be_merged_is_scored_like_several(
 ) -> None:
     """In double precision nothing is merged, as in half precision."""
     task = TASKS[kind](tmp_path)
-    configs = [each.with_(dropout=0.0) for each in CONFIGS[:2]]
+    configs = [each.replace(dropout=0.0) for each in CONFIGS[:2]]
     wanted = run(SequentialTrainer(double, task, TRAINING), requests(configs))
     found = run(PackedTrainer(double, task, TRAINING, 1), requests(configs))
     # Of each: two readings, and both splits in the end.
@@ -119,7 +119,7 @@ def test_other_architectures_are_scored_together(
     name: str, task: Task, together: Together
 ) -> None:
     base = toy_bases.made(toy_bases.ARCHITECTURES[name])
-    configs = [each.with_(dropout=0.0, target_modules="all_linear") for each in CONFIGS[:2]]
+    configs = [each.replace(dropout=0.0, target_modules="all_linear") for each in CONFIGS[:2]]
     wanted = run(SequentialTrainer(base, task, TRAINING), requests(configs))
     found = run(PackedTrainer(base, task, TRAINING, 2), requests(configs))
     assert ("test", 2) in together
@@ -158,7 +158,7 @@ def test_weights_that_are_taken_back_are_what_is_scored(
     double: BaseModel, task: Task, together: Together
 ) -> None:
     training = TRAINING.model_copy(update={"restore_best": True, "micro_batch_size": 1})
-    configs = [each.with_(learning_rate=0.05) for each in CONFIGS]
+    configs = [each.replace(learning_rate=0.05) for each in CONFIGS]
     wanted = run(SequentialTrainer(double, task, training), requests(configs))
     found = run(PackedTrainer(double, task, training, 4), requests(configs))
     assert ("test", 4) in together
@@ -169,7 +169,7 @@ def test_weights_that_are_taken_back_are_what_is_scored(
 def test_those_at_another_place_are_scored_by_themselves(
     double: BaseModel, task: Task, together: Together
 ) -> None:
-    configs = [CONFIGS[1], CONFIGS[2].with_(budget=0.5), CONFIGS[3]]
+    configs = [CONFIGS[1], CONFIGS[2].replace(budget=0.5), CONFIGS[3]]
     wanted = run(SequentialTrainer(double, task, TRAINING), requests(configs))
     found = run(PackedTrainer(double, task, TRAINING, 3), requests(configs))
     assert ("test", 2) in together

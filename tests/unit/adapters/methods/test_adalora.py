@@ -33,7 +33,7 @@ def test_its_schedule_follows_the_number_of_steps(base: BaseModel) -> None:
 def test_the_penalty_is_pefts(base: BaseModel) -> None:
     ids = torch.tensor([[1, 20, 30, 40, 50]])
     with attaching.attached_adapter(base, WANTED) as adapter, torch.no_grad():
-        penalty = adapter.penalty()
+        penalty = adapter.regularization_loss()
         whole = adapter.model(input_ids=ids, labels=ids).loss
         plain = base.model(input_ids=ids, labels=ids).loss
     assert penalty is not None
@@ -46,7 +46,7 @@ def first_loss(base: BaseModel, task: Task, penalised: bool) -> tuple[float, tor
     sequences = TokenizedTask(base, task, 200).training().sequences
     with pytest.MonkeyPatch.context() as patch:
         if not penalised:
-            patch.setattr(AdaLora, "penalty", lambda _: None)
+            patch.setattr(AdaLora, "regularization_loss", lambda _: None)
         with attaching.attached_adapter(base, WANTED, given=InitContext(4)) as adapter:
             progress = TrainingProgress()
             run = TrainingRun(

@@ -108,10 +108,10 @@ def test_without_a_confirm_stage_it_says_what_to_do(ablated: StudyResults) -> No
 def test_an_open_question_is_called_open() -> None:
     config = studies.config()
     close: dict[TrialConfig, list[float]] = {
-        config.with_(rank=rank, alpha=2.0 * rank): [0.70, 0.90, 0.75, 0.85, 0.80]
+        config.replace(rank=rank, alpha=2.0 * rank): [0.70, 0.90, 0.75, 0.85, 0.80]
         for rank in (4, 8)
     }
-    swapped = config.with_(rank=8, alpha=16.0)
+    swapped = config.replace(rank=8, alpha=16.0)
     close[swapped] = close[swapped][::-1]
     results = studies.confirm_results(close, looks=(5,))
     advice = recommendation(results)

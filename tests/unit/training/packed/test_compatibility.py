@@ -152,7 +152,7 @@ def test_any_other_is_refused(variant: str) -> None:
     ],
 )
 def test_a_setting_that_all_would_share_is_refused(name: str, level: str) -> None:
-    wanted = config().at(name, level)
+    wanted = config().with_level(name, level)
     assert fitting.why_not_packable(wanted, resolve("lora")) == f"{name}: {level}"
 
 
@@ -160,7 +160,7 @@ def test_a_setting_that_all_would_share_is_refused(name: str, level: str) -> Non
     ("name", "level"), [("b_rate_ratio", "4"), ("layers", "0-1"), ("rank_pattern", "q_proj:2")]
 )
 def test_a_setting_of_a_slot_s_own_is_packed(name: str, level: str) -> None:
-    assert fitting.why_not_packable(config().at(name, level), resolve("lora")) is None
+    assert fitting.why_not_packable(config().with_level(name, level), resolve("lora")) is None
 
 
 def test_layers_are_the_linear_ones_without_the_head() -> None:

@@ -101,8 +101,8 @@ def used(
     out = frozen.forward(rows)
     kept = kernel.forward(parts, rows, out, frozen, layout)
     before, given = gradient.clone(), rows.clone()
-    into = frozen.backward(kernel.early(kept, gradient, needed=True))
-    kernel.late(kept, into, frozen)
+    into = frozen.backward(kernel.backward_outputs(kept, gradient, needed=True))
+    kernel.backward_inputs(kept, into, frozen)
     assert torch.equal(gradient, before)  # it belongs to autograd
     assert torch.equal(rows, given)
     found = [out, into]

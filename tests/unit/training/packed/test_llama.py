@@ -101,7 +101,7 @@ def test_neighbours_have_the_gradients_of_the_base_s_own_layers(name: str, task:
 @pytest.mark.parametrize("targets", ["q", "qv", "o_proj", "down_proj", "mlp", "all_linear"])
 @pytest.mark.parametrize("layers", ["all", "1", "0"])
 def test_whichever_layers_learn(targets: str, layers: str, double: BaseModel, task: Task) -> None:
-    same(double, task, (lora(targets, 5).at("layers", layers),), 1e-10)
+    same(double, task, (lora(targets, 5).with_level("layers", layers),), 1e-10)
 
 
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-4), (torch.bfloat16, 0.1)])

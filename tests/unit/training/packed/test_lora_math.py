@@ -68,8 +68,8 @@ def used(part: LoraOp, frozen: FrozenWeight, given: Numbers) -> tuple[Tensor, Te
     out = frozen.forward(given.rows)
     kept = part.forward(given.rows, out, frozen)
     before = given.gradient.clone()
-    into = frozen.backward(part.early(kept, given.gradient))
-    part.late(kept, into, frozen)
+    into = frozen.backward(part.backward_outputs(kept, given.gradient))
+    part.backward_inputs(kept, into, frozen)
     assert torch.equal(given.gradient, before)  # it belongs to autograd
     return out, into
 

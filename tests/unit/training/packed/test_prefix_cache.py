@@ -28,7 +28,9 @@ TRAINING = TrainingSettings(steps=12, batch_size=4, micro_batch_size=2, readings
 
 
 def config(rank: int, layers: str, seed: int) -> TrialConfig:
-    return TrialConfig("lora", rank, 8.0, 0.0, "all_linear", 5e-3, seed).at("layers", layers)
+    return TrialConfig("lora", rank, 8.0, 0.0, "all_linear", 5e-3, seed).with_level(
+        "layers", layers
+    )
 
 
 @pytest.fixture

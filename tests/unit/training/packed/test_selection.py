@@ -175,7 +175,7 @@ def test_no_more_slots_than_memory_has_room_for(
     asked = figures({1: 8e-6, 2: 6e-6, 4: 4e-6, 8: 1e-6})
     # Each try takes 100 bytes a slot of 1,000; eight slots would need more than 70 % of them.
     left = iter([1000, 900, *[1000] * 2, 800, *[1000] * 2, 600, *[1000] * 8])
-    monkeypatch.setattr(choosing, "available", lambda: next(left))
+    monkeypatch.setattr(choosing, "available_bytes", lambda: next(left))
     found = choose_engine(base, task, TRAINING, EngineSettings(kind="packed"))
     assert (found.slots, asked) == (4, [1, 1, 2, 4])
 

@@ -166,7 +166,7 @@ VARIANTS = ("lora", "dora", "orthogonal", "pissa", "vera")
 
 
 def config(variant: str = "lora", **changes: object) -> TrialConfig:
-    return TrialConfig(variant, 4, 8.0, 0.0, "all_linear", 5e-3, 5).with_(**changes)
+    return TrialConfig(variant, 4, 8.0, 0.0, "all_linear", 5e-3, 5).replace(**changes)
 
 
 @torch.no_grad()
