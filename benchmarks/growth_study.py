@@ -18,7 +18,7 @@ from typing import Final, TypeVar
 from benchmarks.growth_fit import Curve
 from harness.config import sweep
 from harness.config.sweep import Sweep
-from harness.storage import overview as progress
+from harness.storage import overview
 from harness.study.launcher import Parallelism, WorkerSpec
 from harness.study.session import OpenStudy, open_study
 from harness.study.stages import search_slots
@@ -130,7 +130,7 @@ def measure(found: dict[str, Curve], trials: int) -> None:
             found["plan, all stages"].add(trials, max(timed.asked))
         opened, seconds = _clocked(lambda: _begun(settings, Path(folder)))
         found["open"].add(trials, seconds)
-        found["progress"].add(trials, _clocked(lambda: progress.study_progress(opened.studies))[1])
+        found["progress"].add(trials, _clocked(lambda: overview.study_progress(opened.studies))[1])
         found[f"read, {stages}"].add(trials, _clocked(opened.records.read)[1])
         opened.studies.close()
         found[f"report, {stages}"].add(trials, _clocked(lambda: _reported(Path(folder)))[1])

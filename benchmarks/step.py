@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from statistics import median
 from unittest import mock
 
-from harness.adapters import attach as attaching
+from harness.adapters import attach
 from harness.config import sweep
 from harness.models import base_model
 from harness.tasks.task import load_task_for
@@ -35,8 +35,8 @@ WARM_UP = 2
 @contextmanager
 def _peft_alone() -> Iterator[None]:
     with (
-        mock.patch.object(attaching, "fuse_lora_layers", return_value=0),
-        mock.patch.object(attaching, "quicken", return_value=None),
+        mock.patch.object(attach, "fuse_lora_layers", return_value=0),
+        mock.patch.object(attach, "quicken", return_value=None),
     ):
         yield
 
@@ -56,7 +56,7 @@ class Bench:
     def seconds(self, variant: str, targets: str, dropout: float, steps: int) -> float:
         """Processor seconds of a step of a rank-16 adapter."""
         config = TrialConfig(variant, 16, 32.0, dropout, targets, 2e-3, 0)
-        with attaching.attached_adapter(self._base, config) as adapter:
+        with attach.attached_adapter(self._base, config) as adapter:
             progress, training = TrainingProgress(), self._sweep.training
             total = WARM_UP + steps
             run = iter(

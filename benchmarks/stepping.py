@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any, Final, Protocol
 
-from harness.adapters import attach as attaching
+from harness.adapters import attach
 from harness.config.settings import TrainingSettings
 from harness.models.base_model import BaseModel
 from harness.tasks.task import Task
@@ -54,7 +54,7 @@ class SequentialSteps:
         self._stack = ExitStack()
         sequences = (tokens or make_tokens(base, task, training)).training().sequences
         loss = loss_for(base.model, task)
-        adapter = self._stack.enter_context(attaching.attached_adapter(base, config))
+        adapter = self._stack.enter_context(attach.attached_adapter(base, config))
         run = TrainingRun(base, loss, sequences, adapter, training, _STEPS, TrainingProgress())
         self._run = iter(run)
 

@@ -42,7 +42,7 @@ from benchmarks.time_told import markdown, ratios
 from benchmarks.trials_told import machine
 from harness.analysis.estimates import estimates
 from harness.analysis.recommendation import recommend
-from harness.config import sweep as sweeps
+from harness.config import sweep
 from harness.config.sweep import Sweep
 from harness.models import base_model
 from harness.results import StudyResults
@@ -116,7 +116,7 @@ def the_study(given: argparse.Namespace, settings: Sweep) -> tuple[StudyResults,
 
 def run(given: argparse.Namespace) -> dict[str, Any]:
     """Everything, one part after the other."""
-    settings = sweeps.load_sweep("ner_medical", given.set)
+    settings = sweep.load_sweep("ner_medical", given.set)
     results, ran = the_study(given, settings)
     task = load_task_for(settings)
     training = settings.training

@@ -5,14 +5,14 @@ from contextlib import ExitStack, contextmanager
 
 from peft.tuners.lora.layer import LoraLayer
 
-from harness.adapters import attach as attaching
+from harness.adapters import attach
 from harness.adapters.adapter import Adapter
 from harness.config.settings import TrainingSettings
 from harness.models.base_model import BaseModel
 from harness.tasks.task import Task
 from harness.training.loop import TrainingProgress
 from harness.training.losses import CompletionLoss
-from harness.training.packed import compatibility as fitting
+from harness.training.packed import compatibility
 from harness.training.packed.pack import AdapterPack
 from harness.training.packed.slot import DetachedAdapter, SlotTrainingRun
 from harness.training.tokenization import TokenizedTask
@@ -36,13 +36,13 @@ def shared(
     """The pack, and the runs of one adapter for each configuration."""
     sequences = TokenizedTask(base, task, 200).training().sequences
     pack, runs = (
-        AdapterPack(base, fitting.layers(base.model), by_hand, enters),
+        AdapterPack(base, compatibility.layers(base.model), by_hand, enters),
         dict[int, SlotTrainingRun](),
     )
     with ExitStack() as stack:
         for slot, config in enumerate(configs):
             bare = [(weight, weight.data) for weight in base.model.parameters()]
-            adapter = stack.enter_context(attaching.attached_adapter(base, config))
+            adapter = stack.enter_context(attach.attached_adapter(base, config))
             run = SlotTrainingRun(
                 base,
                 CompletionLoss(base.model),

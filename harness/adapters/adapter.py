@@ -26,7 +26,7 @@ from transformers.pytorch_utils import Conv1D
 from harness.adapters.targets import is_transposed, target_names
 from harness.config.variants import Variant
 from harness.errors import UserError
-from harness.models import token_classifier as token_head
+from harness.models import token_classifier
 from harness.models.batches import TokenSequence
 from harness.registry import Registry
 from harness.trial import TrialConfig
@@ -79,7 +79,7 @@ class Adapter:
         found: dict[str, Any] = {
             "target_modules": list(self.targets),
             "fan_in_fan_out": self.transposed,
-            "task_type": token_head.task_type(self.base),
+            "task_type": token_classifier.task_type(self.base),
             "bias": config.level("bias"),
             **self.variant.peft,
         }

@@ -21,7 +21,7 @@ from harness.adapters.adapter import ADAPTERS, Adapter, InitContext
 from harness.adapters.fast_layers import fuse_lora_layers, use_fast_dropout
 from harness.config.settings import GENERATION, Head, ModelSettings
 from harness.config.variants import VARIANTS, Variant, resolve
-from harness.models import token_classifier as token_head
+from harness.models import token_classifier
 from harness.models.base_model import BaseModel, freeze, load_config
 from harness.registry import Registry
 from harness.trial import Purpose, TrialConfig, derive_seed
@@ -79,7 +79,7 @@ def attached_adapter(
     frozen = [(weight, weight.data) for weight in base.model.parameters()]
     try:
         with torch.random.fork_rng(devices=[base.device] if base.device.type == "cuda" else []):
-            token_head.init_head(base.model, derive_seed(config.seed, Purpose.HEAD))
+            token_classifier.init_head(base.model, derive_seed(config.seed, Purpose.HEAD))
             torch.manual_seed(derive_seed(config.seed, Purpose.INITIALISATION))
             adapter.inject()
         use_fast_dropout(base.model)
@@ -117,7 +117,7 @@ def save_adapter(adapter: Adapter, folder: str | Path) -> Path:
     scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
         adapter.save(scratch)
-        labels = token_head.labels(adapter.base)
+        labels = token_classifier.labels(adapter.base)
         if labels:
             (scratch / "labels.json").write_text(json.dumps(labels), encoding="utf-8")
         scratch.chmod(0o755)
@@ -166,6 +166,6 @@ def empty_base_model(settings: ModelSettings, head: Head = GENERATION) -> PreTra
     """
     config = load_config(settings, head)
     with torch.device("meta"):
-        model = token_head.empty_model(config, head)
+        model = token_classifier.empty_model(config, head)
     freeze(model)
     return model

@@ -18,7 +18,7 @@ from peft.tuners.lora.layer import LoraLayer
 from torch import Tensor
 
 from harness.adapters.adapter import Adapter
-from harness.models import token_classifier as token_head
+from harness.models import token_classifier
 from harness.registry import Registry
 
 #: PEFT's name for the one adapter that is on.
@@ -121,8 +121,8 @@ class StartsAsBase(Proof):
     def check_before(self) -> None:
         """Runs the probe through base and adapter."""
         subject = self.subject
-        found = token_head.probe_output(subject.adapter.base, subject.ids)
-        headed = token_head.find_head(subject.adapter.base) is not None
+        found = token_classifier.probe_output(subject.adapter.base, subject.ids)
+        headed = token_classifier.find_head(subject.adapter.base) is not None
         what = "what the head is given differs" if headed else "logits differ"
         require(allclose(found, subject.reading), f"{what} from the base's at first")
 
@@ -287,7 +287,7 @@ class HeadTrained(Proof):
         require(not still, f"{len(still)} weights of the head have not moved")
 
     def _parts(self) -> dict[str, torch.nn.Parameter]:
-        found = token_head.find_head(self.subject.adapter.base)
+        found = token_classifier.find_head(self.subject.adapter.base)
         named = () if found is None else found.module.named_parameters()
         return {name: part for name, part in named if part.requires_grad}
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli import options as opt
+from harness.cli import options
 
 
 def register(app: typer.Typer) -> None:
@@ -19,24 +19,23 @@ def check(
     name: Annotated[
         str, typer.Argument(help="a sweep, as for `sweep`, or else a task or its folder")
     ],
-    model: opt.Model = None,
-    trials: opt.Trials = None,
-    minutes: opt.Minutes = None,
-    seeds: opt.Seeds = None,
-    overrides: opt.Set = None,
-    workers: opt.Workers = None,
-    data: opt.Data = None,
-    limit: opt.Limit = None,
-    preset: opt.Preset = None,
-    allow_leaks: opt.AllowLeaks = False,
-    results: opt.Results = Path("results"),
+    model: options.Model = None,
+    trials: options.Trials = None,
+    minutes: options.Minutes = None,
+    seeds: options.Seeds = None,
+    overrides: options.Set = None,
+    workers: options.Workers = None,
+    data: options.Data = None,
+    limit: options.Limit = None,
+    preset: options.Preset = None,
+    allow_leaks: options.AllowLeaks = False,
+    results: options.Results = Path("results"),
 ) -> None:
     """Prints the data card, then what else was found; exit code 2 at the first fault."""
     from harness.cli.card import print_card
-    from harness.study import checks
-    from harness.study import data_checks as check_data
+    from harness.study import checks, data_checks
 
-    plan = opt.sweep_of(
+    plan = options.sweep_of(
         name,
         model,
         trials,
@@ -51,7 +50,7 @@ def check(
         or_task=True,
     )
     checks.check_folder(results)
-    print_card(check_data.data_card_of(plan))
+    print_card(data_checks.data_card_of(plan))
     for note in checks.check_sweep(plan):
         print(f"note: {note}")
     for line in checks.summary_lines(plan):

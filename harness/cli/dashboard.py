@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from harness.cli import options as opt
+from harness.cli import options
 from harness.errors import UserError
 
 if TYPE_CHECKING:
@@ -33,9 +33,9 @@ def register(app: typer.Typer) -> None:
 
 
 def dashboard(
-    study: opt.Study,
+    study: options.Study,
     port: Annotated[int, typer.Option(help="port on this machine", min=1, max=65535)] = 8080,
-    results: opt.Results = Path("results"),
+    results: options.Results = Path("results"),
 ) -> None:
     """Serves the dashboard on this machine alone, until Ctrl-C; changes nothing."""
     from harness.storage.records import study_folder

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from harness.analysis import claim_tests as claim_words
+from harness.analysis import claim_tests
 from harness.analysis.claim_tests import evaluate_claims
 from harness.analysis.explanation import explain
 from harness.analysis.recommendation import Recommendation, recommend
@@ -79,8 +79,8 @@ def print_claims(results: StudyResults, console: Console) -> None:
     """Prints what the study says of common rules of thumb."""
     console.print("\nrules of thumb, 95 % intervals, validation split", highlight=False)
     for finding in evaluate_claims(results):
-        told = [claim_words.numbers(results, one) for one in finding.compared]
-        said = "; ".join(told or [claim_words.missing_data_message(results, finding)])
+        told = [claim_tests.numbers(results, one) for one in finding.compared]
+        said = "; ".join(told or [claim_tests.missing_data_message(results, finding)])
         line = f"{finding.verdict}: {finding.claim.sentence} [{said}]"
         console.print(line, highlight=False, soft_wrap=True, markup=False)
     for line in claim_advice(results, evaluate_claims(results)):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli import options as opt
+from harness.cli import options
 
 if TYPE_CHECKING:
     from harness.costs import Preference
@@ -19,8 +19,8 @@ def register(app: typer.Typer) -> None:
 
 
 def pick(
-    study: opt.Study,
-    results: opt.Results = Path("results"),
+    study: options.Study,
+    results: options.Results = Path("results"),
     as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
     cost: Annotated[
         str | None, typer.Option(help="pick the cheapest by parameters, train_seconds, ...")
@@ -73,7 +73,7 @@ def _body(
     """The recommendation for programs."""
     import json
 
-    from harness.analysis import claim_tests as claim_words
+    from harness.analysis import claim_tests
     from harness.analysis.claim_tests import evaluate_claims
     from harness.analysis.explanation import explain
     from harness.analysis.recommendation import recommend
@@ -81,7 +81,7 @@ def _body(
 
     verdict = recommend(found, cost, bounds)
     chain = [step._asdict() for step in explain(found, cost, bounds)] if explained else None
-    claims = claim_words.table(found, evaluate_claims(found))
+    claims = claim_tests.table(found, evaluate_claims(found))
     return {
         "study": found.name,
         "metric": found.objective.name,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli import options as opt
+from harness.cli import options
 
 if TYPE_CHECKING:
     from harness.config.sweep import Sweep
@@ -20,17 +20,17 @@ def register(app: typer.Typer) -> None:
 
 
 def plan(
-    name: opt.Name,
-    model: opt.Model = None,
-    trials: opt.Trials = None,
-    minutes: opt.Minutes = None,
-    seeds: opt.Seeds = None,
-    overrides: opt.Set = None,
-    workers: opt.Workers = None,
-    data: opt.Data = None,
-    limit: opt.Limit = None,
-    preset: opt.Preset = None,
-    allow_leaks: opt.AllowLeaks = False,
+    name: options.Name,
+    model: options.Model = None,
+    trials: options.Trials = None,
+    minutes: options.Minutes = None,
+    seeds: options.Seeds = None,
+    overrides: options.Set = None,
+    workers: options.Workers = None,
+    data: options.Data = None,
+    limit: options.Limit = None,
+    preset: options.Preset = None,
+    allow_leaks: options.AllowLeaks = False,
     price: Annotated[str | None, typer.Option(help="of the machine, such as 1.29/h")] = None,
 ) -> None:
     """Times a few steps on this machine and says what the whole sweep would take."""
@@ -41,7 +41,7 @@ def plan(
     from harness.study.launcher import default_parallelism as choose_crew
 
     hourly = price_of(price)
-    sweep = opt.sweep_of(
+    sweep = options.sweep_of(
         name, model, trials, minutes, seeds, overrides, workers, data, limit, preset, allow_leaks
     )
     console = Console()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from harness.cli import options as opt
+from harness.cli import options
 
 if TYPE_CHECKING:
     from harness.results import StudyResults
@@ -41,8 +41,8 @@ def report(
     watch: Annotated[
         bool, typer.Option("--watch", help="write the page anew while the sweep runs")
     ] = False,
-    results: opt.Results = Path("results"),
-    reports: opt.Reports = Path("reports"),
+    results: options.Results = Path("results"),
+    reports: options.Reports = Path("reports"),
 ) -> None:
     """Writes what was asked for and prints the paths."""
     with nullcontext() if watch else _uncollected():
@@ -128,9 +128,9 @@ def _read(name: str, results: Path, hourly: float | None, show_text: bool) -> "S
 
 def _index(results: Path, reports: Path) -> Path:
     from harness.report import index
-    from harness.storage import overview as indexing
+    from harness.storage import overview
 
-    return index.write(indexing.find_studies(results), reports)
+    return index.write(overview.find_studies(results), reports)
 
 
 def _compare(
@@ -138,7 +138,7 @@ def _compare(
 ) -> list[Path]:
     """Writes a comparison in the formats that it has."""
     from harness.errors import UserError
-    from harness.report import compare as comparing
+    from harness.report import compare
     from harness.report.page import write_text
     from harness.storage.records import read_study
 
@@ -146,8 +146,8 @@ def _compare(
         if name not in _SEVERAL:
             raise UserError(f"--format {name}: several studies are compared as html, csv or json")
     studies = [read_study(name, results) for name in names]
-    page = comparing.render(studies)
-    tables = comparing.tables(studies)
+    page = compare.render(studies)
+    tables = compare.tables(studies)
     stem = reports / "-and-".join(one.name for one in studies)[:120]
     written = []
     if "html" in asked:

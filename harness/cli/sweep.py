@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli import options as opt
+from harness.cli import options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,23 +25,23 @@ def register(app: typer.Typer) -> None:
 
 
 def sweep(
-    name: opt.Name,
-    model: opt.Model = None,
-    trials: opt.Trials = None,
-    minutes: opt.Minutes = None,
-    seeds: opt.Seeds = None,
-    overrides: opt.Set = None,
-    workers: opt.Workers = None,
-    data: opt.Data = None,
-    limit: opt.Limit = None,
-    preset: opt.Preset = None,
-    allow_leaks: opt.AllowLeaks = False,
+    name: options.Name,
+    model: options.Model = None,
+    trials: options.Trials = None,
+    minutes: options.Minutes = None,
+    seeds: options.Seeds = None,
+    overrides: options.Set = None,
+    workers: options.Workers = None,
+    data: options.Data = None,
+    limit: options.Limit = None,
+    preset: options.Preset = None,
+    allow_leaks: options.AllowLeaks = False,
     study: Annotated[str | None, typer.Option(help="the study's name, else the sweep's")] = None,
-    extend_grid: opt.ExtendGrid = False,
-    claims: opt.Claims = False,
-    add_seeds: opt.AddSeeds = 0,
-    results: opt.Results = Path("results"),
-    reports: opt.Reports = Path("reports"),
+    extend_grid: options.ExtendGrid = False,
+    claims: options.Claims = False,
+    add_seeds: options.AddSeeds = 0,
+    results: options.Results = Path("results"),
+    reports: options.Reports = Path("reports"),
 ) -> None:
     """Runs the whole study; the same command goes on where an earlier one was stopped."""
     from rich.console import Console
@@ -51,10 +51,10 @@ def sweep(
     from harness.study import session
 
     console = Console()
-    plan = opt.sweep_of(
+    plan = options.sweep_of(
         name, model, trials, minutes, seeds, overrides, workers, data, limit, preset, allow_leaks
     )
-    chosen = opt.study_name(name, study)
+    chosen = options.study_name(name, study)
     opened = _opened(plan, chosen, results, console)
     stage = ""
 
@@ -99,10 +99,10 @@ def _index(results: Path, reports: Path) -> None:
     """Brings the index up to date; no verdict is lost where that cannot be done."""
     from harness.errors import UserError
     from harness.report import index
-    from harness.storage import overview as indexing
+    from harness.storage import overview
 
     with suppress(UserError):
-        index.write(indexing.find_studies(results), reports)
+        index.write(overview.find_studies(results), reports)
 
 
 def _report(results: StudyResults, reports: Path) -> Path:

@@ -77,14 +77,14 @@ def follow(
     Raises:
         UserError: there is no such study, or the page cannot be written.
     """
-    from harness.storage import overview as progress
+    from harness.storage import overview
     from harness.storage.records import study_folder
     from harness.storage.study import StudyStore, study_url
 
     studies = StudyStore(study_url(study_folder(study, results)), study)
 
     def publish(more: bool) -> None:
-        path, now = write(REFRESH if more else None), progress.study_progress(studies)
+        path, now = write(REFRESH if more else None), overview.study_progress(studies)
         ended = now.done.get(now.stage, 0)
         told = f"{now.stage}, {ended} of {ended + now.owed} trials"
         say(f"{time.strftime('%H:%M:%S')}  {path}: {told}{'' if more else '; no longer watched'}")
@@ -97,10 +97,10 @@ def follow(
 
 def is_over(studies: "StudyStore") -> bool:
     """Whether a study that has begun owes no trial and nobody is left to plan more."""
-    from harness.storage import overview as progress
+    from harness.storage import overview
 
     trials = studies.trials()
-    return bool(trials) and not progress.study_progress(studies).owed and not _beating(studies)
+    return bool(trials) and not overview.study_progress(studies).owed and not _beating(studies)
 
 
 def _ended(studies: "StudyStore") -> Counter[str]:

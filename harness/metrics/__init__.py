@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from harness.errors import UserError
-from harness.metrics import evaluate_library as evaluated
+from harness.metrics import evaluate_library
 from harness.metrics.metric import METRICS, Metric
 
 for _module in pkgutil.iter_modules(__path__):
@@ -30,12 +30,12 @@ def find(name: str, folder: Path) -> Metric:
     Raises:
         UserError: there is no such metric, or it cannot be loaded.
     """
-    if name.startswith(evaluated.PREFIX):
-        return evaluated.find(name, folder)
+    if name.startswith(evaluate_library.PREFIX):
+        return evaluate_library.find(name, folder)
     try:
         return METRICS.get(name)
     except UserError as fault:
         if not re.fullmatch(r"[\w./-]+", name):
             raise
-        hint = f"one of the evaluate library is named {evaluated.PREFIX}{name}"
+        hint = f"one of the evaluate library is named {evaluate_library.PREFIX}{name}"
         raise UserError(f"{fault}; {hint}") from None

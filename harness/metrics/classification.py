@@ -9,7 +9,7 @@ import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from harness.metrics import entities as entity_f1
+from harness.metrics import entities
 from harness.metrics.metric import METRICS, Metric, no_class_values
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ METRICS.add(
         100.0,
         "points of F1",
         f1_statistics,
-        entity_f1.breakdown,
+        entities.breakdown,
         ("choice",),
     ),
 )
@@ -97,7 +97,7 @@ METRICS.add(
         100.0,
         "points of macro F1",
         f1_statistics,
-        entity_f1.macro_breakdown,
+        entities.macro_breakdown,
         ("choice",),
     ),
 )

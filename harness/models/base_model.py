@@ -34,7 +34,7 @@ from transformers.utils import logging
 from harness import embedded
 from harness.config.settings import GENERATION, Head, ModelSettings
 from harness.errors import UserError, did_you_mean
-from harness.models import token_classifier as token_head
+from harness.models import token_classifier
 from harness.models.memory import is_out_of_memory
 
 _SAMPLES: Final = 64
@@ -270,10 +270,10 @@ def load_config(settings: ModelSettings, head: Head = GENERATION) -> PretrainedC
     config: PretrainedConfig = _told(
         settings, place, lambda: AutoConfig.from_pretrained(place.path, **place.keywords)
     )
-    refused = token_head.why_no_head(config, head)
+    refused = token_classifier.why_no_head(config, head)
     if refused is not None:
         raise UserError(f"model.name: {settings.name} {refused}")
-    token_head.put_labels(config, head)
+    token_classifier.put_labels(config, head)
     return config
 
 
@@ -309,7 +309,7 @@ def _model(
     }
     device = _device()
     # A head that is new is trained, so it stays whole; None is bitsandbytes' own choice.
-    whole = None if head == GENERATION else list(token_head.NAMES)
+    whole = None if head == GENERATION else list(token_classifier.NAMES)
     if settings.quantization == "nf4":
         keywords["quantization_config"] = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
             llm_int8_skip_modules=whole,
@@ -328,7 +328,7 @@ def _model(
         keywords["config"] = config
 
     def build() -> PreTrainedModel:
-        model = token_head.load(settings.name, place.path, head, keywords)
+        model = token_classifier.load(settings.name, place.path, head, keywords)
         keep_4bit_layout(model)
         return model if settings.quantization != "none" else model.to(device)  # type: ignore[arg-type]
 

@@ -16,7 +16,7 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from harness.models import token_classifier as token_head
+from harness.models import token_classifier
 
 _RESET: Final = Path("/proc/self/clear_refs")
 _STATUS: Final = Path("/proc/self/status")
@@ -108,7 +108,7 @@ class Footprint(NamedTuple):
 
 def footprint(model: PreTrainedModel) -> Footprint:
     """Measures a base without adapter."""
-    own, new = model.get_output_embeddings(), token_head.find_head(model)  # type: ignore[no-untyped-call]
+    own, new = model.get_output_embeddings(), token_classifier.find_head(model)  # type: ignore[no-untyped-call]
     head = own if new is None else new.module
     linear = plain = 0
     counted: set[int] = set()

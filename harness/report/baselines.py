@@ -9,7 +9,7 @@ import pandas as pd
 
 from harness.analysis.estimates import estimates
 from harness.analysis.scores import base_model_score, baseline_scores
-from harness.report import formatting as display
+from harness.report import formatting
 
 if TYPE_CHECKING:
     from harness.results import StudyResults
@@ -30,9 +30,9 @@ def baseline_table(results: StudyResults, split: str = "test") -> pd.DataFrame:
 
 def reached(results: StudyResults, split: str = "test") -> str:
     """The same in a sentence, empty where nothing was scored."""
-    scale = display.scale(results.objective)
+    scale = formatting.scale(results.objective)
     told = [
-        f"{display.baseline(str(row['name']))} {scale.show(row['value'])}"
+        f"{formatting.baseline(str(row['name']))} {scale.show(row['value'])}"
         for row in baseline_table(results, split).to_dict("records")
     ]
     if not told:
@@ -56,13 +56,13 @@ def share_of_full(results: StudyResults, value: float) -> dict[str, str] | None:
     if whole.empty:
         return None
     best, seeds = float(whole["value"].iloc[0]), int(whole["seeds"].iloc[0])
-    scale = display.scale(results.objective)
+    scale = formatting.scale(results.objective)
     bare = base_model_score(results, "test") if results.objective.sign < 0 else 0.0
     if not math.isfinite(bare) or best == bare:
         return None
     plural = "s" if seeds != 1 else ""
     return {
         "name": "Of full fine-tuning" if results.objective.sign > 0 else "Of its gain in full",
-        "value": f"{display.number(100 * (value - bare) / (best - bare), 1)} %",
+        "value": f"{formatting.number(100 * (value - bare) / (best - bare), 1)} %",
         "note": f"all weights trained reach {scale.show(best)} on test, {seeds} seed{plural}",
     }

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 import pandas as pd
 from markupsafe import Markup
 
-from harness.analysis import study_comparison as across
+from harness.analysis import study_comparison
 from harness.analysis.claims import CLAIMS
 from harness.analysis.estimates import estimates
 from harness.analysis.scores import CONFIGURATION, base_model_score, configurations
 from harness.analysis.study_comparison import STANDINGS, Pair
 from harness.errors import UserError
-from harness.report import formatting as display
-from harness.report import page
+from harness.report import formatting, page
 from harness.report.findings import recommendation
 from harness.report.section import Column, Record, badge, number_column, table, text_column
 from harness.report.sections.ablation import TITLES
@@ -45,8 +44,11 @@ def render(studies: Sequence[StudyResults]) -> str:
         UserError: there are fewer than two, or two of one name.
     """
     _check(studies)
-    shared, pairs = across.shared_factors(studies), across.compared(studies, _keys(studies))
-    ranks = [(one, across.factor_levels(one).get("rank")) for one in studies]
+    shared, pairs = (
+        study_comparison.shared_factors(studies),
+        study_comparison.compared(studies, _keys(studies)),
+    )
+    ranks = [(one, study_comparison.factor_levels(one).get("rank")) for one in studies]
     told = [one for one in pairs if not one.obstacle]
     return page.render_page(
         "comparing.html.j2",
@@ -74,19 +76,21 @@ def tables(studies: Sequence[StudyResults]) -> dict[str, pd.DataFrame]:
     levels = [
         {"study": one.name, "metric": one.objective.name, "factor": name, **row}
         for one in studies
-        for name, frame in across.factor_levels(one).items()
+        for name, frame in study_comparison.factor_levels(one).items()
         for row in frame.to_dict("records")
     ]
     counted = [
         {"factor": name, **row}
-        for name in across.shared_factors(studies)
-        for row in across.best_level_votes(studies, name).to_dict("records")
+        for name in study_comparison.shared_factors(studies)
+        for row in study_comparison.best_level_votes(studies, name).to_dict("records")
     ]
     return {
         "studies": pd.DataFrame([_row(one) for one in studies]),
-        "levels": pd.DataFrame(levels, columns=["study", "metric", "factor", *across.LEVELS]),
-        "votes": pd.DataFrame(counted, columns=["factor", *across.VOTES]),
-        "pairs": _frame(across.compared(studies, _keys(studies))),
+        "levels": pd.DataFrame(
+            levels, columns=["study", "metric", "factor", *study_comparison.LEVELS]
+        ),
+        "votes": pd.DataFrame(counted, columns=["factor", *study_comparison.VOTES]),
+        "pairs": _frame(study_comparison.compared(studies, _keys(studies))),
     }
 
 
@@ -137,14 +141,14 @@ def _row(results: StudyResults) -> dict[str, Any]:
 
 
 def _overview(studies: Sequence[StudyResults]) -> Markup:
-    scales = {one.name: display.scale(one.objective) for one in studies}
+    scales = {one.name: formatting.scale(one.objective) for one in studies}
     return table(
         pd.DataFrame([_row(one) for one in studies]),
         [
             Column("Study", lambda row: row["study"], numeric=False, wide=True, note=_what),
             Column("Metric", lambda row: row["metric"], numeric=False, note=_unit),
             Column("Verdict", lambda row: _tagged(row["outcome"]), numeric=False),
-            Column("Configuration", display.label, numeric=False, wide=True, note=_so_far),
+            Column("Configuration", formatting.label, numeric=False, wide=True, note=_so_far),
             Column(
                 "Score",
                 lambda row: scales[row["study"]].show(row["value"]),
@@ -152,9 +156,9 @@ def _overview(studies: Sequence[StudyResults]) -> Markup:
                 note=lambda row: _known(scales[row["study"]].interval(row["low"], row["high"])),
             ),
             Column("Gain", lambda row: scales[row["study"]].gap(row["gain"]), "over the base"),
-            number_column("Parameters", "parameters", display.count, "trainable"),
-            number_column("Training", "train_seconds", display.seconds),
-            number_column("Seeds", "seeds", display.count, "and examples", _examples),
+            number_column("Parameters", "parameters", formatting.count, "trainable"),
+            number_column("Training", "train_seconds", formatting.seconds),
+            number_column("Seeds", "seeds", formatting.count, "and examples", _examples),
         ],
         caption="One row a study, each in the unit of its own metric.",
     )
@@ -162,7 +166,7 @@ def _overview(studies: Sequence[StudyResults]) -> Markup:
 
 def _what(row: Record) -> str:
     parts = [row[name] for name in ("task", "model", "quantization")]
-    return ", ".join(str(one) for one in parts if not display.missing(one) and one != "none")
+    return ", ".join(str(one) for one in parts if not formatting.missing(one) and one != "none")
 
 
 def _direction(row: Record) -> str:
@@ -175,32 +179,32 @@ def _unit(row: Record) -> str:
 
 
 def _so_far(row: Record) -> str:
-    rate = f"lr {display.rate(row['learning_rate'])}" if row["choice"] else ""
+    rate = f"lr {formatting.rate(row['learning_rate'])}" if row["choice"] else ""
     return f"{rate}, best so far" if row["choice"] == "best so far" else rate
 
 
 def _examples(row: Record) -> str:
-    return _known(display.count(row["examples"]))
+    return _known(formatting.count(row["examples"]))
 
 
 def _known(words: str) -> str:
-    return "" if words == display.MISSING else words
+    return "" if words == formatting.MISSING else words
 
 
 def _title(factor: str) -> str:
     return TITLES.get(factor, factor.replace("_", " ").capitalize())
 
 
-def _gap(scale: display.MetricFormat, row: Record) -> str:
+def _gap(scale: formatting.MetricFormat, row: Record) -> str:
     return _known(scale.gap_interval(row["lower"], row["upper"]))
 
 
 def _ranks(results: StudyResults, frame: pd.DataFrame) -> Markup:
-    scale = display.scale(results.objective)
+    scale = formatting.scale(results.objective)
     return table(
         frame,
         [
-            number_column("Rank", "level", display.count),
+            number_column("Rank", "level", formatting.count),
             number_column(
                 "Score",
                 "value",
@@ -217,8 +221,8 @@ def _ranks(results: StudyResults, frame: pd.DataFrame) -> Markup:
             ),
             Column("Standing", lambda row: _tagged(row["standing"]), numeric=False),
             Column("Tuned rate", _rate),
-            number_column("Parameters", "parameters", display.count, "trainable"),
-            number_column("Seeds", "seeds", display.count),
+            number_column("Parameters", "parameters", formatting.count, "trainable"),
+            number_column("Seeds", "seeds", formatting.count),
         ],
         caption=f"{results.name}: score on validation at each rank.",
         mark=lambda row: "near" if row["standing"] == "within" else "",
@@ -231,19 +235,19 @@ def _tagged(word: str) -> Markup:
 
 def _rate(row: Record) -> Markup:
     mark = badge("edge", "open") if row["rate_at_edge"] else Markup("")
-    return Markup("{}{}").format(display.column_rate(row["learning_rate"]), mark)
+    return Markup("{}{}").format(formatting.column_rate(row["learning_rate"]), mark)
 
 
 def _votes(studies: Sequence[StudyResults], factor: str) -> Markup:
     columns = [text_column("Level", "level")]
     for one in studies:
-        if factor in (levels := across.factor_levels(one)):
+        if factor in (levels := study_comparison.factor_levels(one)):
             columns.append(_study(one, levels[factor]))
     columns += [
-        number_column(word.capitalize(), word, display.count, "studies") for word in STANDINGS
+        number_column(word.capitalize(), word, formatting.count, "studies") for word in STANDINGS
     ]
     return table(
-        across.best_level_votes(studies, factor),
+        study_comparison.best_level_votes(studies, factor),
         columns,
         caption=f"{_title(factor)}: difference to the best other level of the same study.",
         mark=lambda row: "" if row["undecided"] or row["worse"] else "near",
@@ -251,12 +255,12 @@ def _votes(studies: Sequence[StudyResults], factor: str) -> Markup:
 
 
 def _study(results: StudyResults, frame: pd.DataFrame) -> Column:
-    scale = display.scale(results.objective)
-    rows = {across.plain(row["level"]): row for row in frame.to_dict("records")}
+    scale = formatting.scale(results.objective)
+    rows = {study_comparison.plain(row["level"]): row for row in frame.to_dict("records")}
 
     def show(row: Record) -> str:
         found = rows.get(row["level"])
-        return scale.gap(found["difference_to_best"]) if found else display.MISSING
+        return scale.gap(found["difference_to_best"]) if found else formatting.MISSING
 
     def note(row: Record) -> str:
         found = rows.get(row["level"])
@@ -273,7 +277,7 @@ def _frame(pairs: Sequence[Pair]) -> pd.DataFrame:
 
 
 def _pairs(studies: Sequence[StudyResults], pairs: Sequence[Pair]) -> Markup:
-    scales = {one.name: display.scale(one.objective) for one in studies}
+    scales = {one.name: formatting.scale(one.objective) for one in studies}
     apart = [_settings({**one.subjects, **one.others}) for one in pairs]
     columns = [
         text_column("First", "first", wide=True),
@@ -286,7 +290,7 @@ def _pairs(studies: Sequence[StudyResults], pairs: Sequence[Pair]) -> Markup:
         ),
         Column("Interval", lambda row: scales[row["first"]].gap_interval(row["low"], row["high"])),
         Column("Seeds", lambda row: f"{row['seeds_first']} and {row['seeds_second']}"),
-        number_column("Examples", "examples", display.count),
+        number_column("Examples", "examples", formatting.count),
     ]
     return table(
         _frame(pairs).assign(apart=apart),
@@ -295,9 +299,9 @@ def _pairs(studies: Sequence[StudyResults], pairs: Sequence[Pair]) -> Markup:
     )
 
 
-def _settings(settings: across.Settings) -> str:
+def _settings(settings: study_comparison.Settings) -> str:
     told = []
     for name, values in settings.items():
-        word = across.SUBJECTS.get(name, name.partition(".")[2].replace("_", " "))
-        told.append(f"{word} {' against '.join(display.short(value) for value in values)}")
+        word = study_comparison.SUBJECTS.get(name, name.partition(".")[2].replace("_", " "))
+        told.append(f"{word} {' against '.join(formatting.short(value) for value in values)}")
     return ", ".join(told)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from harness.analysis.ablation import crossed_scores
-from harness.report import formatting as display
+from harness.report import formatting
 from harness.report.charts.along import along
 from harness.report.charts.slices import Cell, heat_map
 
@@ -30,21 +30,21 @@ def crossed_map(results: StudyResults, pair: str, titles: Mapping[str, str]) -> 
         return Markup("")
     factor, _, held = pair.partition("@")
     other, _, level = held.partition("=")
-    own = display.short((results.attributes.get("incumbent") or {}).get(other, "incumbent's"))
+    own = formatting.short((results.attributes.get("incumbent") or {}).get(other, "incumbent's"))
     levels = list(dict.fromkeys(frame["level"]))
     # The longer side stands upright, for texts fit better there.
     across = along([False, True], titles.get(other, other), lambda way: level if way else own)
-    up = along(levels, titles.get(factor, factor), display.short)
+    up = along(levels, titles.get(factor, factor), formatting.short)
     values = [results.objective.sign * float(each) for each in frame["value"].dropna()]
     worst, best = min(values), max(values)
-    scale = display.scale(results.objective)
+    scale = formatting.scale(results.objective)
     cells = [
         Cell(
             int(row["held"]),
             levels.index(row["level"]),
             _depth(results.objective.sign * float(row["value"]), worst, best),
             scale.show(row["value"]),
-            f"{display.count(row['seeds'])} seeds",
+            f"{formatting.count(row['seeds'])} seeds",
         )
         for row in frame.dropna(subset=["value"]).to_dict("records")
     ]

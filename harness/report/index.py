@@ -22,8 +22,7 @@ from markupsafe import Markup
 
 from harness.analysis.scores import shots
 from harness.errors import UserError
-from harness.report import formatting as display
-from harness.report import page
+from harness.report import formatting, page
 from harness.report.findings import recommendation
 from harness.report.section import Column, Record, badge, table
 from harness.report.sections.verdict import gain_table
@@ -87,7 +86,7 @@ class StudyRow:
 
 def line(results: StudyResults) -> StudyRow:
     """A study's line."""
-    advice, scale = recommendation(results), display.scale(results.objective)
+    advice, scale = recommendation(results), formatting.scale(results.objective)
     states, model = results.trials["state"], results.sweep.get("model")
     found = StudyRow(
         name=results.name,
@@ -103,7 +102,7 @@ def line(results: StudyResults) -> StudyRow:
     return dataclasses.replace(
         found,
         caveat=_caveat(results, advice),
-        pick=display.label(advice.pick),
+        pick=formatting.label(advice.pick),
         score=scale.show(advice.score.value),
         interval=scale.interval(advice.score.low, advice.score.high),
         unit=scale.unit,
@@ -202,8 +201,8 @@ def _code() -> str:
 
 def _ended(results: StudyResults) -> str:
     last = pd.to_datetime(results.trials["finished"].dropna()).max()
-    when = results.provenance.get("started") if display.missing(last) else last
-    if display.missing(when):
+    when = results.provenance.get("started") if formatting.missing(last) else last
+    if formatting.missing(when):
         return ""
     stamp = pd.Timestamp(str(when)).to_pydatetime()
     # A time without a zone is the machine's own, as Optuna writes it.
@@ -224,7 +223,7 @@ def _caveat(results: StudyResults, advice: Recommendation) -> str:
     if naive.empty:
         return ""
     least = naive.sort_values("gain").iloc[0]["name"]
-    return f"no better than the {display.baseline(str(least))}"
+    return f"no better than the {formatting.baseline(str(least))}"
 
 
 def _body(lines: Sequence[StudyRow], pages: Collection[str]) -> Markup:
@@ -264,7 +263,7 @@ def _link(row: Record, pages: Collection[str]) -> Markup:
 
 
 def _running(row: Record) -> str:
-    return f"{display.count(row['running'])} under way" if row["running"] else ""
+    return f"{formatting.count(row['running'])} under way" if row["running"] else ""
 
 
 def _verdict(row: Record) -> Markup:
@@ -280,12 +279,12 @@ def _interval(row: Record) -> str:
 
 
 def _trials(row: Record) -> str:
-    return display.MISSING if row["fault"] else display.count(row["trials"])
+    return formatting.MISSING if row["fault"] else formatting.count(row["trials"])
 
 
 def _shown(row: Record, *names: str) -> str:
-    return next((str(row[name]) for name in names if row[name]), display.MISSING)
+    return next((str(row[name]) for name in names if row[name]), formatting.MISSING)
 
 
 def _when(row: Record) -> str:
-    return str(row["ended"])[:16].replace("T", " ") if row["trials"] else display.MISSING
+    return str(row["ended"])[:16].replace("T", " ") if row["trials"] else formatting.MISSING

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from harness.errors import UserError
-from harness.report import formatting as display
+from harness.report import formatting
 from harness.report import section as templating
 from harness.report import sections as _sections  # noqa: F401
 from harness.report.section import sections_in_order
@@ -44,7 +44,7 @@ def render_page(template: str, *, refresh: int | None = None, **values: Any) -> 
         refresh=refresh,
         **values,
     )
-    return display.escape_invisible(whole)
+    return formatting.escape_invisible(whole)
 
 
 def render(results: StudyResults, refresh: int | None = None) -> str:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import pandas as pd
 from markupsafe import Markup
 
-from harness.analysis import search as searched
+from harness.analysis import search
 from harness.analysis.estimates import noise_floor
-from harness.report import formatting as display
+from harness.report import formatting
 from harness.report.charts.along import Along, along, edges
 from harness.report.charts.axis import Axis, axis
 from harness.report.charts.parallel import parallel
@@ -30,19 +30,19 @@ LINES: Final = 200
 
 def history(results: StudyResults) -> Markup:
     """The scores in order with the best so far; empty with fewer than two."""
-    past = searched.history(results)
+    past = search.history(results)
     if len(past) < 2:
         return Markup("")
     new = past["best"] != past["best"].shift()
     room = max(POINTS // 2, POINTS - int(new.sum()))
-    chosen = searched.rank_stratified_sample(past["value"].tolist(), results.objective.sign, room)
+    chosen = search.rank_stratified_sample(past["value"].tolist(), results.objective.sign, room)
     points = past.rename(columns={"number": "x", "value": "y"}).assign(
         shown=new | past.index.isin(chosen)
     )
-    across = axis([float(one) for one in points["x"]], "trial", display.count)
+    across = axis([float(one) for one in points["x"]], "trial", formatting.count)
     floor, band = noise_floor(results), None
-    if not display.missing(floor):
-        spread = display.scale(results.objective).show(floor)
+    if not formatting.missing(floor):
+        spread = formatting.scale(results.objective).show(floor)
         band = Band(0, 0, f"\N{PLUS-MINUS SIGN} 1.96 \N{MULTIPLICATION SIGN} {spread}")
     title = "Search trials in order, with the best so far as a line."
     return best_so_far(
@@ -67,7 +67,7 @@ def slices(results: StudyResults) -> Markup:
     trials = _trials(results, POINTS)
     if trials is None:
         return Markup("")
-    long = searched.slices(results).merge(trials.whole[["number", "best"]], on="number")
+    long = search.slices(results).merge(trials.whole[["number", "best"]], on="number")
     up = _up(results)
     title = f"{up.name[0].upper()}{up.name[1:]}, by parameter."
     said = _drawn(results, trials.whole["value"], trials.strong)
@@ -90,47 +90,45 @@ def lines(results: StudyResults) -> Markup:
 
 
 def _trials(results: StudyResults, limit: int) -> _Trials | None:
-    varied, rows = searched.parameters(results), searched.scored(results)
+    varied, rows = search.parameters(results), search.scored(results)
     if not varied:
         return None
     values, sign = rows["value"].astype(float).tolist(), results.objective.sign
-    best = searched.best_few(values, sign)
+    best = search.best_few(values, sign)
     whole = pd.DataFrame({"number": rows["number"].to_numpy(), "value": values, **varied})
     whole = whole.assign(best=whole.index.isin(best))
     alongs = {
         name: along(
-            searched.ordered(results, name, levels),
+            search.ordered(results, name, levels),
             words(name),
             shown(name),
-            log=name in {"rank", searched.RATE},
+            log=name in {"rank", search.RATE},
         )
         for name, levels in varied.items()
     }
     strong = f"the best {len(best)}" if len(best) > 1 else "the best"
-    return _Trials(
-        whole.iloc[searched.rank_stratified_sample(values, sign, limit)], alongs, strong
-    )
+    return _Trials(whole.iloc[search.rank_stratified_sample(values, sign, limit)], alongs, strong)
 
 
 def heat(results: StudyResults) -> Markup:
     """Mean scores by the two parameters that matter most; empty where those are not known."""
-    frame = searched.score_grid(results)
+    frame = search.score_grid(results)
     if frame.empty:
         return Markup("")
     sides = [_side(results, frame, side) for side in ("first", "second")]
     # Texts stand side by side below a chart: there the parameter with fewer levels fits better.
     upright = int(len(sides[1].levels) >= len(sides[0].levels))
     up, across = sides[upright], sides[1 - upright]
-    sign, scale = results.objective.sign, display.scale(results.objective)
+    sign, scale = results.objective.sign, formatting.scale(results.objective)
     means = [float(one) for one in frame["value"]]
-    worst, best = searched.outlier_fence(means, sign), max(means, key=lambda one: sign * one)
+    worst, best = search.outlier_fence(means, sign), max(means, key=lambda one: sign * one)
     cells = [
         Cell(
             across.levels.index(row[f"{across.name}_level"]),
             up.levels.index(row[f"{up.name}_level"]),
             max(0.0, (row["value"] - worst) / (best - worst)) if best != worst else 1.0,
             scale.show(row["value"]),
-            display.count(row["trials"]),
+            formatting.count(row["trials"]),
         )
         for row in frame.to_dict("records")
     ]
@@ -153,42 +151,45 @@ class _Side(NamedTuple):
 
 def _side(results: StudyResults, frame: pd.DataFrame, side: str) -> _Side:
     name = str(frame[side].iloc[0])
-    levels = searched.ordered(results, name, frame[f"{side}_level"])
-    if name != searched.RATE:
+    levels = search.ordered(results, name, frame[f"{side}_level"])
+    if name != search.RATE:
         return _Side(side, levels, along(levels, words(name), shown(name)))
     ends = [levels[0]]
     while ends[-1] <= levels[-1]:
-        ends.append(searched.half_decade(ends[-1], 1))
+        ends.append(search.half_decade(ends[-1], 1))
     return _Side(side, ends[:-1], edges(ends, words(name), shown(name)))
 
 
 def _up(results: StudyResults, others: Sequence[float] = ()) -> Axis:
     """The axis of the scores, without those that are far off on the bad side."""
-    values, sign = searched.scored(results)["value"].astype(float).tolist(), results.objective.sign
-    edge, scale = searched.outlier_fence(values, sign), display.scale(results.objective)
+    values, sign = search.scored(results)["value"].astype(float).tolist(), results.objective.sign
+    edge, scale = search.outlier_fence(values, sign), formatting.scale(results.objective)
     inside = [one for one in [*values, *others] if sign * one >= sign * edge]
     return axis(inside, f"score on validation, {scale.unit}", scale.tick)
 
 
 def _drawn(results: StudyResults, chosen: pd.Series, strong: str) -> str:
     """What a chart of these scores draws strong, leaves out and puts on its edge."""
-    values, sign = searched.scored(results)["value"].astype(float).tolist(), results.objective.sign
-    edge, said = searched.outlier_fence(values, sign), [f"Strong: {strong}."]
+    values, sign = search.scored(results)["value"].astype(float).tolist(), results.objective.sign
+    edge, said = search.outlier_fence(values, sign), [f"Strong: {strong}."]
     off = int((sign * chosen < sign * edge).sum())
     if off:
-        way, limit = "below" if sign > 0 else "above", display.scale(results.objective).show(edge)
-        said.append(f"On the edge: {display.count(off)} that scored {way} {limit}.")
+        way, limit = (
+            "below" if sign > 0 else "above",
+            formatting.scale(results.objective).show(edge),
+        )
+        said.append(f"On the edge: {formatting.count(off)} that scored {way} {limit}.")
     if len(chosen) < len(values):
         said.append(
-            f"Drawn: {display.count(len(chosen))} of {display.count(len(values))} trials, the "
-            "best and an even sample of the others by rank."
+            f"Drawn: {formatting.count(len(chosen))} of {formatting.count(len(values))} trials, "
+            "the best and an even sample of the others by rank."
         )
     return " ".join(said)
 
 
 def shown(name: str) -> Callable[[Any], str]:
     """What writes a parameter's levels."""
-    return display.rate if name == searched.RATE else display.short
+    return formatting.rate if name == search.RATE else formatting.short
 
 
 def words(name: str) -> str:

@@ -23,7 +23,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from harness.registry import Registry
-from harness.report import formatting as display
+from harness.report import formatting
 from harness.results import StudyResults
 
 
@@ -68,11 +68,11 @@ _ENVIRONMENT: Final = jinja2.Environment(
     lstrip_blocks=True,
 )
 _ENVIRONMENT.globals["show"] = {
-    "count": display.count,
-    "memory": display.memory,
-    "rate": display.rate,
-    "seconds": display.seconds,
-    "short": display.short,
+    "count": formatting.count,
+    "memory": formatting.memory,
+    "rate": formatting.rate,
+    "seconds": formatting.seconds,
+    "short": formatting.short,
 }
 
 
@@ -123,9 +123,9 @@ def text_column(heading: str, name: str, *, wide: bool = False) -> Column:
         value = row[name]
         # There is room for several lines, such as all seeds of a stage.
         return (
-            display.truncate(value, _LINES)
+            formatting.truncate(value, _LINES)
             if wide and isinstance(value, str)
-            else display.short(value)
+            else formatting.short(value)
         )
 
     return Column(heading, show, numeric=False, value=name, wide=wide)
@@ -134,7 +134,7 @@ def text_column(heading: str, name: str, *, wide: bool = False) -> Column:
 def number_column(
     heading: str,
     name: str,
-    show: Callable[[Any], str] = display.short,
+    show: Callable[[Any], str] = formatting.short,
     unit: str = "",
     note: Callable[[Record], str] | None = None,
 ) -> Column:
@@ -191,5 +191,5 @@ def _cell(column: Column, record: Record, sortable: bool) -> dict[str, Any]:
     shown: dict[str, Any] = {"text": column.show(record), "note": note, "key": None}
     if sortable and column.value is not None:
         value = record[column.value]
-        shown["key"] = "" if display.missing(value) else str(value)
+        shown["key"] = "" if formatting.missing(value) else str(value)
     return shown

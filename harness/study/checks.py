@@ -6,7 +6,7 @@ from itertools import product
 from pathlib import Path
 
 from harness.config.sweep import Sweep
-from harness.data import preparation as leaking
+from harness.data import preparation
 from harness.data.rows import leaks
 from harness.errors import UserError
 from harness.metrics.evaluate_library import PREFIX
@@ -84,8 +84,8 @@ def _refuse_leaks(sweep: Sweep, task: Task) -> None:
     found = leaks({split: task.rows(split) for split in SPLITS})
     if found and not sweep.data.allow_leaks:
         raise UserError(
-            f"{leaking.leak_message(found)}: scores on them would be too good; take them out of "
-            f"one split, say data.leaks: drop in {task.folder / 'task.yaml'} to train without "
+            f"{preparation.leak_message(found)}: scores on them would be too good; take them out "
+            f"of one split, say data.leaks: drop in {task.folder / 'task.yaml'} to train without "
             "them, or run with --allow-leaks, which the report tells"
         )
 

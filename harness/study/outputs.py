@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import pandas as pd
 
-from harness.analysis import error_analysis as mistakes
+from harness.analysis import error_analysis
 from harness.analysis.scores import shared
-from harness.config import sweep as sweeps
+from harness.config import sweep
 from harness.errors import UserError
 from harness.results import ANSWER_COLUMNS, PASSAGE_COLUMNS, StudyResults, Texts
 from harness.tasks.entities import Entities
@@ -31,11 +31,11 @@ def attach_outputs(results: StudyResults, show: bool = False) -> StudyResults:
         results: the study.
         show: also texts of a task that is not marked `public: true`.
     """
-    who = mistakes.compared_configurations(results)
+    who = error_analysis.compared_configurations(results)
     if who is None:
         return results
     try:
-        task = load_task_for(sweeps.parse_sweep(dict(results.sweep), f"study '{results.name}'"))
+        task = load_task_for(sweep.parse_sweep(dict(results.sweep), f"study '{results.name}'"))
         same = task.digest == results.provenance.get("task_digest")
     except UserError as error:
         told = f"The task is not at hand: {error}."
@@ -87,10 +87,10 @@ def _input(task: Task, example: Example) -> str:
 
 
 def _predictions(
-    results: StudyResults, who: mistakes.ComparedConfigurations, name: str
+    results: StudyResults, who: error_analysis.ComparedConfigurations, name: str
 ) -> Iterator[tuple[int, str, str]]:
     """Seed, example and output of the first seeds."""
-    rows = mistakes.rows_of(results, who, name)
+    rows = error_analysis.rows_of(results, who, name)
     first = sorted(set(rows["seed"]))[:SEEDS]
     for seed, identifier, output in zip(
         rows["seed"], rows["example"].astype(str), rows["prediction"], strict=True

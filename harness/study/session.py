@@ -24,19 +24,15 @@ import yaml
 from harness.config.sweep import Sweep
 from harness.errors import UserError
 from harness.metrics.metric import Metric
-from harness.models import shared_weights as sharing
+from harness.models import shared_weights
 from harness.results import StudyResults
-from harness.storage import overview as progress
+from harness.storage import overview
 from harness.storage.heartbeat import fail_dead_workers
 from harness.storage.overview import Progress
 from harness.storage.records import Records
 from harness.storage.study import StudyStore, study_url
-from harness.study import ablation as widening
-from harness.study import checks, stages
+from harness.study import ablation, checks, confirmation, launcher, stages
 from harness.study import claims as claimed
-from harness.study import confirmation as adding
-from harness.study import launcher as crews
-from harness.study import launcher as local
 from harness.study.ablation import ASKED
 from harness.study.launcher import WorkerSpec
 from harness.tasks.task import Task, load_task_for
@@ -119,7 +115,7 @@ class OpenStudy:
     records: Records
     task: Task
     folder: Path
-    crew: local.Parallelism
+    crew: launcher.Parallelism
 
 
 def exists(results: Path, name: str) -> bool:
@@ -127,9 +123,9 @@ def exists(results: Path, name: str) -> bool:
     return (results / name / "study.db").is_file()
 
 
-def parallelism_of(sweep: Sweep, name: str, results: Path) -> local.Parallelism:
+def parallelism_of(sweep: Sweep, name: str, results: Path) -> launcher.Parallelism:
     """The workers of a study; may time a few steps if it is new."""
-    return crews.choose_parallelism(sweep, checks.cuda, _provenance(results, name))
+    return launcher.choose_parallelism(sweep, checks.cuda, _provenance(results, name))
 
 
 def _provenance(results: Path, name: str) -> dict[str, Any] | None:
@@ -145,7 +141,7 @@ def _provenance(results: Path, name: str) -> dict[str, Any] | None:
         return None  # whoever opens it says what is wrong, or begins it anew
 
 
-def open_study(sweep: Sweep, name: str, results: Path, crew: local.Parallelism) -> OpenStudy:
+def open_study(sweep: Sweep, name: str, results: Path, crew: launcher.Parallelism) -> OpenStudy:
     """Makes the study's folder, database and frozen sweep, or reopens them.
 
     Raises:
@@ -182,7 +178,7 @@ def open_study(sweep: Sweep, name: str, results: Path, crew: local.Parallelism) 
         os.replace(draft, frozen)  # noqa: PTH105
     # The number of threads can change the last bits of a sum: it is chosen once for a study.
     threads = int(records.provenance()["threads"])
-    return OpenStudy(studies, records, task, folder, local.Parallelism(crew.workers, threads))
+    return OpenStudy(studies, records, task, folder, launcher.Parallelism(crew.workers, threads))
 
 
 def _noted(metric: Metric) -> dict[str, Any]:
@@ -255,21 +251,21 @@ def run(
         for i in range(crew.workers)
     ]
     try:
-        local.run_workers(
-            assignments, opened.folder / "logs", lambda: tick(progress.study_progress(studies))
+        launcher.run_workers(
+            assignments, opened.folder / "logs", lambda: tick(overview.study_progress(studies))
         )
     finally:
-        sharing.remove_shared_weights(opened.folder)
-    tick(progress.study_progress(studies))
+        shared_weights.remove_shared_weights(opened.folder)
+    tick(overview.study_progress(studies))
 
 
 def _add_seeds(opened: OpenStudy, sweep: Sweep, count: int) -> None:
     results, name = opened.records.read(), opened.studies.study.study_name
-    if not adding.planned_looks_done(results, sweep):
+    if not confirmation.planned_looks_done(results, sweep):
         raise UserError(
             f"--add-seeds: study '{name}' has looks left that it laid down; run it without first"
         )
-    if not adding.add_seeds(results, count, opened.records.set_once):
+    if not confirmation.add_seeds(results, count, opened.records.set_once):
         raise UserError(f"--add-seeds: study '{name}' has no two finalists to compare")
 
 
@@ -289,7 +285,7 @@ def _widen(opened: OpenStudy, sweep: Sweep) -> None:
         raise UserError(
             f"--extend-grid: study '{name}' has no tuned learning rates yet; run it without first"
         )
-    if not widening.extend_rate_grids(results, sweep, opened.records.set_once):
+    if not ablation.extend_rate_grids(results, sweep, opened.records.set_once):
         raise UserError(
             f"--extend-grid: no tuned learning rate of study '{name}' lies at the edge of its grid"
         )

@@ -14,9 +14,7 @@ from harness.config.sweep import Sweep
 from harness.results import StudyResults
 from harness.storage.records import Decide, setter_for_round
 from harness.storage.study import PlannedTrial
-from harness.study import ablation as full
-from harness.study import claims as claimed
-from harness.study import confirmation as adding
+from harness.study import ablation, claims, confirmation
 from harness.study.ablation import (
     AblationCell,
     cell_record,
@@ -75,7 +73,7 @@ def next_trials(
         return PendingTrials("done", ())
     cells = with_extended_grids(results, _cells(results, sweep, incumbent, decide, clock))
     whole = with_extended_grids(
-        results, full.plan_full_finetuning(results, sweep, incumbent, decide, clock)
+        results, ablation.plan_full_finetuning(results, sweep, incumbent, decide, clock)
     )
     if missing := _missing(_tune_slots([*cells, *whole], sweep), done):
         return PendingTrials("tune", missing)
@@ -84,7 +82,7 @@ def next_trials(
         return PendingTrials("ablate", missing)
     whole_slots = tuple(
         _slot(Stage.FULL, config, seed_of(sweep, Stage.ABLATE, i))
-        for config in full.tuned(results, whole, decide)
+        for config in ablation.tuned(results, whole, decide)
         for i in range(sweep.ablation.seeds)
     )
     if missing := _missing(whole_slots, done):
@@ -92,7 +90,7 @@ def next_trials(
     for slots in _confirm_slots(results, sweep, decide, clock):
         if missing := _missing(slots, done):
             return PendingTrials("confirm", missing)
-    more = claimed.plan_claim_cells(results, sweep, incumbent, decide)
+    more = claims.plan_claim_cells(results, sweep, incumbent, decide)
     tunable = [cell for cell in more if len(cell.rates) > 1]
     if missing := _missing(_tune_slots(tunable, sweep), done):
         return PendingTrials("tune", missing)
@@ -209,7 +207,7 @@ def _claim_slots(
 ) -> tuple[PlannedTrial, ...]:
     # The ablation's seeds, for they are held against its cells; a stage of their own, for what
     # breaks down at a rate that some guide names is no measure of the noise of the others.
-    slots = list(_ablate_slots(claimed.tuned(results, planned, decide), sweep, Stage.CLAIM))
+    slots = list(_ablate_slots(claims.tuned(results, planned, decide), sweep, Stage.CLAIM))
     for more in added(results.attributes):
         configs = [TrialConfig(**config) for config in more["configs"]]
         seeds = [seed_of(sweep, Stage.ABLATE, i) for i in range(more["from"], more["to"])]
@@ -253,7 +251,7 @@ def _confirm_slots(
         if not keys or _seeds_done(results, keys) < look:
             break
         reached = look
-    for more in adding.seed_additions(results.attributes):
+    for more in confirmation.seed_additions(results.attributes):
         seeds = range(more["from"], more["to"])
         pairs = [(i, configs[key]) for i in seeds for key in more["keys"] if key in configs]
         groups.append(

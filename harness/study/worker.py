@@ -28,8 +28,7 @@ from harness.config.space import SearchSpace
 from harness.config.sweep import Sweep
 from harness.config.variants import Variant, resolve
 from harness.errors import UserError
-from harness.models import base_model
-from harness.models import shared_weights as sharing
+from harness.models import base_model, shared_weights
 from harness.models.base_model import BaseModel
 from harness.storage.heartbeat import Heartbeat, fail_dead_workers
 from harness.storage.records import Decide, Records
@@ -128,12 +127,12 @@ def record_model_facts(model: PreTrainedModel, space: SearchSpace, decide: Decid
         decide: writes a decision unless there is one.
     """
     from harness.adapters.targets import target_names
-    from harness.models import token_classifier as token_head
+    from harness.models import token_classifier
 
-    head = token_head.find_head(model)
+    head = token_classifier.find_head(model)
     if head is not None:
-        noted = {"module": head.name, "labels": list(token_head.labels(model))}
-        decide("head", {**noted, "task_type": token_head.task_type(model)})
+        noted = {"module": head.name, "labels": list(token_classifier.labels(model))}
+        decide("head", {**noted, "task_type": token_classifier.task_type(model)})
     found = {group: target_names(model, group) for group in space.target_modules}
     for group, layers in product(space.target_modules, space.layers):
         if layers != EXTRA_SETTINGS["layers"]:
@@ -196,7 +195,7 @@ def load_study_base(
         )
     folder = assignment.folder
     if folder is not None and assignment.workers > 1 and _copied(base, model):
-        sharing.share_weights(base.model, folder, base.fingerprint)
+        shared_weights.share_weights(base.model, folder, base.fingerprint)
     return base
 
 

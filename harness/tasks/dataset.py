@@ -21,14 +21,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from harness.data import preparation as leaking
-from harness.data import preparation as splitting
+from harness.data import preparation
 from harness.data.parsing import quoted
 from harness.data.preparation import filter_rows
 from harness.data.rows import FORMATS, Row, RowSpec, fingerprint, leaks
 from harness.errors import UserError, did_you_mean
-from harness.tasks import sources as generating
-from harness.tasks import sources as task_source
+from harness.tasks import sources
 from harness.tasks.sources import SPLITS, LoadedSplits, Rows
 from harness.tasks.types import TASK_TYPES
 
@@ -68,9 +66,9 @@ def augmentation_rows(
     kept = folder / _KEPT / f"{_key(path, rows, seed)}.jsonl"
     if kept.is_file():
         return FORMATS.get("jsonl").read(kept, plain) if kept.stat().st_size else ()
-    made = generating.records(path, HOOK, [record(row, wanted.kind) for row in rows], seed)
+    made = sources.records(path, HOOK, [record(row, wanted.kind) for row in rows], seed)
     named = _named(path, made, rows)
-    found = generating.checked_rows(path, HOOK, named, plain) if named else ()
+    found = sources.checked_rows(path, HOOK, named, plain) if named else ()
     _keep(kept, named)
     return found
 
@@ -175,7 +173,7 @@ def prepare_dataset(
         UserError: the data are missing or faulty.
     """
     seed = file.data.seed if seed is None else seed
-    found = task_source.read(file, folder, data, seed)
+    found = sources.read(file, folder, data, seed)
     notes: list[str] = []
     left_out: Counter[str] = Counter()
     rows = _with_all_splits(file, found, seed, left_out, notes)
@@ -185,9 +183,7 @@ def prepare_dataset(
     generated = data is None and file.data.generator is not None
     labels = _declared(file) if generated else _labels(file, rows, notes, found.rows)
     rows = {split: _limited(own, limit, seed) for split, own in rows.items()}
-    added = augmentation_rows(
-        folder, rows["train"], seed, task_source.row_spec(file, labels or None)
-    )
+    added = augmentation_rows(folder, rows["train"], seed, sources.row_spec(file, labels or None))
     if added:
         _check_classes(file, folder, added, labels)
         rows["train"] += added
@@ -215,14 +211,14 @@ def _with_all_splits(
     whole = rows["train"]
     by = _by(file, whole, notes) if missing else keys.by
     for split in missing:
-        groups = len(splitting.grouped(whole, by))
+        groups = len(preparation.grouped(whole, by))
         count = shares[split] * (len(whole) if stratified else groups)
         try:
-            cut = splitting.split_off(
+            cut = preparation.split_off(
                 rows["train"], count, seed, by, kind.labels_of if stratified else None
             )
         except ValueError:
-            what = "document" if by == splitting.DOCUMENT else f"group by {by}"
+            what = "document" if by == preparation.DOCUMENT else f"group by {by}"
             raise UserError(
                 f"{found.train}: one {what} only, so no {split} split can be made; add a {split} "
                 "file, or say data.split: {by: row} in task.yaml where rows do not belong together"
@@ -245,23 +241,23 @@ def _by(file: TaskFile, rows: Sequence[Row], notes: list[str]) -> str:
     """
     keys = file.data.split
     sentences = file.kind == "entities" or "by" in keys.model_fields_set
-    if sentences or keys.by != splitting.DOCUMENT:
+    if sentences or keys.by != preparation.DOCUMENT:
         return keys.by
-    documents = splitting.grouped(rows, splitting.DOCUMENT)
+    documents = preparation.grouped(rows, preparation.DOCUMENT)
     if len(documents) > 1 or len(rows) < 2:
         return keys.by
     notes.append(
         f"all training ids begin with '{next(iter(documents))}-', so they were taken to name no "
         "documents; data.split: {by: FIELD} in task.yaml names what belongs together"
     )
-    return splitting.ROW
+    return preparation.ROW
 
 
-def _groups(by: str, cut: splitting.Split) -> str:
-    if by == splitting.ROW or cut.groups == len(cut.carved):
+def _groups(by: str, cut: preparation.Split) -> str:
+    if by == preparation.ROW or cut.groups == len(cut.carved):
         return ""
     several = "s" if cut.groups != 1 else ""
-    if by == splitting.DOCUMENT:
+    if by == preparation.DOCUMENT:
         return f"{cut.groups} document{several}, "
     return f"{cut.groups} group{several} by {by}, "
 
@@ -287,7 +283,7 @@ def _screened(
 
 def _without_leaks(rows: Rows, left_out: Counter[str], notes: list[str]) -> Rows:
     """Rows less those whose input stands in a later split, too."""
-    kept = leaking.drop_leaks(rows)
+    kept = preparation.drop_leaks(rows)
     gone = {split: len(own) - len(kept[split]) for split, own in rows.items()}
     told = [f"{number} of {split}" for split, number in gone.items() if number]
     for split, own in kept.items():
@@ -307,7 +303,7 @@ def _limited(rows: tuple[Row, ...], limit: int | None, seed: int) -> tuple[Row, 
     """At most `limit` rows, chosen by the hash of their ids, in their old order."""
     if limit is None or len(rows) <= limit:
         return rows
-    names = sorted((row.id for row in rows), key=lambda name: splitting.hash_order(seed, name))
+    names = sorted((row.id for row in rows), key=lambda name: preparation.hash_order(seed, name))
     chosen = set(names[:limit])
     return tuple(row for row in rows if row.id in chosen)
 
@@ -369,4 +365,4 @@ def _check_classes(
 
 def _leaking(rows: Mapping[str, tuple[Row, ...]]) -> list[str]:
     found = leaks(rows)
-    return [f"{leaking.leak_message(found)}; scores on them are too good"] if found else []
+    return [f"{preparation.leak_message(found)}; scores on them are too good"] if found else []

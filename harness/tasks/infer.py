@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from harness.data import discovery as folders
+from harness.data import discovery
 from harness.data.brat import BratOptions
 from harness.data.rows import FORMATS, RowSpec
 from harness.errors import UserError, did_you_mean
@@ -402,10 +402,10 @@ def find_data(path: Path, chosen: str | None) -> DataSource:
         raise UserError(f"--format {chosen}: unknown; {did_you_mean(chosen, FORMATS.names())}")
     if not path.exists():
         raise UserError(f"--data {path}: no such file or folder")
-    alone = path.is_file() or folders.format_of(path) is not None
+    alone = path.is_file() or discovery.format_of(path) is not None
     laid = _one(path, chosen) if alone else _folder(path, chosen)
     place = path.resolve().parent if alone else path.resolve()
-    train = folders.path_of(FORMATS.get(laid.format), place, laid.names["train"])
+    train = discovery.path_of(FORMATS.get(laid.format), place, laid.names["train"])
     if train is None:
         suffixes = ", ".join(FORMATS.get(laid.format).suffixes)
         raise UserError(f"{path}: format {laid.format} is read from files that end in {suffixes}")
@@ -416,23 +416,23 @@ def find_data(path: Path, chosen: str | None) -> DataSource:
     return DataSource(laid.format, place, dict(laid.names), train, options, tuple(why))
 
 
-def _one(path: Path, chosen: str | None) -> folders.FolderLayout:
+def _one(path: Path, chosen: str | None) -> discovery.FolderLayout:
     """One split alone, unless those beside it are named as its own splits."""
-    name = chosen or folders.format_of(path)
+    name = chosen or discovery.format_of(path)
     if name is None:
         raise UserError(
             f"{path}: neither its name nor its first lines say what it is; say --format "
             f"{'|'.join(FORMATS.names())}"
         )
     stem = path.stem if path.is_file() else path.name
-    for laid in folders.inspect_folder(path.resolve().parent):
+    for laid in discovery.inspect_folder(path.resolve().parent):
         if laid.format == name and laid.names["train"] == stem:
             return laid
-    return folders.FolderLayout(name, {"train": stem})
+    return discovery.FolderLayout(name, {"train": stem})
 
 
-def _folder(path: Path, chosen: str | None) -> folders.FolderLayout:
-    found = [laid for laid in folders.inspect_folder(path) if chosen in (None, laid.format)]
+def _folder(path: Path, chosen: str | None) -> discovery.FolderLayout:
+    found = [laid for laid in discovery.inspect_folder(path) if chosen in (None, laid.format)]
     if len(found) == 1:
         return found[0]
     if found:

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from harness.data import discovery as folders
+from harness.data import discovery
 from harness.data.parsing import parse_rows
 from harness.data.preparation import DOCUMENT, ROW
 from harness.data.rows import FORMATS, Format, Row, RowSpec
@@ -119,7 +119,7 @@ def _told(path: Path, what: str) -> Iterator[None]:
         raise UserError(f"{place}: {what}: {type(fault).__name__}: {reason}") from fault
 
 
-SPLITS: Final = folders.SPLITS
+SPLITS: Final = discovery.SPLITS
 _GENERATE: Final = "generate"
 
 Rows = dict[str, tuple[Row, ...]]
@@ -218,14 +218,14 @@ def _files(
         usual = _usual(FORMATS.get(keys.format), keys.splits.get("train", "train"))
         raise UserError(f"{place}: no such folder; it should hold {usual}{hint}")
     splits = {str(split): name for split, name in keys.splits.items()}
-    given = folders.DataFiles(keys.format, splits, file.names())
+    given = discovery.DataFiles(keys.format, splits, file.names())
     if users:
-        given = folders.resolve_files(place, *given)
+        given = discovery.resolve_files(place, *given)
     reader = FORMATS.get(given.format)
     paths: dict[str, Path] = {}
     for split in SPLITS:
         name = given.splits.get(split, split)
-        path = folders.path_of(reader, place, name)
+        path = discovery.path_of(reader, place, name)
         if path is not None:
             paths[split] = path
         elif split == "train" or split in given.splits:
@@ -250,12 +250,12 @@ def _files(
 
 
 def _hub(file: TaskFile, name: str) -> LoadedSplits:
-    from harness.data import tabular as hub
+    from harness.data import tabular
 
     keys = file.data
     fixed = None if file.labels == "auto" else tuple(file.labels)
     wanted = RowSpec(TASK_TYPES.get(file.kind).rows, fixed, file.names())
-    there = hub.split_names(name, keys.config, keys.revision)
+    there = tabular.split_names(name, keys.config, keys.revision)
     names: dict[str, str] = {}
     for split in SPLITS:
         called = keys.splits.get(split, split)
@@ -270,7 +270,7 @@ def _hub(file: TaskFile, name: str) -> LoadedSplits:
             _refuse_other_name(split, name, there)
     asked = _in_training(wanted, file, names)
     rows = {
-        split: hub.read(
+        split: tabular.read(
             name, keys.config, keys.revision, called, asked if split == "train" else wanted
         )
         for split, called in names.items()
@@ -280,7 +280,7 @@ def _hub(file: TaskFile, name: str) -> LoadedSplits:
 
 def _refuse_other_name(split: str, place: str, there: Collection[str]) -> None:
     """Nobody who has a split `dev` wants validation rows taken out of train."""
-    other = next((name for name in folders.ALIASES[split][1:] if name in there), None)
+    other = next((name for name in discovery.ALIASES[split][1:] if name in there), None)
     if other is not None:
         raise UserError(
             f"{place}: no {split}, but {other}; data.splits: {{{split}: {other}}} in task.yaml "
@@ -291,7 +291,7 @@ def _refuse_other_name(split: str, place: str, there: Collection[str]) -> None:
 def _instead(reader: Format, place: Path, name: str) -> str:
     """What else could be read there."""
     for other, one in FORMATS:
-        path = folders.path_of(one, place, name)
+        path = discovery.path_of(one, place, name)
         if path is not None:
             return f" ({path.name} is there: data.format: {other} in task.yaml reads it)"
     if name == "train" and len(there := _there(reader, place)) == 1:

@@ -26,7 +26,7 @@ from harness.errors import UserError, did_you_mean
 from harness.metrics import find
 from harness.metrics.metric import Metric
 from harness.results import Objective
-from harness.tasks import dataset as task_data
+from harness.tasks import dataset
 from harness.tasks.dataset import SPLITS, PreparationLog
 from harness.tasks.entity_format import EntityFormat
 from harness.tasks.schema import TaskFile, read_task_file
@@ -328,7 +328,7 @@ def load_task(
     file = read_task_file(folder / "task.yaml")
     if limit is not None and limit < 1:
         raise UserError(f"limit: {limit} examples; at least 1 is right")
-    source = task_data.prepare_dataset(file, folder, data, limit, seed)
+    source = dataset.prepare_dataset(file, folder, data, limit, seed)
     return Task(file, folder, source.labels, source.rows, source.notes, source.history)
 
 

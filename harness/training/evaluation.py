@@ -13,12 +13,11 @@ import numpy as np
 from peft.helpers import DoraCaching
 
 from harness.adapters.adapter import merged
-from harness.data import tagging as entity_tags
+from harness.data import tagging
 from harness.errors import UserError
 from harness.models.base_model import BaseModel
 from harness.tasks.task import Answers, Example, Task
-from harness.training import likelihood
-from harness.training import token_classification as word_tags
+from harness.training import likelihood, token_classification
 from harness.training.generation import ForwardContext, greedy_decode, no_context
 from harness.training.losses import predict_tags
 from harness.training.tokenization import TokenizedTask
@@ -220,8 +219,8 @@ def _tagged(asking: _Asking) -> list[Answer]:
     found = []
     likely = predict_tags(base.model, texts, asking.pad, asking.batch_size)
     for one, tags in zip(texts, likely, strict=True):
-        read = word_tags.word_level_tags(tags, one.words, labels)
-        spans = entity_tags.spans(read, one.places, one.text)
+        read = token_classification.word_level_tags(tags, one.words, labels)
+        spans = tagging.spans(read, one.places, one.text)
         found.append(Answer(spans, task.write(spans), unparsed=False))
     return found
 

@@ -28,7 +28,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
-from harness.adapters import attach as attaching
+from harness.adapters import attach
 from harness.adapters.adapter import Adapter
 from harness.config.settings import TrainingSettings
 from harness.errors import UserError
@@ -320,7 +320,7 @@ class TrainingRun:
         torch.manual_seed(derive_seed(self._config.seed, Purpose.DROPOUT))
         lengths = [len(sequence.ids) for sequence in self._sequences]
         batches = data_order(lengths, self._training.batch_size, self._config.seed)
-        attaching.set_dropout(self._base.model, on=True)
+        attach.set_dropout(self._base.model, on=True)
         if self._config.level("gradient_checkpointing") == "on":
             with checkpointed(self._base.model):
                 yield from self._steps_of(batches)

@@ -17,19 +17,18 @@ from typing import Any, Final, NamedTuple
 
 import torch
 
-from harness.adapters import attach as attaching
+from harness.adapters import attach
 from harness.adapters.adapter import Adapter, InitContext
 from harness.adapters.proofs import PROOFS, Proof, ProofContext, ProofError
 from harness.config.settings import TrainingSettings
 from harness.config.variants import VARIANTS, Variant
 from harness.errors import UserError
-from harness.models import token_classifier as token_head
+from harness.models import token_classifier
 from harness.models.base_model import BaseModel, quick_checksum
 from harness.models.memory import PeakMemory, is_out_of_memory, weight_bytes
 from harness.registry import Registry
 from harness.tasks.task import Answers, Task
-from harness.training import evaluation
-from harness.training import loop as optimisation
+from harness.training import evaluation, loop
 from harness.training.loop import DivergedError, TrainingProgress, TrainingRun
 from harness.training.losses import keeps_sequences_apart, loss_for
 from harness.training.tokenization import TokenizedTask, token_notes
@@ -202,7 +201,7 @@ class SequentialTrainer:
         self._checksum = quick_checksum(base.model)
         self._weights = _weights(base.model)
         self._probe = torch.tensor([self._sequences[0].ids], device=base.device)
-        self._bare = token_head.probe_output(base.model, self._probe)
+        self._bare = token_classifier.probe_output(base.model, self._probe)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -254,7 +253,7 @@ class SequentialTrainer:
                     scores[split] = yield from score_in_parts(score, self._task, many, ask)
                 if request.adapter_dir is not None:
                     with self._present(adapter):
-                        folder = str(attaching.save_adapter(adapter, request.adapter_dir))
+                        folder = str(attach.save_adapter(adapter, request.adapter_dir))
         except PrunedError as reason:
             outcome, error = Outcome.PRUNED, str(reason)
         except Exception as reason:
@@ -298,10 +297,10 @@ class SequentialTrainer:
     @contextmanager
     def _attached(self, trial: RunningTrial) -> Iterator[Adapter]:
         config = trial.request.config
-        steps = optimisation.step_count(self._training, len(self._sequences), config.budget)
+        steps = loop.step_count(self._training, len(self._sequences), config.budget)
         pad = int(self._base.tokenizer.pad_token_id)
         given = InitContext(steps, self._sequences, pad)
-        with attaching.attached_adapter(self._base, config, self._variants, given) as adapter:
+        with attach.attached_adapter(self._base, config, self._variants, given) as adapter:
             trained = (p for p in self._base.model.parameters() if p.requires_grad)
             trial.parameters = sum(weight.numel() for weight in trained)
             trial.inference_memory = weight_bytes(self._base.model)
@@ -332,7 +331,7 @@ class SequentialTrainer:
                 yield None
         run.release()
         with self._present(adapter), torch.no_grad():
-            attaching.set_dropout(self._base.model, on=False)
+            attach.set_dropout(self._base.model, on=False)
             if trial.progress.step == steps:  # what a variant ends as is not there before
                 for proof in proofs.values():
                     proof.check_after()
@@ -345,7 +344,7 @@ class SequentialTrainer:
         names = adapter.variant.proofs
         if getattr(self._base.model.config, "quantization_config", None) is not None:
             names = (*names, "quantised")
-        if token_head.find_head(self._base.model) is not None:
+        if token_classifier.find_head(self._base.model) is not None:
             names = (*names, "head_trained")
         return {name: PROOFS.get(name)(subject) for name in names}
 
@@ -361,12 +360,12 @@ class SequentialTrainer:
         keeps_best = training.restore_best or (training.early_stopping is not None and not last)
         if keeps_best or (trial.request.readings and not last):
             with self._present(adapter):
-                attaching.set_dropout(self._base.model, on=False)
+                attach.set_dropout(self._base.model, on=False)
             split = trial.request.splits[0] if trial.request.splits else "validation"
             scores = yield from self._scored(trial, adapter, split, training.reading_examples)
             value = evaluation.objective_value(self._task, scores)
             with self._present(adapter):
-                attaching.set_dropout(self._base.model, on=True)
+                attach.set_dropout(self._base.model, on=True)
         batches = -(-len(self._sequences) // training.batch_size)
         measurement = Measurement(
             step=progress.step,

@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from harness.data import tagging as entity_tags
+from harness.data import tagging
 from harness.data.tagging import OUTSIDE, Place
 from harness.errors import UserError
 from harness.models.base_model import BaseModel
@@ -155,13 +155,13 @@ class TextTagger:
         entities = overlapping = inexact = long = 0
         for example, (ids, places) in zip(examples, self._tokens(examples), strict=True):
             given = () if example.row is None else example.row.entities
-            flat = entity_tags.non_overlapping(given)
-            tags = entity_tags.tags(flat.kept, places)
-            told = {span[:3] for span in entity_tags.spans(tags, places, example.text)}
+            flat = tagging.non_overlapping(given)
+            tags = tagging.tags(flat.kept, places)
+            told = {span[:3] for span in tagging.spans(tags, places, example.text)}
             entities, overlapping = entities + len(given), overlapping + flat.left_out
             inexact += sum(
                 span[:3] not in told
-                or (self.by_word and entity_tags.inside_words([span], example.text) > 0)
+                or (self.by_word and tagging.inside_words([span], example.text) > 0)
                 for span in flat.kept
             )
             cut = self._windows(len(ids))
@@ -206,11 +206,11 @@ class TextTagger:
         rows = [one.row for one in self._task.examples("train") if one.row is not None]
         return (
             sum(len(row.entities) for row in rows),
-            sum(entity_tags.inside_words(row.entities, row.text) for row in rows),
+            sum(tagging.inside_words(row.entities, row.text) for row in rows),
         )
 
     def _words(self, text: str, places: Sequence[Place]) -> tuple[int, ...]:
-        return tuple(entity_tags.words(places, text) if self.by_word else range(len(places)))
+        return tuple(tagging.words(places, text) if self.by_word else range(len(places)))
 
     def _windows(self, tokens: int) -> tuple[Window, ...]:
         if self.length is None:

@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from harness.analysis import error_analysis as mistakes
-from harness.analysis import importance
-from harness.report import compare as comparing
-from harness.report import index, page
+from harness.analysis import error_analysis, importance
+from harness.report import compare, index, page
 from harness.results import ANSWER_COLUMNS, PASSAGE_COLUMNS, Texts
 from tests import studies
 
@@ -38,7 +36,7 @@ def with_texts(
         label: what it is; every second one is missed.
         instead: what was said where it was missed, and of a form of the same name that is none.
     """
-    who = mistakes.compared_configurations(results)
+    who = error_analysis.compared_configurations(results)
     assert who is not None
     rows = results.examples[results.examples["split"] == who.split]
     names = sorted(rows["example"].astype(str).unique())
@@ -66,7 +64,7 @@ def write(folder: Path) -> None:
     for name, results in (("full", full), ("one", one), ("empty", empty)):
         page.write(results, folder / f"{name}.html")
     other = studies.make_results(name="other", seed=1, trials=8, ablation_seeds=2, looks=(2, 4))
-    page.write_text(comparing.render([full, other, one]), folder / "comparing.html")
+    page.write_text(compare.render([full, other, one]), folder / "comparing.html")
     lines = [index.line(each) for each in (full, other, one, empty)]
     lines.append(index.StudyRow("broken", fault="the file is no database"))
     page.write_text(index.render(lines, ["made_up"]), folder / "index.html")

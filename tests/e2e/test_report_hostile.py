@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.report import compare as comparing
-from harness.report import index, page
+from harness.report import compare, index, page
 from tests import studies
 from tests.e2e.hostile import BAD, HEBREW, hostile
 from tests.e2e.pages import with_texts
@@ -46,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         page.write(results, folder / f"{name}.html")
     other = hostile(studies.make_results(trials=8, looks=(2, 4)))
     other = dataclasses.replace(other, name=f"{BAD} two")
-    page.write_text(comparing.render([made["full"], other]), folder / "comparing.html")
+    page.write_text(compare.render([made["full"], other]), folder / "comparing.html")
     lines = [index.line(one) for one in made.values()]
     lines.append(index.StudyRow(BAD, fault=BAD, ended="no date"))
     page.write_text(index.render(lines, [BAD]), folder / "index.html")

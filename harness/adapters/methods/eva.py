@@ -15,7 +15,7 @@ from torch import Tensor
 
 from harness.adapters.adapter import ADAPTERS, Adapter
 from harness.adapters.proofs import NAME, PROOFS, Proof, ProofContext, allclose, require
-from harness.models import token_classifier as token_head
+from harness.models import token_classifier
 from harness.models.batches import data_order
 
 #: Sequences of a batch that activations are taken from.
@@ -84,7 +84,7 @@ def _caught(subject: ProofContext, name: str, layer: LoraLayer) -> float:
     module = subject.adapter.base.get_submodule(name)
     handle = module.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     try:
-        token_head.probe_output(subject.adapter.base, subject.ids)
+        token_classifier.probe_output(subject.adapter.base, subject.ids)
     finally:
         handle.remove()
     x = seen[0].reshape(-1, seen[0].shape[-1]).float()

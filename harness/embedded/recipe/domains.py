@@ -12,13 +12,12 @@ belongs to which label: choosing by label, not copying, is what limits a model o
 
 import random
 
-from harness.embedded.recipe import text as fillers
-from harness.embedded.recipe import text as words
+from harness.embedded.recipe import text
 from harness.embedded.recipe.text import Domain, domain
 
 
 def _frequency(rng: random.Random) -> str:
-    return words.pick(
+    return text.pick(
         rng,
         ("once a day", "in the morning", "each night", "with meals", "q6h", "BID", "every week",
          "two times a day", "when required", "on even days"),
@@ -30,7 +29,7 @@ def _age(rng: random.Random) -> str:
 
 
 def _who(rng: random.Random) -> str:
-    return words.pick(rng, ("man", "woman", "lady", "teacher", "farmer", "student", "girl"))
+    return text.pick(rng, ("man", "woman", "lady", "teacher", "farmer", "student", "girl"))
 
 
 def _small(rng: random.Random) -> str:
@@ -44,13 +43,13 @@ def _large(rng: random.Random) -> str:
 CLINICAL: Domain = domain(
     "clinical",
     {
-        "drug": (fillers.drug, "drug medicine agent pill pharmaceutical"),
-        "strength": (fillers.strength, "strength amount dose how-much"),
-        "illness": (fillers.illness, "illness problem complaint diagnosis disease"),
-        "exam": (fillers.examination, "operation exam test intervention surgery"),
-        "doctor": (fillers.physician, "doctor clinician physician"),
+        "drug": (text.drug, "drug medicine agent pill pharmaceutical"),
+        "strength": (text.strength, "strength amount dose how-much"),
+        "illness": (text.illness, "illness problem complaint diagnosis disease"),
+        "exam": (text.examination, "operation exam test intervention surgery"),
+        "doctor": (text.physician, "doctor clinician physician"),
         "often": (_frequency, "frequency schedule how-often"),
-        "day": (fillers.date, "date day when"),
+        "day": (text.date, "date day when"),
         "age": (_age, "age years"),
         "value": (_large, "value reading level result"),
         "who": (_who, "person who subject"),
@@ -191,13 +190,13 @@ PROSE: Domain = domain(
     {
         "age": (_age, "age"),
         "who": (_who, "who"),
-        "drug": (fillers.drug, "drug"),
-        "strength": (fillers.strength, "strength"),
-        "illness": (fillers.illness, "illness"),
-        "exam": (fillers.examination, "exam"),
-        "doctor": (fillers.physician, "doctor"),
+        "drug": (text.drug, "drug"),
+        "strength": (text.strength, "strength"),
+        "illness": (text.illness, "illness"),
+        "exam": (text.examination, "exam"),
+        "doctor": (text.physician, "doctor"),
         "often": (_frequency, "frequency"),
-        "day": (fillers.date, "date"),
+        "day": (text.date, "date"),
         "small": (_small, "small"),
         "large": (_large, "large"),
     },
@@ -232,11 +231,11 @@ PROSE: Domain = domain(
 )
 
 
-_THING = words.phrase
-_NAME = words.name
-_DATE = fillers.date
-_CODE = fillers.code
-_MONEY = fillers.money
+_THING = text.phrase
+_NAME = text.name
+_DATE = text.date
+_CODE = text.code
+_MONEY = text.money
 
 TRAVEL = domain(
     "travel",
@@ -392,7 +391,7 @@ COURT = domain(
 )
 
 
-_QUANTITY = fillers.quantity
+_QUANTITY = text.quantity
 
 FREIGHT = domain(
     "freight",
@@ -532,7 +531,7 @@ NATURE = domain(
         "hunter": (_THING, "hunter predator eater"),
         "prey": (_THING, "prey victim food"),
         "place": (_NAME, "region habitat area"),
-        "count": (fillers.number, "count total number"),
+        "count": (text.number, "count total number"),
         "season": (_DATE, "season time date"),
     },
     """

@@ -21,10 +21,8 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from harness.embedded.recipe import documents as schedule
-from harness.embedded.recipe import model
+from harness.embedded.recipe import documents, model, quality
 from harness.embedded.recipe import model as tokenizer
-from harness.embedded.recipe import quality as card
 from harness.embedded.recipe.documents import Corpus, text_of
 from harness.embedded.recipe.model import Crew, Optimizer, together
 from harness.embedded.recipe.quality import LOG, Packer, Probes
@@ -81,7 +79,7 @@ class Run:
 
     def train(self) -> None:
         """All steps, with looks and checkpoints between."""
-        for stage, count in schedule.chunks(self.options.tokens, _STEPS_PER_CHUNK):
+        for stage, count in documents.chunks(self.options.tokens, _STEPS_PER_CHUNK):
             begun = time.perf_counter()
             rows = self.packer.rows(stage.rows * count, stage.length, stage.mix)
             self.packing_seconds += time.perf_counter() - begun
@@ -105,7 +103,7 @@ class Run:
         losses = functional.cross_entropy(logits, targets[places], reduction="none")
         loss = (losses * wanted[places]).sum() / whole
         loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step(schedule.factor(self.step, self.tokens / self.options.tokens))
+        self.optimizer.step(documents.factor(self.step, self.tokens / self.options.tokens))
         self.step += 1
         self.tokens += targets.numel() * self.crew.size
         return loss.item() * self.crew.size
@@ -169,7 +167,7 @@ def main() -> None:
     options = Options(given.out, given.seed, given.tokens, checkpoints=given.checkpoints)
     with tempfile.TemporaryDirectory() as folder:
         together(given.processes, Path(folder) / "meeting", partial(build, options))
-    card.write(given.out, given.seed, given.tokens, given.processes)
+    quality.write(given.out, given.seed, given.tokens, given.processes)
 
 
 if __name__ == "__main__":

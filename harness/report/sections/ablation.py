@@ -10,8 +10,7 @@ from markupsafe import Markup
 from harness.analysis.ablation import FACTORS, base_score
 from harness.analysis.estimates import estimates
 from harness.analysis.scores import configurations
-from harness.report import findings
-from harness.report import formatting as display
+from harness.report import findings, formatting
 from harness.report.charts.axis import axis
 from harness.report.charts.figure import intervals
 from harness.report.charts.svg import Band
@@ -78,7 +77,7 @@ def render(results: StudyResults) -> str:
         full=_full(results),
         base=_base(results),
         lower=results.objective.sign < 0,
-        label=display.label,
+        label=formatting.label,
     )
 
 
@@ -86,18 +85,19 @@ def _full(results: StudyResults) -> str:
     found = estimates(results, "full", "validation")
     if found.empty:
         return ""
-    scale, row = display.scale(results.objective), found.iloc[0]
+    scale, row = formatting.scale(results.objective), found.iloc[0]
     cost = configurations(results, "full").iloc[0]
     return (
         f"{scale.show(row['value'])} {scale.unit} ({scale.interval(row['low'], row['high'])}; "
-        f"{display.count(cost['parameters'])} parameters, {display.seconds(cost['train_seconds'])}"
-        f", {display.memory(cost['peak_memory'])})"
+        f"{formatting.count(cost['parameters'])} parameters, "
+        f"{formatting.seconds(cost['train_seconds'])}"
+        f", {formatting.memory(cost['peak_memory'])})"
     )
 
 
 def _base(results: StudyResults) -> str:
-    scale, value = display.scale(results.objective), base_score(results)
-    return "" if display.missing(value) else f"{scale.show(value)} {scale.unit}"
+    scale, value = formatting.scale(results.objective), base_score(results)
+    return "" if formatting.missing(value) else f"{scale.show(value)} {scale.unit}"
 
 
 def _title(name: str) -> str:
@@ -107,7 +107,7 @@ def _title(name: str) -> str:
 
 
 def _one(results: StudyResults, name: str, frame: pd.DataFrame) -> Markup:
-    scale = display.scale(results.objective)
+    scale = formatting.scale(results.objective)
     shown = table(
         frame,
         [
@@ -128,15 +128,15 @@ def _one(results: StudyResults, name: str, frame: pd.DataFrame) -> Markup:
                     scale.gap_interval(row["difference_low"], row["difference_high"])
                 ),
             ),
-            number_column("p", "p_holm", display.p_value, "Holm"),
+            number_column("p", "p_holm", formatting.p_value, "Holm"),
             Column("Tuned rate", _rate),
-            number_column("Scale", "scale", display.short, "effective"),
-            number_column("Parameters", "parameters", display.count, "trainable"),
+            number_column("Scale", "scale", formatting.short, "effective"),
+            number_column("Parameters", "parameters", formatting.count, "trainable"),
             number_column(
-                "Training", "train_seconds", lambda value: display.number(value, 1), "s"
+                "Training", "train_seconds", lambda value: formatting.number(value, 1), "s"
             ),
             number_column("Memory", "peak_memory", _mebibytes, "MiB"),
-            number_column("Seeds", "seeds", display.count),
+            number_column("Seeds", "seeds", formatting.count),
             *_against(results, frame),
         ],
         caption=f"{_title(name)}: score on the validation split, each level at its own "
@@ -149,7 +149,7 @@ def _one(results: StudyResults, name: str, frame: pd.DataFrame) -> Markup:
 def _interaction(results: StudyResults, name: str, frame: pd.DataFrame) -> Markup:
     if frame.empty:
         return Markup("")
-    scale = display.scale(results.objective)
+    scale = formatting.scale(results.objective)
     factor, _, held = name.partition("@")
     where = held.replace("_", " ").replace("=", " ")
     return table(
@@ -165,26 +165,28 @@ def _interaction(results: StudyResults, name: str, frame: pd.DataFrame) -> Marku
                 scale.unit,
                 lambda row: _known(scale.gap_interval(row["low"], row["high"])),
             ),
-            number_column("p", "p_holm", display.p_value, "Holm"),
+            number_column("p", "p_holm", formatting.p_value, "Holm"),
         ],
         caption=f"{TITLES.get(factor, factor)} by {where}: does what a level does depend on it? "
-        f"Differences to {display.short(frame['reference'].iloc[0])}; the interaction is the "
+        f"Differences to {formatting.short(frame['reference'].iloc[0])}; the interaction is the "
         "second less the first.",
     )
 
 
 def _against(results: StudyResults, frame: pd.DataFrame) -> list[Column]:
     """What the levels are held against, as far as the study has it."""
-    scale = display.scale(results.objective)
+    scale = formatting.scale(results.objective)
     columns = [
-        number_column("Gain", "gain", scale.gap, f"{display.gained(results.objective)} the base"),
         number_column(
-            "Of\u00a0full", "percent_of_full", lambda value: display.number(value, 1), "%"
+            "Gain", "gain", scale.gap, f"{formatting.gained(results.objective)} the base"
+        ),
+        number_column(
+            "Of\u00a0full", "percent_of_full", lambda value: formatting.number(value, 1), "%"
         ),
         number_column(
             "Of\u00a0full",
             "percent_of_gain",
-            lambda value: display.number(value, 1),
+            lambda value: formatting.number(value, 1),
             "% of its gain",
         ),
     ]
@@ -197,7 +199,7 @@ def _against(results: StudyResults, frame: pd.DataFrame) -> list[Column]:
 
 
 def _known(interval: str) -> str:
-    return "" if interval == display.MISSING else interval
+    return "" if interval == formatting.MISSING else interval
 
 
 def _words(proofs: object) -> str:
@@ -207,20 +209,24 @@ def _words(proofs: object) -> str:
 
 def _level(row: Record) -> Markup:
     mark = badge("reference", "reference") if _true(row["reference"]) else Markup("")
-    return Markup("{}{}").format(display.short(row["level"]), mark)
+    return Markup("{}{}").format(formatting.short(row["level"]), mark)
 
 
 def _rate(row: Record) -> Markup:
     mark = badge("edge", "open") if _true(row["rate_at_edge"]) else Markup("")
-    return Markup("{}{}").format(display.column_rate(row["learning_rate"]), mark)
+    return Markup("{}{}").format(formatting.column_rate(row["learning_rate"]), mark)
 
 
 def _mebibytes(value: object) -> str:
-    return display.MISSING if display.missing(value) else display.count(float(str(value)) / 2**20)
+    return (
+        formatting.MISSING
+        if formatting.missing(value)
+        else formatting.count(float(str(value)) / 2**20)
+    )
 
 
 def _true(value: object) -> bool:
-    return not display.missing(value) and bool(value)
+    return not formatting.missing(value) and bool(value)
 
 
 def _plot(results: StudyResults, name: str, frame: pd.DataFrame) -> Markup:
@@ -228,10 +234,10 @@ def _plot(results: StudyResults, name: str, frame: pd.DataFrame) -> Markup:
     if points.empty:
         return Markup("")
     objective = results.objective
-    scale = display.scale(objective)
+    scale = formatting.scale(objective)
     kinds = [_kind(row) for row in points.to_dict("records")]
     drawn = points[["value", "low", "high"]].astype(float)
-    drawn = drawn.assign(label=[display.short(one) for one in points["level"]], kind=kinds)
+    drawn = drawn.assign(label=[formatting.short(one) for one in points["level"]], kind=kinds)
     values = points["value"].astype(float)
     best = float(values.max() if objective.sign > 0 else values.min())
     limits = sorted((best, best - objective.sign * objective.margin))
@@ -245,7 +251,7 @@ def _plot(results: StudyResults, name: str, frame: pd.DataFrame) -> Markup:
         along,
         title=f"{_title(name)}: mean score with its 95 % interval.",
         band=Band(
-            limits[0], limits[1], f"within the margin of the {display.highest(objective)} mean"
+            limits[0], limits[1], f"within the margin of the {formatting.highest(objective)} mean"
         ),
         line=None,
     )

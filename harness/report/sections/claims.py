@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from markupsafe import Markup
 
-from harness.analysis import claim_tests as claim_words
+from harness.analysis import claim_tests
 from harness.report import findings
 from harness.report.section import (
     Column,
@@ -29,7 +29,7 @@ _TAGS = {"supported": "pick", "contradicted": "worse", "not decided": "open", "n
 
 def tables(results: StudyResults) -> dict[str, pd.DataFrame]:
     """One table: a row for each comparison of each claim."""
-    return {"claims": claim_words.table(results, findings.claims(results))}
+    return {"claims": claim_tests.table(results, findings.claims(results))}
 
 
 def render(results: StudyResults) -> str:
@@ -41,8 +41,8 @@ def render(results: StudyResults) -> str:
             "source": finding.claim.source,
             "rule": finding.claim.rule,
             "verdict": finding.verdict,
-            "numbers": [claim_words.numbers(results, one) for one in finding.compared]
-            or [claim_words.missing_data_message(results, finding)],
+            "numbers": [claim_tests.numbers(results, one) for one in finding.compared]
+            or [claim_tests.missing_data_message(results, finding)],
         }
         for finding in judged
     ]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from harness.analysis import cost as spending
-from harness.report import formatting as display
+from harness.analysis import cost
+from harness.report import formatting
 from harness.report.section import (
     Column,
     Record,
@@ -55,9 +55,9 @@ class Unit(NamedTuple):
 
     def show(self, value: Any) -> str:
         """Seconds in this unit."""
-        if display.missing(value):
-            return display.MISSING
-        return display.number(float(value) / self.seconds, self.digits)
+        if formatting.missing(value):
+            return formatting.MISSING
+        return formatting.number(float(value) / self.seconds, self.digits)
 
 
 _UNITS: Final = ((120.0, Unit(1.0, "s", 1)), (7200.0, Unit(60.0, "min", 1)))
@@ -72,35 +72,35 @@ def unit(frame: pd.DataFrame, *names: str) -> Unit:
 
 def duration(value: Any) -> str:
     """A time in seconds, minutes, hours, or days from the third day on."""
-    if display.missing(value) or float(value) < 2 * _DAY:
-        return display.seconds(value)
+    if formatting.missing(value) or float(value) < 2 * _DAY:
+        return formatting.seconds(value)
     days = float(value) / _DAY
-    return f"{display.number(days, 1) if days < 100 else display.count(days)}{_HAIR}days"
+    return f"{formatting.number(days, 1) if days < 100 else formatting.count(days)}{_HAIR}days"
 
 
 def money(value: Any) -> str:
     """An amount of whatever the price was told in."""
-    if display.missing(value):
-        return display.MISSING
-    return "< 0.01" if 0 < float(value) < 0.005 else display.number(value, 2)
+    if formatting.missing(value):
+        return formatting.MISSING
+    return "< 0.01" if 0 < float(value) < 0.005 else formatting.number(value, 2)
 
 
 def tables(results: StudyResults) -> dict[str, pd.DataFrame]:
     """What was spent, the forecast beside it, the full grid."""
     return {
-        "stages": spending.stage_table(results),
-        "forecast": spending.forecast_table(results),
-        "grid": spending.grid_table(results),
+        "stages": cost.stage_table(results),
+        "forecast": cost.forecast_table(results),
+        "grid": cost.grid_table(results),
     }
 
 
 def render(results: StudyResults) -> str:
     """The section's HTML."""
-    spent = spending.stage_table(results)
+    spent = cost.stage_table(results)
     if spent.empty:
         return render_template("cost.html.j2", whole=None)
-    forecast = spending.forecast_table(results)
-    expected = spending.pace(results)
+    forecast = cost.forecast_table(results)
+    expected = cost.pace(results)
     whole = spent.iloc[-1].to_dict()
     return render_template(
         "cost.html.j2",
@@ -111,7 +111,7 @@ def render(results: StudyResults) -> str:
         stages=_stages(spent),
         overlap=float(spent["wall_seconds"].iloc[:-1].sum()) - float(whole["wall_seconds"]) >= 1,
         money=money(whole["money"]) if "money" in whole else None,
-        hourly=display.short(spending.price(results)),
+        hourly=formatting.short(cost.price(results)),
         forecast=_forecast(forecast) if len(forecast) else None,
         pace=_told(expected) if expected else None,
         packs=_packs(spent, forecast),
@@ -120,34 +120,32 @@ def render(results: StudyResults) -> str:
 
 
 def _ran(row: Record) -> int:
-    return sum(int(row[name]) for name in spending.OUTCOMES)
+    return sum(int(row[name]) for name in cost.OUTCOMES)
 
 
 def _known(seconds: Any) -> str | None:
-    return None if display.missing(seconds) else duration(seconds)
+    return None if formatting.missing(seconds) else duration(seconds)
 
 
 def _stages(spent: pd.DataFrame) -> Markup:
     time = unit(spent, "train_seconds", "score_seconds", "device_seconds", "wall_seconds")
-    outcomes = [
-        name for name in spending.OUTCOMES if name == "complete" or spent[name].iloc[-1] > 0
-    ]
+    outcomes = [name for name in cost.OUTCOMES if name == "complete" or spent[name].iloc[-1] > 0]
     columns = [
         _stage_column(),
-        *(number_column(name.capitalize(), name, display.count, "trials") for name in outcomes),
+        *(number_column(name.capitalize(), name, formatting.count, "trials") for name in outcomes),
     ]
     if spent["not_run"].iloc[-1] > 0:
-        columns.append(number_column("Not run", "not_run", display.count, "trials"))
+        columns.append(number_column("Not run", "not_run", formatting.count, "trials"))
     columns += [
         number_column("Training", "train_seconds", time.show, time.name),
         number_column("Scoring", "score_seconds", time.show, time.name),
         number_column("Device time", "device_seconds", time.show, time.name),
         number_column("Wall time", "wall_seconds", time.show, time.name),
-        number_column("Peak memory", "peak_memory", display.memory),
+        number_column("Peak memory", "peak_memory", formatting.memory),
         number_column("Tokens", "tokens", _millions, "millions"),
     ]
     if (spent["pack"] > 1).any():
-        columns.append(number_column("Pack", "pack", display.short, "adapters"))
+        columns.append(number_column("Pack", "pack", formatting.short, "adapters"))
     if "money" in spent:
         columns.append(number_column("Price", "money", money))
     return table(spent, columns, caption="What each stage spent.", mark=_total)
@@ -157,13 +155,13 @@ def _forecast(frame: pd.DataFrame) -> Markup:
     time = unit(frame, "forecast_seconds", "device_seconds")
     columns = [
         _stage_column(),
-        number_column("Trials", "trials", display.count),
+        number_column("Trials", "trials", formatting.count),
         number_column(
-            "Trainings", "trainings", lambda value: display.number(value, 1), "of all steps"
+            "Trainings", "trainings", lambda value: formatting.number(value, 1), "of all steps"
         ),
         number_column("Forecast", "forecast_seconds", time.show, time.name),
         number_column("Actual", "device_seconds", time.show, time.name),
-        number_column("Actual / forecast", "ratio", lambda value: display.number(value, 2)),
+        number_column("Actual / forecast", "ratio", lambda value: formatting.number(value, 2)),
     ]
     return table(frame, columns, caption="Device time, forecast and actual.", mark=_total)
 
@@ -173,11 +171,15 @@ def _stage_column() -> Column:
 
 
 def _total(row: Record) -> str:
-    return "total" if row["stage"] == spending.ALL else ""
+    return "total" if row["stage"] == cost.ALL else ""
 
 
 def _millions(value: Any) -> str:
-    return display.MISSING if display.missing(value) else display.number(float(value) / 1e6, 2)
+    return (
+        formatting.MISSING
+        if formatting.missing(value)
+        else formatting.number(float(value) / 1e6, 2)
+    )
 
 
 def _told(expected: TrialDuration) -> dict[str, Any]:
@@ -192,24 +194,24 @@ def _told(expected: TrialDuration) -> dict[str, Any]:
 def _packs(spent: pd.DataFrame, forecast: pd.DataFrame) -> bool:
     """Whether the search's pack size is another than that of a stage it was held against."""
     sizes = spent.set_index("stage")["pack"]
-    later = [float(sizes[name]) for name in forecast["stage"] if name != spending.ALL]
+    later = [float(sizes[name]) for name in forecast["stage"] if name != cost.ALL]
     return any(size != sizes.get("search") for size in later)
 
 
 def _grid(results: StudyResults, ran: int) -> dict[str, Any] | None:
-    frame = spending.grid_table(results)
-    typical = spending.grid_pace(results)
+    frame = cost.grid_table(results)
+    typical = cost.grid_pace(results)
     if frame.empty or typical is None:
         return None
     row = frame.iloc[0].to_dict()
-    levels = {name: count for name, count in spending.factors(results).items() if count > 1}
+    levels = {name: count for name, count in cost.factors(results).items() if count > 1}
     product = f" {_TIMES} ".join(
         f"{count}{_FIRM}{_plural(name)}" for name, count in levels.items()
     )
     return {
         "product": product,
-        "cells": display.count(row["cells"]),
-        "trials": display.count(row["trials"]),
+        "cells": formatting.count(row["cells"]),
+        "trials": formatting.count(row["trials"]),
         "seeds": int(row["seeds"]),
         "ran": ran,
         "time": duration(row["grid_seconds"]),
@@ -226,9 +228,9 @@ def _plural(name: str) -> str:
 
 
 def _ratio(value: Any) -> str:
-    if display.missing(value):
-        return display.MISSING
-    return display.count(value) if float(value) >= 10 else display.number(value, 1)
+    if formatting.missing(value):
+        return formatting.MISSING
+    return formatting.count(value) if float(value) >= 10 else formatting.number(value, 1)
 
 
 register(Section("cost", "Cost", 65, render, tables))

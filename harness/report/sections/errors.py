@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import pandas as pd
 from markupsafe import Markup, escape
 
-from harness.analysis import error_analysis as mistakes
+from harness.analysis import error_analysis
 from harness.analysis.scores import cached, configurations
-from harness.report import formatting as display
+from harness.report import formatting
 from harness.report.section import (
     Column,
     Record,
@@ -86,7 +86,7 @@ def spurious(answers: pd.DataFrame, name: str, seeds: int) -> list[str]:
     counts = rows.groupby(["surface", "label"])["seed"].nunique().reset_index(name="count")
     order = counts.sort_values(["count", "surface", "label"], ascending=[False, True, True])
     return [
-        f"{display.short(row['surface'])} as {display.truncate(row['label'], _LABEL)} "
+        f"{formatting.short(row['surface'])} as {formatting.truncate(row['label'], _LABEL)} "
         f"{_of(row['count'], seeds)}"
         for row in order.to_dict("records")
     ]
@@ -117,7 +117,7 @@ def highlight(text: str, found: Sequence[Piece]) -> Markup:
             Markup('<mark class="{}">{}<small> {} {}</small></mark>').format(
                 _kind(piece),
                 text[piece.start : stop],
-                display.truncate(piece.label, _LABEL),
+                formatting.truncate(piece.label, _LABEL),
                 counts,
             )
         )
@@ -160,7 +160,7 @@ TOP: Final = 12
 
 def _cast(results: StudyResults) -> ComparedConfigurations | None:
     found: ComparedConfigurations | None = cached(
-        results, "cast", lambda: mistakes.compared_configurations(results)
+        results, "cast", lambda: error_analysis.compared_configurations(results)
     )
     return found
 
@@ -176,14 +176,14 @@ def differences_table(results: StudyResults) -> pd.DataFrame:
     who = _cast(results)
     if who is None:
         return pd.DataFrame(columns=columns)
-    scores = mistakes.by_example(results, who)
+    scores = error_analysis.by_example(results, who)
     rows = []
     for other in who.names[1:]:
         for ahead, pair, count in (
             (True, (who.chief, other), AHEAD),
             (False, (other, who.chief), BEHIND),
         ):
-            for name in mistakes.largest_differences(scores, *pair, count):
+            for name in error_analysis.largest_differences(scores, *pair, count):
                 one, two = scores.loc[name, [who.chief, other]].to_numpy(dtype=float)
                 rows.append((other, name, ahead, one, two))
     return pd.DataFrame(rows, columns=columns)
@@ -194,9 +194,9 @@ def tables(results: StudyResults) -> dict[str, pd.DataFrame]:
     found = {"differences": differences_table(results)}
     who = _cast(results)
     if who is not None:
-        found["confusions"] = mistakes.confusions(results, who)
-        found["by_length"] = mistakes.by_length(results, who)
-        found["by_known"] = mistakes.by_seen_in_training(results, who)
+        found["confusions"] = error_analysis.confusions(results, who)
+        found["by_length"] = error_analysis.by_length(results, who)
+        found["by_known"] = error_analysis.by_seen_in_training(results, who)
     return found
 
 
@@ -234,13 +234,13 @@ def _role(who: ComparedConfigurations) -> str:
 def _names(results: StudyResults, who: ComparedConfigurations) -> dict[str, str]:
     rows = configurations(results, who.stage).set_index("key")
     shown = {
-        name: display.label({str(k): v for k, v in rows.loc[name].items()}, rate_too=False)
+        name: formatting.label({str(k): v for k, v in rows.loc[name].items()}, rate_too=False)
         for name in who.names
         if name in rows.index
     }
     shown[who.chief] = f"{shown[who.chief]} ({_role(who)})"
     if who.base is not None:
-        shown[who.base] = display.baseline(who.base)
+        shown[who.base] = formatting.baseline(who.base)
     return shown
 
 
@@ -302,7 +302,7 @@ def _written(
     results: StudyResults, who: ComparedConfigurations, name: str, example: str
 ) -> Markup:
     """What was written to an example, different answers with the number of their seeds."""
-    rows = mistakes.rows_of(results, who, name)
+    rows = error_analysis.rows_of(results, who, name)
     rows = rows[rows["example"].astype(str) == example]
     counts = rows["prediction"].astype(str).str.strip().value_counts(sort=True)
     whole = len(rows)
@@ -317,15 +317,17 @@ def _written(
 
 
 def _confusions(results: StudyResults, who: ComparedConfigurations) -> Markup | None:
-    frame = mistakes.confusions(results, who)
+    frame = error_analysis.confusions(results, who)
     if frame.empty:
         return None
     columns = [
-        Column("Asked for", lambda row: display.short(row["label"]), numeric=False),
+        Column("Asked for", lambda row: formatting.short(row["label"]), numeric=False),
         Column(
-            "Said instead", lambda row: display.short(row["instead"]) or "nothing", numeric=False
+            "Said instead",
+            lambda row: formatting.short(row["instead"]) or "nothing",
+            numeric=False,
         ),
-        number_column("Times", "count", lambda value: display.number(value, 1), "a seed"),
+        number_column("Times", "count", lambda value: formatting.number(value, 1), "a seed"),
         Column("Share", lambda row: f"{100 * float(row['share']):.1f}", "% of that label"),
     ]
     more = f", the first {TOP} of {len(frame)}" if len(frame) > TOP else ""
@@ -335,16 +337,16 @@ def _confusions(results: StudyResults, who: ComparedConfigurations) -> Markup | 
 def _lengths(
     results: StudyResults, who: ComparedConfigurations, names: dict[str, str]
 ) -> Markup | None:
-    frame = mistakes.by_length(results, who)
+    frame = error_analysis.by_length(results, who)
     if len(frame) < 2:
         return None
-    scale = display.scale(results.objective)
+    scale = formatting.scale(results.objective)
 
     def span(row: Record) -> str:
         low, high = int(row["low"]), int(row["high"])
         return f"{low}" if low == high else f"{low} to {high}"
 
-    columns = [Column("Words", span), number_column("Examples", "examples", display.count)]
+    columns = [Column("Words", span), number_column("Examples", "examples", formatting.count)]
     columns += [number_column(names[name], name, scale.show, scale.unit) for name in who.names]
     return table(frame, columns, caption=f"Scores by the length of the input, {who.split} split.")
 
@@ -352,7 +354,7 @@ def _lengths(
 def _known(
     results: StudyResults, who: ComparedConfigurations, names: dict[str, str]
 ) -> Markup | None:
-    frame = mistakes.by_seen_in_training(results, who)
+    frame = error_analysis.by_seen_in_training(results, who)
     if frame.empty:
         return None
     columns = [
@@ -361,14 +363,14 @@ def _known(
             lambda row: "seen in training" if row["known"] else "never seen in training",
             numeric=False,
         ),
-        number_column("In the texts", "entities", display.count),
+        number_column("In the texts", "entities", formatting.count),
     ]
     columns += [number_column(names[name], name, _percent, "% found") for name in who.names]
     return table(frame, columns, caption="Recall by whether the form was an entity in training.")
 
 
 def _percent(value: object) -> str:
-    return display.MISSING if display.missing(value) else f"{100 * float(str(value)):.1f}"
+    return formatting.MISSING if formatting.missing(value) else f"{100 * float(str(value)):.1f}"
 
 
 register(Section("errors", "Errors", 57, render, tables))

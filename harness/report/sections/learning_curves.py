@@ -9,7 +9,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from harness.analysis.learning_curves import divergence_table, loss_table, reading_table, wilson
-from harness.report import formatting as display
+from harness.report import formatting
 from harness.report.charts.axis import Axis, axis
 from harness.report.charts.figure import intervals
 from harness.report.charts.lines import DASHES, Line, lines, sample
@@ -80,7 +80,7 @@ def render(results: StudyResults) -> str:
         diverged=int(divergence["diverged"].sum()),
         lowest=_two_digits(divergence["low_rate"].min()),
         highest=_two_digits(divergence["high_rate"].max()),
-        bound=display.number(100 * wilson(0, outcomes).high, 1) if outcomes else "",
+        bound=formatting.number(100 * wilson(0, outcomes).high, 1) if outcomes else "",
         divergence=_divergence(divergence),
         shares=_shares(divergence),
     )
@@ -95,11 +95,12 @@ def short_names(rows: Sequence[Mapping[Any, Any]]) -> list[str]:
     for size in range(1, len(_PARTS) + 1):
         for parts in itertools.combinations(_PARTS, size):
             names = [
-                display.label({name: row[name] for name in parts}, rate_too=True) for row in rows
+                formatting.label({name: row[name] for name in parts}, rate_too=True)
+                for row in rows
             ]
-            if len(set(names)) == len(names) and display.MISSING not in names:
+            if len(set(names)) == len(names) and formatting.MISSING not in names:
                 return names
-    return [display.label(row, rate_too=True) for row in rows]
+    return [formatting.label(row, rate_too=True) for row in rows]
 
 
 def _loss(frame: pd.DataFrame) -> Markup:
@@ -134,14 +135,14 @@ def _loss(frame: pd.DataFrame) -> Markup:
             lambda row: Markup("{} {}").format(row["name"], sample(row["kind"], row["dash"])),
             numeric=False,
         ),
-        Column("Configuration", lambda row: display.label(row, rate_too=True), numeric=False),
+        Column("Configuration", lambda row: formatting.label(row, rate_too=True), numeric=False),
         number_column("Last loss", "mean", _digits, "nats a token"),
         Column(
             "Lowest to highest",
             lambda row: f"{_digits(row['low'])} to {_digits(row['high'])}",
             "nats a token",
         ),
-        number_column("Seeds", "seeds", display.count),
+        number_column("Seeds", "seeds", formatting.count),
     ]
     if ends["seeds"].max() == 1:
         del columns[-2]
@@ -150,7 +151,7 @@ def _loss(frame: pd.DataFrame) -> Markup:
 
 
 def _digits(value: float) -> str:
-    return display.number(value, 4)
+    return formatting.number(value, 4)
 
 
 def _upright(values: Sequence[float], name: str, show: Any, *, log: bool = True) -> Axis:
@@ -172,7 +173,7 @@ def _best(results: StudyResults, readings: pd.DataFrame) -> list[int]:
 def _readings(results: StudyResults, frame: pd.DataFrame, strong: list[int]) -> Markup:
     if frame.empty:
         return Markup("")
-    scale = display.scale(results.objective)
+    scale = formatting.scale(results.objective)
     drawn = {}
     for number, rows in frame.groupby("trial"):
         points = rows.rename(columns={"step": "x", "value": "y"})[["x", "y"]]
@@ -196,7 +197,7 @@ def _readings(results: StudyResults, frame: pd.DataFrame, strong: list[int]) -> 
         scale.tick,
         log=results.objective.sign < 0,
     )
-    across = Axis(0.0, float(frame["step"].max()), "optimiser step", False, display.count)
+    across = Axis(0.0, float(frame["step"].max()), "optimiser step", False, formatting.count)
     title = "Validation readings of the search's trials."
     if left_out:
         title += f" Of {len(crowd)} faint ones {len(crowd) - len(left_out)} are drawn."
@@ -206,7 +207,7 @@ def _readings(results: StudyResults, frame: pd.DataFrame, strong: list[int]) -> 
 def _overfits(results: StudyResults, fallen: pd.DataFrame) -> Markup:
     if fallen.empty:
         return Markup("")
-    scale, trials = display.scale(results.objective), results.trials.set_index("number")
+    scale, trials = formatting.scale(results.objective), results.trials.set_index("number")
     rows = []
     for number, group in fallen.groupby("trial"):
         best, last = group[group["best"].astype(bool)].iloc[0], group.iloc[-1]
@@ -223,8 +224,8 @@ def _overfits(results: StudyResults, fallen: pd.DataFrame) -> Markup:
         )
     frame = pd.DataFrame(rows).sort_values("fall", ascending=False, kind="stable")
     columns = [
-        number_column("Trial", "trial", display.count),
-        Column("Configuration", lambda row: display.label(row, rate_too=True), numeric=False),
+        number_column("Trial", "trial", formatting.count),
+        Column("Configuration", lambda row: formatting.label(row, rate_too=True), numeric=False),
         number_column("Best reading", "top", scale.show, scale.unit, lambda row: _step(row["at"])),
         number_column(
             "Last reading", "last", scale.show, scale.unit, lambda row: _step(row["end"])
@@ -239,7 +240,7 @@ def _overfits(results: StudyResults, fallen: pd.DataFrame) -> Markup:
 
 
 def _step(step: Any) -> str:
-    return f"step {display.count(step)}"
+    return f"step {formatting.count(step)}"
 
 
 def _divergence(frame: pd.DataFrame) -> Markup:
@@ -266,14 +267,14 @@ def _span(row: Mapping[Any, Any]) -> str:
 
 def _two_digits(rate: float) -> str:
     """An end of a half decade: `1e-3` or `3.2e-3`."""
-    return display.rate(float(f"{rate:.2g}"))
+    return formatting.rate(float(f"{rate:.2g}"))
 
 
 def _shares(frame: pd.DataFrame) -> Markup:
     columns = [
         Column("Learning rate", _span, numeric=False),
-        number_column("Trials", "trials", display.count),
-        number_column("Diverged", "diverged", display.count),
+        number_column("Trials", "trials", formatting.count),
+        number_column("Diverged", "diverged", formatting.count),
         number_column("Share", "share", _percent, "%"),
         Column(
             "95 % interval",
@@ -286,7 +287,7 @@ def _shares(frame: pd.DataFrame) -> Markup:
 
 
 def _percent(share: Any) -> str:
-    return display.number(100 * float(share), 1)
+    return formatting.number(100 * float(share), 1)
 
 
 register(Section("curves", "Learning curves", 55, render, tables))

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from harness.analysis.metric_tables import Shown, Values, class_table, metric_values, parts_of
 from harness.analysis.scores import baselines, configurations, shots
-from harness.report import formatting as display
+from harness.report import formatting
 from harness.report.section import (
     Column,
     Record,
@@ -71,8 +71,8 @@ def _one(results: StudyResults, found: Values) -> str:
 
     def who(row: Record) -> str:
         if row["baseline"]:
-            return display.baseline(row["baseline"])
-        return display.label(settings[row["key"]], rate_too=True)
+            return formatting.baseline(row["baseline"])
+        return formatting.label(settings[row["key"]], rate_too=True)
 
     columns = [Column("Configuration", who, numeric=False)]
     columns += [_column(results, metric) for metric in found.metrics]
@@ -90,7 +90,7 @@ def _column(results: StudyResults, metric: Shown) -> Column:
 
     def interval(cell: Record) -> str:
         told = scale.interval(cell["low"], cell["high"])
-        return "" if told == display.MISSING else told
+        return "" if told == formatting.MISSING else told
 
     return Column(
         metric.name.replace("_", " ") + _ARROWS.get(metric.direction, ""),
@@ -100,20 +100,20 @@ def _column(results: StudyResults, metric: Shown) -> Column:
     )
 
 
-def _scale(results: StudyResults, metric: Shown) -> display.MetricFormat:
+def _scale(results: StudyResults, metric: Shown) -> formatting.MetricFormat:
     objective = results.objective
     if metric.name == objective.name:
-        return display.scale(objective)
+        return formatting.scale(objective)
     # Nobody says a margin for it: as the objective where it is told on the same scale.
     same = metric.scale == objective.scale
     digits = objective.digits if same else 1 if metric.scale >= 100 else 3
-    return display.MetricFormat(metric.scale, digits, metric.unit or metric.name)
+    return formatting.MetricFormat(metric.scale, digits, metric.unit or metric.name)
 
 
 def _seeds(row: Record) -> str:
     if row["baseline"]:
-        return display.MISSING
-    return display.count(max(cell["seeds"] for cell in row["cells"].values()))
+        return formatting.MISSING
+    return formatting.count(max(cell["seeds"] for cell in row["cells"].values()))
 
 
 register(Section("metrics", "All metrics", 35, render, tables))
@@ -160,7 +160,7 @@ def render_classes(results: StudyResults) -> str:
         any=any(view["parts"] for view in views),
         by_class=bool(parts_of(results.objective)),
         metric=results.objective.name,
-        highest=display.highest(results.objective),
+        highest=formatting.highest(results.objective),
         few=_FEW,
         small=any((frame["support"] < _FEW).any() for frame in frames.values()),
     )
@@ -176,7 +176,7 @@ def _name(part: str, target: str | None) -> str:
 
 
 def _one_classes(results: StudyResults, frame: pd.DataFrame, caption: str) -> Markup:
-    show = display.scale(results.objective).show
+    show = formatting.scale(results.objective).show
     names = [str(name) for name in frame.columns if name != "class"]
     # The bare base stands before the ranks, what else needs no adapter behind the best.
     others = [name for name in baselines(results, "validation") if shots(name) is None]
@@ -210,16 +210,16 @@ def _class(results: StudyResults, name: str) -> str:
 
 
 def _column_classes(name: str, show: Callable[[object], str]) -> Column:
-    heading = {"best": "Best", "support": "Support"}.get(name, display.baseline(name))
+    heading = {"best": "Best", "support": "Support"}.get(name, formatting.baseline(name))
     if name == "support":
-        return number_column(heading, name, display.count, "references")
+        return number_column(heading, name, formatting.count, "references")
     return number_column(heading, name, show)
 
 
 def _mark(name: str, support: object) -> str:
     if name in {"micro", "macro"}:
         return "total"
-    return "" if display.missing(support) or float(str(support)) >= _FEW else "small"
+    return "" if formatting.missing(support) or float(str(support)) >= _FEW else "small"
 
 
 register(Section("classes", "By class", 30, render_classes, tables_classes))

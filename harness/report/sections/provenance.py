@@ -9,7 +9,7 @@ import pandas as pd
 import yaml
 from markupsafe import Markup
 
-from harness.report import formatting as display
+from harness.report import formatting
 from harness.report.methods import methods
 from harness.report.section import Column, Section, register, render_template, table, text_column
 from harness.report.snippets import commands
@@ -104,7 +104,7 @@ def _flat(value: Any, path: str) -> Iterator[tuple[str, str]]:
     elif isinstance(value, list | tuple):
         yield path, ", ".join(str(one) for one in value)
     else:
-        yield path, display.MISSING if display.missing(value) else str(value)
+        yield path, formatting.MISSING if formatting.missing(value) else str(value)
 
 
 def _memory(noted: Mapping[str, int] | None) -> Iterator[tuple[str, str]]:

@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 import pandas as pd
 from markupsafe import Markup
 
-from harness.analysis import importance
-from harness.analysis import search as searched
+from harness.analysis import importance, search
 from harness.analysis.estimates import noise_floor
-from harness.report import formatting as display
-from harness.report import search_charts
+from harness.report import formatting, search_charts
 from harness.report.section import (
     Column,
     Record,
@@ -36,7 +34,7 @@ TOP: Final = 10
 
 def top_table(results: StudyResults, limit: int = TOP) -> pd.DataFrame:
     """The best complete search trials, best first, with the parameters they train."""
-    rows = searched.scored(results).merge(
+    rows = search.scored(results).merge(
         results.costs[["trial", "parameters", "train_seconds"]],
         left_on="number",
         right_on="trial",
@@ -83,14 +81,14 @@ def _noted(results: StudyResults, name: str, columns: tuple[str, ...]) -> pd.Dat
 def tables(results: StudyResults) -> dict[str, pd.DataFrame]:
     """History, best trials, states, scores by parameter, importances and dependences."""
     return {
-        "history": searched.history(results),
+        "history": search.history(results),
         "top": top_table(results),
         "states": state_table(results),
-        "slices": searched.slices(results),
-        "levels": searched.by_level(results),
+        "slices": search.slices(results),
+        "levels": search.by_level(results),
         "importance": importance_table(results),
         "dependence": dependence_table(results),
-        "heat": searched.score_grid(results),
+        "heat": search.score_grid(results),
     }
 
 
@@ -110,8 +108,8 @@ def render(results: StudyResults) -> str:
         dependence=_dependence(results),
         heat=search_charts.heat(results),
         heated=_heated(results),
-        correlation=display.number(results.attributes.get("rung_correlation"), 2, signed=True),
-        correlated=not display.missing(results.attributes.get("rung_correlation")),
+        correlation=formatting.number(results.attributes.get("rung_correlation"), 2, signed=True),
+        correlated=not formatting.missing(results.attributes.get("rung_correlation")),
         budget=(results.sweep.get("ablation") or {}).get("tuning_budget"),
         search=results.sweep.get("search") or {},
         any=len(results.trials) > 0,
@@ -120,12 +118,12 @@ def render(results: StudyResults) -> str:
 
 def _spread(results: StudyResults) -> str:
     """The noise floor with its unit; empty where it is not known."""
-    floor, scale = noise_floor(results), display.scale(results.objective)
-    return "" if display.missing(floor) else f"{scale.show(floor)} {scale.unit}"
+    floor, scale = noise_floor(results), formatting.scale(results.objective)
+    return "" if formatting.missing(floor) else f"{scale.show(floor)} {scale.unit}"
 
 
 def _levels(results: StudyResults) -> Markup:
-    frame, scale = searched.by_level(results), display.scale(results.objective)
+    frame, scale = search.by_level(results), formatting.scale(results.objective)
     if frame.empty:
         return Markup("")
     return table(
@@ -133,7 +131,7 @@ def _levels(results: StudyResults) -> Markup:
         [
             Column("Parameter", lambda row: search_charts.words(row["parameter"]), numeric=False),
             Column("Level", lambda row: _level(row["parameter"], row["level"])),
-            number_column("Trials", "trials", display.count),
+            number_column("Trials", "trials", formatting.count),
             number_column("Median", "median", scale.show, scale.unit),
             number_column("Best", "best", scale.show, scale.unit),
         ],
@@ -142,7 +140,7 @@ def _levels(results: StudyResults) -> Markup:
 
 
 def _heated(results: StudyResults) -> Markup:
-    frame, scale = searched.score_grid(results), display.scale(results.objective)
+    frame, scale = search.score_grid(results), formatting.scale(results.objective)
     if frame.empty:
         return Markup("")
     names = str(frame["first"].iloc[0]), str(frame["second"].iloc[0])
@@ -158,7 +156,7 @@ def _heated(results: StudyResults) -> Markup:
                 search_charts.words(names[1]).capitalize(),
                 lambda row: _level(names[1], row["second_level"]),
             ),
-            number_column("Trials", "trials", display.count),
+            number_column("Trials", "trials", formatting.count),
             number_column("Mean", "value", scale.show, scale.unit),
         ],
         caption="Mean scores of the complete search trials in the cells of the two parameters.",
@@ -167,27 +165,27 @@ def _heated(results: StudyResults) -> Markup:
 
 def _level(name: str, level: Any) -> str:
     """A level; a learning rate's half decade by both ends."""
-    if name != searched.RATE:
-        return display.short(level)
-    return f"{display.rate(level)} to {display.rate(searched.half_decade(level, 1))}"
+    if name != search.RATE:
+        return formatting.short(level)
+    return f"{formatting.rate(level)} to {formatting.rate(search.half_decade(level, 1))}"
 
 
 def _top(results: StudyResults, frame: pd.DataFrame) -> Markup:
-    scale = display.scale(results.objective)
+    scale = formatting.scale(results.objective)
     return table(
         frame,
         [
-            number_column("Trial", "number", display.count),
+            number_column("Trial", "number", formatting.count),
             text_column("Variant", "variant"),
             number_column("Rank", "rank"),
             number_column("Alpha", "alpha"),
             text_column("Targets", "target_modules"),
             number_column("Dropout", "dropout"),
-            number_column("Learning rate", "learning_rate", display.column_rate),
+            number_column("Learning rate", "learning_rate", formatting.column_rate),
             number_column("Score", "value", scale.show, scale.unit),
-            number_column("Parameters", "parameters", display.count, "trainable"),
+            number_column("Parameters", "parameters", formatting.count, "trainable"),
             number_column(
-                "Training", "train_seconds", lambda value: display.number(value, 1), "s"
+                "Training", "train_seconds", lambda value: formatting.number(value, 1), "s"
             ),
         ],
         caption="The best trials of the search, one seed each, on the validation split.",
@@ -218,19 +216,21 @@ def _importance(results: StudyResults) -> Markup:
 
 def _share(value: object) -> str:
     return (
-        display.MISSING if display.missing(value) else display.number(100 * float(str(value)), 0)
+        formatting.MISSING
+        if formatting.missing(value)
+        else formatting.number(100 * float(str(value)), 0)
     )
 
 
 def _dependence(results: StudyResults) -> Markup:
-    frame, scale = dependence_table(results), display.scale(results.objective)
+    frame, scale = dependence_table(results), formatting.scale(results.objective)
     if frame.empty:
         return Markup("")
     return table(
         frame,
         [
             text_column("Factor", "factor"),
-            Column("Level", lambda row: display.short(row["level"])),
+            Column("Level", lambda row: formatting.short(row["level"])),
             number_column(
                 "Expected",
                 "value",
@@ -248,7 +248,7 @@ def _dependence(results: StudyResults) -> Markup:
 def _states(frame: pd.DataFrame) -> Markup:
     columns: list[Column] = [text_column("Stage", "stage")]
     columns += [
-        number_column(str(name).capitalize(), str(name), display.count)
+        number_column(str(name).capitalize(), str(name), formatting.count)
         for name in frame.columns
         if name != "stage"
     ]
@@ -290,14 +290,14 @@ def render_trials(results: StudyResults) -> str:
 
 
 def _reason(error: object, copy: object) -> str:
-    parts = [] if display.missing(error) else [str(error)]
-    if not display.missing(copy):
-        parts.insert(0, f"repeats trial {display.count(copy)}, not run again")
+    parts = [] if formatting.missing(error) else [str(error)]
+    if not formatting.missing(copy):
+        parts.insert(0, f"repeats trial {formatting.count(copy)}, not run again")
     return "; ".join(parts)
 
 
 def _body(results: StudyResults, frame: pd.DataFrame) -> Markup:
-    scale = display.scale(results.objective)
+    scale = formatting.scale(results.objective)
     return table(
         frame,
         [
@@ -309,17 +309,17 @@ def _body(results: StudyResults, frame: pd.DataFrame) -> Markup:
             number_column("Alpha", "alpha"),
             text_column("Targets", "target_modules"),
             number_column("Drop\u00adout", "dropout"),
-            number_column("Learning rate", "learning_rate", display.column_rate),
-            number_column("Budget", "budget", lambda value: display.number(value, 2)),
+            number_column("Learning rate", "learning_rate", formatting.column_rate),
+            number_column("Budget", "budget", lambda value: formatting.number(value, 2)),
             number_column("Seed", "seed"),
             number_column("Vali\u00addation", "value", scale.show),
             number_column("Test", "test", scale.show),
             number_column(
-                "Training", "train_seconds", lambda value: display.number(value, 1), "s"
+                "Training", "train_seconds", lambda value: formatting.number(value, 1), "s"
             ),
             Column(
                 "Reason",
-                lambda row: display.truncate(row["reason"], _REASON),
+                lambda row: formatting.truncate(row["reason"], _REASON),
                 numeric=False,
                 value="reason",
                 wide=True,

@@ -17,7 +17,7 @@ from harness.analysis.pareto import (
     search_table,
 )
 from harness.analysis.scores import configurations, score_array
-from harness.report import formatting as display
+from harness.report import formatting
 from harness.report.charts.axis import axis
 from harness.report.charts.figure import scatter
 from harness.report.section import (
@@ -74,7 +74,7 @@ PRICES = (
         "memory at the peak of training",
         "memory_front",
         "memory_front_probability",
-        display.memory,
+        formatting.memory,
         False,
     ),
     Price(
@@ -105,10 +105,10 @@ COLUMNS = (
 )
 #: How the costs of a search's front are written.
 _SHOWN = {
-    "parameters": display.count,
-    "train_seconds": lambda value: display.number(value, 1),
-    "peak_memory": display.memory,
-    "inference_memory": display.memory,
+    "parameters": formatting.count,
+    "train_seconds": lambda value: formatting.number(value, 1),
+    "peak_memory": formatting.memory,
+    "inference_memory": formatting.memory,
 }
 
 
@@ -170,7 +170,7 @@ def render(results: StudyResults) -> str:
 
 
 def _view(results: StudyResults, frame: pd.DataFrame, split: str, heading: str) -> Markup:
-    scale = display.scale(results.objective)
+    scale = formatting.scale(results.objective)
     first, *others = (_plot(results, frame, split, heading, price) for price in PRICES)
     sure = {price.cost: price.probability for price in PRICES}
     shown = table(
@@ -179,22 +179,22 @@ def _view(results: StudyResults, frame: pd.DataFrame, split: str, heading: str) 
             Column(
                 "Configuration",
                 lambda row: Markup("{}{}").format(
-                    display.label(row, rate_too=True),
+                    formatting.label(row, rate_too=True),
                     badge("front", "reference") if row["front"] else "",
                 ),
                 numeric=False,
             ),
             number_column("Score", "value", scale.show, scale.unit),
             Column("95 % interval", lambda row: scale.interval(row["low"], row["high"])),
-            number_column("Parameters", "parameters", display.count, "trainable"),
+            number_column("Parameters", "parameters", formatting.count, "trainable"),
             number_column("on its front", sure["parameters"], _percent, "% of draws"),
-            number_column("Memory", "peak_memory", display.memory),
+            number_column("Memory", "peak_memory", formatting.memory),
             number_column("on its front", sure["peak_memory"], _percent, "% of draws"),
             number_column(
-                "Training", "train_seconds", lambda value: display.number(value, 1), "s"
+                "Training", "train_seconds", lambda value: formatting.number(value, 1), "s"
             ),
             number_column("on its front", sure["train_seconds"], _percent, "% of draws"),
-            number_column("Seeds", "seeds", display.count),
+            number_column("Seeds", "seeds", formatting.count),
         ],
         caption=f"{heading}, smallest first.",
     )
@@ -207,7 +207,7 @@ def _view(results: StudyResults, frame: pd.DataFrame, split: str, heading: str) 
 def _plot(
     results: StudyResults, frame: pd.DataFrame, split: str, heading: str, price: Price
 ) -> Markup:
-    scale = display.scale(results.objective)
+    scale = formatting.scale(results.objective)
     frame = frame.dropna(subset=["value", price.cost])
     frame = frame[frame[price.cost] > 0]
     if frame.empty:
@@ -237,16 +237,16 @@ def _several(results: StudyResults) -> Markup | None:
     found = search_table(results)
     if found.empty:
         return None
-    scale = display.scale(results.objective)
+    scale = formatting.scale(results.objective)
     front = found[found["front"].astype(bool)]
     columns = [
-        Column("Configuration", lambda row: display.label(row, rate_too=True), numeric=False),
+        Column("Configuration", lambda row: formatting.label(row, rate_too=True), numeric=False),
         number_column("Score", "value", scale.show, scale.unit),
     ]
     for name in objective_directions(results):
-        show = _SHOWN.get(name, lambda value: display.number(value, 4))
+        show = _SHOWN.get(name, lambda value: formatting.number(value, 4))
         columns.append(number_column(name.replace("_", " "), name, show))
-    columns.append(number_column("Trial", "number", display.count))
+    columns.append(number_column("Trial", "number", formatting.count))
     count = f"{len(front)} of {len(found)} search trials"
     return table(
         front, columns, caption=f"{count}, by {next(iter(objective_directions(results)))}."
@@ -258,11 +258,11 @@ def _names(results: StudyResults) -> str:
 
 
 def _percent(value: object) -> str:
-    return display.MISSING if display.missing(value) else f"{100 * float(str(value)):.0f}"
+    return formatting.MISSING if formatting.missing(value) else f"{100 * float(str(value)):.0f}"
 
 
 def _short(row: dict[object, object]) -> str:
-    return f"r={display.short(row['rank'])} {row['target_modules']}"
+    return f"r={formatting.short(row['rank'])} {row['target_modules']}"
 
 
 register(Section("tradeoffs", "Trade-offs", 40, render, tables))

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from harness.analysis.formatting import BY_COST
 from harness.analysis.scores import configurations, shots
 from harness.analysis.wording import more_seeds
-from harness.report import formatting as display
+from harness.report import formatting
 from harness.report.baselines import baseline_table, reached, share_of_full
 from harness.report.charts.axis import axis
 from harness.report.charts.figure import intervals
@@ -64,7 +64,7 @@ def tables(results: StudyResults) -> dict[str, pd.DataFrame]:
 def render(results: StudyResults) -> str:
     """The section's HTML."""
     advice = recommendation(results)
-    scale = display.scale(results.objective)
+    scale = formatting.scale(results.objective)
     pick = advice.pick
     return render_template(
         "verdict.html.j2",
@@ -74,7 +74,7 @@ def render(results: StudyResults) -> str:
         score=advice.score,
         scale=scale,
         advice=advice,
-        best=display.label(advice.best or {}),
+        best=formatting.label(advice.best or {}),
         facts=_facts(results, advice),
         steps=_next_steps(results, advice),
         dropped=[str(one) for one in results.attributes.get("dropped") or ()],
@@ -104,12 +104,12 @@ def _kicker(results: StudyResults, advice: Recommendation) -> str:
         if better.empty:
             return KICKERS[advice.outcome]
         least = str(better.sort_values("gain").iloc[0]["name"])
-        return f"The best here, and no better than the {display.baseline(least)}"
+        return f"The best here, and no better than the {formatting.baseline(least)}"
     finished = int((results.trials["state"] == "complete").sum())
     if not len(results.trials):
         return "Nothing to report"
     if _planned(results) and advice.best is not None:
-        best = display.highest(results.objective).capitalize()
+        best = formatting.highest(results.objective).capitalize()
         return f"{KICKERS['none']}: nothing was confirmed, by plan. {best} on validation:"
     return "Too little to go by" if finished <= 1 else KICKERS[advice.outcome]
 
@@ -125,9 +125,9 @@ def _planned(results: StudyResults) -> bool:
 
 def _headline(results: StudyResults, advice: Recommendation) -> str:
     if advice.pick is not None:
-        return display.label(advice.pick)
+        return formatting.label(advice.pick)
     if _planned(results) and advice.best is not None:
-        return display.label(advice.best)
+        return formatting.label(advice.best)
     if not len(results.trials):
         return "No trial yet"
     complete = int((results.trials["state"] == "complete").sum())
@@ -169,7 +169,7 @@ def _how(results: StudyResults, count: int) -> str:
 
 
 def _facts(results: StudyResults, advice: Recommendation) -> list[dict[str, str]]:
-    scale = display.scale(results.objective)
+    scale = formatting.scale(results.objective)
     over = f"{advice.seeds} seeds" if advice.seeds else "the ablation's seeds, on validation"
     noise = {
         "name": "Seed noise",
@@ -181,7 +181,7 @@ def _facts(results: StudyResults, advice: Recommendation) -> list[dict[str, str]
     below = " below it" if results.objective.sign < 0 else ""
     facts = [
         {
-            "name": f"Gain over the {display.baseline(str(row['name']))}",
+            "name": f"Gain over the {formatting.baseline(str(row['name']))}",
             "value": scale.gap(row["gain"]),
             "note": f"{scale.unit}{below}; it reaches {scale.show(row['baseline'])}",
         }
@@ -203,17 +203,17 @@ def _cost(row: Mapping[Any, Any]) -> list[dict[str, str]]:
     return [
         {
             "name": "Trainable parameters",
-            "value": display.count(row["parameters"]),
+            "value": formatting.count(row["parameters"]),
             "note": "in the adapter",
         },
         {
             "name": "Training time",
-            "value": display.seconds(row["train_seconds"]),
+            "value": formatting.seconds(row["train_seconds"]),
             "note": "median over seeds, scoring apart",
         },
         {
             "name": "Peak memory",
-            "value": display.memory(row["peak_memory"]),
+            "value": formatting.memory(row["peak_memory"]),
             "note": "of the training process",
         },
     ]
@@ -223,11 +223,13 @@ def _comparison(results: StudyResults, advice: Recommendation) -> Markup:
     frame = advice.comparison
     if frame.empty:
         return Markup("")
-    scale = display.scale(results.objective)
+    scale = formatting.scale(results.objective)
     shown = table(
         frame,
         [
-            Column("Configuration", lambda row: display.label(row, rate_too=True), numeric=False),
+            Column(
+                "Configuration", lambda row: formatting.label(row, rate_too=True), numeric=False
+            ),
             Column("Verdict", _verdict, numeric=False),
             number_column("Score", "value", scale.show, scale.unit),
             Column("95 % interval", lambda row: scale.interval(row["low"], row["high"])),
@@ -235,8 +237,8 @@ def _comparison(results: StudyResults, advice: Recommendation) -> Markup:
             Column(
                 "Simultaneous bounds", lambda row: scale.gap_interval(row["lower"], row["upper"])
             ),
-            number_column("Parameters", "parameters", display.count),
-            number_column("Seeds", "seeds", display.count),
+            number_column("Parameters", "parameters", formatting.count),
+            number_column("Seeds", "seeds", formatting.count),
         ],
         caption="The finalists on the test split, with fresh seeds.",
         mark=lambda row: "chosen" if row["verdict"] == "pick" else "",
@@ -250,10 +252,10 @@ def _verdict(row: Record) -> Markup:
 
 
 def _plot(results: StudyResults, frame: pd.DataFrame) -> Markup:
-    scale = display.scale(results.objective)
+    scale = formatting.scale(results.objective)
     points = pd.DataFrame(
         {
-            "label": [display.label(row) for row in frame.to_dict("records")],
+            "label": [formatting.label(row) for row in frame.to_dict("records")],
             "value": frame["difference_to_best"].to_numpy(),
             "low": frame["lower"].to_numpy(),
             "high": frame["upper"].to_numpy(),

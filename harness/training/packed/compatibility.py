@@ -15,10 +15,10 @@ from transformers.activations import SiLUActivation
 from transformers.pytorch_utils import Conv1D
 
 from harness.config.variants import FULL, Variant
-from harness.models import base_model as four_bits
+from harness.models import base_model
 from harness.models.base_model import BaseModel
 from harness.training.losses import in_float32
-from harness.training.packed import llama as decoder
+from harness.training.packed import llama
 from harness.training.packed.layers import PackedLinear, packed_layers
 from harness.training.packed.layout import Layout, SelectedRows, use_layout, use_packed_attention
 from harness.training.packed.prefix_cache import OwnLayers
@@ -36,8 +36,8 @@ _HALF_TOLERANCE: Final = 0.15
 _WINDOW: Final = 512
 _LINEAR: Final = (nn.Linear, Conv1D)
 #: What a layer that is gone through by hand, and its attention, may consist of.
-_LAYER: Final = {"self_attn", "mlp", *decoder.NORMS}
-_WITHIN: Final = {*decoder.ATTENTION, "q_norm", "k_norm"}
+_LAYER: Final = {"self_attn", "mlp", *llama.NORMS}
+_WITHIN: Final = {*llama.ATTENTION, "q_norm", "k_norm"}
 
 
 def layers(model: PreTrainedModel) -> tuple[str, ...]:
@@ -46,7 +46,7 @@ def layers(model: PreTrainedModel) -> tuple[str, ...]:
     return tuple(
         name
         for name, module in model.named_modules()
-        if (type(module) in _LINEAR or four_bits.is_4bit(module)) and module is not head
+        if (type(module) in _LINEAR or base_model.is_4bit(module)) and module is not head
     )
 
 
@@ -55,7 +55,7 @@ def why_base_not_packable(base: BaseModel) -> str | None:
     model = base.model
     told = model.config.model_type
     quantised = getattr(model.config, "quantization_config", None) is not None
-    if quantised and not any(four_bits.is_4bit(module) for module in model.modules()):
+    if quantised and not any(base_model.is_4bit(module) for module in model.modules()):
         return "its weights are quantised, and not in 4 bits"
     if "logits_to_keep" not in inspect.signature(model.forward).parameters:
         return f"{told} computes all logits"
@@ -86,8 +86,8 @@ def supports_manual_backward(base: BaseModel) -> bool:
     ids, layout = _probe(base)
     rows = SelectedRows(layout, range(len(ids)))
     nothing = torch.zeros(0, device=base.device)
-    asked = decoder.Asked(ids, layout, rows, nothing, nothing)
-    found = decoder.Decoder(model, packed).logits(asked)
+    asked = llama.Asked(ids, layout, rows, nothing, nothing)
+    found = llama.Decoder(model, packed).logits(asked)
     return _alike(found, _alone(base, ids, layout))
 
 
@@ -139,9 +139,9 @@ def _layer_shaped(layer: nn.Module) -> bool:
     if children.keys() != _LAYER:
         return False
     attention, mlp = dict(children["self_attn"].named_children()), children["mlp"]
-    linears = [attention.get(name) for name in decoder.ATTENTION]
-    linears += [getattr(mlp, name, None) for name in decoder.GATED]
-    norms = [children[name] for name in decoder.NORMS]
+    linears = [attention.get(name) for name in llama.ATTENTION]
+    linears += [getattr(mlp, name, None) for name in llama.GATED]
+    norms = [children[name] for name in llama.NORMS]
     norms += [attention[name] for name in ("q_norm", "k_norm") if name in attention]
     return (
         attention.keys() <= _WITHIN

@@ -24,7 +24,7 @@ from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
 from harness.adapters.proofs import NAME
-from harness.models import base_model as four_bits
+from harness.models import base_model
 from harness.training.packed.layout import Blocks, Layout, SlotRows, current_layout
 from harness.training.packed.lora_math import (
     AdapterOp,
@@ -330,7 +330,7 @@ class PackedLinear:
         weight = layer.get_parameter("weight").detach()
         own = cast("Tensor | None", layer.bias)
         bias = None if own is None else own.detach()
-        if four_bits.is_4bit(layer):
+        if base_model.is_4bit(layer):
             self.frozen: FrozenWeight = FourBitWeight(layer, bias)
         else:
             self.frozen = FrozenWeight(weight.T if isinstance(layer, Conv1D) else weight, bias)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from harness.adapters.fast_layers import DroppedPlaces, dropout
-from harness.models import base_model as four_bits
+from harness.models import base_model
 from harness.training.packed.layout import SequencePositions
 
 
@@ -412,7 +412,7 @@ class FourBitWeight(FrozenWeight):
 
     def __init__(self, layer: nn.Module, bias: Tensor | None) -> None:
         """Makes nothing whole yet."""
-        self._layer, self._dtype = layer, four_bits.compute_dtype(layer)
+        self._layer, self._dtype = layer, base_model.compute_dtype(layer)
         self._whole: Tensor | None = None
         self.bias = bias
         self._squares = None
@@ -420,7 +420,7 @@ class FourBitWeight(FrozenWeight):
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
         """Shape (out, in), made anew unless it is held."""
-        return four_bits.dequantized_weight(self._layer) if self._whole is None else self._whole
+        return base_model.dequantized_weight(self._layer) if self._whole is None else self._whole
 
     @property
     def dtype(self) -> torch.dtype:
@@ -430,7 +430,7 @@ class FourBitWeight(FrozenWeight):
     @contextmanager
     def held(self) -> Iterator[None]:
         """Made whole once meanwhile."""
-        self._whole = four_bits.dequantized_weight(self._layer)
+        self._whole = base_model.dequantized_weight(self._layer)
         try:
             yield
         finally:

@@ -24,7 +24,7 @@ from harness.models.memory import PeakMemory, available_bytes
 from harness.tasks.task import Task
 from harness.training.evaluation import score
 from harness.training.loop import step_count
-from harness.training.packed import compatibility as fitting
+from harness.training.packed import compatibility
 from harness.training.packed.trainer import PackedTrainer, refusal
 from harness.training.sequential import SequentialTrainer, make_tokens
 from harness.training.tokenization import TokenizedTask
@@ -107,7 +107,7 @@ def choose_engine(
     if engine.kind == "auto" and engine.slots is None and base.device.type == "cpu":
         # Timed, it comes to one slot or to a few percent that the next run would not find again;
         # and equal seeds shall give equal numbers.
-        kind = "packed" if fitting.supports_manual_backward(base) else "sequential"
+        kind = "packed" if compatibility.supports_manual_backward(base) else "sequential"
         return EngineChoice(kind, 1, "one adapter's rows keep a processor busy", {})
     if engine.slots is not None:
         return EngineChoice("packed", engine.slots, "as asked for", {})

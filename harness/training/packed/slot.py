@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from harness.adapters.adapter import Adapter
 from harness.models.batches import TokenSequence, data_order
-from harness.training import loop as optimisation
+from harness.training import loop
 from harness.training.loop import DivergedError, TrainingRun
 from harness.training.packed.lora_math import TrainedWeight
 from harness.trial import Purpose, derive_seed
@@ -174,8 +174,8 @@ class SlotTrainingRun(TrainingRun):
         training, progress = self._training, self._progress
         for step in range(self._steps):
             start = time.perf_counter()
-            share = optimisation.schedule_factor(step, self._steps, training)
-            optimisation.set_rate(self.weights.optimiser, share)
+            share = loop.schedule_factor(step, self._steps, training)
+            loop.set_rate(self.weights.optimiser, share)
             norm = self.weights.clip(training.max_gradient_norm)
             if not torch.isfinite(norm):
                 self._note(step + 1)

@@ -23,7 +23,7 @@ from harness.registry import Registry
 from harness.tasks.task import Answers, Task
 from harness.training import evaluation
 from harness.training.loop import TrainingRun
-from harness.training.packed import compatibility as fitting
+from harness.training.packed import compatibility
 from harness.training.packed.pack import AdapterPack, MicroBatcher
 from harness.training.packed.slot import DetachedAdapter, SlotTrainingRun
 from harness.training.sequential import (
@@ -82,9 +82,11 @@ class PackedTrainer(SequentialTrainer):
         super().__init__(base, task, training, variants, tokens)
         self.slots = slots
         self._why_not = refusal(base, task)
-        by_hand = self._why_not is None and fitting.supports_manual_backward(base)
-        enters = self._why_not is None and not by_hand and fitting.supports_prefix_cache(base)
-        self._pack = AdapterPack(base, fitting.layers(base.model), by_hand, enters)
+        by_hand = self._why_not is None and compatibility.supports_manual_backward(base)
+        enters = (
+            self._why_not is None and not by_hand and compatibility.supports_prefix_cache(base)
+        )
+        self._pack = AdapterPack(base, compatibility.layers(base.model), by_hand, enters)
         self._passes = MicroBatcher(self._pack, training)
         self._taken: dict[int, _Slot] = {}
         self._places: dict[int, int] = {}  # adapter -> slot
@@ -149,7 +151,7 @@ class PackedTrainer(SequentialTrainer):
             variant = resolve(request.config.variant, self._variants)
         except UserError:
             return True  # told there
-        return fitting.why_not_packable(request.config, variant) is not None
+        return compatibility.why_not_packable(request.config, variant) is not None
 
     def _step(self) -> Iterator[TrialResult]:
         """One optimiser step of every slot."""
@@ -289,4 +291,4 @@ def refusal(base: BaseModel, task: Task) -> str | None:
     """Why nothing can be packed on this base, for this task; None where it can."""
     if task.kind.answers is Answers.TAGGED:
         return "a head that tags tokens belongs to one adapter"
-    return fitting.why_base_not_packable(base)
+    return compatibility.why_base_not_packable(base)

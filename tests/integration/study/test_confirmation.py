@@ -5,8 +5,7 @@ import pytest
 from harness.analysis.recommendation import recommend
 from harness.config.sweep import load_sweep
 from harness.errors import UserError
-from harness.study import confirmation as adding
-from harness.study import session
+from harness.study import confirmation, session
 from harness.study.launcher import Parallelism
 from harness.study.session import open_study
 from tests.integration.study.test_stages import SMALL, study
@@ -35,7 +34,7 @@ def seeds(results):
 
 def test_finalists_that_are_not_shown_to_be_worse_get_fresh_seeds(before, after):
     old, new = seeds(before), seeds(after)
-    (noted,) = adding.seed_additions(after.attributes)
+    (noted,) = confirmation.seed_additions(after.attributes)
     assert noted["to"] - noted["from"] == 2
     assert set(noted["keys"]) <= set(old)
     assert len(noted["keys"]) >= 2
@@ -54,7 +53,7 @@ def test_the_verdict_is_called_exploratory(before, after):
 
 def test_it_can_be_done_again(folder, after):
     again = study(folder, add_seeds=1)
-    first, second = adding.seed_additions(again.attributes)
+    first, second = confirmation.seed_additions(again.attributes)
     assert second["from"] == first["to"]
     assert len(again.trials) == len(after.trials) + len(second["keys"])
 

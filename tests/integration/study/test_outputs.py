@@ -7,7 +7,7 @@ import re
 import pandas as pd
 import pytest
 
-from harness.analysis import error_analysis as mistakes
+from harness.analysis import error_analysis
 from harness.config.sweep import load_sweep
 from harness.report.sections import errors
 from harness.study.outputs import SEEDS, attach_outputs
@@ -32,8 +32,8 @@ def shown(results):
 
 
 def test_answers_add_up_to_the_statistics_of_the_metric(shown):
-    who = mistakes.compared_configurations(shown)
-    rows = mistakes.rows_of(shown, who, who.chief)
+    who = error_analysis.compared_configurations(shown)
+    rows = error_analysis.rows_of(shown, who, who.chief)
     answers = shown.texts.answers
     answers = answers[answers["who"] == who.chief]
     for label in shown.objective.classes:
@@ -116,7 +116,7 @@ def test_a_task_that_is_gone_is_told(results):
 
 def test_at_most_five_seeds_are_read(monkeypatch):
     made = make_results(sizes={"validation": 20, "test": 20}, trials=8)
-    who = mistakes.compared_configurations(made)
+    who = error_analysis.compared_configurations(made)
     task = load_task("ner_medical", limit=40)
     ids = [one.id for one in task.examples("test")]
     names = sorted(made.examples["example"].astype(str).unique())

@@ -13,10 +13,8 @@ from harness.analysis.metric_tables import metric_values
 from harness.analysis.recommendation import recommend
 from harness.config.sweep import load_sweep
 from harness.errors import UserError
-from harness.study import ablation as widening
+from harness.study import ablation, confirmation, session
 from harness.study import claims as claimed
-from harness.study import confirmation as adding
-from harness.study import session
 from harness.study.ablation import ASKED
 from harness.study.launcher import Parallelism, WorkerSpec
 from harness.study.session import open_study
@@ -57,7 +55,7 @@ def study(
     if claim_seeds:
         claimed.add_seeds(opened.records.read(), sweep, claim_seeds, opened.records.set_once)
     if add_seeds:
-        adding.add_seeds(opened.records.read(), add_seeds, opened.records.set_once)
+        confirmation.add_seeds(opened.records.read(), add_seeds, opened.records.set_once)
     url = f"sqlite:///{opened.folder / 'study.db'}"
     worker = Worker(WorkerSpec(url, "study", **clock))
     try:
@@ -349,7 +347,7 @@ def test_grids_can_be_widened_where_the_best_rate_lies_at_the_edge(tmp_path):
     assert at_the_edge
     sweep = load_sweep("ner_medical", [*SMALL, *overrides])
     opened = open_study(sweep, "study", tmp_path, Parallelism(1, 1))
-    assert widening.extend_rate_grids(opened.records.read(), sweep, opened.records.set_once) > 0
+    assert ablation.extend_rate_grids(opened.records.read(), sweep, opened.records.set_once) > 0
     between = opened.records.read().attributes
     assert "cells" not in between  # until the new rates have been tuned
     opened.studies.close()

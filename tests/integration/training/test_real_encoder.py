@@ -14,7 +14,7 @@ from transformers import AutoModelForTokenClassification
 
 from harness.config import catalog
 from harness.config.settings import ModelSettings, TrainingSettings
-from harness.data import tagging as entity_tags
+from harness.data import tagging
 from harness.models import base_model
 from harness.models.base_model import BaseModel, checksum
 from harness.tasks.task import Task, load_task
@@ -108,7 +108,7 @@ def test_offsets_are_those_of_whole_words_in_the_text(trained: Trained) -> None:
     for example, text in zip(examples, texts, strict=True):
         spans = trained.task.parse(text).prediction
         assert all(example.text[one.start : one.end] == one.text for one in spans)
-        assert entity_tags.inside_words(spans, example.text) == 0
+        assert tagging.inside_words(spans, example.text) == 0
         found += len(set(spans) & set(example.row.entities))
     assert found > 0.5 * sum(len(example.row.entities) for example in examples)
 
@@ -121,8 +121,8 @@ def test_a_gold_entity_comes_back_exactly_from_the_parts_of_its_words(trained: T
         TextTagger(trained.base, task, None).read(examples), examples, strict=True
     ):
         gold = example.row.entities
-        tags = entity_tags.tags(gold, text.places)
-        assert entity_tags.spans(tags, text.places, text.text) == gold
+        tags = tagging.tags(gold, text.places)
+        assert tagging.spans(tags, text.places, text.text) == gold
         split += len(text.places) - len(text.words)
     assert split > 100
 

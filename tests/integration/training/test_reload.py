@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness.adapters import attach as attaching
+from harness.adapters import attach
 from harness.config.variants import VARIANTS
 from harness.models.base_model import BaseModel
 from tests.unit.adapters.test_attach import IDS, attached, config, logits, stir
@@ -44,7 +44,7 @@ def test_a_fresh_process_reads_each_variants_folder(
         with attached(base, config(name)) as adapter:
             stir(base)
             trained[name] = logits(base)
-            folder = attaching.save_adapter(adapter, tmp_path / name / "adapter")
+            folder = attach.save_adapter(adapter, tmp_path / name / "adapter")
         # LoftQ's adapters belong to a base of their own.
         bases = [file for file in folder.parent.iterdir() if file.name.startswith("base-")]
         places[name] = [str(bases[0] if bases else model_folder), str(folder)]

@@ -9,7 +9,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForTokenClassification
 
-from harness.adapters import attach as attaching
+from harness.adapters import attach
 from harness.config.settings import ModelSettings, TrainingSettings
 from harness.config.variants import VARIANTS, Variant
 from harness.models import base_model
@@ -173,13 +173,13 @@ def test_a_start_that_is_none_is_found_out_whatever_the_head(base: BaseModel, ta
 def test_a_head_that_is_not_trained_is_found_out(
     base: BaseModel, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = attaching.Adapter._wrap
+    real = attach.Adapter._wrap
 
-    def wrap(self: attaching.Adapter, given: object) -> None:
+    def wrap(self: attach.Adapter, given: object) -> None:
         real(self, given)
         self.base.classifier.requires_grad_(False)
 
-    monkeypatch.setattr(attaching.Adapter, "_wrap", wrap)
+    monkeypatch.setattr(attach.Adapter, "_wrap", wrap)
     result = train(base, task, TrialRequest(0, config(), splits=()), steps=2, epochs=None)
     assert "the head is not trained" in (result.error or "")
 

@@ -10,7 +10,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import AutoModelForCausalLM, GPT2Config
 
 from harness.adapters import adapter as merging
-from harness.adapters import attach as attaching
+from harness.adapters import attach
 from harness.adapters.adapter import Adapter, InitContext
 from harness.config.settings import ModelSettings
 from harness.config.variants import VARIANTS
@@ -37,7 +37,7 @@ GIVEN = InitContext(20, SEQUENCES, 0)
 
 
 def attached(base: BaseModel, wanted: TrialConfig) -> AbstractContextManager[Adapter]:
-    return attaching.attached_adapter(base, wanted, given=GIVEN)
+    return attach.attached_adapter(base, wanted, given=GIVEN)
 
 
 def stir(base: BaseModel) -> None:
@@ -76,7 +76,7 @@ class TestEveryVariant:
     ) -> None:
         with attached(base, config(variant)) as adapter:
             stir(base)
-            folder = attaching.save_adapter(adapter, tmp_path / "deep" / "0007")
+            folder = attach.save_adapter(adapter, tmp_path / "deep" / "0007")
             trained = logits(base)
         assert {file.name for file in folder.iterdir()} == {
             "adapter_config.json",
@@ -118,28 +118,28 @@ class TestEveryVariant:
             wanted = config(variant, rank=rank, target_modules=targets)
             with attached(base, wanted):
                 real = sum(p.numel() for p in base.model.parameters() if p.requires_grad)
-            counted = attaching.count_parameters(ModelSettings(name=str(model_folder)), wanted)
+            counted = attach.count_parameters(ModelSettings(name=str(model_folder)), wanted)
             assert counted == real
-            assert attaching.count_parameters(base.model, wanted) == real
+            assert attach.count_parameters(base.model, wanted) == real
 
 
 def test_the_count_of_plain_lora_is_rank_times_both_widths(base: BaseModel) -> None:
     # q and v of two layers: 32 -> 32 and 32 -> 16.
-    count = attaching.count_parameters(base.model, config(target_modules="qv", rank=3))
+    count = attach.count_parameters(base.model, config(target_modules="qv", rank=3))
     assert count == 2 * 3 * ((32 + 32) + (32 + 16))
 
 
 def test_the_skeleton_has_no_weights_and_is_made_once(model_folder: Path) -> None:
     settings = ModelSettings(name=str(model_folder))
-    skeleton = attaching.empty_base_model(settings)
+    skeleton = attach.empty_base_model(settings)
     assert {parameter.device.type for parameter in skeleton.parameters()} == {"meta"}
-    attaching.count_parameters(settings, config())
-    assert attaching.empty_base_model(settings) is skeleton
+    attach.count_parameters(settings, config())
+    assert attach.empty_base_model(settings) is skeleton
     assert not any(isinstance(module, LoraLayer) for module in skeleton.modules())
 
 
 def weights(base: BaseModel, wanted: TrialConfig) -> dict[str, torch.Tensor]:
-    with attaching.attached_adapter(base, wanted):
+    with attach.attached_adapter(base, wanted):
         return {n: p.detach().clone() for n, p in base.model.named_parameters() if "lora_" in n}
 
 
@@ -158,7 +158,7 @@ def test_the_global_generator_is_left_as_it_was(base: BaseModel) -> None:
     expected = torch.rand(3)
     for rank in (1, 64):
         torch.manual_seed(5)
-        with attaching.attached_adapter(base, config(rank=rank)):
+        with attach.attached_adapter(base, config(rank=rank)):
             pass
         assert torch.equal(torch.rand(3), expected)
 
@@ -167,22 +167,22 @@ def test_scale_follows_alpha_and_rank(base: BaseModel) -> None:
     for variant, scale in (("lora", 2.0), ("rslora", 4.0)):
         wanted = config(variant, rank=4, alpha=8.0)
         assert VARIANTS.get(variant).scale(4, 8.0) == scale
-        with attaching.attached_adapter(base, wanted):
+        with attach.attached_adapter(base, wanted):
             layers = [m for m in base.model.modules() if isinstance(m, LoraLayer)]
             assert {layer.scaling["default"] for layer in layers} == {scale}
-    with attaching.attached_adapter(base, config(rank=4, alpha=2.0)):
+    with attach.attached_adapter(base, config(rank=4, alpha=2.0)):
         layers = [m for m in base.model.modules() if isinstance(m, LoraLayer)]
         assert {layer.scaling["default"] for layer in layers} == {0.5}
 
 
 def test_dropout_acts_in_training_mode_only_and_the_base_has_none(base: BaseModel) -> None:
-    with attaching.attached_adapter(base, config(dropout=0.5)):
+    with attach.attached_adapter(base, config(dropout=0.5)):
         stir(base)
         assert torch.equal(logits(base), logits(base))
-        attaching.set_dropout(base.model, on=True)
+        attach.set_dropout(base.model, on=True)
         assert not torch.equal(logits(base), logits(base))
         assert not base.model.training
-        attaching.set_dropout(base.model, on=False)
+        attach.set_dropout(base.model, on=False)
         assert torch.equal(logits(base), logits(base))
 
 
@@ -190,7 +190,7 @@ def test_an_error_inside_takes_the_adapter_off_too(base: BaseModel) -> None:
     before = checksum(base.model)
 
     def fail() -> None:
-        with attaching.attached_adapter(base, config()), merging.merged(base.model):
+        with attach.attached_adapter(base, config()), merging.merged(base.model):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -202,7 +202,7 @@ def test_a_half_precision_base_is_not_merged(model_folder: Path) -> None:
     from harness.models import base_model
 
     half = base_model.load(ModelSettings(name=str(model_folder), dtype="bfloat16"))
-    with attaching.attached_adapter(half, config()), merging.merged(half.model):
+    with attach.attached_adapter(half, config()), merging.merged(half.model):
         layers = [m for m in half.model.modules() if isinstance(m, LoraLayer)]
         assert layers
         assert not any(layer.merged for layer in layers)
@@ -213,8 +213,8 @@ def test_saving_replaces_what_is_there(base: BaseModel, tmp_path: Path) -> None:
     target = tmp_path / "adapter"
     target.mkdir()
     (target / "old.txt").write_text("old")
-    with attaching.attached_adapter(base, config(rank=2)) as adapter:
-        attaching.save_adapter(adapter, target)
+    with attach.attached_adapter(base, config(rank=2)) as adapter:
+        attach.save_adapter(adapter, target)
     assert not (target / "old.txt").exists()
     saved = json.loads((target / "adapter_config.json").read_text())
     assert saved["r"] == 2
@@ -225,15 +225,15 @@ def test_gpt2_is_told_that_its_weights_are_transposed() -> None:
     model = AutoModelForCausalLM.from_config(
         GPT2Config(n_embd=32, n_layer=2, n_head=2, vocab_size=64)
     )
-    assert attaching.create_adapter(model, config(target_modules="attention")).transposed
-    assert attaching.count_parameters(model, config(target_modules="qkv")) == 2 * 4 * (32 + 96)
+    assert attach.create_adapter(model, config(target_modules="attention")).transposed
+    assert attach.count_parameters(model, config(target_modules="qkv")) == 2 * 4 * (32 + 96)
 
 
 def test_mistakes_are_the_users(base: BaseModel) -> None:
     with pytest.raises(UserError, match="did you mean 'dora'"):
-        attaching.create_adapter(base.model, config("dorra"))
+        attach.create_adapter(base.model, config("dorra"))
     with pytest.raises(UserError, match="match no layer"):
-        attaching.create_adapter(base.model, config(target_modules="q_prj"))
+        attach.create_adapter(base.model, config(target_modules="q_prj"))
 
 
 def test_the_toy_model_has_grouped_heads() -> None:

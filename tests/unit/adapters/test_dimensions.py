@@ -10,7 +10,7 @@ from peft import PeftModel
 from torch import nn
 from transformers import AutoModelForCausalLM, GPT2Config
 
-from harness.adapters import attach as attaching
+from harness.adapters import attach
 from harness.adapters.adapter import Adapter
 from harness.adapters.targets import target_names
 from harness.config.settings import ModelSettings, TrainingSettings
@@ -58,7 +58,7 @@ def biased(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
 @contextmanager
 def put_on(base: BaseModel, config: TrialConfig) -> Iterator[tuple[Adapter, set[str]]]:
     """The adapter, and the names of what is trained beside A and B."""
-    with attaching.attached_adapter(base, config) as adapter:
+    with attach.attached_adapter(base, config) as adapter:
         named = base.model.named_parameters()
         yield adapter, {n for n, p in named if p.requires_grad and "lora_" not in n}
 
@@ -80,7 +80,7 @@ def test_biases_are_trained_and_come_back(
                 if name in trained:
                     weight += 0.1
             logits = biased.model(input_ids=IDS).logits
-        folder = attaching.save_adapter(adapter, tmp_path / "adapter")
+        folder = attach.save_adapter(adapter, tmp_path / "adapter")
     assert checksum(biased.model) == before
     fresh = AutoModelForCausalLM.from_pretrained(biased.name)
     loaded = PeftModel.from_pretrained(fresh, str(folder)).eval()
@@ -92,8 +92,8 @@ def test_layers_can_be_chosen(base: BaseModel, task: Task) -> None:
     for level, kept in (("upper_half", {"1"}), ("lower_half", {"0"}), ("0,1", {"0", "1"})):
         with put_on(base, PLAIN.with_level("layers", level)) as (adapter, _):
             assert {name.split(".")[2] for name in adapter.layers()} == kept
-    half = attaching.count_parameters(base.model, PLAIN.with_level("layers", "upper_half"))
-    assert half * 2 == attaching.count_parameters(base.model, PLAIN)
+    half = attach.count_parameters(base.model, PLAIN.with_level("layers", "upper_half"))
+    assert half * 2 == attach.count_parameters(base.model, PLAIN)
     result = train(base, task, PLAIN.with_level("layers", "1"))
     assert (result.error, result.cost.parameters) == (None, half)
     assert "no layer 2, only 0 to 1" in (
@@ -129,7 +129,7 @@ def test_whole_modules_are_trained_in_copies(base: BaseModel, task: Task) -> Non
     assert "modules_to_save" not in dict(base.model.named_modules())
     result = train(base, task, config)
     assert result.error is None
-    assert result.cost.parameters == 32 + attaching.count_parameters(
+    assert result.cost.parameters == 32 + attach.count_parameters(
         base.model, PLAIN.replace(target_modules="qv")
     )
     told = train(base, task, PLAIN.with_level("modules_to_save", "nrm")).error or ""
@@ -141,12 +141,12 @@ def test_whole_modules_are_trained_in_copies(base: BaseModel, task: Task) -> Non
 def test_optimisers_of_8_bits_keep_codes(kind: str, base: BaseModel, task: Task) -> None:
     from bitsandbytes.optim.adamw import AdamW8bit, PagedAdamW8bit
 
-    from harness.training import loop as run
+    from harness.training import loop
 
     made: list[torch.optim.Optimizer] = []
-    real = run.make_optimizer
+    real = loop.make_optimizer
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "make_optimizer", lambda *given: made.append(real(*given)) or made[-1])
+        patch.setattr(loop, "make_optimizer", lambda *given: made.append(real(*given)) or made[-1])
         # Smaller tensors than 4,096 numbers stay in 32 bits.
         result = train(base, task, PLAIN.with_level("optimizer", kind).replace(rank=128))
     assert (result.outcome, result.error) == (Outcome.COMPLETE, None)

@@ -7,8 +7,7 @@ from peft.tuners.lora.layer import LoraLayer
 from torch import nn
 
 from harness.adapters import adapter as merging
-from harness.adapters import attach as attaching
-from harness.adapters import fast_layers as fused_lora
+from harness.adapters import attach, fast_layers
 from harness.adapters.fast_layers import DroppedPlaces, FastDropout, use_fast_dropout
 from harness.config.settings import ModelSettings
 from harness.models.base_model import BaseModel, load
@@ -19,13 +18,13 @@ pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:Futu
 
 def step(base: BaseModel, variant: str, dropout: float, fused: bool) -> list[torch.Tensor]:
     """Logits, then the gradient of each adapter weight, of one training step."""
-    way = fused_lora.fuse_lora_layers if fused else lambda _: 0
+    way = fast_layers.fuse_lora_layers if fused else lambda _: 0
     with (
-        mock.patch.object(attaching, "fuse_lora_layers", way),
-        attaching.attached_adapter(base, config(variant, dropout=dropout)),
+        mock.patch.object(attach, "fuse_lora_layers", way),
+        attach.attached_adapter(base, config(variant, dropout=dropout)),
     ):
         stir(base)
-        attaching.set_dropout(base.model, on=True)
+        attach.set_dropout(base.model, on=True)
         torch.manual_seed(3)
         logits = base.model(input_ids=IDS).logits
         logits.logsumexp(-1).sum().backward()
@@ -55,7 +54,7 @@ def taken(base: BaseModel) -> int:
 
 @pytest.mark.parametrize("variant", ["lora", "dora"])
 def test_every_layer_is_taken(base: BaseModel, variant: str) -> None:
-    with attaching.attached_adapter(base, config(variant)):
+    with attach.attached_adapter(base, config(variant)):
         assert taken(base) == 14
 
 
@@ -74,7 +73,7 @@ def test_a_layer_with_a_bias_is_that_of_peft(variant: str, dropout: float) -> No
             ),
         )
         if fused:
-            assert fused_lora.fuse_lora_layers(model) == 1
+            assert fast_layers.fuse_lora_layers(model) == 1
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter.data += 0.3 * torch.randn(parameter.shape)
@@ -89,7 +88,7 @@ def test_a_layer_with_a_bias_is_that_of_peft(variant: str, dropout: float) -> No
 
 
 def test_a_layer_is_taken_again_after_merged_scoring(base: BaseModel) -> None:
-    with attaching.attached_adapter(base, config("lora")):
+    with attach.attached_adapter(base, config("lora")):
         stir(base)
         before = [m.__dict__["forward"] for m in base.model.modules() if isinstance(m, LoraLayer)]
         with merging.merged(base.model):
@@ -101,7 +100,7 @@ def test_a_layer_is_taken_again_after_merged_scoring(base: BaseModel) -> None:
 def test_a_switched_off_adapter_gives_the_base(base: BaseModel) -> None:
     with torch.no_grad():
         bare = base.model(input_ids=IDS).logits
-    with attaching.attached_adapter(base, config("lora")) as adapter:
+    with attach.attached_adapter(base, config("lora")) as adapter:
         stir(base)
         with adapter.model.disable_adapter(), torch.no_grad():
             assert torch.equal(base.model(input_ids=IDS).logits, bare)
@@ -111,7 +110,7 @@ def test_a_switched_off_adapter_gives_the_base(base: BaseModel) -> None:
 def test_mixed_precision_and_quantised_layers_keep_the_usual_way(model_folder: str) -> None:
     for settings in ({"dtype": "bfloat16"}, {"quantization": "nf4"}):
         other = load(ModelSettings(name=str(model_folder), **settings))
-        with attaching.attached_adapter(other, config("lora")):
+        with attach.attached_adapter(other, config("lora")):
             assert taken(other) == 0
 
 

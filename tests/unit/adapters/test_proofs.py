@@ -83,11 +83,11 @@ def test_a_lora_that_is_none_is_found_out(
 
 
 def test_lora_plus_with_another_ratio_is_found_out(base: BaseModel, task: Task) -> None:
-    from harness.training import loop as optimisation
+    from harness.training import loop
 
-    real = optimisation.make_optimizer
+    real = loop.make_optimizer
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(optimisation, "make_optimizer", lambda *given: real(*given[:3], {}))
+        patch.setattr(loop, "make_optimizer", lambda *given: real(*given[:3], {}))
         result = train(base, task, "lora_plus")
     assert "B learns 1 times as fast, not 16" in (result.error or "") or "several" in (
         result.error or ""

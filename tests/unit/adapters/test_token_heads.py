@@ -9,12 +9,11 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import AutoModelForTokenClassification
 
 from harness.adapters import adapter as merging
-from harness.adapters import attach as attaching
+from harness.adapters import attach
 from harness.adapters.adapter import InitContext
 from harness.config.settings import TOKEN_CLASSIFICATION, Head, ModelSettings
 from harness.config.variants import VARIANTS
-from harness.models import base_model
-from harness.models import token_classifier as token_head
+from harness.models import base_model, token_classifier
 from harness.models.base_model import BaseModel, checksum, quick_checksum
 from harness.models.batches import TokenSequence
 from harness.trial import TrialConfig
@@ -59,15 +58,15 @@ def logits(model: torch.nn.Module) -> torch.Tensor:
 class TestEveryVariant:
     def test_it_leaves_base_and_head_as_they_were(self, variant: str, base: BaseModel) -> None:
         full, quick = checksum(base.model), quick_checksum(base.model)
-        before = token_head.probe_output(base.model, IDS)
+        before = token_classifier.probe_output(base.model, IDS)
         names = [name for name, _ in base.model.named_modules()]
-        with attaching.attached_adapter(base, config(variant), given=GIVEN):
-            found = token_head.probe_output(base.model, IDS)
+        with attach.attached_adapter(base, config(variant), given=GIVEN):
+            found = token_classifier.probe_output(base.model, IDS)
             same = torch.allclose(found, before, rtol=1e-4, atol=1e-4)
             assert same == ("starts_as_base" in VARIANTS.get(variant).proofs)
             assert logits(base.model).any()  # the head is drawn
             stir(base)
-            changed = token_head.probe_output(base.model, IDS)
+            changed = token_classifier.probe_output(base.model, IDS)
             assert not torch.allclose(changed, before, atol=1e-2)
         assert (checksum(base.model), quick_checksum(base.model)) == (full, quick)
         assert not logits(base.model).any()
@@ -77,9 +76,9 @@ class TestEveryVariant:
     def test_saved_and_loaded_it_says_the_same(
         self, variant: str, base: BaseModel, tmp_path: Path
     ) -> None:
-        with attaching.attached_adapter(base, config(variant), given=GIVEN) as adapter:
+        with attach.attached_adapter(base, config(variant), given=GIVEN) as adapter:
             stir(base)
-            folder = attaching.save_adapter(adapter, tmp_path / "deep" / "0007")
+            folder = attach.save_adapter(adapter, tmp_path / "deep" / "0007")
             trained = logits(base.model)
         others = [file for file in folder.parent.iterdir() if file != folder]  # LoftQ's base
         fresh = AutoModelForTokenClassification.from_pretrained(
@@ -90,7 +89,7 @@ class TestEveryVariant:
         torch.testing.assert_close(logits(loaded), trained, rtol=1e-5, atol=1e-5)
 
     def test_merged_it_says_the_same(self, variant: str, base: BaseModel) -> None:
-        with attaching.attached_adapter(base, config(variant), given=GIVEN):
+        with attach.attached_adapter(base, config(variant), given=GIVEN):
             stir(base)
             apart = logits(base.model)
             with merging.merged(base.model):
@@ -100,30 +99,30 @@ class TestEveryVariant:
             assert torch.equal(logits(base.model), apart)
 
     def test_parameters_are_counted_with_the_head(self, variant: str, base: BaseModel) -> None:
-        head = sum(p.numel() for p in token_head.find_head(base.model).module.parameters())
+        head = sum(p.numel() for p in token_classifier.find_head(base.model).module.parameters())
         assert head == 3 * 32 + 3
         wanted = config(variant, target_modules="qv")
-        with attaching.attached_adapter(base, wanted, given=GIVEN):
+        with attach.attached_adapter(base, wanted, given=GIVEN):
             trained = {n: p for n, p in base.model.named_parameters() if p.requires_grad}
         real = sum(p.numel() for p in trained.values())
         assert sum(p.numel() for n, p in trained.items() if "modules_to_save" in n) == head
         settings = ModelSettings(name=base.name)
-        assert attaching.count_parameters(settings, wanted, head=HEAD) == real
-        assert attaching.count_parameters(base.model, wanted) == real
+        assert attach.count_parameters(settings, wanted, head=HEAD) == real
+        assert attach.count_parameters(base.model, wanted) == real
 
 
 def test_the_head_follows_the_seed_and_nothing_else(base: BaseModel) -> None:
-    name = token_head.find_head(base.model).name
+    name = token_classifier.find_head(base.model).name
 
     def head(wanted: TrialConfig) -> torch.Tensor:
-        with attaching.attached_adapter(base, wanted, given=GIVEN):
+        with attach.attached_adapter(base, wanted, given=GIVEN):
             parts = dict(base.model.named_parameters())
             return parts[f"{name}.modules_to_save.default.weight"].detach().clone()
 
     first = head(config())
     assert torch.equal(head(config("dora", rank=16, dropout=0.1, target_modules="mlp")), first)
     assert not torch.equal(head(config(seed=8)), first)
-    with attaching.attached_adapter(base, config("full")):
+    with attach.attached_adapter(base, config("full")):
         assert torch.equal(base.model.get_parameter(f"{name}.weight"), first)
 
 
@@ -131,7 +130,7 @@ def test_an_error_inside_puts_the_head_back_too(base: BaseModel) -> None:
     before = checksum(base.model)
 
     def fail() -> None:
-        with attaching.attached_adapter(base, config()):
+        with attach.attached_adapter(base, config()):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -142,18 +141,18 @@ def test_an_error_inside_puts_the_head_back_too(base: BaseModel) -> None:
 
 def test_a_skeleton_has_a_head_of_its_own(base: BaseModel) -> None:
     settings = ModelSettings(name=base.name)
-    skeleton = attaching.empty_base_model(settings, HEAD)
-    assert token_head.labels(skeleton) == HEAD.labels
-    other = attaching.empty_base_model(settings, Head(TOKEN_CLASSIFICATION, ("O", "B-X", "I-X")))
-    assert token_head.labels(other) == ("O", "B-X", "I-X")
-    assert attaching.empty_base_model(settings, HEAD) is skeleton
+    skeleton = attach.empty_base_model(settings, HEAD)
+    assert token_classifier.labels(skeleton) == HEAD.labels
+    other = attach.empty_base_model(settings, Head(TOKEN_CLASSIFICATION, ("O", "B-X", "I-X")))
+    assert token_classifier.labels(other) == ("O", "B-X", "I-X")
+    assert attach.empty_base_model(settings, HEAD) is skeleton
 
 
 def test_other_modules_may_be_saved_beside_the_head(base: BaseModel) -> None:
     norm = next(n for n, _ in base.model.named_modules() if n.lower().endswith("norm"))
     wanted = config().with_level("modules_to_save", norm.rpartition(".")[2])
     before = checksum(base.model)
-    with attaching.attached_adapter(base, wanted, given=GIVEN):
+    with attach.attached_adapter(base, wanted, given=GIVEN):
         stir(base)
         trained = [n for n, p in base.model.named_parameters() if p.requires_grad]
     assert any(f"{norm}.modules_to_save" in name for name in trained)

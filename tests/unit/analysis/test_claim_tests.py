@@ -5,7 +5,7 @@ import math
 import pandas as pd
 import pytest
 
-from harness.analysis import claim_tests as claim_words
+from harness.analysis import claim_tests
 from harness.analysis.claim_tests import ClaimResult, evaluate_claims, missing
 from harness.results import Objective, StudyResults
 from tests.studies import F1, PERPLEXITY, empty_results, make_results
@@ -91,7 +91,7 @@ def test_a_cell_that_was_run_for_claims_counts(results: StudyResults) -> None:
 def test_without_full_fine_tuning_no_share_of_it_is_told() -> None:
     found = {each.claim.name: each for each in evaluate_claims(study(stages=("search", "ablate")))}
     assert found["lora_full"].verdict == "no data"
-    assert "full fine-tuning" in claim_words.missing_data_message(study(), found["lora_full"])
+    assert "full fine-tuning" in claim_tests.missing_data_message(study(), found["lora_full"])
     assert found["r16_r32"].verdict == "supported"
 
 
@@ -108,7 +108,7 @@ def test_of_perplexity_the_share_of_the_gain_is_told() -> None:
     whole = trials[trials["stage"] == "full"]["value"].mean()
     assert one.value == pytest.approx(100 * (own - base) / (whole - base), rel=1e-6)
     (difference,) = found["r16_r32"].compared
-    told = claim_words.numbers(results, difference)
+    told = claim_tests.numbers(results, difference)
     assert told.startswith("r=16 less r=32: ")
 
 
@@ -117,8 +117,8 @@ def test_a_study_without_trials_has_no_data_for_anything() -> None:
     found = evaluate_claims(results)
     assert {each.verdict for each in found} == {"no data"}
     for each in found:
-        assert claim_words.missing_data_message(results, each)
-    frame = claim_words.table(results, found)
+        assert claim_tests.missing_data_message(results, each)
+    frame = claim_tests.table(results, found)
     assert len(frame) == len(found)
     assert frame["value"].isna().all()
 
@@ -126,7 +126,7 @@ def test_a_study_without_trials_has_no_data_for_anything() -> None:
 def test_the_table_is_in_the_metrics_own_direction(results: StudyResults) -> None:
     for made in (results, study(PERPLEXITY)):
         found = evaluate_claims(made)
-        frame = claim_words.table(made, found).dropna(subset=["value"])
+        frame = claim_tests.table(made, found).dropna(subset=["value"])
         assert (frame["low"] <= frame["value"]).all()
         assert (frame["value"] <= frame["high"]).all()
         row = frame[frame["claim"] == "attention_enough"].iloc[0]
@@ -135,7 +135,7 @@ def test_the_table_is_in_the_metrics_own_direction(results: StudyResults) -> Non
 
 
 def test_equal_tables_give_equal_findings(results: StudyResults) -> None:
-    tables = [claim_words.table(results, evaluate_claims(results)) for _ in range(2)]
+    tables = [claim_tests.table(results, evaluate_claims(results)) for _ in range(2)]
     pd.testing.assert_frame_equal(*tables)
 
 
@@ -161,9 +161,9 @@ def test_an_arm_at_its_grids_edge_may_be_better_never_worse(
     assert found["q_share"].verdict == "contradicted"  # more than 75 % it is, all the more
     # r=32 may be better than it is here: that r=16 is as good is open.
     assert found["r16_r32"].verdict == "not decided"
-    told = claim_words.numbers(results, found["r16_r32"].compared[0])
+    told = claim_tests.numbers(results, found["r16_r32"].compared[0])
     assert told.endswith(", rate of r=32 at its grid's edge (--extend-grid tries one more)")
-    frame = claim_words.table(results, [*found.values()]).set_index("claim")
+    frame = claim_tests.table(results, [*found.values()]).set_index("claim")
     assert frame.loc["r16_r32", "edges"] == 1
     assert frame.loc["qv_share", "edges"] == 0
 
@@ -171,7 +171,7 @@ def test_an_arm_at_its_grids_edge_may_be_better_never_worse(
 def test_what_takes_another_study_names_the_command_and_how_both_are_compared() -> None:
     study = make_results(trials=6)
     told = {
-        each.claim.name: claim_words.missing_data_message(study, each)
+        each.claim.name: claim_tests.missing_data_message(study, each)
         for each in evaluate_claims(study)
     }
     assert told["qlora_free"] == (

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.analysis import error_analysis as mistakes
+from harness.analysis import error_analysis
 from harness.analysis.recommendation import recommend
 from harness.results import ANSWER_COLUMNS, PASSAGE_COLUMNS, StudyResults, Texts
 from tests.studies import F1, PERPLEXITY, empty_results, make_results, one_trial_results
@@ -30,7 +30,7 @@ def with_passages(study: StudyResults, answers: pd.DataFrame | None = None) -> S
 def test_the_chief_is_the_pick_or_the_best_and_the_rival_the_best_of_the_others(
     study: StudyResults,
 ) -> None:
-    found, who = recommend(study), mistakes.compared_configurations(study)
+    found, who = recommend(study), error_analysis.compared_configurations(study)
     assert who is not None
     chief = found.pick or found.best
     assert chief is not None
@@ -43,16 +43,16 @@ def test_the_chief_is_the_pick_or_the_best_and_the_rival_the_best_of_the_others(
 
 
 def test_smaller_studies_have_fewer_to_look_at() -> None:
-    assert mistakes.compared_configurations(empty_results()) is None
-    one = mistakes.compared_configurations(one_trial_results())
+    assert error_analysis.compared_configurations(empty_results()) is None
+    one = error_analysis.compared_configurations(one_trial_results())
     assert one is not None
     assert (one.stage, one.split, one.rival) == ("search", "validation", None)
 
 
 def test_each_example_has_the_mean_over_seeds_of_its_own_score(study: StudyResults) -> None:
-    who = mistakes.compared_configurations(study)
+    who = error_analysis.compared_configurations(study)
     assert who is not None
-    table = mistakes.by_example(study, who)
+    table = error_analysis.by_example(study, who)
     trials = study.trials.query("stage == 'confirm' and state == 'complete'")
     numbers = trials.loc[trials["key"] == who.chief, "number"]
     columns = list(study.objective.columns)
@@ -65,24 +65,26 @@ def test_each_example_has_the_mean_over_seeds_of_its_own_score(study: StudyResul
 
 
 def test_examples_apart_are_the_furthest_first(study: StudyResults) -> None:
-    who = mistakes.compared_configurations(study)
+    who = error_analysis.compared_configurations(study)
     assert who is not None
     assert who.rival is not None
-    table = mistakes.by_example(study, who)
+    table = error_analysis.by_example(study, who)
     gaps = table[who.chief] - table[who.rival]
-    chosen = mistakes.largest_differences(table, who.chief, who.rival, 3)
+    chosen = error_analysis.largest_differences(table, who.chief, who.rival, 3)
     assert [gaps[name] for name in chosen] == sorted(gaps, reverse=True)[: len(chosen)]
     assert all(gaps[name] > 0 for name in chosen)
-    assert not set(chosen) & set(mistakes.largest_differences(table, who.rival, who.chief, 3))
-    assert mistakes.largest_differences(table, who.chief, who.chief, 3) == []
+    assert not set(chosen) & set(
+        error_analysis.largest_differences(table, who.rival, who.chief, 3)
+    )
+    assert error_analysis.largest_differences(table, who.chief, who.chief, 3) == []
 
 
 def test_scores_by_length_are_those_of_the_group_s_examples(study: StudyResults) -> None:
     study = with_passages(study)
-    who = mistakes.compared_configurations(study)
+    who = error_analysis.compared_configurations(study)
     assert who is not None
     assert study.texts is not None
-    frame = mistakes.by_length(study, who)
+    frame = error_analysis.by_length(study, who)
     assert frame["examples"].sum() == 60
     assert (frame["low"].iloc[1:].to_numpy() > frame["high"].iloc[:-1].to_numpy()).all()
     row = frame.iloc[0]
@@ -98,7 +100,7 @@ def test_scores_by_length_are_those_of_the_group_s_examples(study: StudyResults)
 
 
 def test_confusions_and_recall_are_counted_a_seed(study: StudyResults) -> None:
-    who = mistakes.compared_configurations(study)
+    who = error_analysis.compared_configurations(study)
     assert who is not None
     chief = who.chief
     rows = [
@@ -113,12 +115,12 @@ def test_confusions_and_recall_are_counted_a_seed(study: StudyResults) -> None:
     ]
     answers = pd.DataFrame(rows, columns=list(ANSWER_COLUMNS))
     told = with_passages(study, answers)
-    found = mistakes.confusions(told, who).to_dict("records")
+    found = error_analysis.confusions(told, who).to_dict("records")
     assert found == [
         {"label": "A", "instead": "B", "count": 1.0, "share": 0.5},
         {"label": "A", "instead": "", "count": 0.5, "share": 0.25},
     ]
-    known = mistakes.by_seen_in_training(told, who)
+    known = error_analysis.by_seen_in_training(told, who)
     assert known["known"].tolist() == [True, False]
     assert known["entities"].tolist() == [1, 2]
     assert known[chief].tolist() == [0.5, 0.5]
@@ -127,11 +129,11 @@ def test_confusions_and_recall_are_counted_a_seed(study: StudyResults) -> None:
 
 
 def test_without_texts_there_is_nothing_to_say(study: StudyResults) -> None:
-    who = mistakes.compared_configurations(study)
+    who = error_analysis.compared_configurations(study)
     assert who is not None
     for frame in (
-        mistakes.by_length(study, who),
-        mistakes.confusions(study, who),
-        mistakes.by_seen_in_training(study, who),
+        error_analysis.by_length(study, who),
+        error_analysis.confusions(study, who),
+        error_analysis.by_seen_in_training(study, who),
     ):
         assert frame.empty

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import levene
 
-from harness.analysis import estimates as comparison
+from harness.analysis import estimates
 from harness.analysis.estimates import variance_components
 from harness.analysis.scores import ScoreArray, complete
 from tests.studies import PERPLEXITY, ROUGE, config, confirm_results, empty_results, make_results
@@ -18,7 +18,7 @@ def study():
 
 
 def test_estimates_are_means_over_seeds(study):
-    table = comparison.estimates(study, "confirm", "test").set_index("key")
+    table = estimates.estimates(study, "confirm", "test").set_index("key")
     trials = complete(study, "confirm").groupby("key")["test"]
     assert table["value"].to_dict() == pytest.approx(trials.mean().to_dict())
     assert table["seed_sd"].to_dict() == pytest.approx(trials.std().to_dict())
@@ -26,16 +26,16 @@ def test_estimates_are_means_over_seeds(study):
 
 
 def test_estimate_is_the_row_of_estimates(study):
-    found = comparison.estimate(study, config().key, "confirm", "test")
+    found = estimates.estimate(study, config().key, "confirm", "test")
     assert (found.seeds, found.examples) == (10, 60)
     assert found.low < found.value < found.high
     with pytest.raises(ValueError, match="no complete confirm trial of nobody"):
-        comparison.estimate(study, "nobody", "confirm", "test")
+        estimates.estimate(study, "nobody", "confirm", "test")
 
 
 def test_differences_are_taken_on_common_seeds(study):
     reference = config().key
-    table = comparison.differences(study, "confirm", "test", reference).set_index("key")
+    table = estimates.differences(study, "confirm", "test", reference).set_index("key")
     assert reference not in table.index
     trials = complete(study, "confirm").set_index(["key", "seed"])["test"]
     for key, row in table.iterrows():
@@ -46,7 +46,7 @@ def test_differences_are_taken_on_common_seeds(study):
 
 
 def test_large_differences_are_found_and_small_ones_not(study):
-    table = comparison.differences(study, "confirm", "test", config().key).set_index("key")
+    table = estimates.differences(study, "confirm", "test", config().key).set_index("key")
     assert table.loc[config(rank=4, target_modules="qv").key, "p_holm"] < 0.01
     assert table.loc[config(rank=32).key, "p_holm"] > 0.05
 
@@ -54,28 +54,28 @@ def test_large_differences_are_found_and_small_ones_not(study):
 def test_differences_keep_the_direction_of_a_metric_that_is_minimised():
     worse = {config(): [0.85] * 5, config(rank=4): [0.70, 0.71, 0.70, 0.72, 0.70]}
     study = confirm_results(worse, objective=PERPLEXITY, examples=60)
-    row = comparison.differences(study, "confirm", "test", config().key).iloc[0]
+    row = estimates.differences(study, "confirm", "test", config().key).iloc[0]
     assert 0 < row["low"] < row["difference"] < row["high"]
     assert row["difference"] == pytest.approx(1.2, abs=0.3)
 
 
 def test_one_seed_has_a_value_and_no_interval():
     study = confirm_results({config(): [0.8], config(rank=8): [0.7]}, examples=20)
-    table = comparison.estimates(study, "confirm", "test")
+    table = estimates.estimates(study, "confirm", "test")
     assert table["value"].notna().all()
     assert table[["low", "high", "seed_sd"]].isna().all(axis=None)
-    row = comparison.differences(study, "confirm", "test", config().key).iloc[0]
+    row = estimates.differences(study, "confirm", "test", config().key).iloc[0]
     assert math.isnan(row["low"])
     assert row["p_holm"] == 1
 
 
 def test_nothing_scored_gives_empty_tables_with_columns():
-    assert list(comparison.estimates(empty_results(), "confirm", "test").columns)[:2] == [
+    assert list(estimates.estimates(empty_results(), "confirm", "test").columns)[:2] == [
         "key",
         "value",
     ]
-    assert comparison.differences(empty_results(), "confirm", "test", "x").empty
-    assert math.isnan(comparison.noise_floor(empty_results()))
+    assert estimates.differences(empty_results(), "confirm", "test", "x").empty
+    assert math.isnan(estimates.noise_floor(empty_results()))
 
 
 def test_noise_floor_pools_over_configurations(study):
@@ -86,11 +86,11 @@ def test_noise_floor_pools_over_configurations(study):
     ]
     total = sum(((row - row.mean()) ** 2).sum() for row in rows)
     expected = math.sqrt(total / sum(len(row) - 1 for row in rows))
-    assert comparison.noise_floor(study) == pytest.approx(expected)
+    assert estimates.noise_floor(study) == pytest.approx(expected)
 
 
 def test_infinite_bounds_are_told_as_unknown():
-    assert np.isnan(comparison.finite(np.array([np.inf, -np.inf, 1.0]))).tolist() == [
+    assert np.isnan(estimates.finite(np.array([np.inf, -np.inf, 1.0]))).tolist() == [
         True,
         True,
         False,
@@ -99,7 +99,7 @@ def test_infinite_bounds_are_told_as_unknown():
 
 def test_no_interval_reaches_beyond_what_can_be_scored():
     study = confirm_results({config(): [0.999, 0.9, 0.985]}, examples=40)
-    table = comparison.estimates(study, "confirm", "test")
+    table = estimates.estimates(study, "confirm", "test")
     assert table["high"].tolist() == [1.0]
     assert 0.0 <= table["low"].iloc[0] < table["value"].iloc[0]
 

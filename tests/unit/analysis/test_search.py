@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from harness.analysis import search as searched
+from harness.analysis import search
 from harness.analysis.estimates import noise_floor
 from tests import studies
 from tests.simulation import World
@@ -49,7 +49,7 @@ def rows(results: StudyResults) -> list[dict[Any, Any]]:
 @pytest.mark.parametrize("study", ["full", "perplexity"])
 def test_the_band_is_as_wide_as_seeds_differ(study: str, request: pytest.FixtureRequest) -> None:
     results: StudyResults = request.getfixturevalue(study)
-    frame, pick = searched.history(results), max if results.objective.sign > 0 else min
+    frame, pick = search.history(results), max if results.objective.sign > 0 else min
     values = [row["value"] for row in rows(results)]
     assert frame["value"].tolist() == values
     assert frame["best"].tolist() == [pick(values[: end + 1]) for end in range(len(values))]
@@ -59,7 +59,7 @@ def test_the_band_is_as_wide_as_seeds_differ(study: str, request: pytest.Fixture
 
 
 def test_without_repeated_seeds_there_is_no_band() -> None:
-    frame = searched.history(studies.make_results(stages=("search",)))
+    frame = search.history(studies.make_results(stages=("search",)))
     assert len(frame) > 20
     assert frame[["low", "high"]].isna().all(axis=None)
 
@@ -69,13 +69,13 @@ def test_no_band_reaches_beyond_what_a_score_can_be() -> None:
     study.add("search", studies.config(), score=0.98)
     for seed, score in enumerate((0.05, 0.95)):
         study.add("ablate", studies.config(seed=seed), score=score)
-    frame = searched.history(study.results())
+    frame = search.history(study.results())
     assert frame["high"].tolist() == [1.0]
     assert frame["low"].tolist() == [0.0]
 
 
 def test_slices_hold_each_trial_once_for_each_parameter(full: StudyResults) -> None:
-    frame = searched.slices(full)
+    frame = search.slices(full)
     trials = rows(full)
     for name in ("variant", "rank", "alpha_ratio", "dropout", "target_modules", "learning_rate"):
         own = frame[frame["parameter"] == name]
@@ -95,7 +95,7 @@ def made(points: list[dict[str, Any]], objective: Objective = studies.F1) -> Stu
 
 
 def test_what_does_not_vary_is_left_out_and_further_settings_are_told_apart() -> None:
-    found = searched.parameters(
+    found = search.parameters(
         made(
             [
                 {"rank": 4},
@@ -112,7 +112,7 @@ def test_what_does_not_vary_is_left_out_and_further_settings_are_told_apart() ->
 @pytest.mark.parametrize("study", ["full", "perplexity"])
 def test_levels_count_each_trial_once(study: str, request: pytest.FixtureRequest) -> None:
     results: StudyResults = request.getfixturevalue(study)
-    frame, trials = searched.by_level(results), rows(results)
+    frame, trials = search.by_level(results), rows(results)
     pick = max if results.objective.sign > 0 else min
     assert (frame.groupby("parameter")["trials"].sum() == len(trials)).all()
     for row in frame.to_dict("records"):
@@ -135,22 +135,22 @@ def test_levels_count_each_trial_once(study: str, request: pytest.FixtureRequest
 
 def test_words_come_as_the_sweep_lists_them(full: StudyResults) -> None:
     levels = ["zoo", "all_linear", "q", "attention", "q", "qv"]
-    order = searched.ordered(full, "target_modules", levels)
+    order = search.ordered(full, "target_modules", levels)
     assert order == ["q", "qv", "attention", "all_linear", "zoo"]
-    assert searched.ordered(full, "bias", ["none", "usual", "all"]) == ["usual", "all", "none"]
+    assert search.ordered(full, "bias", ["none", "usual", "all"]) == ["usual", "all", "none"]
 
 
 def test_half_decades_begin_at_round_powers() -> None:
     starts = {1e-3: 1e-3, 3.1e-3: 1e-3, 3.17e-3: 10**-2.5, 9.99e-3: 10**-2.5, 0.01: 0.01}
     for rate, start in starts.items():
-        assert searched.half_decade(rate) == pytest.approx(start)
-    assert searched.half_decade(2e-3, 1) == searched.half_decade(5e-3)
-    assert searched.half_decade(searched.half_decade(2e-3, 3)) == searched.half_decade(2e-3, 3)
+        assert search.half_decade(rate) == pytest.approx(start)
+    assert search.half_decade(2e-3, 1) == search.half_decade(5e-3)
+    assert search.half_decade(search.half_decade(2e-3, 3)) == search.half_decade(2e-3, 3)
 
 
 def test_the_heat_is_the_mean_of_the_trials_in_each_cell(full: StudyResults) -> None:
     study = noted(full, rank=0.3, dropout=0.1, learning_rate=0.4, variant=None)
-    frame = searched.score_grid(study)
+    frame = search.score_grid(study)
     cells: dict[tuple[Any, ...], list[float]] = defaultdict(list)
     for row in rows(full):
         decade = math.floor(2 * math.log10(row["learning_rate"]))
@@ -166,18 +166,18 @@ def test_the_heat_is_the_mean_of_the_trials_in_each_cell(full: StudyResults) -> 
 
 
 def test_without_two_shares_there_is_no_heat(full: StudyResults) -> None:
-    assert searched.score_grid(full).empty
-    assert searched.score_grid(noted(full, rank=0.5, variant=None)).empty
-    assert searched.score_grid(
+    assert search.score_grid(full).empty
+    assert search.score_grid(noted(full, rank=0.5, variant=None)).empty
+    assert search.score_grid(
         noted(full, rank=0.5, bias=0.4)
     ).empty  # all trials have the same bias
-    assert not searched.score_grid(noted(full, rank=0.5, variant=0.0)).empty
+    assert not search.score_grid(noted(full, rank=0.5, variant=0.0)).empty
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_a_sample_has_the_best_and_the_others_evenly(sign: float) -> None:
     values = np.random.default_rng(4).normal(size=2000)
-    chosen = searched.rank_stratified_sample(values.tolist(), sign, 400)
+    chosen = search.rank_stratified_sample(values.tolist(), sign, 400)
     assert len(set(chosen)) == len(chosen) == 400
     assert chosen == sorted(chosen)
     rank = np.argsort(np.argsort(-sign * values))
@@ -185,30 +185,30 @@ def test_a_sample_has_the_best_and_the_others_evenly(sign: float) -> None:
     assert taken[:20] == list(range(20))
     assert taken[-1] == 1999
     assert max(np.diff(taken)) <= math.ceil(1980 / 379)
-    assert {int(rank[one]) for one in searched.best_few(values.tolist(), sign)} == set(range(20))
+    assert {int(rank[one]) for one in search.best_few(values.tolist(), sign)} == set(range(20))
 
 
 def test_a_short_search_is_drawn_whole() -> None:
-    assert searched.rank_stratified_sample([0.3, 0.1, 0.2], 1.0, 3) == [0, 1, 2]
-    assert searched.best_few([0.3, 0.1, 0.9], 1.0) == [2]
-    assert searched.best_few([0.3, 0.1, 0.9], -1.0) == [1]
+    assert search.rank_stratified_sample([0.3, 0.1, 0.2], 1.0, 3) == [0, 1, 2]
+    assert search.best_few([0.3, 0.1, 0.9], 1.0) == [2]
+    assert search.best_few([0.3, 0.1, 0.9], -1.0) == [1]
 
 
 def test_the_fence_keeps_all_but_what_lies_far_off_on_the_bad_side() -> None:
     scores = [0.80, 0.82, 0.84, 0.86, 0.88, 0.90, 0.99]
-    assert searched.outlier_fence(scores, 1.0) == 0.80
-    assert searched.outlier_fence([*scores, 0.0], 1.0) == 0.80
-    assert searched.outlier_fence([*scores, 40.0], -1.0) == 0.99
-    assert searched.outlier_fence([0.5, 0.5, 0.5, 0.5, 0.1], 1.0) == 0.1  # no spread to measure by
+    assert search.outlier_fence(scores, 1.0) == 0.80
+    assert search.outlier_fence([*scores, 0.0], 1.0) == 0.80
+    assert search.outlier_fence([*scores, 40.0], -1.0) == 0.99
+    assert search.outlier_fence([0.5, 0.5, 0.5, 0.5, 0.1], 1.0) == 0.1  # no spread to measure by
 
 
 def test_an_infinite_score_is_none() -> None:
     study = made([{"rank": 4}, {"rank": 8}, {"rank": 16}])
     trials = study.trials.assign(value=[0.5, math.inf, 0.6])
-    assert len(searched.scored(dataclasses.replace(study, trials=trials))) == 2
+    assert len(search.scored(dataclasses.replace(study, trials=trials))) == 2
 
 
 def test_an_empty_study_has_empty_tables() -> None:
     study = studies.empty_results()
-    for table in (searched.history, searched.slices, searched.by_level, searched.score_grid):
+    for table in (search.history, search.slices, search.by_level, search.score_grid):
         assert table(study).empty

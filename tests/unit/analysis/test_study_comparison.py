@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from harness.aggregates import FORMS
-from harness.analysis import study_comparison as across
+from harness.analysis import study_comparison
 from harness.analysis.ablation import ablation_table
 from tests import studies
 from tests.studies import config
@@ -37,7 +37,7 @@ def test_intervals_of_independent_seeds_cover_the_truth(seeds: tuple[int, int]) 
     for number in range(500):
         easy = 0.1 * rng.standard_normal(40)
         ours, theirs = trained(rng, 0.8, seeds[0], easy), trained(rng, 0.77, seeds[1], easy)
-        found = across.independent(ours, theirs, MEAN, resamples=400, seed=3 * number)
+        found = study_comparison.independent(ours, theirs, MEAN, resamples=400, seed=3 * number)
         covered.append(found.low <= 0.03 <= found.high)
     # 95 %, less two standard errors of the simulation; Behrens and Fisher's are a little wide.
     assert 0.93 <= np.mean(covered) <= 0.995
@@ -52,7 +52,7 @@ def test_the_difference_is_that_of_plain_means() -> None:
         return 2 * found / (2 * found + wrong + lost)
 
     wanted = statistics.fmean(map(f1, ours)) - statistics.fmean(map(f1, theirs))
-    found = across.independent(ours, theirs, FORMS["f1"].value, resamples=100)
+    found = study_comparison.independent(ours, theirs, FORMS["f1"].value, resamples=100)
     assert found.value == pytest.approx(wanted)
     assert found.low < wanted < found.high
     assert found.value - found.low == pytest.approx(found.high - found.value)
@@ -82,7 +82,7 @@ def test_with_many_seeds_the_width_is_the_textbooks() -> None:
         for a, b in zip(sides[0][:, :, 0].T, sides[1][:, :, 0].T, strict=True)
     ]
     variance += statistics.variance(gaps) / len(gaps) - twice
-    found = across.independent(*sides, MEAN, resamples=20_000)
+    found = study_comparison.independent(*sides, MEAN, resamples=20_000)
     # Student's quantiles of 39 and more degrees of freedom are up to 3 % above the normal one.
     assert found.high - found.value == pytest.approx(2.0 * math.sqrt(variance), rel=0.04)
 
@@ -91,9 +91,9 @@ def test_examples_are_paired_and_seeds_are_not() -> None:
     rng = np.random.default_rng(3)
     easy = 0.5 * rng.standard_normal(60)
     ours, theirs = trained(rng, 0.8, 5, easy), trained(rng, 0.8, 5, easy)
-    found = across.independent(ours, theirs, MEAN)
-    mixed = across.independent(ours, theirs[:, rng.permutation(60)], MEAN)
-    turned = across.independent(ours, theirs[::-1], MEAN)
+    found = study_comparison.independent(ours, theirs, MEAN)
+    mixed = study_comparison.independent(ours, theirs[:, rng.permutation(60)], MEAN)
+    turned = study_comparison.independent(ours, theirs[::-1], MEAN)
     assert mixed.high - mixed.low > 2 * (found.high - found.low)
     assert turned == pytest.approx(found)
 
@@ -102,7 +102,7 @@ def test_examples_are_paired_and_seeds_are_not() -> None:
 def test_one_seed_or_one_example_has_no_interval(shape: tuple[int, int]) -> None:
     rng = np.random.default_rng(4)
     ours = trained(rng, 0.8, shape[0], np.zeros(shape[1]))
-    found = across.independent(ours, trained(rng, 0.8, 5, np.zeros(shape[1])), MEAN)
+    found = study_comparison.independent(ours, trained(rng, 0.8, 5, np.zeros(shape[1])), MEAN)
     assert math.isfinite(found.value)
     assert math.isnan(found.low)
     assert math.isnan(found.high)
@@ -113,7 +113,7 @@ def test_levels_stand_to_the_best_other_as_plain_means_do(objective: Objective) 
     results = studies.make_results(objective=objective)
     done = results.trials[results.trials["stage"] == "ablate"]
     means = done.groupby("key")["value"].apply(lambda values: statistics.fmean(values))
-    found = across.factor_levels(results)
+    found = study_comparison.factor_levels(results)
     assert [*found] == ["rank", "alpha_ratio", "target_modules", "dropout", "variant"]
     for name, frame in found.items():
         near = ablation_table(results, name)["near_best"]
@@ -151,18 +151,18 @@ def test_votes_are_counted_level_by_level() -> None:
     cells = [one for one in cells if (one["factor"], one["level"]) != ("rank", 8.0)]
     noted = {**other.attributes, "cells": cells}
     three = [whole, dataclasses.replace(other, attributes=noted), studies.empty_results()]
-    found = across.best_level_votes(three, "rank")
+    found = study_comparison.best_level_votes(three, "rank")
     assert [*found["level"]] == [4.0, 8.0, 16.0, 32.0]
     for row in found.to_dict("records"):
         standings = [
             one["standing"]
             for study in three[:2]
-            for one in across.factor_levels(study)["rank"].to_dict("records")
+            for one in study_comparison.factor_levels(study)["rank"].to_dict("records")
             if one["level"] == row["level"]
         ]
         assert len(standings) == (1 if row["level"] == 8 else 2)
-        assert {name: standings.count(name) for name in across.STANDINGS} == {
-            name: row[name] for name in across.STANDINGS
+        assert {name: standings.count(name) for name in study_comparison.STANDINGS} == {
+            name: row[name] for name in study_comparison.STANDINGS
         }
 
 
@@ -170,8 +170,8 @@ def test_factors_of_one_study_alone_are_not_shared() -> None:
     whole = studies.make_results()
     cells = [one for one in whole.attributes["cells"] if one["factor"] in {"rank", "dropout"}]
     few = dataclasses.replace(whole, attributes={**whole.attributes, "cells": cells})
-    assert across.shared_factors([whole, few]) == ("rank", "dropout")
-    assert across.shared_factors([whole, studies.one_trial_results()]) == ()
+    assert study_comparison.shared_factors([whole, few]) == ("rank", "dropout")
+    assert study_comparison.shared_factors([whole, studies.one_trial_results()]) == ()
 
 
 def confirmed(
@@ -192,8 +192,8 @@ KEY = config().key
 PLAIN = {"model__quantization": "none", "training__epochs": 3}
 
 
-def one_pair(first: StudyResults, second: StudyResults) -> across.Pair:
-    (found,) = across.compared([first, second], {first.name: KEY, second.name: KEY})
+def one_pair(first: StudyResults, second: StudyResults) -> study_comparison.Pair:
+    (found,) = study_comparison.compared([first, second], {first.name: KEY, second.name: KEY})
     return found
 
 
@@ -248,16 +248,16 @@ def test_where_more_than_one_setting_differs_no_claim_is_tested() -> None:
 def test_a_setting_that_an_older_study_lacks_is_off() -> None:
     plain = confirmed("plain", 0.85, **PLAIN)
     newer = confirmed("newer", 0.85, **PLAIN, training__packing=False, model__revision=None)
-    assert across.compared([plain, newer], {}) == []
+    assert study_comparison.compared([plain, newer], {}) == []
 
 
 def test_other_tasks_and_metrics_are_not_compared() -> None:
     plain = confirmed("plain", 0.85, **PLAIN)
     other = confirmed("other", 0.85, model__quantization="nf4", task="another")
-    assert across.compared([plain, other], {"plain": KEY, "other": KEY}) == []
+    assert study_comparison.compared([plain, other], {"plain": KEY, "other": KEY}) == []
     metric = dataclasses.replace(plain.objective, name="another")
     other = changed(dataclasses.replace(plain, objective=metric), "b", model__quantization="nf4")
-    assert across.compared([plain, other], {"plain": KEY, "b": KEY}) == []
+    assert study_comparison.compared([plain, other], {"plain": KEY, "b": KEY}) == []
 
 
 def test_what_stands_in_the_way_is_said() -> None:
@@ -282,7 +282,10 @@ def test_intervals_of_several_pairs_hold_together() -> None:
         confirmed(name, 0.85, **{**PLAIN, "model__name": name}) for name in ("one", "two", "three")
     ]
     keys = {one.name: KEY for one in three}
-    alone, together = across.compared(three[:2], keys), across.compared(three, keys)
+    alone, together = (
+        study_comparison.compared(three[:2], keys),
+        study_comparison.compared(three, keys),
+    )
     assert len(together) == 3
     assert together[0].difference == alone[0].difference
     wider = (together[0].high - together[0].low) / (alone[0].high - alone[0].low)

@@ -13,7 +13,7 @@ from benchmarks import peak
 from benchmarks.products import Ceiling, Product, operations, recorded
 from benchmarks.profiled import KINDS, kind_of, table
 from benchmarks.stepping import PackedSteps, SequentialSteps
-from harness.adapters import attach as attaching
+from harness.adapters import attach
 from harness.config.settings import TrainingSettings
 from harness.models.base_model import BaseModel
 from harness.tasks.task import Task
@@ -38,7 +38,7 @@ def test_products_are_those_that_torch_counts(
         steps.step()
         ours = operations(recorded(eager.model, steps.step))
     monkeypatch.setattr(
-        attaching, "fuse_lora_layers", lambda _model: 0
+        attach, "fuse_lora_layers", lambda _model: 0
     )  # torch counts no product in place
     with closing(SequentialSteps(eager, task, TRAINING, CONFIG)) as steps:
         steps.step()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 
-from harness.data import tabular as hub
+from harness.data import tabular
 from harness.data.rows import FORMATS, Row, RowSpec, Span
 from harness.data.tabular import CSV, JSONL, PARQUET, SAVED, TSV
 from harness.errors import UserError
@@ -366,9 +366,9 @@ def like_a_hub(tmp_path: Path) -> str:
 
 
 def test_a_data_set_of_the_hub_is_read_by_configuration_and_split(like_a_hub: str) -> None:
-    assert hub.split_names(like_a_hub, "small", None) == ("train", "dev")
+    assert tabular.split_names(like_a_hub, "small", None) == ("train", "dev")
     wanted = RowSpec("text", fields={"text": "sentence"})
-    rows = hub.read(like_a_hub, "large", None, "dev", wanted)
+    rows = tabular.read(like_a_hub, "large", None, "dev", wanted)
     assert [row.text for row in rows] == ["l dev 0", "l dev 1"]
 
 
@@ -381,6 +381,6 @@ def test_what_the_hub_does_not_have_is_told_in_one_line(like_a_hub: str, tmp_pat
         (like_a_hub, "small", "dev", "row 1: no 'text'"),
     ):
         with pytest.raises(UserError) as fault:
-            hub.read(name, config, None, split, RowSpec("text") if "row" in told else wanted)
+            tabular.read(name, config, None, split, RowSpec("text") if "row" in told else wanted)
         assert told in str(fault.value)
         assert "\n" not in str(fault.value)

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from harness.models import shared_weights as sharing
+from harness.models import shared_weights
 from harness.models.base_model import checksum
 from harness.models.shared_weights import remove_shared_weights, share_weights
 
@@ -128,4 +128,4 @@ def test_two_processes_have_one_copy(tmp_path: Path) -> None:
             assert share_of_it <= 0.55 * whole
         for process in both:
             process.communicate("\n")
-    assert sharing.LEAST < 4096 * 8192 * 4
+    assert shared_weights.LEAST < 4096 * 8192 * 4

@@ -15,7 +15,7 @@ from transformers import (
 
 from harness.config.settings import TOKEN_CLASSIFICATION, Head, ModelSettings
 from harness.errors import UserError
-from harness.models import token_classifier as token_head
+from harness.models import token_classifier
 from harness.models.base_model import BaseModel, checksum, load, load_config
 from tests import toy, toy_tags
 
@@ -44,20 +44,20 @@ def refused(name: Path, head: Head = HEAD) -> str:
 def test_a_new_head_is_zero_and_the_same_in_every_process(
     encoder: BaseModel, folder: Path
 ) -> None:
-    found = token_head.find_head(encoder.model)
+    found = token_classifier.find_head(encoder.model)
     assert found is not None
     assert found.name == "classifier"
     assert not any(parameter.any() for parameter in found.module.parameters())
     torch.manual_seed(99)
     assert load(ModelSettings(name=str(folder)), 1, HEAD).fingerprint == encoder.fingerprint
-    assert token_head.labels(encoder.model) == TAGS
-    assert token_head.task_type(encoder.model) == "TOKEN_CLS"
+    assert token_classifier.labels(encoder.model) == TAGS
+    assert token_classifier.task_type(encoder.model) == "TOKEN_CLS"
     assert not any(parameter.requires_grad for parameter in encoder.model.parameters())
 
 
 def test_a_causal_model_can_be_given_one(tmp_path: Path) -> None:
     found = load(ModelSettings(name=str(toy.save_model(tmp_path))), 1, HEAD)
-    head = token_head.find_head(found.model)
+    head = token_classifier.find_head(found.model)
     assert head is not None
     assert head.name == "score"
     assert found.model(input_ids=IDS).logits.shape == (1, 5, 3)
@@ -65,16 +65,16 @@ def test_a_causal_model_can_be_given_one(tmp_path: Path) -> None:
 
 def test_a_language_model_has_none(tmp_path: Path) -> None:
     plain = load(ModelSettings(name=str(toy.save_model(tmp_path))), 1)
-    assert token_head.find_head(plain.model) is None
-    assert token_head.labels(plain.model) == ()
-    assert token_head.task_type(plain.model) == "CAUSAL_LM"
+    assert token_classifier.find_head(plain.model) is None
+    assert token_classifier.labels(plain.model) == ()
+    assert token_classifier.task_type(plain.model) == "CAUSAL_LM"
     before = checksum(plain.model)
-    token_head.init_head(plain.model, 1)
+    token_classifier.init_head(plain.model, 1)
     assert checksum(plain.model) == before
     ids = IDS % len(plain.tokenizer)
     with torch.no_grad():
         assert torch.equal(
-            token_head.probe_output(plain.model, ids), plain.model(input_ids=ids).logits
+            token_classifier.probe_output(plain.model, ids), plain.model(input_ids=ids).logits
         )
 
 
@@ -86,7 +86,7 @@ def test_it_is_drawn_from_its_seed_alone(folder: Path) -> None:
         torch.manual_seed(len(drawn))
         expected = torch.rand(2)
         torch.manual_seed(len(drawn))
-        token_head.init_head(own.model, seed)
+        token_classifier.init_head(own.model, seed)
         assert torch.equal(torch.rand(2), expected)  # the global generator is left alone
         drawn.append(weight.data.clone())
     assert torch.equal(drawn[0], drawn[1])
@@ -97,7 +97,7 @@ def test_it_is_drawn_from_its_seed_alone(folder: Path) -> None:
 
 
 def test_a_probe_reads_what_the_head_is_given(encoder: BaseModel) -> None:
-    found = token_head.probe_output(encoder.model, IDS)
+    found = token_classifier.probe_output(encoder.model, IDS)
     with torch.no_grad():
         hidden = encoder.model.bert(input_ids=IDS).last_hidden_state
     assert torch.equal(found, hidden)
@@ -108,10 +108,10 @@ def test_a_head_in_half_precision_is_kept_in_full(folder: Path) -> None:
     half = load(ModelSettings(name=str(folder), dtype="bfloat16"), 1, HEAD)
     assert half.model.classifier.weight.dtype == torch.float32
     assert half.model.bert.embeddings.word_embeddings.weight.dtype == torch.bfloat16
-    token_head.init_head(half.model, 1)
+    token_classifier.init_head(half.model, 1)
     with torch.no_grad():
         assert half.model(input_ids=IDS).logits.dtype == torch.float32
-    assert token_head.probe_output(half.model, IDS).dtype == torch.bfloat16
+    assert token_classifier.probe_output(half.model, IDS).dtype == torch.bfloat16
 
 
 def test_the_head_of_another_task_is_replaced(tmp_path: Path, encoder: BaseModel) -> None:
@@ -121,7 +121,7 @@ def test_the_head_of_another_task_is_replaced(tmp_path: Path, encoder: BaseModel
     toy_tags.tokenizer().save_pretrained(tmp_path)
     found = load(ModelSettings(name=str(tmp_path)), 1, HEAD)
     assert checksum(found.model) == checksum(encoder.model)
-    assert token_head.labels(found.model) == TAGS
+    assert token_classifier.labels(found.model) == TAGS
 
 
 def test_weights_that_are_not_there_are_told(folder: Path, tmp_path: Path) -> None:
@@ -163,5 +163,5 @@ def test_the_configuration_says_what_the_head_says(folder: Path) -> None:
     assert tuple(config.id2label.values()) == TAGS
     assert config.num_labels == 3
     with torch.device("meta"):
-        empty = token_head.empty_model(config, HEAD)
+        empty = token_classifier.empty_model(config, HEAD)
     assert isinstance(empty, type(AutoModelForTokenClassification.from_config(config)))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.report import formatting as display
+from harness.report import formatting
 from harness.report.baselines import baseline_table, reached, share_of_full
 
 if TYPE_CHECKING:
@@ -26,11 +26,11 @@ def test_the_baselines_are_scored_again_from_their_statistics(full: StudyResults
 def test_all_of_them_stand_in_one_sentence(study: str, request: pytest.FixtureRequest) -> None:
     results: StudyResults = request.getfixturevalue(study)
     told = reached(results)
-    scale = display.scale(results.objective)
+    scale = formatting.scale(results.objective)
     assert told.startswith("Without an adapter, on the test split: bare base ")
     assert told.endswith(f" {scale.unit}.")
     for row in baseline_table(results).to_dict("records"):
-        assert f"{display.baseline(row['name'])} {scale.show(row['value'])}" in told
+        assert f"{formatting.baseline(row['name'])} {scale.show(row['value'])}" in told
 
 
 def test_where_nothing_was_scored_nothing_is_said(full: StudyResults) -> None:
@@ -60,8 +60,8 @@ def test_a_score_is_a_share_of_full_fine_tuning(
         frame = baseline_table(results).set_index("name")["value"]
         bare = min(value for name, value in frame.items() if str(name).startswith("base"))
     value = 0.8 if results.objective.sign > 0 else 4.0
-    assert found["value"] == f"{display.number(100 * (value - bare) / (whole - bare), 1)} %"
-    assert display.scale(results.objective).show(whole) in found["note"]
+    assert found["value"] == f"{formatting.number(100 * (value - bare) / (whole - bare), 1)} %"
+    assert formatting.scale(results.objective).show(whole) in found["note"]
     assert f"{len(scores)} seed" in found["note"]
 
 

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.analysis import study_comparison as across
+from harness.analysis import study_comparison
 from harness.errors import UserError
-from harness.report import compare as comparing
-from harness.report import formatting as display
+from harness.report import compare, formatting
 from tests import studies
 from tests.unit.report.test_page import HOSTILE, hostile, outline
 
@@ -49,7 +48,7 @@ def four(
 
 @pytest.fixture(scope="module")
 def page(four: list[StudyResults]) -> str:
-    return comparing.render(four)
+    return compare.render(four)
 
 
 def part(page: str, name: str) -> str:
@@ -61,11 +60,11 @@ def part(page: str, name: str) -> str:
 def test_one_study_is_refused(full: StudyResults) -> None:
     for few in ([], [full]):
         with pytest.raises(UserError, match=f"two studies or more, not {len(few)}"):
-            comparing.render(few)
+            compare.render(few)
 
 
 def test_two_of_one_name_are_refused(full: StudyResults, one: StudyResults) -> None:
-    for made in (comparing.render, comparing.tables):
+    for made in (compare.render, compare.tables):
         with pytest.raises(UserError, match="'made_up' is there twice"):
             made([full, one, full])
 
@@ -91,7 +90,7 @@ def test_it_is_well_formed_and_allows_its_own_style_and_script_only(page: str) -
 def test_hostile_text_is_text(
     name: str, likely: StudyResults, request: pytest.FixtureRequest
 ) -> None:
-    text = comparing.render([hostile(request.getfixturevalue(name)), likely])
+    text = compare.render([hostile(request.getfixturevalue(name)), likely])
     seen = outline(text)
     assert (seen.faults, seen.open) == ([], [])
     assert [tag for tag, _ in seen.tags].count("script") == 1
@@ -100,7 +99,7 @@ def test_hostile_text_is_text(
 
 
 def test_a_row_has_what_plain_sums_say(four: list[StudyResults]) -> None:
-    frame = comparing.tables(four)["studies"].set_index("study")
+    frame = compare.tables(four)["studies"].set_index("study")
     assert [*frame.index] == ["made_up", "coarse", "likely", "one_trial"]
     for results in four[:3]:
         row, sign = frame.loc[results.name], results.objective.sign
@@ -120,21 +119,24 @@ def test_a_row_has_what_plain_sums_say(four: list[StudyResults]) -> None:
 
 
 def test_a_study_without_a_pick_says_so(page: str, four: list[StudyResults]) -> None:
-    row = comparing.tables(four)["studies"].iloc[3]
+    row = compare.tables(four)["studies"].iloc[3]
     assert (row["outcome"], row["choice"]) == ("none", "best so far")
-    assert display.missing(float(row["value"]))
+    assert formatting.missing(float(row["value"]))
     assert "best so far" in part(page, "studies").split("one_trial")[1]
     assert "Without two ranks on fresh seeds: one_trial." in part(page, "ranks")
 
 
 def test_ranks_within_the_margin_are_shaded(page: str, four: list[StudyResults]) -> None:
     (inside,) = re.findall(r'<section id="ranks".*?</section>', page, re.DOTALL)
-    levels = comparing.tables(four)["levels"].query("factor == 'rank'")
+    levels = compare.tables(four)["levels"].query("factor == 'rank'")
     tables = re.findall(r"<table>.*?</table>", inside, re.DOTALL)
     assert len(tables) == 4  # all together, then each of three
     for results, shown in zip(four, tables[1:], strict=False):
         own = levels[levels["study"] == results.name]
-        scale, rows = display.scale(results.objective), re.findall(r"<tr.*?</tr>", shown, re.S)[1:]
+        scale, rows = (
+            formatting.scale(results.objective),
+            re.findall(r"<tr.*?</tr>", shown, re.S)[1:],
+        )
         assert len(rows) == len(own)
         for row, text in zip(own.to_dict("records"), rows, strict=True):
             assert ('class="near"' in text) == (row["standing"] == "within")
@@ -147,7 +149,7 @@ def test_ranks_within_the_margin_are_shaded(page: str, four: list[StudyResults])
 
 
 def test_votes_add_up_to_the_studies_that_have_the_level(four: list[StudyResults]) -> None:
-    found = comparing.tables(four)
+    found = compare.tables(four)
     assert set(found["votes"]["factor"]) == {
         "rank",
         "alpha_ratio",
@@ -158,23 +160,27 @@ def test_votes_add_up_to_the_studies_that_have_the_level(four: list[StudyResults
     for row in found["votes"].to_dict("records"):
         levels = found["levels"]
         have = levels[(levels["factor"] == row["factor"]) & (levels["level"] == row["level"])]
-        for standing in across.STANDINGS:
+        for standing in study_comparison.STANDINGS:
             assert row[standing] == (have["standing"] == standing).sum()
 
 
 def test_no_number_is_pooled_over_studies(page: str, four: list[StudyResults]) -> None:
     assert "No number is pooled" in part(page, "factors")
-    assert [*comparing.tables(four)["votes"].columns] == ["factor", "level", *across.STANDINGS]
+    assert [*compare.tables(four)["votes"].columns] == [
+        "factor",
+        "level",
+        *study_comparison.STANDINGS,
+    ]
 
 
 def test_picks_on_the_same_examples_cite_the_claim(page: str, four: list[StudyResults]) -> None:
-    (pair,) = comparing.tables(four)["pairs"].query("obstacle == ''").to_dict("records")
-    rows = comparing.tables(four)["studies"].set_index("study")["value"]
+    (pair,) = compare.tables(four)["pairs"].query("obstacle == ''").to_dict("records")
+    rows = compare.tables(four)["studies"].set_index("study")["value"]
     assert (pair["first"], pair["second"]) == ("coarse", "made_up")
     assert pair["difference"] == pytest.approx(rows["coarse"] - rows["made_up"])
     assert pair["subjects"] == "quantisation nf4 against none"
     words = part(page, "picks")
-    scale = display.scale(four[0].objective)
+    scale = formatting.scale(four[0].objective)
     assert scale.gap(pair["difference"]) in words
     assert scale.gap_interval(pair["low"], pair["high"]) in words
     assert "the claim “QLoRA costs no quality” (Dettmers et al. 2023" in words
@@ -186,7 +192,7 @@ def test_other_examples_are_named_as_the_obstacle(
     full: StudyResults, coarse: StudyResults
 ) -> None:
     named = coarse.examples.assign(example="new-" + coarse.examples["example"].astype(str))
-    text = comparing.render([full, dataclasses.replace(coarse, examples=named)])
+    text = compare.render([full, dataclasses.replace(coarse, examples=named)])
     words = " ".join(part(text, "picks").split())
     assert "the ids of their test examples are not the same." in words
     assert "<table" not in text.split('<section id="picks"')[1]
@@ -198,11 +204,11 @@ def test_studies_without_anything_make_a_page(
     other = dataclasses.replace(ablated, name="ablated")
     rooms: list[Sequence[StudyResults]] = [(one, empty), (searched, empty), (other, searched)]
     for few in rooms:
-        seen = outline(comparing.render(few))
+        seen = outline(compare.render(few))
         assert (seen.faults, seen.open) == ([], [])
-        assert [*comparing.tables(few)] == ["studies", "levels", "votes", "pairs"]
-    words = part(comparing.render([one, empty]), "ranks")
+        assert [*compare.tables(few)] == ["studies", "levels", "votes", "pairs"]
+    words = part(compare.render([one, empty]), "ranks")
     assert "No study has run two ranks on fresh seeds yet." in words
     assert "No two of these studies have the same task" in part(
-        comparing.render([one, empty]), "picks"
+        compare.render([one, empty]), "picks"
     )

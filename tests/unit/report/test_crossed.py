@@ -6,7 +6,7 @@ import pytest
 
 from harness.analysis.ablation import crossed_scores
 from harness.analysis.scores import complete
-from harness.report import formatting as display
+from harness.report import formatting
 from harness.report.crossed import crossed_map
 from harness.report.sections import ablation
 from harness.results import StudyResults
@@ -29,7 +29,7 @@ def test_each_cell_has_the_mean_score_of_its_trainings(
         assert row["seeds"] == own["seed"].nunique()
         assert row["value"] == pytest.approx(own["value"].mean())
     shown = str(crossed_map(study, PAIR, {"rank": "Rank"}))
-    scale = display.scale(study.objective)
+    scale = formatting.scale(study.objective)
     assert shown.count('class="cell"') == len(frame)
     assert all(scale.show(value) in shown for value in frame["value"])
     # The best cell is filled the strongest.

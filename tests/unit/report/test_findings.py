@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.analysis import ablation
-from harness.analysis import estimates as comparison
+from harness.analysis import ablation, estimates
 from harness.analysis.recommendation import recommend
 from harness.report import findings
 from tests import studies
@@ -36,7 +35,7 @@ def test_ablation_tables_of_all_factors_read_the_examples_once(
         count += 1
         return panel(*given)  # type: ignore[arg-type]
 
-    for module in (ablation, comparison):
+    for module in (ablation, estimates):
         monkeypatch.setattr(module, "score_array", counted)
     tables = findings.ablation(studies.make_results(), ("rank", "variant", "dropout"))
     assert all(len(table) > 1 for table in tables.values())

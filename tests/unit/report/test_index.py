@@ -20,7 +20,7 @@ from harness.config.sweep import load_sweep
 from harness.errors import UserError
 from harness.report import index, page
 from harness.report.index import StudyRow
-from harness.storage import overview as indexing
+from harness.storage import overview
 from harness.storage.records import Records
 from harness.storage.study import PlannedTrial, StudyStore, study_url
 from harness.trial import Stage
@@ -247,19 +247,19 @@ def begun(results: Path, name: str) -> StudyStore:
 
 def test_studies_are_found_and_their_stamps_tell_writing_from_reading(tmp_path: Path) -> None:
     results = tmp_path / "results"
-    assert list(indexing.find_studies(results)) == []
+    assert list(overview.find_studies(results)) == []
     begun(results, "second").close()
     running = begun(results, "first")
     (results / "empty_folder").mkdir()
-    found = list(indexing.find_studies(results))
+    found = list(overview.find_studies(results))
     assert [one.name for one in found] == ["first", "second"]
     for one in found:
         assert one.read().name == one.name
-    assert [one.stamp for one in indexing.find_studies(results)] == [one.stamp for one in found]
+    assert [one.stamp for one in overview.find_studies(results)] == [one.stamp for one in found]
     assert len({one.stamp for one in found}) == 2
     taken = running.claim("w")
     assert taken is not None
-    first, second = indexing.find_studies(results)
+    first, second = overview.find_studies(results)
     assert first.stamp != found[0].stamp
     assert second.stamp == found[1].stamp
     running.close()
@@ -270,7 +270,7 @@ def test_a_folder_of_studies_becomes_an_index(tmp_path: Path) -> None:
     begun(results, "fine").close()
     (results / "torn").mkdir()
     (results / "torn" / "study.db").write_text("this is no database " * 99)
-    path = index.write(indexing.find_studies(results), reports)
+    path = index.write(overview.find_studies(results), reports)
     assert path == reports / "index.html"
     text = path.read_text(encoding="utf-8")
     found = {cells(row)[0]: cells(row) for row in rows(text)}

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from harness.config.sweep import load_sweep
-from harness.storage import overview as progress
+from harness.storage import overview
 from harness.storage.study import PlannedTrial, StudyStore, study_url
 from harness.study.stages import search_slots
 from harness.trial import Stage, TrialConfig
@@ -18,7 +18,7 @@ def test_a_slot_that_was_planned_twice_counts_once(tmp_path: Path) -> None:
     assert first is not None
     studies.study.tell(first, 0.5)
     studies.claim("w")
-    now = progress.study_progress(studies)
+    now = overview.study_progress(studies)
     studies.close()
     assert (now.stage, now.done, now.owed) == ("search", {"search": 1}, 2)
     assert (now.best, now.outcomes) == (0.5, {"complete": 1})
@@ -34,7 +34,7 @@ def test_without_a_search_the_best_is_the_ablations(tmp_path: Path) -> None:
         claimed = studies.claim("w")
         assert claimed is not None
         studies.study.tell(claimed, value)
-    now = progress.study_progress(studies)
+    now = overview.study_progress(studies)
     studies.close()
     assert now.best == 0.8
 
@@ -46,6 +46,6 @@ def test_trials_that_there_was_no_time_for_are_not_counted_as_done(tmp_path: Pat
     assert first is not None
     studies.study.tell(first, 0.5)
     assert studies.cancel_waiting("--minutes is over") == 2
-    now = progress.study_progress(studies)
+    now = overview.study_progress(studies)
     studies.close()
     assert (now.done, now.owed, now.outcomes) == ({"search": 1}, 0, {"complete": 1})

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from harness.config.sweep import load_sweep
 from harness.errors import UserError
 from harness.results import METRIC_COLUMNS, Objective
-from harness.storage import overview as progress
+from harness.storage import overview
 from harness.storage.records import Records, read_study, summaries
 from harness.storage.schema import ScoresRow, StudyRow
 from harness.storage.study import PlannedTrial, StudyStore, study_url
@@ -134,12 +134,12 @@ def test_a_trial_whose_parameters_are_still_being_written_is_passed_over(records
     trial = records.studies.claim("w")
     trial.suggest_categorical("rank", SWEEP.space.rank)  # as far as another process may see it
     assert records.read().trials.empty
-    assert progress.study_progress(records.studies).running == (f"#{trial.number} being drawn",)
+    assert overview.study_progress(records.studies).running == (f"#{trial.number} being drawn",)
     config = records.studies.config(trial)
     assert list(records.read().trials["state"]) == ["running"]
     assert (
         f"r={config.rank} {config.target_modules}"
-        in progress.study_progress(records.studies).running[0]
+        in overview.study_progress(records.studies).running[0]
     )
 
 

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.config import sweep as sweeps
+from harness.config import sweep
 from harness.config.sweep import Sweep
 from harness.errors import UserError
-from harness.study import launcher as crews
-from harness.study import launcher as local
+from harness.study import launcher
 from harness.study.launcher import Parallelism, WorkerSpec, measure_throughput
 from tests import toy
 
@@ -22,19 +21,21 @@ def as_worker(monkeypatch):
 
     def use(code: str) -> None:
         monkeypatch.setattr(WorkerSpec, "arguments", lambda _: [])
-        monkeypatch.setattr(local, "_command", lambda _: [sys.executable, "-c", code])
+        monkeypatch.setattr(launcher, "_command", lambda _: [sys.executable, "-c", code])
 
     return use
 
 
 def test_the_crew_fits_the_machine(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(2)), raising=False)
-    assert local.default_parallelism(None, None) == local.Parallelism(2, 1)
-    assert local.default_parallelism(1, None) == local.Parallelism(1, 2)
-    assert local.default_parallelism(None, None, cuda=lambda: True) == local.Parallelism(1, 2)
-    assert local.default_parallelism(4, 3) == local.Parallelism(4, 3)
+    assert launcher.default_parallelism(None, None) == launcher.Parallelism(2, 1)
+    assert launcher.default_parallelism(1, None) == launcher.Parallelism(1, 2)
+    assert launcher.default_parallelism(None, None, cuda=lambda: True) == launcher.Parallelism(
+        1, 2
+    )
+    assert launcher.default_parallelism(4, 3) == launcher.Parallelism(4, 3)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
-    assert local.default_parallelism(None, None) == local.Parallelism(8, 2)
+    assert launcher.default_parallelism(None, None) == launcher.Parallelism(8, 2)
 
 
 @pytest.mark.parametrize(
@@ -47,14 +48,14 @@ def test_the_crew_fits_the_machine(monkeypatch):
     ],
 )
 def test_a_crew_is_told_in_words(workers, threads, told):
-    assert str(local.Parallelism(workers, threads)) == told
+    assert str(launcher.Parallelism(workers, threads)) == told
 
 
 def test_it_waits_for_all_and_keeps_what_they_print(as_worker, tmp_path):
     as_worker("print('working')")
     ticks = []
     jobs = [WorkerSpec("url", "study", index=index) for index in range(2)]
-    local.run_workers(jobs, tmp_path, lambda: ticks.append(1), poll=0.05)
+    launcher.run_workers(jobs, tmp_path, lambda: ticks.append(1), poll=0.05)
     assert ticks
     assert [(tmp_path / f"worker-{i}.log").read_text() for i in range(2)] == ["working\n"] * 2
 
@@ -62,7 +63,7 @@ def test_it_waits_for_all_and_keeps_what_they_print(as_worker, tmp_path):
 def test_a_mistake_of_the_users_is_told_as_the_worker_told_it(as_worker, tmp_path):
     as_worker("import sys; print('error: no such model'); sys.exit(2)")
     with pytest.raises(UserError, match=r"^no such model$"):
-        local.run_workers([WorkerSpec("url", "study")], tmp_path, lambda: None, poll=0.05)
+        launcher.run_workers([WorkerSpec("url", "study")], tmp_path, lambda: None, poll=0.05)
 
 
 def test_a_worker_that_dies_is_started_again(as_worker, tmp_path):
@@ -72,14 +73,14 @@ def test_a_worker_that_dies_is_started_again(as_worker, tmp_path):
         "if not flag.exists():\n    flag.touch()\n    os.kill(os.getpid(), signal.SIGKILL)\n"
         "print('second')"
     )
-    local.run_workers([WorkerSpec("url", "study")], tmp_path, lambda: None, poll=0.05)
+    launcher.run_workers([WorkerSpec("url", "study")], tmp_path, lambda: None, poll=0.05)
     assert (tmp_path / "worker-0.log").read_text() == "second\n"
 
 
 def test_a_worker_that_always_dies_is_given_up(as_worker, tmp_path):
     as_worker("import sys; print('boom'); sys.exit(1)")
     with pytest.raises(RuntimeError, match="worker 0 ended with code 1: boom"):
-        local.run_workers([WorkerSpec("url", "study")], tmp_path, lambda: None, poll=0.05)
+        launcher.run_workers([WorkerSpec("url", "study")], tmp_path, lambda: None, poll=0.05)
 
 
 def test_an_interruption_ends_the_workers(as_worker, tmp_path):
@@ -92,7 +93,7 @@ def test_an_interruption_ends_the_workers(as_worker, tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        local.run_workers([WorkerSpec("url", "study")], tmp_path, tick, poll=0.05)
+        launcher.run_workers([WorkerSpec("url", "study")], tmp_path, tick, poll=0.05)
     pid = int((tmp_path / "worker-0.log").read_text())
     assert not Path(f"/proc/{pid}").exists()
 
@@ -114,7 +115,7 @@ def no_gpu() -> bool:
 
 @pytest.fixture(autouse=True)
 def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local.os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    monkeypatch.setattr(launcher.os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
 
 
 @pytest.fixture
@@ -128,14 +129,14 @@ def paces(monkeypatch: pytest.MonkeyPatch) -> Paces:
             asked.append(Parallelism(workers, threads))
             return many if workers == 2 else fewer
 
-        monkeypatch.setattr(crews, "measure_throughput", found)
+        monkeypatch.setattr(launcher, "measure_throughput", found)
         return asked
 
     return put
 
 
 def loaded(*settings: str) -> Sweep:
-    return sweeps.load_sweep("ner_medical", settings)
+    return sweep.load_sweep("ner_medical", settings)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +147,7 @@ def test_fewer_workers_are_taken_where_they_are_as_fast(
     many: float | None, fewer: float | None, chosen: tuple[int, int], paces: Paces
 ) -> None:
     asked = paces(many, fewer)
-    found = crews.choose_parallelism(loaded(), no_gpu, None, least=1)
+    found = launcher.choose_parallelism(loaded(), no_gpu, None, least=1)
     assert (found.workers, found.threads) == chosen
     assert asked == [Parallelism(2, 1), Parallelism(1, 2)]
     assert "2 workers with 1 thread each: " in found.why
@@ -155,7 +156,7 @@ def test_fewer_workers_are_taken_where_they_are_as_fast(
 
 def test_where_neither_runs_the_rule_holds(paces: Paces) -> None:
     paces(None, None)
-    found = crews.choose_parallelism(loaded(), no_gpu, None, least=1)
+    found = launcher.choose_parallelism(loaded(), no_gpu, None, least=1)
     assert (found.workers, found.threads) == (2, 1)
 
 
@@ -179,20 +180,20 @@ def test_nothing_is_measured_where_there_is_nothing_to_choose(
     paces: Paces,
 ) -> None:
     asked = paces(1.0, 2.0)
-    assert crews.choose_parallelism(loaded(*settings), lambda: gpu, noted) == wanted
+    assert launcher.choose_parallelism(loaded(*settings), lambda: gpu, noted) == wanted
     assert asked == []
 
 
 @pytest.mark.parametrize("name", ["./nowhere", "owner/name"])
 def test_a_base_that_is_not_here_is_not_measured(name: str, paces: Paces) -> None:
     asked = paces(1.0, 2.0)
-    assert crews.choose_parallelism(loaded(f"model.name={name}"), no_gpu, None, least=1) == RULE
+    assert launcher.choose_parallelism(loaded(f"model.name={name}"), no_gpu, None, least=1) == RULE
     assert asked == []
 
 
 def test_real_processes_train_side_by_side(tmp_path: Path) -> None:
     toy.save_model(tmp_path)
-    small = sweeps.load_sweep(
+    small = sweep.load_sweep(
         "ner_medical", [f"model.name={tmp_path}", "model.dtype=auto"], data__limit=8
     )
     found = measure_throughput(small, 2, 1)

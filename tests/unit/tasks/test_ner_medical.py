@@ -40,10 +40,10 @@ def names(generator: ModuleType) -> dict[str, list[str]]:
 
 def base_names() -> list[str]:
     """What the embedded base model met while it was trained, case-folded."""
-    from harness.embedded.recipe import vocabulary as base
+    from harness.embedded.recipe import vocabulary
 
-    made = base.body_terms((*base.ILL, *base.EXAMINED))
-    lists = (base.MEDICATIONS, base.CONDITIONS, base.PROCEDURES, made)
+    made = vocabulary.body_terms((*vocabulary.ILL, *vocabulary.EXAMINED))
+    lists = (vocabulary.MEDICATIONS, vocabulary.CONDITIONS, vocabulary.PROCEDURES, made)
     return [name.casefold() for each in lists for name in each]
 
 

@@ -15,7 +15,7 @@ from transformers import AutoTokenizer
 
 from harness import embedded
 from harness.data.rows import fingerprint, leaks
-from harness.embedded.recipe import vocabulary as base
+from harness.embedded.recipe import vocabulary
 from harness.tasks.sources import load_module
 from harness.tasks.task import SPLITS, Task, load_task
 
@@ -68,8 +68,8 @@ def tokenizer() -> Any:
 
 def base_names() -> list[str]:
     """What the embedded base model met while it was trained, case-folded."""
-    made = base.body_terms((*base.ILL, *base.EXAMINED))
-    lists = (base.MEDICATIONS, base.CONDITIONS, base.PROCEDURES, made)
+    made = vocabulary.body_terms((*vocabulary.ILL, *vocabulary.EXAMINED))
+    lists = (vocabulary.MEDICATIONS, vocabulary.CONDITIONS, vocabulary.PROCEDURES, made)
     return [name.casefold() for each in lists for name in each]
 
 

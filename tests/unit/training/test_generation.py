@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from harness.models.base_model import BaseModel
-from harness.training import generation as continuation
+from harness.training import generation
 from harness.training.generation import BatchDecoder, greedy_decode
 from tests.toy import llama_config
 
@@ -35,7 +35,7 @@ def alone(base: BaseModel, ids: Sequence[int]) -> Tensor:
 def test_parts_lead_to_what_each_prompt_leads_to(
     at_once: int, base: BaseModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(continuation, "_AT_A_TIME", at_once)
+    monkeypatch.setattr(generation, "_AT_A_TIME", at_once)
     read: list[int] = []
     with torch.inference_mode():
         going = BatchDecoder(
@@ -56,7 +56,7 @@ def test_parts_lead_to_what_each_prompt_leads_to(
 def test_a_part_is_no_wider_than_its_longest_prompt(
     base: BaseModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(continuation, "_AT_A_TIME", 6)
+    monkeypatch.setattr(generation, "_AT_A_TIME", 6)
     read: list[int] = []
     with torch.inference_mode():
         BatchDecoder(

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from harness.adapters import attach as attaching
+from harness.adapters import attach
 from harness.config.settings import TrainingSettings
 from harness.config.variants import VARIANTS
 from harness.models.base_model import BaseModel
@@ -46,7 +46,7 @@ def train(
     training = TrainingSettings(**({"steps": 6, "batch_size": 4} | settings))
     sequences = TokenizedTask(base, task, 200).training().sequences
     loss, progress = Recording(base), TrainingProgress()
-    with attaching.attached_adapter(base, config) as adapter:
+    with attach.attached_adapter(base, config) as adapter:
         run = TrainingRun(base, loss, sequences, adapter, training, training.steps or 0, progress)
         assert list(run) == list(range(1, (training.steps or 0) + 1))
         weights = {
@@ -94,7 +94,7 @@ def masks(base: BaseModel, task: Task, wanted: TrialConfig) -> Iterator[torch.Te
     training = TrainingSettings(steps=3, batch_size=4)
     sequences = TokenizedTask(base, task, 200).training().sequences
     loss = CompletionLoss(base.model)
-    with attaching.attached_adapter(base, wanted) as adapter:
+    with attach.attached_adapter(base, wanted) as adapter:
         layer = next(m for m in base.model.modules() if isinstance(m, LoraLayer))
         layer.lora_dropout["default"].register_forward_hook(
             lambda _module, _input, output: kept.append(output != 0)
@@ -224,7 +224,7 @@ def test_steps_follow_epochs_and_budget() -> None:
 
 def attached_groups(base: BaseModel, variant: str, decay: float) -> list[dict]:
     config = TrialConfig(variant, 4, 8.0, 0.0, "qv", 1e-3, 0)
-    with attaching.attached_adapter(base, config):
+    with attach.attached_adapter(base, config):
         names = {id(p): name for name, p in base.model.named_parameters()}
         made = make_optimizer(
             base.model.named_parameters(), 1e-3, decay, VARIANTS.get(variant).optimiser

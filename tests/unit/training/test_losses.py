@@ -17,8 +17,7 @@ from transformers import (
 )
 
 from harness.config.settings import ModelSettings
-from harness.models import base_model
-from harness.models import token_classifier as token_head
+from harness.models import base_model, token_classifier
 from harness.models.base_model import BaseModel
 from harness.models.batches import IGNORED, Batch, TokenSequence, collate
 from harness.tasks.task import Answers, Task
@@ -117,7 +116,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
 def encoder(tmp_path_factory: pytest.TempPathFactory, task: Task) -> BaseModel:
     folder = toy_tags.save_encoder(tmp_path_factory.mktemp("encoder"))
     found = base_model.load(ModelSettings(name=str(folder)), 1, task.kind.head)
-    token_head.init_head(found.model, 3)
+    token_classifier.init_head(found.model, 3)
     return found
 
 

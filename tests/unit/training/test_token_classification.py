@@ -27,7 +27,7 @@ from harness.models import base_model
 from harness.models.base_model import BaseModel
 from harness.models.batches import IGNORED
 from harness.tasks.task import Task, load_task
-from harness.training import token_classification as word_tags
+from harness.training import token_classification
 from harness.training.token_classification import OVERLAP, TextTagger, Window, windows
 from harness.training.tokenization import TokenizedTask, token_notes
 from tests import toy, toy_tags
@@ -278,28 +278,28 @@ def likeliest(likely: np.ndarray) -> tuple[str, ...]:
 
 def test_one_part_that_errs_is_overruled_by_the_others() -> None:
     likely = said({"B-A": 0.9}, {"O": 0.5, "I-A": 0.4}, {"I-A": 0.8})
-    assert word_tags.word_level_tags(likely, [0], LABELS) == ["B-A", "I-A", "I-A"]
-    assert word_tags.word_level_tags(likely, [0, 1, 2], LABELS) == ["B-A", "O", "I-A"]
+    assert token_classification.word_level_tags(likely, [0], LABELS) == ["B-A", "I-A", "I-A"]
+    assert token_classification.word_level_tags(likely, [0, 1, 2], LABELS) == ["B-A", "O", "I-A"]
 
 
 def test_a_word_goes_on_where_that_is_likelier_than_beginning() -> None:
     likely = said({"B-A": 0.9}, {"I-A": 0.6, "B-A": 0.3}, {"I-A": 0.9})
-    assert word_tags.word_level_tags(likely, [0, 1], LABELS) == ["B-A", "I-A", "I-A"]
+    assert token_classification.word_level_tags(likely, [0, 1], LABELS) == ["B-A", "I-A", "I-A"]
 
 
 def test_a_word_never_begins_twice_inside_itself() -> None:
     likely = said({"B-A": 0.9}, {"B-A": 0.9}, {"B-A": 0.9})
-    assert word_tags.word_level_tags(likely, [0], LABELS) == ["B-A", "I-A", "I-A"]
-    assert word_tags.word_level_tags(likely, [0, 1], LABELS) == ["B-A", "B-A", "I-A"]
+    assert token_classification.word_level_tags(likely, [0], LABELS) == ["B-A", "I-A", "I-A"]
+    assert token_classification.word_level_tags(likely, [0, 1], LABELS) == ["B-A", "B-A", "I-A"]
 
 
 def test_labels_with_hyphens_stay_whole() -> None:
     likely = said({"B-B-2": 0.9}, {"O": 0.5, "I-B-2": 0.4})
-    assert word_tags.word_level_tags(likely, [0], LABELS) == ["B-B-2", "I-B-2"]
+    assert token_classification.word_level_tags(likely, [0], LABELS) == ["B-B-2", "I-B-2"]
 
 
 def test_nothing_is_read_off_nothing() -> None:
-    assert word_tags.word_level_tags(np.empty((0, len(LABELS))), [], LABELS) == []
+    assert token_classification.word_level_tags(np.empty((0, len(LABELS))), [], LABELS) == []
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -308,7 +308,7 @@ def test_each_word_says_the_likeliest_of_what_it_may_say(seed: int) -> None:
     sizes = [draw.randint(1, 4) for _ in range(12)]
     starts = [sum(sizes[:place]) for place in range(len(sizes))]
     likely = drawn(draw, sum(sizes))
-    found = word_tags.word_level_tags(likely, starts, LABELS)
+    found = token_classification.word_level_tags(likely, starts, LABELS)
     for start, size in zip(starts, sizes, strict=True):
         assert tuple(found[start : start + size]) == likeliest(likely[start : start + size])
 
@@ -317,7 +317,7 @@ def test_each_word_says_the_likeliest_of_what_it_may_say(seed: int) -> None:
 def test_words_of_one_token_have_their_likeliest_tag(seed: int) -> None:
     likely = drawn(random.Random(seed), 30)
     wanted = [LABELS[place] for place in likely.argmax(axis=1)]
-    assert word_tags.word_level_tags(likely, range(30), LABELS) == wanted
+    assert token_classification.word_level_tags(likely, range(30), LABELS) == wanted
 
 
 def edges(tagged: Sequence[str]) -> set[int]:
@@ -329,5 +329,5 @@ def test_no_entity_begins_or_ends_inside_a_word() -> None:
     draw = random.Random(1)
     for words in product([1, 2, 3], repeat=4):
         starts = [sum(words[:place]) for place in range(4)]
-        found = word_tags.word_level_tags(drawn(draw, sum(words)), starts, LABELS)
+        found = token_classification.word_level_tags(drawn(draw, sum(words)), starts, LABELS)
         assert edges(found) <= {*starts, sum(words)}

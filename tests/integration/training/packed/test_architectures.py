@@ -10,7 +10,7 @@ from torch.nn import functional
 from harness.config.settings import TrainingSettings
 from harness.models.base_model import BaseModel
 from harness.tasks.task import Task
-from harness.training.packed import compatibility as fitting
+from harness.training.packed import compatibility
 from harness.training.packed.trainer import PackedTrainer
 from harness.training.sequential import SequentialTrainer
 from harness.trial import Outcome, TrialConfig, TrialRequest
@@ -52,14 +52,14 @@ def test_sequences_are_longer_than_the_window(task: Task) -> None:
 def test_an_architecture_is_packed_in_each_precision(dtype: torch.dtype, other: BaseModel) -> None:
     model = copy.deepcopy(other.model).to(dtype)
     rounded = BaseModel(other.name, model, other.tokenizer, other.device, other.fingerprint)
-    assert fitting.why_base_not_packable(rounded) is None
+    assert compatibility.why_base_not_packable(rounded) is None
 
 
 @pytest.mark.usefixtures("doubled")
 def test_trials_packed_together_are_the_same_trials(
     other: BaseModel, task: Task, tmp_path: Path
 ) -> None:
-    assert fitting.why_base_not_packable(other) is None
+    assert compatibility.why_base_not_packable(other) is None
 
     def requests(folder: str) -> list[TrialRequest]:
         configs = [

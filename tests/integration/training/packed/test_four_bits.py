@@ -11,7 +11,7 @@ from harness.models import base_model
 from harness.models import base_model as four_bits
 from harness.models.base_model import BaseModel
 from harness.tasks.task import Task
-from harness.training.packed import compatibility as fitting
+from harness.training.packed import compatibility
 from harness.training.packed.lora_math import FourBitWeight
 from harness.training.packed.trainer import PackedTrainer
 from harness.training.sequential import SequentialTrainer
@@ -43,7 +43,7 @@ def coded(model_folder: Path) -> BaseModel:
 def test_losses_weights_and_answers_are_those_of_each_alone(
     coded: BaseModel, task: Task, tmp_path: Path
 ) -> None:
-    assert fitting.why_base_not_packable(coded) is None
+    assert compatibility.why_base_not_packable(coded) is None
 
     def requests(folder: str) -> list[TrialRequest]:
         return [
@@ -97,5 +97,5 @@ def test_eight_bits_are_trained_alone_and_that_is_said(model_folder: Path, task:
     base = base_model.load(ModelSettings(name=str(model_folder), quantization="int8"), 1)
     told = PackedTrainer(base, task, TRAINING, 2).notes
     assert any("quantised, and not in 4 bits" in note for note in told)
-    assert fitting.layers(base.model) == ()
+    assert compatibility.layers(base.model) == ()
     assert torch.get_num_threads() == 1

@@ -7,7 +7,7 @@ from transformers import LlamaConfig
 from harness.config.settings import TrainingSettings
 from harness.models.base_model import BaseModel
 from harness.tasks.task import Task
-from harness.training.packed import layers as kernels
+from harness.training.packed import layers
 from harness.training.packed.layers import BatchedKernel
 from harness.training.packed.trainer import PackedTrainer
 from harness.training.sequential import SequentialTrainer
@@ -32,7 +32,7 @@ REQUESTS = [
 def test_the_base_is_on_the_gpu_and_gets_its_kernel(base: BaseModel) -> None:
     assert base.device.type == "cuda"
     assert {each.device.type for each in base.model.parameters()} == {"cuda"}
-    assert isinstance(kernels.kernel_for(base.device), BatchedKernel)
+    assert isinstance(layers.kernel_for(base.device), BatchedKernel)
 
 
 @pytest.mark.parametrize("slots", [1, 4])

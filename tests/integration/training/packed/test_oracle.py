@@ -10,8 +10,7 @@ from safetensors.torch import load_file
 from harness.config.settings import TrainingSettings
 from harness.models.base_model import BaseModel
 from harness.tasks.task import Task
-from harness.training.packed import compatibility as fitting
-from harness.training.packed import layers as kernels
+from harness.training.packed import compatibility, layers
 from harness.training.packed.layers import BatchedKernel
 from harness.training.packed.trainer import PackedTrainer
 from harness.training.sequential import SequentialTrainer
@@ -44,13 +43,13 @@ def way(
 ) -> None:
     """How the packed engine goes through the base."""
     gpu = double.device.type == "cuda"
-    assert fitting.supports_manual_backward(double) != gpu
+    assert compatibility.supports_manual_backward(double) != gpu
     if gpu and request.param != "as on a GPU":
         pytest.skip("this is a GPU")
     if request.param != "by hand":
-        monkeypatch.setattr(fitting, "supports_manual_backward", lambda _: False)
+        monkeypatch.setattr(compatibility, "supports_manual_backward", lambda _: False)
     if request.param == "as on a GPU":
-        monkeypatch.setattr(kernels, "kernel_for", lambda _: BatchedKernel())
+        monkeypatch.setattr(layers, "kernel_for", lambda _: BatchedKernel())
 
 
 def config(variant: str, **changes: object) -> TrialConfig:

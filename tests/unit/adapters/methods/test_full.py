@@ -2,7 +2,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from harness.adapters import attach as attaching
+from harness.adapters import attach
 from harness.adapters.methods.full import impossible
 from harness.config.settings import ModelSettings
 from harness.models import base_model
@@ -25,17 +25,17 @@ def test_every_weight_is_trained_and_the_base_stays_as_it_was(base: BaseModel, t
 def test_its_parameters_are_counted_without_weights(base: BaseModel, model_folder: object) -> None:
     settings = ModelSettings(name=str(model_folder))
     total = sum(weight.numel() for weight in base.model.parameters())
-    assert attaching.count_parameters(settings, WANTED) == total
+    assert attach.count_parameters(settings, WANTED) == total
 
 
 def test_it_is_saved_as_a_model(base: BaseModel, tmp_path: object) -> None:
     before = checksum(base.model)
-    with attaching.attached_adapter(base, WANTED) as adapter, torch.no_grad():
+    with attach.attached_adapter(base, WANTED) as adapter, torch.no_grad():
         for weight in base.model.parameters():
             weight += 0.01
         ids = torch.tensor([[1, 20, 30]])
         trained = base.model(input_ids=ids).logits
-        folder = attaching.save_adapter(adapter, f"{tmp_path}/model")
+        folder = attach.save_adapter(adapter, f"{tmp_path}/model")
         loaded = AutoModelForCausalLM.from_pretrained(folder)
         torch.testing.assert_close(loaded(input_ids=ids).logits, trained)
     assert checksum(base.model) == before

@@ -2,20 +2,19 @@
 
 import random
 
-from harness.embedded.recipe import text as fillers
-from harness.embedded.recipe import text as words
+from harness.embedded.recipe import text
 from harness.embedded.recipe.vocabulary import COMMON, CONDITIONS, MEDICATIONS, PROCEDURES
 
 
 def test_same_seed_invents_the_same_words() -> None:
-    first = [words.novel(random.Random(3)) for _ in range(5)]
-    second = [words.novel(random.Random(3)) for _ in range(5)]
+    first = [text.novel(random.Random(3)) for _ in range(5)]
+    second = [text.novel(random.Random(3)) for _ in range(5)]
     assert first == second
 
 
 def test_invented_words_are_new_and_rarely_repeat() -> None:
     rng = random.Random(0)
-    drawn = [words.novel(rng) for _ in range(2000)]
+    drawn = [text.novel(rng) for _ in range(2000)]
     assert all(word.islower() and word.isalpha() for word in drawn)
     assert len(set(drawn)) > 1700
     assert len(set(drawn) & set(COMMON)) < 60
@@ -23,7 +22,7 @@ def test_invented_words_are_new_and_rarely_repeat() -> None:
 
 def test_words_come_in_every_case() -> None:
     rng = random.Random(1)
-    drawn = [words.word(rng) for _ in range(300)]
+    drawn = [text.word(rng) for _ in range(300)]
     assert any(word.islower() for word in drawn)
     assert any(word.istitle() for word in drawn)
     assert any(word.isupper() and len(word) > 1 for word in drawn)
@@ -32,7 +31,7 @@ def test_words_come_in_every_case() -> None:
 def test_clinical_fillers_mix_the_list_with_invented_names() -> None:
     rng = random.Random(2)
     known = {name.lower() for name in (*MEDICATIONS, *CONDITIONS, *PROCEDURES)}
-    for filler in (fillers.drug, fillers.illness, fillers.examination):
+    for filler in (text.drug, text.illness, text.examination):
         drawn = [filler(rng).lower() in known for _ in range(400)]
         assert 0.15 < sum(drawn) / len(drawn) < 0.5
 
@@ -40,10 +39,10 @@ def test_clinical_fillers_mix_the_list_with_invented_names() -> None:
 def test_numbers_dates_and_codes_hold_digits() -> None:
     rng = random.Random(4)
     for filler in (
-        fillers.number,
-        fillers.quantity,
-        fillers.strength,
-        fillers.code,
-        fillers.money,
+        text.number,
+        text.quantity,
+        text.strength,
+        text.code,
+        text.money,
     ):
         assert all(any(letter.isdigit() for letter in filler(rng)) for _ in range(50))

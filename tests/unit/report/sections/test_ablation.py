@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.analysis.ablation import FACTORS, base_score
-from harness.report import formatting as display
+from harness.report import formatting
 from harness.report.sections import ablation
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def test_five_factors_and_the_pair_have_a_table_and_a_plot(full: StudyResults, s
 
 
 def test_each_level_shows_its_own_numbers(full: StudyResults, shown: str) -> None:
-    scale = display.scale(full.objective)
+    scale = formatting.scale(full.objective)
     for frame in one_way(full):
         for row in frame.to_dict("records"):
             own = f"{scale.show(row['value'])}<small>{scale.interval(row['low'], row['high'])}"
@@ -55,7 +55,7 @@ def test_one_reference_a_table_is_marked_and_levels_near_the_best_are_shaded(
 
 
 def test_the_interaction_of_a_pair_shows_its_numbers(full: StudyResults, shown: str) -> None:
-    scale = display.scale(full.objective)
+    scale = formatting.scale(full.objective)
     frame = ablation.tables(full)["interaction: rank@target_modules=qv"]
     assert len(frame) == 3
     for row in frame.to_dict("records"):
@@ -93,7 +93,7 @@ def test_factors_that_nobody_asked_for_have_no_heading(full: StudyResults) -> No
 
 def test_what_the_levels_are_held_against_is_told(full: StudyResults) -> None:
     text = ablation.render(full)
-    scale = display.scale(full.objective)
+    scale = formatting.scale(full.objective)
     assert f"The bare base scores {scale.show(base_score(full))} {scale.unit}." in text
     assert "Full fine-tuning" not in text  # this study has none
 

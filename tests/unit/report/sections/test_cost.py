@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pytest
 
-from harness.report import formatting as display
+from harness.report import formatting
 from harness.report.sections import cost
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def test_each_stage_has_a_row_and_the_sum_is_last(full: StudyResults) -> None:
     assert search[:4] == ["27", "2", "1", "1"]  # complete, pruned, failed, not run
     assert search[4] == f"{mine['train_seconds'].sum() / 60:.1f}"
     assert search[5] == f"{mine['score_seconds'].sum() / 60:.1f}"
-    assert search[8] == display.memory(mine["peak_memory"].max())
+    assert search[8] == formatting.memory(mine["peak_memory"].max())
 
 
 def test_the_forecast_says_where_it_comes_from(full: StudyResults) -> None:
@@ -55,7 +55,9 @@ def test_the_forecast_says_where_it_comes_from(full: StudyResults) -> None:
         & full.trials["duplicate_of"].isna()
     ]
     median = seconds[full.costs["trial"].isin(done["number"])].median()
-    assert f"Its {len(done)} complete trials took {display.seconds(median)} in the median" in page
+    assert (
+        f"Its {len(done)} complete trials took {formatting.seconds(median)} in the median" in page
+    )
     confirm = seconds[full.costs["trial"].isin(full.trials.query("stage == 'confirm'")["number"])]
     second = page[page.index("Forecast and actual") :]
     assert cells(second, "confirm")[-1] == f"{confirm.sum() / (median * len(confirm)):.2f}"
@@ -69,7 +71,7 @@ def test_the_grid_is_told_with_its_assumption(full: StudyResults) -> None:
         count *= len(space[name])
     assert f"{len(space['rank'])} ranks" in page
     assert "3 learning rates make" in page
-    assert f"<dd>{display.count(count)}</dd>" in page
+    assert f"<dd>{formatting.count(count)}</dd>" in page
     assert "Assumed: every trial takes as long as the median of the 27 complete trials" in page
     assert "the range of learning rates counts as 3" in page
 
@@ -144,7 +146,7 @@ def test_names_from_outside_are_escaped(full: StudyResults) -> None:
         (47 * 3600, "47.0 h"),
         (60 * 3600, "2.5 days"),
         (86400 * 1234.4, f"1{_HAIR}234 days"),
-        (math.nan, display.MISSING),
+        (math.nan, formatting.MISSING),
     ],
 )
 def test_durations_can_be_read(seconds: float, words: str) -> None:
@@ -160,7 +162,7 @@ def test_a_table_has_one_unit(longest: float, name: str, text: str) -> None:
     found = cost.unit(frame, "a", "b")
     assert found.name == name
     assert found.show(50.0) == text
-    assert found.show(math.nan) == display.MISSING
+    assert found.show(math.nan) == formatting.MISSING
 
 
 def test_small_money_is_not_nought() -> None:

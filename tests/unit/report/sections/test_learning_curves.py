@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pytest
 
-from harness.report.sections import learning_curves as curves
+from harness.report.sections import learning_curves
 from harness.results import MEASUREMENT_COLUMNS
 from tests import studies
 
@@ -37,10 +37,10 @@ def falling(results: StudyResults, numbers: list[int], by: float) -> StudyResult
 
 
 def test_the_finalists_losses_are_drawn_at_most_six(full: StudyResults) -> None:
-    frame = curves.tables(full)["loss"]
+    frame = learning_curves.tables(full)["loss"]
     assert set(frame["stage"]) == {"confirm"}
     assert set(frame["key"]) <= set(full.attributes["finalists"])
-    text = curves.render(full)
+    text = learning_curves.render(full)
     drawn = text.split("Readings on validation")[0]
     assert drawn.count('class="spread"') == frame["key"].nunique() == 6
     assert "Loss of the finalists" in text
@@ -50,7 +50,7 @@ def test_the_mean_is_that_of_the_trials(full: StudyResults) -> None:
     rows = full.measurements.copy()
     rows["loss"] = [0.1 + (7 * place % 11) / 10 for place in range(len(rows))]
     varied = dataclasses.replace(full, measurements=rows)
-    frame = curves.tables(varied)["loss"]
+    frame = learning_curves.tables(varied)["loss"]
     one = frame.iloc[5]
     trials = full.trials.query("stage == 'confirm' and key == @one.key")["number"]
     mine = [
@@ -73,7 +73,7 @@ def test_the_mean_is_that_of_the_trials(full: StudyResults) -> None:
 def test_before_the_end_the_stage_is_named(
     study: str, words: str, request: pytest.FixtureRequest
 ) -> None:
-    assert words in curves.render(request.getfixturevalue(study))
+    assert words in learning_curves.render(request.getfixturevalue(study))
 
 
 @pytest.mark.parametrize("study", ["searched", "perplexity"])
@@ -84,7 +84,9 @@ def test_the_best_of_the_search_are_drawn_strong(
     search = results.trials.query("stage == 'search' and state == 'complete'")
     search = search[search["duplicate_of"].isna()]
     best = search.sort_values("value", ascending=results.objective.sign < 0)["number"].head(3)
-    assert set(re.findall(r">#(\d+)<", curves.render(results))) == {str(one) for one in best}
+    assert set(re.findall(r">#(\d+)<", learning_curves.render(results))) == {
+        str(one) for one in best
+    }
 
 
 @pytest.mark.parametrize("study", ["searched", "perplexity"])
@@ -93,9 +95,11 @@ def test_a_trial_that_fell_by_more_than_the_margin_is_ringed(
 ) -> None:
     results: StudyResults = request.getfixturevalue(study)
     margin = results.objective.margin
-    assert "no sign of overfitting" in curves.render(results)
-    assert "no sign of overfitting" in curves.render(falling(results, [3, 4], 0.9 * margin))
-    text = curves.render(falling(results, [3, 4], 1.1 * margin))
+    assert "no sign of overfitting" in learning_curves.render(results)
+    assert "no sign of overfitting" in learning_curves.render(
+        falling(results, [3, 4], 0.9 * margin)
+    )
+    text = learning_curves.render(falling(results, [3, 4], 1.1 * margin))
     readings = results.measurements.dropna(subset=["value"])
     search = results.trials.query("stage == 'search'")["number"]
     counts = readings[readings["trial"].isin(search)].groupby("trial").size()
@@ -105,8 +109,8 @@ def test_a_trial_that_fell_by_more_than_the_margin_is_ringed(
 
 
 def test_where_nothing_diverged_a_sentence_says_so(full: StudyResults) -> None:
-    text = curves.render(full)
-    frame = curves.tables(full)["divergence"]
+    text = learning_curves.render(full)
+    frame = learning_curves.tables(full)["divergence"]
     ran = full.trials[full.trials["duplicate_of"].isna()]
     known = ran["state"].isin(["complete", "pruned"]).sum()  # the one that failed did not diverge
     assert frame["trials"].sum() == known
@@ -118,10 +122,10 @@ def test_what_diverged_is_drawn_by_learning_rate(full: StudyResults) -> None:
     high = full.trials.query("stage == 'search' and learning_rate >= 0.01 and state == 'complete'")
     high = high[high["duplicate_of"].isna()]
     results = diverging(full, list(high["number"]))
-    frame = curves.tables(results)["divergence"]
+    frame = learning_curves.tables(results)["divergence"]
     assert frame["diverged"].sum() == len(high) > 1
     assert (frame.loc[frame["low_rate"] < 0.0099, "diverged"] == 0).all()
-    text = curves.render(results)
+    text = learning_curves.render(results)
     assert f"<b>{len(high)} of {frame['trials'].sum()}</b> trials" in text
     chart = text.split("which ended them.")[1].split("</figure>")[0]
     assert chart.count('class="mark"') == len(frame)
@@ -129,20 +133,20 @@ def test_what_diverged_is_drawn_by_learning_rate(full: StudyResults) -> None:
 
 
 def test_a_study_without_a_reading_says_so(empty: StudyResults) -> None:
-    assert "No training has left a reading yet" in curves.render(empty)
-    assert all(frame.empty for frame in curves.tables(empty).values())
+    assert "No training has left a reading yet" in learning_curves.render(empty)
+    assert all(frame.empty for frame in learning_curves.tables(empty).values())
 
 
 def test_without_readings_on_validation_the_rest_is_shown(full: StudyResults) -> None:
     rows = full.measurements.assign(value=float("nan"))
-    text = curves.render(dataclasses.replace(full, measurements=rows))
+    text = learning_curves.render(dataclasses.replace(full, measurements=rows))
     assert "No trial of the search was read on the way" in text
     assert "Loss of the finalists" in text
 
 
 def test_what_comes_from_outside_is_escaped(searched: StudyResults) -> None:
     trials = searched.trials.assign(extras="<b>&", variant="<script>")
-    text = curves.render(dataclasses.replace(searched, trials=trials))
+    text = learning_curves.render(dataclasses.replace(searched, trials=trials))
     assert "<script" not in text
     assert "&lt;script&gt;" in text
 
@@ -158,10 +162,10 @@ def test_configurations_are_named_by_what_tells_them_apart() -> None:
             )
         ]
     ).to_dict("records")
-    assert curves.short_names(rows[:2]) == ["r=4", "r=8"]
-    assert curves.short_names(rows) == ["r=4 all_linear", "r=8 all_linear", "r=8 qv"]
+    assert learning_curves.short_names(rows[:2]) == ["r=4", "r=8"]
+    assert learning_curves.short_names(rows) == ["r=4 all_linear", "r=8 all_linear", "r=8 qv"]
     twice = [{**rows[0], "dropout": 0.0}, {**rows[0], "dropout": 0.05}]
-    assert curves.short_names(twice) == ["r=4", "r=4 dropout 0.05"]
+    assert learning_curves.short_names(twice) == ["r=4", "r=4 dropout 0.05"]
 
 
 def test_of_a_crowd_an_even_sample_is_drawn(full: StudyResults) -> None:
@@ -181,9 +185,9 @@ def test_of_a_crowd_an_even_sample_is_drawn(full: StudyResults) -> None:
         trials=pd.concat([full.trials, trials], ignore_index=True),
         measurements=pd.concat([full.measurements, readings], ignore_index=True),
     )
-    text = curves.render(many)
+    text = learning_curves.render(many)
     told = re.search(r"Of (\d+) faint ones (\d+) are drawn", text)
     assert told
     assert int(told[1]) >= 500
     assert 150 <= int(told[2]) <= 200
-    assert "faint ones" not in curves.render(full)
+    assert "faint ones" not in learning_curves.render(full)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.report import formatting as display
+from harness.report import formatting
 from harness.report.sections import metrics
 from harness.report.sections import metrics as classes
 from harness.results import StudyResults
@@ -46,8 +46,8 @@ def test_values_stand_in_the_units_of_the_task(full: StudyResults) -> None:
     first = frame[(frame["metric"] == "exact_match") & (frame["baseline"] == "")].iloc[0]
     row = rows_of(html.unescape(metrics.render(full)))[1]
     digits = full.objective.digits
-    assert display.number(100 * first["value"], digits) in row
-    assert display.number(100 * first["low"], digits) in row
+    assert formatting.number(100 * first["value"], digits) in row
+    assert formatting.number(100 * first["low"], digits) in row
 
 
 def test_what_the_intervals_are_is_said(full: StudyResults, searched: StudyResults) -> None:
@@ -125,7 +125,7 @@ def test_the_columns_run_from_the_base_over_the_ranks_to_the_best(shown: str) ->
 def test_cells_are_the_frames(full: StudyResults, shown: str) -> None:
     frame = classes.tables_classes(full)["f1"]
     value = float(frame.iloc[0]["r=16"])
-    assert f">{display.number(100 * value, 1)}</td>" in shown
+    assert f">{formatting.number(100 * value, 1)}</td>" in shown
 
 
 def test_a_metric_without_classes_says_so(perplexity: StudyResults) -> None:
@@ -164,5 +164,5 @@ def test_a_class_that_does_not_occur_has_a_dash(intents: StudyResults) -> None:
     text = html.unescape(classes.render_classes(intents))
     row = text[text.index(f">{absent}</th>") :]
     cells = re.findall(r"<td[^>]*>(.*?)</td>", row[: row.index("</tr>")])
-    assert set(cells[:-1]) == {display.MISSING}
+    assert set(cells[:-1]) == {formatting.MISSING}
     assert cells[-1] == "0"

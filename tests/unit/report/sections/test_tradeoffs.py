@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.report import formatting as display
+from harness.report import formatting
 from harness.report.sections import tradeoffs
 
 if TYPE_CHECKING:
@@ -64,4 +64,4 @@ def test_a_search_for_several_objectives_shows_its_front(full: StudyResults) -> 
     front = tradeoffs.tables(several)["search_front"].query("front")
     assert "The search&#39;s front" in text or "The search's front" in text
     assert f"{len(front)} of " in text
-    assert all(display.count(size) in text for size in front["parameters"])
+    assert all(formatting.count(size) in text for size in front["parameters"])

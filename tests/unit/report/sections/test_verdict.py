@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pytest
 
-from harness.report import formatting as display
+from harness.report import formatting
 from harness.report.baselines import reached
 from harness.report.findings import chain, recommendation
 from harness.report.sections import verdict
@@ -30,8 +30,8 @@ def test_pick_score_and_evidence_are_those_of_the_analysis(full: StudyResults, s
     advice = recommendation(full)
     assert advice.pick is not None
     assert advice.score is not None
-    scale = display.scale(full.objective)
-    assert f'id="pick">{display.label(advice.pick)}<' in shown
+    scale = formatting.scale(full.objective)
+    assert f'id="pick">{formatting.label(advice.pick)}<' in shown
     assert f'class="big">{scale.show(advice.score.value)}<' in shown
     assert scale.interval(advice.score.low, advice.score.high) in shown
     assert advice.evidence in shown
@@ -43,7 +43,7 @@ def test_every_finalist_has_a_row_and_a_verdict(full: StudyResults, shown: str) 
     frame = verdict.tables(full)["finalists"]
     assert len(frame) == len(full.attributes["finalists"])
     for row in frame.to_dict("records"):
-        assert display.label(row, rate_too=True) in shown
+        assert formatting.label(row, rate_too=True) in shown
     assert shown.count('class="tag tag-pick"') == 1
 
 
@@ -157,7 +157,7 @@ def facts(results: StudyResults) -> dict[str, tuple[str, str]]:
 def test_a_gain_in_perplexity_is_told_as_what_it_is_below_the_base(
     likelihoods: StudyResults,
 ) -> None:
-    scale = display.scale(likelihoods.objective)
+    scale = formatting.scale(likelihoods.objective)
     (gain,) = verdict.gain_table(likelihoods, recommendation(likelihoods).score).to_dict("records")
     assert gain["gain"] > 0
     value, note = facts(likelihoods)["Gain over the bare base"]

@@ -15,7 +15,7 @@ from transformers import (
 
 from harness.config.variants import FULL, VARIANTS, resolve
 from harness.models.base_model import BaseModel
-from harness.training.packed import compatibility as fitting
+from harness.training.packed import compatibility
 from harness.training.packed import layout as attention
 from harness.training.packed.layout import Layout, current_layout, use_layout
 from harness.trial import TrialConfig
@@ -36,30 +36,34 @@ def small(length: int = 256) -> dict[str, object]:
 
 
 def test_a_base_that_fits() -> None:
-    assert fitting.why_base_not_packable(toy_bases.made(toy.llama_config())) is None
+    assert compatibility.why_base_not_packable(toy_bases.made(toy.llama_config())) is None
 
 
 def test_weights_that_are_quantised_otherwise_than_in_4_bits_are_refused() -> None:
     base = toy_bases.made(toy.llama_config())
     base.model.config.quantization_config = {"quant_method": "bitsandbytes"}
-    assert fitting.why_base_not_packable(base) == "its weights are quantised, and not in 4 bits"
+    assert (
+        compatibility.why_base_not_packable(base) == "its weights are quantised, and not in 4 bits"
+    )
 
 
 def test_a_model_that_computes_all_logits_is_refused() -> None:
     base = held(AllLogits(toy.llama_config()))
-    assert fitting.why_base_not_packable(base) == "llama computes all logits"
+    assert compatibility.why_base_not_packable(base) == "llama computes all logits"
 
 
 def test_a_model_without_positions_is_refused() -> None:
     config = BloomConfig(vocab_size=259, hidden_size=32, n_layer=2, n_head=2)
-    assert fitting.why_base_not_packable(toy_bases.made(config)) == "bloom takes no positions"
+    assert (
+        compatibility.why_base_not_packable(toy_bases.made(config)) == "bloom takes no positions"
+    )
 
 
 def test_a_model_with_attention_of_its_own_is_refused() -> None:
     config = GPTJConfig(
         vocab_size=259, n_embd=32, n_layer=2, n_head=2, rotary_dim=8, n_positions=256
     )
-    refused = fitting.why_base_not_packable(toy_bases.made(config))
+    refused = compatibility.why_base_not_packable(toy_bases.made(config))
     assert refused == "gptj does not keep sequences apart that lie end to end"
 
 
@@ -70,7 +74,9 @@ def test_a_model_that_raises_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
         raise IndexError("no such place")
 
     monkeypatch.setattr(base.model.model, "forward", broken)
-    assert "llama does not keep sequences apart" in (fitting.why_base_not_packable(base) or "")
+    assert "llama does not keep sequences apart" in (
+        compatibility.why_base_not_packable(base) or ""
+    )
 
 
 @pytest.mark.parametrize("window", [8, 64, 300])
@@ -78,21 +84,23 @@ def test_a_window_is_tried_with_sequences_that_are_longer(
     window: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base = toy_bases.made(MistralConfig(**small(512), sliding_window=window))
-    assert fitting.why_base_not_packable(base) is None
+    assert compatibility.why_base_not_packable(base) is None
     monkeypatch.setattr(attention, "_window", lambda *_: None)  # as if it saw all before it
-    assert "mistral does not keep sequences apart" in (fitting.why_base_not_packable(base) or "")
+    assert "mistral does not keep sequences apart" in (
+        compatibility.why_base_not_packable(base) or ""
+    )
 
 
 def test_no_sequence_is_longer_than_the_context() -> None:
-    assert fitting.why_base_not_packable(toy_bases.made(MistralConfig(**small(24)))) is None
+    assert compatibility.why_base_not_packable(toy_bases.made(MistralConfig(**small(24)))) is None
     gpt2 = GPT2Config(vocab_size=259, n_embd=32, n_layer=1, n_head=2, n_positions=16)
-    assert fitting.why_base_not_packable(toy_bases.made(gpt2)) is None
+    assert compatibility.why_base_not_packable(toy_bases.made(gpt2)) is None
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_many_layers_of_rounding_are_no_reason(dtype: torch.dtype) -> None:
     deep = toy.llama_config(num_hidden_layers=48, hidden_size=64)
-    assert fitting.why_base_not_packable(toy_bases.made(deep, dtype)) is None
+    assert compatibility.why_base_not_packable(toy_bases.made(deep, dtype)) is None
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
@@ -109,7 +117,9 @@ def test_sequences_that_see_each_other_are_found_out(
 
     attention.ALL_ATTENTION_FUNCTIONS.register("leaking", leaking)
     monkeypatch.setattr(attention, "NAME", "leaking")
-    assert "llama does not keep sequences apart" in (fitting.why_base_not_packable(base) or "")
+    assert "llama does not keep sequences apart" in (
+        compatibility.why_base_not_packable(base) or ""
+    )
 
 
 def config(variant: str = "lora") -> TrialConfig:
@@ -132,12 +142,12 @@ PACKED = (
 
 @pytest.mark.parametrize("variant", PACKED)
 def test_a_variant_whose_layers_are_plain_is_packed(variant: str) -> None:
-    assert fitting.why_not_packable(config(variant), resolve(variant)) is None
+    assert compatibility.why_not_packable(config(variant), resolve(variant)) is None
 
 
 @pytest.mark.parametrize("variant", sorted({*VARIANTS.names(), FULL.name} - {*PACKED}))
 def test_any_other_is_refused(variant: str) -> None:
-    refused = fitting.why_not_packable(config(variant), resolve(variant))
+    refused = compatibility.why_not_packable(config(variant), resolve(variant))
     assert refused == f"variant {variant} has layers of its own"
 
 
@@ -153,20 +163,22 @@ def test_any_other_is_refused(variant: str) -> None:
 )
 def test_a_setting_that_all_would_share_is_refused(name: str, level: str) -> None:
     wanted = config().with_level(name, level)
-    assert fitting.why_not_packable(wanted, resolve("lora")) == f"{name}: {level}"
+    assert compatibility.why_not_packable(wanted, resolve("lora")) == f"{name}: {level}"
 
 
 @pytest.mark.parametrize(
     ("name", "level"), [("b_rate_ratio", "4"), ("layers", "0-1"), ("rank_pattern", "q_proj:2")]
 )
 def test_a_setting_of_a_slot_s_own_is_packed(name: str, level: str) -> None:
-    assert fitting.why_not_packable(config().with_level(name, level), resolve("lora")) is None
+    assert (
+        compatibility.why_not_packable(config().with_level(name, level), resolve("lora")) is None
+    )
 
 
 def test_layers_are_the_linear_ones_without_the_head() -> None:
     for name, per_block in {"llama": 7, "gpt2": 4, "gpt_neox": 4, "phi3": 4}.items():
         model = toy_bases.made(toy_bases.ARCHITECTURES[name]).model
-        found = fitting.layers(model)
+        found = compatibility.layers(model)
         assert len(found) == 2 * per_block
         assert all(hasattr(model.get_submodule(each), "weight") for each in found)
         head = model.get_output_embeddings()
@@ -175,9 +187,9 @@ def test_layers_are_the_linear_ones_without_the_head() -> None:
 
 def test_magnitudes_of_weights_that_are_taken_apart_are_refused() -> None:
     config = TrialConfig("dora+pissa", 4, 8.0, 0.0, "qv", 1e-3, 0)
-    assert "magnitudes" in (fitting.why_not_packable(config, resolve("dora+pissa")) or "")
+    assert "magnitudes" in (compatibility.why_not_packable(config, resolve("dora+pissa")) or "")
 
 
 def test_attention_in_chunks_is_refused_whatever_their_size() -> None:
     base = toy_bases.made(toy.llama_config(attention_chunk_size=8192))
-    assert fitting.why_base_not_packable(base) == "llama attends in chunks of 8192 tokens"
+    assert compatibility.why_base_not_packable(base) == "llama attends in chunks of 8192 tokens"

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from harness.adapters import attach as attaching
+from harness.adapters import attach
 from harness.models.base_model import BaseModel
 from harness.training.packed.layers import (
     BatchedKernel,
@@ -204,7 +204,7 @@ def part(removed: RemovedInit | None) -> LoraOp:
 def test_a_layer_is_peft_s(variant: str, double: BaseModel) -> None:
     drawn = torch.Generator().manual_seed(0)
     config = TrialConfig(variant, 4, 8.0, 0.3, "all_linear", 1e-3, 0)
-    with attaching.attached_adapter(double, config) as adapter, torch.no_grad():
+    with attach.attached_adapter(double, config) as adapter, torch.no_grad():
         for weight in (each for each in double.model.parameters() if each.requires_grad):
             weight += 0.1 * torch.randn(weight.shape, generator=drawn, dtype=weight.dtype)
         layers = packs.wrapped(adapter)

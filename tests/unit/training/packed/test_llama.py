@@ -19,7 +19,7 @@ from harness.config.settings import TrainingSettings
 from harness.models.base_model import BaseModel
 from harness.models.batches import TokenSequence
 from harness.tasks.task import Task
-from harness.training.packed import compatibility as fitting
+from harness.training.packed import compatibility
 from harness.training.packed.layout import Layout, use_layout
 from harness.training.packed.llama import Core, Norm, Turn, gated, ungated
 from harness.training.packed.pack import AdapterPack, MicroBatcher
@@ -94,7 +94,7 @@ def same(base: BaseModel, task: Task, configs: tuple[TrialConfig, ...], bound: f
 @pytest.mark.parametrize("name", BY_HAND)
 def test_neighbours_have_the_gradients_of_the_base_s_own_layers(name: str, task: Task) -> None:
     base = toy_bases.exact(toy_bases.made(BY_HAND[name]))
-    assert fitting.supports_manual_backward(base)
+    assert compatibility.supports_manual_backward(base)
     same(base, task, NEIGHBOURS[:4], 1e-10)
 
 
@@ -109,7 +109,7 @@ def test_in_less_than_double_precision_it_is_near(
     dtype: torch.dtype, bound: float, task: Task
 ) -> None:
     base = toy_bases.made(toy.llama_config(), dtype)
-    assert fitting.supports_manual_backward(base)
+    assert compatibility.supports_manual_backward(base)
     # PEFT decomposes in single precision alone; in half precision the base's own layers see rows
     # that fill up, too, and drop from these as well: no dropout is alike.
     half = (*NEIGHBOURS[:2], lora("mlp", 7))
@@ -168,7 +168,7 @@ def filled(plain: Any) -> Any:
 def test_a_text_that_is_learnt_whole_and_one_without_an_answer(double: BaseModel) -> None:
     whole = TokenSequence((5, 6, 7, 8, 9, 10), 0, (3,))
     short = TokenSequence((5, 6), 1)
-    pack = AdapterPack(double, fitting.layers(double.model), by_hand=True)
+    pack = AdapterPack(double, compatibility.layers(double.model), by_hand=True)
     batches = {0: [whole], 1: [short, whole]}
     answers = {slot: pack.answers(batch) for slot, batch in batches.items()}
     found = pack.gradients(batches, answers)
@@ -180,15 +180,17 @@ def test_a_text_that_is_learnt_whole_and_one_without_an_answer(double: BaseModel
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_models_go_by_their_own_layers(name: str) -> None:
-    assert not fitting.supports_manual_backward(toy_bases.made(toy_bases.ARCHITECTURES[name]))
+    assert not compatibility.supports_manual_backward(
+        toy_bases.made(toy_bases.ARCHITECTURES[name])
+    )
 
 
 def test_a_model_that_looks_alike_and_says_something_else_is_found_out() -> None:
     base = toy_bases.exact(toy_bases.made(toy.llama_config()))
-    assert fitting.supports_manual_backward(base)
+    assert compatibility.supports_manual_backward(base)
     attention = base.model.model.layers[0].self_attn
     attention.scaling = attention.scaling * 1.5
-    assert fitting.supports_manual_backward(base)  # it is read off the layer
+    assert compatibility.supports_manual_backward(base)  # it is read off the layer
     plain = attention.forward
 
     def twice(*given: Any, **named: Any) -> Any:
@@ -196,8 +198,8 @@ def test_a_model_that_looks_alike_and_says_something_else_is_found_out() -> None
         return out * 1.01, shares
 
     attention.forward = twice
-    assert fitting.is_llama_shaped(base.model)
-    assert not fitting.supports_manual_backward(base)
+    assert compatibility.is_llama_shaped(base.model)
+    assert not compatibility.supports_manual_backward(base)
 
 
 @pytest.mark.parametrize("change", ["head_bias", "more", "activation", "subclass"])
@@ -216,8 +218,8 @@ def test_pieces_that_are_not_known_are_refused(change: str) -> None:
             pass
 
         layer.mlp.up_proj = Own(32, 64, bias=False)
-    assert not fitting.is_llama_shaped(base.model)
-    assert not fitting.supports_manual_backward(base)
+    assert not compatibility.is_llama_shaped(base.model)
+    assert not compatibility.supports_manual_backward(base)
 
 
 DRAWN = torch.Generator().manual_seed(0)

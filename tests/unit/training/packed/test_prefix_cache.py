@@ -12,7 +12,7 @@ from torch import Tensor
 from harness.config.settings import TrainingSettings
 from harness.models.base_model import BaseModel
 from harness.tasks.task import Task
-from harness.training.packed import compatibility as fitting
+from harness.training.packed import compatibility
 from harness.training.packed.layout import Layout
 from harness.training.packed.pack import AdapterPack, MicroBatcher
 from harness.training.packed.prefix_cache import Below
@@ -35,13 +35,13 @@ def config(rank: int, layers: str, seed: int) -> TrialConfig:
 
 @pytest.fixture
 def by_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitting, "supports_manual_backward", lambda _: False)
+    monkeypatch.setattr(compatibility, "supports_manual_backward", lambda _: False)
 
 
 @pytest.mark.parametrize("architecture", toy_bases.ARCHITECTURES)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_every_known_architecture_goes_on_from_rows(architecture: str, dtype: torch.dtype) -> None:
-    assert fitting.supports_prefix_cache(
+    assert compatibility.supports_prefix_cache(
         toy_bases.made(toy_bases.ARCHITECTURES[architecture], dtype)
     )
 
@@ -60,13 +60,13 @@ def test_layers_that_hand_each_other_more_than_a_stream_are_never_left_out() -> 
         return above(*given, **named) + told[0]
 
     first.forward, second.forward = tells, listens
-    assert fitting.why_base_not_packable(base) is None
-    assert not fitting.supports_prefix_cache(base)
+    assert compatibility.why_base_not_packable(base) is None
+    assert not compatibility.supports_prefix_cache(base)
 
 
 def test_a_model_of_one_layer_has_nothing_to_leave_out() -> None:
     one = toy_bases.Qwen2Config(**toy_bases.GROUPED | {"num_hidden_layers": 1})
-    assert not fitting.supports_prefix_cache(toy_bases.made(one))
+    assert not compatibility.supports_prefix_cache(toy_bases.made(one))
 
 
 @pytest.mark.usefixtures("by_its_own")
@@ -235,7 +235,7 @@ def test_trials_of_several_epochs_are_those_of_the_other_engine_of_below(
 def test_a_trial_s_digits_do_not_depend_on_those_before_it_of_below(
     base: BaseModel, task: Task
 ) -> None:
-    assert fitting.supports_manual_backward(base)
+    assert compatibility.supports_manual_backward(base)
     last = TrialRequest(9, config(2, "1", 5), ())
     alone = list(PackedTrainer(base, task, TRAINING, 1).train(iter([last]), go_on))[-1]
     before = [TrialRequest(0, config(4, "1", 7), ()), last]

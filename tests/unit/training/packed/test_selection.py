@@ -16,9 +16,7 @@ from harness.errors import UserError
 from harness.models import base_model
 from harness.models.base_model import BaseModel
 from harness.tasks.task import Task
-from harness.training.packed import compatibility as fitting
-from harness.training.packed import selection as choosing
-from harness.training.packed import selection as precision
+from harness.training.packed import compatibility, selection
 from harness.training.packed.pack import AdapterPack
 from harness.training.packed.selection import (
     EngineChoice,
@@ -55,7 +53,7 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> Callable[[Mapping[int, float]], 
             asked.append(given[-1])
             return seconds.get(given[-1])
 
-        monkeypatch.setattr(choosing, "seconds_a_token", found)
+        monkeypatch.setattr(selection, "seconds_a_token", found)
         return asked
 
     return put
@@ -151,8 +149,8 @@ def test_on_a_processor_nothing_is_timed_unless_it_is_asked_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked = figures({1: 8e-6, 2: 1e-6})
-    assert fitting.supports_manual_backward(base)
-    monkeypatch.setattr(fitting, "supports_manual_backward", lambda _: by_hand)
+    assert compatibility.supports_manual_backward(base)
+    monkeypatch.setattr(compatibility, "supports_manual_backward", lambda _: by_hand)
     found = choose_engine(base, task, TRAINING, EngineSettings())
     assert found == EngineChoice(kind, 1, "one adapter's rows keep a processor busy", {})
     assert asked == []
@@ -175,7 +173,7 @@ def test_no_more_slots_than_memory_has_room_for(
     asked = figures({1: 8e-6, 2: 6e-6, 4: 4e-6, 8: 1e-6})
     # Each try takes 100 bytes a slot of 1,000; eight slots would need more than 70 % of them.
     left = iter([1000, 900, *[1000] * 2, 800, *[1000] * 2, 600, *[1000] * 8])
-    monkeypatch.setattr(choosing, "available_bytes", lambda: next(left))
+    monkeypatch.setattr(selection, "available_bytes", lambda: next(left))
     found = choose_engine(base, task, TRAINING, EngineSettings(kind="packed"))
     assert (found.slots, asked) == (4, [1, 1, 2, 4])
 
@@ -246,7 +244,7 @@ def figures_precision(monkeypatch: pytest.MonkeyPatch) -> PrecisionFigures:
             asked.append(model.dtype)
             return seconds.get(model.dtype)
 
-        monkeypatch.setattr(precision, "_seconds", found)
+        monkeypatch.setattr(selection, "_seconds", found)
         return asked
 
     return put
@@ -339,11 +337,11 @@ def test_a_trial_s_scoring_counts(
     def half(base: BaseModel) -> bool:
         return next(base.model.parameters()).dtype == torch.bfloat16
 
-    monkeypatch.setattr(precision, "seconds_a_token", token)
+    monkeypatch.setattr(selection, "seconds_a_token", token)
     assert choose_precision(
         asked_for, task, TRAINING.model_copy(update={"steps": 900}), 1
     ).dtype == ("bfloat16")
-    monkeypatch.setattr(precision, "_seconds_an_example", example)
+    monkeypatch.setattr(selection, "_seconds_an_example", example)
     found = choose_precision(asked_for, task, TRAINING.model_copy(update={"steps": 2}), 1)
     assert found.dtype == "float32"
     rows = len(task.examples("validation"))

@@ -15,11 +15,11 @@ from peft import PeftModel
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
-from harness.adapters import attach as attaching
+from harness.adapters import attach
 from harness.adapters.adapter import Adapter
 from harness.config.settings import TrainingSettings
 from harness.models.base_model import BaseModel, checksum
-from harness.training import loop as optimisation
+from harness.training import loop
 from harness.training.packed.slot import DetachedAdapter, FlatWeights
 from harness.trial import TrialConfig
 
@@ -46,7 +46,7 @@ def made(dtype: torch.dtype = torch.float64, shapes: Shapes = SHAPES) -> Named:
 
 
 def groups(named: Named) -> list[dict[str, Any]]:
-    return optimisation.parameter_groups(named.items(), 1e-2, 0.1, {"b_rate_ratio": 4.0})
+    return loop.parameter_groups(named.items(), 1e-2, 0.1, {"b_rate_ratio": 4.0})
 
 
 def gradients(step: int, shapes: Shapes = SHAPES) -> list[torch.Tensor]:
@@ -66,9 +66,9 @@ def test_steps_are_those_of_adamw_over_the_parameters(shapes: Shapes, near: floa
     reference = torch.optim.AdamW(groups(plain), lr=1e-2, fused=True)
     training = TrainingSettings(steps=6, warmup=0.4)
     for step in range(6):
-        share = optimisation.schedule_factor(step, 6, training)
+        share = loop.schedule_factor(step, 6, training)
         for each in (reference, weights.optimiser):
-            optimisation.set_rate(each, share)
+            loop.set_rate(each, share)
         found = gradients(step, shapes)
         give(weights, named, found)
         for parameter, gradient in zip(plain.values(), found, strict=True):
@@ -194,7 +194,7 @@ def parked(
 ) -> Iterator[tuple[DetachedAdapter, Tensor]]:
     """An adapter taken aside, and what the base says with it on."""
     bare = [(weight, weight.data) for weight in base.model.parameters()]
-    with attaching.attached_adapter(base, wanted) as adapter:
+    with attach.attached_adapter(base, wanted) as adapter:
         moved(adapter, seed)
         said = logits(base)
         aside = DetachedAdapter(adapter, bare)
@@ -253,11 +253,11 @@ def test_a_parked_adapter_is_saved_as_peft_reads_it(
     variant: str, base: BaseModel, model_folder: Path, tmp_path: Path
 ) -> None:
     bare = [(weight, weight.data) for weight in base.model.parameters()]
-    with attaching.attached_adapter(base, config(variant)) as adapter:
+    with attach.attached_adapter(base, config(variant)) as adapter:
         moved(adapter, 3)
         said, aside = logits(base), DetachedAdapter(adapter, bare)
         with parked(base, config("lora", rank=1), 4), aside.present():
-            attaching.save_adapter(adapter, str(tmp_path / "it"))
+            attach.save_adapter(adapter, str(tmp_path / "it"))
         aside.enter()
     fresh = AutoModelForCausalLM.from_pretrained(model_folder)
     loaded = PeftModel.from_pretrained(fresh, tmp_path / "it").eval()
