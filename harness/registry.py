@@ -16,7 +16,6 @@ class Registry(Generic[T]):
     """
 
     def __init__(self, kind: str) -> None:
-        """Makes an empty registry."""
         self.kind = kind
         self._entries: dict[str, T] = {}
 

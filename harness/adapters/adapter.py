@@ -60,7 +60,6 @@ class Adapter:
     def __init__(
         self, base: PreTrainedModel, config: TrialConfig, variant: Variant, given: InitContext
     ) -> None:
-        """Puts nothing on yet."""
         self.base, self.config, self.variant, self.given = base, config, variant, given
         #: Module names of the targets, the shortest suffixes that match them and no others.
         self.targets = target_names(base, config.target_modules, str(config.level("layers")))

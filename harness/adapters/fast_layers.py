@@ -212,7 +212,6 @@ class DroppedPlaces:
     """
 
     def __init__(self, p: float, seed: int) -> None:
-        """Draws nothing yet."""
         self._generator = np.random.Generator(np.random.SFC64(seed))
         self._rate = -math.log1p(-p)
         self._places: np.ndarray[Any, Any] = np.empty(0, np.int64)
@@ -269,7 +268,6 @@ class FastDropout(nn.Module):
     """
 
     def __init__(self, p: float) -> None:
-        """Draws nothing."""
         super().__init__()
         self.p = p
 

@@ -69,7 +69,6 @@ class Proof:
     """
 
     def __init__(self, subject: ProofContext) -> None:
-        """Looks at nothing yet."""
         self.subject = subject
 
     def check_before(self) -> None:

@@ -25,7 +25,6 @@ class MetricFormat:
     """
 
     def __init__(self, objective: Objective) -> None:
-        """Takes down scale and unit."""
         self.scale = objective.scale
         self.decimals = objective.digits
         self.unit = objective.unit or objective.name

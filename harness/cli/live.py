@@ -30,7 +30,6 @@ class View:
     """
 
     def __init__(self, sweep: Sweep, objective: Objective, console: Console, workers: int) -> None:
-        """Draws nothing yet."""
         self._sweep, self._objective, self._console = sweep, objective, console
         self._workers = workers
         self._began = time.monotonic()

@@ -50,7 +50,6 @@ class Delimited:
     options = Options
 
     def __init__(self, name: str, delimiter: str) -> None:
-        """Takes both down."""
         self.name = name
         self.suffixes = (f".{name}",)
         self._delimiter = delimiter

@@ -35,7 +35,6 @@ class TagError(Exception):
     """
 
     def __init__(self, place: int, told: str) -> None:
-        """Keeps the place, from 0; the message counts tokens from 1."""
         super().__init__(f"token {place + 1}: {told}")
         self.place = place
         self.told = told

@@ -36,7 +36,6 @@ class PeakMemory:
     """
 
     def __init__(self, device: torch.device) -> None:
-        """Resets the mark."""
         self._device = device
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)

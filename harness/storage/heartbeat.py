@@ -30,7 +30,6 @@ class Heartbeat:
     """
 
     def __init__(self, engine: Engine, study: str, worker: str, parent: int | None = None) -> None:
-        """Makes a heart that does not beat yet."""
         self._engine, self._study, self._worker, self._parent = engine, study, worker, parent
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heart", daemon=True)

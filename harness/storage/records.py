@@ -196,7 +196,6 @@ class Records:
     """
 
     def __init__(self, studies: StudyStore) -> None:
-        """Reads nothing yet."""
         self.studies = studies
         self.name: str = studies.study.study_name
         self._engine = studies.engine

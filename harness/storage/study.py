@@ -162,7 +162,6 @@ class TrialCache(_CachedStorage):
     """
 
     def __init__(self, backend: RDBStorage) -> None:
-        """Reads nothing yet."""
         super().__init__(backend)
 
     def _read_trials_from_remote_storage(self, study_id: int) -> None:
@@ -269,7 +268,6 @@ class StudyStore:
         direction: Literal["maximize", "minimize"] = "maximize",
         create: bool = False,
     ) -> None:
-        """Opens the study."""
         self.engine = connect(url)
         options = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
         self.storage = optuna.storages.RDBStorage(url, engine_kwargs=options)

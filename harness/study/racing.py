@@ -83,7 +83,6 @@ class ScoreRace:
     def __init__(
         self, studies: StudyStore, records: Records, objective: Objective, alpha: float
     ) -> None:
-        """Has seen nobody."""
         self._studies, self._records = studies, records
         self._objective, self._alpha = objective, alpha
         self._leader: tuple[int, dict[str, Any]] | None = None

@@ -80,7 +80,6 @@ class EntityDictionary:
     """
 
     def __init__(self, notes: Iterable[tuple[str, Sequence[Mention]]]) -> None:
-        """Builds the index."""
         notes = tuple(notes)
         counts: dict[_Form, Counter[str]] = defaultdict(Counter)
         for _, mentions in notes:

@@ -30,7 +30,6 @@ class Entities(TaskType):
     labelled = True
 
     def __init__(self, given: TypeContext) -> None:
-        """The classes are the labels."""
         super().__init__(given)
         self.classes = given.labels
 
@@ -182,7 +181,6 @@ class TaggedEntities(Entities):
     bare = False
 
     def __init__(self, given: TypeContext) -> None:
-        """The head's labels are the tags."""
         super().__init__(given)
         self.head = Head(TOKEN_CLASSIFICATION, tags_of(given.labels))
 

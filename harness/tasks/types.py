@@ -120,7 +120,6 @@ class TaskType(ABC):
     bare: ClassVar[bool] = True
 
     def __init__(self, given: TypeContext) -> None:
-        """Keeps what is given."""
         self.given = given
         self.head: Head = GENERATION
         self.classes: tuple[str, ...] = ALL
@@ -224,7 +223,6 @@ class Choice(TaskType):
     labelled = True
 
     def __init__(self, given: TypeContext) -> None:
-        """The classes are those of the training rows."""
         super().__init__(given)
         self.classes = given.labels
         self.answers = Answers.WRITTEN if given.generate else Answers.CHOSEN

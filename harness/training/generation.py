@@ -138,7 +138,6 @@ class BatchDecoder:
         owners: Sequence[int] | None = None,
         around: ForwardContext = no_context,
     ) -> None:
-        """Runs nothing yet."""
         device = next(model.parameters()).device
         self._model, self._around = model, around
         self._owners = [0] * len(prompts) if owners is None else list(owners)

@@ -154,7 +154,6 @@ class AmbiguousError(ValueError):
     """
 
     def __init__(self, first: int, second: int) -> None:
-        """Names the two."""
         super().__init__(f"answers {first} and {second}: one is the beginning of the other")
         self.answers = (first, second)
 

@@ -172,7 +172,6 @@ class Precision:
     """
 
     def __init__(self, name: str, device: torch.device) -> None:
-        """Makes the scaler, where there is one."""
         if name == "float16" and device.type != "cuda":
             raise UserError("compute_dtype: float16 needs a GPU; use bfloat16 or float32")
         self._dtype, self._device = _DTYPES.get(name), device.type
@@ -285,7 +284,6 @@ class TrainingRun:
         steps: int,
         progress: TrainingProgress,
     ) -> None:
-        """Makes the optimiser; draws nothing."""
         self._base, self._loss, self._sequences = base, loss, sequences
         self._adapter, self._config, self._training = adapter, adapter.config, training
         self._steps, self._progress = steps, progress

@@ -40,7 +40,6 @@ class CompletionLoss:
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
-        """Tries the short way."""
         self._model = model
         parts = _parts(model)
         self._short = parts is not None and _is_exact(model, parts)
@@ -122,7 +121,6 @@ class TaggingLoss:
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
-        """Keeps the model."""
         self._model = model
 
     def __call__(self, batch: Batch) -> torch.Tensor:

@@ -63,7 +63,6 @@ class TokenizedTask:
     def __init__(
         self, base: BaseModel, task: Task, max_length: int | None, packing: bool = False
     ) -> None:
-        """Makes no tokens yet."""
         self._base, self._task = base, task
         self._window, self._max_length, self._packing = max_length, max_length or 1, packing
         self._prompting = PromptBuilder(base, task)

@@ -133,7 +133,6 @@ class Twin(nn.Module):
     """The whole model with tied embeddings."""
 
     def __init__(self, shape: Shape) -> None:
-        """Draws all weights from torch's global generator."""
         super().__init__()
         self.shape = shape
         self.embedding = nn.Parameter(torch.randn(shape.vocabulary, shape.hidden) * 0.05)

@@ -230,7 +230,6 @@ class Packer:
     """
 
     def __init__(self, corpus: Corpus, tokenizer: Tokenizer, seed: int) -> None:
-        """`seed` chooses which light tokens are kept."""
         self._corpus = corpus
         self._tokenizer = tokenizer
         self._rng = random.Random(seed)
@@ -286,7 +285,6 @@ class Probes:
     """Fixed documents; `measure` answers figures by name."""
 
     def __init__(self, tokenizer: Tokenizer, documents: int = 64) -> None:
-        """`documents` is the number of documents of each kind."""
         rng = random.Random(_SEED)
         runs: list[Document] = []
         for _ in range(documents):

@@ -147,7 +147,6 @@ class BatchedKernel:
     """
 
     def __init__(self) -> None:
-        """For what is not batched."""
         self._apart = LoopKernel()
 
     def forward(

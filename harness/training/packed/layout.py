@@ -202,7 +202,6 @@ class SelectedRows:
     """
 
     def __init__(self, layout: Layout, rows: Sequence[int], fill: int = 0) -> None:
-        """Finds whose rows they are."""
         self.rows = torch.tensor([*rows, *[0] * fill], device=layout.device)
         self._count = sum(layout.lengths)
         shares, among, start = [], {}, 0

@@ -71,7 +71,6 @@ class Turn:
     """
 
     def __init__(self, cosines: Tensor, sines: Tensor) -> None:
-        """Keeps one half."""
         half = cosines.shape[-1] // 2
         self._cosines, self._sines = cosines[:, None, :half], sines[:, None, :half]
 
@@ -112,7 +111,6 @@ class Core:
     """
 
     def __init__(self, scaling: float, window: int | None = None) -> None:
-        """Keeps them."""
         self._scaling, self._window = scaling, window
 
     def forward(
@@ -208,7 +206,6 @@ class Decoder:
     """
 
     def __init__(self, model: PreTrainedModel, linears: Mapping[str, PackedLinear]) -> None:
-        """Keeps views of the weights."""
         inner: Any = model.model
         head: Any = model.get_output_embeddings()  # type: ignore[no-untyped-call]
         weight = head.weight.detach()

@@ -73,7 +73,6 @@ class Dropout:
     """
 
     def __init__(self, p: float, generator: torch.Generator) -> None:
-        """Draws nothing."""
         self._p, self._generator = p, generator
         self._stream: DroppedPlaces | None = None
         self._own: torch.Generator | None = None
@@ -155,7 +154,6 @@ class FrozenWeight:
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        """Keeps views."""
         self.weight, self.bias = weight, bias
         self._squares: Tensor | None = None
 
@@ -207,7 +205,6 @@ class TrainedWeight:
     __slots__ = ("gradient", "value")
 
     def __init__(self, value: Tensor, gradient: Tensor | None) -> None:
-        """Keeps views into the slot's buffers."""
         self.value, self.gradient = value, gradient
 
     def add(self, gradient: Tensor) -> None:
@@ -235,7 +232,6 @@ class RemovedInit:
     """
 
     def __init__(self, first: Tensor, second: Tensor, scale: float) -> None:
-        """Keeps them."""
         self.first, self.second, self.scale = first, second, scale
 
     def forward(self, rows: Tensor, out: Tensor) -> None:
@@ -266,7 +262,6 @@ class LoraOp:
         dropout: Dropout,
         removed: RemovedInit | None = None,
     ) -> None:
-        """Keeps them."""
         self.first, self.second, self.scale, self.dropout = first, second, scale, dropout
         self.removed = removed
 
@@ -354,7 +349,6 @@ class DoraOp(LoraOp):
         dropout: Dropout,
         magnitude: TrainedWeight,
     ) -> None:
-        """Keeps them."""
         super().__init__(first, second, scale, dropout)
         self.magnitude = magnitude
 
@@ -411,7 +405,6 @@ class FourBitWeight(FrozenWeight):
     """
 
     def __init__(self, layer: nn.Module, bias: Tensor | None) -> None:
-        """Makes nothing whole yet."""
         self._layer, self._dtype = layer, base_model.compute_dtype(layer)
         self._whole: Tensor | None = None
         self.bias = bias

@@ -127,7 +127,6 @@ class AdapterPack:
         by_hand: bool = False,
         enters: bool = False,
     ) -> None:
-        """Changes nothing yet."""
         self._base = base
         self._anchor = torch.zeros((), device=base.device, requires_grad=True)
         kernel = kernels.kernel_for(base.device)
@@ -341,7 +340,6 @@ class MicroBatcher:
     """
 
     def __init__(self, pack: AdapterPack, training: TrainingSettings) -> None:
-        """Starts with the micro-batch that was asked for."""
         self._pack, self._asked = pack, training.micro_batch
         self.rows = training.micro_batch
         self.together: int | None = None

@@ -47,7 +47,6 @@ class Below:
         room: int | None = None,
         together: bool = False,
     ) -> None:
-        """Keeps nothing yet."""
         self._through, self._room, self._together = through, room, together
         self._level = 0
         self._found: dict[bytes, Tensor] = {}
@@ -119,7 +118,6 @@ class OwnLayers:
     def __init__(
         self, model: PreTrainedModel, linears: Mapping[str, PackedLinear], together: bool = False
     ) -> None:
-        """Finds the layers, and which packed ones are in them."""
         found = transformer_blocks(model)
         self._layers: list[nn.Module] = [*found[0]] if len(found) == 1 else []
         self._model = model

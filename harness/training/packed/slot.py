@@ -44,7 +44,6 @@ class FlatWeights:
     """
 
     def __init__(self, groups: Sequence[Mapping[str, Any]], dtype: torch.dtype) -> None:
-        """Moves the parameters of all groups into flat buffers."""
         self._dtype = dtype
         self._views: dict[int, _Views] = {}
         self._buffers: list[nn.Parameter] = []

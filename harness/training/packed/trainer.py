@@ -78,7 +78,6 @@ class PackedTrainer(SequentialTrainer):
         variants: Registry[Variant] = VARIANTS,
         tokens: TokenizedTask | None = None,
     ) -> None:
-        """Finds out whether this base can be shared."""
         super().__init__(base, task, training, variants, tokens)
         self.slots = slots
         self._why_not = refusal(base, task)
