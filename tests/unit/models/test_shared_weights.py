@@ -87,7 +87,8 @@ def test_whoever_runs_a_session_needs_no_torch_to_remove_them(tmp_path: Path) ->
     (tmp_path / NAME).touch()
     code = (
         "import sys, pathlib, harness.study.session; "
-        "harness.study.session.sharing.remove_shared_weights(pathlib.Path(sys.argv[1])); "
+        "from harness.models import shared_weights; "
+        "shared_weights.remove_shared_weights(pathlib.Path(sys.argv[1])); "
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
