@@ -35,9 +35,9 @@ from harness.analysis.claims import (
     name_of,
 )
 from harness.analysis.estimates import CONFIDENCE
+from harness.analysis.formatting import metric_format
 from harness.analysis.multiple_comparisons import joint_intervals
 from harness.analysis.scores import metric_function
-from harness.analysis.wording import MetricFormat
 
 if TYPE_CHECKING:
     from harness.aggregates import Array
@@ -312,9 +312,9 @@ def numbers(results: StudyResults, one: ComparisonResult) -> str:
     of, to = (arm_words(arm, _epochs(results)) for arm in one.comparison[:2])
     unit = one.comparison.unit
     if unit == "margins":
-        show, sign = MetricFormat(results.objective), results.objective.sign
+        scores, sign = metric_format(results.objective), results.objective.sign
         ends = sorted((sign * one.low, sign * one.high))
-        told = f"{show.signed(sign * one.value)} ({show.range(*ends)})"
+        told = f"{scores.gap(sign * one.value)} ({scores.gap_interval(*ends)})"
         return f"{of} less {to}: {told}{_edges_claim_words(results, one)}"
     if not math.isfinite(one.value):
         return f"{of} to {to}: unknown"

@@ -11,12 +11,18 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from harness.analysis.estimates import VarianceComponents, estimates_of, variance_components
-from harness.analysis.formatting import BY_COST, cost_words, labels_of
+from harness.analysis.formatting import (
+    BY_COST,
+    cost_words,
+    highest,
+    labels_of,
+    metric_format,
+    worse_side,
+)
 from harness.analysis.multiple_comparisons import confidence_set
 from harness.analysis.pareto import apply_constraints, told
 from harness.analysis.scores import complete, configurations
 from harness.analysis.verdict import STAGE, ConfirmState, alpha_spending, confirm_state
-from harness.analysis.wording import MetricFormat
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,13 +103,13 @@ def _chosen(results: StudyResults) -> list[str]:
     noted = results.attributes.get("incumbent")
     if noted:
         best = complete(results, "search").dropna(subset=["value"])
-        show = MetricFormat(results.objective)
+        scores = metric_format(results.objective)
         if len(best):
             order = (results.objective.sign * best["value"]).sort_values(ascending=False)
             row = best.loc[order.index[0]]
             lines.append(
-                f"incumbent: search trial {int(row['number'])}, {show.plain(row['value'])} "
-                f"{show.unit} on validation, the {show.highest} of {len(best)}"
+                f"incumbent: search trial {int(row['number'])}, {scores.show(row['value'])} "
+                f"{scores.unit} on validation, the {highest(results.objective)} of {len(best)}"
             )
         else:
             lines.append("incumbent: the centre that the sweep names")
@@ -117,7 +123,7 @@ def _chosen(results: StudyResults) -> list[str]:
 
 
 def _scores(results: StudyResults, now: ConfirmState, names: Sequence[str]) -> list[str]:
-    show = MetricFormat(results.objective)
+    scores = metric_format(results.objective)
     found = estimates_of(now.whole.cube, results.objective).set_index("key")
     rows = complete(results, STAGE)
     lines = [
@@ -128,20 +134,20 @@ def _scores(results: StudyResults, now: ConfirmState, names: Sequence[str]) -> l
         own = rows[rows["key"] == key]
         value, low, high = (float(found.loc[key, x]) for x in ("value", "low", "high"))  # type: ignore[arg-type]
         numbers = _numbers([int(number) for number in own["number"]])
-        each = " ".join(show.plain(value) for value in own["test"].astype(float))
+        each = " ".join(scores.show(value) for value in own["test"].astype(float))
         lines.append(
-            f"{name}: {show.plain(value)} ({show.plain(low)} to {show.plain(high)}); "
+            f"{name}: {scores.show(value)} ({scores.show(low)} to {scores.show(high)}); "
             f"trials {numbers}: {each}"
         )
     return lines
 
 
 def _spread(results: StudyResults, split: VarianceComponents) -> list[str]:
-    show = MetricFormat(results.objective)
+    scores = metric_format(results.objective)
     lines = [
-        f"one configuration over training seeds (the noise floor): sd {show.plain(split.seed)} "
-        f"{show.unit}; over examples, the adapters fixed: sd {show.plain(split.example)}; "
-        f"between configurations: sd {show.plain(split.configuration)}"
+        f"one configuration over training seeds (the noise floor): sd {scores.show(split.seed)} "
+        f"{scores.unit}; over examples, the adapters fixed: sd {scores.show(split.example)}; "
+        f"between configurations: sd {scores.show(split.configuration)}"
     ]
     if math.isfinite(split.equal):
         told = "may be pooled" if split.pooled else "are not alike: each counts by itself"
@@ -171,15 +177,18 @@ def _look(results: StudyResults, now: ConfirmState) -> list[str]:
 
 
 def _bounds(results: StudyResults, now: ConfirmState, names: Sequence[str]) -> list[str]:
-    show = MetricFormat(results.objective)
-    lines = [f"margin {show.margin}; better is more here, whatever the metric's direction"]
+    scores = metric_format(results.objective)
+    lines = [
+        f"margin {results.objective.margin_told}; better is more here, whatever the metric's "
+        "direction"
+    ]
     for i, name in enumerate(names):
         rival = now.rival(i)
         told = "not worse" if now.good[i] else "worse" if now.worse[i] else "open"
         lines.append(
-            f"{name}: {show.signed(now.whole.pairs.difference[i, rival])} to {names[rival]}, "
-            f"standard error {show.plain(now.whole.pairs.error[i, rival])}, quantile "
-            f"{now.bounds.critical[rival]:.2f}; not more than {show.plain(-now.bounds.low[i])} "
+            f"{name}: {scores.gap(now.whole.pairs.difference[i, rival])} to {names[rival]}, "
+            f"standard error {scores.show(now.whole.pairs.error[i, rival])}, quantile "
+            f"{now.bounds.critical[rival]:.2f}; not more than {scores.show(-now.bounds.low[i])} "
             f"behind the best: {told}"
         )
     return lines
@@ -196,11 +205,11 @@ def _set(now: ConfirmState, names: Sequence[str]) -> list[str]:
 
 
 def _rule(results: StudyResults, now: ConfirmState, names: Sequence[str]) -> list[str]:
-    show = MetricFormat(results.objective)
+    objective = results.objective
     order = np.lexsort((-now.scores, now.costs))
     lines = [
-        f"the cheapest (by {BY_COST[now.cost]}) that is shown to be not more than {show.margin} "
-        f"{show.behind} the best"
+        f"the cheapest (by {BY_COST[now.cost]}) that is shown to be not more than "
+        f"{objective.margin_told} {worse_side(objective)} the best"
     ]
     for i in order:
         told = "not worse" if now.good[i] else "worse" if now.worse[i] else "open"

@@ -14,10 +14,9 @@ import numpy as np
 from scipy.special import ndtri
 
 from harness.analysis.ablation import FACTORS, ablation_table, all_cells, at_edge
-from harness.analysis.formatting import labels_of
+from harness.analysis.formatting import highest, labels_of, metric_format
 from harness.analysis.scores import baselines, complete, configurations, shots
 from harness.analysis.verdict import POWER, SPLIT, STAGE, ConfirmState, current_look
-from harness.analysis.wording import MetricFormat
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,11 +63,11 @@ def detectable(now: ConfirmState) -> float:
 def _detectable(results: StudyResults, now: ConfirmState | None) -> list[str]:
     if now is None:
         return []
-    size, show = detectable(now), MetricFormat(results.objective)
+    size, scores = detectable(now), metric_format(results.objective)
     if not math.isfinite(size):
         return []
     return [
-        f"Differences of less than about {show.plain(size)} {show.unit} between two finalists "
+        f"Differences of less than about {scores.show(size)} {scores.unit} between two finalists "
         f"would be missed in a fifth of studies or more, with {now.look.seeds} seeds and "
         f"{len(now.whole.cube.examples)} examples."
     ]
@@ -246,11 +245,11 @@ def _best_cell(results: StudyResults, whole: PairwiseComparison | None) -> list[
         return []
     table = configurations(results, "ablate")
     name = dict(zip(table["key"], labels_of(table), strict=True))[whole.cube.keys[best]]
-    show = MetricFormat(results.objective)
+    scores = metric_format(results.objective)
     return [
-        f"The ablation's best cell, {name}, with {show.plain(whole.values[best])} {show.unit} on "
-        f"validation the {show.highest} of {len(whole.values)}, was not confirmed: the best "
-        "finalist need not be the best there is."
+        f"The ablation's best cell, {name}, with {scores.show(whole.values[best])} {scores.unit} "
+        f"on validation the {highest(results.objective)} of {len(whole.values)}, was not "
+        "confirmed: the best finalist need not be the best there is."
     ]
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
-from harness.analysis.formatting import priced
+from harness.analysis.formatting import highest, metric_format, priced, worse_side
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,37 +13,6 @@ if TYPE_CHECKING:
     from harness.analysis.estimates import Estimate
     from harness.analysis.verdict import ConfirmState, Needed
     from harness.results import Objective
-
-
-class MetricFormat:
-    """Writes numbers of a metric in the unit that people read.
-
-    Args:
-        objective: says scale, unit and direction.
-    """
-
-    def __init__(self, objective: Objective) -> None:
-        self.scale = objective.scale
-        self.decimals = objective.digits
-        self.unit = objective.unit or objective.name
-        self.behind = "below" if objective.direction == "maximize" else "above"
-        self.highest = "highest" if objective.direction == "maximize" else "lowest"
-        self.margin = objective.margin_told
-
-    def plain(self, value: float) -> str:
-        """A score: `85.1`."""
-        return f"{value * self.scale:.{self.decimals}f}" if np.isfinite(value) else "unknown"
-
-    def signed(self, value: float) -> str:
-        """A difference: `-0.3`; never a minus before nought."""
-        text = f"{value * self.scale:+.{self.decimals}f}"
-        return text if float(text) else text.replace("-", "+")
-
-    def range(self, low: float, high: float) -> str:
-        """An interval of a difference: `-1.4 to +0.8`."""
-        if not (np.isfinite(low) and np.isfinite(high)):
-            return "unknown"
-        return f"{self.signed(low)} to {self.signed(high)}"
 
 
 def evidence(
@@ -56,17 +23,17 @@ def evidence(
     more: Needed | None,
 ) -> str:
     """The verdict of a confirm stage in one sentence with its figures."""
-    show = MetricFormat(objective)
+    scores = metric_format(objective)
     count, best = len(names), now.best
     sizes = f"{now.look.seeds} seeds x {len(now.whole.cube.examples)} examples"
     level = f"{100 * (1 - now.look.total):g} % CI"
     if now.pick is None:
-        gap = show.plain(-now.bounds.low[best])
+        gap = scores.show(-now.bounds.low[best])
         text = (
-            f"None of {count} finalists is shown to be within {show.margin} of the best: "
-            f"{names[best]} has the {show.highest} score "
-            f"({show.plain(now.whole.values[best])}) but may be up to {gap} "
-            f"{show.behind} another ({level}, {sizes})"
+            f"None of {count} finalists is shown to be within {objective.margin_told} of the "
+            f"best: {names[best]} has the {highest(objective)} score "
+            f"({scores.show(now.whole.values[best])}) but may be up to {gap} "
+            f"{worse_side(objective)} another ({level}, {sizes})"
         )
         return f"{text}{_ask(more)}."
     pick = now.pick
@@ -74,9 +41,9 @@ def evidence(
     if now.tie:
         widest = -float(now.bounds.low.min())
         return (
-            f"All {count} finalists are within {show.margin} of each other (no two differ by "
-            f"more than {show.plain(widest)}, {level}, {sizes}); {name} is the cheapest, and "
-            "any of them will do."
+            f"All {count} finalists are within {objective.margin_told} of each other (no two "
+            f"differ by more than {scores.show(widest)}, {level}, {sizes}); {name} is the "
+            "cheapest, and any of them will do."
         )
     ranks_only = len(table[["variant", "target_modules"]].drop_duplicates()) == 1
     what = "is the cheapest"
@@ -86,14 +53,14 @@ def evidence(
     low, high = now.bounds.low[pick], now.bounds.high[pick]
     if objective.sign < 0:
         low, high = -high, -low
-    gap = show.signed(objective.sign * now.whole.pairs.difference[pick, rival])
+    gap = scores.gap(objective.sign * now.whole.pairs.difference[pick, rival])
     other = f"the best, {names[rival]}"
     if pick == best:
         other = f"the best of the others, {names[rival]}"
     return (
-        f"Of {count} finalists {name} {what} that is shown to be not more than {show.margin} "
-        f"{show.behind} the best (difference to {other}: {gap}, {level} {show.range(low, high)}, "
-        f"{sizes})."
+        f"Of {count} finalists {name} {what} that is shown to be not more than "
+        f"{objective.margin_told} {worse_side(objective)} the best (difference to {other}: {gap}, "
+        f"{level} {scores.gap_interval(low, high)}, {sizes})."
     )
 
 
@@ -115,25 +82,25 @@ def _ask(more: Needed | None) -> str:
 
 def alone(label: str, found: Estimate, objective: Objective) -> str:
     """The sentence for a single confirmed configuration, or for several with one seed each."""
-    show = MetricFormat(objective)
+    scores = metric_format(objective)
     if found.seeds < 2:
         return (
             "No configuration has two confirmed seeds yet, so nothing can be compared; best so "
-            f"far on test is {label} with {show.plain(found.value)} {show.unit}, one seed."
+            f"far on test is {label} with {scores.show(found.value)} {scores.unit}, one seed."
         )
     return (
         f"{label} is the only configuration with two confirmed seeds or more "
-        f"({show.plain(found.value)} {show.unit}, {found.seeds} seeds x {found.examples} "
+        f"({scores.show(found.value)} {scores.unit}, {found.seeds} seeds x {found.examples} "
         "examples): there is nothing to compare it with."
     )
 
 
 def search_only(label: str, value: float, trials: int, objective: Objective) -> str:
     """The sentence for a study without a confirm stage."""
-    show = MetricFormat(objective)
+    scores = metric_format(objective)
     return (
         f"Nothing was confirmed on fresh seeds and the test split; the best of {trials} search "
-        f"trial{'s' if trials != 1 else ''} is {label} with {show.plain(value)} {show.unit} on "
+        f"trial{'s' if trials != 1 else ''} is {label} with {scores.show(value)} {scores.unit} on "
         "validation, one seed: the winner of a search looks better than it is."
     )
 
@@ -166,35 +133,36 @@ class Ablated(NamedTuple):
 
 def ablated_only(found: Ablated, objective: Objective) -> str:
     """The sentence for a study that has an ablation alone."""
-    show = MetricFormat(objective)
+    scores = metric_format(objective)
     begin = "By plan nothing was" if found.planned else "Nothing was"
     text = (
-        f"{begin} confirmed on the test split. On validation {found.label} has the {show.highest} "
-        f"mean of {found.cells} configurations, each at its own learning rate "
-        f"({show.plain(found.value)} {show.unit}, {found.seeds} seeds x {found.examples} examples)"
+        f"{begin} confirmed on the test split. On validation {found.label} has the "
+        f"{highest(objective)} mean of {found.cells} configurations, each at its own "
+        f"learning rate ({scores.show(found.value)} {scores.unit}, {found.seeds} seeds x "
+        f"{found.examples} examples)"
     )
     if found.difference is not None:
         gap, low, high = found.difference
         text += (
-            f"; difference to the reference, {found.reference}: {show.signed(gap)}, joint 95 % CI "
-            f"{show.range(low, high)}"
+            f"; difference to the reference, {found.reference}: {scores.gap(gap)}, joint 95 % CI "
+            f"{scores.gap_interval(low, high)}"
         )
     elif found.reference is not None:
         text += "; it is the reference itself"
     some = "None" if found.good == 0 else str(found.good)
     verb = "is" if found.good < 2 else "are"
     return (
-        f"{text}. {some} of the {found.cells} {verb} shown to be not more than {show.margin} "
-        f"{show.behind} the best."
+        f"{text}. {some} of the {found.cells} {verb} shown to be not more than "
+        f"{objective.margin_told} {worse_side(objective)} the best."
     )
 
 
 def no_gain(best: float, bare: float, objective: Objective) -> str:
     """The sentence for adapters none of which beats the base without one."""
-    show = MetricFormat(objective)
+    scores = metric_format(objective)
     return (
-        f"No finalist scores better than the bare base ({show.plain(best)} against "
-        f"{show.plain(bare)} {show.unit} on test): nothing was learned, so there is nothing to "
+        f"No finalist scores better than the bare base ({scores.show(best)} against "
+        f"{scores.show(bare)} {scores.unit} on test): nothing was learned, so there is nothing to "
         "choose between; train for longer, or widen the learning rates."
     )
 
@@ -207,11 +175,11 @@ def no_better_than(naive: Mapping[str, float], best: float, objective: Objective
         best: the best finalist's.
         objective: of the study.
     """
-    show = MetricFormat(objective)
-    told = [f"{name.replace('_', ' ')} ({show.plain(value)})" for name, value in naive.items()]
+    scores = metric_format(objective)
+    told = [f"{name.replace('_', ' ')} ({scores.show(value)})" for name, value in naive.items()]
     verb = "needs" if len(told) == 1 else "need"
     return (
-        f"But no finalist is better (the best has {show.plain(best)} {show.unit}) than "
+        f"But no finalist is better (the best has {scores.show(best)} {scores.unit}) than "
         f"{' and '.join(told)}, which {verb} no model: train for longer, on more rows or a larger "
         "base before choosing."
     )

@@ -10,7 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from harness.analysis.wording import MetricFormat
+from harness.analysis.formatting import metric_format
 from harness.config.sweep import Sweep
 from harness.results import Objective
 from harness.storage.overview import Progress
@@ -82,7 +82,7 @@ class View:
     def _best(self, progress: Progress) -> str:
         if progress.best is None:
             return ""
-        return f"{MetricFormat(self._objective).plain(progress.best)} ({progress.best_label})"
+        return f"{metric_format(self._objective).show(progress.best)} ({progress.best_label})"
 
     def _line(self, progress: Progress) -> str:
         done = progress.done.get(progress.stage, 0)

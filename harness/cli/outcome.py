@@ -8,8 +8,9 @@ from rich.table import Table
 from harness.analysis import claim_tests
 from harness.analysis.claim_tests import evaluate_claims
 from harness.analysis.explanation import explain
+from harness.analysis.formatting import metric_format
 from harness.analysis.recommendation import Recommendation, recommend
-from harness.analysis.wording import MetricFormat, more_seeds
+from harness.analysis.wording import more_seeds
 from harness.costs import Preference
 from harness.report.baselines import reached
 from harness.report.snippets import add_seeds, claim_advice, snippet_for
@@ -31,7 +32,7 @@ def print_outcome(
         prefer: bounds to keep beside the sweep's own.
     """
     verdict = recommend(results, cost, prefer)
-    show = MetricFormat(results.objective)
+    scores = metric_format(results.objective)
 
     def say(text: str) -> None:
         console.print(text, highlight=False, soft_wrap=True, markup=False)
@@ -39,8 +40,8 @@ def print_outcome(
     say(f"\n{results.name}: {verdict.outcome}")
     say(verdict.evidence)
     if verdict.score is not None:
-        low, high = show.plain(verdict.score.low), show.plain(verdict.score.high)
-        say(f"test score {show.plain(verdict.score.value)} (95 % CI {low} to {high}) {show.unit}")
+        interval = scores.interval(verdict.score.low, verdict.score.high)
+        say(f"test score {scores.show(verdict.score.value)} (95 % CI {interval}) {scores.unit}")
     if not verdict.comparison.empty:
         console.print(_table(results, verdict))
     if without := reached(results):
@@ -88,8 +89,8 @@ def print_claims(results: StudyResults, console: Console) -> None:
 
 
 def _table(results: StudyResults, verdict: Recommendation) -> Table:
-    show = MetricFormat(results.objective)
-    table = Table(title=f"finalists, test, {show.unit}", title_justify="left")
+    scores = metric_format(results.objective)
+    table = Table(title=f"finalists, test, {scores.unit}", title_justify="left")
     for column in ("configuration", "parameters", "score", "95 % CI", "to the best", "verdict"):
         table.add_column(column)
     for row in verdict.comparison.to_dict("records"):
@@ -97,9 +98,9 @@ def _table(results: StudyResults, verdict: Recommendation) -> Table:
             f"{row['variant']} r={row['rank']} alpha={row['alpha']:g} {row['target_modules']} "
             f"lr={row['learning_rate']:.2g}",
             f"{row['parameters']:,.0f}",
-            show.plain(row["value"]),
-            f"{show.plain(row['low'])} to {show.plain(row['high'])}",
-            show.signed(row["difference_to_best"]),
+            scores.show(row["value"]),
+            scores.interval(row["low"], row["high"]),
+            scores.gap(row["difference_to_best"]),
             str(row["verdict"]),
         )
     return table

@@ -25,6 +25,7 @@ from harness.report.section import Column, Record, badge, number_column, table, 
 from harness.report.sections.ablation import TITLES
 
 if TYPE_CHECKING:
+    from harness.analysis.formatting import MetricFormat
     from harness.results import StudyResults
 
 #: How a level stands and what a study came to, by the kind of its mark.
@@ -195,7 +196,7 @@ def _title(factor: str) -> str:
     return TITLES.get(factor, factor.replace("_", " ").capitalize())
 
 
-def _gap(scale: formatting.MetricFormat, row: Record) -> str:
+def _gap(scale: MetricFormat, row: Record) -> str:
     return _known(scale.gap_interval(row["lower"], row["upper"]))
 
 

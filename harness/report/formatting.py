@@ -5,15 +5,16 @@ Knows nothing of tables or pages, and rounds only what is shown, never what is c
 
 from __future__ import annotations
 
-import math
 import re
 import unicodedata
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import pandas as pd
 
+from harness.analysis.formatting import MetricFormat, NumberStyle, metric_format
+from harness.analysis.formatting import highest as highest
+from harness.analysis.formatting import missing as missing
 from harness.analysis.scores import shots
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 #: What stands where there is no number.
 MISSING = "\N{EN DASH}"
 _MINUS = "\N{MINUS SIGN}"
+#: Numbers of a page.
+STYLE: Final = NumberStyle(_MINUS, MISSING)
 _ALPHA = "\N{GREEK SMALL LETTER ALPHA}"
 #: What cannot be read off a baseline's name.
 _BASELINES = {"most_frequent": "most frequent class"}
@@ -37,13 +40,6 @@ _UNIT: Final = 40
 _UNSEEN: Final = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
-
-
-def missing(value: Any) -> bool:
-    """Whether there is no value: None, NaN, NA, NaT or an infinite number."""
-    if value is None or value is pd.NA or value is pd.NaT:
-        return True
-    return isinstance(value, float) and not math.isfinite(value)
 
 
 def truncate(text: str, room: int = LONGEST) -> str:
@@ -87,14 +83,7 @@ def _named(found: re.Match[str]) -> str:
 
 def number(value: Any, digits: int = 1, *, signed: bool = False) -> str:
     """A number with fixed digits and a true minus sign; with `signed` also a plus sign."""
-    if missing(value):
-        return MISSING
-    text = f"{abs(float(value)):.{digits}f}"
-    if float(text) == 0:
-        return text
-    if float(value) < 0:
-        return _MINUS + text
-    return f"+{text}" if signed else text
+    return STYLE.number(value, digits, signed=signed)
 
 
 def count(value: Any) -> str:
@@ -155,58 +144,10 @@ def column_rate(value: Any) -> str:
     return rate(value, fixed=True)
 
 
-class MetricFormat(NamedTuple):
-    """How an objective's values are shown.
-
-    Attributes:
-        factor: from the metric to what people read.
-        digits: digits behind the point: one more than the margin of equivalence needs.
-        unit: what people read, such as `points of F1`.
-    """
-
-    factor: float
-    digits: int
-    unit: str
-
-    def show(self, value: Any) -> str:
-        """A value of the metric."""
-        return MISSING if missing(value) else number(float(value) * self.factor, self.digits)
-
-    def gap(self, value: Any) -> str:
-        """A difference of two values, with its sign."""
-        if missing(value):
-            return MISSING
-        return number(float(value) * self.factor, self.digits, signed=True)
-
-    def tick(self, value: float) -> str:
-        """A round value beside an axis, without needless digits."""
-        text = f"{value * self.factor:.4g}"
-        return _MINUS + text[1:] if text.startswith("-") else text
-
-    def interval(self, low: Any, high: Any) -> str:
-        """An interval of values."""
-        return _interval(self.show(low), self.show(high))
-
-    def gap_interval(self, low: Any, high: Any) -> str:
-        """An interval of differences; an open end is written as such."""
-        return _interval(self.gap(low), self.gap(high))
-
-
-def _interval(low: str, high: str) -> str:
-    if low == high == MISSING:
-        return MISSING
-    if high == MISSING:
-        return f"from {low}"
-    if low == MISSING:
-        return f"up to {high}"
-    return f"{low} to {high}"
-
-
 def scale(objective: Objective) -> MetricFormat:
     """How this objective's values are shown."""
-    return MetricFormat(
-        objective.scale, objective.digits, truncate(objective.unit or objective.name, _UNIT)
-    )
+    plain = metric_format(objective)
+    return plain._replace(unit=truncate(plain.unit, _UNIT), style=STYLE)
 
 
 def label(config: Mapping[Any, Any], *, rate_too: bool = False) -> str:
@@ -227,11 +168,6 @@ def label(config: Mapping[Any, Any], *, rate_too: bool = False) -> str:
     if rate_too and not missing(config.get("learning_rate")):
         parts.append(f"lr {rate(config['learning_rate'])}")
     return " ".join(parts) or MISSING
-
-
-def highest(objective: Objective) -> str:
-    """What the best value is: `highest`, or `lowest` where less is better."""
-    return "highest" if objective.sign > 0 else "lowest"
 
 
 def gained(objective: Objective) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import pandas as pd
 from markupsafe import Markup
 
+from harness.analysis.formatting import MetricFormat
 from harness.analysis.metric_tables import Shown, Values, class_table, metric_values, parts_of
 from harness.analysis.scores import baselines, configurations, shots
 from harness.report import formatting
@@ -100,14 +101,14 @@ def _column(results: StudyResults, metric: Shown) -> Column:
     )
 
 
-def _scale(results: StudyResults, metric: Shown) -> formatting.MetricFormat:
+def _scale(results: StudyResults, metric: Shown) -> MetricFormat:
     objective = results.objective
     if metric.name == objective.name:
         return formatting.scale(objective)
     # Nobody says a margin for it: as the objective where it is told on the same scale.
     same = metric.scale == objective.scale
     digits = objective.digits if same else 1 if metric.scale >= 100 else 3
-    return formatting.MetricFormat(metric.scale, digits, metric.unit or metric.name)
+    return MetricFormat(metric.scale, digits, metric.unit or metric.name, formatting.STYLE)
 
 
 def _seeds(row: Record) -> str:

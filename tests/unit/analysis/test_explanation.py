@@ -3,8 +3,8 @@
 import pytest
 
 from harness.analysis.explanation import explain
+from harness.analysis.formatting import metric_format
 from harness.analysis.recommendation import recommend
-from harness.analysis.wording import MetricFormat
 from harness.results import Objective, StudyResults
 from tests.studies import F1, PERPLEXITY, empty_results, make_results, one_trial_results
 
@@ -16,7 +16,7 @@ def lines(results: StudyResults, title: str) -> tuple[str, ...]:
 @pytest.mark.parametrize("objective", [F1, PERPLEXITY], ids=lambda each: each.name)
 def test_the_chain_ends_where_the_recommendation_does(objective: Objective) -> None:
     results = make_results(objective=objective, seed=1)
-    verdict, show = recommend(results), MetricFormat(objective)
+    verdict, show = recommend(results), metric_format(objective).show
     titles = [step.title for step in explain(results)]
     assert titles[0] == "trials"
     assert titles[-1] == "the rule"
@@ -25,7 +25,7 @@ def test_the_chain_ends_where_the_recommendation_does(objective: Objective) -> N
     scores = lines(results, "scores on test")
     for row in verdict.comparison.to_dict("records"):
         (told,) = [line for line in scores if line.startswith(f"{row['label']}: ")]
-        assert show.plain(row["value"]) in told
+        assert show(row["value"]) in told
         own = results.trials[
             (results.trials["key"] == row["key"]) & results.trials["number"].isin(numbers)
         ]

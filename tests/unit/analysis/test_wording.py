@@ -1,8 +1,15 @@
 import pytest
 
-from harness.analysis.formatting import BY_COST, cost_words, labels, priced
+from harness.analysis.formatting import (
+    BY_COST,
+    cost_words,
+    highest,
+    labels,
+    metric_format,
+    priced,
+    worse_side,
+)
 from harness.analysis.scores import COSTS
-from harness.analysis.wording import MetricFormat
 from harness.results import Objective
 from tests.studies import F1, PERPLEXITY
 
@@ -17,18 +24,20 @@ ROW = {
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(-0.003, "-0.3"), (0.008, "+0.8"), (-0.0001, "+0.0"), (0.0, "+0.0")]
+    ("value", "text"), [(-0.003, "-0.3"), (0.008, "+0.8"), (-0.0001, "0.0"), (0.0, "0.0")]
 )
 def test_differences_carry_a_sign_and_one_decimal(value, text):
-    assert MetricFormat(F1).signed(value) == text
+    assert metric_format(F1).gap(value) == text
 
 
 def test_figures_follow_the_unit_of_the_metric():
-    assert MetricFormat(F1).plain(0.8512) == "85.1"
-    assert MetricFormat(F1).margin == "2 points of F1"
-    assert MetricFormat(PERPLEXITY).plain(5.1234) == "5.12"
-    assert MetricFormat(PERPLEXITY).behind == "above"
-    assert MetricFormat(F1).range(float("nan"), 1.0) == "unknown"
+    assert metric_format(F1).show(0.8512) == "85.1"
+    assert F1.margin_told == "2 points of F1"
+    assert metric_format(PERPLEXITY).show(5.1234) == "5.12"
+    assert metric_format(F1).gap_interval(float("nan"), float("nan")) == "unknown"
+    assert metric_format(F1).gap_interval(float("nan"), 0.01) == "up to +1.0"
+    assert (highest(F1), worse_side(F1)) == ("highest", "below")
+    assert (highest(PERPLEXITY), worse_side(PERPLEXITY)) == ("lowest", "above")
 
 
 @pytest.mark.parametrize(
@@ -42,8 +51,8 @@ def test_figures_follow_the_unit_of_the_metric():
     ],
 )
 def test_digits_follow_the_margin(margin, scale, unit, told, value):
-    show = MetricFormat(Objective("m", "maximize", margin, "mean", ("all",), scale, unit))
-    assert (show.margin, show.plain(0.8512)) == (told, value)
+    objective = Objective("m", "maximize", margin, "mean", ("all",), scale, unit)
+    assert (objective.margin_told, metric_format(objective).show(0.8512)) == (told, value)
 
 
 def test_labels_name_only_what_tells_twins_apart():

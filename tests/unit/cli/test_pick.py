@@ -3,6 +3,7 @@ import io
 from rich.console import Console
 
 from harness.analysis.claims import CLAIMS
+from harness.analysis.formatting import metric_format
 from harness.cli.outcome import print_claims, print_explained, print_outcome
 from harness.report.baselines import reached
 from tests.studies import PERPLEXITY, config, confirm_results, make_results
@@ -37,7 +38,8 @@ def test_scores_have_the_digits_of_their_metric():
     close = {config(rank=rank): [0.86 + 0.001 * i for i in range(10)] for rank in (8, 32)}
     verdict, text = printed(confirm_results(close, objective=PERPLEXITY, examples=400))
     assert f"test score {verdict.score.value:.2f} (95 % CI " in text
-    assert f"{verdict.comparison['difference_to_best'].iloc[0]:+.2f}" in text
+    difference = verdict.comparison["difference_to_best"].iloc[0]
+    assert metric_format(PERPLEXITY).gap(difference) in text
 
 
 def test_what_is_reached_without_an_adapter_is_told():

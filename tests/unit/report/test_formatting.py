@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from harness.analysis.formatting import MetricFormat
 from harness.report import formatting
 from harness.results import Objective
 from tests.studies import F1, PERPLEXITY
@@ -80,11 +81,11 @@ def test_times_and_sizes_have_units() -> None:
 
 
 def test_scores_are_shown_in_the_objectives_unit_with_digits_by_its_margin() -> None:
-    assert formatting.scale(F1) == formatting.MetricFormat(100.0, 1, "points of F1")
+    assert formatting.scale(F1) == MetricFormat(100.0, 1, "points of F1", formatting.STYLE)
     assert formatting.scale(F1).show(0.8437) == "84.4"
     assert formatting.scale(PERPLEXITY).show(3.14159) == "3.14"
     no_margin = Objective("m", "maximize", 0.0, "mean", ("all",))
-    assert formatting.scale(no_margin) == formatting.MetricFormat(1.0, 3, "m")
+    assert formatting.scale(no_margin) == MetricFormat(1.0, 3, "m", formatting.STYLE)
 
 
 def test_an_open_interval_says_so() -> None:
