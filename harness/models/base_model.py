@@ -221,6 +221,18 @@ def fingerprint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> s
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
+def start_token(base: BaseModel) -> tuple[int, ...]:
+    """The start token, where the tokenizer puts it before a text or declares that it should."""
+    tokenizer = base.tokenizer
+    start = tokenizer.bos_token_id
+    if start is None:
+        return ()
+    marked = tokenizer("a", add_special_tokens=True)["input_ids"]
+    if marked[:1] == [start] or getattr(tokenizer, "add_bos_token", False):
+        return (int(start),)
+    return ()
+
+
 def freeze(model: PreTrainedModel) -> None:
     """Evaluation mode, and no weight asks for a gradient."""
     model.requires_grad_(False)

@@ -13,7 +13,7 @@ from harness.models.base_model import BaseModel, load_config, load_tokenizer
 from harness.tasks import data_card
 from harness.tasks.data_card import BaselineScore, DataCard, Limits, PreparationCounts, Texts
 from harness.tasks.task import SPLITS, Answers, Task, load_task_for
-from harness.training.prompting import PromptBuilder
+from harness.training.tokenization import PromptBuilder
 
 
 class _Bare(NamedTuple):

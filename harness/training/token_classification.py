@@ -24,10 +24,9 @@ import numpy as np
 from harness.data import tagging
 from harness.data.tagging import OUTSIDE, Place
 from harness.errors import UserError
-from harness.models.base_model import BaseModel
+from harness.models.base_model import BaseModel, start_token
 from harness.models.batches import IGNORED, TokenSequence
 from harness.tasks.task import Example, Task
-from harness.training.prompting import start_token
 
 #: Share of a window that it has in common with the next one, at least.
 OVERLAP: Final = 1 / 3
