@@ -1,1 +1,1 @@
-"""LoRA adapters by variant: put on a base, taken off, saved, and proven to be what they say."""
+"""LoRA adapters by variant: attached to a base model, removed, saved and verified."""

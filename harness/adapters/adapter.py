@@ -1,11 +1,7 @@
-"""`Adapter`: how one adapter is put on the base, started, trained and saved; plain LoRA's way.
+"""`Adapter`: injects one PEFT adapter into the base model, initializes, saves and merges it.
 
-What a variant does otherwise is a class in `kinds/`, which registers itself here. Knows PEFT,
-nothing of data files, optimisers or trials in progress.
-
-Runs an adapter inside the base's matrices while answers are decoded.
-
-Knows PEFT's layers, nothing of variants, data or trials.
+The class itself is plain LoRA. A method that starts, steps or is saved in its own way is a
+subclass in `harness.adapters.methods`, which registers itself in `ADAPTERS`.
 """
 
 import warnings
@@ -34,11 +30,11 @@ from harness.trial import TrialConfig
 
 @dataclass(frozen=True)
 class InitContext:
-    """What a start may depend on beside the configuration.
+    """What an initialization may depend on besides the configuration.
 
     Attributes:
-        steps: optimiser steps of the trial.
-        sequences: the training examples.
+        steps: optimizer steps of the trial.
+        sequences: the training examples as tokens.
         pad: id of the padding token.
     """
 
@@ -48,19 +44,22 @@ class InitContext:
 
 
 class Adapter:
-    """One adapter on the shared base.
+    """One adapter on the shared base model.
 
     Args:
-        base: the frozen base; no adapter attached.
+        base: the frozen base model, without an adapter.
         config: the trial's configuration.
-        variant: resolved.
-        given: what the start may depend on.
+        variant: the resolved variant.
+        context: what the initialization may depend on.
+
+    Raises:
+        UserError: the target modules match no layer.
     """
 
     def __init__(
-        self, base: PreTrainedModel, config: TrialConfig, variant: Variant, given: InitContext
+        self, base: PreTrainedModel, config: TrialConfig, variant: Variant, context: InitContext
     ) -> None:
-        self.base, self.config, self.variant, self.given = base, config, variant, given
+        self.base, self.config, self.variant, self.context = base, config, variant, context
         #: Module names of the targets, the shortest suffixes that match them and no others.
         self.targets = target_names(base, config.target_modules, str(config.level("layers")))
         self.transposed = is_transposed(base, self.targets)
@@ -68,14 +67,14 @@ class Adapter:
 
     @property
     def model(self) -> PeftModel:
-        """PEFT's model, once the adapter is on."""
-        assert self._model is not None, "the adapter is not on yet"
+        """PEFT's model, once the adapter is injected."""
+        assert self._model is not None, "the adapter has not been injected yet"
         return self._model
 
     def keywords(self) -> dict[str, Any]:
-        """What all of PEFT's configurations of low-rank adapters are told."""
+        """Arguments that PEFT's configurations of all low-rank methods share."""
         config = self.config
-        found: dict[str, Any] = {
+        keywords: dict[str, Any] = {
             "target_modules": list(self.targets),
             "fan_in_fan_out": self.transposed,
             "task_type": token_classifier.task_type(self.base),
@@ -83,44 +82,49 @@ class Adapter:
             **self.variant.peft,
         }
         if config.level("modules_to_save") != "none":
-            found["modules_to_save"] = self._saved_modules()
+            keywords["modules_to_save"] = self._saved_modules()
         if config.level("rank_pattern") != "none":
-            found["rank_pattern"] = self._rank_pattern()
-        return found
+            keywords["rank_pattern"] = self._rank_pattern()
+        return keywords
 
     def _saved_modules(self) -> list[str]:
         names = str(self.config.level("modules_to_save")).split(",")
-        there = [name for name, _ in self.base.named_modules()]
-        found: list[str] = []
+        module_names = [name for name, _ in self.base.named_modules()]
+        matches: list[str] = []
         for name in names:
-            members = [one for one in there if one == name or one.endswith(f".{name}")]
-            if not members:
+            matching = [
+                module_name
+                for module_name in module_names
+                if module_name == name or module_name.endswith(f".{name}")
+            ]
+            if not matching:
                 raise UserError(f"modules_to_save: '{name}' is no module of this model")
-            found += members  # in full, for PEFT would take `norm` for every `..._layernorm`
-        return found
+            # Full names: PEFT matches by suffix and would take `norm` for every `..._layernorm`.
+            matches += matching
+        return matches
 
     def _rank_pattern(self) -> dict[str, int]:
         pairs = (part.split(":") for part in str(self.config.level("rank_pattern")).split(","))
-        found = {name: int(rank) for name, rank in pairs}
-        for name in found:
+        pattern = {name: int(rank) for name, rank in pairs}
+        for name in pattern:
             if not any(target == name or target.endswith(f".{name}") for target in self.targets):
                 raise UserError(
                     f"rank_pattern: '{name}' is none of the targets ({', '.join(self.targets)})"
                 )
-        return found
+        return pattern
 
     def peft_config(self) -> PeftConfig:
-        """What PEFT must be told."""
+        """PEFT's configuration of this adapter."""
         return LoraConfig(
             r=self.config.rank,
-            # PEFT declares a whole number, but only ever divides it.
+            # PEFT declares an integer, but only ever divides it.
             lora_alpha=self.config.alpha,  # type: ignore[arg-type]
             lora_dropout=self.config.dropout,
             **self.keywords(),
         )
 
     def inject(self) -> None:
-        """Wraps the base's layers; draws first weights from the global generator.
+        """Wraps the target layers; draws initial weights from torch's global generator.
 
         Raises:
             UserError: PEFT refuses the configuration.
@@ -128,20 +132,20 @@ class Adapter:
         self._wrap(self.peft_config())
 
     def inject_without_init(self) -> None:
-        """The same without a start of its own: how an adapter starts does not change its size."""
+        """Wraps the target layers with default initial weights, to count parameters."""
         config = self.peft_config()
         if isinstance(config, LoraConfig):
-            config.init_lora_weights = True
+            config.init_lora_weights = True  # PiSSA, EVA etc. need weights, of the same size
         self._wrap(config)
 
     def finalize(self, name: str) -> None:
-        """Evaluation mode, and the base's name for the adapter's file."""
+        """Sets evaluation mode and the base model's name that `adapter_config.json` records."""
         if self._model is not None:
             self._model.peft_config["default"].base_model_name_or_path = name
             self._model.eval()
 
     def remove(self) -> None:
-        """Unwraps the base's layers, also after `put_on` failed half way."""
+        """Unwraps the target layers, also after `inject` failed half way."""
         # PEFT's own unloading would leave the trained copy of a module in the base.
         for name, module in [*self.base.named_modules()]:
             if isinstance(module, ModulesToSaveWrapper):
@@ -164,24 +168,24 @@ class Adapter:
         }
 
     def regularization_loss(self) -> torch.Tensor | None:
-        """What is added to the loss of each step; None for nothing. No score ever sees it."""
+        """A term added to the training loss of each step; None for none. Scores leave it out."""
         return None
 
     def after_step(self, step: int) -> None:
-        """Called after each optimiser step, before the gradients are cleared.
+        """Called after each optimizer step, before the gradients are cleared.
 
         Args:
-            step: steps done, from 1.
+            step: completed steps, from 1.
         """
 
     def save(self, folder: Path) -> None:
-        """Writes a standard PEFT folder; the folder is there and empty."""
+        """Writes a standard PEFT folder; `folder` exists and is empty."""
         self.model.save_pretrained(str(folder), save_embedding_layers=False)
         (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
 
     def _wrap(self, config: PeftConfig) -> None:
         with warnings.catch_warnings():
-            # PEFT asks Transformers by the old name of a property.
+            # PEFT reads a property of Transformers by its deprecated name.
             warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
             # Advice on memory for EVA, which matters for large batches of activations only.
             warnings.filterwarnings("ignore", message=".*low_cpu_mem_usage.*")
@@ -194,38 +198,39 @@ class Adapter:
                 module.original_module.requires_grad_(False)
         for name, parameter in self.base.named_parameters():
             if name.endswith("bias") and parameter.requires_grad:
-                parameter.data = parameter.data.clone()  # the base's own stays as it is
-            if any(f".{frozen}." in name for frozen in self.variant.frozen):
+                parameter.data = parameter.data.clone()  # training must not write into the base
+            if any(f".{frozen_part}." in name for frozen_part in self.variant.frozen):
                 parameter.requires_grad_(False)
 
 
-#: Kinds of adapters by the name that `Variant.kind` gives.
-ADAPTERS: Final[Registry[type[Adapter]]] = Registry("kind of adapter")
+#: Adapter classes by `Variant.method`.
+ADAPTERS: Final[Registry[type[Adapter]]] = Registry("adapter method")
 ADAPTERS.add("lora", Adapter)
 
 
-#: Kinds of layers whose weights can be added to.
-_PLAIN: Final = frozenset({nn.Linear, Conv1D})
-#: Weights that are copied for merged scoring at most: 256 MB. Larger models lose little unmerged.
-_MERGED_NUMBERS: Final = 64_000_000
+#: Layer classes whose weight is a plain matrix that an update can be added to.
+_MERGEABLE: Final = frozenset({nn.Linear, Conv1D})
+#: Most weights that are copied for merged scoring: 256 MB in float32. With larger matrices the
+#: unmerged adapter costs little beside the base.
+_MAX_MERGED_WEIGHTS: Final = 64_000_000
 
 
 def can_merge(layers: Iterable[BaseTunerLayer]) -> bool:
-    """Whether adapters can run inside the base's matrices, unrounded and without large copies."""
+    """Whether adapters can be merged into the base weights without rounding or large copies."""
     bases: list[nn.Module] = [layer.get_base_layer() for layer in layers]
     weights = [base.get_parameter("weight") for base in bases]
-    plain = all(type(base) in _PLAIN for base in bases)
-    full = all(weight.dtype == torch.float32 for weight in weights)
-    return plain and full and sum(weight.numel() for weight in weights) <= _MERGED_NUMBERS
+    plain = all(type(base) in _MERGEABLE for base in bases)
+    exact = all(weight.dtype == torch.float32 for weight in weights)
+    return plain and exact and sum(map(torch.numel, weights)) <= _MAX_MERGED_WEIGHTS
 
 
 @contextmanager
 def merged(model: PreTrainedModel) -> Iterator[None]:
-    """Runs the attached adapter inside the base's matrices, which saves decoding a third.
+    """Merges the attached adapter into copies of the base weights; decoding takes a third less.
 
-    The sums are new tensors that take the place of the frozen ones for the time being; those are
-    neither written to nor recomputed, but put back. Where the sum would be rounded (a base in half
-    precision or quantised) or large (`_MERGED_NUMBERS`), and without an adapter, nothing happens.
+    The frozen tensors are neither written to nor recomputed: the merged ones replace them within
+    the context. Nothing happens where the merged weights would be rounded (a base in half
+    precision or quantised) or large (`_MAX_MERGED_WEIGHTS`), or without an adapter.
     """
     layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
     if not can_merge(layers):

@@ -1,7 +1,4 @@
-"""Puts an adapter on the shared base through PEFT, and takes it off again.
-
-Knows variants and kinds of adapters, nothing of data, optimisers or trials in progress.
-"""
+"""Attaches an adapter to the shared base model through PEFT, removes, counts and saves it."""
 
 import json
 import shutil
@@ -15,8 +12,7 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import PreTrainedModel
 
-from harness.adapters import methods as kinds
-from harness.adapters import proofs
+from harness.adapters import methods, proofs
 from harness.adapters.adapter import ADAPTERS, Adapter, InitContext
 from harness.adapters.fast_layers import fuse_lora_layers, use_fast_dropout
 from harness.config.settings import GENERATION, Head, ModelSettings
@@ -26,29 +22,29 @@ from harness.models.base_model import BaseModel, freeze, load_config
 from harness.registry import Registry
 from harness.trial import Purpose, TrialConfig, derive_seed
 
-#: Kinds of adapters and proofs register themselves when they are imported.
-_REGISTERED = (kinds, proofs)
+#: Imported because adapter methods and proofs register themselves on import.
+_REGISTERED = (methods, proofs)
 
 
 def create_adapter(
     base: PreTrainedModel,
     config: TrialConfig,
     variants: Registry[Variant] = VARIANTS,
-    given: InitContext | None = None,
+    context: InitContext | None = None,
 ) -> Adapter:
-    """The adapter of a configuration, not put on yet.
+    """The adapter of a configuration, not injected yet.
 
     Args:
         base: with or without weights; no adapter attached.
-        config: the adapter.
-        variants: where to look the variant up.
-        given: what the adapter's start may depend on.
+        config: the adapter's configuration.
+        variants: registry in which to look up the variant.
+        context: what the initialization may depend on.
 
     Raises:
         UserError: unknown variant, or target modules that match no layer.
     """
     variant = resolve(config.variant, variants)
-    return ADAPTERS.get(variant.method)(base, config, variant, given or InitContext())
+    return ADAPTERS.get(variant.method)(base, config, variant, context or InitContext())
 
 
 @contextmanager
@@ -56,27 +52,26 @@ def attached_adapter(
     base: BaseModel,
     config: TrialConfig,
     variants: Registry[Variant] = VARIANTS,
-    given: InitContext | None = None,
+    context: InitContext | None = None,
 ) -> Iterator[Adapter]:
-    """The base with a fresh adapter, initialised from the trial's own generator.
+    """The base model with a new adapter, initialised from the trial's own generator.
 
     The layers of `base.model` are wrapped in place, so that calling `base.model` runs the adapter
-    too; on leaving, whatever happened, they are unwrapped, and weights that were replaced (by the
-    adapter, or of a head that each trial draws anew) are put back. The global random
-    state is left as it was found. The base stays in evaluation mode: `config.dropout` is the only
-    dropout.
+    too. On exit, also after an error, they are unwrapped, and weights that the adapter or a new
+    head replaced are restored. The global random state is not changed. The base stays in
+    evaluation mode: `config.dropout` is the only dropout.
 
     Args:
         base: no adapter may be attached to it.
-        config: the adapter.
-        variants: where to look the variant up.
-        given: what the adapter's start may depend on.
+        config: the adapter's configuration.
+        variants: registry in which to look up the variant.
+        context: what the initialization may depend on.
 
     Yields:
-        The adapter; its weights are float32, those that are trained require a gradient.
+        The adapter; its weights are float32, trainable ones require a gradient.
     """
-    adapter = create_adapter(base.model, config, variants, given)
-    frozen = [(weight, weight.data) for weight in base.model.parameters()]
+    adapter = create_adapter(base.model, config, variants, context)
+    base_weights = [(weight, weight.data) for weight in base.model.parameters()]
     try:
         with torch.random.fork_rng(devices=[base.device] if base.device.type == "cuda" else []):
             token_classifier.init_head(base.model, derive_seed(config.seed, Purpose.HEAD))
@@ -88,29 +83,29 @@ def attached_adapter(
         yield adapter
     finally:
         adapter.remove()
-        for weight, data in frozen:
+        for weight, data in base_weights:
             if weight.data_ptr() != data.data_ptr():
                 weight.data = data
         base.model.requires_grad_(False)
 
 
 def set_dropout(model: torch.nn.Module, on: bool) -> None:
-    """Turns the adapter's dropout on for training or off for scoring; the base has none."""
+    """Switches the adapter's dropout on (training) or off (scoring); the base has none."""
     for module in model.modules():
         if isinstance(module, BaseTunerLayer):
             module.train(on)
 
 
 def save_adapter(adapter: Adapter, folder: str | Path) -> Path:
-    """Saves adapter weights and configuration, all or nothing.
+    """Saves adapter weights and configuration; the folder appears complete or not at all.
 
     Args:
         adapter: as yielded by `attached_adapter`.
-        folder: where to; what is there is replaced.
+        folder: target folder; an existing one is replaced.
 
     Returns:
-        The folder, with `adapter_config.json` and `adapter_model.safetensors`; with a head that
-        tags tokens also `labels.json`, what its outputs stand for.
+        The folder, with `adapter_config.json` and `adapter_model.safetensors`; with a
+        token-classification head also `labels.json`, the labels of its outputs in order.
     """
     target = Path(folder)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -135,13 +130,13 @@ def count_parameters(
     variants: Registry[Variant] = VARIANTS,
     head: Head = GENERATION,
 ) -> int:
-    """Trainable parameters of a configuration at the start, counted without weights.
+    """Trainable parameters of a configuration before training, counted without weights.
 
     Args:
-        model: which base, or a base that is already there (with or without weights).
-        config: the adapter.
-        variants: where to look the variant up.
-        head: what stands on a base that is not there yet; a new one is trained, so it counts.
+        model: settings of a base model, or a loaded one (with or without weights).
+        config: the adapter's configuration.
+        variants: registry in which to look up the variant.
+        head: head of a model given by its settings; a new head is trained, so it counts.
 
     Raises:
         UserError: no such model, variant or target modules.
@@ -151,7 +146,7 @@ def count_parameters(
     try:
         with torch.device("meta"):
             adapter.inject_without_init()
-        return sum(each.numel() for each in base.parameters() if each.requires_grad)
+        return sum(parameter.numel() for parameter in base.parameters() if parameter.requires_grad)
     finally:
         adapter.remove()
         base.requires_grad_(False)
@@ -159,10 +154,10 @@ def count_parameters(
 
 @lru_cache(maxsize=4)
 def empty_base_model(settings: ModelSettings, head: Head = GENERATION) -> PreTrainedModel:
-    """The base without weights, on the meta device: names and shapes alone.
+    """The base model without weights, on the meta device: module names and shapes alone.
 
     Raises:
-        UserError: no such model, or not one that can have this head.
+        UserError: no such model, or it cannot have this head.
     """
     config = load_config(settings, head)
     with torch.device("meta"):

@@ -1,18 +1,14 @@
-"""A LoRA or DoRA layer in as few operations as it takes: PEFT's result, sooner.
+"""Faster training of LoRA and DoRA layers: fused forward and backward, and cheap CPU dropout.
 
-PEFT writes `W x + (B A x) * scale` as separate steps, each a pass over the whole output, and again
-on the way back. Here the update is added inside the matrix products (`addmm`), forwards and
-backwards. Only layers of which PEFT's own formula is known are taken: plain LoRA and what shares
-its formula (rsLoRA, LoRA+), and DoRA, on an unquantised `nn.Linear`, in one precision throughout.
-All others keep PEFT's way, and so does all scoring, to the last bit. Knows nothing of data,
-optimisers or trials.
-
-Dropout whose random numbers cost little on a processor.
+PEFT computes `W x + (B A x) * scale` in separate steps, each a pass over the output, and again in
+the backward pass. Here the update is added inside the matrix products (`addmm`). Only layers with
+a known formula are replaced: plain LoRA and what shares its formula (rsLoRA, LoRA+), and DoRA, on
+an unquantised `nn.Linear`, in one precision throughout. All other layers, and all scoring, run
+PEFT's own code, bit for bit.
 
 `torch.nn.Dropout` draws one number of a sequential generator for each element, which on a CPU
-takes longer than the small matrix product that follows. Here only the gaps between the elements
-that are dropped are drawn, from a generator of NumPy that is seeded by one draw of torch's: of a
-hundred elements five numbers, not a hundred. Knows nothing of data or trials.
+takes longer than the small matrix product that follows. `FastDropout` draws only the gaps between
+dropped elements: at p = 0.05 five numbers for a hundred elements.
 """
 
 import math
@@ -31,13 +27,13 @@ from torch.nn import functional
 
 
 def fuse_lora_layers(model: nn.Module) -> int:
-    """Gives each layer that allows it the short way; call it once an adapter is attached.
+    """Replaces the forward pass of each layer that can be fused; call it on an attached adapter.
 
     Args:
         model: with one adapter.
 
     Returns:
-        How many layers were taken.
+        The number of replaced layers.
     """
     taken = 0
     for module in model.modules():
@@ -49,24 +45,26 @@ def fuse_lora_layers(model: nn.Module) -> int:
 
 
 def _forward_of(module: nn.Module) -> Callable[..., Tensor] | None:
-    """What can take the place of the layer's `forward`; None where PEFT's has to stay."""
+    """The fused `forward` of a layer; None where PEFT's own has to stay."""
     if type(module) is not LoraLinear or len(module.active_adapters) != 1:
         return None
     base, name = module.base_layer, module.active_adapters[0]
     if type(base) is not nn.Linear or name not in module.lora_A or module.fan_in_fan_out:
         return None
-    first, second = module.lora_A[name], module.lora_B[name]
-    matrices = (base.weight, first.weight, second.weight)
-    if not (first.bias is second.bias is None and len({one.dtype for one in matrices}) == 1):
+    lora_a, lora_b = module.lora_A[name], module.lora_B[name]
+    matrices = (base.weight, lora_a.weight, lora_b.weight)
+    if not (
+        lora_a.bias is lora_b.bias is None and len({matrix.dtype for matrix in matrices}) == 1
+    ):
         return None
     if not module.lora_variant:
         return _lora
-    plain = type(module.lora_variant.get(name)) is DoraLinearVariant
-    return _dora if plain and first.weight.dtype == torch.float32 else None
+    is_plain_dora = type(module.lora_variant.get(name)) is DoraLinearVariant
+    return _dora if is_plain_dora and lora_a.weight.dtype == torch.float32 else None
 
 
 def _lora(layer: LoraLinear, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """In place of `peft.tuners.lora.layer.Linear.forward`."""
+    """Replaces `peft.tuners.lora.layer.Linear.forward`."""
     return _run(_FusedLora, layer, x, (), args, kwargs)
 
 
@@ -81,21 +79,30 @@ def _run(
     function: type[Function],
     layer: LoraLinear,
     x: Tensor,
-    further: tuple[Tensor, ...],
+    magnitudes: tuple[Tensor, ...],
     args: Any,
     kwargs: Any,
 ) -> Tensor:
     base, name = layer.base_layer, layer.active_adapters[0]
-    first, second = layer.lora_A[name].weight, layer.lora_B[name].weight
-    other = layer.disable_adapters or layer.merged or args or kwargs or x.dtype != first.dtype
-    if other or not torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type):
-        usual: Tensor = LoraLinear.forward(layer, x, *args, **kwargs)
-        return usual
+    lora_a, lora_b = layer.lora_A[name].weight, layer.lora_B[name].weight
+    unsupported = (
+        layer.disable_adapters or layer.merged or args or kwargs or x.dtype != lora_a.dtype
+    )
+    if unsupported or not torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type):
+        output: Tensor = LoraLinear.forward(layer, x, *args, **kwargs)
+        return output
     rows = x.reshape(-1, x.shape[-1])
     dropped = layer.lora_dropout[name](x)
-    seen = rows if dropped is x else dropped.reshape(rows.shape)
+    lora_rows = rows if dropped is x else dropped.reshape(rows.shape)
     out: Tensor = function.apply(  # type: ignore[no-untyped-call]
-        rows, seen, base.weight, base.bias, first, second, float(layer.scaling[name]), *further
+        rows,
+        lora_rows,
+        base.weight,
+        base.bias,
+        lora_a,
+        lora_b,
+        float(layer.scaling[name]),
+        *magnitudes,
     )
     return out.view(*x.shape[:-1], out.shape[-1])
 
@@ -103,104 +110,117 @@ def _run(
 class _FusedLora(Function):
     """`rows Wᵀ + bias + scale (seen Aᵀ) Bᵀ`; W and bias are frozen.
 
-    `seen` is `rows`, or what dropout left of it.
+    `lora_rows` is `rows`, or what dropout left of it.
     """
 
     @staticmethod
     def forward(
         ctx: Any,
         rows: Tensor,
-        seen: Tensor,
+        lora_rows: Tensor,
         weight: Tensor,
         bias: Tensor | None,
-        first: Tensor,
-        second: Tensor,
+        lora_a: Tensor,
+        lora_b: Tensor,
         scale: float,
     ) -> Tensor:
-        low = seen @ first.T
-        ctx.save_for_backward(seen, weight, first, second, low)
-        ctx.scale, ctx.same = scale, seen is rows
-        return functional.linear(rows, weight, bias).addmm_(low, second.T, alpha=scale)
+        low_rank = lora_rows @ lora_a.T
+        ctx.save_for_backward(lora_rows, weight, lora_a, lora_b, low_rank)
+        ctx.scale, ctx.same = scale, lora_rows is rows
+        return functional.linear(rows, weight, bias).addmm_(low_rank, lora_b.T, alpha=scale)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        seen, weight, first, second, low = ctx.saved_tensors
+        lora_rows, weight, lora_a, lora_b, low_rank = ctx.saved_tensors
         scale: float = ctx.scale
-        back = (gradient @ second).mul_(scale)
-        for_first = back.T @ seen if ctx.needs_input_grad[4] else None
-        for_second = (gradient.T @ low).mul_(scale)
-        for_rows = for_seen = None
+        low_rank_gradient = (gradient @ lora_b).mul_(scale)
+        gradient_a = low_rank_gradient.T @ lora_rows if ctx.needs_input_grad[4] else None
+        gradient_b = (gradient.T @ low_rank).mul_(scale)
+        gradient_rows = gradient_lora_rows = None
         if ctx.needs_input_grad[0]:
-            for_rows = gradient @ weight
+            gradient_rows = gradient @ weight
             if ctx.same:
-                for_rows.addmm_(back, first)
+                gradient_rows.addmm_(low_rank_gradient, lora_a)
         if not ctx.same and ctx.needs_input_grad[1]:
-            for_seen = back @ first
-        return for_rows, for_seen, None, None, for_first, for_second, None
+            gradient_lora_rows = low_rank_gradient @ lora_a
+        return gradient_rows, gradient_lora_rows, None, None, gradient_a, gradient_b, None
 
 
 class _FusedDora(Function):
     """`rows Wᵀ + bias + share (seen Wᵀ + scale (seen Aᵀ) Bᵀ) - seen Wᵀ`.
 
     The share of each output is its magnitude over the norm of its row in `W + scale B A`; that
-    norm is a constant on the way back (Liu et al. 2024, arXiv 2402.09353, section 4.3). As in
-    PEFT, dropout is before the frozen weights too wherever they count for the direction. Without
-    dropout `seen` is `rows`, and what the frozen weights make is made once.
+    norm is a constant in the backward pass (Liu et al. 2024, arXiv 2402.09353, section 4.3). As in
+    PEFT, the direction sees dropout before the frozen weights too. Without dropout `lora_rows` is
+    `rows`, and the product with the frozen weights is computed once.
     """
 
     @staticmethod
     def forward(
         ctx: Any,
         rows: Tensor,
-        seen: Tensor,
+        lora_rows: Tensor,
         weight: Tensor,
         bias: Tensor | None,
-        first: Tensor,
-        second: Tensor,
+        lora_a: Tensor,
+        lora_b: Tensor,
         scale: float,
         magnitude: Tensor,
     ) -> Tensor:
-        norm = torch.linalg.vector_norm(torch.addmm(weight, second, first, alpha=scale), dim=1)
-        share = magnitude / norm
-        low = seen @ first.T
-        if seen is rows:
-            direction = functional.linear(rows, weight).addmm_(low, second.T, alpha=scale)
-            out = direction * share if bias is None else torch.addcmul(bias, direction, share)
+        norm = torch.linalg.vector_norm(torch.addmm(weight, lora_b, lora_a, alpha=scale), dim=1)
+        ratio = magnitude / norm
+        low_rank = lora_rows @ lora_a.T
+        if lora_rows is rows:
+            direction = functional.linear(rows, weight).addmm_(low_rank, lora_b.T, alpha=scale)
+            out = direction * ratio if bias is None else torch.addcmul(bias, direction, ratio)
         else:
-            frozen = functional.linear(seen, weight)
-            direction = torch.addmm(frozen, low, second.T, alpha=scale)
-            out = functional.linear(rows, weight, bias).sub_(frozen).addcmul_(direction, share)
-        ctx.save_for_backward(seen, weight, first, second, low, direction, norm, share)
-        ctx.scale, ctx.same = scale, seen is rows
+            base_output = functional.linear(lora_rows, weight)
+            direction = torch.addmm(base_output, low_rank, lora_b.T, alpha=scale)
+            out = (
+                functional.linear(rows, weight, bias).sub_(base_output).addcmul_(direction, ratio)
+            )
+        ctx.save_for_backward(lora_rows, weight, lora_a, lora_b, low_rank, direction, norm, ratio)
+        ctx.scale, ctx.same = scale, lora_rows is rows
         return out
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        seen, weight, first, second, low, direction, norm, share = ctx.saved_tensors
+        lora_rows, weight, lora_a, lora_b, low_rank, direction, norm, ratio = ctx.saved_tensors
         scale: float = ctx.scale
-        for_magnitude = (gradient * direction).sum(0) / norm
-        shared = gradient * share
-        back = (shared @ second).mul_(scale)
-        for_first = back.T @ seen if ctx.needs_input_grad[4] else None
-        for_second = (shared.T @ low).mul_(scale)
-        for_rows = for_seen = None
+        gradient_magnitude = (gradient * direction).sum(0) / norm
+        scaled_gradient = gradient * ratio
+        low_rank_gradient = (scaled_gradient @ lora_b).mul_(scale)
+        gradient_a = low_rank_gradient.T @ lora_rows if ctx.needs_input_grad[4] else None
+        gradient_b = (scaled_gradient.T @ low_rank).mul_(scale)
+        gradient_rows = gradient_lora_rows = None
         if ctx.same:
             if ctx.needs_input_grad[0]:
-                for_rows = (shared @ weight).addmm_(back, first)
+                gradient_rows = (scaled_gradient @ weight).addmm_(low_rank_gradient, lora_a)
         else:
             if ctx.needs_input_grad[0]:
-                for_rows = gradient @ weight
+                gradient_rows = gradient @ weight
             if ctx.needs_input_grad[1]:
-                for_seen = ((shared - gradient) @ weight).addmm_(back, first)
-        return for_rows, for_seen, None, None, for_first, for_second, None, for_magnitude
+                gradient_lora_rows = ((scaled_gradient - gradient) @ weight).addmm_(
+                    low_rank_gradient, lora_a
+                )
+        return (
+            gradient_rows,
+            gradient_lora_rows,
+            None,
+            None,
+            gradient_a,
+            gradient_b,
+            None,
+            gradient_magnitude,
+        )
 
 
-#: Events are drawn so many at a time at least: each call costs something, too.
-_AT_ONCE: Final = 1024
+#: Fewest events drawn by one call of the generator, whose fixed cost they share.
+_MIN_EVENTS: Final = 1024
 
 
-class DroppedPlaces:
-    """An endless row of elements, each dropped with probability `p`, independently.
+class DroppedPositions:
+    """Positions of dropped elements in an endless sequence, each dropped with probability `p`.
 
     An element is dropped if an event of a Poisson process falls on it, whose rate is
     `-log(1 - p)` an element; the time between two events is exponential (Devroye 1986,
@@ -214,54 +234,54 @@ class DroppedPlaces:
     def __init__(self, p: float, seed: int) -> None:
         self._generator = np.random.Generator(np.random.SFC64(seed))
         self._rate = -math.log1p(-p)
-        self._places: np.ndarray[Any, Any] = np.empty(0, np.int64)
+        self._positions: np.ndarray[Any, Any] = np.empty(0, np.int64)
         self._reached = 0.0
 
-    def following(self, count: int) -> Tensor:
-        """Those of the next `count` elements.
+    def take(self, count: int) -> Tensor:
+        """The dropped positions among the next `count` elements.
 
         Returns:
-            Their indices, ascending, int64; one that was hit twice is named twice.
+            Their indices, ascending, int64; an element hit by two events appears twice.
         """
         while self._reached < count:
             self._draw(count)
-        end = int(np.searchsorted(self._places, count))
-        found, self._places = self._places[:end], self._places[end:] - count
+        end = int(np.searchsorted(self._positions, count))
+        positions, self._positions = self._positions[:end], self._positions[end:] - count
         self._reached -= count
-        return torch.from_numpy(found)
+        return torch.from_numpy(positions)
 
     def _draw(self, count: int) -> None:
         missing = (count - self._reached) * self._rate
-        more = max(_AT_ONCE, int(missing + 4 * math.sqrt(missing) + 8))
-        times = np.cumsum(self._generator.standard_exponential(more))
+        events = max(_MIN_EVENTS, int(missing + 4 * math.sqrt(missing) + 8))
+        times = np.cumsum(self._generator.standard_exponential(events))
         times *= 1 / self._rate
         times += self._reached
         self._reached = float(times[-1])
-        self._places = np.concatenate((self._places, times.astype(np.int64)))
+        self._positions = np.concatenate((self._positions, times.astype(np.int64)))
 
 
-def dropout(x: Tensor, places: Tensor, p: float) -> Tensor:
-    """Elements of `x` at these places are zero; the others are scaled so that the mean stays."""
+def dropout(x: Tensor, positions: Tensor, p: float) -> Tensor:
+    """`x` with zeros at these flat positions and the rest scaled by 1 / (1 - p)."""
     out = torch.mul(x, 1 / (1 - p)).contiguous()
-    out.view(-1).index_fill_(0, places, 0)
+    out.view(-1).index_fill_(0, positions, 0)
     return out
 
 
-class _Drop(Function):
+class _SparseDropout(Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, places: Tensor, p: float) -> Tensor:
-        ctx.places, ctx.p = places, p
-        return dropout(x, places, p)
+    def forward(ctx: Any, x: Tensor, positions: Tensor, p: float) -> Tensor:
+        ctx.positions, ctx.p = positions, p
+        return dropout(x, positions, p)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        return dropout(gradient, ctx.places, ctx.p), None, None
+        return dropout(gradient, ctx.positions, ctx.p), None, None
 
 
 class FastDropout(nn.Module):
-    """Takes the place of `torch.nn.Dropout`: the same distribution, other numbers.
+    """Replaces `torch.nn.Dropout`: the same distribution from other random numbers.
 
-    `torch.manual_seed` governs it.
+    Reproducible with `torch.manual_seed`.
 
     Args:
         p: share of elements set to zero, in [0, 1).
@@ -272,23 +292,23 @@ class FastDropout(nn.Module):
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
-        """Zeroes elements while training; `x` itself in evaluation mode."""
+        """`x` with dropout in training mode, `x` itself in evaluation mode."""
         if not self.training or not self.p:
             return x
         if x.device.type != "cpu":
             return nn.functional.dropout(x, self.p)
         seed = int(torch.randint(1 << 62, ()))
-        places = DroppedPlaces(self.p, seed).following(x.numel())
-        found: Tensor = _Drop.apply(x, places, self.p)  # type: ignore[no-untyped-call]
-        return found
+        positions = DroppedPositions(self.p, seed).take(x.numel())
+        output: Tensor = _SparseDropout.apply(x, positions, self.p)  # type: ignore[no-untyped-call]
+        return output
 
     def extra_repr(self) -> str:
-        """As `torch.nn.Dropout` shows itself."""
+        """As `torch.nn.Dropout`'s."""
         return f"p={self.p}"
 
 
 def use_fast_dropout(model: nn.Module) -> None:
-    """Replaces the dropout of each adapter layer below `model`; the base's own stays."""
+    """Replaces the dropout modules of the adapter layers in `model`; the base's own stay."""
     for layer in model.modules():
         if isinstance(layer, LoraLayer):
             for name, dropout in layer.lora_dropout.items():

@@ -1,8 +1,8 @@
-"""Resolves what a sweep calls target modules (`qv`, `all_linear`, ...) to a model's own names.
+"""Resolves a sweep's target modules (`qv`, `all_linear`, ...) to a model's module names.
 
-Works by the names and kinds of modules that are there, on a loaded model as on one without
-weights. The output head and the embeddings are never targets. PEFT takes a list that matches only
-some of the layers without a word; here that is an error.
+Uses the names and classes of the modules, so it works with and without weights. The output head
+and the embeddings are never targets. PEFT silently accepts names that match only some of the
+layers; here that is an error.
 """
 
 import re
@@ -24,7 +24,7 @@ _ROLES: Final[dict[str, frozenset[str]]] = {
     "k": frozenset({"k_proj", "k_lin", "key", "wk", "k"}),
     "v": frozenset({"v_proj", "v_lin", "value", "wv", "v"}),
 }
-#: One matrix for query, key and value: it cannot be cut, so only qkv means it.
+#: One matrix for query, key and value: it cannot be split, so only `qkv` selects it.
 _FUSED: Final = frozenset(
     {"c_attn", "query_key_value", "qkv_proj", "qkv", "Wqkv", "wqkv", "W_pack", "in_proj"}
 )
@@ -34,49 +34,50 @@ def target_names(model: nn.Module, group: str, layers: str = "all") -> tuple[str
     """Module names for `peft.LoraConfig(target_modules=...)`.
 
     Where query, key and value are one matrix (GPT-2, GPT-NeoX, BLOOM, Falcon, Phi-3), `qkv` is
-    that matrix, and `q` and `qv` cannot be had.
+    that matrix, and `q` and `qv` are errors.
 
     Args:
         model: a causal language model, with or without weights, without adapter.
         group: one of `GROUPS`, or names of groups and modules joined by `+`.
-        layers: `all`, `upper_half` (those next to the output), `lower_half`, or numbers of layers
+        layers: `all`, `upper_half` (those next to the output), `lower_half`, or layer numbers
             joined by commas.
 
     Returns:
         The shortest suffixes that match these modules and no others, sorted.
 
     Raises:
-        UserError: a part matches nothing, or not in every layer, or cannot be had on its own;
-            lists the names that exist.
+        UserError: a part matches nothing, or not every layer, or only part of a fused matrix; the
+            message lists the names that exist.
     """
-    linear = _linear(model)
-    chosen: set[str] = set()
+    linear = _linear_modules(model)
+    targets: set[str] = set()
     for part in map(str.strip, group.split("+")):
-        found = _members(linear, part)
-        if not found:
-            raise UserError(_nothing(part, linear))
-        if not any(piece.isdigit() for piece in part.split(".")):  # else one layer is meant
-            _demand_everywhere(part, found, linear)
-        chosen.update(found)
+        matching = _matching_modules(linear, part)
+        if not matching:
+            raise UserError(_no_match_message(part, linear))
+        # A name with a number means one layer; all others must match every layer.
+        if not any(piece.isdigit() for piece in part.split(".")):
+            _require_every_block(part, matching, linear)
+        targets.update(matching)
     if layers != "all":
-        kept = _kept(layers, linear)
-        chosen = {name for name in chosen if _block(name) in kept}
-    others = [name for name, _ in model.named_modules() if name and name not in chosen]
-    return _suffixes(sorted(chosen), others)
+        blocks = _blocks_of_layers(layers, linear)
+        targets = {name for name in targets if _block_of(name) in blocks}
+    others = [name for name, _ in model.named_modules() if name and name not in targets]
+    return _suffixes(sorted(targets), others)
 
 
 def is_transposed(model: nn.Module, names: Iterable[str]) -> bool:
-    """Whether these targets keep their weights as (in, out), as GPT-2's `Conv1D` does."""
+    """Whether these targets store their weights as (in, out), as GPT-2's `Conv1D` does."""
     suffixes = tuple(names)
     return any(
         isinstance(module, Conv1D)
         for name, module in model.named_modules()
-        if any(name == each or name.endswith(f".{each}") for each in suffixes)
+        if any(name == suffix or name.endswith(f".{suffix}") for suffix in suffixes)
     )
 
 
-def _linear(model: nn.Module) -> tuple[str, ...]:
-    """Full names of the linear layers inside the blocks (their names hold a block's number)."""
+def _linear_modules(model: nn.Module) -> tuple[str, ...]:
+    """Full names of the linear layers in numbered blocks, without output head and MoE routers."""
     head = (
         model.get_output_embeddings()  # type: ignore[no-untyped-call]
         if isinstance(model, PreTrainedModel)
@@ -92,7 +93,7 @@ def _linear(model: nn.Module) -> tuple[str, ...]:
     )
 
 
-def _members(linear: Iterable[str], part: str) -> set[str]:
+def _matching_modules(linear: Iterable[str], part: str) -> set[str]:
     attention = {name for name in linear if _ATTENTION.search(name.rpartition(".")[0])}
     if part == "all_linear":
         return set(linear)
@@ -101,67 +102,67 @@ def _members(linear: Iterable[str], part: str) -> set[str]:
     if part == "mlp":
         return set(linear) - attention
     if part in GROUPS:
-        wanted = frozenset().union(*(_ROLES[letter] for letter in part))
-        separate = {name for name in attention if _leaf(name) in wanted}
+        leaf_names = frozenset().union(*(_ROLES[letter] for letter in part))
+        separate = {name for name in attention if _leaf(name) in leaf_names}
         fused = {name for name in attention if _leaf(name) in _FUSED}
         if fused and not separate and part != "qkv":
             raise UserError(
-                f"target modules '{part}' cannot be had on this model: query, key and value are "
+                f"target modules '{part}' do not exist on this model: query, key and value are "
                 f"one matrix ({', '.join(sorted({_leaf(name) for name in fused}))}); use qkv"
             )
         return separate or fused
     return {name for name in linear if name == part or name.endswith(f".{part}")}
 
 
-def _suffixes(chosen: list[str], others: list[str]) -> tuple[str, ...]:
-    # GPT-2 has attn.c_proj and mlp.c_proj: a name is lengthened until it hits no other module.
-    found: set[str] = set()
-    for name in chosen:
+def _suffixes(targets: list[str], others: list[str]) -> tuple[str, ...]:
+    # GPT-2 has attn.c_proj and mlp.c_proj: a name is lengthened until it hits no candidate module.
+    suffixes: set[str] = set()
+    for name in targets:
         parts = name.split(".")
         for length in range(1, len(parts) + 1):
             suffix = ".".join(parts[-length:])
-            if suffix in found or not any(
-                other == suffix or other.endswith(f".{suffix}") for other in others
+            if suffix in suffixes or not any(
+                candidate == suffix or candidate.endswith(f".{suffix}") for candidate in others
             ):
-                found.add(suffix)
+                suffixes.add(suffix)
                 break
-    return tuple(sorted(found))
+    return tuple(sorted(suffixes))
 
 
-def _demand_everywhere(part: str, found: set[str], linear: tuple[str, ...]) -> None:
-    """Refuses a part that some of the blocks do not have."""
-    blocks = dict.fromkeys(_block(name) for name in linear)
-    there = {_block(name) for name in found}
-    gone = [block for block in blocks if block not in there]
-    if gone:
+def _require_every_block(part: str, matching: set[str], linear: tuple[str, ...]) -> None:
+    """Raises a `UserError` where some of the blocks have no matching module."""
+    blocks = dict.fromkeys(_block_of(name) for name in linear)
+    covered = {_block_of(name) for name in matching}
+    missing = [block for block in blocks if block not in covered]
+    if missing:
         raise UserError(
-            f"target modules '{part}' match only {len(there)} of {len(blocks)} layers of this "
-            f"model, not {gone[0]}; name the modules of each kind of layer, joined by +"
+            f"target modules '{part}' match only {len(covered)} of {len(blocks)} layers of this "
+            f"model, not {missing[0]}; name the modules of each type of layer, joined by +"
         )
 
 
-def _kept(layers: str, linear: tuple[str, ...]) -> set[str]:
-    """The blocks of these layers, of each stack of blocks apart (T5 has two)."""
+def _blocks_of_layers(layers: str, linear: tuple[str, ...]) -> set[str]:
+    """The blocks of these layers, numbered within each stack of blocks (T5 has two)."""
     stacks: dict[str, list[str]] = {}
-    for block in dict.fromkeys(_block(name) for name in linear):
+    for block in dict.fromkeys(_block_of(name) for name in linear):
         stacks.setdefault(block.rpartition(".")[0], []).append(block)
-    kept: set[str] = set()
+    selected: set[str] = set()
     for blocks in stacks.values():
-        half = len(blocks) // 2
+        middle = len(blocks) // 2
         if layers in ("upper_half", "lower_half"):
-            kept.update(blocks[half:] if layers == "upper_half" else blocks[:half])
+            selected.update(blocks[middle:] if layers == "upper_half" else blocks[:middle])
             continue
         for number in map(int, layers.split(",")):
             if number >= len(blocks):
                 raise UserError(
                     f"layers: this model has no layer {number}, only 0 to {len(blocks) - 1}"
                 )
-            kept.add(blocks[number])
-    return kept
+            selected.add(blocks[number])
+    return selected
 
 
-def _block(name: str) -> str:
-    """The block that a module lies in: its name up to the first number."""
+def _block_of(name: str) -> str:
+    """The block that contains a module: its name up to the first number."""
     parts = name.split(".")
     return ".".join(parts[: next(i for i, part in enumerate(parts) if part.isdigit()) + 1])
 
@@ -170,9 +171,9 @@ def _leaf(name: str) -> str:
     return name.rpartition(".")[2]
 
 
-def _nothing(part: str, linear: tuple[str, ...]) -> str:
+def _no_match_message(part: str, linear: tuple[str, ...]) -> str:
     leaves = sorted({_leaf(name) for name in linear})
     hint = did_you_mean(part, (*GROUPS, *leaves))
-    there = ", ".join(leaves) or "no linear layer inside numbered blocks"
-    told = "" if hint.startswith("known:") else f"; {hint}"
-    return f"target modules '{part}' match no layer of this model{told}; it has: {there}"
+    existing = ", ".join(leaves) or "no linear layer inside numbered blocks"
+    suggestion = "" if hint.startswith("known:") else f"; {hint}"
+    return f"target modules '{part}' match no layer of this model{suggestion}; it has: {existing}"

@@ -149,11 +149,11 @@ def full(model: PreTrainedModel, workers: int, decide: Decide) -> None:
         workers: who share the memory.
         decide: writes a decision unless there is one.
     """
-    from harness.adapters.methods.full import impossible
+    from harness.adapters.methods.full import why_untrainable
     from harness.models.memory import available_bytes
 
     # Also where the sweep does not ask for it: claims may, later.
-    decide("full_impossible", impossible(model, available_bytes() // workers))
+    decide("full_impossible", why_untrainable(model, available_bytes() // workers))
 
 
 def _traits(variant: Variant) -> dict[str, Any]:

@@ -289,7 +289,7 @@ class SequentialTrainer:
 
     def _run(self, trial: RunningTrial, adapter: Adapter) -> TrainingRun:
         """What steps a trial."""
-        steps, sequences = adapter.given.steps, self._sequences
+        steps, sequences = adapter.context.steps, self._sequences
         return TrainingRun(
             self._base, self._loss, sequences, adapter, self._training, steps, trial.progress
         )
@@ -314,7 +314,7 @@ class SequentialTrainer:
         Raises:
             ProofError: the variant does not do what its name says.
         """
-        training, steps = self._training, adapter.given.steps
+        training, steps = self._training, adapter.context.steps
         run = self._run(trial, adapter)
         with self._present(adapter), torch.no_grad():
             proofs = self._proofs(adapter, run)

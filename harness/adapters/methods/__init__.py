@@ -1,4 +1,4 @@
-"""Kinds of adapters beside plain LoRA, one file each; importing this lets each register itself."""
+"""Adapter methods besides plain LoRA, one module each; all register on import of this package."""
 
 from __future__ import annotations
 

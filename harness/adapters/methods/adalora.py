@@ -1,7 +1,7 @@
-"""AdaLoRA: the rank of each layer falls during training, down to a budget for all of them.
+"""AdaLoRA: prunes each layer's rank during training, down to a budget over all layers.
 
-Zhang et al. 2023, arXiv:2303.10512. PEFT's `RankAllocator` does the work, but only if it is
-called after every step while the gradients are still there, and is told the true number of steps.
+Zhang et al. 2023, arXiv:2303.10512. PEFT's `RankAllocator` needs to be called after every step
+while the gradients still exist, and to know the true number of steps.
 """
 
 from typing import Final
@@ -15,41 +15,41 @@ from harness.adapters.adapter import ADAPTERS, Adapter
 from harness.adapters.proofs import NAME, PROOFS, Proof, ProofContext, require
 from harness.errors import UserError
 
-#: Shares of the steps before ranks fall and after they have fallen: RTE's in the paper's table 8
-#: (600 and 1,800 of some 3,900 steps), its smallest task.
-_BEFORE: Final = 0.15
-_AFTER: Final = 0.45
-#: Steps that a schedule needs: one to see importance, one to act on it.
-_LEAST: Final = 3
+#: Shares of the steps before pruning starts (`tinit`) and after it has ended (`tfinal`): those of
+#: RTE, the smallest task of the paper (table 8: 600 and 1,800 of about 3,900 steps).
+_WARMUP_SHARE: Final = 0.15
+_FINAL_SHARE: Final = 0.45
+#: PEFT's schedule needs a step to estimate importance and a later one to prune by it.
+_MIN_STEPS: Final = 3
 
 
 class AdaLora(Adapter):
-    """Singular triplets, pruned by importance; the rank asked for is the final average."""
+    """Singular triplets, pruned by importance; the configured rank is the final average."""
 
     def peft_config(self) -> PeftConfig:
         """The budget falls from 1.5 times the rank to the rank.
 
         Raises:
-            UserError: too few steps for ranks to fall, or ranks are given to single modules.
+            UserError: too few steps to prune, or a `rank_pattern`.
         """
-        steps, keywords = self.given.steps, self.keywords()
+        steps, keywords = self.context.steps, self.keywords()
         if "rank_pattern" in keywords:
             raise UserError("rank_pattern: AdaLoRA finds each layer's rank itself")
-        if steps < _LEAST:
-            raise UserError(f"adalora needs {_LEAST} steps at least to move ranks, not {steps}")
+        if steps < _MIN_STEPS:
+            raise UserError(f"adalora needs at least {_MIN_STEPS} steps to prune, not {steps}")
         return AdaLoraConfig(
             init_r=self.variant.rank_at_start(self.config.rank),
             target_r=self.config.rank,
             lora_alpha=self.config.alpha,  # type: ignore[arg-type]
             lora_dropout=self.config.dropout,
             total_step=steps,
-            tinit=int(_BEFORE * steps),
-            tfinal=int(_AFTER * steps),
+            tinit=int(_WARMUP_SHARE * steps),
+            tfinal=int(_FINAL_SHARE * steps),
             **keywords,
         )
 
     def regularization_loss(self) -> torch.Tensor:
-        """How far A and B are from orthogonal (eq. 4), times its weight; PEFT's mean over all."""
+        """The orthogonality penalty of A and B (eq. 4), averaged over all matrices as in PEFT."""
         terms = [
             torch.linalg.matrix_norm(gram - torch.eye(len(gram), device=gram.device))
             for gram in map(_gram, *zip(*self._matrices(), strict=True))
@@ -59,7 +59,7 @@ class AdaLora(Adapter):
         return config.orth_reg_weight * torch.stack(terms).mean()
 
     def after_step(self, step: int) -> None:
-        """Moves the budget; the gradients of this step are still there."""
+        """Prunes by the importance that the gradients of this step add to."""
         inner = self.model.base_model
         assert isinstance(inner, AdaLoraModel)
         inner.update_and_allocate(step)  # type: ignore[no-untyped-call]
@@ -77,32 +77,37 @@ def _gram(name: str, matrix: torch.Tensor) -> torch.Tensor:
 
 
 class RanksPruned(Proof):
-    """The ranks at the end differ from the first, and their sum is the budget."""
+    """The final ranks differ from the initial ones, and their sum is the budget."""
 
     def check_before(self) -> None:
         """Counts the ranks."""
-        self._first = _ranks(self.subject)
-        adapter = self.subject.adapter
-        wanted = adapter.variant.rank_at_start(adapter.config.rank)
-        require(set(self._first.values()) == {wanted}, f"layers do not all start at rank {wanted}")
+        self._first = _ranks(self.context)
+        adapter = self.context.adapter
+        initial_rank = adapter.variant.rank_at_start(adapter.config.rank)
+        require(
+            set(self._first.values()) == {initial_rank},
+            f"layers do not all start at rank {initial_rank}",
+        )
 
     def check_after(self) -> None:
         """Counts them again."""
-        last = _ranks(self.subject)
-        budget = self.subject.adapter.config.rank * len(last)
-        require(last != self._first, "no rank has changed")
-        total = sum(last.values())
+        final_ranks = _ranks(self.context)
+        budget = self.context.adapter.config.rank * len(final_ranks)
+        require(final_ranks != self._first, "no rank has changed")
+        total = sum(final_ranks.values())
         require(total == budget, f"{total} ranks are left, the budget is {budget}")
 
 
-def _ranks(subject: ProofContext) -> dict[str, int]:
-    """Singular values that are not switched off, by layer."""
-    config = subject.adapter.model.peft_config[NAME]
+def _ranks(context: ProofContext) -> dict[str, int]:
+    """Singular values that have not been pruned, by layer."""
+    config = context.adapter.model.peft_config[NAME]
     pattern = getattr(config, "rank_pattern", None) or {}
-    kept = {name.partition(".lora_E")[0]: sum(map(bool, on)) for name, on in pattern.items()}
+    rank_of = {
+        name.partition(".lora_E")[0]: sum(map(bool, active)) for name, active in pattern.items()
+    }
     return {
-        name: kept.get(name, len(layer.lora_E[NAME]))
-        for name, layer in subject.adapter.layers().items()
+        name: rank_of.get(name, len(layer.lora_E[NAME]))
+        for name, layer in context.adapter.layers().items()
         if isinstance(layer, AdaLoraLayer)
     }
 

@@ -1,7 +1,8 @@
 """EVA: A starts as the directions in which each layer's inputs vary most on the training data.
 
-Paischer et al. 2024, arXiv:2410.07170. Every layer keeps the rank asked for (rho = 1), so that
-ranks can be compared; moving ranks between layers is AdaLoRA's business here.
+Paischer et al. 2024, arXiv:2410.07170: the right singular vectors of the activations, from an
+incremental SVD. Every layer keeps the configured rank (rho = 1), so that ranks can be compared;
+redistributing ranks between layers is left to AdaLoRA.
 """
 
 import math
@@ -18,38 +19,38 @@ from harness.adapters.proofs import NAME, PROOFS, Proof, ProofContext, allclose,
 from harness.models import token_classifier
 from harness.models.batches import data_order
 
-#: Sequences of a batch that activations are taken from.
-_BATCH: Final = 16
+#: Sequences of a batch from which activations are collected.
+_BATCH_SIZE: Final = 16
 
 
 class Eva(Adapter):
-    """Runs the base on training batches until each layer's directions have settled."""
+    """Runs the base on training batches until each layer's directions have converged."""
 
     def keywords(self) -> dict[str, Any]:
-        """Plain LoRA's, with EVA's start and the same rank everywhere."""
+        """Plain LoRA's, with EVA's initialization and the same rank in every layer."""
         return super().keywords() | {"eva_config": EvaConfig(rho=1.0)}
 
     def inject(self) -> None:
-        """Draws nothing for A: its directions follow from the data alone."""
+        """Sets A from the activations of the training data alone; nothing of it is random."""
         super().inject()
         initialize_lora_eva_weights(self.model, _Batches(self), show_progress_bar=False)
 
 
 class _Batches:
-    """Batches of the training data in the trial's own order; can be gone through again."""
+    """Batches of the training data in the trial's own order; can be iterated repeatedly."""
 
     def __init__(self, adapter: Adapter) -> None:
         self._adapter = adapter
 
     def __len__(self) -> int:
-        return math.ceil(len(self._adapter.given.sequences) / _BATCH)
+        return math.ceil(len(self._adapter.context.sequences) / _BATCH_SIZE)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         adapter = self._adapter
-        sequences, pad = adapter.given.sequences, adapter.given.pad
+        sequences, pad = adapter.context.sequences, adapter.context.pad
         device = next(adapter.base.parameters()).device
         lengths = [len(sequence.ids) for sequence in sequences]
-        order = data_order(lengths, _BATCH, adapter.config.seed)
+        order = data_order(lengths, _BATCH_SIZE, adapter.config.seed)
         for _, batch in zip(range(len(self)), order, strict=False):
             rows = [sequences[index].ids for index in batch]
             longest = max(map(len, rows))
@@ -59,36 +60,36 @@ class _Batches:
 
 
 class FromActivations(Proof):
-    """A's rows are orthonormal and catch more of the activations' variation than chance would."""
+    """A's rows are orthonormal and explain more of the inputs' variance than random rows would."""
 
     def check_before(self) -> None:
-        """Takes each layer's inputs on the probe and projects them on A."""
-        layers = self.subject.lora()
-        caught = {name: _caught(self.subject, name, layer) for name, layer in layers.items()}
+        """Projects each layer's inputs for the probe on A."""
+        layers = self.context.lora()
+        explained = {
+            name: _explained_share(self.context, name, layer) for name, layer in layers.items()
+        }
         for name, layer in layers.items():
             a = layer.lora_A[NAME].get_parameter("weight").float()
-            square = a @ a.T
-            require(
-                allclose(square, torch.eye(len(a), device=a.device), 1e-2), f"{name}: A's rows"
-            )
-            # Random directions catch rank/width of it.
+            gram = a @ a.T
+            require(allclose(gram, torch.eye(len(a), device=a.device), 1e-2), f"{name}: A's rows")
+            # Random directions explain rank/width of it on average.
             chance = min(1.0, len(a) / a.shape[1])
-            enough = chance == 1.0 or caught[name] > chance
-            require(enough, f"{name}: A catches {caught[name]:.2f}, chance {chance:.2f}")
+            enough = chance == 1.0 or explained[name] > chance
+            require(enough, f"{name}: A explains {explained[name]:.2f}, chance {chance:.2f}")
 
 
 @torch.no_grad()
-def _caught(subject: ProofContext, name: str, layer: LoraLayer) -> float:
-    """The share of the variation of a layer's inputs on the probe that lies in A's rows."""
-    seen: list[Tensor] = []
-    module = subject.adapter.base.get_submodule(name)
-    handle = module.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+def _explained_share(context: ProofContext, name: str, layer: LoraLayer) -> float:
+    """The share of the variance of a layer's inputs for the probe that lies in A's rows."""
+    inputs: list[Tensor] = []
+    module = context.adapter.base.get_submodule(name)
+    handle = module.register_forward_pre_hook(lambda _, arguments: inputs.append(arguments[0]))
     try:
-        token_classifier.probe_output(subject.adapter.base, subject.ids)
+        token_classifier.probe_output(context.adapter.base, context.ids)
     finally:
         handle.remove()
-    x = seen[0].reshape(-1, seen[0].shape[-1]).float()
-    x = x - x.mean(dim=0)  # a part that all inputs share is no direction in which they vary
+    x = inputs[0].reshape(-1, inputs[0].shape[-1]).float()
+    x = x - x.mean(dim=0)  # variance: the mean of the inputs is no direction in which they vary
     a = layer.lora_A[NAME].get_parameter("weight").float()
     return float((x @ a.T).square().sum() / x.square().sum())
 

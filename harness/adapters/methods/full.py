@@ -1,6 +1,6 @@
-"""Full fine-tuning: no adapter, every weight of the base is trained.
+"""Full fine-tuning: no adapter, every weight of the base model is trained.
 
-The base itself stays as it is: while this is on, its parameters hold copies.
+The base itself does not change: while this is attached, its parameters hold copies.
 """
 
 from pathlib import Path
@@ -13,28 +13,28 @@ from harness.adapters.adapter import ADAPTERS, Adapter
 from harness.adapters.proofs import PROOFS, Proof, require
 from harness.errors import UserError
 
-#: Bytes a weight takes beside the frozen base: copy, gradient and AdamW's two moments in float32.
-BYTES: Final = 16
+#: Memory of a weight besides the frozen base: copy, gradient and AdamW's two moments in float32.
+BYTES_PER_WEIGHT: Final = 16
 
 
-class Full(Adapter):
-    """All weights in the place of an adapter."""
+class FullFineTuning(Adapter):
+    """All weights of the base in place of an adapter."""
 
     def inject(self) -> None:
         """Copies every weight.
 
         Raises:
-            UserError: the base is not in float32, or quantised.
+            UserError: the base is not in float32, or is quantised.
         """
-        told = impossible(self.base)
-        if told:
-            raise UserError(f"full fine-tuning: {told}")
+        reason = why_untrainable(self.base)
+        if reason:
+            raise UserError(f"full fine-tuning: {reason}")
         for weight in self.base.parameters():
             weight.data = weight.data.clone()
             weight.requires_grad_(True)
 
     def inject_without_init(self) -> None:
-        """Nothing is copied."""
+        """Marks every weight as trainable without copying it."""
         self.base.requires_grad_(True)
 
     def save(self, folder: Path) -> None:
@@ -43,44 +43,44 @@ class Full(Adapter):
 
 
 class AllTrained(Proof):
-    """Every weight of the base is trained, and has moved at the end."""
+    """Every weight of the base is trained, and has changed at the end."""
 
     def check_before(self) -> None:
-        """Looks for a weight that the optimiser does not hold."""
-        held = {id(p) for group in self.subject.groups for p in group["params"]}
-        named = self.subject.adapter.base.named_parameters()
-        gone = [name for name, weight in named if id(weight) not in held]
-        require(not gone, f"{len(gone)} weights are not trained")
+        """Looks for a weight that the optimizer does not update."""
+        optimized = {id(p) for group in self.context.groups for p in group["params"]}
+        named = self.context.adapter.base.named_parameters()
+        untrained = [name for name, weight in named if id(weight) not in optimized]
+        require(not untrained, f"{len(untrained)} weights are not trained")
 
     def check_after(self) -> None:
-        """Compares the layers' weights with those of the base."""
-        named = dict(self.subject.adapter.base.named_parameters())
-        still = [
+        """Compares the layers' weights with those of the base model."""
+        named = dict(self.context.adapter.base.named_parameters())
+        unchanged = [
             name
-            for name, old in self.subject.weights.items()
-            if torch.equal(named[f"{name}.weight"], old)
+            for name, before in self.context.weights.items()
+            if torch.equal(named[f"{name}.weight"], before)
         ]
-        require(not still, f"{len(still)} weights have not moved")
+        require(not unchanged, f"{len(unchanged)} weights have not changed")
 
 
-def impossible(model: PreTrainedModel, free: int | None = None) -> str:
-    """Why all weights of a base cannot be trained; empty where they can.
+def why_untrainable(model: PreTrainedModel, free: int | None = None) -> str:
+    """Why the weights of a base model cannot all be trained; an empty text where they can.
 
     Args:
-        model: the base.
-        free: bytes of memory that are free for each worker; None does not ask.
+        model: the base model.
+        free: bytes of free memory for each worker; None skips this check.
     """
-    kinds = {weight.dtype for weight in model.parameters()}
+    dtypes = {weight.dtype for weight in model.parameters()}
     if getattr(model.config, "quantization_config", None) is not None:
-        return "the weights of a quantised base cannot be trained"
-    if kinds != {torch.float32}:
+        return "the weights of a quantised base model cannot be trained"
+    if dtypes != {torch.float32}:
         return "its weights have to be float32 (model.dtype)"
-    needed = BYTES * sum(weight.numel() for weight in model.parameters())
+    needed = BYTES_PER_WEIGHT * sum(weight.numel() for weight in model.parameters())
     if free is not None and needed > free:
         gigabytes = (needed / 2**30, free / 2**30)
         return "it needs {:.1f} GiB more a worker, {:.1f} are free".format(*gigabytes)
     return ""
 
 
-ADAPTERS.add("full", Full)
+ADAPTERS.add("full", FullFineTuning)
 PROOFS.add("all_trained", AllTrained)

@@ -1,9 +1,9 @@
-"""LoftQ: the base rounded to 4 bits, and an adapter that starts by undoing most of the rounding.
+"""LoftQ: the base quantised to 4 bits, and an adapter that starts by undoing most of the rounding.
 
-Li et al. 2023, arXiv:2310.08659, algorithm 1: quantise the weight less the adapter, decompose
-what the quantisation lost, and again. PEFT's own start runs on a GPU only; this one runs anywhere
-over bitsandbytes' NF4 functions. The frozen layers compute with the values that the 4-bit weights
-stand for; they are saved with the adapter, since the untouched base would not fit it.
+Li et al. 2023, arXiv:2310.08659, algorithm 1: alternately quantise the weight less the adapter and
+decompose the residual by SVD. PEFT's own initialization runs on a GPU only; this one runs anywhere
+with bitsandbytes' NF4 functions. The frozen layers compute with the dequantised values, which are
+saved with the adapter, since the original base would not fit it.
 """
 
 import contextlib
@@ -19,21 +19,21 @@ from peft.tuners.lora.layer import LoraLayer
 from harness.adapters.adapter import ADAPTERS, Adapter
 from harness.adapters.proofs import NAME, PROOFS, Proof, delta_weight, require
 
-#: Rounds of quantising and decomposing; the paper's section 4 uses 5.
+#: Alternating steps; the paper's section 4 uses 5.
 _ROUNDS: Final = 5
-#: Weights that share a scale; bitsandbytes' default, and QLoRA's.
+#: Weights that share a scale; the default of bitsandbytes and QLoRA.
 _BLOCK: Final = 64
 
 
-class Start(NamedTuple):
-    """What LoftQ makes of one weight.
+class LoftQInit(NamedTuple):
+    """LoftQ's initialization of one weight.
 
     Attributes:
-        weight: the values of the 4-bit weight, shape as the weight.
+        weight: the dequantised 4-bit weight, shape as the original.
         a: shape (rank, in).
         b: shape (out, rank).
-        errors: Frobenius norms of what is still lost, falling: without an adapter, then after each
-            round.
+        errors: Frobenius norms of original - (weight + b a), falling: without an adapter, then
+            after each round.
     """
 
     weight: torch.Tensor
@@ -43,40 +43,39 @@ class Start(NamedTuple):
 
 
 @torch.no_grad()
-def loftq(weight: torch.Tensor, rank: int, rounds: int = _ROUNDS) -> Start:
-    """Finds a 4-bit weight and an adapter whose sum is near the weight.
+def loftq(weight: torch.Tensor, rank: int, rounds: int = _ROUNDS) -> LoftQInit:
+    """Approximates a weight by a 4-bit weight plus a low-rank adapter (algorithm 1).
 
-    Nothing promises that a round loses less than the one before, though most do; it ends with the
-    first that does not.
+    Rounds stop early where one does not reduce the error, which the algorithm does not guarantee.
 
     Args:
         weight: shape (out, in).
         rank: of the adapter.
-        rounds: how often to quantise and decompose at most, at least once.
+        rounds: most rounds of quantising and decomposing, at least 1.
     """
-    whole = weight.detach().to(torch.float32)
-    best = Start(nf4(whole).to(weight.dtype), *_nothing(whole, rank), ())
-    best = best._replace(errors=(float((whole - best.weight).norm()),))
+    full = weight.detach().to(torch.float32)
+    best = LoftQInit(nf4(full).to(weight.dtype), *_zero_factors(full, rank), ())
+    best = best._replace(errors=(float((full - best.weight).norm()),))
     for _ in range(rounds):
-        rounded = nf4(whole - best.b @ best.a)
-        lost = whole - rounded
-        u, s, v = torch.linalg.svd(lost, full_matrices=False)
-        root = s[:rank].sqrt()
-        b, a = u[:, :rank] * root, root[:, None] * v[:rank]
-        error = float((lost - b @ a).norm())
+        rounded = nf4(full - best.b @ best.a)
+        residual = full - rounded
+        u, s, v = torch.linalg.svd(residual, full_matrices=False)
+        sqrt_singular = s[:rank].sqrt()
+        b, a = u[:, :rank] * sqrt_singular, sqrt_singular[:, None] * v[:rank]
+        error = float((residual - b @ a).norm())
         if error >= best.errors[-1]:
             break
-        best = Start(rounded.to(weight.dtype), a, b, (*best.errors, error))
+        best = LoftQInit(rounded.to(weight.dtype), a, b, (*best.errors, error))
     return best
 
 
-def _nothing(weight: torch.Tensor, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _zero_factors(weight: torch.Tensor, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
     rows, columns = weight.shape
     return weight.new_zeros(rank, columns), weight.new_zeros(rows, rank)
 
 
 def nf4(weight: torch.Tensor) -> torch.Tensor:
-    """What a weight's 4-bit normal-float code stands for (QLoRA, arXiv:2305.14314, section 3)."""
+    """A weight rounded to 4-bit NormalFloat and back (QLoRA, arXiv:2305.14314, section 3)."""
     from bitsandbytes.functional import dequantize_4bit, quantize_4bit  # slow to import
 
     codes, state = quantize_4bit(weight.contiguous(), blocksize=_BLOCK, quant_type="nf4")
@@ -85,30 +84,30 @@ def nf4(weight: torch.Tensor) -> torch.Tensor:
 
 
 class LoftQ(Adapter):
-    """Its layers' weights are others while it is on."""
+    """LoRA on dequantised 4-bit weights, which replace the target layers' while attached."""
 
-    #: By layer, as `Start.errors`.
+    #: `LoftQInit.errors` by layer.
     errors: dict[str, tuple[float, ...]]
 
     def inject(self) -> None:
-        """Replaces each target's weight by its rounded self."""
+        """Replaces each target's weight by its 4-bit approximation."""
         super().inject()
         self.errors = {}
         for name, layer in self.layers().items():
             assert isinstance(layer, LoraLayer)
-            held = layer.get_base_layer().get_parameter("weight")
-            weight = held.data.T if self.transposed else held.data
-            start = loftq(weight, self.config.rank)
-            held.data = start.weight.T.contiguous() if self.transposed else start.weight
-            # The layer multiplies by its scale, half of which each of the two takes back.
-            share = layer.scaling["default"] ** -0.5
-            for matrices, first in ((layer.lora_A, start.a), (layer.lora_B, start.b)):
+            weight = layer.get_base_layer().get_parameter("weight")
+            full = weight.data.T if self.transposed else weight.data
+            init = loftq(full, self.config.rank)
+            weight.data = init.weight.T.contiguous() if self.transposed else init.weight
+            # The layer multiplies B A by its scale; A and B each divide by the square root of it.
+            factor = layer.scaling["default"] ** -0.5
+            for matrices, initial in ((layer.lora_A, init.a), (layer.lora_B, init.b)):
                 matrix = matrices["default"].get_parameter("weight")
-                matrix.data = (first * share).to(matrix.dtype).contiguous()
-            self.errors[name] = start.errors
+                matrix.data = (initial * factor).to(matrix.dtype).contiguous()
+            self.errors[name] = init.errors
 
     def save(self, folder: Path) -> None:
-        """Writes the adapter, and beside its folder the base that it belongs to, once for all."""
+        """Writes the adapter, and next to its folder the base that adapters of its rank share."""
         name = "-".join(("loftq", f"r{self.config.rank}", *self.targets))
         digest = hashlib.sha256(name.encode()).hexdigest()[:8]
         base = folder.parent / f"base-loftq-r{self.config.rank}-{digest}"
@@ -125,26 +124,32 @@ class LoftQ(Adapter):
         try:
             self.base.save_pretrained(str(draft), state_dict=state)
             draft.chmod(0o755)
-            with contextlib.suppress(FileExistsError, OSError):  # another worker was first
+            with contextlib.suppress(FileExistsError, OSError):  # another worker was faster
                 draft.replace(base)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
 
 
 class LessError(Proof):
-    """Base and adapter are nearer to the full weights than the rounded base, in every layer."""
+    """Base and adapter approximate the weights better than the quantised base, in every layer."""
 
     def check_before(self) -> None:
-        """Measures both; the error after the last round is the smallest."""
-        adapter = self.subject.adapter
-        require(isinstance(adapter, LoftQ), "the base is not rounded")
+        """Measures both errors."""
+        adapter = self.context.adapter
+        require(isinstance(adapter, LoftQ), "the base is not quantised")
         assert isinstance(adapter, LoftQ)
-        for name, layer in self.subject.lora().items():
-            old, new = self.subject.weights[name], layer.get_base_layer().get_parameter("weight")
-            require(not torch.equal(old, new), f"{name}: its weight is not rounded")
-            lost = float((new + delta_weight(layer) - old).float().norm())
-            alone = adapter.errors[name][0]
-            require(lost < alone, f"{name}: error {lost:.3g}, without the adapter {alone:.3g}")
+        for name, layer in self.context.lora().items():
+            original, quantized = (
+                self.context.weights[name],
+                layer.get_base_layer().get_parameter("weight"),
+            )
+            require(not torch.equal(original, quantized), f"{name}: its weight is not quantised")
+            error = float((quantized + delta_weight(layer) - original).float().norm())
+            quantization_error = adapter.errors[name][0]
+            require(
+                error < quantization_error,
+                f"{name}: error {error:.3g}, without the adapter {quantization_error:.3g}",
+            )
 
 
 ADAPTERS.add("loftq", LoftQ)

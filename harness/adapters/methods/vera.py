@@ -1,6 +1,7 @@
-"""VeRA: one random A and B for all layers, and two trained vectors for each layer.
+"""VeRA: one frozen random A and B shared by all layers, and two trained vectors for each layer.
 
-Kopiczko et al. 2023, arXiv:2310.11454. It has no alpha: whatever a sweep says there is not used.
+Kopiczko et al. 2023, arXiv:2310.11454, eq. 2: h = W x + b * (B (d * (A x))). It has no alpha: a
+sweep's value is not used.
 """
 
 import torch
@@ -17,10 +18,10 @@ class Vera(Adapter):
     """Shared random matrices; the trained vectors are `vera_lambda_b` and `vera_lambda_d`."""
 
     def peft_config(self) -> PeftConfig:
-        """The random matrices are drawn from the trial's seed and saved with the adapter.
+        """PEFT's configuration; the trial's seed determines the random matrices.
 
         Raises:
-            UserError: single modules are to have other ranks.
+            UserError: a `rank_pattern`.
         """
         keywords = self.keywords()
         if "rank_pattern" in keywords:
@@ -35,37 +36,42 @@ class Vera(Adapter):
         )
 
     def inject_without_init(self) -> None:
-        """The shared matrices are drawn all the same, where there are random numbers."""
+        """As `Adapter`'s; the shared matrices are drawn on the CPU, since `meta` has no values."""
         with torch.device("cpu"):
             super().inject_without_init()
 
 
 class VectorsOnly(Proof):
-    """All layers share one random A and B, and only vectors are trained; modules to save apart."""
+    """All layers share one random A and B; only vectors and `modules_to_save` are trained."""
 
     def check_before(self) -> None:
-        """Looks at what is shared and what is trained."""
-        layers = list(self.subject.adapter.layers().values())
-        ours = [layer for layer in layers if isinstance(layer, VeraLayer)]
-        require(len(ours) == len(layers) > 0, "a layer is not VeRA's")
-        pairs = [(layer.vera_A, layer.vera_B) for layer in ours]
+        """Counts the shared matrices and looks at what is trained."""
+        layers = list(self.context.adapter.layers().values())
+        vera_layers = [layer for layer in layers if isinstance(layer, VeraLayer)]
+        require(len(vera_layers) == len(layers) > 0, "a layer is not VeRA's")
+        pairs = [(layer.vera_A, layer.vera_B) for layer in vera_layers]
         shared = {(a[NAME].data_ptr(), b[NAME].data_ptr()) for a, b in pairs if a and b}
         require(len(shared) == 1, f"{len(shared)} pairs of random matrices")
-        named = self.subject.adapter.base.named_parameters()
+        named = self.context.adapter.base.named_parameters()
         trained = {
             name: weight
             for name, weight in named
             if weight.requires_grad and ".modules_to_save." not in name
         }
-        wrong = [n for n, w in trained.items() if ".vera_lambda_" not in n or w.ndim != 1]
-        require(bool(trained) and not wrong, f"{len(wrong)} weights besides vectors are trained")
+        unexpected = [n for n, w in trained.items() if ".vera_lambda_" not in n or w.ndim != 1]
+        require(
+            bool(trained) and not unexpected,
+            f"{len(unexpected)} weights besides vectors are trained",
+        )
         self._first = {name: weight.detach().clone() for name, weight in trained.items()}
 
     def check_after(self) -> None:
-        """Compares the vectors with the first ones."""
-        now = dict(self.subject.adapter.base.named_parameters())
-        moved = any(not torch.equal(now[name], first) for name, first in self._first.items())
-        require(moved, "no vector has moved")
+        """Compares the vectors with the initial ones."""
+        current = dict(self.context.adapter.base.named_parameters())
+        moved = any(
+            not torch.equal(current[name], initial) for name, initial in self._first.items()
+        )
+        require(moved, "no vector has changed")
 
 
 ADAPTERS.add("vera", Vera)

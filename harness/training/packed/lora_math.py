@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from harness.adapters.fast_layers import DroppedPlaces, dropout
+from harness.adapters.fast_layers import DroppedPositions, dropout
 from harness.models import base_model
 from harness.training.packed.layout import SequencePositions
 
@@ -74,7 +74,7 @@ class Dropout:
 
     def __init__(self, p: float, generator: torch.Generator) -> None:
         self._p, self._generator = p, generator
-        self._stream: DroppedPlaces | None = None
+        self._stream: DroppedPositions | None = None
         self._own: torch.Generator | None = None
 
     def draw(self, rows: Tensor, among: SequencePositions | None = None) -> Dropped | None:
@@ -90,9 +90,9 @@ class Dropout:
 
     def _places(self, rows: Tensor, among: SequencePositions | None) -> Places:
         if self._stream is None:
-            self._stream = DroppedPlaces(self._p, self._seed())
+            self._stream = DroppedPositions(self._p, self._seed())
         count, width = (rows.shape[0] if among is None else among.whole), rows.shape[1]
-        places = self._stream.following(count * width)
+        places = self._stream.take(count * width)
         return Places(places if among is None else _moved(places, among, width), self._p)
 
     def _mask(self, rows: Tensor, among: SequencePositions | None) -> Mask:

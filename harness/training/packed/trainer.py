@@ -270,7 +270,7 @@ class PackedTrainer(SequentialTrainer):
         place = self._places.get(id(adapter))
         if place is None:
             return super()._run(trial, adapter)
-        slot, steps, training = self._taken[place], adapter.given.steps, self._training
+        slot, steps, training = self._taken[place], adapter.context.steps, self._training
         with self._present(adapter):
             run = SlotTrainingRun(
                 self._base, self._loss, self._sequences, adapter, training, steps, trial.progress

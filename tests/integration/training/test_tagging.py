@@ -167,7 +167,7 @@ def test_a_start_that_is_none_is_found_out_whatever_the_head(base: BaseModel, ta
     training = TrainingSettings(steps=2, batch_size=4)
     trainer = SequentialTrainer(base, task, training, false)
     (result,) = trainer.train(iter([TrialRequest(0, config(), splits=())]), go_on)
-    assert "what the head is given differs from the base's at first" in (result.error or "")
+    assert "the head's input differs from the base model's at the start" in (result.error or "")
 
 
 def test_a_head_that_is_not_trained_is_found_out(

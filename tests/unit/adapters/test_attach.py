@@ -33,11 +33,11 @@ SEQUENCES = tuple(
     TokenSequence(tuple((start + 7 * step) % 250 + 3 for step in range(40)), 20)
     for start in range(0, 96, 3)
 )
-GIVEN = InitContext(20, SEQUENCES, 0)
+CONTEXT = InitContext(20, SEQUENCES, 0)
 
 
 def attached(base: BaseModel, wanted: TrialConfig) -> AbstractContextManager[Adapter]:
-    return attach.attached_adapter(base, wanted, given=GIVEN)
+    return attach.attached_adapter(base, wanted, context=CONTEXT)
 
 
 def stir(base: BaseModel) -> None:

@@ -8,7 +8,7 @@ from torch import nn
 
 from harness.adapters import adapter as merging
 from harness.adapters import attach, fast_layers
-from harness.adapters.fast_layers import DroppedPlaces, FastDropout, use_fast_dropout
+from harness.adapters.fast_layers import DroppedPositions, FastDropout, use_fast_dropout
 from harness.config.settings import ModelSettings
 from harness.models.base_model import BaseModel, load
 from tests.unit.adapters.test_attach import IDS, config, stir
@@ -138,7 +138,7 @@ def test_elements_are_independent_of_their_neighbours_and_of_the_next_call() -> 
 
 @pytest.mark.parametrize("p", [0.02, 0.3, 0.8])
 def test_gaps_between_dropped_elements_are_geometric(p: float) -> None:
-    places = DroppedPlaces(p, 1).following(1_000_000).unique()
+    places = DroppedPositions(p, 1).take(1_000_000).unique()
     assert int(places[0]) >= 0
     assert int(places[-1]) < 1_000_000
     gaps = places.diff()
@@ -150,7 +150,7 @@ def test_gaps_between_dropped_elements_are_geometric(p: float) -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 17])
 def test_short_rows_are_dropped_from_to_their_ends(count: int) -> None:
-    seen = [DroppedPlaces(0.5, seed).following(count).unique() for seed in range(2000)]
+    seen = [DroppedPositions(0.5, seed).take(count).unique() for seed in range(2000)]
     shares = torch.stack([torch.bincount(each, minlength=count) for each in seen]).double()
     assert shares.max() == 1
     assert torch.allclose(shares.mean(0), torch.full((count,), 0.5).double(), atol=0.05)
@@ -158,11 +158,11 @@ def test_short_rows_are_dropped_from_to_their_ends(count: int) -> None:
 
 @pytest.mark.parametrize("p", [0.0003, 0.05, 0.7])
 def test_one_row_does_not_depend_on_the_pieces_in_which_it_is_asked_for(p: float) -> None:
-    whole = DroppedPlaces(p, 4).following(30_011)
+    whole = DroppedPositions(p, 4).take(30_011)
     pieces, start = [], 0
-    source = DroppedPlaces(p, 4)
+    source = DroppedPositions(p, 4)
     for count in (1, 10_000, 3, 20_000, 7):
-        pieces.append(source.following(count) + start)
+        pieces.append(source.take(count) + start)
         start += count
     seen = torch.cat(pieces)
     assert seen.max() < 30_011
@@ -174,10 +174,10 @@ def test_one_row_does_not_depend_on_the_pieces_in_which_it_is_asked_for(p: float
 
 @pytest.mark.parametrize("count", [1, 64, 5000])
 def test_a_row_asked_for_piece_by_piece_is_dropped_evenly(count: int) -> None:
-    source = DroppedPlaces(0.2, 9)
+    source = DroppedPositions(0.2, 9)
     seen = torch.stack(
         [
-            torch.bincount(source.following(count).unique(), minlength=count)
+            torch.bincount(source.take(count).unique(), minlength=count)
             for _ in range(2_000_000 // count // 4)
         ]
     ).double()

@@ -69,9 +69,12 @@ def test_plain_lora_under_a_variants_name_is_found_out(
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({"peft": {"init_lora_weights": False}}, "logits differ from the base's at first"),
+        (
+            {"peft": {"init_lora_weights": False}},
+            "logits differ from the base model's at the start",
+        ),
         ({"peft": {"use_rslora": True}}, "scale 4, not 2"),
-        ({"frozen": ("lora_B",)}, "no B has moved"),
+        ({"frozen": ("lora_B",)}, "no B has changed"),
     ],
 )
 def test_a_lora_that_is_none_is_found_out(
@@ -121,7 +124,7 @@ OTHERS: dict[str, PretrainedConfig] = {
     ),
     "phi3": Phi3Config(**SMALL, intermediate_size=64, num_key_value_heads=1, pad_token_id=0),
 }
-#: PEFT cannot start OLoRA on weights that lie transposed.
+#: PEFT cannot initialise OLoRA on transposed weights.
 CASES = [
     (model, name)
     for model in OTHERS

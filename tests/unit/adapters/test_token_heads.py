@@ -27,7 +27,7 @@ SEQUENCES = tuple(
     TokenSequence(tuple((start + 7 * step) % 80 + 5 for step in range(30)), 0)
     for start in range(0, 96, 12)
 )
-GIVEN = InitContext(20, SEQUENCES, 0)
+CONTEXT = InitContext(20, SEQUENCES, 0)
 
 
 @pytest.fixture(scope="module", params=["bert", "llama"])
@@ -60,7 +60,7 @@ class TestEveryVariant:
         full, quick = checksum(base.model), quick_checksum(base.model)
         before = token_classifier.probe_output(base.model, IDS)
         names = [name for name, _ in base.model.named_modules()]
-        with attach.attached_adapter(base, config(variant), given=GIVEN):
+        with attach.attached_adapter(base, config(variant), context=CONTEXT):
             found = token_classifier.probe_output(base.model, IDS)
             same = torch.allclose(found, before, rtol=1e-4, atol=1e-4)
             assert same == ("starts_as_base" in VARIANTS.get(variant).proofs)
@@ -76,7 +76,7 @@ class TestEveryVariant:
     def test_saved_and_loaded_it_says_the_same(
         self, variant: str, base: BaseModel, tmp_path: Path
     ) -> None:
-        with attach.attached_adapter(base, config(variant), given=GIVEN) as adapter:
+        with attach.attached_adapter(base, config(variant), context=CONTEXT) as adapter:
             stir(base)
             folder = attach.save_adapter(adapter, tmp_path / "deep" / "0007")
             trained = logits(base.model)
@@ -89,7 +89,7 @@ class TestEveryVariant:
         torch.testing.assert_close(logits(loaded), trained, rtol=1e-5, atol=1e-5)
 
     def test_merged_it_says_the_same(self, variant: str, base: BaseModel) -> None:
-        with attach.attached_adapter(base, config(variant), given=GIVEN):
+        with attach.attached_adapter(base, config(variant), context=CONTEXT):
             stir(base)
             apart = logits(base.model)
             with merging.merged(base.model):
@@ -102,7 +102,7 @@ class TestEveryVariant:
         head = sum(p.numel() for p in token_classifier.find_head(base.model).module.parameters())
         assert head == 3 * 32 + 3
         wanted = config(variant, target_modules="qv")
-        with attach.attached_adapter(base, wanted, given=GIVEN):
+        with attach.attached_adapter(base, wanted, context=CONTEXT):
             trained = {n: p for n, p in base.model.named_parameters() if p.requires_grad}
         real = sum(p.numel() for p in trained.values())
         assert sum(p.numel() for n, p in trained.items() if "modules_to_save" in n) == head
@@ -115,7 +115,7 @@ def test_the_head_follows_the_seed_and_nothing_else(base: BaseModel) -> None:
     name = token_classifier.find_head(base.model).name
 
     def head(wanted: TrialConfig) -> torch.Tensor:
-        with attach.attached_adapter(base, wanted, given=GIVEN):
+        with attach.attached_adapter(base, wanted, context=CONTEXT):
             parts = dict(base.model.named_parameters())
             return parts[f"{name}.modules_to_save.default.weight"].detach().clone()
 
@@ -152,7 +152,7 @@ def test_other_modules_may_be_saved_beside_the_head(base: BaseModel) -> None:
     norm = next(n for n, _ in base.model.named_modules() if n.lower().endswith("norm"))
     wanted = config().with_level("modules_to_save", norm.rpartition(".")[2])
     before = checksum(base.model)
-    with attach.attached_adapter(base, wanted, given=GIVEN):
+    with attach.attached_adapter(base, wanted, context=CONTEXT):
         stir(base)
         trained = [n for n, p in base.model.named_parameters() if p.requires_grad]
     assert any(f"{norm}.modules_to_save" in name for name in trained)

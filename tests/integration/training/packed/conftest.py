@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.adapters.fast_layers import DroppedPlaces, _Drop
+from harness.adapters.fast_layers import DroppedPositions, _SparseDropout
 from harness.training.packed.layout import SequencePositions
 from harness.training.packed.lora_math import Dropout, Places, _moved
 from tests.toy_fixtures import base, double, model_folder, task
@@ -20,7 +20,7 @@ def masks_of_the_trial_alone(monkeypatch: pytest.MonkeyPatch) -> None:
         if not self._p:
             return None
         count, width = (rows.shape[0] if among is None else among.whole), rows.shape[1]
-        places = DroppedPlaces(self._p, self._seed()).following(count * width).to(rows.device)
+        places = DroppedPositions(self._p, self._seed()).take(count * width).to(rows.device)
         return Places(places if among is None else _moved(places, among, width), self._p)
 
     def alone(x: Tensor, p: float, training: bool = True, inplace: bool = False) -> Tensor:
@@ -28,8 +28,8 @@ def masks_of_the_trial_alone(monkeypatch: pytest.MonkeyPatch) -> None:
         assert not inplace
         if not training or not p:
             return x
-        places = DroppedPlaces(p, int(torch.randint(1 << 62, ()))).following(x.numel())
-        found: Tensor = _Drop.apply(x, places.to(x.device), p)
+        places = DroppedPositions(p, int(torch.randint(1 << 62, ()))).take(x.numel())
+        found: Tensor = _SparseDropout.apply(x, places.to(x.device), p)
         return found
 
     monkeypatch.setattr(Dropout, "draw", draw)

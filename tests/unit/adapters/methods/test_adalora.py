@@ -20,12 +20,14 @@ WANTED = TrialConfig("adalora", 4, 12.0, 0.0, "all_linear", 5e-3, 7)
 
 def test_its_schedule_follows_the_number_of_steps(base: BaseModel) -> None:
     for steps, before, after in ((100, 15, 45), (412, 61, 185), (3, 0, 1)):
-        config = attach.create_adapter(base.model, WANTED, given=InitContext(steps)).peft_config()
+        config = attach.create_adapter(
+            base.model, WANTED, context=InitContext(steps)
+        ).peft_config()
         assert isinstance(config, AdaLoraConfig)
         assert (config.total_step, config.tinit, config.tfinal) == (steps, before, after)
         assert (config.init_r, config.target_r) == (6, 4)
-    with pytest.raises(UserError, match="adalora needs 3 steps at least"):
-        attach.create_adapter(base.model, WANTED, given=InitContext(2)).peft_config()
+    with pytest.raises(UserError, match="adalora needs at least 3 steps"):
+        attach.create_adapter(base.model, WANTED, context=InitContext(2)).peft_config()
 
 
 def test_the_penalty_is_pefts(base: BaseModel) -> None:
@@ -45,7 +47,7 @@ def first_loss(base: BaseModel, task: Task, penalised: bool) -> tuple[float, tor
     with pytest.MonkeyPatch.context() as patch:
         if not penalised:
             patch.setattr(AdaLora, "regularization_loss", lambda _: None)
-        with attach.attached_adapter(base, WANTED, given=InitContext(4)) as adapter:
+        with attach.attached_adapter(base, WANTED, context=InitContext(4)) as adapter:
             progress = TrainingProgress()
             run = TrainingRun(
                 base, CompletionLoss(base.model), sequences, adapter, training, 4, progress

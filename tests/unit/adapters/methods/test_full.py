@@ -3,7 +3,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from harness.adapters import attach
-from harness.adapters.methods.full import impossible
+from harness.adapters.methods.full import why_untrainable
 from harness.config.settings import ModelSettings
 from harness.models import base_model
 from harness.models.base_model import BaseModel, checksum
@@ -43,9 +43,9 @@ def test_it_is_saved_as_a_model(base: BaseModel, tmp_path: object) -> None:
 
 @pytest.mark.filterwarnings("ignore")  # of bitsandbytes and what it stands on
 def test_why_it_cannot_be_done_is_told(base: BaseModel, model_folder: object) -> None:
-    assert impossible(base.model) == ""
-    assert "GiB more a worker" in impossible(base.model, 1000)
+    assert why_untrainable(base.model) == ""
+    assert "GiB more a worker" in why_untrainable(base.model, 1000)
     half = base_model.load(ModelSettings(name=str(model_folder), dtype="bfloat16"))
-    assert impossible(half.model) == "its weights have to be float32 (model.dtype)"
+    assert why_untrainable(half.model) == "its weights have to be float32 (model.dtype)"
     coded = base_model.load(ModelSettings(name=str(model_folder), quantization="nf4"))
-    assert "quantised" in impossible(coded.model)
+    assert "quantised" in why_untrainable(coded.model)
