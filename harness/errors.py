@@ -1,15 +1,21 @@
-"""The one error a user is meant to read: a mistake of theirs, told in one line.
+"""`UserError`: a mistake of the user's, in one line that names its place and what would be right.
 
 Everything that a user can get wrong (a typo in YAML, a missing file, an impossible combination)
 is raised as `UserError`; the command line prints its text and leaves with exit code 2.
 """
 
+from __future__ import annotations
+
 import difflib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final, get_args
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel, ValidationError
 
 
 class UserError(Exception):
-    """A mistake of the user's, told in one line that says where it is and what would be right."""
+    """A mistake of the user's; the text is one line that says where it is and what is right."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -27,3 +33,63 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     if close:
         return f"did you mean '{close[0]}'?"
     return "known: " + (", ".join(names) or "none")
+
+
+#: Pydantic adds the branch of a union that it tried to the path; that is no key of the file.
+_UNION_BRANCHES: Final = ("tuple[", "literal[", "function-")
+
+
+def first_fault(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first fault that pydantic found, as `key.path: what is wrong`.
+
+    Args:
+        error: what `model.model_validate` raised.
+        model: the pydantic model of the whole file, for suggestions on unknown keys.
+    """
+    faults = error.errors(include_url=False)
+    # A misspelt required key is also a missing one: report the key that the user wrote.
+    first = min(faults, key=lambda fault: fault["type"] != "extra_forbidden")
+    keys, known = _resolve_path(first["loc"], model)
+    path = ".".join(keys)
+    if first["type"] == "extra_forbidden":
+        return f"{path}: unknown key; {did_you_mean(keys[-1], known)}"
+    if first["type"] == "missing":
+        return f"{path}: is missing"
+    message = first["msg"].removeprefix("Value error, ")
+    value = first["input"]
+    if first["type"] == "string_type" and isinstance(value, bool):
+        message = "YAML takes yes, no, on and off for true and false; put it in quotes"
+    elif first["type"] in {"tuple_type", "list_type"}:
+        message = f"should be a list, but is {value!r}"
+    elif first["type"] != "value_error" and not isinstance(value, dict | list | tuple):
+        message = f"{message}, but is {value!r}"
+    return f"{path}: {message}" if path else message
+
+
+def _resolve_path(
+    location: tuple[int | str, ...], model: type[BaseModel]
+) -> tuple[list[str], list[str]]:
+    """The keys of a pydantic location as the file has them, and what the last could have been."""
+    keys: list[str] = []
+    known: list[str] = []
+    models: list[Any] = [model]  # that may stand at this depth of the file
+    for part in map(str, location):
+        if part.startswith(_UNION_BRANCHES):
+            continue
+        branch = [candidate for candidate in models if candidate.__name__ == part]
+        if branch:  # of a union of models
+            models = branch
+            continue
+        keys.append(part)
+        fields = {name: info for each in models for name, info in each.model_fields.items()}
+        known = list(fields)
+        if part in fields:  # else it is an index of a list, or a key of a mapping
+            models = _models_within(fields[part].annotation)
+    return keys, known
+
+
+def _models_within(annotation: Any) -> list[Any]:
+    """The pydantic models that an annotation such as `tuple[Pair, ...] | None` names."""
+    if hasattr(annotation, "model_fields"):
+        return [annotation]
+    return [model for inner in get_args(annotation) for model in _models_within(inner)]

@@ -22,7 +22,7 @@ from harness.config.settings import (
 )
 from harness.config.space import SearchSpace
 from harness.config.variants import FULL, resolve, why_untrainable
-from harness.errors import UserError, did_you_mean
+from harness.errors import UserError, did_you_mean, first_fault
 
 #: Keys that may differ when a study goes on: they change when it ends or how fast, not what it is.
 FREE_KEYS: Final = ("minutes", "workers", "threads", "summary")
@@ -198,7 +198,7 @@ def parse_sweep(body: Mapping[str, Any], source: str) -> Sweep:
     try:
         return Sweep.model_validate(dict(body))
     except ValidationError as error:
-        raise UserError(f"{source}: {_fault(error)}") from None
+        raise UserError(f"{source}: {first_fault(error, Sweep)}") from None
 
 
 def _body(name: str, or_task: bool) -> tuple[str, dict[str, Any]]:
@@ -260,32 +260,3 @@ def _put(body: dict[str, Any], path: str, value: Any, source: str) -> None:
     place[last] = value
     if last in {"epochs", "steps"} and parents == ["training"] and value is not None:
         place.pop("steps" if last == "epochs" else "epochs", None)  # the new one replaces it
-
-
-def _fault(error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
-    path = ".".join(str(part) for part in first["loc"] if not str(part).startswith("function-"))
-    message = str(first["msg"]).removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden":
-        *parents, last = [str(part) for part in first["loc"]]
-        return f"{path}: unknown key; {did_you_mean(last, _keys(parents))}"
-    if first["type"] == "missing":
-        return f"{path}: is missing"
-    if first["type"] in {"tuple_type", "list_type"}:
-        message = "should be a list"
-    given = first.get("input")
-    told = (
-        ""
-        if isinstance(given, dict | list | tuple) or first["type"] == "value_error"
-        else (f", but is {given!r}")
-    )
-    return f"{path}: {message}{told}" if path else f"{message}{told}"
-
-
-def _keys(parents: Sequence[str]) -> list[str]:
-    model: Any = Sweep
-    for parent in parents:
-        fields = getattr(model, "model_fields", {})
-        if parent in fields:
-            model = fields[parent].annotation
-    return list(getattr(model, "model_fields", {}))

@@ -6,7 +6,7 @@ The sections of a task.yaml: data, quality, target, window, objective; no behavi
 """
 
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self
 
 import yaml
 from pydantic import (
@@ -20,7 +20,7 @@ from pydantic import (
 
 from harness.config.settings import GENERATION
 from harness.data.rows import FORMATS, Options
-from harness.errors import UserError, did_you_mean
+from harness.errors import UserError, did_you_mean, first_fault
 from harness.metrics.evaluate_library import PREFIX
 from harness.metrics.metric import METRICS
 from harness.tasks.types import HEADED, TASK_TYPES, type_for_head
@@ -374,32 +374,4 @@ def read_task_file(path: Path) -> TaskFile:
     try:
         return TaskFile.model_validate(content)
     except ValidationError as fault:
-        raise UserError(f"{path}: {_told(fault)}") from fault
-
-
-def _told(fault: ValidationError) -> str:
-    """The first fault as `key.path: what`."""
-    faults = fault.errors(include_url=False)
-    # a misspelt key is also a missing one; told is what the user wrote
-    first = min(faults, key=lambda one: one["type"] != "extra_forbidden")
-    # a union adds the name of the branch it tried to the path; that is no key of the file
-    branches = ("tuple[", "literal[")
-    places = [str(part) for part in first["loc"] if not str(part).startswith(branches)]
-    where = ".".join(places)
-    if first["type"] == "extra_forbidden":
-        return f"{where}: unknown key; {did_you_mean(places[-1], _keys(places[:-1]))}"
-    if first["type"] == "missing":
-        return f"{where}: is missing"
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "string_type" and isinstance(first["input"], bool):
-        message = "YAML takes yes, no, on and off for true and false; put it in quotes"
-    return f"{where}: {message}" if where else message
-
-
-def _keys(places: list[str]) -> list[str]:
-    """The keys that the model at this place knows."""
-    model: Any = TaskFile
-    for place in places:
-        kind = model.model_fields[place].annotation
-        model = next(part for part in (*get_args(kind), kind) if hasattr(part, "model_fields"))
-    return list(model.model_fields)
+        raise UserError(f"{path}: {first_fault(fault, TaskFile)}") from fault

@@ -1,10 +1,13 @@
-"""`did_you_mean` names the word that was probably meant, else all of them."""
+"""`did_you_mean` names the word that was probably meant; `first_fault` the key and the value."""
 
 from __future__ import annotations
 
-import pytest
+from typing import Any
 
-from harness.errors import UserError, did_you_mean
+import pytest
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from harness.errors import UserError, did_you_mean, first_fault
 
 
 @pytest.mark.parametrize(
@@ -26,3 +29,38 @@ def test_did_you_mean_takes_what_can_be_read_once() -> None:
 
 def test_a_user_error_is_its_text() -> None:
     assert str(UserError("sweeps/x.yaml: space.rank: low 64 is above high 8")).endswith("high 8")
+
+
+class Inner(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    low: float
+    name: str = ""
+
+
+class Outer(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    bounds: Inner | tuple[float, ...] = (1.0,)
+    by_name: dict[str, Inner] = {}
+    pairs: tuple[Inner, ...] = ()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"bound": 1}, "bound: unknown key; did you mean 'bounds'?"),
+        ({"bounds": {}}, "bounds.low: is missing"),
+        # The misspelt key is reported, not the required one that is therefore missing.
+        ({"bounds": {"lw": 1}}, "bounds.lw: unknown key; did you mean 'low'?"),
+        ({"by_name": {"a": {"lw": 1}}}, "by_name.a.lw: unknown key; did you mean 'low'?"),
+        ({"pairs": [{"low": 1, "nme": "x"}]}, "pairs.0.nme: unknown key; did you mean 'name'?"),
+        ({"pairs": 3}, "pairs: should be a list, but is 3"),
+        ({"pairs": [{"low": 1, "name": True}]}, "pairs.0.name: YAML takes yes, no, on and off"),
+        ({"pairs": [{"low": "a"}]}, "pairs.0.low: Input should be a valid number, unable to "),
+    ],
+)
+def test_the_first_fault_names_the_key_as_the_file_has_it(
+    content: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValidationError) as error:
+        Outer.model_validate(content)
+    assert first_fault(error.value, Outer).startswith(message)
