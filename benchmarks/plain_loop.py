@@ -239,8 +239,13 @@ class PlainLoop:
             written = self._written(model, [work.prompts[index] for index in batch])
             for index, text in zip(batch, written, strict=True):
                 texts[index] = text
-        return evaluation.score_texts(
-            work.task, "validation", work.task.examples("validation"), texts
+        parsed = [work.task.parse(text) for text in texts]
+        answers = [
+            evaluation.Answer(one.prediction, text, one.unparsed)
+            for one, text in zip(parsed, texts, strict=True)
+        ]
+        return evaluation.score_answers(
+            work.task, "validation", work.task.examples("validation"), answers
         )
 
     def _written(self, model: Any, prompts: Sequence[Sequence[int]]) -> list[str]:

@@ -4,7 +4,7 @@ Extraction by a head that tags tokens: entities come with their places in the te
 """
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar, Final
@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final
 from harness.config.settings import TOKEN_CLASSIFICATION, Head
 from harness.data.rows import Row, Span
 from harness.data.tagging import tags_of
-from harness.metrics.metric import METRICS, Metric
+from harness.metrics.metric import Metric
 from harness.tasks.baselines import EntityDictionary
 from harness.tasks.entity_format import Mention
 from harness.tasks.types import HEADED, TASK_TYPES, Answers, Example, Parsed, TaskType, TypeContext
@@ -90,35 +90,6 @@ class Entities(TaskType):
     def seen_in_training(self, example: Example) -> tuple[bool, ...]:
         """For each mention of the reference whether its form, in any case, was one in training."""
         return tuple(text in self.dictionary for _, text in example.reference)
-
-    def unseen_f1(
-        self, predictions: Sequence[Iterable[Any]], examples: Sequence[Example]
-    ) -> float:
-        """Micro-F1 on entities that were never entities in training.
-
-        Both sides leave out forms that were entities in training (in any case) and the labels that
-        task.yaml excludes (a dosage is new by its number alone).
-
-        Args:
-            predictions: for each example, in the order of `examples`.
-            examples: of one split.
-        """
-        metric = METRICS.get("entity_f1")
-        rows = [
-            metric.score(
-                self._comparable(self._new(self.mentions(found))),
-                self._comparable(self._new(gold.reference)),
-                self.classes,
-            )
-            for found, gold in zip(predictions, examples, strict=True)
-        ]
-        return metric.aggregate(rows, self.classes)
-
-    def _new(self, mentions: Iterable[Mention]) -> tuple[Mention, ...]:
-        excluded = self.given.unseen_excludes
-        return tuple(
-            m for m in mentions if m.label not in excluded and m.text not in self.dictionary
-        )
 
 
 def locate_mentions(

@@ -238,7 +238,7 @@ class TaskFile(Keys):
         window: for language modelling, how texts longer than the model's context are scored.
         max_new_tokens: how much a model may write for one example.
         fold_case: whether case is disregarded when mentions are compared.
-        unseen_excludes: labels that do not count among entities never seen in training.
+        unseen_excludes: no metric reads it any more; still accepted in older files.
         metrics: names of `harness.metrics.METRICS`, or of the `evaluate` library's, such as
             `evaluate:./mine.py`; see `harness.metrics.evaluate_library`.
         objective: what a study optimises.

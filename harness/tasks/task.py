@@ -127,7 +127,6 @@ class Task:
             EntityFormat(labels, *marks, names),
             names,
             file.fold_case,
-            file.unseen_excludes,
             file.metrics,
             file.answers == "generation",
         )
@@ -262,12 +261,6 @@ class Task:
     def few_shot_examples(self, count: int, seed: int = 0) -> tuple[Example, ...]:
         """Training examples to show before a prompt; see `harness.tasks.task.choose_few_shot`."""
         return choose_few_shot(self.examples("train"), self.kind, self.labels, count, seed)
-
-    def few_shot(self, count: int, seed: int = 0) -> str:
-        """`worked` examples as text: prompt and target, one block after the other."""
-        return "".join(
-            f"{self.prompt(one)}{one.target}\n" for one in self.few_shot_examples(count, seed)
-        )
 
     @cached_property
     def digest(self) -> str:

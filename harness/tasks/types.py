@@ -83,7 +83,6 @@ class TypeContext:
         layout: how entities are written.
         names: how labels are written, where otherwise.
         fold_case: whether case is disregarded when answers are compared.
-        unseen_excludes: labels that do not count among entities never seen in training.
         metrics: names of the task's metrics.
         generate: whether a choice is written, instead of being the likeliest.
     """
@@ -93,7 +92,6 @@ class TypeContext:
     layout: EntityFormat
     names: Mapping[str, str] = field(default_factory=dict)
     fold_case: bool = False
-    unseen_excludes: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
     generate: bool = False
 

@@ -249,15 +249,8 @@ def score_answers(
     )
 
 
-def score_texts(
-    task: Task, split: str, examples: Sequence[Example], texts: Sequence[str]
-) -> SplitScores:
-    """Reads and scores what was written for these examples; what cannot be read is wrong."""
-    return score_answers(task, split, examples, _read(task, texts))
-
-
 def score_predictions(task: Task, split: str, predictions: Sequence[Any]) -> SplitScores:
-    """Scores predictions that no model wrote, such as `task.guesses("dictionary", split)`.
+    """Scores predictions that no model wrote, such as `task.baseline_predictions(NAME, split)`.
 
     Args:
         task: what was asked.

@@ -153,42 +153,22 @@ def test_the_dictionary_finds_what_stood_in_training(tmp_path: Path) -> None:
     ]
 
 
-def test_unseen_f1_leaves_out_what_was_seen_and_what_is_excluded(tmp_path: Path) -> None:
-    mine = small(tmp_path / "small")
-    gold = mine.examples("test")
-    assert mine.kind.unseen_f1([one.reference for one in gold], mine.examples("test")) == 1.0
-    assert mine.kind.unseen_f1([(), ()], mine.examples("test")) == 0.0
-    # Lupus right, Lasix and "a;b | c" missed, lupin wrong; GOUT and dosages do not count
-    found = [[Mention("C", "Lupus"), Mention("C", "lupin"), Mention("D", "9 mg")],
-             [Mention("C", "gout")]]  # fmt: skip
-    assert mine.kind.unseen_f1(found, mine.examples("test")) == pytest.approx(
-        2 * 1 / (2 * 1 + 1 + 2)
-    )
-
-
-def test_unseen_f1_wants_a_prediction_for_each_example(tmp_path: Path) -> None:
-    mine = small(tmp_path / "small")
-    with pytest.raises(ValueError, match="zip"):
-        mine.kind.unseen_f1([()], mine.examples("test"))
-
-
-def test_few_shot_shows_all_labels_in_short_training_notes(task: Task) -> None:
+def test_few_shot_examples_cover_all_labels_with_short_notes(task: Task) -> None:
+    train = task.examples("train")
+    longest = max(len(example.text) for example in train)
     for seed in range(5):
-        prefix = task.few_shot(5, seed)
-        blocks = prefix.split("\nNote: ")
-        assert len(blocks) == 5
-        assert prefix.endswith("\n")
-        for label in task.labels:
-            assert any(f"{label}: none" not in block for block in blocks)
-    assert task.few_shot(5) == task.few_shot(5, 0) != task.few_shot(5, 1)
-    assert task.few_shot(0) == ""
-    train = {f"{task.prompt(one)}{one.target}\n" for one in task.examples("train")}
-    assert task.few_shot(1) in train
+        examples = task.few_shot_examples(5, seed)
+        assert len({example.id for example in examples}) == 5
+        assert all(example in train for example in examples)
+        assert max(len(example.text) for example in examples) < longest
+        assert {mention.label for one in examples for mention in one.reference} == {*task.labels}
+    assert task.few_shot_examples(5) == task.few_shot_examples(5, 0)
+    assert task.few_shot_examples(5) != task.few_shot_examples(5, 1)
+    assert task.few_shot_examples(0) == ()
 
 
 def test_few_shot_takes_no_more_than_there_are(tmp_path: Path) -> None:
-    mine = small(tmp_path / "small")
-    assert mine.few_shot(9).count("Note:") == 2
+    assert len(small(tmp_path / "small").few_shot_examples(9)) == 2
 
 
 def test_the_digest_covers_yaml_and_rows(tmp_path: Path) -> None:
@@ -241,10 +221,6 @@ def test_public_data_take_the_place_of_the_tasks_own(
         for pair in zip(mine.baseline_predictions("dictionary", "test"), gold, strict=True)
     ]
     assert floor - 0.07 < mine.values(rows)["entity_f1"] < floor + 0.07
-    assert (
-        mine.kind.unseen_f1(mine.baseline_predictions("dictionary", "test"), mine.examples("test"))
-        == 0.0
-    )
 
 
 @pytest.fixture

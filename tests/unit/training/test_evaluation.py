@@ -11,16 +11,18 @@ from harness.models.batches import TokenSequence, collate, pack_sequences
 from harness.tasks.entity_format import Mention
 from harness.tasks.task import Task
 from harness.training.evaluation import (
+    Answer,
     evenly_spaced,
     has_single_line_answers,
     newline_ids,
     objective_value,
     score,
+    score_answers,
     score_predictions,
-    score_texts,
 )
 from harness.training.losses import CompletionLoss, keeps_sequences_apart
 from harness.training.tokenization import TokenizedTask
+from harness.trial import SplitScores
 from tests import toy
 
 
@@ -88,10 +90,16 @@ def test_evenly_spaced_indices(count: int, wanted: int) -> None:
 
 def test_right_texts_are_perfect_and_garbage_counts_as_wrong(task: Task) -> None:
     examples = task.examples("validation")
-    right = score_texts(task, "validation", examples, [task.target(one) for one in examples])
+
+    def score_outputs(texts: list[str]) -> SplitScores:
+        parsed = [(task.parse(text), text) for text in texts]
+        answers = [Answer(each.prediction, text, each.unparsed) for each, text in parsed]
+        return score_answers(task, "validation", examples, answers)
+
+    right = score_outputs([task.target(example) for example in examples])
     assert right.values["entity_f1"] == 1.0
     assert right.values["unparsed"] == 0.0
-    wrong = score_texts(task, "validation", examples, ["garbage"] * len(examples))
+    wrong = score_outputs(["garbage"] * len(examples))
     assert wrong.values["entity_f1"] == 0.0
     assert wrong.unparsed == (True,) * len(examples)
 
