@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 if TYPE_CHECKING:
     from harness.study.launcher import WorkerSpec
 
-# No test reaches for a model hub, also where there is one.
+# No test reaches a model hub, even where the machine is online.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 
@@ -35,14 +35,14 @@ _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable
 
 def find_chromium() -> Path | None:
     """The system's Chromium, None where there is none."""
-    found = next(filter(None, map(shutil.which, _NAMES)), None)
-    return Path(found) if found else None
+    path = next(filter(None, map(shutil.which, _NAMES)), None)
+    return Path(path) if path else None
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--gpu`."""
-    told = "run the tests marked `gpu`, on the GPU; without it all run on the processor"
-    parser.addoption("--gpu", action="store_true", help=told)
+    description = "run the tests marked `gpu`, on the GPU; without it all run on the processor"
+    parser.addoption("--gpu", action="store_true", help=description)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -72,9 +72,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="session")
 def chromium() -> Path:
     """Path of the system's Chromium, for tests marked `chromium`."""
-    found = find_chromium()
-    assert found is not None, "mark the test with pytest.mark.chromium"
-    return found
+    path = find_chromium()
+    assert path is not None, "mark the test with pytest.mark.chromium"
+    return path
 
 
 @pytest.fixture
@@ -91,8 +91,8 @@ def workers_here(monkeypatch: pytest.MonkeyPatch) -> None:
     def run(assignments: Sequence[WorkerSpec], _logs: Path, tick: Callable[[], None]) -> None:
         from harness.study.worker import Worker
 
-        for each in assignments:
-            worker = Worker(each)
+        for assignment in assignments:
+            worker = Worker(assignment)
             try:
                 worker.run()
             finally:

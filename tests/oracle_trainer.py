@@ -20,15 +20,15 @@ from harness.trial import (
 )
 
 
-def quality(config: TrialConfig) -> float:
-    """The chance that a mention is found: better with rank and targets, best at lr 5e-3."""
+def recall_of(config: TrialConfig) -> float:
+    """The probability that a mention is found: better with rank and targets, best at lr 5e-3."""
     reach = {"q": 0.4, "qv": 0.6, "qkv": 0.65, "attention": 0.7, "mlp": 0.75, "all_linear": 0.8}
     off = abs(config.learning_rate / 5e-3 - 1)
     return max(0.05, reach[config.target_modules] + 0.02 * min(config.rank, 16) / 4 - 0.05 * off)
 
 
 class OracleTrainer:
-    """Finds each mention with the chance `quality`, drawn from seed and example."""
+    """Finds each mention with the probability `recall_of`, drawn from seed and example."""
 
     def __init__(self, task: Task, stop_after: int | None = None) -> None:
         self.task = task
@@ -45,7 +45,7 @@ class OracleTrainer:
             self.seen.append(request)
             if self.stop_after is not None and len(self.seen) > self.stop_after:
                 raise KeyboardInterrupt
-            chance = quality(request.config)
+            chance = recall_of(request.config)
             readings = []
             pruned = False
             for step in (1, 2, 3) if request.readings else ():
@@ -57,7 +57,7 @@ class OracleTrainer:
             scores = {} if pruned else {s: self._score(request, s) for s in request.splits}
             why = "pruned" if pruned else None
             if race and scores and request.readings:
-                why = self._raced(request.number, scores[request.splits[0]], race)
+                why = self._run_race(request.number, scores[request.splits[0]], race)
             yield TrialResult(
                 request.number,
                 Outcome.PRUNED if why else Outcome.COMPLETE,
@@ -67,14 +67,14 @@ class OracleTrainer:
                 error=why,
             )
 
-    def _raced(self, number: int, whole: SplitScores, race: Race) -> str | None:
-        """Shows a quarter of the scores after the other, all but the last."""
-        rows = [*zip(whole.ids, whole.predictions, whole.unparsed, whole.statistics, strict=True)]
+    def _run_race(self, number: int, full: SplitScores, race: Race) -> str | None:
+        """Reports the scores of one, two and three quarters of the examples to the race."""
+        rows = [*zip(full.ids, full.predictions, full.unparsed, full.statistics, strict=True)]
         for part in (1, 2, 3):
-            few = [row for at, row in enumerate(rows) if at % 4 < part]
-            ids, predictions, unparsed, statistics = zip(*few, strict=True)
+            shown = [row for index, row in enumerate(rows) if index % 4 < part]
+            ids, predictions, unparsed, statistics = zip(*shown, strict=True)
             values = self.task.values([*statistics], [*unparsed])
-            scores = SplitScores(whole.split, ids, predictions, unparsed, statistics, values)
+            scores = SplitScores(full.split, ids, predictions, unparsed, statistics, values)
             why = race(number, scores)
             if why is not None:
                 return why
@@ -82,14 +82,14 @@ class OracleTrainer:
 
     def _score(self, request: TrialRequest, split: str) -> SplitScores:
         examples = self.task.examples(split)
-        chance = quality(request.config)
+        chance = recall_of(request.config)
         rows, written = [], []
         for example in examples:
             # One draw for each seed and mention: configurations are paired, as real ones are.
             draw = random.Random(f"{request.config.seed}/{example.id}")
-            found = [mention for mention in example.reference if draw.random() < chance]
-            rows.append(self.task.score(found, example))
-            written.append(self.task.write(found))
+            mentions = [mention for mention in example.reference if draw.random() < chance]
+            rows.append(self.task.score(mentions, example))
+            written.append(self.task.write(mentions))
         unparsed = [False] * len(rows)
         return SplitScores(
             split,

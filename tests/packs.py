@@ -1,4 +1,4 @@
-"""Adapters in a pack, as the engine puts them there."""
+"""Adapters in a pack, as the packed engine attaches them."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,13 +19,15 @@ from harness.training.tokenization import TokenizedTask
 from harness.trial import TrialConfig
 
 
-def wrapped(adapter: Adapter) -> dict[str, LoraLayer]:
+def lora_layers(adapter: Adapter) -> dict[str, LoraLayer]:
     """PEFT's layers by name; the adapter has to be on its base."""
-    return {n: one for n, one in adapter.layers().items() if isinstance(one, LoraLayer)}
+    return {
+        name: layer for name, layer in adapter.layers().items() if isinstance(layer, LoraLayer)
+    }
 
 
 @contextmanager
-def shared(
+def adapter_pack(
     base: BaseModel,
     task: Task,
     configs: Sequence[TrialConfig],
@@ -33,7 +35,7 @@ def shared(
     by_hand: bool = False,
     enters: bool = False,
 ) -> Iterator[tuple[AdapterPack, dict[int, SlotTrainingRun]]]:
-    """The pack, and the runs of one adapter for each configuration."""
+    """An adapter pack, and a training run for each configuration, by slot."""
     sequences = TokenizedTask(base, task, 200).training().sequences
     pack, runs = (
         AdapterPack(base, compatibility.layers(base.model), by_hand, enters),
@@ -41,7 +43,7 @@ def shared(
     )
     with ExitStack() as stack:
         for slot, config in enumerate(configs):
-            bare = [(weight, weight.data) for weight in base.model.parameters()]
+            base_weights = [(weight, weight.data) for weight in base.model.parameters()]
             adapter = stack.enter_context(attach.attached_adapter(base, config))
             run = SlotTrainingRun(
                 base,
@@ -53,8 +55,8 @@ def shared(
                 TrainingProgress(),
             )
             run.dtype = pack.dtype
-            pack.add(slot, adapter, run.weights, run.generator, wrapped(adapter))
-            parked = DetachedAdapter(adapter, bare)
+            pack.add(slot, adapter, run.weights, run.generator, lora_layers(adapter))
+            parked = DetachedAdapter(adapter, base_weights)
             stack.callback(parked.enter)
             runs[slot] = run
         yield pack, runs

@@ -1,7 +1,7 @@
 """A simulated world of trials whose true scores are known, for tests of the statistics.
 
-Draws per-example statistics as a real trial leaves them; no model is trained. Knows nothing of
-tables: `tests/studies.py` makes whole studies of it.
+Draws per-example statistics as a real trial leaves them; no model is trained.
+`tests/studies.py` makes whole studies of it.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class World:
     _splits: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Draws what every trial meets alike: where the entities are and how hard they are."""
+        """Draws what all trials share: where the entities are and how hard they are."""
         self.rng = np.random.default_rng(self.seed)
         for split, size in self.sizes.items():
             counts = self.rng.poisson(1.2, (size, len(self.objective.classes)))
@@ -66,7 +66,7 @@ class World:
             self._splits[split] = (cells, self.rng.standard_normal((2, len(cells))))
 
     def truth(self, config: TrialConfig) -> float:
-        """Expected score, of the F1 kind whatever the objective, of a configuration."""
+        """Expected score, on the scale of F1 whatever the objective, of a configuration."""
         penalty = 0.03 * (math.log10(config.learning_rate / BEST_RATE) / 0.5) ** 2
         ranks = {1: 0.68, 2: 0.73, 64: 0.861, **RANKS}
         effects = sum(EFFECTS[name].get(getattr(config, name), -0.005) for name in EFFECTS)
@@ -85,12 +85,12 @@ class World:
             return self._texts(score, split)
         cells, hardness = self._splits[split]
         # A latent normal for each entity, most of it the entity's own: P(found) = score exactly.
-        found = math.sqrt(0.7) * hardness + math.sqrt(0.3) * noise(hardness.shape)
+        latent = math.sqrt(0.7) * hardness + math.sqrt(0.3) * noise(hardness.shape)
         quantile = float(scipy.stats.norm.ppf(score))
         table = np.zeros((size * len(self.objective.classes), 3))
-        np.add.at(table[:, 0], cells, found[0] < quantile)
-        np.add.at(table[:, 2], cells, found[0] >= quantile)
-        np.add.at(table[:, 1], cells, found[1] >= quantile)
+        np.add.at(table[:, 0], cells, latent[0] < quantile)
+        np.add.at(table[:, 2], cells, latent[0] >= quantile)
+        np.add.at(table[:, 1], cells, latent[1] >= quantile)
         return table.reshape(size, -1)
 
     def _texts(self, score: float, split: str) -> np.ndarray:
@@ -101,15 +101,17 @@ class World:
         latent = math.sqrt(0.7) * hardness + math.sqrt(0.3) * self.rng.standard_normal(size)
         if count == 1:
             return np.stack([np.clip(score + 0.15 * latent, 0.0, 1.0), np.ones(size)], axis=1)
-        wanted = np.minimum(fixed.exponential(count / 3, size).astype(int), count - 1)
-        right = latent < float(scipy.stats.norm.ppf(score))
-        found = np.where(right, wanted, (wanted + self.rng.integers(1, count, size)) % count)
+        labels = np.minimum(fixed.exponential(count / 3, size).astype(int), count - 1)
+        correct = latent < float(scipy.stats.norm.ppf(score))
+        predictions = np.where(
+            correct, labels, (labels + self.rng.integers(1, count, size)) % count
+        )
         table = np.zeros((size, count, len(self.objective.parts)))
-        every = np.arange(size)
+        examples = np.arange(size)
         if self.objective.form == "share":
-            table[every, wanted, 0], table[every, wanted, 1] = right, 1.0
+            table[examples, labels, 0], table[examples, labels, 1] = correct, 1.0
         else:
-            table[every, wanted, 0] = right
-            table[every, found, 1] = ~right
-            table[every, wanted, 2] = ~right
+            table[examples, labels, 0] = correct
+            table[examples, predictions, 1] = ~correct
+            table[examples, labels, 2] = ~correct
         return table.reshape(size, -1)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 SETTINGS = (
     "search.trials=4",
-    # What a slot draws hangs on its name alone then, not on which trials ended before it.
+    # With random trials only, a slot's draw depends on its name and not on earlier results.
     "search.startup=4",
     "space.rank=[2,4]",
     "space.target_modules=[qv, all_linear]",
@@ -26,15 +26,15 @@ SETTINGS = (
 STUDY = "ner_medical"
 
 
-def words(folder: Path, workers: int = 2, *more: str) -> list[str]:
-    """What stands behind the program's name; results and reports lie in `folder`."""
-    found = ["sweep", STUDY, "--limit", "8"]
+def arguments(folder: Path, workers: int = 2, *more: str) -> list[str]:
+    """Command-line arguments; results and reports are written to `folder`."""
+    words = ["sweep", STUDY, "--limit", "8"]
     for setting in SETTINGS:
-        found += ["--set", setting]
-    found += ["--workers", str(workers), "--set", "threads=1", *more]
-    return [*found, "--results", str(folder / "results"), "--reports", str(folder / "reports")]
+        words += ["--set", setting]
+    words += ["--workers", str(workers), "--set", "threads=1", *more]
+    return [*words, "--results", str(folder / "results"), "--reports", str(folder / "reports")]
 
 
 def command(folder: Path, workers: int = 2, *more: str) -> list[str]:
-    """The words of the command as a process of its own."""
-    return [sys.executable, "-m", "harness", *words(folder, workers, *more)]
+    """The command line that runs the sweep in a process of its own."""
+    return [sys.executable, "-m", "harness", *arguments(folder, workers, *more)]

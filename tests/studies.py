@@ -26,7 +26,7 @@ from tests.simulation import (
     ROUGE,
     World,
 )
-from tests.tables import Study, config, plain
+from tests.tables import StudyBuilder, config, config_fields
 
 if TYPE_CHECKING:
     from harness.results import Objective, StudyResults
@@ -46,7 +46,7 @@ __all__ = [
 ]
 
 
-def sweep(looks: Sequence[int] = (5, 10), alpha: float = 0.05) -> dict[str, Any]:
+def sweep_settings(looks: Sequence[int] = (5, 10), alpha: float = 0.05) -> dict[str, Any]:
     """A frozen sweep with the keys that analysis and report read."""
     return {
         "task": "ner_medical",
@@ -77,7 +77,7 @@ def sweep(looks: Sequence[int] = (5, 10), alpha: float = 0.05) -> dict[str, Any]
     }
 
 
-def _search(study: Study, trials: int) -> TrialConfig:
+def _search(study: StudyBuilder, trials: int) -> TrialConfig:
     rng = np.random.default_rng(study.world.seed + 1)
     best, best_value = config(), -math.inf
     for number in range(trials):
@@ -113,7 +113,7 @@ def _cells(incumbent: TrialConfig) -> list[tuple[str, Any, TrialConfig]]:
     return cells
 
 
-def _ablate(study: Study, incumbent: TrialConfig, seeds: int) -> dict[str, TrialConfig]:
+def _ablate(study: StudyBuilder, incumbent: TrialConfig, seeds: int) -> dict[str, TrialConfig]:
     rates = [BEST_RATE * factor for factor in (0.4, 1.0, 2.5)]
     tuned: dict[str, TrialConfig] = {}
     entries: list[dict[str, Any]] = []
@@ -121,7 +121,10 @@ def _ablate(study: Study, incumbent: TrialConfig, seeds: int) -> dict[str, Trial
         name = cell.replace(learning_rate=BEST_RATE, budget=1.0).key
         if name not in tuned:
             tries = [cell.replace(learning_rate=r, seed=1000, budget=0.33) for r in rates]
-            values = [study.add("tune", one) * study.world.objective.sign for one in tries]
+            values = [
+                study.add("tune", cell_config) * study.world.objective.sign
+                for cell_config in tries
+            ]
             rate = rates[int(np.argmax(values))]
             tuned[name] = cell.replace(learning_rate=rate, budget=1.0)
             for number in range(seeds):
@@ -134,34 +137,36 @@ def _ablate(study: Study, incumbent: TrialConfig, seeds: int) -> dict[str, Trial
                 "rates": rates,
                 "key": best.key,
                 "rate": best.learning_rate,
-                "config": plain(best),
+                "config": config_fields(best),
             }
         )
     study.attributes["cells"] = entries
-    return {one.key: one for one in tuned.values()}
+    return {cell_config.key: cell_config for cell_config in tuned.values()}
 
 
-def _full(study: Study, seeds: int) -> None:
-    """Trains all weights, a little better than the best adapter."""
-    whole = config(variant="full", rank=1, alpha=1.0, learning_rate=BEST_RATE / 10)
+def _full(study: StudyBuilder, seeds: int) -> None:
+    """Adds full fine-tuning, a little better than the best adapter."""
+    point = config(variant="full", rank=1, alpha=1.0, learning_rate=BEST_RATE / 10)
     for number in range(seeds):
-        both = ("validation", "test")
-        study.add("full", whole.replace(seed=2000 + number), score=0.89, splits=both)
+        splits = ("validation", "test")
+        study.add("full", point.replace(seed=2000 + number), score=0.89, splits=splits)
 
 
-def _confirm(study: Study, finalists: Sequence[TrialConfig], looks: Sequence[int]) -> None:
-    truths = {one.key: study.world.truth(one) for one in finalists}
+def _confirm(study: StudyBuilder, finalists: Sequence[TrialConfig], looks: Sequence[int]) -> None:
+    truths = {finalist.key: study.world.truth(finalist) for finalist in finalists}
     best = max(truths.values())
-    contenders = [one for one in finalists if truths[one.key] > best - 0.04]
-    study.attributes["finalists"] = [one.key for one in finalists]
-    study.attributes["contenders"] = [one.key for one in contenders] if len(looks) > 1 else []
+    contenders = [finalist for finalist in finalists if truths[finalist.key] > best - 0.04]
+    study.attributes["finalists"] = [finalist.key for finalist in finalists]
+    study.attributes["contenders"] = (
+        [finalist.key for finalist in contenders] if len(looks) > 1 else []
+    )
     study.attributes["looks_done"] = list(looks)
     done = 0
-    for look, chosen in zip(looks, (finalists, *[contenders] * len(looks)), strict=False):
-        for one in chosen:
+    for look, compared in zip(looks, (finalists, *[contenders] * len(looks)), strict=False):
+        for finalist in compared:
             for number in range(done, look):
                 study.add(
-                    "confirm", one.replace(seed=3000 + number), splits=("validation", "test")
+                    "confirm", finalist.replace(seed=3000 + number), splits=("validation", "test")
                 )
         done = look
 
@@ -188,19 +193,19 @@ def make_results(
         trials: search trials (one failed, two pruned, one duplicate on top).
         ablation_seeds: fresh seeds of a cell.
         looks: seeds at each look of the confirm stage.
-        stages: stages that were done; a shorter one is a study under way. With `full` all weights
-            were trained, too.
+        stages: completed stages; fewer of them make an unfinished study. `full` adds full
+            fine-tuning.
         name: of the study.
 
     Returns:
         The tables; the truth is in `RANKS` and `EFFECTS`.
     """
     world = World(objective, sizes or {"validation": 80, "test": 160}, seed_sd, seed)
-    study = Study(world, sweep(looks), name)
+    study = StudyBuilder(world, sweep_settings(looks), name)
     study.add_baselines()
     if "search" in stages:
         incumbent = _search(study, trials)
-        study.attributes["incumbent"] = plain(incumbent)
+        study.attributes["incumbent"] = config_fields(incumbent)
         study.attributes["rung_correlation"] = 0.91
         study.attributes["modules"] = {"qv": ["q_proj", "v_proj"], "all_linear": ["q_proj"]}
         study.attributes["variants"] = {
@@ -209,7 +214,7 @@ def make_results(
         }
     if "ablate" in stages:
         _ablate(study, config(), ablation_seeds)
-        study.attributes["incumbent"] = plain(config())
+        study.attributes["incumbent"] = config_fields(config())
         study.attributes["dropped"] = [
             "pairs: no room for rank=64 at target_modules=qv (max_cells 15)"
         ]
@@ -224,14 +229,18 @@ def make_results(
 
 def one_trial_results(objective: Objective = F1) -> StudyResults:
     """A study with a single search trial, which is complete."""
-    study = Study(World(objective, {"validation": 20, "test": 20}), sweep(), "one_trial")
+    study = StudyBuilder(
+        World(objective, {"validation": 20, "test": 20}), sweep_settings(), "one_trial"
+    )
     study.add("search", config())
     return study.results()
 
 
 def empty_results(objective: Objective = F1) -> StudyResults:
     """A study in which nothing has happened yet."""
-    return Study(World(objective, {"validation": 20, "test": 20}), sweep(), "empty").results()
+    return StudyBuilder(
+        World(objective, {"validation": 20, "test": 20}), sweep_settings(), "empty"
+    ).results()
 
 
 def confirm_results(
@@ -248,14 +257,14 @@ def confirm_results(
         scores: true score at each seed, NaN for a training that failed.
         objective: `F1` or `PERPLEXITY`.
         examples: of the test split.
-        looks: seeds at each look, as the sweep laid them down.
+        looks: seeds at each look, as the sweep plans them.
         seed: of the simulation.
     """
     world = World(objective, {"validation": 10, "test": examples}, seed=seed)
-    study = Study(world, sweep(looks), "confirm_only")
-    for one, values in scores.items():
+    study = StudyBuilder(world, sweep_settings(looks), "confirm_only")
+    for point, values in scores.items():
         for number, score in enumerate(values):
             state = "failed" if math.isnan(score) else "complete"
-            at = one.replace(seed=3000 + number)
-            study.add("confirm", at, state, ("validation", "test"), score=score)
+            seeded = point.replace(seed=3000 + number)
+            study.add("confirm", seeded, state, ("validation", "test"), score=score)
     return study.results()

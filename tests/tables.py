@@ -1,4 +1,4 @@
-"""`Study`: collects made-up trials row by row and gives them as `StudyResults`."""
+"""`StudyBuilder`: collects made-up trials row by row and gives them as `StudyResults`."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def config(**changes: Any) -> TrialConfig:
     return TrialConfig(**values)
 
 
-def plain(config: TrialConfig) -> dict[str, Any]:
+def config_fields(config: TrialConfig) -> dict[str, Any]:
     """Fields of a configuration without its seed, as attributes hold them."""
     return {name: getattr(config, name) for name in _FIELDS if name != "seed"}
 
 
-class Study:
+class StudyBuilder:
     """Collects trials row by row, then makes `StudyResults` of them."""
 
     def __init__(self, world: World, settings: Mapping[str, Any], name: str = "made_up") -> None:
@@ -68,15 +68,18 @@ class Study:
         self.examples: list[pd.DataFrame] = []
         self.baselines: list[pd.DataFrame] = []
         self.metrics: list[dict[str, Any]] = []
-        self.attributes: dict[str, Any] = {"metrics": [self._own(), self._other()]}
-
-    def _own(self) -> dict[str, Any]:
-        one = self.world.objective
-        return {
-            name: getattr(one, name) for name in ("name", "form", "direction", "scale", "unit")
+        self.attributes: dict[str, Any] = {
+            "metrics": [self._objective_metric(), self._second_metric()]
         }
 
-    def _other(self) -> dict[str, Any]:
+    def _objective_metric(self) -> dict[str, Any]:
+        objective = self.world.objective
+        return {
+            name: getattr(objective, name)
+            for name in ("name", "form", "direction", "scale", "unit")
+        }
+
+    def _second_metric(self) -> dict[str, Any]:
         """A metric beside the objective."""
         if self.world.objective.form == "perplexity":
             unit = {"scale": 1.0, "unit": "bits a byte"}
@@ -85,11 +88,11 @@ class Study:
         return {"name": "exact_match", "form": "share", "direction": "maximize", **unit}
 
     def _score(self, trial: int, baseline: str, split: str, statistics: np.ndarray) -> float:
-        """Notes the values of both metrics; the objective's is answered."""
+        """Adds the values of both metrics; returns the objective's."""
         value = float(self.world.objective.value(statistics.sum(axis=0)))
-        other = self._other()["name"]
-        beside = math.log2(value) / 4 if other == "bits_per_byte" else value**2
-        for name, number in ((self.world.objective.name, value), (other, beside)):
+        second = self._second_metric()["name"]
+        second_value = math.log2(value) / 4 if second == "bits_per_byte" else value**2
+        for name, number in ((self.world.objective.name, value), (second, second_value)):
             row = (trial, baseline, split, name, number)
             self.metrics.append(dict(zip(METRIC_COLUMNS, row, strict=True)))
         return value
@@ -194,7 +197,7 @@ class Study:
         )
 
     def add_baselines(self) -> None:
-        """Adds the base model without an adapter, and what the task's kind has besides."""
+        """Adds the base model without an adapter, and the other baselines of such a task."""
         bare = {"base_0_shot": 0.02, "base_5_shot": 0.12}
         others: dict[str, dict[str, float]] = {
             "entity_f1": {**bare, "dictionary": 0.45},

@@ -1,4 +1,4 @@
-"""Task folders with real files, for tests of what is done to rows."""
+"""Task folders with real files, for tests of how rows are prepared."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def write_rows(folder: Path, name: str, rows: Iterable[Mapping[str, Any]]) -> Pa
     return path
 
 
-def task_folder(folder: Path, kind: str, **keys: Any) -> str:
-    """A task.yaml beside its rows; answers the folder as `load` takes it."""
+def write_task(folder: Path, kind: str, **keys: Any) -> str:
+    """Writes a task.yaml beside its rows; returns the folder as `load_task` takes it."""
     metric = METRICS[kind]
     body = {
         "name": "mine",
@@ -39,7 +39,7 @@ def task_folder(folder: Path, kind: str, **keys: Any) -> str:
     return f"{folder}/"
 
 
-def note(name: str, label: str, surface: str, text: str = "") -> dict[str, Any]:
+def entity_row(name: str, label: str, surface: str, text: str = "") -> dict[str, Any]:
     """A row with one entity, which ends its text."""
     text = f"{text or f'Row {name} has'} {surface}"
     start = len(text) - len(surface)
@@ -47,6 +47,6 @@ def note(name: str, label: str, surface: str, text: str = "") -> dict[str, Any]:
     return {"id": name, "text": text, "entities": [entity]}
 
 
-def pair(name: str, output: str, text: str = "", **more: Any) -> dict[str, Any]:
+def pair_row(name: str, output: str, text: str = "", **more: Any) -> dict[str, Any]:
     """A row with an input and an output."""
     return {"id": name, "input": text or f"input {name}", "output": output, **more}

@@ -84,8 +84,8 @@ class ExactNorm(nn.Module):
         return self.weight * (x * torch.rsqrt(size))
 
 
-def exact(base: BaseModel) -> BaseModel:
-    """Has a Llama-like base compute in its own precision throughout."""
+def with_exact_norms(base: BaseModel) -> BaseModel:
+    """Replaces the norms of a Llama-like base by ones that compute in its own precision."""
     for name, module in [*base.model.named_modules()]:
         if hasattr(module, "variance_epsilon"):
             norm = ExactNorm(module.weight, module.variance_epsilon)
@@ -93,12 +93,15 @@ def exact(base: BaseModel) -> BaseModel:
     return base
 
 
-def made(config: PretrainedConfig, dtype: torch.dtype = torch.float64) -> BaseModel:
+def random_base(config: PretrainedConfig, dtype: torch.dtype = torch.float64) -> BaseModel:
     """A random model, frozen."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = AutoModelForCausalLM.from_config(config).to(dtype)
     base_model.freeze(model)
-    words, device = toy.tokenizer(), torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    told = base_model.fingerprint(model, words)
-    return BaseModel(config.model_type, model.to(device), words, device, told)
+    tokenizer, device = (
+        toy.tokenizer(),
+        torch.device("cuda" if torch.cuda.is_available() else "cpu"),
+    )
+    fingerprint = base_model.fingerprint(model, tokenizer)
+    return BaseModel(config.model_type, model.to(device), tokenizer, device, fingerprint)

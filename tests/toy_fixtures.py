@@ -34,5 +34,5 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
 def double(base: BaseModel) -> BaseModel:
     """The base in double precision throughout."""
     model = copy.deepcopy(base.model).double()
-    held = BaseModel(base.name, model, base.tokenizer, base.device, base.fingerprint)
-    return toy_bases.exact(held)
+    copied = BaseModel(base.name, model, base.tokenizer, base.device, base.fingerprint)
+    return toy_bases.with_exact_norms(copied)

@@ -66,9 +66,9 @@ def save_task(folder: Path) -> Path:
     toy.save_task(folder)
     file = folder / "task.yaml"
     lines = file.read_text(encoding="utf-8").splitlines()
-    kept = [line for line in lines if not line.startswith(("prompt:", "metrics:"))]
-    kept += ["head: token_classification", "metrics: [entity_f1, span_f1_strict]"]
-    file.write_text("\n".join(kept) + "\n", encoding="utf-8")
+    lines = [line for line in lines if not line.startswith(("prompt:", "metrics:"))]
+    lines += ["head: token_classification", "metrics: [entity_f1, span_f1_strict]"]
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder
 
 

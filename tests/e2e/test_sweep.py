@@ -19,7 +19,7 @@ from harness.storage.records import read_study
 from harness.tasks.task import load_task_for
 from harness.training.packed.selection import make_trainer
 from harness.trial import TrialConfig, TrialRequest
-from tests.small_sweep import STUDY, command, words
+from tests.small_sweep import STUDY, arguments, command
 
 pytestmark = pytest.mark.slow
 
@@ -122,7 +122,7 @@ def test_a_confirm_trial_trained_again_in_another_process_gives_the_same_score(r
 
 
 def test_two_workers_give_the_same_for_the_same_configuration_and_seed(results, tmp_path):
-    assert cli.run(words(tmp_path, 2)) == 0
+    assert cli.run(arguments(tmp_path, 2)) == 0
     other, mine = trained(read_study(STUDY, tmp_path / "results")), trained(results)
     both = set(other) & set(mine)
     assert {stage for stage, _, _ in both} >= {"search", "tune"}
@@ -148,7 +148,7 @@ def test_the_pick_is_told_to_people_and_to_programs(folder, capsys):
 
 
 def test_another_sweep_under_the_same_name_is_refused(folder, capsys):
-    assert cli.run(words(folder, 1, "--set", "search.trials=5")) == 2
+    assert cli.run(arguments(folder, 1, "--set", "search.trials=5")) == 2
     told = capsys.readouterr().err
     assert "search.trials was 4, is 5" in told
     assert len(told.strip().splitlines()) == 1
@@ -156,7 +156,7 @@ def test_another_sweep_under_the_same_name_is_refused(folder, capsys):
 
 @pytest.mark.usefixtures("workers_here")
 def test_taking_up_a_finished_study_runs_nothing_more(folder, results):
-    assert cli.run(words(folder, 1)) == 0
+    assert cli.run(arguments(folder, 1)) == 0
     assert len(read_study(STUDY, folder / "results").trials) == len(results.trials)
 
 
@@ -216,7 +216,7 @@ def test_killed_in_each_stage_it_is_the_same_study_to_the_last_bit(results, tmp_
         os.kill(worker_in(alone, process, tmp_path), signal.SIGKILL)
         worker_in(together, process, tmp_path)
         kill_all(process)
-    assert cli.run(words(tmp_path, 1)) == 0
+    assert cli.run(arguments(tmp_path, 1)) == 0
     again = read_study(STUDY, tmp_path / "results")
     lost = again.trials["state"] == "lost"
     assert lost.sum() >= 4

@@ -12,16 +12,16 @@ from harness.config.sweep import parse_sweep
 from harness.report.page import write
 from harness.study import session
 from harness.study.launcher import Parallelism
-from tests.task_folders import pair, task_folder, write_rows
+from tests.task_folders import pair_row, write_rows, write_task
 
 
 @pytest.mark.parametrize("leaking", [False, True])
 def test_leaks_that_are_allowed_stand_on_the_first_screen(tmp_path: Path, leaking: bool) -> None:
     rows = tmp_path / "mine"
-    write_rows(rows, "train", [pair(f"t-{n}", "o", f"text {n}", score=n) for n in range(9)])
-    write_rows(rows, "validation", [pair("v-0", "o")])
-    write_rows(rows, "test", [pair("e-0", "o", "TEXT 8" if leaking else "another")])
-    place = task_folder(rows, "pairs", quality={"min_score": 3})
+    write_rows(rows, "train", [pair_row(f"t-{n}", "o", f"text {n}", score=n) for n in range(9)])
+    write_rows(rows, "validation", [pair_row("v-0", "o")])
+    write_rows(rows, "test", [pair_row("e-0", "o", "TEXT 8" if leaking else "another")])
+    place = write_task(rows, "pairs", quality={"min_score": 3})
     sweep = parse_sweep({"task": place, "data": {"allow_leaks": leaking}}, "test")
     opened = session.open_study(sweep, "leaky", tmp_path / "results", Parallelism(1, 1))
     results = opened.records.read()

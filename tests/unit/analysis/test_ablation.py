@@ -20,8 +20,8 @@ from tests.studies import (
     make_results,
     one_trial_results,
 )
-from tests.studies import sweep as frozen
-from tests.tables import Study
+from tests.studies import sweep_settings as frozen
+from tests.tables import StudyBuilder
 
 SIZES = {"validation": 60, "test": 5}
 
@@ -233,7 +233,7 @@ RATES = (1e-3, 2e-3, 4e-3)
 
 def tuned(scores, objective=F1, examples=200):
     """The rate chosen where the true scores at `RATES` are these, NaN for a run that failed."""
-    study = Study(World(objective, {"validation": examples}, seed=1), frozen(), "tuning")
+    study = StudyBuilder(World(objective, {"validation": examples}, seed=1), frozen(), "tuning")
     keys = {}
     for rate, score in zip(RATES, scores, strict=True):
         cell = config(learning_rate=rate)

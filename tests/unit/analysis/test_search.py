@@ -14,7 +14,7 @@ from harness.analysis import search
 from harness.analysis.estimates import noise_floor
 from tests import studies
 from tests.simulation import World
-from tests.tables import Study
+from tests.tables import StudyBuilder
 
 if TYPE_CHECKING:
     from harness.results import Objective, StudyResults
@@ -65,7 +65,9 @@ def test_without_repeated_seeds_there_is_no_band() -> None:
 
 
 def test_no_band_reaches_beyond_what_a_score_can_be() -> None:
-    study = Study(World(studies.F1, {"validation": 200, "test": 20}), studies.sweep())
+    study = StudyBuilder(
+        World(studies.F1, {"validation": 200, "test": 20}), studies.sweep_settings()
+    )
     study.add("search", studies.config(), score=0.98)
     for seed, score in enumerate((0.05, 0.95)):
         study.add("ablate", studies.config(seed=seed), score=score)
@@ -87,7 +89,9 @@ def test_slices_hold_each_trial_once_for_each_parameter(full: StudyResults) -> N
 
 def made(points: list[dict[str, Any]], objective: Objective = studies.F1) -> StudyResults:
     """A search of these configurations, each with its score."""
-    study = Study(World(objective, {"validation": 30, "test": 30}), studies.sweep())
+    study = StudyBuilder(
+        World(objective, {"validation": 30, "test": 30}), studies.sweep_settings()
+    )
     for point in points:
         score = point.pop("score", 0.7)
         study.add("search", studies.config(**point), score=score)

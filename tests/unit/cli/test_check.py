@@ -26,7 +26,7 @@ from harness.tasks.data_card import (
     PreparationCounts,
 )
 from tests import toy_tags
-from tests.task_folders import pair, task_folder, write_rows
+from tests.task_folders import pair_row, write_rows, write_task
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
@@ -36,10 +36,12 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]
 
 
 def leaking(folder: Path) -> str:
-    write_rows(folder, "train", [pair(f"t-{n}", "o", f"text {n}") for n in range(40)])
-    write_rows(folder, "validation", [pair("v-0", "o", "Text  1"), pair("v-1", "o", "other")])
-    write_rows(folder, "test", [pair(f"e-{n}", "o", f"new {n}") for n in range(40)])
-    return task_folder(folder, "pairs")
+    write_rows(folder, "train", [pair_row(f"t-{n}", "o", f"text {n}") for n in range(40)])
+    write_rows(
+        folder, "validation", [pair_row("v-0", "o", "Text  1"), pair_row("v-1", "o", "other")]
+    )
+    write_rows(folder, "test", [pair_row(f"e-{n}", "o", f"new {n}") for n in range(40)])
+    return write_task(folder, "pairs")
 
 
 @pytest.mark.usefixtures("workplace")
@@ -73,7 +75,7 @@ def test_a_task_is_checked_without_a_sweep(
 ) -> None:
     place = workplace / "tasks" / "alone"
     leaking(place)
-    write_rows(place, "validation", [pair("v-1", "o", "other"), pair("v-2", "o", "OTHER")])
+    write_rows(place, "validation", [pair_row("v-1", "o", "other"), pair_row("v-2", "o", "OTHER")])
     code, out, _ = run(capsys, "check", "alone", "--set", "space.rank=[4]")
     assert code == 0
     assert "task mine: 40 train, 2 validation, 40 test examples; objective rougeL" in out

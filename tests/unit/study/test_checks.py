@@ -8,7 +8,7 @@ from harness.errors import UserError
 from harness.study import checks
 from harness.tasks.task import load_task_for
 from tests import toy, toy_tags
-from tests.task_folders import pair, task_folder, write_rows
+from tests.task_folders import pair_row, write_rows, write_task
 
 QUICK = ["data.limit=8"]
 
@@ -112,10 +112,12 @@ def test_a_file_is_no_folder(tmp_path):
 
 def leaking(folder: Path) -> str:
     """A task with two leaking rows; answers its folder."""
-    write_rows(folder, "train", [pair(f"t-{n}", "o", f"text {n}") for n in range(4)])
-    write_rows(folder, "validation", [pair("v-0", "o", "Text  1"), pair("v-1", "o", "other")])
-    write_rows(folder, "test", [pair("e-0", "o", "text 2"), pair("e-1", "o", "new")])
-    return task_folder(folder, "pairs")
+    write_rows(folder, "train", [pair_row(f"t-{n}", "o", f"text {n}") for n in range(4)])
+    write_rows(
+        folder, "validation", [pair_row("v-0", "o", "Text  1"), pair_row("v-1", "o", "other")]
+    )
+    write_rows(folder, "test", [pair_row("e-0", "o", "text 2"), pair_row("e-1", "o", "new")])
+    return write_task(folder, "pairs")
 
 
 def test_inputs_in_two_splits_stop_a_sweep(tmp_path):
@@ -142,7 +144,7 @@ def test_leaks_are_counted_by_split(tmp_path):
 
 def test_the_same_input_twice_in_one_split_stops_nothing(tmp_path):
     place = leaking(tmp_path)
-    write_rows(tmp_path, "train", [pair(f"t-{n}", "o", "the same") for n in range(4)])
+    write_rows(tmp_path, "train", [pair_row(f"t-{n}", "o", "the same") for n in range(4)])
     assert checks.check_sweep(load_sweep("ner_medical", [f"task={place}"])) == ()
 
 
@@ -159,8 +161,8 @@ def test_a_metric_that_raises_is_told_before_a_model_is_asked(tmp_path):
         "        raise KeyError('no model here')\n"
     )
     for split in ("train", "validation", "test"):
-        write_rows(tmp_path, split, [pair(f"{split}-0", "o", f"text of {split}")])
-    place = task_folder(tmp_path, "pairs")
+        write_rows(tmp_path, split, [pair_row(f"{split}-0", "o", f"text of {split}")])
+    place = write_task(tmp_path, "pairs")
     file = tmp_path / "task.yaml"
     text = file.read_text()
     assert "rougeL" in text

@@ -10,7 +10,7 @@ from harness.models import base_model
 from harness.study.data_checks import data_card_of
 from harness.tasks.task import load_task_for
 from harness.training.tokenization import TokenizedTask
-from tests.task_folders import PROMPTS, pair, task_folder, write_rows
+from tests.task_folders import PROMPTS, pair_row, write_rows, write_task
 
 SHARED = Path(
     os.environ.get("HARNESS_SHARED_DATA")
@@ -37,12 +37,12 @@ def test_it_knows_what_training_cuts_and_leaves_out(length: int, tmp_path: Path)
     sizes = (1, 5, 9, 20)
     for split in ("train", "validation", "test"):
         rows = [
-            pair(f"{split}-{n}-{m}", "word " * m, f"{split} {m}" + " word" * n)
+            pair_row(f"{split}-{n}-{m}", "word " * m, f"{split} {m}" + " word" * n)
             for n in sizes
             for m in sizes
         ]
         write_rows(tmp_path, split, rows)
-    sweep = sweep_of(task_folder(tmp_path, "pairs", max_new_tokens=12), max_length=length)
+    sweep = sweep_of(write_task(tmp_path, "pairs", max_new_tokens=12), max_length=length)
     card = data_card_of(sweep)
     tokens = TokenizedTask(base_model.load(sweep.model), load_task_for(sweep), length).training()
     assert len(card.too_long) == tokens.left_out
@@ -53,9 +53,9 @@ def test_it_knows_what_training_cuts_and_leaves_out(length: int, tmp_path: Path)
 
 def test_a_choice_has_the_room_of_its_longest_class_and_writes_nothing(tmp_path: Path) -> None:
     for split in ("train", "validation", "test"):
-        rows = [pair(f"{split}-{n}", "yes" if n % 2 else "no idea at all") for n in range(4)]
+        rows = [pair_row(f"{split}-{n}", "yes" if n % 2 else "no idea at all") for n in range(4)]
         write_rows(tmp_path, split, rows)
-    card = data_card_of(sweep_of(task_folder(tmp_path, "choice")))
+    card = data_card_of(sweep_of(write_task(tmp_path, "choice")))
     assert card.limits.max_new_tokens is None
     assert card.limits.room is not None
     longest = max(one.most for one in card.lengths if one.what == "answer")
@@ -69,9 +69,9 @@ def test_a_choice_has_the_room_of_its_longest_class_and_writes_nothing(tmp_path:
 
 def test_worked_examples_count_as_prompt(tmp_path: Path) -> None:
     for split in ("train", "validation", "test"):
-        write_rows(tmp_path, split, [pair(f"{split}-{n}", "out") for n in range(4)])
+        write_rows(tmp_path, split, [pair_row(f"{split}-{n}", "out") for n in range(4)])
     plain, shown = (
-        data_card_of(sweep_of(task_folder(tmp_path, "pairs", shots=shots))) for shots in (0, 2)
+        data_card_of(sweep_of(write_task(tmp_path, "pairs", shots=shots))) for shots in (0, 2)
     )
     assert shown.lengths[0].median > 2 * plain.lengths[0].median
 
@@ -82,7 +82,7 @@ def test_public_data_are_looked_at_in_one_go(tmp_path: Path) -> None:
         pytest.skip(f"no public data at {place}; set HARNESS_SHARED_DATA")
     keys = {"folder": str(place)}
     card = data_card_of(
-        sweep_of(task_folder(tmp_path, "choice", data=keys, prompt=PROMPTS["choice"]))
+        sweep_of(write_task(tmp_path, "choice", data=keys, prompt=PROMPTS["choice"]))
     )
     assert sum(one.rows for one in card.counts) == 8978 + 994
     assert len(card.classes) == 77

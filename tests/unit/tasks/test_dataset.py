@@ -14,7 +14,7 @@ from harness.data.rows import Row, RowSpec, Span, leaks
 from harness.errors import UserError
 from harness.tasks.dataset import augmentation_rows
 from harness.tasks.task import SPLITS, Task, load_task
-from tests.task_folders import note, pair, task_folder, write_rows
+from tests.task_folders import entity_row, pair_row, write_rows, write_task
 
 
 def write(folder: Path, split: str, rows: list[tuple[str, str, str]]) -> None:
@@ -256,9 +256,9 @@ def outputs(task: Task, split: str) -> list[str]:
 
 def test_both_splits_are_made_where_only_train_is_there(tmp_path: Path) -> None:
     labels = ("A", "B")
-    rows = [note(f"{k // 4}-{k % 4}", labels[k % 2], "gout") for k in range(120)]
+    rows = [entity_row(f"{k // 4}-{k % 4}", labels[k % 2], "gout") for k in range(120)]
     write_rows(tmp_path, "train", rows)
-    place = task_folder(tmp_path, "entities")
+    place = write_task(tmp_path, "entities")
     task = load_task(place)
     documents = {s: {row.document for row in task.rows(s)} for s in SPLITS}
     assert [len(documents[split]) for split in SPLITS] == [21, 3, 6]
@@ -290,49 +290,51 @@ def test_validation_alone_is_made_from_train(data: Path) -> None:
 
 def test_a_choice_is_split_in_the_proportions_of_its_classes(tmp_path: Path) -> None:
     classes = "a" * 50 + "b" * 30 + "c" * 20
-    write_rows(tmp_path, "all", [pair(f"r{n}", one) for n, one in enumerate(classes)])
+    write_rows(tmp_path, "all", [pair_row(f"r{n}", one) for n, one in enumerate(classes)])
     split = {"by": "row", "test_share": 0.3}
     keys = {"splits": {"train": "all"}, "split": split}
-    task = load_task(task_folder(tmp_path, "choice", data=keys))
+    task = load_task(write_task(tmp_path, "choice", data=keys))
     assert Counter(outputs(task, "test")) == {"a": 15, "b": 9, "c": 6}
     assert Counter(outputs(task, "validation")) == {"a": 5, "b": 3, "c": 2}
     assert task.notes[0].endswith("30 of 100 training examples (seed 0) were set aside as test")
     keys["split"] = {**split, "stratify": False}
-    plain = load_task(task_folder(tmp_path, "choice", data=keys))
+    plain = load_task(write_task(tmp_path, "choice", data=keys))
     assert Counter(outputs(plain, "test")) != Counter(outputs(task, "test"))
 
 
 def test_entities_are_split_in_the_proportions_of_their_labels_if_asked(tmp_path: Path) -> None:
     labels = ["RARE" if k % 12 == 0 else "USUAL" for k in range(240)]
-    write_rows(tmp_path, "train", [note(f"r{k}", label, "x") for k, label in enumerate(labels)])
+    write_rows(
+        tmp_path, "train", [entity_row(f"r{k}", label, "x") for k, label in enumerate(labels)]
+    )
     for seed in range(3):
         keys = {"split": {"stratify": True}, "seed": seed}
-        task = load_task(task_folder(tmp_path, "entities", data=keys))
+        task = load_task(write_task(tmp_path, "entities", data=keys))
         counts = Counter(row.entities[0].label for row in task.rows("test"))
         assert counts == {"RARE": 4, "USUAL": 44}
 
 
 def test_a_label_that_a_made_split_takes_out_of_train_names_the_remedy(tmp_path: Path) -> None:
-    rows = [note(f"r{k}", "RARE" if k == 7 else "USUAL", "x") for k in range(20)]
+    rows = [entity_row(f"r{k}", "RARE" if k == 7 else "USUAL", "x") for k in range(20)]
     write_rows(tmp_path, "train", rows)
     told = []
     for seed in range(12):
-        place = task_folder(tmp_path, "entities", data={"seed": seed})
+        place = write_task(tmp_path, "entities", data={"seed": seed})
         try:
             load_task(place)
         except UserError as fault:
             told.append(str(fault))
         keys = {"seed": seed, "split": {"stratify": True}}
-        assert load_task(task_folder(tmp_path, "entities", data=keys)).labels == ("RARE", "USUAL")
+        assert load_task(write_task(tmp_path, "entities", data=keys)).labels == ("RARE", "USUAL")
     assert 0 < len(told) < 12
     advice = "data.split: {stratify: true} in task.yaml keeps each label in train"
     assert all("'RARE' stands in" in one and one.endswith(advice) for one in told)
 
 
 def test_rows_of_one_patient_fall_into_one_split(tmp_path: Path) -> None:
-    rows = [pair(f"d-{n}", "o", patient=n % 10) for n in range(60)]
+    rows = [pair_row(f"d-{n}", "o", patient=n % 10) for n in range(60)]
     path = write_rows(tmp_path, "train", rows)
-    place = task_folder(tmp_path, "pairs", data={"split": {"by": "patient"}})
+    place = write_task(tmp_path, "pairs", data={"split": {"by": "patient"}})
     task = load_task(place)
     groups = [{row.group for row in task.rows(split)} for split in SPLITS]
     assert [len(found) for found in groups] == [7, 1, 2]
@@ -342,7 +344,7 @@ def test_rows_of_one_patient_fall_into_one_split(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"train\.jsonl:2: no 'patient'; the row has: id, input"):
         load_task(place)
     for split in ("validation", "test"):
-        write_rows(tmp_path, split, [pair("v", "o", f"of {split}")])
+        write_rows(tmp_path, split, [pair_row("v", "o", f"of {split}")])
     assert (
         len(load_task(place).rows("train")) == 60
     )  # nothing is made, so nobody asks for patients
@@ -353,18 +355,18 @@ def test_a_format_without_records_has_neither_fields_nor_scores(tmp_path: Path) 
     (tmp_path / "train.conll").write_text(lines)
     keys = {"format": "conll", "split": {"by": "patient"}}
     with pytest.raises(UserError, match=r"train\.conll: format conll keeps no 'patient' with its"):
-        load_task(task_folder(tmp_path, "entities", data=keys))
+        load_task(write_task(tmp_path, "entities", data=keys))
     keys = {"format": "conll"}
     with pytest.raises(UserError, match=r"train\.conll: format conll keeps no 'score' with its"):
-        load_task(task_folder(tmp_path, "entities", data=keys, quality={"min_score": 4}))
-    assert len(load_task(task_folder(tmp_path, "entities", data=keys)).rows("train")) == 6
+        load_task(write_task(tmp_path, "entities", data=keys, quality={"min_score": 4}))
+    assert len(load_task(write_task(tmp_path, "entities", data=keys)).rows("train")) == 6
 
 
 def test_a_made_split_shares_no_input_with_what_it_was_made_from(tmp_path: Path) -> None:
-    rows = [note(f"{k // 4}-{k % 4}", "A", "gout") for k in range(80)]
-    rows += [note(f"{k}-9", "A", "gout", "As above:") for k in range(20)]
+    rows = [entity_row(f"{k // 4}-{k % 4}", "A", "gout") for k in range(80)]
+    rows += [entity_row(f"{k}-9", "A", "gout", "As above:") for k in range(20)]
     write_rows(tmp_path, "train", rows)
-    task = load_task(task_folder(tmp_path, "entities"))
+    task = load_task(write_task(tmp_path, "entities"))
     assert not leaks({split: task.rows(split) for split in SPLITS})
     assert task.notes[-1] == (
         "14 of train and 2 of validation left out, for their input stands in a later split, too"
@@ -374,19 +376,21 @@ def test_a_made_split_shares_no_input_with_what_it_was_made_from(tmp_path: Path)
 
 def scored(folder: Path) -> list[dict[str, object]]:
     """Six training rows with scores, one repeated; validation and test rows without."""
-    rows = [pair(f"t-{n}", "o", score=score) for n, score in enumerate((5, 3.5, 4, 1, 4.5))]
-    rows.append(pair("t-5", "o", "Input  T-0", score=5))
+    rows = [pair_row(f"t-{n}", "o", score=score) for n, score in enumerate((5, 3.5, 4, 1, 4.5))]
+    rows.append(pair_row("t-5", "o", "Input  T-0", score=5))
     write_rows(folder, "train", rows)
     for split in ("validation", "test"):
-        write_rows(folder, split, [pair(split, "o"), pair(f"{split}-2", "o", f"input {split}")])
+        write_rows(
+            folder, split, [pair_row(split, "o"), pair_row(f"{split}-2", "o", f"input {split}")]
+        )
     return rows
 
 
 def test_training_rows_that_are_not_good_enough_are_left_out_and_counted(tmp_path: Path) -> None:
     scored(tmp_path)
-    write_rows(tmp_path, "test", [pair("e", "o", "the same"), pair("f", "o", "the same")])
+    write_rows(tmp_path, "test", [pair_row("e", "o", "the same"), pair_row("f", "o", "the same")])
     quality = {"min_score": 4, "drop_duplicates": True}
-    task = load_task(task_folder(tmp_path, "pairs", quality=quality))
+    task = load_task(write_task(tmp_path, "pairs", quality=quality))
     assert ids(task, "train") == ["t-0", "t-2", "t-4"]
     assert ids(task, "test") == ["e", "f"]  # every row of the others stays
     assert task.notes == ("quality: 3 of 6 training rows left out (2 scored below 4, 1 repeated)",)
@@ -400,18 +404,16 @@ def test_a_training_row_without_its_score_is_told(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"train\.jsonl:3: no 'score'; the row has: id, input, out"
     ):
-        load_task(task_folder(tmp_path, "pairs", quality={"min_score": 4}))
+        load_task(write_task(tmp_path, "pairs", quality={"min_score": 4}))
     rows[2]["score"] = "good"
     write_rows(tmp_path, "train", rows)
     with pytest.raises(
         UserError, match=r"train\.jsonl:3: 'score' is \"good\"; it should be a num"
     ):
-        load_task(task_folder(tmp_path, "pairs", quality={"min_score": 4}))
+        load_task(write_task(tmp_path, "pairs", quality={"min_score": 4}))
     with pytest.raises(UserError, match=r"train\.jsonl:1: no 'rating'"):
-        load_task(
-            task_folder(tmp_path, "pairs", quality={"min_score": 4, "score_field": "rating"})
-        )
-    assert len(load_task(task_folder(tmp_path, "pairs")).rows("train")) == 6  # nobody asks for it
+        load_task(write_task(tmp_path, "pairs", quality={"min_score": 4, "score_field": "rating"}))
+    assert len(load_task(write_task(tmp_path, "pairs")).rows("train")) == 6  # nobody asks for it
 
 
 def test_quality_that_leaves_nothing_is_told(tmp_path: Path) -> None:
@@ -419,7 +421,7 @@ def test_quality_that_leaves_nothing_is_told(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"quality in task\.yaml leaves none of 6 .* \(6 under 9 words\)"
     ):
-        load_task(task_folder(tmp_path, "pairs", quality={"min_words": 9}))
+        load_task(write_task(tmp_path, "pairs", quality={"min_words": 9}))
 
 
 def test_a_generators_rows_have_their_quality_too(tmp_path: Path) -> None:
@@ -431,27 +433,29 @@ def test_a_generators_rows_have_their_quality_too(tmp_path: Path) -> None:
     (tmp_path / "g.py").write_text(body)
     sizes = {"train": 6, "validation": 1, "test": 1}
     keys = {"folder": None, "generator": "g.py", "sizes": sizes}
-    task = load_task(task_folder(tmp_path, "pairs", data=keys, quality={"min_score": 4}))
+    task = load_task(write_task(tmp_path, "pairs", data=keys, quality={"min_score": 4}))
     assert ids(task, "train") == ["4", "5"]
     (tmp_path / "g.py").write_text(body.replace("'output': 'o', ", ""))
     with pytest.raises(UserError, match=r"g\.py: generate train: row 1: no 'output'"):
-        load_task(task_folder(tmp_path, "pairs", data=keys))
+        load_task(write_task(tmp_path, "pairs", data=keys))
 
 
 def test_leaking_rows_may_be_dropped_before_the_test_split(tmp_path: Path) -> None:
-    write_rows(tmp_path, "train", [pair(f"t-{n}", "o", f"text {n}") for n in range(9)])
-    write_rows(tmp_path, "validation", [pair("v-0", "o", "Text 1"), pair("v-1", "o", "other")])
-    write_rows(tmp_path, "test", [pair("e-0", "o", "text  2"), pair("e-1", "o", "other")])
-    stopped = load_task(task_folder(tmp_path, "pairs"))
+    write_rows(tmp_path, "train", [pair_row(f"t-{n}", "o", f"text {n}") for n in range(9)])
+    write_rows(
+        tmp_path, "validation", [pair_row("v-0", "o", "Text 1"), pair_row("v-1", "o", "other")]
+    )
+    write_rows(tmp_path, "test", [pair_row("e-0", "o", "text  2"), pair_row("e-1", "o", "other")])
+    stopped = load_task(write_task(tmp_path, "pairs"))
     assert stopped.notes[-1].startswith("3 inputs stand in more than one split")
-    place = task_folder(tmp_path, "pairs", data={"leaks": "drop"})
+    place = write_task(tmp_path, "pairs", data={"leaks": "drop"})
     task = load_task(place)
     assert [len(task.rows(split)) for split in SPLITS] == [7, 1, 2]
     assert not leaks({split: task.rows(split) for split in SPLITS})
     assert task.notes == (
         "2 of train and 1 of validation left out, for their input stands in a later split, too",
     )
-    write_rows(tmp_path, "validation", [pair("v-1", "o", "other")])
+    write_rows(tmp_path, "validation", [pair_row("v-1", "o", "other")])
     with pytest.raises(UserError, match="no row of validation is left"):
         load_task(place)
 
@@ -463,10 +467,10 @@ def training_rows(rows, seed):
 
 
 def test_a_hook_adds_to_the_training_rows_alone_after_the_splits_are_made(tmp_path: Path) -> None:
-    rows = [pair(f"d-{n}", "o", score=n) for n in range(50)]
+    rows = [pair_row(f"d-{n}", "o", score=n) for n in range(50)]
     write_rows(tmp_path, "train", rows)
     keys = {"data": {"split": {"by": "row"}}, "quality": {"min_score": 2}}
-    place = task_folder(tmp_path, "pairs", **keys)
+    place = write_task(tmp_path, "pairs", **keys)
     plain = load_task(place)
     hook = tmp_path / "task.py"
     hook.write_text(HOOK)
@@ -487,31 +491,31 @@ def test_a_hook_adds_to_the_training_rows_alone_after_the_splits_are_made(tmp_pa
 
 
 def test_a_hook_that_writes_a_test_text_leaks(tmp_path: Path) -> None:
-    write_rows(tmp_path, "train", [pair("t-0", "o")])
-    write_rows(tmp_path, "validation", [pair("v-0", "o")])
-    write_rows(tmp_path, "test", [pair("e-0", "o", "Again: input t-0")])
+    write_rows(tmp_path, "train", [pair_row("t-0", "o")])
+    write_rows(tmp_path, "validation", [pair_row("v-0", "o")])
+    write_rows(tmp_path, "test", [pair_row("e-0", "o", "Again: input t-0")])
     (tmp_path / "task.py").write_text(HOOK)
     assert (
-        load_task(task_folder(tmp_path, "pairs"))
+        load_task(write_task(tmp_path, "pairs"))
         .notes[-1]
         .startswith(
             "1 input stands in more than one split (1 of test in train), such as e-0 (test) and "
             "t-0~1 (train)"
         )
     )
-    task = load_task(task_folder(tmp_path, "pairs", data={"leaks": "drop"}))
+    task = load_task(write_task(tmp_path, "pairs", data={"leaks": "drop"}))
     assert ids(task, "train") == ["t-0"]
 
 
 def test_a_hook_that_invents_a_class_is_told(tmp_path: Path) -> None:
     for split in SPLITS:
-        write_rows(tmp_path, split, [pair(f"{split}-{one}", one) for one in ("yes", "no")])
+        write_rows(tmp_path, split, [pair_row(f"{split}-{one}", one) for one in ("yes", "no")])
     (tmp_path / "task.py").write_text(
         "def training_rows(rows, seed): return [{**rows[0], 'output': 'yess'}]"
     )
     with pytest.raises(UserError, match=r"task\.py: training_rows: row train-yes~1: unknown label "
                        r"'yess'; did you mean 'yes'\?"):  # fmt: skip
-        load_task(task_folder(tmp_path, "choice"))
+        load_task(write_task(tmp_path, "choice"))
 
 
 #: Replaces words by others of the same meaning and moves the entities along.

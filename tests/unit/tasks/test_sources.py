@@ -9,11 +9,11 @@ from harness.data.rows import RowSpec
 from harness.errors import UserError
 from harness.tasks.sources import checked_rows, load_module, records
 from harness.tasks.task import load_task
-from tests.task_folders import pair, task_folder, write_rows
+from tests.task_folders import pair_row, write_rows, write_task
 
 
 def rows(name: str) -> list[dict[str, object]]:
-    return [pair(f"{name}{n}-0", "o", f"text {n} of {name}") for n in range(10)]
+    return [pair_row(f"{name}{n}-0", "o", f"text {n} of {name}") for n in range(10)]
 
 
 def told(place: str) -> str:
@@ -28,18 +28,18 @@ def test_no_split_is_made_where_another_name_may_mean_it(
 ) -> None:
     write_rows(tmp_path, "train", rows("train"))
     write_rows(tmp_path, other, rows(other))
-    assert told(task_folder(tmp_path, "pairs")) == (
+    assert told(write_task(tmp_path, "pairs")) == (
         f"{tmp_path}: no {split}, but {other}; data.splits: {{{split}: {other}}} in task.yaml "
         f"takes it, and without it {split} is made from train"
     )
-    task = load_task(task_folder(tmp_path, "pairs", data={"splits": {split: other}}))
+    task = load_task(write_task(tmp_path, "pairs", data={"splits": {split: other}}))
     assert len(task.rows(split)) == 10
 
 
 def test_a_data_set_of_train_alone_is_split(tmp_path: Path) -> None:
     write_rows(tmp_path / "like_a_hub", "train", rows("train"))
     keys = {"folder": None, "hub": str(tmp_path / "like_a_hub")}
-    task = load_task(task_folder(tmp_path, "pairs", data=keys))
+    task = load_task(write_task(tmp_path, "pairs", data=keys))
     assert [len(task.rows(split)) for split in ("train", "validation", "test")] == [7, 1, 2]
 
 
@@ -47,7 +47,7 @@ def test_a_data_set_of_train_alone_is_split(tmp_path: Path) -> None:
 def test_a_split_that_task_yaml_names_has_to_be_there(split: str, tmp_path: Path) -> None:
     for name in {"train", "validation", "test"} - {split}:
         write_rows(tmp_path, name, rows(name))
-    place = task_folder(tmp_path, "pairs", data={"splits": {split: "mine"}})
+    place = write_task(tmp_path, "pairs", data={"splits": {split: "mine"}})
     assert told(place).startswith(
         f"{tmp_path}/mine.jsonl: no such file; a data folder needs train"
     )
@@ -55,23 +55,23 @@ def test_a_split_that_task_yaml_names_has_to_be_there(split: str, tmp_path: Path
 
 def test_the_only_file_that_is_there_is_offered_as_train(tmp_path: Path) -> None:
     write_rows(tmp_path, "everything", rows("x"))
-    assert told(task_folder(tmp_path, "pairs")).endswith(
+    assert told(write_task(tmp_path, "pairs")).endswith(
         "(data.splits: {train: everything} in task.yaml takes the one that is there)"
     )
-    task = load_task(task_folder(tmp_path, "pairs", data={"splits": {"train": "everything"}}))
+    task = load_task(write_task(tmp_path, "pairs", data={"splits": {"train": "everything"}}))
     assert [len(task.rows(split)) for split in ("train", "validation", "test")] == [7, 1, 2]
     assert task.notes[0].startswith("no test split in everything.jsonl: 2 of 10 training examples")
 
 
 def test_a_folder_with_the_usual_names_is_named_itself(tmp_path: Path) -> None:
     write_rows(tmp_path, "train", rows("x"))
-    task = load_task(task_folder(tmp_path, "pairs"))
+    task = load_task(write_task(tmp_path, "pairs"))
     assert task.notes[0].startswith(f"no test split in {tmp_path.name}: 2 of 10 training examples")
 
 
 def test_ids_that_name_no_documents_are_found_out(tmp_path: Path) -> None:
-    write_rows(tmp_path, "train", [pair(f"d-{n}", "o", f"text {n}") for n in range(10)])
-    task = load_task(task_folder(tmp_path, "pairs"))
+    write_rows(tmp_path, "train", [pair_row(f"d-{n}", "o", f"text {n}") for n in range(10)])
+    task = load_task(write_task(tmp_path, "pairs"))
     assert [len(task.rows(split)) for split in ("train", "validation", "test")] == [7, 1, 2]
     assert task.notes[0] == (
         "all training ids begin with 'd-', so they were taken to name no documents; "
@@ -80,11 +80,11 @@ def test_ids_that_name_no_documents_are_found_out(tmp_path: Path) -> None:
 
 
 def test_one_document_alone_names_the_other_way(tmp_path: Path) -> None:
-    write_rows(tmp_path, "train", [pair(f"d-{n}", "o") for n in range(10)])
-    fault = told(task_folder(tmp_path, "pairs", data={"split": {"by": "document"}}))
+    write_rows(tmp_path, "train", [pair_row(f"d-{n}", "o") for n in range(10)])
+    fault = told(write_task(tmp_path, "pairs", data={"split": {"by": "document"}}))
     assert "train.jsonl: one document only, so no test split can be made" in fault
     assert "data.split: {by: row}" in fault
-    task = load_task(task_folder(tmp_path, "pairs", data={"split": {"by": "row"}}))
+    task = load_task(write_task(tmp_path, "pairs", data={"split": {"by": "row"}}))
     assert len(task.rows("test")) == 2
 
 
@@ -93,7 +93,7 @@ def test_a_generator_is_checked_as_a_file_is(tmp_path: Path) -> None:
     (tmp_path / "g.py").write_text(f"def generate(split, count, seed): return [{json.dumps(row)}]")
     sizes = {"train": 1, "validation": 1, "test": 1}
     keys = {"folder": None, "generator": "g.py", "sizes": sizes}
-    place = task_folder(tmp_path, "entities", data=keys, labels=["A"])
+    place = write_task(tmp_path, "entities", data=keys, labels=["A"])
     assert "g.py: generate train: row 1: entities[0]: offsets 0..9 do not lie in" in told(place)
 
 

@@ -15,7 +15,7 @@ from harness.tasks import task as module
 from harness.tasks import task as tasks
 from harness.tasks.entity_format import Mention
 from harness.tasks.task import SPLITS, Task, load_task, load_task_for
-from tests.task_folders import pair, task_folder, write_rows
+from tests.task_folders import pair_row, write_rows, write_task
 
 SHARED = Path(
     os.environ.get("HARNESS_SHARED_DATA")
@@ -226,8 +226,8 @@ def test_public_data_take_the_place_of_the_tasks_own(
 @pytest.fixture
 def place(tmp_path):
     for split in ("train", "validation", "test"):
-        write_rows(tmp_path, split, [pair(f"{split}-{n}", "o") for n in range(4)])
-    return task_folder(tmp_path, "pairs")
+        write_rows(tmp_path, split, [pair_row(f"{split}-{n}", "o") for n in range(4)])
+    return write_task(tmp_path, "pairs")
 
 
 @pytest.fixture
@@ -257,10 +257,10 @@ def test_a_task_is_loaded_once_for_a_process(place, loads):
 def test_what_was_changed_is_read_again(place, tmp_path):
     sweep = parse_sweep({"task": place}, "x")
     first = load_task_for(sweep)
-    write_rows(tmp_path, "train", [pair(f"train-{n}", "p") for n in range(4)])  # as many bytes
+    write_rows(tmp_path, "train", [pair_row(f"train-{n}", "p") for n in range(4)])  # as many bytes
     second = load_task_for(sweep)
     assert second.digest != first.digest
-    write_rows(tmp_path, "notes", [pair("x", "y")])
+    write_rows(tmp_path, "notes", [pair_row("x", "y")])
     yaml = tmp_path / "task.yaml"
     yaml.write_text(yaml.read_text().replace("made for a test", "made for a task"))
     assert load_task_for(sweep).digest not in {first.digest, second.digest}
@@ -279,7 +279,7 @@ def test_the_users_own_folder_is_looked_at_too(tmp_path):
 def entities(split):
     """Rows with one entity each."""
     for n in range(3):
-        row = pair(f"{split}-{n}", "o", f"gout {split} {n}")
+        row = pair_row(f"{split}-{n}", "o", f"gout {split} {n}")
         yield {**row, "entities": [{"start": 0, "end": 4, "label": "CONDITION"}]}
 
 
@@ -288,8 +288,8 @@ def test_a_name_means_what_the_working_folder_says(tmp_path, monkeypatch):
     for name in ("one", "two"):
         place = tmp_path / name / "tasks" / "mine"
         for split in ("train", "validation", "test"):
-            write_rows(place, split, [pair(f"{split}-{n}", name) for n in range(2)])
-        task_folder(place, "pairs")
+            write_rows(place, split, [pair_row(f"{split}-{n}", name) for n in range(2)])
+        write_task(place, "pairs")
         monkeypatch.chdir(tmp_path / name)
         found.append(load_task_for(parse_sweep({"task": "mine"}, "x")).rows("test")[0].output)
     assert found == ["one", "two"]

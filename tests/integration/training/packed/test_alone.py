@@ -128,7 +128,7 @@ def test_a_base_that_cannot_be_shared_is_trained_one_adapter_after_the_other(
         bos_token_id=1,
         eos_token_id=2,
     )
-    lone = toy_bases.made(own, torch.float32)
+    lone = toy_bases.random_base(own, torch.float32)
 
     def requests(folder: str) -> list[TrialRequest]:
         names = ("lora", "dora")

@@ -25,7 +25,7 @@ TRAINING = TrainingSettings(steps=STEPS, batch_size=2, warmup=0.2, readings=STEP
 
 @pytest.fixture(scope="module", params=toy_bases.ARCHITECTURES)
 def other(request: pytest.FixtureRequest) -> BaseModel:
-    return toy_bases.made(toy_bases.ARCHITECTURES[request.param])
+    return toy_bases.random_base(toy_bases.ARCHITECTURES[request.param])
 
 
 @pytest.fixture
@@ -44,7 +44,9 @@ def doubled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_sequences_are_longer_than_the_window(task: Task) -> None:
-    trainer = PackedTrainer(toy_bases.made(toy_bases.ARCHITECTURES["llama"]), task, TRAINING, 1)
+    trainer = PackedTrainer(
+        toy_bases.random_base(toy_bases.ARCHITECTURES["llama"]), task, TRAINING, 1
+    )
     assert min(len(one.ids) for one in trainer._sequences) > toy_bases.WINDOW
 
 

@@ -38,7 +38,7 @@ def test_the_base_is_on_the_gpu_and_gets_its_kernel(base: BaseModel) -> None:
 @pytest.mark.parametrize("slots", [1, 4])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_equal_seeds_give_equal_numbers(slots: int, dtype: torch.dtype, task: Task) -> None:
-    base = toy_bases.made(toy.llama_config(), dtype)
+    base = toy_bases.random_base(toy.llama_config(), dtype)
     one, other = (run(PackedTrainer(base, task, TRAINING, slots), REQUESTS) for _ in range(2))
     for number, result in one.items():
         assert (result.outcome, result.error) == (Outcome.COMPLETE, None)
@@ -56,7 +56,7 @@ def test_so_they_do_one_after_the_other(base: BaseModel, task: Task) -> None:
 def test_memory_that_runs_out_makes_passes_smaller_and_takes_no_trial(task: Task) -> None:
     """Really: the allocator is bounded to less than the whole step takes."""
     wide = {"hidden_size": 512, "num_attention_heads": 8, "intermediate_size": 2048}
-    base = toy_bases.made(LlamaConfig(**toy_bases.GROUPED | wide), torch.float32)
+    base = toy_bases.random_base(LlamaConfig(**toy_bases.GROUPED | wide), torch.float32)
     training = TRAINING.model_copy(update={"steps": 3, "readings": 2, "batch_size": 16})
     requests = [
         TrialRequest(n, TrialConfig("lora", 4, 8.0, 0.0, "all_linear", 1e-3, n), ())
@@ -103,7 +103,10 @@ def test_memory_is_told_by_the_allocator(base: BaseModel, task: Task) -> None:
 
 def test_half_precision_is_near_whole(task: Task) -> None:
     whole, half = (
-        run(PackedTrainer(toy_bases.made(toy.llama_config(), dtype), task, TRAINING, 4), REQUESTS)
+        run(
+            PackedTrainer(toy_bases.random_base(toy.llama_config(), dtype), task, TRAINING, 4),
+            REQUESTS,
+        )
         for dtype in (torch.float32, torch.bfloat16)
     )
     for number, result in half.items():

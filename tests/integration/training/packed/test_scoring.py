@@ -118,7 +118,7 @@ def test_one_that_can_be_merged_is(base: BaseModel, task: Task, together: Togeth
 def test_other_architectures_are_scored_together(
     name: str, task: Task, together: Together
 ) -> None:
-    base = toy_bases.made(toy_bases.ARCHITECTURES[name])
+    base = toy_bases.random_base(toy_bases.ARCHITECTURES[name])
     configs = [each.replace(dropout=0.0, target_modules="all_linear") for each in CONFIGS[:2]]
     wanted = run(SequentialTrainer(base, task, TRAINING), requests(configs))
     found = run(PackedTrainer(base, task, TRAINING, 2), requests(configs))
@@ -144,7 +144,7 @@ def test_what_was_taken_out_of_the_weights_is_missing_when_scored(
 
 def test_half_precision_is_scored_together(tmp_path: Path, together: Together) -> None:
     prose = toy.load_prose(tmp_path)
-    base = toy_bases.made(toy.llama_config(), torch.bfloat16)
+    base = toy_bases.random_base(toy.llama_config(), torch.bfloat16)
     wanted = run(SequentialTrainer(base, prose, TRAINING), requests(CONFIGS[1:]))
     found = run(PackedTrainer(base, prose, TRAINING, 3), requests(CONFIGS[1:]))
     assert ("test", 3) in together

@@ -36,11 +36,11 @@ def small(length: int = 256) -> dict[str, object]:
 
 
 def test_a_base_that_fits() -> None:
-    assert compatibility.why_base_not_packable(toy_bases.made(toy.llama_config())) is None
+    assert compatibility.why_base_not_packable(toy_bases.random_base(toy.llama_config())) is None
 
 
 def test_weights_that_are_quantised_otherwise_than_in_4_bits_are_refused() -> None:
-    base = toy_bases.made(toy.llama_config())
+    base = toy_bases.random_base(toy.llama_config())
     base.model.config.quantization_config = {"quant_method": "bitsandbytes"}
     assert (
         compatibility.why_base_not_packable(base) == "its weights are quantised, and not in 4 bits"
@@ -55,7 +55,8 @@ def test_a_model_that_computes_all_logits_is_refused() -> None:
 def test_a_model_without_positions_is_refused() -> None:
     config = BloomConfig(vocab_size=259, hidden_size=32, n_layer=2, n_head=2)
     assert (
-        compatibility.why_base_not_packable(toy_bases.made(config)) == "bloom takes no positions"
+        compatibility.why_base_not_packable(toy_bases.random_base(config))
+        == "bloom takes no positions"
     )
 
 
@@ -63,12 +64,12 @@ def test_a_model_with_attention_of_its_own_is_refused() -> None:
     config = GPTJConfig(
         vocab_size=259, n_embd=32, n_layer=2, n_head=2, rotary_dim=8, n_positions=256
     )
-    refused = compatibility.why_base_not_packable(toy_bases.made(config))
+    refused = compatibility.why_base_not_packable(toy_bases.random_base(config))
     assert refused == "gptj does not keep sequences apart that lie end to end"
 
 
 def test_a_model_that_raises_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    base = toy_bases.made(toy.llama_config())
+    base = toy_bases.random_base(toy.llama_config())
 
     def broken(*_: object, **__: object) -> None:
         raise IndexError("no such place")
@@ -83,7 +84,7 @@ def test_a_model_that_raises_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_window_is_tried_with_sequences_that_are_longer(
     window: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    base = toy_bases.made(MistralConfig(**small(512), sliding_window=window))
+    base = toy_bases.random_base(MistralConfig(**small(512), sliding_window=window))
     assert compatibility.why_base_not_packable(base) is None
     monkeypatch.setattr(attention, "_window", lambda *_: None)  # as if it saw all before it
     assert "mistral does not keep sequences apart" in (
@@ -92,22 +93,25 @@ def test_a_window_is_tried_with_sequences_that_are_longer(
 
 
 def test_no_sequence_is_longer_than_the_context() -> None:
-    assert compatibility.why_base_not_packable(toy_bases.made(MistralConfig(**small(24)))) is None
+    assert (
+        compatibility.why_base_not_packable(toy_bases.random_base(MistralConfig(**small(24))))
+        is None
+    )
     gpt2 = GPT2Config(vocab_size=259, n_embd=32, n_layer=1, n_head=2, n_positions=16)
-    assert compatibility.why_base_not_packable(toy_bases.made(gpt2)) is None
+    assert compatibility.why_base_not_packable(toy_bases.random_base(gpt2)) is None
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_many_layers_of_rounding_are_no_reason(dtype: torch.dtype) -> None:
     deep = toy.llama_config(num_hidden_layers=48, hidden_size=64)
-    assert compatibility.why_base_not_packable(toy_bases.made(deep, dtype)) is None
+    assert compatibility.why_base_not_packable(toy_bases.random_base(deep, dtype)) is None
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
 def test_sequences_that_see_each_other_are_found_out(
     dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    base = toy_bases.made(toy.llama_config(num_hidden_layers=12), dtype)
+    base = toy_bases.random_base(toy.llama_config(num_hidden_layers=12), dtype)
 
     def leaking(*given: Any, **named: Any) -> Any:
         layout = current_layout()
@@ -177,7 +181,7 @@ def test_a_setting_of_a_slot_s_own_is_packed(name: str, level: str) -> None:
 
 def test_layers_are_the_linear_ones_without_the_head() -> None:
     for name, per_block in {"llama": 7, "gpt2": 4, "gpt_neox": 4, "phi3": 4}.items():
-        model = toy_bases.made(toy_bases.ARCHITECTURES[name]).model
+        model = toy_bases.random_base(toy_bases.ARCHITECTURES[name]).model
         found = compatibility.layers(model)
         assert len(found) == 2 * per_block
         assert all(hasattr(model.get_submodule(each), "weight") for each in found)
@@ -191,5 +195,5 @@ def test_magnitudes_of_weights_that_are_taken_apart_are_refused() -> None:
 
 
 def test_attention_in_chunks_is_refused_whatever_their_size() -> None:
-    base = toy_bases.made(toy.llama_config(attention_chunk_size=8192))
+    base = toy_bases.random_base(toy.llama_config(attention_chunk_size=8192))
     assert compatibility.why_base_not_packable(base) == "llama attends in chunks of 8192 tokens"

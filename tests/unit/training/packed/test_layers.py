@@ -207,7 +207,7 @@ def test_a_layer_is_peft_s(variant: str, double: BaseModel) -> None:
     with attach.attached_adapter(double, config) as adapter, torch.no_grad():
         for weight in (each for each in double.model.parameters() if each.requires_grad):
             weight += 0.1 * torch.randn(weight.shape, generator=drawn, dtype=weight.dtype)
-        layers = packs.wrapped(adapter)
+        layers = packs.lora_layers(adapter)
         assert len(layers) > 7
         for layer in layers.values():
             layer.eval()

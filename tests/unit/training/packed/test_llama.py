@@ -57,7 +57,7 @@ def gradients(
     base: BaseModel, task: Task, configs: tuple[TrialConfig, ...], by_hand: bool
 ) -> tuple[dict[int, float], dict[int, list[Tensor]]]:
     """Of one step, with B away from zero so that A has a gradient."""
-    with packs.shared(base, task, configs, TRAINING, by_hand) as (pack, runs):
+    with packs.adapter_pack(base, task, configs, TRAINING, by_hand) as (pack, runs):
         for run in runs.values():
             stir(run)
         assert MicroBatcher(pack, TRAINING).step(runs) == {}
@@ -93,7 +93,7 @@ def same(base: BaseModel, task: Task, configs: tuple[TrialConfig, ...], bound: f
 
 @pytest.mark.parametrize("name", BY_HAND)
 def test_neighbours_have_the_gradients_of_the_base_s_own_layers(name: str, task: Task) -> None:
-    base = toy_bases.exact(toy_bases.made(BY_HAND[name]))
+    base = toy_bases.with_exact_norms(toy_bases.random_base(BY_HAND[name]))
     assert compatibility.supports_manual_backward(base)
     same(base, task, NEIGHBOURS[:4], 1e-10)
 
@@ -108,7 +108,7 @@ def test_whichever_layers_learn(targets: str, layers: str, double: BaseModel, ta
 def test_in_less_than_double_precision_it_is_near(
     dtype: torch.dtype, bound: float, task: Task
 ) -> None:
-    base = toy_bases.made(toy.llama_config(), dtype)
+    base = toy_bases.random_base(toy.llama_config(), dtype)
     assert compatibility.supports_manual_backward(base)
     # PEFT decomposes in single precision alone; in half precision the base's own layers see rows
     # that fill up, too, and drop from these as well: no dropout is alike.
@@ -118,8 +118,8 @@ def test_in_less_than_double_precision_it_is_near(
 
 def test_half_precision_is_nearer_to_the_truth_by_hand(task: Task) -> None:
     """The stream between layers and the adapters are in float32, as a base's own are not."""
-    half = toy_bases.made(toy.llama_config(), torch.bfloat16)
-    exact = toy_bases.made(toy.llama_config(), torch.bfloat16)
+    half = toy_bases.random_base(toy.llama_config(), torch.bfloat16)
+    exact = toy_bases.random_base(toy.llama_config(), torch.bfloat16)
     exact.model.double()
     _, wanted = gradients(exact, task, NEIGHBOURS[:2], by_hand=False)
     errors = []
@@ -135,8 +135,8 @@ def test_half_precision_is_nearer_to_the_truth_by_hand(task: Task) -> None:
 
 
 def test_adapters_keep_float32_on_a_base_in_half_precision(task: Task) -> None:
-    base = toy_bases.made(toy.llama_config(), torch.bfloat16)
-    with packs.shared(base, task, NEIGHBOURS[:1], TRAINING, by_hand=True) as (pack, runs):
+    base = toy_bases.random_base(toy.llama_config(), torch.bfloat16)
+    with packs.adapter_pack(base, task, NEIGHBOURS[:1], TRAINING, by_hand=True) as (pack, runs):
         assert pack.dtype == torch.float32
         values = {
             run.weights.of(each).value.dtype for run in runs.values() for each in run.parameters
@@ -181,12 +181,12 @@ def test_a_text_that_is_learnt_whole_and_one_without_an_answer(double: BaseModel
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_models_go_by_their_own_layers(name: str) -> None:
     assert not compatibility.supports_manual_backward(
-        toy_bases.made(toy_bases.ARCHITECTURES[name])
+        toy_bases.random_base(toy_bases.ARCHITECTURES[name])
     )
 
 
 def test_a_model_that_looks_alike_and_says_something_else_is_found_out() -> None:
-    base = toy_bases.exact(toy_bases.made(toy.llama_config()))
+    base = toy_bases.with_exact_norms(toy_bases.random_base(toy.llama_config()))
     assert compatibility.supports_manual_backward(base)
     attention = base.model.model.layers[0].self_attn
     attention.scaling = attention.scaling * 1.5
@@ -204,7 +204,7 @@ def test_a_model_that_looks_alike_and_says_something_else_is_found_out() -> None
 
 @pytest.mark.parametrize("change", ["head_bias", "more", "activation", "subclass"])
 def test_pieces_that_are_not_known_are_refused(change: str) -> None:
-    base = toy_bases.made(toy.llama_config())
+    base = toy_bases.random_base(toy.llama_config())
     layer = base.model.model.layers[1]
     if change == "head_bias":
         base.model.lm_head = nn.Linear(32, 259)

@@ -57,7 +57,7 @@ class Memory:
 
 def step(base: BaseModel, task: Task, training: TrainingSettings = TRAINING) -> Told:
     """One step's gradients, before they are made use of."""
-    with packs.shared(base, task, CONFIGS, TRAINING) as (pack, runs):
+    with packs.adapter_pack(base, task, CONFIGS, TRAINING) as (pack, runs):
         assert MicroBatcher(pack, training).step(runs) == {}
         return told(runs)
 
@@ -102,7 +102,7 @@ def test_where_memory_runs_out_rows_are_halved_and_then_slots(
 ) -> None:
     wanted = step(double, task)
     memory = Memory(monkeypatch, room, torch.OutOfMemoryError("out of memory"))
-    with packs.shared(double, task, CONFIGS, TRAINING) as (pack, runs):
+    with packs.adapter_pack(double, task, CONFIGS, TRAINING) as (pack, runs):
         passes = MicroBatcher(pack, TRAINING)
         assert passes.step(runs) == {}
         assert (passes.rows, passes.together) == (rows, together)
@@ -149,7 +149,7 @@ def test_what_cannot_be_helped_is_the_loss_of_whom_it_meets(
         return plain(pack, batches, answers)
 
     monkeypatch.setattr(AdapterPack, "gradients", gradients)
-    with packs.shared(double, task, CONFIGS, TRAINING) as (pack, runs):
+    with packs.adapter_pack(double, task, CONFIGS, TRAINING) as (pack, runs):
         passes = MicroBatcher(pack, TRAINING)
         assert passes.step(runs) == {1: error}
         # They were halved for a trial that is over now.
@@ -168,7 +168,7 @@ def test_any_other_error_is_no_reason_for_smaller_passes(
     double: BaseModel, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     memory = Memory(monkeypatch, 0, RuntimeError("no such shape"))
-    with packs.shared(double, task, CONFIGS, TRAINING) as (pack, runs):
+    with packs.adapter_pack(double, task, CONFIGS, TRAINING) as (pack, runs):
         passes = MicroBatcher(pack, TRAINING)
         assert {str(error) for error in passes.step(runs).values()} == {"no such shape"}
         assert (passes.rows, passes.together) == (4, None)

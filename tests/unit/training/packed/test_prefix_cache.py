@@ -42,12 +42,12 @@ def by_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_every_known_architecture_goes_on_from_rows(architecture: str, dtype: torch.dtype) -> None:
     assert compatibility.supports_prefix_cache(
-        toy_bases.made(toy_bases.ARCHITECTURES[architecture], dtype)
+        toy_bases.random_base(toy_bases.ARCHITECTURES[architecture], dtype)
     )
 
 
 def test_layers_that_hand_each_other_more_than_a_stream_are_never_left_out() -> None:
-    base = toy_bases.made(toy_bases.ARCHITECTURES["llama"])
+    base = toy_bases.random_base(toy_bases.ARCHITECTURES["llama"])
     first, second = base.model.model.layers
     told: list[torch.Tensor] = []
     below, above = first.forward, second.forward
@@ -66,7 +66,7 @@ def test_layers_that_hand_each_other_more_than_a_stream_are_never_left_out() -> 
 
 def test_a_model_of_one_layer_has_nothing_to_leave_out() -> None:
     one = toy_bases.Qwen2Config(**toy_bases.GROUPED | {"num_hidden_layers": 1})
-    assert not compatibility.supports_prefix_cache(toy_bases.made(one))
+    assert not compatibility.supports_prefix_cache(toy_bases.random_base(one))
 
 
 @pytest.mark.usefixtures("by_its_own")
@@ -74,7 +74,7 @@ def test_a_model_of_one_layer_has_nothing_to_leave_out() -> None:
 def test_trials_of_several_epochs_are_those_of_the_other_engine(
     architecture: str, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    base = toy_bases.made(toy_bases.ARCHITECTURES[architecture])
+    base = toy_bases.random_base(toy_bases.ARCHITECTURES[architecture])
     configs = [config(2, "upper_half", 1), config(4, "all", 2), config(3, "1", 3)]
     requests = [TrialRequest(number, each, ()) for number, each in enumerate(configs)]
     softmax = torch.nn.functional.softmax
@@ -108,7 +108,10 @@ def test_a_trial_s_digits_do_not_depend_on_those_before_it(base: BaseModel, task
 def test_lower_layers_do_no_work_the_second_time(
     double: BaseModel, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with packs.shared(double, task, [config(2, "1", 1)], TRAINING, enters=True) as (pack, runs):
+    with packs.adapter_pack(double, task, [config(2, "1", 1)], TRAINING, enters=True) as (
+        pack,
+        runs,
+    ):
         batch = runs[0].draw()
         first = pack.gradients({0: batch}, {0: pack.answers(batch)})
 
@@ -123,7 +126,10 @@ def test_lower_layers_do_no_work_the_second_time(
 def test_what_was_kept_is_given_back_where_memory_runs_out(
     double: BaseModel, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with packs.shared(double, task, [config(2, "1", 1)], TRAINING, enters=True) as (pack, runs):
+    with packs.adapter_pack(double, task, [config(2, "1", 1)], TRAINING, enters=True) as (
+        pack,
+        runs,
+    ):
         batch = runs[0].draw()
         wanted = pack.gradients({0: batch}, {0: pack.answers(batch)})
         assert pack._own is not None
@@ -246,7 +252,10 @@ def test_a_trial_s_digits_do_not_depend_on_those_before_it_of_below(
 def test_frozen_layers_do_no_work_the_second_time(
     double: BaseModel, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with packs.shared(double, task, [config(2, "1", 1)], TRAINING, by_hand=True) as (pack, runs):
+    with packs.adapter_pack(double, task, [config(2, "1", 1)], TRAINING, by_hand=True) as (
+        pack,
+        runs,
+    ):
         assert isinstance(pack, AdapterPack)
         run = runs[0]
         batch = run.draw()

@@ -37,7 +37,7 @@ TRAINING = TrainingSettings(steps=2, batch_size=2)
 @pytest.fixture(scope="module")
 def lone() -> BaseModel:
     """A base whose attention is its own."""
-    return toy_bases.made(
+    return toy_bases.random_base(
         GPTJConfig(vocab_size=259, n_embd=32, n_layer=1, n_head=2, rotary_dim=8, n_positions=256)
     )
 
