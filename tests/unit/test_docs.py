@@ -14,6 +14,7 @@ from harness.cli import make_app
 from harness.config.sweep import Sweep
 from harness.metrics.metric import METRICS
 from harness.tasks.schema import TaskFile
+from tests.unit.test_architecture import GROUND, TABLE
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -73,6 +74,44 @@ def test_every_verb_stands_in_the_readme() -> None:
     page = (ROOT / "README.md").read_text(encoding="utf-8")
     verbs = {command.name for command in make_app().registered_commands}
     assert verbs == set(re.findall(r"^\| `python -m harness (\w+)", page, flags=re.MULTILINE))
+
+
+def architecture_part(name: str) -> str:
+    """What docs/architecture.md has between `<!-- name -->` and `<!-- /name -->`."""
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    return page.partition(f"<!-- {name} -->")[2].partition(f"<!-- /{name} -->")[0]
+
+
+def test_the_rooms_of_the_architecture_page_are_those_of_the_table() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|.*\| ([^|]+) \|$", architecture_part("rooms"), re.M)
+    imports = {room: tuple(sorted(re.findall(r"`(\w+)`", cell))) for room, cell in rows}
+    rooms = {
+        room or "__init__": tuple(sorted(imported))
+        for room, imported in TABLE.items()
+        if room not in GROUND
+    }
+    assert imports == rooms
+
+
+def reachable(arrows: set[tuple[str, str]]) -> set[tuple[str, str]]:
+    """All pairs of rooms that a chain of arrows connects."""
+    pairs = set(arrows)
+    while more := {(a, d) for a, b in pairs for c, d in arrows if b == c} - pairs:
+        pairs |= more
+    return pairs
+
+
+def test_the_arrows_of_the_architecture_page_are_those_of_the_table() -> None:
+    drawn = set(re.findall(r"^\s+(\w+) --> (\w+)$", architecture_part("arrows"), re.M))
+    table = {(room, target) for room, targets in TABLE.items() if room for target in targets}
+    assert drawn <= table
+    assert reachable(drawn) == reachable(table)
+
+
+def test_every_page_of_the_documentation_stands_in_its_index() -> None:
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"index.md"}
+    assert pages <= set(re.findall(r"\]\((\w+\.md)\)", index))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
