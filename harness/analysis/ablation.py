@@ -41,7 +41,7 @@ from harness.analysis.multiple_comparisons import (
 )
 from harness.analysis.scores import (
     baselines,
-    cached,
+    cached_per_study,
     complete,
     configurations,
     metric_function,
@@ -90,17 +90,13 @@ def cells_of(results: StudyResults, factor: str) -> list[Mapping[str, Any]]:
     return [cell for cell in cells if cell["factor"] == factor and cell["key"] in scored]
 
 
+@cached_per_study
 def all_cells(results: StudyResults) -> PairwiseComparison | None:
     """All cells of the ablation compared with each other; None if there is none."""
-
-    def make() -> PairwiseComparison | None:
-        try:
-            return compare_all_pairs(score_array(results, _STAGE, _SPLIT), results.objective)
-        except ValueError:
-            return None
-
-    found: PairwiseComparison | None = cached(results, "all cells", make)
-    return found
+    try:
+        return compare_all_pairs(score_array(results, _STAGE, _SPLIT), results.objective)
+    except ValueError:
+        return None
 
 
 def subset(whole: PairwiseComparison, keys: Sequence[str]) -> Pairs:
@@ -111,15 +107,13 @@ def subset(whole: PairwiseComparison, keys: Sequence[str]) -> Pairs:
     return Pairs(pairs.difference[grid], pairs.error[grid], pairs.draws[grid])
 
 
-def ablation_table(
-    results: StudyResults, factor: str, whole: PairwiseComparison | None = None
-) -> pd.DataFrame:
+@cached_per_study
+def ablation_table(results: StudyResults, factor: str) -> pd.DataFrame:
     """One row for each level of a factor, everything else as the incumbent has it.
 
     Args:
         results: the study.
         factor: one of `FACTORS`, or a pair such as `rank@target_modules=qv`.
-        whole: `all_cells(results)`, if it is at hand.
 
     Returns:
         `COLUMNS`. Scores and differences (level minus reference) are in the metric's own unit;
@@ -132,8 +126,8 @@ def ablation_table(
         trials. Empty, with these columns, when the study has no such rows.
     """
     cells = cells_of(results, factor)
-    whole = whole or (all_cells(results) if cells else None)
-    if not cells or whole is None:
+    whole = all_cells(results) if cells else None
+    if whole is None:
         return pd.DataFrame(columns=list(COLUMNS))
     cells = [cell for cell in cells if cell["key"] in whole.cube.keys]
     frame = pd.DataFrame(
@@ -267,6 +261,7 @@ def pairs_of(results: StudyResults) -> tuple[str, ...]:
     return tuple(name for name in names if "@" in name)
 
 
+@cached_per_study
 def interaction_table(results: StudyResults, pair: str) -> pd.DataFrame:
     """One row for each level that both ways of a pair have, but the reference.
 

@@ -37,7 +37,7 @@ from harness.analysis.claims import (
 from harness.analysis.estimates import CONFIDENCE
 from harness.analysis.formatting import metric_format
 from harness.analysis.multiple_comparisons import joint_intervals
-from harness.analysis.scores import metric_function
+from harness.analysis.scores import cached_per_study, metric_function
 
 if TYPE_CHECKING:
     from harness.aggregates import Array
@@ -89,6 +89,7 @@ class ClaimResult(NamedTuple):
     missing: tuple[Arm, ...]
 
 
+@cached_per_study
 def evaluate_claims(results: StudyResults, claims: Sequence[Claim] = CLAIMS) -> list[ClaimResult]:
     """What a study says of each claim, in the order of the claims."""
     found = claim_data(results)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 import pandas as pd
 
-from harness.analysis.scores import cached
+from harness.analysis.scores import cached_per_study
 
 if TYPE_CHECKING:
     from harness.aggregates import Array
@@ -92,6 +92,7 @@ def union_length(starts: Array, ends: Array) -> float:
     return float(np.maximum(0.0, last - np.maximum(first, before)).sum())
 
 
+@cached_per_study
 def stage_table(results: StudyResults) -> pd.DataFrame:
     """What each stage spent, and all together.
 
@@ -100,10 +101,6 @@ def stage_table(results: StudyResults) -> pd.DataFrame:
         last one called `ALL`. Sums leave out what is not known, and are NaN where nothing is.
         The wall time of all stages is below the sum of theirs where they ran side by side.
     """
-    return cached(results, "spending", lambda: _stage_table(results)).copy(deep=False)
-
-
-def _stage_table(results: StudyResults) -> pd.DataFrame:
     rows, hourly = _rows(results), price(results)
     names = [name for name in _stages(results) if (rows["stage"] == name).any()]
     parts = [(name, rows[rows["stage"] == name]) for name in names]

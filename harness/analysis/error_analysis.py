@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from harness.analysis.recommendation import recommend
-from harness.analysis.scores import baselines, cached, complete, score_from_rows, shots
+from harness.analysis.scores import baselines, cached_per_study, complete, score_from_rows, shots
 
 if TYPE_CHECKING:
     from harness.results import StudyResults
@@ -47,13 +47,14 @@ class ComparedConfigurations(NamedTuple):
         return tuple(name for name in (self.chief, self.rival, self.base) if name is not None)
 
 
+@cached_per_study
 def compared_configurations(results: StudyResults) -> ComparedConfigurations | None:
     """Who is worth looking at; None where nothing was scored.
 
     The pick (without one, the best finalist; without a confirm stage, the best search trial),
     against the best of the others and against the bare base.
     """
-    found = cached(results, "recommendation", lambda: recommend(results))
+    found = recommend(results)
     chief = found.pick or found.best
     if chief is None:
         return None

@@ -21,7 +21,7 @@ from harness.analysis.formatting import (
 )
 from harness.analysis.multiple_comparisons import confidence_set
 from harness.analysis.pareto import apply_constraints, told
-from harness.analysis.scores import complete, configurations
+from harness.analysis.scores import cached_per_study, complete, configurations
 from harness.analysis.verdict import STAGE, ConfirmState, alpha_spending, confirm_state
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class Step(NamedTuple):
     lines: tuple[str, ...]
 
 
+@cached_per_study
 def explain(
     results: StudyResults, cost: str | None = None, prefer: Sequence[Preference] = ()
 ) -> list[Step]:

@@ -302,7 +302,7 @@ def _equal_levels(results: StudyResults, whole: PairwiseComparison | None) -> li
     unmeasured: list[str] = []
     alike: dict[int, list[str]] = {}
     for factor in FACTORS:
-        table = ablation_table(results, factor, whole)
+        table = ablation_table(results, factor)
         if len(table) < 2:
             unmeasured.append(_NAMES[factor])
         elif not (table["p_holm"] < _LEVEL).any():

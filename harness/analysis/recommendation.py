@@ -39,6 +39,7 @@ from harness.analysis.scores import (
     CONFIGURATION,
     base_model_score,
     baseline_scores,
+    cached_per_study,
     complete,
     configurations,
     shots,
@@ -248,6 +249,7 @@ class Recommendation:
     left_out: tuple[str, ...] = ()
 
 
+@cached_per_study
 def recommend(
     results: StudyResults, cost: str | None = None, prefer: Sequence[Preference] = ()
 ) -> Recommendation:

@@ -1,18 +1,19 @@
 """From a study's tables to arrays of scores: which trials count, and what they scored.
 
 Only complete trials that were really run (no duplicates) count; of two with the same configuration
-and seed the first one does. Knows nothing of statistics.
-
-Keeps what was computed of a study for as long as its tables live, whatever that is.
+and seed the first one does. `cached_per_study` keeps what was computed of a study for as long as
+its tables live.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import inspect
 import re
 import weakref
 from collections.abc import Callable, Hashable
-from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -26,48 +27,81 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+P = ParamSpec("P")
+#: Results of `cached_per_study` functions, by function and arguments.
+Cache = dict[Hashable, Any]
 
 # By identity: tables cannot be hashed, and a study's are never changed once they are read.
-_kept: dict[int, dict[Hashable, Any]] = {}
+_caches: dict[int, Cache] = {}
 
 
-def shared(results: StudyResults, other: StudyResults) -> StudyResults:
-    """Has a study keep all that is kept of another one, now and later.
+def cached_per_study(
+    function: Callable[Concatenate[StudyResults, P], T],
+) -> Callable[Concatenate[StudyResults, P], T]:
+    """Computes a function of a study once for each study and arguments.
+
+    Whoever changes a table, list or dictionary that is returned changes a copy.
 
     Args:
-        results: equal to the other one in everything that is kept.
-        other: where it comes from.
+        function: of a study and arguments that can be hashed (a list counts as a tuple). What it
+            returns must not refer to the study, which would never be freed then.
+    """
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def wrapper(results: StudyResults, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        bound = signature.bind(results, *args, **kwargs)
+        bound.apply_defaults()
+        _, *arguments = bound.arguments.values()
+        hashable = [tuple(item) if isinstance(item, list) else item for item in arguments]
+        cache, key = _cache(results), (function, *hashable)
+        if key not in cache:
+            cache[key] = function(results, *args, **kwargs)
+        value: T = _copy(cache[key])
+        return value
+
+    return wrapper
+
+
+def share_cache(results: StudyResults, source: StudyResults) -> StudyResults:
+    """Has two studies use one cache, now and later.
+
+    Args:
+        results: equal to the source in all that cached functions read.
+        source: the study whose cache is used.
 
     Returns:
         `results`.
     """
-    if id(results) != id(other):
-        _kept[id(results)] = _of(other)
-        weakref.finalize(results, _kept.pop, id(results), None)
+    if id(results) != id(source):
+        _caches[id(results)] = _cache(source)
+        weakref.finalize(results, _caches.pop, id(results), None)
     return results
 
 
-def _of(results: StudyResults) -> dict[Hashable, Any]:
-    place = id(results)
-    if place not in _kept:
-        _kept[place] = {}
-        weakref.finalize(results, _kept.pop, place, None)
-    return _kept[place]
+def _cache(results: StudyResults) -> Cache:
+    if id(results) not in _caches:
+        _caches[id(results)] = {}
+        # An id may be used again once its object is freed.
+        weakref.finalize(results, _caches.pop, id(results), None)
+    return _caches[id(results)]
 
 
-def cached(results: StudyResults, name: Hashable, make: Callable[[], T]) -> T:
-    """What `make` answers, computed at the first call with that name.
-
-    Args:
-        results: the study that it is of.
-        name: tells it from all else that is kept of the study.
-        make: computes it.
-    """
-    kept = _of(results)
-    if name not in kept:
-        kept[name] = make()
-    found: T = kept[name]
-    return found
+def _copy(value: Any) -> Any:
+    """A copy of tables and of what holds some; shallow, since pandas copies on write."""
+    if isinstance(value, pd.DataFrame):
+        return value.copy(deep=False)
+    if isinstance(value, list):
+        return [_copy(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _copy(item) for name, item in value.items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        tables = {
+            name: _copy(item) for name, item in fields.items() if isinstance(item, pd.DataFrame)
+        }
+        return dataclasses.replace(value, **tables) if tables else value
+    return value
 
 
 #: Columns that name a configuration.
@@ -101,19 +135,16 @@ class ScoreArray(NamedTuple):
     statistics: Array
 
 
+@cached_per_study
 def complete(results: StudyResults, stage: str) -> pd.DataFrame:
     """The stage's trials that count: complete, really run, one for each key and seed."""
-    # A page asks some hundred times. A shallow copy is the caller's own: pandas copies on write.
-    return cached(results, ("complete", stage), lambda: _complete(results, stage)).copy(deep=False)
-
-
-def _complete(results: StudyResults, stage: str) -> pd.DataFrame:
     rows = results.trials
     rows = rows[(rows["stage"] == stage) & (rows["state"] == "complete")]
     rows = rows[rows["duplicate_of"].isna()].sort_values("number")
     return rows.drop_duplicates(["key", "seed"])
 
 
+@cached_per_study
 def score_array(
     results: StudyResults, stage: str, split: str, keys: tuple[str, ...] | None = None
 ) -> ScoreArray:
@@ -132,14 +163,6 @@ def score_array(
     Raises:
         ValueError: there is no such trial, or no example that all have.
     """
-    return cached(
-        results, ("panel", stage, split, keys), lambda: _panel(results, stage, split, keys)
-    )
-
-
-def _panel(
-    results: StudyResults, stage: str, split: str, keys: tuple[str, ...] | None
-) -> ScoreArray:
     trials = complete(results, stage)
     # Statistics of many classes are wide: they are read trial by trial and kept as
     # `reduce_statistics` says.
@@ -209,7 +232,7 @@ def metric_function(objective: Objective) -> Value:
     return _averaged(objective.form, len(objective.classes)) if form.averaged else form.value
 
 
-@cache  # one function for equal questions, so that results can be kept by it
+@functools.cache  # one function for equal questions, so that results can be kept by it
 def _averaged(name: str, classes: int) -> Value:
     form = FORMS[name]
 
@@ -219,6 +242,7 @@ def _averaged(name: str, classes: int) -> Value:
     return value
 
 
+@cached_per_study
 def configurations(results: StudyResults, stage: str) -> pd.DataFrame:
     """One row for each configuration of a stage that has a complete trial.
 
@@ -226,11 +250,6 @@ def configurations(results: StudyResults, stage: str) -> pd.DataFrame:
         Index 0..n-1, columns key, `CONFIGURATION`, seeds (number) and `COSTS` (medians; NaN
         without a cost row).
     """
-    name = ("configurations", stage)
-    return cached(results, name, lambda: _configurations(results, stage)).copy(deep=False)
-
-
-def _configurations(results: StudyResults, stage: str) -> pd.DataFrame:
     trials = complete(results, stage)
     costs = results.costs.set_index("trial")
     rows = []

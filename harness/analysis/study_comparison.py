@@ -28,7 +28,7 @@ from harness.analysis.bootstrap import (
 from harness.analysis.claims import CLAIMS, Claim
 from harness.analysis.estimates import CONFIDENCE, Interval, finite
 from harness.analysis.multiple_comparisons import against_best, all_pairs_bounds
-from harness.analysis.scores import cached, metric_function, score_array
+from harness.analysis.scores import cached_per_study, metric_function, score_array
 from harness.analysis.verdict import inferior
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ _HARMLESS: Final = {"training.micro_batch_size", "training.score_batch_size"}
 Settings: TypeAlias = Mapping[str, tuple[Any, Any]]
 
 
+@cached_per_study
 def factor_levels(results: StudyResults) -> dict[str, pd.DataFrame]:
     """For each factor of the ablation that has two levels or more: where each level stands.
 
@@ -61,10 +62,6 @@ def factor_levels(results: StudyResults) -> dict[str, pd.DataFrame]:
         margin), `worse` (shown to be worse than another by more than it) or `undecided`. Pairs
         such as `rank@target_modules=qv` are left out.
     """
-    return dict(cached(results, "levels of all factors", lambda: _factor_levels(results)))
-
-
-def _factor_levels(results: StudyResults) -> dict[str, pd.DataFrame]:
     planned = [str(cell["factor"]) for cell in results.attributes.get("cells") or ()]
     names = [name for name in dict.fromkeys([*FACTORS, *planned]) if "@" not in name]
     names = [name for name in names if len(cells_of(results, name)) > 1]
@@ -73,7 +70,7 @@ def _factor_levels(results: StudyResults) -> dict[str, pd.DataFrame]:
         return {}
     objective, found = results.objective, {}
     for name in names:
-        frame = ablation_table(results, name, whole)
+        frame = ablation_table(results, name)
         if len(frame) < 2:
             continue
         pairs = subset(whole, tuple(frame["key"]))

@@ -16,11 +16,11 @@ from markupsafe import Markup
 from harness.analysis import study_comparison
 from harness.analysis.claims import CLAIMS
 from harness.analysis.estimates import estimates
+from harness.analysis.recommendation import recommend
 from harness.analysis.scores import CONFIGURATION, base_model_score, configurations
 from harness.analysis.study_comparison import STANDINGS, Pair
 from harness.errors import UserError
 from harness.report import formatting, page
-from harness.report.findings import recommendation
 from harness.report.section import Column, Record, badge, number_column, table, text_column
 from harness.report.sections.ablation import TITLES
 
@@ -55,7 +55,7 @@ def render(studies: Sequence[StudyResults]) -> str:
         "comparing.html.j2",
         names=[one.name for one in studies],
         studies=_overview(studies),
-        evidence=[(one.name, recommendation(one).evidence) for one in studies],
+        evidence=[(one.name, recommend(one).evidence) for one in studies],
         ranks=[(one, _row(one), _ranks(one, frame)) for one, frame in ranks if frame is not None],
         without=[one.name for one, frame in ranks if frame is None],
         rank_votes=_votes(studies, "rank") if "rank" in shared else "",
@@ -105,7 +105,7 @@ def _check(studies: Sequence[StudyResults]) -> None:
 
 def _chosen(results: StudyResults) -> Mapping[str, Any]:
     """The pick, else the best configuration so far; empty without either."""
-    advice = recommendation(results)
+    advice = recommend(results)
     return advice.pick or advice.best or {}
 
 
@@ -114,7 +114,7 @@ def _keys(studies: Sequence[StudyResults]) -> dict[str, str]:
 
 
 def _row(results: StudyResults) -> dict[str, Any]:
-    advice, chosen, objective = recommendation(results), _chosen(results), results.objective
+    advice, chosen, objective = recommend(results), _chosen(results), results.objective
     model = results.sweep.get("model")
     model = model if isinstance(model, dict) else {"name": model}
     key = chosen.get("key")

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 import pandas as pd
 
+from harness.analysis.recommendation import recommend
 from harness.report import figures, page, pictures
-from harness.report.findings import recommendation
 from harness.report.section import sections_in_order
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def published_tables(results: StudyResults) -> Iterator[Published]:
 
 def as_markdown(results: StudyResults) -> str:
     """Tables of GitHub's Markdown under the sections' headings, after the evidence."""
-    lines = [f"# {_escaped(results.name)}", "", _escaped(recommendation(results).evidence), ""]
+    lines = [f"# {_escaped(results.name)}", "", _escaped(recommend(results).evidence), ""]
     title = ""
     for each in published_tables(results):
         if each.title != title:
@@ -73,7 +73,7 @@ def as_markdown(results: StudyResults) -> str:
 def as_latex(results: StudyResults) -> str:
     """A document of booktabs tables that compiles as it stands, each also usable by itself."""
     parts = [_PREAMBLE, r"\section*{" + _latex(results.name) + "}", ""]
-    parts += [_latex(recommendation(results).evidence), ""]
+    parts += [_latex(recommend(results).evidence), ""]
     for each in published_tables(results):
         frame = each.frame.map(_told)
         frame.columns = [_latex(str(column)) for column in frame.columns]
@@ -86,7 +86,7 @@ def as_latex(results: StudyResults) -> str:
 
 def as_json(results: StudyResults) -> str:
     """All tables with what a program needs to read them alone."""
-    verdict = recommendation(results)
+    verdict = recommend(results)
     body = {
         "study": results.name,
         "metric": results.objective.name,

@@ -20,10 +20,10 @@ from urllib.parse import quote
 import pandas as pd
 from markupsafe import Markup
 
+from harness.analysis.recommendation import recommend
 from harness.analysis.scores import shots
 from harness.errors import UserError
 from harness.report import formatting, page
-from harness.report.findings import recommendation
 from harness.report.section import Column, Record, badge, table
 from harness.report.sections.verdict import gain_table
 
@@ -86,7 +86,7 @@ class StudyRow:
 
 def line(results: StudyResults) -> StudyRow:
     """A study's line."""
-    advice, scale = recommendation(results), formatting.scale(results.objective)
+    advice, scale = recommend(results), formatting.scale(results.objective)
     states, model = results.trials["state"], results.sweep.get("model")
     found = StudyRow(
         name=results.name,

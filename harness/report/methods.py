@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from harness.analysis.bootstrap import RESAMPLES
 from harness.analysis.formatting import BY_COST
+from harness.analysis.recommendation import recommend
 from harness.analysis.scores import complete
-from harness.report.findings import recommendation
 
 if TYPE_CHECKING:
     from harness.results import StudyResults
@@ -353,7 +353,7 @@ def _ablated(results: StudyResults) -> list[str]:
 
 def _confirmed(results: StudyResults, works: dict[str, None]) -> list[str]:
     rows = complete(results, "confirm")
-    found = recommendation(results)
+    found = recommend(results)
     if rows.empty or not found.examples:
         return []
     settings = results.sweep.get("confirmation") or {}

@@ -12,7 +12,7 @@ from typing import Any, Final
 import pandas as pd
 
 from harness.analysis import error_analysis
-from harness.analysis.scores import shared
+from harness.analysis.scores import share_cache
 from harness.config import sweep
 from harness.errors import UserError
 from harness.results import ANSWER_COLUMNS, PASSAGE_COLUMNS, StudyResults, Texts
@@ -39,10 +39,10 @@ def attach_outputs(results: StudyResults, show: bool = False) -> StudyResults:
         same = task.digest == results.provenance.get("task_digest")
     except UserError as error:
         told = f"The task is not at hand: {error}."
-        return shared(replace(results, texts=_nothing(who.split, told)), results)
+        return share_cache(replace(results, texts=_nothing(who.split, told)), results)
     if not same:
         told = "The task or its data have changed since the study was made."
-        return shared(replace(results, texts=_nothing(who.split, told)), results)
+        return share_cache(replace(results, texts=_nothing(who.split, told)), results)
     examples = {example.id: example for example in task.examples(who.split)}
     shown = task.public or show
     passages = [
@@ -70,7 +70,7 @@ def attach_outputs(results: StudyResults, show: bool = False) -> StudyResults:
         else "The task is not marked public: true, so no text is shown (report STUDY --show-text)."
     )
     table = pd.DataFrame(passages, columns=list(PASSAGE_COLUMNS))
-    return shared(replace(results, texts=Texts(who.split, table, frame, hidden)), results)
+    return share_cache(replace(results, texts=Texts(who.split, table, frame, hidden)), results)
 
 
 def _nothing(split: str, why: str) -> Texts:

@@ -7,10 +7,16 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from harness.analysis.ablation import FACTORS, base_score
+from harness.analysis.ablation import (
+    FACTORS,
+    ablation_table,
+    base_score,
+    interaction_table,
+    pairs_of,
+)
 from harness.analysis.estimates import estimates
 from harness.analysis.scores import configurations
-from harness.report import findings, formatting
+from harness.report import formatting
 from harness.report.charts.axis import axis
 from harness.report.charts.figure import intervals
 from harness.report.charts.svg import Band
@@ -52,20 +58,22 @@ def factors(results: StudyResults) -> tuple[str, ...]:
 
 def tables(results: StudyResults) -> dict[str, pd.DataFrame]:
     """One table for each factor and each planned pair, and the interaction of each pair."""
-    crossed = findings.interactions(results)
-    return findings.ablation(results, factors(results)) | {
-        f"interaction: {name}": frame for name, frame in crossed.items()
+    interactions = {
+        f"interaction: {pair}": interaction_table(results, pair) for pair in pairs_of(results)
     }
+    return {name: ablation_table(results, name) for name in factors(results)} | interactions
 
 
 def render(results: StudyResults) -> str:
     """The section's HTML."""
     parts = []
-    crossed = findings.interactions(results)
-    for name, frame in findings.ablation(results, factors(results)).items():
+    pairs = pairs_of(results)
+    for name in factors(results):
+        frame = ablation_table(results, name)
         body = Markup("") if frame.empty else _one(results, name, frame)
-        if name in crossed:
-            body += crossed_map(results, name, TITLES) + _interaction(results, name, crossed[name])
+        if name in pairs:
+            body += crossed_map(results, name, TITLES)
+            body += _interaction(results, name, interaction_table(results, name))
         parts.append({"name": name, "title": _title(name), "empty": frame.empty, "body": body})
     return render_template(
         "ablation.html.j2",

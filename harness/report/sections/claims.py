@@ -8,7 +8,6 @@ import pandas as pd
 from markupsafe import Markup
 
 from harness.analysis import claim_tests
-from harness.report import findings
 from harness.report.section import (
     Column,
     Record,
@@ -29,12 +28,12 @@ _TAGS = {"supported": "pick", "contradicted": "worse", "not decided": "open", "n
 
 def tables(results: StudyResults) -> dict[str, pd.DataFrame]:
     """One table: a row for each comparison of each claim."""
-    return {"claims": claim_tests.table(results, findings.claims(results))}
+    return {"claims": claim_tests.table(results, claim_tests.evaluate_claims(results))}
 
 
 def render(results: StudyResults) -> str:
     """The section's HTML."""
-    judged = findings.claims(results)
+    judged = claim_tests.evaluate_claims(results)
     rows = [
         {
             "sentence": finding.claim.sentence,

@@ -14,7 +14,7 @@ import pandas as pd
 from markupsafe import Markup, escape
 
 from harness.analysis import error_analysis
-from harness.analysis.scores import cached, configurations
+from harness.analysis.scores import configurations
 from harness.report import formatting
 from harness.report.section import (
     Column,
@@ -158,13 +158,6 @@ BEHIND: Final = 2
 TOP: Final = 12
 
 
-def _cast(results: StudyResults) -> ComparedConfigurations | None:
-    found: ComparedConfigurations | None = cached(
-        results, "cast", lambda: error_analysis.compared_configurations(results)
-    )
-    return found
-
-
 def differences_table(results: StudyResults) -> pd.DataFrame:
     """The examples that are shown.
 
@@ -173,7 +166,7 @@ def differences_table(results: StudyResults) -> pd.DataFrame:
         how good each is there, more being better, mean over seeds.
     """
     columns = ["against", "example", "ahead", "chief", "other"]
-    who = _cast(results)
+    who = error_analysis.compared_configurations(results)
     if who is None:
         return pd.DataFrame(columns=columns)
     scores = error_analysis.by_example(results, who)
@@ -192,7 +185,7 @@ def differences_table(results: StudyResults) -> pd.DataFrame:
 def tables(results: StudyResults) -> dict[str, pd.DataFrame]:
     """Differences, confusions, scores by length, recall by whether a form was seen."""
     found = {"differences": differences_table(results)}
-    who = _cast(results)
+    who = error_analysis.compared_configurations(results)
     if who is not None:
         found["confusions"] = error_analysis.confusions(results, who)
         found["by_length"] = error_analysis.by_length(results, who)
@@ -202,7 +195,7 @@ def tables(results: StudyResults) -> dict[str, pd.DataFrame]:
 
 def render(results: StudyResults) -> str:
     """The section's HTML."""
-    who, texts = _cast(results), results.texts
+    who, texts = error_analysis.compared_configurations(results), results.texts
     if who is None:
         return render_template("errors.html.j2", who=None)
     names = _names(results, who)

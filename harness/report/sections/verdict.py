@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from markupsafe import Markup
 
+from harness.analysis.explanation import explain
 from harness.analysis.formatting import BY_COST
+from harness.analysis.recommendation import recommend
 from harness.analysis.scores import configurations, shots
 from harness.analysis.wording import more_seeds
 from harness.report import formatting
@@ -16,7 +18,6 @@ from harness.report.baselines import baseline_table, reached, share_of_full
 from harness.report.charts.axis import axis
 from harness.report.charts.figure import intervals
 from harness.report.charts.svg import Band
-from harness.report.findings import chain, recommendation
 from harness.report.section import (
     Column,
     Record,
@@ -57,13 +58,13 @@ def gain_table(results: StudyResults, score: Interval | None) -> pd.DataFrame:
 
 def tables(results: StudyResults) -> dict[str, pd.DataFrame]:
     """The finalists compared, and the gain over what needs no adapter."""
-    advice = recommendation(results)
+    advice = recommend(results)
     return {"finalists": advice.comparison, "gain": gain_table(results, advice.score)}
 
 
 def render(results: StudyResults) -> str:
     """The section's HTML."""
-    advice = recommendation(results)
+    advice = recommend(results)
     scale = formatting.scale(results.objective)
     pick = advice.pick
     return render_template(
@@ -81,7 +82,7 @@ def render(results: StudyResults) -> str:
         notes=_notes(results),
         pending=int(results.trials["state"].isin(["running", "waiting"]).sum()),
         comparison=_comparison(results, advice),
-        chain=chain(results),
+        chain=explain(results),
         reached="" if pick is not None else reached(results),
         snippet=_snippet(results, pick),
         command=rerun_command(results),

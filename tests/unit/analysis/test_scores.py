@@ -1,16 +1,38 @@
-"""What is kept of a study: once, for itself alone, as long as it lives."""
+"""Tests of `harness.analysis.scores`."""
+
+from __future__ import annotations
 
 import dataclasses
 import gc
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from harness.analysis import scores
-from harness.analysis import scores as memo
-from harness.analysis.scores import complete, configurations, score_array
-from tests.studies import F1, PERPLEXITY, config, confirm_results, empty_results, make_results
+from harness.analysis import ablation, estimates, scores
+from harness.analysis.recommendation import recommend
+from harness.analysis.scores import (
+    cached_per_study,
+    complete,
+    configurations,
+    score_array,
+    share_cache,
+)
+from tests.studies import (
+    F1,
+    PERPLEXITY,
+    config,
+    confirm_results,
+    empty_results,
+    make_results,
+    one_trial_results,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Sequence
+
+    from harness.results import StudyResults
 
 
 @pytest.fixture(scope="module")
@@ -94,31 +116,65 @@ def test_score_from_rows_is_the_objective():
     assert np.isnan(scores.score_from_rows(rows.head(0), F1))
 
 
-def test_a_thing_is_made_once_for_each_study_and_name() -> None:
-    made: list[str] = []
+def counter() -> Callable[..., int]:
+    """A cached function of a study that returns how often it was computed."""
+    computed: list[Hashable] = []
 
-    def make() -> int:
-        made.append("once")
-        return len(made)
+    @cached_per_study
+    def count(results: StudyResults, name: Hashable = "", *, more: str = "") -> int:
+        computed.append((results.name, name, more))
+        return len(computed)
 
-    one, other = empty_results(), empty_results()
-    assert [memo.cached(one, "a", make), memo.cached(one, "a", make)] == [1, 1]
-    assert memo.cached(one, "b", make) == 2
-    assert memo.cached(other, "a", make) == 3
+    return count
 
 
-def test_a_study_that_is_gone_is_forgotten() -> None:
+def test_a_function_is_computed_once_for_each_study_and_arguments() -> None:
+    count = counter()
+    study, twin = empty_results(), empty_results()
+    assert [count(study, "a"), count(study, name="a"), count(study, "a", more="")] == [1, 1, 1]
+    assert count(study, "b") == 2
+    assert count(twin, "a") == 3
+    assert [count(study, ["a", "b"]), count(study, ("a", "b"))] == [4, 4]
+    assert counter()(study, "a") == 1
+
+
+def test_what_is_recommended_is_computed_once() -> None:
+    study = one_trial_results()
+    assert recommend(study).evidence is recommend(study).evidence
+    assert recommend(study) is not recommend(one_trial_results())
+    del recommend(study).comparison["value"]
+    assert "value" in recommend(study).comparison
+
+
+def test_ablation_tables_of_all_factors_read_the_examples_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[Sequence[object]] = []
+
+    def counted(*args: object) -> object:
+        calls.append(args)
+        return score_array(*args)  # type: ignore[arg-type]
+
+    for module in (ablation, estimates):
+        monkeypatch.setattr(module, "score_array", counted)
+    study = make_results()
+    for name in ("rank", "variant", "dropout"):
+        assert len(ablation.ablation_table(study, name)) > 1
+    assert len(calls) == 1
+
+
+def test_a_study_that_is_freed_leaves_no_cache() -> None:
     gc.collect()
-    before = len(memo._kept)
+    before = len(scores._caches)
     results = empty_results()
     complete(results, "search")
-    assert len(memo._kept) == before + 1
+    assert len(scores._caches) == before + 1
     del results
     gc.collect()
-    assert len(memo._kept) == before
+    assert len(scores._caches) == before
 
 
-def test_whoever_changes_a_table_changes_it_for_nobody_else() -> None:
+def test_a_changed_table_is_a_copy() -> None:
     results = make_results(trials=6, stages=("search", "ablate"))
     for read in (complete, configurations):
         mine = read(results, "ablate")
@@ -130,11 +186,10 @@ def test_whoever_changes_a_table_changes_it_for_nobody_else() -> None:
     assert not score_array(results, "ablate", "validation").statistics.flags.writeable
 
 
-def test_a_study_that_is_the_same_shares_what_is_kept() -> None:
-    first = empty_results()
-    memo.cached(first, "a", lambda: 1)
-    second = memo.shared(dataclasses.replace(first, name="other"), first)
-    assert memo.cached(second, "a", lambda: 2) == 1
-    assert memo.cached(second, "b", lambda: 3) == 3
-    assert memo.cached(first, "b", lambda: 4) == 3
-    assert memo.cached(dataclasses.replace(first), "a", lambda: 5) == 5
+def test_studies_that_share_a_cache_compute_once() -> None:
+    count, study = counter(), empty_results()
+    count(study, "a")
+    twin = share_cache(dataclasses.replace(study, name="other"), study)
+    assert count(twin, "a") == 1
+    assert [count(twin, "b"), count(study, "b")] == [2, 2]
+    assert count(dataclasses.replace(study), "a") == 3

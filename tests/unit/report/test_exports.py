@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pytest
 
+from harness.analysis.recommendation import recommend
 from harness.errors import UserError
 from harness.report import exports
-from harness.report.findings import recommendation
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,7 +60,7 @@ def _same(file: Path, name: str) -> bool:
 
 def test_json_holds_every_number(study: StudyResults) -> None:
     body = json.loads(exports.as_json(study))
-    assert body["evidence"] == recommendation(study).evidence
+    assert body["evidence"] == recommend(study).evidence
     for each in exports.published_tables(study):
         rows = body["tables"][f"{each.section}/{each.name}"]
         assert len(rows) == len(each.frame)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pytest
 
+from harness.analysis.explanation import explain
+from harness.analysis.recommendation import recommend
 from harness.report import formatting
 from harness.report.baselines import reached
-from harness.report.findings import chain, recommendation
 from harness.report.sections import verdict
 from tests import studies
 
@@ -27,7 +28,7 @@ def shown(full: StudyResults) -> str:
 
 
 def test_pick_score_and_evidence_are_those_of_the_analysis(full: StudyResults, shown: str) -> None:
-    advice = recommendation(full)
+    advice = recommend(full)
     assert advice.pick is not None
     assert advice.score is not None
     scale = formatting.scale(full.objective)
@@ -52,7 +53,7 @@ def test_a_gain_is_positive_where_the_pick_is_better(
     study: str, request: pytest.FixtureRequest
 ) -> None:
     results: StudyResults = request.getfixturevalue(study)
-    gains = verdict.gain_table(results, recommendation(results).score)
+    gains = verdict.gain_table(results, recommend(results).score)
     assert (gains["gain"] > 0).all()
 
 
@@ -102,7 +103,7 @@ def test_without_a_confirm_stage_it_says_what_to_do(ablated: StudyResults) -> No
     text = html.unescape(verdict.render(ablated))
     assert "Nothing was confirmed on fresh seeds" in text
     assert "LoraConfig" not in text
-    assert recommendation(ablated).evidence in text
+    assert recommend(ablated).evidence in text
 
 
 def test_an_open_question_is_called_open() -> None:
@@ -114,7 +115,7 @@ def test_an_open_question_is_called_open() -> None:
     swapped = config.replace(rank=8, alpha=16.0)
     close[swapped] = close[swapped][::-1]
     results = studies.confirm_results(close, looks=(5,))
-    advice = recommendation(results)
+    advice = recommend(results)
     text = html.unescape(verdict.render(results))
     assert advice.outcome == "undecided"
     assert "Not decided" in text
@@ -129,7 +130,7 @@ def test_without_a_pick_the_baselines_are_told_still(full: StudyResults, shown: 
     told = reached(full)
     assert told not in shown  # the gains over them are
     changed = dataclasses.replace(full, trials=full.trials[full.trials["seed"] < 3001])
-    assert recommendation(changed).pick is None
+    assert recommend(changed).pick is None
     assert told in html.unescape(verdict.render(changed))
 
 
@@ -158,7 +159,7 @@ def test_a_gain_in_perplexity_is_told_as_what_it_is_below_the_base(
     likelihoods: StudyResults,
 ) -> None:
     scale = formatting.scale(likelihoods.objective)
-    (gain,) = verdict.gain_table(likelihoods, recommendation(likelihoods).score).to_dict("records")
+    (gain,) = verdict.gain_table(likelihoods, recommend(likelihoods).score).to_dict("records")
     assert gain["gain"] > 0
     value, note = facts(likelihoods)["Gain over the bare base"]
     assert value == scale.gap(gain["gain"])
@@ -198,7 +199,7 @@ def test_what_was_highest_by_plan_is_lowest_where_less_is_better() -> None:
 
 
 def test_the_noise_floor_is_told_without_a_pick_too(ablated: StudyResults) -> None:
-    advice = recommendation(ablated)
+    advice = recommend(ablated)
     assert advice.pick is None
     page = verdict.render(ablated)
     assert "Seed noise" in page
@@ -207,7 +208,7 @@ def test_the_noise_floor_is_told_without_a_pick_too(ablated: StudyResults) -> No
 
 def test_the_chain_from_trials_to_verdict_is_on_the_page(full: StudyResults) -> None:
     page = html.unescape(str(verdict.render(full)))
-    steps = chain(full)
+    steps = explain(full)
     assert len(steps) == 8
     for step in steps:
         for line in step.lines:
