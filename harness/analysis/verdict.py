@@ -30,6 +30,7 @@ from harness.analysis.multiple_comparisons import (
 )
 from harness.analysis.pareto import (
     apply_constraints,
+    nondominated,
     objective_directions,
     satisfies,
     spread_over_front,
@@ -98,9 +99,9 @@ def finalists(results: StudyResults, limit: int) -> list[dict[str, Any]]:
         for key, value in zip(whole.cube.keys, results.objective.sign * whole.values, strict=True)
         if kept[key]
     }
-    front = pareto(
-        [*values], [*table.loc[[*values], "parameters"].astype(float)], [*values.values()]
-    )
+    parameters = table.loc[[*values], "parameters"].to_numpy(dtype=float)
+    on_front = nondominated(np.column_stack([parameters, -np.array([*values.values()])]))
+    front = [key for key, undominated in zip(values, on_front, strict=True) if undominated]
     front = sorted(front, key=lambda key: (-values[key], key))
     own = incumbent_cell(results, values)
     chosen = list(dict.fromkeys(([] if own is None else [own]) + front[:1]))
@@ -127,20 +128,6 @@ def _of_search(results: StudyResults, limit: int) -> list[dict[str, Any]]:
     order = rows.assign(_loss=-results.objective.sign * rows["value"])
     best = order.sort_values(["_loss", "rank", "key"]).drop_duplicates("rank")
     return [_fields(row) for _, row in best.head(max(0, limit)).iterrows()]
-
-
-def pareto(
-    keys: Sequence[str], costs: Sequence[float] | Array, values: Sequence[float]
-) -> list[str]:
-    """Keys that no other one beats: none is as cheap and better, or cheaper and as good."""
-    cost, value = np.asarray(costs, dtype=float), np.asarray(values, dtype=float)
-    front = []
-    for i, key in enumerate(keys):
-        no_worse = (cost <= cost[i]) & (value >= value[i])
-        better = (cost < cost[i]) | (value > value[i])
-        if not (no_worse & better).any():
-            front.append(key)
-    return front
 
 
 def inferior(differences: Array, margin: float) -> NDArray[np.bool_]:

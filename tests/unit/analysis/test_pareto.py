@@ -71,7 +71,12 @@ def test_nobody_is_dominated_and_everybody_else_is(study: StudyResults) -> None:
     assert len(table) == complete["duplicate_of"].isna().sum()
 
 
-def test_equal_ones_are_both_on_the_front() -> None:
+def test_a_front_of_cost_and_score_by_hand() -> None:
+    losses = np.array([[1, -0.5], [2, -0.7], [2, -0.6], [3, -0.7], [np.nan, -0.9]])
+    assert nondominated(losses).tolist() == [True, True, False, False, True]
+
+
+def test_equal_rows_are_both_on_the_front() -> None:
     losses = np.array([[1.0, 2.0], [1.0, 2.0], [2.0, 1.0], [2.0, 2.0]])
     assert nondominated(losses).tolist() == [True, True, True, False]
 

@@ -12,7 +12,6 @@ from harness.analysis.verdict import (
     finalists,
     incumbent,
     inferior,
-    pareto,
     seeds_needed,
 )
 from harness.trial import TrialConfig
@@ -222,11 +221,6 @@ def test_without_an_ablation_the_incumbent_is_all_there_is():
     row = finalists(one_trial_results(), 6)
     assert [one["rank"] for one in row] == [16]
     assert finalists(empty_results(), 6) == []
-
-
-def test_pareto_front_by_hand():
-    assert pareto(["a", "b", "c", "d"], [1, 2, 2, 3], [0.5, 0.7, 0.6, 0.7]) == ["a", "b"]
-    assert pareto(["a", "b"], [1, 1], [0.5, 0.5]) == ["a", "b"]
 
 
 def test_inferior_needs_a_bound_beyond_the_margin():
