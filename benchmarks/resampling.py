@@ -14,7 +14,7 @@ from statistics import median
 
 import numpy as np
 
-from harness.analysis import hierarchical
+from benchmarks import hierarchical
 from harness.analysis.bootstrap import RESAMPLES
 from harness.analysis.estimates import compare_all_pairs, estimates_of
 from harness.analysis.multiple_comparisons import all_pairs_bounds

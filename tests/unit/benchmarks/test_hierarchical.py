@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
+from benchmarks.hierarchical import Resampled, bca, percentile, resampled
 from harness.aggregates import FORMS
 from harness.analysis.bootstrap import example_weights
-from harness.analysis.hierarchical import Resampled, bca, percentile, resampled
 
 VALUE = FORMS["share"].value
 

@@ -62,9 +62,11 @@ def resampled(
         raise ValueError("a plain bootstrap takes configurations with the same seeds alone")
     count = table.shape[1]
     weights = example_weights(statistics.shape[2], resamples, seed)
-    moved = resampled_scores(statistics, value, weights)
-    drawn = np.random.default_rng(seed + 1).multinomial(count, [1 / count] * count, resamples)
-    means = np.einsum("csb,bs->cb", moved, drawn / count)
+    on_resamples = resampled_scores(statistics, value, weights)
+    seed_counts = np.random.default_rng(seed + 1).multinomial(
+        count, [1 / count] * count, resamples
+    )
+    means = np.einsum("csb,bs->cb", on_resamples, seed_counts / count)
     by_seed = matrix @ table
     by_example = np.tensordot(matrix, influence(statistics, value).mean(axis=1), axes=1)
     return Resampled(by_seed.mean(axis=1), matrix @ means, _acceleration(by_seed, by_example))
@@ -74,28 +76,35 @@ def _acceleration(by_seed: Array, by_example: Array) -> Array:
     """Efron and Tibshirani 1993, equation 14.15, each level a sample of its own (section 14.5)."""
     cubes, squares = np.zeros(len(by_seed)), np.zeros(len(by_seed))
     for values in (by_seed, by_example):
-        apart = (values - values.mean(axis=1, keepdims=True)) / values.shape[1]
-        cubes += (apart**3).sum(axis=1)
-        squares += (apart**2).sum(axis=1)
+        deviations = (values - values.mean(axis=1, keepdims=True)) / values.shape[1]
+        cubes += (deviations**3).sum(axis=1)
+        squares += (deviations**2).sum(axis=1)
     return np.divide(cubes, 6 * squares**1.5, out=np.zeros_like(cubes), where=squares > 0)
 
 
-def percentile(found: Resampled, confidence: float) -> Bounds:
+def percentile(bootstrap: Resampled, confidence: float) -> Bounds:
     """Quantiles of the draws, each interval of that confidence on its own."""
     tail = (1 - confidence) / 2
-    low, high = np.quantile(found.draws, [tail, 1 - tail], axis=1)
+    low, high = np.quantile(bootstrap.draws, [tail, 1 - tail], axis=1)
     return Bounds(low, high)
 
 
-def bca(found: Resampled, confidence: float) -> Bounds:
+def bca(bootstrap: Resampled, confidence: float) -> Bounds:
     """Bias-corrected and accelerated intervals (Efron 1987; Efron and Tibshirani 1993, 14.10)."""
-    below = (found.draws < found.estimate[:, None]).mean(axis=1)
-    below += (found.draws == found.estimate[:, None]).mean(axis=1) / 2
-    many = found.draws.shape[1]
-    bias = ndtri(np.clip(below, 1 / (many + 1), many / (many + 1)))
+    below = (bootstrap.draws < bootstrap.estimate[:, None]).mean(axis=1)
+    below += (bootstrap.draws == bootstrap.estimate[:, None]).mean(axis=1) / 2
+    count = bootstrap.draws.shape[1]
+    bias = ndtri(np.clip(below, 1 / (count + 1), count / (count + 1)))
     ends = []
     for tail in ((1 - confidence) / 2, (1 + confidence) / 2):
-        moved = bias + ndtri(tail)
-        at = ndtr(bias + moved / (1 - found.acceleration * moved))
-        ends.append(np.array([np.quantile(d, a) for d, a in zip(found.draws, at, strict=True)]))
+        shifted = bias + ndtri(tail)
+        levels = ndtr(bias + shifted / (1 - bootstrap.acceleration * shifted))
+        ends.append(
+            np.array(
+                [
+                    np.quantile(draws, level)
+                    for draws, level in zip(bootstrap.draws, levels, strict=True)
+                ]
+            )
+        )
     return Bounds(*ends)
