@@ -31,6 +31,9 @@ class Variant:
         bases: values of `model.quantization` that it can be trained on.
         proofs: what shows that it does what its name says; `harness.adapters.proofs.PROOFS`.
         excludes: variants that it cannot be joined with, and why.
+        peft_class: PEFT's configuration class: `LoraConfig`, `VeraConfig` or `AdaLoraConfig`.
+        snippet_remark: what whoever pastes its PEFT configuration must do besides; lines of text.
+        packable: its layers can be trained many at once (`harness.training.packed`).
     """
 
     name: str
@@ -46,6 +49,9 @@ class Variant:
     bases: tuple[str, ...] = ("none", "nf4", "int8")
     proofs: tuple[str, ...] = ("starts_as_base", "b_zero", "scale")
     excludes: Mapping[str, str] = field(default_factory=dict)
+    peft_class: str = "LoraConfig"
+    snippet_remark: str = ""
+    packable: bool = True
 
     def rank_at_start(self, rank: int) -> int:
         """The rank of each layer before any of it is taken away."""
@@ -60,6 +66,12 @@ class Variant:
 
 
 VARIANTS: Final[Registry[Variant]] = Registry("variant")
+
+#: Of the variants whose A and B start as a part of the frozen weight.
+_CHANGED_BASE: Final = (
+    "the base's weights change when this is put on: to take the adapter to the untouched base, "
+    "save\nit with path_initial_model_for_weight_conversion"
+)
 
 for _variant in (
     Variant(
@@ -101,6 +113,11 @@ for _variant in (
             "rslora": "its scale is alpha over the rank it starts with",
             "dora": "its layers have no magnitude",
         },
+        peft_class="AdaLoraConfig",
+        snippet_remark="AdaLoRA: total_step is the number of your steps, of which 15 % are before "
+        "ranks fall and 45 % after;\ncall model.base_model.update_and_allocate(step) after "
+        "each optimizer.step(), before zero_grad",
+        packable=False,
     ),
     Variant(
         "pissa",
@@ -111,6 +128,7 @@ for _variant in (
         bases=("none",),
         proofs=("starts_as_base", "scale", "decomposed"),
         excludes={"lora_fa": "a frozen A would keep the weight's own directions"},
+        snippet_remark=_CHANGED_BASE,
     ),
     Variant(
         "olora",
@@ -121,6 +139,7 @@ for _variant in (
         bases=("none",),
         proofs=("starts_as_base", "scale", "decomposed"),
         excludes={"lora_fa": "a frozen A would keep the weight's own directions"},
+        snippet_remark=_CHANGED_BASE,
     ),
     Variant(
         "orthogonal",
@@ -139,6 +158,9 @@ for _variant in (
         bases=("none",),
         proofs=("scale", "less_error"),
         excludes={"dora": "the magnitudes would be those of the weights before rounding"},
+        snippet_remark="LoftQ: the adapter belongs to a base rounded to 4 bits, saved beside the "
+        "study's adapters",
+        packable=False,
     ),
     Variant(
         "lora_fa",
@@ -160,6 +182,8 @@ for _variant in (
             "rslora": "it has no scale",
             "dora": "it has no magnitude",
         },
+        peft_class="VeraConfig",
+        packable=False,
     ),
     Variant(
         "eva",
@@ -168,6 +192,8 @@ for _variant in (
         peft={"init_lora_weights": "eva"},
         method="eva",
         proofs=("starts_as_base", "b_zero", "scale", "from_activations"),
+        snippet_remark="EVA: call peft.initialize_lora_eva_weights(model, dataloader) before "
+        "training, with EvaConfig(rho=1.0)",
     ),
 ):
     VARIANTS.add(_variant.name, _variant)
@@ -180,6 +206,7 @@ FULL: Final = Variant(
     method="full",
     bases=("none",),
     proofs=("all_trained",),
+    packable=False,
 )
 
 
@@ -290,4 +317,8 @@ def _join(one: Variant, other: Variant) -> Variant:
         bases=tuple(base for base in one.bases if base in other.bases),
         proofs=proofs,
         excludes={**one.excludes, **other.excludes},
+        # One of the two at most has a method, and so a class and a remark, of its own.
+        peft_class=other.peft_class if one.method == "lora" else one.peft_class,
+        snippet_remark=one.snippet_remark or other.snippet_remark,
+        packable=one.packable and other.packable,
     )

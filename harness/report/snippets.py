@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from harness.analysis.claims import added
 from harness.analysis.verdict import current_look
@@ -19,6 +19,32 @@ if TYPE_CHECKING:
     from harness.results import StudyResults
 
 
+#: PEFT's class and the remark by adapter method, for studies made before `Variant.peft_class` and
+#: `Variant.snippet_remark` were recorded with a study. A new variant needs no entry here.
+_BEFORE_RECORDED: Final = {
+    "adalora": (
+        "AdaLoraConfig",
+        "AdaLoRA: total_step is the number of your steps, of which 15 % are before ranks fall and "
+        "45 % after;\ncall model.base_model.update_and_allocate(step) after each "
+        "optimizer.step(), before zero_grad",
+    ),
+    "decomposed": (
+        "LoraConfig",
+        "the base's weights change when this is put on: to take the adapter to the untouched "
+        "base, save\nit with path_initial_model_for_weight_conversion",
+    ),
+    "eva": (
+        "LoraConfig",
+        "EVA: call peft.initialize_lora_eva_weights(model, dataloader) before training, with "
+        "EvaConfig(rho=1.0)",
+    ),
+    "loftq": (
+        "LoraConfig",
+        "LoftQ: the adapter belongs to a base rounded to 4 bits, saved beside the study's "
+        "adapters",
+    ),
+    "vera": ("VeraConfig", ""),
+}
 #: Settings of the training, which a configuration of PEFT has no place for.
 _TRAINING = ("optimizer", "compute_dtype", "gradient_checkpointing")
 
@@ -26,7 +52,7 @@ _TRAINING = ("optimizer", "compute_dtype", "gradient_checkpointing")
 def lora_config(
     pick: Mapping[str, Any],
     modules: Mapping[str, Sequence[str]],
-    traits: Mapping[str, Mapping[str, Any]] | None,
+    traits: Mapping[str, Any] | None,
     head: Mapping[str, Any] | None = None,
 ) -> str:
     """The configuration as Python that makes it.
@@ -36,16 +62,16 @@ def lora_config(
         modules: module names of each group of target modules; a group that is not in it is read
             as module names joined by `+`.
         traits: of the variant: `peft` (keywords of the configuration), `optimiser`
-            (`b_rate_ratio`), `kind` of adapter, `frozen` weights and `initial_rank`; None where
-            nobody noted them.
+            (`b_rate_ratio`), `peft_class`, `snippet_remark`, `frozen` weights and `initial_rank`;
+            None where the study has not recorded them.
         head: the new head on the base, where the task has one: `module`, `labels`, `task_type`.
 
     Returns:
         Python source, ending in a newline.
     """
     noted, extras = traits or {}, _extras(pick)
-    name, keywords = _class_of(pick, noted)
-    keywords |= {
+    peft_class, remark = _class_and_remark(noted)
+    keywords = _keywords(peft_class, pick, noted) | {
         "target_modules": _modules(str(pick["target_modules"]), extras.get("layers"), modules),
         "bias": extras.get("bias", "none"),
         "task_type": (head or {}).get("task_type", "CAUSAL_LM"),
@@ -62,7 +88,7 @@ def lora_config(
     if traits is None:
         lines.append(f"# add the keywords that variant {pick['variant']!r} needs")
     keywords.update(noted.get("peft", {}))
-    lines += [f"from peft import {name}", "", f"config = {name}("]
+    lines += [f"from peft import {peft_class}", "", f"config = {peft_class}("]
     lines += [f"    {name}={_literal(value)}," for name, value in keywords.items()]
     lines += [")", f"learning_rate = {float(pick['learning_rate'])!r}"]
     ratio = noted.get("optimiser", {}).get("b_rate_ratio") and extras.get(
@@ -71,7 +97,7 @@ def lora_config(
     if ratio is not None:
         lines.append(f"# LoRA+: train the B matrices at learning_rate * {_plain(float(ratio))},")
         lines.append("# as peft.optimizers.create_loraplus_optimizer does")
-    lines += [f"# {remark}" for remark in _remarks(noted)]
+    lines += [f"# {line}" for line in _remarks(remark, noted.get("frozen") or ())]
     if head is not None:
         lines.append("# the base: AutoModelForTokenClassification.from_pretrained(...,")
         lines.append(f"#     id2label={_literal(dict(enumerate(head['labels'])))})")
@@ -81,37 +107,34 @@ def lora_config(
     return "\n".join(lines) + "\n"
 
 
-def _class_of(pick: Mapping[str, Any], traits: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """PEFT's class and its keywords for rank, alpha and dropout."""
+def _keywords(
+    peft_class: str, pick: Mapping[str, Any], traits: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The keywords by which a class of PEFT takes rank, alpha and dropout."""
     rank, dropout = int(pick["rank"]), _plain(float(pick["dropout"]))
-    if traits.get("kind") == "vera":
-        return "VeraConfig", {"r": rank, "vera_dropout": dropout}
-    rest = {"lora_alpha": _plain(float(pick["alpha"])), "lora_dropout": dropout}
-    if traits.get("kind") == "adalora":
-        first = max(rank, round(float(traits.get("initial_rank", 1.0)) * rank))
+    if peft_class == "VeraConfig":
+        return {"r": rank, "vera_dropout": dropout}
+    scale = {"lora_alpha": _plain(float(pick["alpha"])), "lora_dropout": dropout}
+    if peft_class == "AdaLoraConfig":
+        initial_rank = max(rank, round(float(traits.get("initial_rank", 1.0)) * rank))
         # The number of steps is the trial's; whoever trains longer puts in their own.
         steps = {"total_step": 1000, "tinit": 150, "tfinal": 450}
-        return "AdaLoraConfig", {"init_r": first, "target_r": rank, **rest, **steps}
-    return "LoraConfig", {"r": rank, **rest}
+        return {"init_r": initial_rank, "target_r": rank, **scale, **steps}
+    return {"r": rank, **scale}
 
 
-def _remarks(traits: Mapping[str, Any]) -> list[str]:
+def _class_and_remark(traits: Mapping[str, Any]) -> tuple[str, str]:
+    """The variant's class of PEFT and its remark, as the study recorded them."""
+    if "peft_class" in traits:
+        return str(traits["peft_class"]), str(traits.get("snippet_remark") or "")
+    return _BEFORE_RECORDED.get(str(traits.get("kind")), ("LoraConfig", ""))
+
+
+def _remarks(remark: str, frozen: Sequence[str]) -> list[str]:
     """What a configuration alone cannot say."""
-    remarks = {
-        "adalora": "AdaLoRA: total_step is the number of your steps, of which 15 % are before "
-        "ranks fall and 45 % after;\n# call model.base_model.update_and_allocate(step) after "
-        "each optimizer.step(), before zero_grad",
-        "decomposed": "the base's weights change when this is put on: to take the adapter to the "
-        "untouched base, save\n# it with path_initial_model_for_weight_conversion",
-        "eva": "EVA: call peft.initialize_lora_eva_weights(model, dataloader) before training, "
-        "with EvaConfig(rho=1.0)",
-        "loftq": "LoftQ: the adapter belongs to a base rounded to 4 bits, saved beside the "
-        "study's adapters",
-    }
-    found = [remarks[kind] for kind in [traits.get("kind")] if kind in remarks]
-    frozen = traits.get("frozen") or ()
-    found += [f"{name} is not trained: set requires_grad_(False) on it" for name in frozen]
-    return found
+    return remark.splitlines() + [
+        f"{name} is not trained: set requires_grad_(False) on it" for name in frozen
+    ]
 
 
 def snippet_for(results: StudyResults, pick: Mapping[str, Any]) -> str:

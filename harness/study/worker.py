@@ -166,6 +166,8 @@ def _traits(variant: Variant) -> dict[str, Any]:
         "initial_rank": variant.initial_rank,
         "root_scale": variant.root_scale,
         "source": variant.source,
+        "peft_class": variant.peft_class,
+        "snippet_remark": variant.snippet_remark,
     }
 
 

@@ -40,6 +40,18 @@ def test_variants_can_be_joined() -> None:
     assert resolve("lora+loftq").proofs == ("scale", "less_error")
 
 
+def test_a_joined_variant_has_the_class_and_remark_of_the_part_with_a_method() -> None:
+    for name in ("dora+eva", "eva+dora"):
+        assert (resolve(name).peft_class, resolve(name).snippet_remark[:3]) == (
+            "LoraConfig",
+            "EVA",
+        )
+        assert resolve(name).packable
+    for name in ("adalora+lora_plus", "lora_plus+adalora"):
+        assert resolve(name).peft_class == "AdaLoraConfig"
+        assert not resolve(name).packable
+
+
 @pytest.mark.parametrize(
     ("name", "told"),
     [

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.config.variants import VARIANTS
+from harness.config.variants import VARIANTS, resolve
 from harness.report.snippets import add_seeds, commands, lora_config, rerun_command
 from harness.study.worker import _traits
 
@@ -88,6 +88,14 @@ def test_what_a_configuration_cannot_say_is_told() -> None:
     assert "path_initial_model_for_weight_conversion" in told("pissa")
     assert "initialize_lora_eva_weights" in told("eva")
     assert "rounded to 4 bits" in told("loftq")
+
+
+@pytest.mark.parametrize("variant", [*VARIANTS.names(), "dora+lora_plus", "pissa+rslora"])
+def test_studies_that_did_not_record_class_and_remark_give_the_same_snippet(variant: str) -> None:
+    recorded = _traits(resolve(variant))
+    older = {k: v for k, v in recorded.items() if k not in ("peft_class", "snippet_remark")}
+    pick = {**PICK, "variant": variant}
+    assert lora_config(pick, MODULES, older) == lora_config(pick, MODULES, recorded)
 
 
 def test_settings_beside_the_six_come_along() -> None:
