@@ -241,12 +241,11 @@ class PlainLoop:
                 texts[index] = text
         parsed = [work.task.parse(text) for text in texts]
         answers = [
-            evaluation.Answer(one.prediction, text, one.unparsed)
-            for one, text in zip(parsed, texts, strict=True)
+            evaluation.Answer(p.prediction, text, p.unparsed)
+            for p, text in zip(parsed, texts, strict=True)
         ]
-        return evaluation.score_answers(
-            work.task, "validation", work.task.examples("validation"), answers
-        )
+        examples = work.task.examples("validation")
+        return evaluation.score_answers(work.task, "validation", examples, answers)
 
     def _written(self, model: Any, prompts: Sequence[Sequence[int]]) -> list[str]:
         work, pad = self._work, int(self._work.tokenizer.pad_token_id)

@@ -115,7 +115,7 @@ def _matching_modules(linear: Iterable[str], part: str) -> set[str]:
 
 
 def _suffixes(targets: list[str], others: list[str]) -> tuple[str, ...]:
-    # GPT-2 has attn.c_proj and mlp.c_proj: a name is lengthened until it hits no candidate module.
+    # GPT-2 has attn.c_proj and mlp.c_proj: a name is lengthened until it matches no other module.
     suffixes: set[str] = set()
     for name in targets:
         parts = name.split(".")

@@ -1,1 +1,1 @@
-"""Frozen base models: loaded, counted, and the tokens they are given."""
+"""Frozen base models: loading, memory, heads, and batches of token ids."""

@@ -1,15 +1,8 @@
-"""Loads one frozen base model, quantised or not, once for a process.
+"""Loads, freezes and fingerprints one base model, quantised or not; finds its transformer blocks.
 
-Knows nothing of tasks and trials. Every fault of the user's (no such folder, not a model for this
-head, no tokenizer, hub out of reach, no memory) is a `UserError` of one line.
-
-Fingerprints of a model's weights: a full one, and a cheap one to take after each trial.
-
-Knows nothing of adapters: take them while none is attached.
-
-Keeps 4-bit weights as they are. Knows bitsandbytes' layers, nothing of harness's settings.
-
-The lists of blocks that a transformer is made of. Knows modules, nothing of adapters.
+Every mistake of the user (no such folder, a model that cannot have this head, no tokenizer, hub
+unreachable, not enough memory) is a `UserError` of one line. Checksums are taken while no adapter
+is attached.
 """
 
 import hashlib
@@ -37,13 +30,14 @@ from harness.errors import UserError, did_you_mean
 from harness.models import token_classifier
 from harness.models.memory import is_out_of_memory
 
+#: Values of each weight that `quick_checksum` samples.
 _SAMPLES: Final = 64
 
 
 def checksum(model: nn.Module) -> str:
     """SHA-256 over name, type, shape and every byte of all weights, buffers included.
 
-    Quantised weights count with what is needed to read them (scales, code books).
+    Quantised weights count with their scales and code books.
 
     Returns:
         64 hex digits; the same on every machine and device.
@@ -56,21 +50,21 @@ def checksum(model: nn.Module) -> str:
 
 
 def quick_checksum(model: nn.Module) -> str:
-    """SHA-256 over the names and 64 evenly spaced numbers of each weight; a few milliseconds.
+    """SHA-256 over the names and 64 evenly spaced values of each weight; a few milliseconds.
 
-    Any update by an adapter (merging, also with rounding after unmerging) touches nearly every
-    number of a matrix, so that the sample shows it.
+    Merging an adapter, also with rounding after unmerging, changes nearly every value of a matrix,
+    so a sample detects it.
     """
     digest = hashlib.sha256()
     samples: dict[torch.device, list[torch.Tensor]] = {}
     for name, tensor in _tensors(model):
         digest.update(name.encode())
-        flat = tensor.detach().reshape(-1)
-        stride = max(1, flat.numel() // _SAMPLES)
-        samples.setdefault(flat.device, []).append(_bytes(flat[::stride][:_SAMPLES]))
-    # bitsandbytes keeps some of what reads 8-bit weights on the processor.
-    for each in samples.values():
-        digest.update(torch.cat(each).cpu().numpy().tobytes())
+        values = tensor.detach().reshape(-1)
+        stride = max(1, values.numel() // _SAMPLES)
+        samples.setdefault(values.device, []).append(_bytes(values[::stride][:_SAMPLES]))
+    # One digest a device: bitsandbytes keeps some of an 8-bit layer's state on the CPU.
+    for sample in samples.values():
+        digest.update(torch.cat(sample).cpu().numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -88,18 +82,20 @@ def _bytes(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.reshape(-1).contiguous().view(torch.uint8)
 
 
-#: By name, for the package is slow to import and needed for such layers alone.
-_CLASS = "Linear4bit"
+#: Compared by name, since bitsandbytes is slow to import and needed for 4-bit layers alone.
+_4BIT_CLASS = "Linear4bit"
 
 
 def is_4bit(layer: nn.Module) -> bool:
-    """Whether a layer is bitsandbytes' own of 4-bit weights."""
-    kind = type(layer)
-    return kind.__name__ == _CLASS and kind.__module__.startswith("bitsandbytes.")
+    """Whether a layer is bitsandbytes' `Linear4bit`."""
+    layer_class = type(layer)
+    return layer_class.__name__ == _4BIT_CLASS and layer_class.__module__.startswith(
+        "bitsandbytes."
+    )
 
 
 def dequantized_weight(layer: nn.Module) -> Tensor:
-    """The weights that a 4-bit layer stands for, shape (out, in), in what it computes in."""
+    """The dequantised weight of a 4-bit layer, shape (out, in), in its compute dtype."""
     from bitsandbytes.functional import dequantize_4bit
 
     weight: Any = layer.weight
@@ -108,18 +104,18 @@ def dequantized_weight(layer: nn.Module) -> Tensor:
 
 
 def compute_dtype(layer: nn.Module) -> torch.dtype:
-    """The precision of a 4-bit layer's products."""
+    """The precision in which a 4-bit layer computes."""
     weight: Any = layer.weight
-    found: torch.dtype = getattr(layer, "compute_dtype", None) or weight.quant_state.dtype
-    return found
+    dtype: torch.dtype = getattr(layer, "compute_dtype", None) or weight.quant_state.dtype
+    return dtype
 
 
 def keep_4bit_layout(model: nn.Module) -> None:
-    """Has a model's 4-bit layers compute alike on every processor, in scoring as in training.
+    """Makes a model's 4-bit layers compute alike on every CPU, in scoring as in training.
 
-    On one with AVX512-BF16, bitsandbytes 0.50 lays the weights out anew at the first forward pass
-    in evaluation mode: scales are rounded to bfloat16 for good, layers narrower than a block fail,
-    and no gradient comes through such a layer in training afterwards.
+    On a CPU with AVX512-BF16, bitsandbytes 0.50 repacks the weights at the first forward pass in
+    evaluation mode: scales are permanently rounded to bfloat16, layers narrower than a block fail,
+    and no gradient passes through such a layer in training afterwards.
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
@@ -138,13 +134,13 @@ _DTYPES: Final = {
 
 @dataclass(frozen=True)
 class BaseModel:
-    """One frozen base, shared by all trials of a process.
+    """One frozen base model, shared by all trials of a process.
 
     Attributes:
-        name: what the sweep calls it.
+        name: `model.name` of the sweep.
         model: in evaluation mode, no weight requiring a gradient.
         tokenizer: has a pad token.
-        device: where the model lies.
+        device: the model's device.
         fingerprint: SHA-256 of the weights and the tokenizer as loaded, 64 hex digits.
     """
 
@@ -156,17 +152,17 @@ class BaseModel:
 
     @property
     def context(self) -> int | None:
-        """Tokens the model was made for, or None where its configuration does not say."""
+        """Maximal tokens of a text, or None where the model's configuration does not say."""
         length = getattr(self.model.config, "max_position_embeddings", None)
-        return int(length) - _kept_back(self.model) if length else None
+        return int(length) - _reserved_positions(self.model) if length else None
 
 
 class ModelSource(NamedTuple):
-    """Where a model is.
+    """Where a model is loaded from.
 
     Attributes:
         path: folder or hub id, as `from_pretrained` takes it.
-        keywords: what `from_pretrained` needs beside it (`gguf_file`, `revision`).
+        keywords: further arguments of `from_pretrained` (`gguf_file`, `revision`).
         local: whether it is on this machine.
     """
 
@@ -175,8 +171,8 @@ class ModelSource(NamedTuple):
     local: bool
 
 
-def _kept_back(model: PreTrainedModel) -> int:
-    """Positions that no token of a text can have: RoBERTa counts from behind the padding's."""
+def _reserved_positions(model: PreTrainedModel) -> int:
+    """Positions that no token can have: RoBERTa counts from the position after the padding's."""
     for name, module in model.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, torch.nn.Embedding):
             return 0 if module.padding_idx is None else int(module.padding_idx) + 1
@@ -186,30 +182,30 @@ def _kept_back(model: PreTrainedModel) -> int:
 def load(
     settings: ModelSettings, threads: int | None = None, head: Head = GENERATION
 ) -> BaseModel:
-    """Loads a base model, freezes it and takes its fingerprint.
+    """Loads a base model, freezes it and computes its fingerprint.
 
     Args:
-        settings: which model, in which precision; `auto` has to be settled before.
+        settings: which model, in which precision; `auto` must be resolved before.
         threads: torch threads of this process, or None to leave them as they are.
-        head: what stands on it; a new one is zero.
+        head: the model's head; a new one starts at zero.
 
     Raises:
-        UserError: it cannot be loaded; says why.
+        UserError: it cannot be loaded; the message says why.
     """
     if threads is not None:
         torch.set_num_threads(threads)
-    place = resolve_model(settings)
+    source = resolve_model(settings)
     with _quiet(expected=head != GENERATION):
         config = load_config(settings, head)
-        tokenizer = _tokenizer(settings, place)
-        model = _model(settings, place, config, head)
+        tokenizer = _tokenizer(settings, source)
+        model = _model(settings, source, config, head)
     freeze(model)
-    _choose_pad(tokenizer, settings.name)
+    _set_pad_token(tokenizer, settings.name)
     return BaseModel(settings.name, model, tokenizer, _device(), fingerprint(model, tokenizer))
 
 
 def fingerprint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str:
-    """SHA-256 over all weights and all that decides how a text becomes tokens; 64 hex digits."""
+    """SHA-256 over all weights and everything that determines tokenization; 64 hex digits."""
     parts = [
         checksum(model),
         tokenizer.backend_tokenizer.to_str()
@@ -222,19 +218,19 @@ def fingerprint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> s
 
 
 def start_token(base: BaseModel) -> tuple[int, ...]:
-    """The start token, where the tokenizer puts it before a text or declares that it should."""
+    """The start token, where the tokenizer adds it to a text or declares that it should."""
     tokenizer = base.tokenizer
-    start = tokenizer.bos_token_id
-    if start is None:
+    start_id = tokenizer.bos_token_id
+    if start_id is None:
         return ()
-    marked = tokenizer("a", add_special_tokens=True)["input_ids"]
-    if marked[:1] == [start] or getattr(tokenizer, "add_bos_token", False):
-        return (int(start),)
+    ids = tokenizer("a", add_special_tokens=True)["input_ids"]
+    if ids[:1] == [start_id] or getattr(tokenizer, "add_bos_token", False):
+        return (int(start_id),)
     return ()
 
 
 def freeze(model: PreTrainedModel) -> None:
-    """Evaluation mode, and no weight asks for a gradient."""
+    """Sets evaluation mode, with no weight requiring a gradient."""
     model.requires_grad_(False)
     model.train(False)
 
@@ -274,17 +270,17 @@ def load_config(settings: ModelSettings, head: Head = GENERATION) -> PretrainedC
     Raises:
         UserError: there is none, or it is not one of a model with such a head.
     """
-    place = resolve_model(settings)
-    if head != GENERATION and "gguf_file" in place.keywords:
+    source = resolve_model(settings)
+    if head != GENERATION and "gguf_file" in source.keywords:
         raise UserError(f"model.name: {settings.name}: a new head needs a folder, no .gguf file")
-    if place.local and not place.keywords and not (Path(place.path) / "config.json").is_file():
+    if source.local and not source.keywords and not (Path(source.path) / "config.json").is_file():
         raise UserError(f"model.name: {settings.name}: no config.json in this folder")
-    config: PretrainedConfig = _told(
-        settings, place, lambda: AutoConfig.from_pretrained(place.path, **place.keywords)
+    config: PretrainedConfig = _with_user_errors(
+        settings, source, lambda: AutoConfig.from_pretrained(source.path, **source.keywords)
     )
-    refused = token_classifier.why_no_head(config, head)
-    if refused is not None:
-        raise UserError(f"model.name: {settings.name} {refused}")
+    reason = token_classifier.why_no_head(config, head)
+    if reason is not None:
+        raise UserError(f"model.name: {settings.name} {reason}")
     token_classifier.put_labels(config, head)
     return config
 
@@ -299,32 +295,32 @@ def load_tokenizer(settings: ModelSettings) -> PreTrainedTokenizerBase:
         return _tokenizer(settings, resolve_model(settings))
 
 
-def _tokenizer(settings: ModelSettings, place: ModelSource) -> PreTrainedTokenizerBase:
-    folder = Path(place.path)
+def _tokenizer(settings: ModelSettings, source: ModelSource) -> PreTrainedTokenizerBase:
+    folder = Path(source.path)
     names = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
-    plain = place.local and "gguf_file" not in place.keywords
-    if plain and not any((folder / name).is_file() for name in names):
+    is_folder = source.local and "gguf_file" not in source.keywords
+    if is_folder and not any((folder / name).is_file() for name in names):
         raise UserError(f"model.name: {settings.name}: no tokenizer in this folder")
-    return _told(
-        settings, place, lambda: AutoTokenizer.from_pretrained(place.path, **place.keywords)
+    return _with_user_errors(
+        settings, source, lambda: AutoTokenizer.from_pretrained(source.path, **source.keywords)
     )
 
 
 def _model(
-    settings: ModelSettings, place: ModelSource, config: PretrainedConfig, head: Head
+    settings: ModelSettings, source: ModelSource, config: PretrainedConfig, head: Head
 ) -> PreTrainedModel:
     dtype = _DTYPES[settings.dtype]
     keywords: dict[str, Any] = {
         "dtype": dtype,
         "attn_implementation": settings.attention,
-        **place.keywords,
+        **source.keywords,
     }
     device = _device()
-    # A head that is new is trained, so it stays whole; None is bitsandbytes' own choice.
-    whole = None if head == GENERATION else list(token_classifier.NAMES)
+    # A new head is trained, so it is not quantised; None leaves the choice to bitsandbytes.
+    unquantized = None if head == GENERATION else list(token_classifier.NAMES)
     if settings.quantization == "nf4":
         keywords["quantization_config"] = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
-            llm_int8_skip_modules=whole,
+            llm_int8_skip_modules=unquantized,
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
@@ -332,28 +328,28 @@ def _model(
         )
     elif settings.quantization == "int8":
         keywords["quantization_config"] = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
-            llm_int8_skip_modules=whole, load_in_8bit=True
+            llm_int8_skip_modules=unquantized, load_in_8bit=True
         )
     if settings.quantization != "none":
         keywords["device_map"] = {"": device}
     if head != GENERATION or (settings.quantization == "none" and "gguf_file" not in keywords):
         keywords["config"] = config
 
-    def build() -> PreTrainedModel:
-        model = token_classifier.load(settings.name, place.path, head, keywords)
+    def load_weights() -> PreTrainedModel:
+        model = token_classifier.load(settings.name, source.path, head, keywords)
         keep_4bit_layout(model)
         return model if settings.quantization != "none" else model.to(device)  # type: ignore[arg-type]
 
-    return _told(settings, place, build)
+    return _with_user_errors(settings, source, load_weights)
 
 
 def _device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _choose_pad(tokenizer: PreTrainedTokenizerBase, name: str) -> None:
-    # Padding is masked or lies behind the answer, so any token of the vocabulary will do;
-    # a new one would need a larger embedding.
+def _set_pad_token(tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+    # Padding is masked or follows the answer, so any existing token will do; a new one would need
+    # a larger embedding.
     if tokenizer.pad_token_id is not None:
         return
     for token in (tokenizer.eos_token, tokenizer.unk_token, tokenizer.bos_token):
@@ -363,33 +359,35 @@ def _choose_pad(tokenizer: PreTrainedTokenizerBase, name: str) -> None:
     raise UserError(f"model.name: {name}: its tokenizer has neither pad, eos, unk nor bos token")
 
 
-def _told(settings: ModelSettings, place: ModelSource, action: Callable[[], T]) -> T:
-    """Runs an action of Transformers; its errors become one line for the user."""
+def _with_user_errors(settings: ModelSettings, source: ModelSource, action: Callable[[], T]) -> T:
+    """Runs an action of Transformers; its errors become a `UserError` of one line."""
     try:
         return action()
     except ImportError as error:
-        raise UserError(f"model: {settings.name} needs a package: {_line(error)}") from error
+        raise UserError(f"model: {settings.name} needs a package: {_first_line(error)}") from error
     except (OSError, ValueError, RuntimeError, KeyError, MemoryError, TypeError) as error:
         if is_out_of_memory(error):
-            told = "not enough memory; try quantization: nf4, dtype: bfloat16 or a smaller model"
-        elif not place.local and isinstance(error, OSError):
-            told = (
-                "neither a folder here nor to be had from the model hub; give a folder, or check "
-                f"name, revision and network ({_line(error)})"
+            message = (
+                "not enough memory; try quantization: nf4, dtype: bfloat16 or a smaller model"
+            )
+        elif not source.local and isinstance(error, OSError):
+            message = (
+                "neither a local folder nor available from the model hub; give a folder, or check "
+                f"name, revision and network ({_first_line(error)})"
             )
         else:
-            told = f"cannot be loaded: {_line(error)}"
-        raise UserError(f"model.name: {settings.name}: {told}") from error
+            message = f"cannot be loaded: {_first_line(error)}"
+        raise UserError(f"model.name: {settings.name}: {message}") from error
 
 
-def _line(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__)[:200]
 
 
 @contextmanager
 def _quiet(expected: bool) -> Iterator[None]:
-    """Keeps Transformers' progress bars off the terminal, and what is expected of a new head."""
+    """Hides Transformers' progress bars and, with a new head, its warning of missing weights."""
     bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     if expected:
@@ -403,7 +401,10 @@ def _quiet(expected: bool) -> Iterator[None]:
 
 
 def transformer_blocks(model: PreTrainedModel) -> list[nn.ModuleList]:
-    """Lists of modules that no other list holds, such as T5's blocks hold their layers."""
+    """The outermost module lists of a model: its stacks of transformer blocks.
+
+    Lists inside a numbered block are left out, such as the sub-layers of T5's blocks.
+    """
     return [
         module
         for name, module in model.named_modules()

@@ -1,7 +1,7 @@
-"""Sequences of tokens, the order in which they are met, and batches of them.
+"""Token sequences, the seeded order of training examples, and padded batches.
 
-The order comes from the trial's seed and nothing else, so that two ranks or two variants see
-identical batches. Knows nothing of tasks and of tokenizers.
+The order depends on the trial's seed alone, so that two ranks or two variants see identical
+batches.
 """
 
 import random
@@ -13,9 +13,9 @@ import torch
 
 from harness.trial import Purpose, derive_seed
 
-#: A token that no tag is learnt for.
+#: Tag of a token without a loss; the `ignore_index` of torch's cross-entropy.
 IGNORED: Final = -100
-#: Batches that are sorted by length together: more pads less, fewer shuffles better.
+#: Batches sorted by length together: more of them need less padding, fewer shuffle better.
 WINDOW: Final = 8
 
 
@@ -25,9 +25,10 @@ class TokenSequence(NamedTuple):
     Attributes:
         ids: token ids.
         start: where the answer begins.
-        breaks: where each further text begins, if the row holds several; none sees another.
-        tags: where tokens are tagged, the number of each one's tag or `IGNORED`; then no token is
-            predicted from those before it, and `start` means nothing.
+        breaks: where each further text begins, if the row holds several; attention does not cross
+            a break.
+        tags: for token classification the index of each token's tag, or `IGNORED`; then no next
+            token is predicted and `start` is unused.
     """
 
     ids: tuple[int, ...]
@@ -44,10 +45,11 @@ class Batch(NamedTuple):
         rows: whether a position predicts an answer token or has a tag, shape as `ids`.
         targets: the answer tokens or tags predicted, in the order of `rows`, one dimension.
         tokens: tokens of all sequences, padding excluded.
-        positions: places within their text, shape as `ids`, where a row holds several texts: from
-            where they begin anew, Transformers keeps texts apart. None where each row is one.
-        mask: 1 for tokens and 0 for padding, shape as `ids`, where tokens are tagged: a model may
-            look to the right, too. None where what it reads is causal.
+        positions: position of each token within its text, shape as `ids`, where a row holds
+            several texts: Transformers separates texts where positions restart at 0. None where
+            each row is one text.
+        mask: 1 for tokens and 0 for padding, shape as `ids`, for token classification: an encoder
+            attends to the right, too. None for causal models, which never see padding.
     """
 
     ids: torch.Tensor
@@ -59,7 +61,7 @@ class Batch(NamedTuple):
 
 
 def data_order(lengths: Sequence[int], batch_size: int, seed: int) -> Iterator[tuple[int, ...]]:
-    """Batches of indices without end, each epoch shuffled anew from the trial's data generator.
+    """Endless batches of indices, each epoch shuffled from the trial's data generator.
 
     Examples are shuffled, cut into windows of `WINDOW` batches, sorted by length within a window
     (little padding) and cut into batches, whose order is shuffled.
@@ -91,49 +93,53 @@ def collate(sequences: Sequence[TokenSequence], pad: int, device: torch.device) 
     Args:
         sequences: of one batch or micro-batch.
         pad: id of the padding token.
-        device: where the tensors shall lie.
+        device: device of the tensors.
     """
     longest = max(len(sequence.ids) for sequence in sequences)
     ids = torch.tensor([(*s.ids, *(pad,) * (longest - len(s.ids))) for s in sequences])
     if any(sequence.tags for sequence in sequences):
-        return _tagged(sequences, ids, device)
+        return _collate_tagged(sequences, ids, device)
     rows = torch.zeros_like(ids, dtype=torch.bool)
     for row, sequence in zip(rows, sequences, strict=True):
         # Position i predicts token i + 1; the first token of a text is predicted by nothing.
         row[max(0, sequence.start - 1) : len(sequence.ids) - 1] = True
-        row[[place - 1 for place in sequence.breaks]] = False
+        row[[boundary - 1 for boundary in sequence.breaks]] = False
     targets = ids.roll(-1, dims=1)[rows]
     tokens = sum(len(sequence.ids) for sequence in sequences)
     positions = None
     if any(sequence.breaks for sequence in sequences):
-        positions = torch.tensor([_positions(sequence, longest) for sequence in sequences])
+        positions = torch.tensor([_text_positions(sequence, longest) for sequence in sequences])
         positions = positions.to(device)
     return Batch(ids.to(device), rows.to(device), targets.to(device), tokens, positions)
 
 
-def _tagged(sequences: Sequence[TokenSequence], ids: torch.Tensor, device: torch.device) -> Batch:
+def _collate_tagged(
+    sequences: Sequence[TokenSequence], ids: torch.Tensor, device: torch.device
+) -> Batch:
     longest = ids.shape[1]
     tags = torch.tensor([(*s.tags, *(IGNORED,) * (longest - len(s.tags))) for s in sequences])
     mask = torch.tensor([[1] * len(s.ids) + [0] * (longest - len(s.ids)) for s in sequences])
     rows = tags != IGNORED
     tokens = int(mask.sum())
-    found = (ids, rows, tags[rows], mask)
-    ids, rows, targets, mask = (part.to(device) for part in found)
+    tensors = (ids, rows, tags[rows], mask)
+    ids, rows, targets, mask = (part.to(device) for part in tensors)
     return Batch(ids, rows, targets, tokens, mask=mask)
 
 
-def _positions(sequence: TokenSequence, longest: int) -> list[int]:
-    """Places within each text; padding is a text of its own."""
+def _text_positions(sequence: TokenSequence, longest: int) -> list[int]:
+    """Positions within each text; padding counts as a text of its own."""
     ends = (*sequence.breaks, len(sequence.ids), longest)
     return [
-        place for start, end in zip((0, *ends), ends, strict=False) for place in range(end - start)
+        position
+        for start, end in zip((0, *ends), ends, strict=False)
+        for position in range(end - start)
     ]
 
 
 def pack_sequences(texts: Sequence[TokenSequence], length: int) -> tuple[TokenSequence, ...]:
-    """Texts joined to rows of at most `length` tokens, the longest first, each where it fits.
+    """Packs texts into rows of at most `length` tokens by first-fit decreasing.
 
-    First-fit decreasing; equal texts give equal rows.
+    Deterministic: equal texts give equal rows.
 
     Args:
         texts: each of one text, with its loss on all tokens (`start` 0), at most `length` long.
@@ -141,22 +147,23 @@ def pack_sequences(texts: Sequence[TokenSequence], length: int) -> tuple[TokenSe
     """
     rows: list[list[TokenSequence]] = []
     free: list[int] = []
-    first: dict[int, int] = {}  # the first row that can still have room for so many tokens
-    for text in sorted(texts, key=lambda one: -len(one.ids)):
+    # The first row that may still have room for a text of this size: rows before it stay too full.
+    first_row: dict[int, int] = {}
+    for text in sorted(texts, key=lambda text: -len(text.ids)):
         size = len(text.ids)
-        place = first.get(size, 0)
-        while place < len(rows) and free[place] < size:
-            place += 1
-        first[size] = place
-        if place == len(rows):
+        row = first_row.get(size, 0)
+        while row < len(rows) and free[row] < size:
+            row += 1
+        first_row[size] = row
+        if row == len(rows):
             rows.append([])
             free.append(length)
-        rows[place].append(text)
-        free[place] -= size
-    return tuple(_joined(row) for row in rows)
+        rows[row].append(text)
+        free[row] -= size
+    return tuple(_join_texts(row) for row in rows)
 
 
-def _joined(row: Sequence[TokenSequence]) -> TokenSequence:
+def _join_texts(row: Sequence[TokenSequence]) -> TokenSequence:
     ids = tuple(token for text in row for token in text.ids)
     ends = list(accumulate(len(text.ids) for text in row))
     return TokenSequence(ids, 0, tuple(ends[:-1]))

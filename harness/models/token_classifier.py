@@ -1,7 +1,7 @@
-"""A head that tags tokens: how a base is loaded with one, where it is and what it is drawn from.
+"""Token-classification heads: loads a base model with one, finds and initialises it.
 
-The base brings no such head, so each trial draws its own and trains it whole. Between trials it is
-zero, which makes the base the same in every process. Knows nothing of adapters, tasks and trials.
+The base model brings no such head, so each trial initialises and trains its own. Between trials it
+is zero, so that the base model is the same in every process.
 """
 
 from collections.abc import Mapping
@@ -23,18 +23,18 @@ from transformers.models.auto.modeling_auto import (
 from harness.config.settings import GENERATION, Head
 from harness.errors import UserError
 
-#: What Transformers calls such a head; PEFT trains modules of these names under TOKEN_CLS.
+#: Transformers' names of such a head; PEFT trains modules of these names under `TOKEN_CLS`.
 NAMES: Final = ("classifier", "score")
 
 _TAGGERS: Final = frozenset(MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES.values())
 
 
 class TokenHead(NamedTuple):
-    """A head on a model.
+    """A model's token-classification head.
 
     Attributes:
-        name: of the module.
-        module: the head; PEFT's wrapper around it while an adapter is on.
+        name: name of the module.
+        module: the head; PEFT's wrapper around it while an adapter is attached.
     """
 
     name: str
@@ -42,20 +42,20 @@ class TokenHead(NamedTuple):
 
 
 def find_head(model: nn.Module) -> TokenHead | None:
-    """The model's head that tags tokens; None for a language model."""
+    """The model's token-classification head; None for a language model."""
     if type(model).__name__ not in _TAGGERS:
         return None
-    there = (TokenHead(name, getattr(model, name)) for name in NAMES if hasattr(model, name))
-    return next(there, None)
+    heads = (TokenHead(name, getattr(model, name)) for name in NAMES if hasattr(model, name))
+    return next(heads, None)
 
 
 def task_type(model: nn.Module) -> str:
-    """What PEFT calls the task of such a model."""
+    """PEFT's `task_type` for the model."""
     return "CAUSAL_LM" if find_head(model) is None else "TOKEN_CLS"
 
 
 def labels(model: PreTrainedModel) -> tuple[str, ...]:
-    """What the outputs of a model's head stand for, in their order; none for a language model."""
+    """Labels of the head's outputs, in order; none for a language model."""
     if find_head(model) is None:
         return ()
     named: Any = model.config.id2label
@@ -64,129 +64,131 @@ def labels(model: PreTrainedModel) -> tuple[str, ...]:
 
 def why_no_head(config: PretrainedConfig, head: Head) -> str | None:
     """Why a model of this configuration cannot have a head; None where it can."""
-    made_for = tuple(config.architectures or ())
-    told = ", ".join(made_for) or config.model_type
+    architectures = tuple(config.architectures or ())
+    model_name = ", ".join(architectures) or config.model_type
     if head != GENERATION:
         if config.model_type in MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES:
             return None
-        return f"cannot be given a head for token classification ({told})"
+        return f"cannot be given a head for token classification ({model_name})"
     known = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-    classes = {each for value in known.values() for each in _as_tuple(value)}
-    if config.model_type in known and (not made_for or classes.intersection(made_for)):
+    classes = {class_name for value in known.values() for class_name in _as_tuple(value)}
+    if config.model_type in known and (not architectures or classes.intersection(architectures)):
         return None
-    return f"is not a causal language model ({told})"
+    return f"is not a causal language model ({model_name})"
 
 
 def put_labels(config: PretrainedConfig, head: Head) -> None:
-    """Tells a configuration what its head will say."""
+    """Writes the head's labels into a model's configuration."""
     if head != GENERATION:
         config.id2label = dict(enumerate(head.labels))
         config.label2id = {label: index for index, label in enumerate(head.labels)}
-        if hasattr(config, "use_cache"):  # nothing is written token by token
+        if hasattr(config, "use_cache"):  # no text is generated, so a KV cache wastes memory
             config.use_cache = False
 
 
 def empty_model(config: PretrainedConfig, head: Head) -> PreTrainedModel:
-    """A model of this configuration, its weights drawn or, on the meta device, not there."""
-    maker = AutoModelForCausalLM if head == GENERATION else AutoModelForTokenClassification
-    made: PreTrainedModel = maker.from_config(config)  # type: ignore[no-untyped-call]
-    return made
+    """A model of this configuration with random weights, or none on the meta device."""
+    auto_class = AutoModelForCausalLM if head == GENERATION else AutoModelForTokenClassification
+    model: PreTrainedModel = auto_class.from_config(config)  # type: ignore[no-untyped-call]
+    return model
 
 
 def load(name: str, path: str, head: Head, keywords: Mapping[str, Any]) -> PreTrainedModel:
     """Loads a model with this head.
 
     Args:
-        name: what the sweep calls it.
+        name: `model.name` of the sweep.
         path: folder or hub id.
-        head: as asked for.
-        keywords: of `from_pretrained`.
+        head: the requested head.
+        keywords: arguments of `from_pretrained`.
 
     Raises:
-        UserError: parts of the model besides the head have no weights there, or the head is not
-            one that can be trained beside an adapter.
+        UserError: weights besides the head's are missing, or the head is not one linear layer,
+            which is what PEFT trains beside an adapter.
     """
     if head == GENERATION:
-        plain: PreTrainedModel = AutoModelForCausalLM.from_pretrained(path, **keywords)
-        return plain
+        language_model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(path, **keywords)
+        return language_model
     model, info = AutoModelForTokenClassification.from_pretrained(
         path, ignore_mismatched_sizes=True, output_loading_info=True, **keywords
     )
-    found = find_head(model)
-    if found is None or not isinstance(found.module, nn.Linear):
-        raise UserError(f"model.name: {name}: its head is no linear layer named classifier")
-    absent = {str(key) for key in info["missing_keys"]}
-    absent |= {str(each[0]) for each in info["mismatched_keys"]}
-    lost = sorted(key for key in absent if not key.startswith(f"{found.name}."))
-    if lost:
+    head_module = find_head(model)
+    if head_module is None or not isinstance(head_module.module, nn.Linear):
         raise UserError(
-            f"model.name: {name}: {len(lost)} weights of {type(model).__name__} are not there, "
-            f"such as {lost[0]}"
+            f"model.name: {name}: its head is no linear layer named classifier or score"
         )
-    _clear(found.module)
-    made: PreTrainedModel = model
-    return made
+    uninitialized = {str(key) for key in info["missing_keys"]}
+    uninitialized |= {str(key[0]) for key in info["mismatched_keys"]}
+    missing = sorted(key for key in uninitialized if not key.startswith(f"{head_module.name}."))
+    if missing:
+        raise UserError(
+            f"model.name: {name}: {len(missing)} weights of {type(model).__name__} are missing, "
+            f"such as {missing[0]}"
+        )
+    _zero_head(head_module.module)
+    loaded: PreTrainedModel = model
+    return loaded
 
 
 @torch.no_grad()
-def _clear(head: nn.Linear) -> None:
-    """Zero and in float32, for it is trained; it takes what the layers below compute in."""
+def _zero_head(head: nn.Linear) -> None:
+    """Sets a head to zero in float32, since it is trained; its input is cast to float32."""
     for parameter in head.parameters():
         parameter.data = torch.zeros_like(parameter, dtype=torch.float32)
     head.register_forward_pre_hook(_in_float32)
 
 
-def _in_float32(head: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
+def _in_float32(head: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     del head
-    return (given[0].float(), *given[1:])
+    return (arguments[0].float(), *arguments[1:])
 
 
 @torch.no_grad()
 def init_head(model: PreTrainedModel, seed: int) -> None:
-    """Gives the head its first weights, as Transformers draws them; nothing without such a head.
+    """Initialises the head as Transformers does; does nothing to a language model.
 
-    The weights take the place of the old ones, which stay as they are for whoever puts them back.
+    The weights replace the old tensors, which are not written to, so that they can be restored.
 
     Args:
-        model: no adapter on.
-        seed: of a generator of its own.
+        model: without an adapter.
+        seed: seed of a separate generator.
     """
-    found = find_head(model)
-    if found is None:
+    head = find_head(model)
+    if head is None:
         return
     generator = torch.Generator().manual_seed(seed)
-    spread = float(getattr(model.config.get_text_config(), "initializer_range", 0.02))
-    weight, bias = found.module.get_parameter("weight"), getattr(found.module, "bias", None)
-    drawn = torch.randn(weight.shape, generator=generator) * spread
-    weight.data = drawn.to(device=weight.device, dtype=weight.dtype)
+    std = float(getattr(model.config.get_text_config(), "initializer_range", 0.02))
+    weight, bias = head.module.get_parameter("weight"), getattr(head.module, "bias", None)
+    values = torch.randn(weight.shape, generator=generator) * std
+    weight.data = values.to(device=weight.device, dtype=weight.dtype)
     if bias is not None:
         bias.data = torch.zeros_like(bias.data)
 
 
 @torch.no_grad()
 def probe_output(model: PreTrainedModel, ids: Tensor) -> Tensor:
-    """What a model makes of a probe before anything that a trial draws anew.
+    """A model's output for a probe, without the randomly initialised head.
 
     Args:
         model: with or without adapter.
         ids: token ids, shape (1, length).
 
     Returns:
-        The logits of a language model; what a head that tags tokens is given.
+        The logits of a language model; the input of a token-classification head.
     """
-    found = find_head(model)
-    if found is None:
+    head = find_head(model)
+    if head is None:
         logits: Tensor = model(input_ids=ids, use_cache=False).logits
         return logits
-    seen: list[Tensor] = []
-    handle = found.module.register_forward_pre_hook(
-        lambda _, given: seen.append(given[0].detach()), prepend=True
+    inputs: list[Tensor] = []
+    handle = head.module.register_forward_pre_hook(
+        lambda _, arguments: inputs.append(arguments[0].detach()), prepend=True
     )
     try:
         model(input_ids=ids)
     finally:
         handle.remove()
-    return seen[0]
+    return inputs[0]
 
 
 def _as_tuple(value: str | tuple[str, ...]) -> tuple[str, ...]:

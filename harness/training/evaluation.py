@@ -1,7 +1,7 @@
-"""Scores a split: has it answered, as the task's kind asks; keeps statistics for each example.
+"""Scores a split: predicts its answers as the task's type asks; statistics for each example.
 
-Serves trained adapters, the bare base with and without worked examples, and predictions that come
-from no model. Knows nothing of training.
+For trained adapters, the base model with and without few-shot examples, and predictions that come
+from no model.
 """
 
 import weakref
@@ -27,12 +27,12 @@ _newline_ids: weakref.WeakKeyDictionary[Any, frozenset[int]] = weakref.WeakKeyDi
 
 
 class Answer(NamedTuple):
-    """What a model answered to one example.
+    """A model's answer to one example.
 
     Attributes:
-        prediction: as the task's kind takes it.
-        text: what was written, or stands for it.
-        unparsed: whether any of it could not be read.
+        prediction: as the task type's metrics take it.
+        text: the output, or its equivalent as text.
+        unparsed: whether a part of the output could not be parsed.
     """
 
     prediction: Any
@@ -41,32 +41,32 @@ class Answer(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Asking:
-    """All that is needed to have some examples answered."""
+class _ScoringJob:
+    """Examples to answer, and what is needed for it."""
 
     base: BaseModel
     task: Task
     tokens: TokenizedTask
     split: str
-    chosen: tuple[int, ...]
+    indices: tuple[int, ...]
     shots: Sequence[Example] | None
     batch_size: int
     adapters: tuple[int, ...] = (0,)
-    around: ForwardContext = no_context
+    forward_context: ForwardContext = no_context
 
     def prompts(self) -> list[tuple[int, ...]]:
-        """Those of each adapter, one adapter's after the other's."""
-        made = self.tokens.prompts(self.split, self.shots).prompts
-        return [made[index] for index in self.chosen] * len(self.adapters)
+        """The prompts of all adapters, one adapter after the other."""
+        prompts = self.tokens.prompts(self.split, self.shots).prompts
+        return [prompts[index] for index in self.indices] * len(self.adapters)
 
     @property
-    def owners(self) -> list[int]:
-        """Whose each prompt is."""
-        return [adapter for adapter in self.adapters for _ in self.chosen]
+    def prompt_adapters(self) -> list[int]:
+        """Index of each prompt's adapter."""
+        return [adapter for adapter in self.adapters for _ in self.indices]
 
     @property
     def rows(self) -> int:
-        """Run together: so many of each adapter."""
+        """Rows of a batch: `batch_size` of each adapter."""
         return self.batch_size * len(self.adapters)
 
     @property
@@ -83,29 +83,29 @@ def score(
     batch_size: int = 64,
     tokens: TokenizedTask | None = None,
 ) -> SplitScores:
-    """Has a split answered and scores it; runs the adapter if one is attached.
+    """Predicts and scores the answers of a split; runs the adapter if one is attached.
 
-    Small adapters in full precision are merged into copies of the weights meanwhile: measured on
-    the embedded model, that is faster and writes the same answers.
+    Small adapters in full precision are temporarily merged into copies of the weights: measured on
+    the embedded model, that is faster and gives the same answers.
 
     Args:
         base: in evaluation mode, an attached adapter included.
-        task: what to ask.
-        split: which examples.
-        examples: score only so many, evenly spaced over the split, or these; None scores all.
-        shots: worked examples before each prompt, such as `task.worked(5)`; None for those that
-            the task asks for.
+        task: the task of the split.
+        split: name of the split.
+        examples: number of examples, evenly spaced over the split, or a slice of it; None for all.
+        shots: few-shot examples before each prompt, such as `task.few_shot_examples(5)`; None for
+            those of the task's file.
         batch_size: rows run together.
-        tokens: tokens made before, else they are made here.
+        tokens: the tokenized task; by default it is tokenized here.
     """
-    made = tokens or TokenizedTask(base, task, max_length=None)
-    everything = task.examples(split)
-    chosen = evenly_spaced(len(everything), examples)
-    asking = _Asking(base, task, made, split, chosen, shots, batch_size)
-    # Where it cannot be merged, a DoRA layer would compute the norms of its weights at each token.
+    tokenized = tokens or TokenizedTask(base, task, max_length=None)
+    examples_of_split = task.examples(split)
+    indices = evenly_spaced(len(examples_of_split), examples)
+    job = _ScoringJob(base, task, tokenized, split, indices, shots, batch_size)
+    # An unmerged DoRA layer would otherwise compute the norms of its weights at each token.
     with merged(base.model), DoraCaching():
-        answers = _ANSWERS[task.kind.answers](asking)
-    return score_answers(task, split, [everything[index] for index in chosen], answers)
+        answers = _ANSWERS[task.kind.answers](job)
+    return score_answers(task, split, [examples_of_split[index] for index in indices], answers)
 
 
 def score_together(
@@ -116,148 +116,155 @@ def score_together(
     batch_size: int,
     tokens: TokenizedTask,
     adapters: Sequence[int],
-    around: ForwardContext,
+    forward_context: ForwardContext,
 ) -> list[SplitScores]:
-    """Has a split answered by several adapters at once, each row by its own.
+    """Predicts and scores the answers of a split with several adapters at once.
 
     Args:
-        base: in evaluation mode, with all of them on it.
-        task: what to ask; its answers are no tags.
-        split: which examples.
+        base: in evaluation mode, with all adapters attached.
+        task: the task of the split; its answers are no tags.
+        split: name of the split.
         examples: as in `score`.
         batch_size: rows of each adapter that run together.
-        tokens: made before.
-        adapters: what `around` knows each by.
-        around: tells the model whose its rows are.
+        tokens: the tokenized task.
+        adapters: indices of the adapters in `forward_context`.
+        forward_context: tells the model the adapter of each row.
 
     Returns:
-        The scores of each adapter.
+        The scores of each adapter, in the order of `adapters`.
     """
-    everything = task.examples(split)
-    chosen = evenly_spaced(len(everything), examples)
-    asking = _Asking(base, task, tokens, split, chosen, None, batch_size, (*adapters,), around)
-    answers = _ANSWERS[task.kind.answers](asking)
-    asked = [everything[index] for index in chosen]
+    examples_of_split = task.examples(split)
+    indices = evenly_spaced(len(examples_of_split), examples)
+    job = _ScoringJob(
+        base, task, tokens, split, indices, None, batch_size, (*adapters,), forward_context
+    )
+    answers = _ANSWERS[task.kind.answers](job)
+    scored_examples = [examples_of_split[index] for index in indices]
     return [
-        score_answers(task, split, asked, answers[start : start + len(chosen)])
-        for start in range(0, len(answers), len(chosen))
+        score_answers(task, split, scored_examples, answers[start : start + len(indices)])
+        for start in range(0, len(answers), len(indices))
     ]
 
 
-def _written(asking: _Asking) -> list[Answer]:
-    """Decodes greedily; a line break ends an answer where all of the task's are single lines."""
-    base, task, tail = asking.base, asking.task, asking.tokens.tail
+def _generate(job: _ScoringJob) -> list[Answer]:
+    """Greedy decoding; a line break ends an answer where all answers of the task are one line."""
+    base, task, tail = job.base, job.task, job.tokens.tail
     stop = newline_ids(base) if has_single_line_answers(task) else frozenset()
     end = base.tokenizer.eos_token_id
-    found = greedy_decode(
+    token_ids = greedy_decode(
         base.model,
-        asking.prompts(),
+        job.prompts(),
         task.max_new_tokens,
         stop.union(tail, () if end is None else (int(end),)),
-        asking.pad,
-        asking.rows,
-        asking.owners,
-        asking.around,
+        job.pad,
+        job.rows,
+        job.prompt_adapters,
+        job.forward_context,
     )
-    return _read(task, base.tokenizer.batch_decode(found, skip_special_tokens=True))
+    return _parse(task, base.tokenizer.batch_decode(token_ids, skip_special_tokens=True))
 
 
-def _read(task: Task, texts: Sequence[str]) -> list[Answer]:
+def _parse(task: Task, texts: Sequence[str]) -> list[Answer]:
     parsed = [task.parse(text) for text in texts]
     return [Answer(p.prediction, text, p.unparsed) for p, text in zip(parsed, texts, strict=True)]
 
 
-def _chosen(asking: _Asking) -> list[Answer]:
-    """The likeliest of the classes."""
-    task, tokens = asking.task, asking.tokens
+def _choose_class(job: _ScoringJob) -> list[Answer]:
+    """The most likely of the classes."""
+    task, tokens = job.task, job.tokens
     names = task.kind.classes
     answers = tokens.answers([task.write(name) for name in names])
     try:
-        found = likelihood.most_likely_answers(
-            asking.base.model,
-            asking.prompts(),
+        best = likelihood.most_likely_answers(
+            job.base.model,
+            job.prompts(),
             answers,
-            asking.pad,
-            asking.rows,
-            asking.owners,
-            asking.around,
+            job.pad,
+            job.rows,
+            job.prompt_adapters,
+            job.forward_context,
         )
     except likelihood.AmbiguousError as error:
         first, second = (names[index] for index in error.answers)
         raise UserError(
-            f"{task.folder / 'task.yaml'}: classes '{first}' and '{second}' cannot be told apart "
-            f"by the tokens of {asking.base.name}; give one of them another name in target.names, "
-            "or take 'answers: generation'"
+            f"{task.folder / 'task.yaml'}: the tokens of {job.base.name} do not distinguish the "
+            f"classes '{first}' and '{second}'; give one of them another name in target.names, "
+            "or use 'answers: generation'"
         ) from error
-    return [Answer(names[index], task.write(names[index]), unparsed=False) for index in found]
+    return [Answer(names[index], task.write(names[index]), unparsed=False) for index in best]
 
 
-def _likelihood(asking: _Asking) -> list[Answer]:
-    """How likely each text is."""
-    base, window = asking.base, asking.task.file.window
+def _measure_likelihood(job: _ScoringJob) -> list[Answer]:
+    """The log-likelihood of each text."""
+    base, window = job.base, job.task.file.window
     length = min(window.length, base.context or window.length)
-    made = asking.tokens.texts(asking.split)
-    found = likelihood.text_log_likelihoods(
+    texts = job.tokens.texts(job.split)
+    likelihoods = likelihood.text_log_likelihoods(
         base.model,
-        [made[index] for index in asking.chosen] * len(asking.adapters),
+        [texts[index] for index in job.indices] * len(job.adapters),
         length,
         min(window.stride, length - 1),
-        asking.pad,
-        asking.rows,
-        asking.owners,
-        asking.around,
+        job.pad,
+        job.rows,
+        job.prompt_adapters,
+        job.forward_context,
     )
-    return [Answer(each, f"{each.nll:.4f} nats, {each.tokens} tokens", False) for each in found]
+    return [
+        Answer(likelihood, f"{likelihood.nll:.4f} nats, {likelihood.tokens} tokens", False)
+        for likelihood in likelihoods
+    ]
 
 
-def _tagged(asking: _Asking) -> list[Answer]:
-    """The entities that each text's tags say, with their places."""
-    base, task = asking.base, asking.task
-    made = asking.tokens.tagged(asking.split)
-    texts = [made[index] for index in asking.chosen]
+def _tag_entities(job: _ScoringJob) -> list[Answer]:
+    """The entities of each text's predicted tags, with their offsets."""
+    base, task = job.base, job.task
+    split_texts = job.tokens.tagged(job.split)
+    texts = [split_texts[index] for index in job.indices]
     labels = task.kind.head.labels
-    found = []
-    likely = predict_tags(base.model, texts, asking.pad, asking.batch_size)
-    for one, tags in zip(texts, likely, strict=True):
-        read = token_classification.word_level_tags(tags, one.words, labels)
-        spans = tagging.spans(read, one.places, one.text)
-        found.append(Answer(spans, task.write(spans), unparsed=False))
-    return found
+    answers = []
+    log_probabilities = predict_tags(base.model, texts, job.pad, job.batch_size)
+    for text, tags in zip(texts, log_probabilities, strict=True):
+        word_tags = token_classification.word_level_tags(tags, text.words, labels)
+        spans = tagging.spans(word_tags, text.offsets, text.text)
+        answers.append(Answer(spans, task.write(spans), unparsed=False))
+    return answers
 
 
-_ANSWERS: Final[dict[Answers, Callable[[_Asking], list[Answer]]]] = {
-    Answers.WRITTEN: _written,
-    Answers.CHOSEN: _chosen,
-    Answers.LIKELIHOOD: _likelihood,
-    Answers.TAGGED: _tagged,
+_ANSWERS: Final[dict[Answers, Callable[[_ScoringJob], list[Answer]]]] = {
+    Answers.WRITTEN: _generate,
+    Answers.CHOSEN: _choose_class,
+    Answers.LIKELIHOOD: _measure_likelihood,
+    Answers.TAGGED: _tag_entities,
 }
 
 
 def score_answers(
     task: Task, split: str, examples: Sequence[Example], answers: Sequence[Answer]
 ) -> SplitScores:
-    """Scores what was answered to these examples; what could not be read is wrong."""
-    unparsed = tuple(each.unparsed for each in answers)
-    found = task.evaluate((each.prediction for each in answers), examples, unparsed)
+    """Scores the answers to these examples; an unparsed answer counts as wrong."""
+    unparsed = tuple(answer.unparsed for answer in answers)
+    scores = task.evaluate((answer.prediction for answer in answers), examples, unparsed)
     return SplitScores(
         split=split,
         ids=tuple(example.id for example in examples),
-        predictions=tuple(each.text for each in answers),
+        predictions=tuple(answer.text for answer in answers),
         unparsed=unparsed,
-        statistics=found.statistics,
-        values=found.values,
+        statistics=scores.statistics,
+        values=scores.values,
     )
 
 
 def score_predictions(task: Task, split: str, predictions: Sequence[Any]) -> SplitScores:
-    """Scores predictions that no model wrote, such as `task.baseline_predictions(NAME, split)`.
+    """Scores predictions of no model, such as `task.baseline_predictions("dictionary", split)`.
 
     Args:
-        task: what was asked.
-        split: which examples.
-        predictions: for each example of the split, in its order.
+        task: the task of the split.
+        split: name of the split.
+        predictions: one for each example of the split, in its order.
     """
-    answers = [Answer(each, task.write(each), unparsed=False) for each in predictions]
+    answers = [
+        Answer(prediction, task.write(prediction), unparsed=False) for prediction in predictions
+    ]
     return score_answers(task, split, task.examples(split), answers)
 
 
@@ -266,22 +273,22 @@ def objective_value(task: Task, scores: SplitScores) -> float:
     return float(task.objective.value(np.asarray(scores.statistics, dtype=float).sum(axis=0)))
 
 
-def evenly_spaced(count: int, wanted: int | slice | None) -> tuple[int, ...]:
-    """Indices of `wanted` of `count` things, evenly spaced; all where None or too many."""
-    if isinstance(wanted, slice):
-        return tuple(range(count))[wanted]
-    if wanted is None or wanted >= count:
+def evenly_spaced(count: int, selection: int | slice | None) -> tuple[int, ...]:
+    """Evenly spaced indices below `count`: `selection` of them, a slice, or all (None)."""
+    if isinstance(selection, slice):
+        return tuple(range(count))[selection]
+    if selection is None or selection >= count:
         return tuple(range(count))
-    return tuple(index * count // wanted for index in range(wanted))
+    return tuple(index * count // selection for index in range(selection))
 
 
 def has_single_line_answers(task: Task) -> bool:
-    """Whether answers of this task are single lines, so that a line break ends one."""
+    """Whether all training answers are single lines, so that a line break ends an answer."""
     return not any("\n" in task.target(example) for example in task.examples("train"))
 
 
 def newline_ids(base: BaseModel) -> frozenset[int]:
-    """Ids of all tokens whose text holds a line break."""
+    """Ids of all tokens whose text contains a line break."""
     tokenizer = base.tokenizer
     if tokenizer not in _newline_ids:
         texts = tokenizer.batch_decode([[index] for index in range(len(tokenizer))])

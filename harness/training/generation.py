@@ -1,12 +1,8 @@
-"""A batch of prompts that is gone on from token by token, with keys and values kept.
+"""Batched greedy decoding with a preallocated KV cache: the output of `generate`, in less time.
 
 Keys and values are written in place into buffers of the final length, where Transformers' own
-cache copies them at each token; and long batches of prompts are read part by part on a processor,
-whose cache would not hold what a layer makes of them. Knows token ids only.
-
-Greedy, batched decoding: what `generate(do_sample=False)` writes, at less cost.
-
-Rows that have come to their end leave the batch. Knows token ids only, nothing of texts or tasks.
+cache copies them at each token. On a CPU long batches of prompts are prefilled in parts, whose
+activations fit its caches. Rows that have ended leave the batch.
 """
 
 import copy
@@ -19,25 +15,25 @@ import torch
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
-#: Run around each call of a model: given whose adapter each row is for, and the tokens of a row.
+#: Entered around each forward pass, with the index of each row's adapter and the tokens of a row.
 ForwardContext = Callable[[Sequence[int], int], AbstractContextManager[None]]
 
-#: Tokens of prompts that a processor reads at a time.
-_AT_A_TIME: Final = 1024
+#: Tokens of prompts that a CPU prefills at a time.
+_PREFILL_TOKENS: Final = 1024
 
 
-def no_context(owners: Sequence[int], width: int) -> AbstractContextManager[None]:
-    """Of a model that has one adapter at most: nothing is to be told."""
-    del owners, width
+def no_context(adapters: Sequence[int], width: int) -> AbstractContextManager[None]:
+    """The `ForwardContext` of a model with at most one adapter: does nothing."""
+    del adapters, width
     return nullcontext()
 
 
-class _RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
-    """Keys and values of one layer, in buffers with room for all tokens to come."""
+class _PreallocatedLayer(DynamicLayer):  # type: ignore[no-untyped-call]
+    """Keys and values of one layer, in buffers with capacity for all tokens to come."""
 
-    def __init__(self, rows: int, room: int) -> None:
+    def __init__(self, rows: int, capacity: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._rows, self._room = rows, room
+        self._rows, self._capacity = rows, capacity
         self._length = 0
         self._buffers: tuple[torch.Tensor, torch.Tensor] | None = None
 
@@ -48,49 +44,50 @@ class _RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         start, end = self._length, self._length + key_states.shape[-2]
         keys[:, :, start:end] = key_states
         values[:, :, start:end] = value_states
-        self.filled(end)
+        self.set_length(end)
         return keys[:, :, :end], values[:, :, :end]
 
     def buffers(
         self, key_states: torch.Tensor, value_states: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """For states like these; made when they are asked for first."""
+        """Buffers for states of these shapes; allocated at the first call."""
         if self._buffers is None:
             self.lazy_initialization(key_states, value_states)
-            self._buffers = self._made(key_states, value_states)
+            self._buffers = self._allocate(key_states, value_states)
         return self._buffers
 
-    def filled(self, length: int) -> None:
-        """So many places are; nothing where nobody asked for buffers."""
+    def set_length(self, length: int) -> None:
+        """Marks the first `length` positions as filled, if there are buffers."""
         if self._buffers is not None:
             self._length = length
             self.keys, self.values = (buffer[:, :, :length] for buffer in self._buffers)
 
-    def _made(self, *states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _allocate(self, *states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         keys, values = (
-            each.new_empty(self._rows, each.shape[1], self._room, each.shape[3]) for each in states
+            state.new_empty(self._rows, state.shape[1], self._capacity, state.shape[3])
+            for state in states
         )
         return keys, values
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
         if self._buffers is not None:
-            keys, values = (self._chosen(buffer, indices) for buffer in self._buffers)
+            keys, values = (self._select(buffer, indices) for buffer in self._buffers)
             self._buffers = (keys, values)
-            self.filled(self._length)
+            self.set_length(self._length)
 
-    def _chosen(self, buffer: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
-        """A buffer of some rows; only what is filled is copied."""
+    def _select(self, buffer: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+        """A buffer of the selected rows; only filled positions are copied."""
         filled = buffer[:, :, : self._length]
-        chosen = buffer.new_empty(len(indices), *buffer.shape[1:])
-        chosen[:, :, : self._length] = filled.index_select(0, indices)
-        return chosen
+        selected = buffer.new_empty(len(indices), *buffer.shape[1:])
+        selected[:, :, : self._length] = filled.index_select(0, indices)
+        return selected
 
 
-class _Part(NamedTuple):
-    """Neighbouring rows that are read together.
+class _RowRange(NamedTuple):
+    """Adjacent rows that run together.
 
     Attributes:
-        rows: which.
+        rows: their indices.
         first: the column where the longest of them begins.
         padded: whether others are shorter.
     """
@@ -100,154 +97,166 @@ class _Part(NamedTuple):
     padded: bool
 
 
-class _PartLayer(_RoomyLayer):  # type: ignore[no-untyped-call]
-    """Some rows of another layer; what is written here is written there."""
+class _RowsLayer(_PreallocatedLayer):  # type: ignore[no-untyped-call]
+    """A view of some rows of another layer: writes go into that layer's buffers."""
 
-    def __init__(self, whole: _RoomyLayer, part: _Part) -> None:
+    def __init__(self, parent: _PreallocatedLayer, row_range: _RowRange) -> None:
         super().__init__(0, 0)
-        self._whole, self._part = whole, part
+        self._parent, self._row_range = parent, row_range
 
-    def _made(self, *states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        rows, first, _ = self._part
-        mine = [buffer[rows] for buffer in self._whole.buffers(*states)]
-        for each in mine:
-            # Masked, but no number at all times nothing is no number.
-            each[:, :, :first] = 0
-        keys, values = (each[:, :, first:] for each in mine)
+    def _allocate(self, *states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        rows, first, _ = self._row_range
+        buffers = [buffer[rows] for buffer in self._parent.buffers(*states)]
+        for buffer in buffers:
+            # Masked, but uninitialised memory may hold NaN, and 0 * NaN is NaN.
+            buffer[:, :, :first] = 0
+        keys, values = (buffer[:, :, first:] for buffer in buffers)
         return keys, values
 
 
 class BatchDecoder:
-    """A batch of prompts that is gone on from, token by token, with keys and values kept.
+    """A batch of prompts that is continued token by token, with cached keys and values.
 
     Args:
         model: a causal language model in evaluation mode.
-        prompts: token ids, each at least one; padded on the left.
-        new: tokens that may follow.
-        pad: id to pad with (masked).
-        owners: whose each prompt is, those of one owner side by side.
-        around: see `ForwardContext`.
+        prompts: token ids, at least one each; padded on the left.
+        max_new_tokens: most tokens that may follow.
+        pad: id of the padding token (masked).
+        adapters: index of each prompt's adapter, prompts of one adapter side by side.
+        forward_context: see `ForwardContext`.
     """
 
     def __init__(
         self,
         model: PreTrainedModel,
         prompts: Sequence[Sequence[int]],
-        new: int,
+        max_new_tokens: int,
         pad: int,
-        owners: Sequence[int] | None = None,
-        around: ForwardContext = no_context,
+        adapters: Sequence[int] | None = None,
+        forward_context: ForwardContext = no_context,
     ) -> None:
         device = next(model.parameters()).device
-        self._model, self._around = model, around
-        self._owners = [0] * len(prompts) if owners is None else list(owners)
+        self._model, self._forward_context = model, forward_context
+        self._adapters = [0] * len(prompts) if adapters is None else list(adapters)
         longest = max(map(len, prompts))
         lengths = torch.tensor([len(prompt) for prompt in prompts])
         self._ids = torch.tensor(
             [(*(pad,) * (longest - len(prompt)), *prompt) for prompt in prompts]
         ).to(device)
-        places = torch.arange(longest + new)
-        self._mask = (places >= (longest - lengths)[:, None]).long().to(device)
-        self._positions = (lengths[:, None] - longest + places).clamp(min=0).to(device)
-        self._cache = _cache(model, len(prompts), longest + new)
-        self._whole = _Part(slice(None), 0, bool((lengths < longest).any()))
-        at_once = _AT_A_TIME if device.type == "cpu" and _roomy(self._cache) else None
-        self._parts = [self._whole] if at_once is None else [*_parts(lengths.tolist(), at_once)]
+        columns = torch.arange(longest + max_new_tokens)
+        self._mask = (columns >= (longest - lengths)[:, None]).long().to(device)
+        self._positions = (lengths[:, None] - longest + columns).clamp(min=0).to(device)
+        self._cache = _make_cache(model, len(prompts), longest + max_new_tokens)
+        self._all_rows = _RowRange(slice(None), 0, bool((lengths < longest).any()))
+        prefill_tokens = (
+            _PREFILL_TOKENS if device.type == "cpu" and _preallocated_layers(self._cache) else None
+        )
+        self._row_ranges = (
+            [self._all_rows]
+            if prefill_tokens is None
+            else [*_split_rows(lengths.tolist(), prefill_tokens)]
+        )
         self._filled = 0
 
     def logits(self) -> torch.Tensor:
-        """Runs the tokens that were added last; logits of what follows, shape (rows, words)."""
-        if len(self._parts) > 1:
-            layers = _roomy(self._cache)
-            found = torch.cat([self._run(part, _within(layers, part)) for part in self._parts])
+        """Runs the tokens added last; logits of the next token, shape (rows, vocabulary)."""
+        if len(self._row_ranges) > 1:
+            layers = _preallocated_layers(self._cache)
+            logits = torch.cat(
+                [
+                    self._run(row_range, _cache_of_rows(layers, row_range))
+                    for row_range in self._row_ranges
+                ]
+            )
             for layer in layers:
-                layer.filled(self._ids.shape[1])
+                layer.set_length(self._ids.shape[1])
         else:
-            found = self._run(self._whole, self._cache)
-        self._parts = [self._whole]
+            logits = self._run(self._all_rows, self._cache)
+        self._row_ranges = [self._all_rows]
         self._filled += self._ids.shape[1]
-        return found
+        return logits
 
-    def _run(self, part: _Part, cache: DynamicCache) -> torch.Tensor:
-        rows, first, padded = part
+    def _run(self, row_range: _RowRange, cache: DynamicCache) -> torch.Tensor:
+        rows, first, padded = row_range
         ids = self._ids[rows, first:]
         end = self._filled + self._ids.shape[1]
         keywords: dict[str, Any] = {}
         if padded:
             keywords["attention_mask"] = self._mask[rows, first:end]
-        if _takes(self._model, "position_ids"):
+        if _accepts(self._model, "position_ids"):
             keywords["position_ids"] = self._positions[rows, self._filled + first : end]
-        if _takes(self._model, "logits_to_keep"):
+        if _accepts(self._model, "logits_to_keep"):
             keywords["logits_to_keep"] = 1
-        with self._around(self._owners[rows], ids.shape[1]):
-            out = self._model(input_ids=ids, past_key_values=cache, use_cache=True, **keywords)
+        with self._forward_context(self._adapters[rows], ids.shape[1]):
+            output = self._model(input_ids=ids, past_key_values=cache, use_cache=True, **keywords)
         if cache is self._cache:
-            self._cache = out.past_key_values
-        found: torch.Tensor = out.logits[:, -1]
-        return found
+            self._cache = output.past_key_values
+        logits: torch.Tensor = output.logits[:, -1]
+        return logits
 
-    def add(self, tokens: torch.Tensor) -> None:
-        """One more token for each row, shape (rows,)."""
+    def append(self, tokens: torch.Tensor) -> None:
+        """Appends one token to each row, shape (rows,)."""
         self._ids = tokens[:, None]
 
-    def keep(self, rows: torch.Tensor) -> None:
-        """Goes on with these rows, in their order; one that is named several times branches."""
-        self._owners = [self._owners[row] for row in rows.tolist()]
+    def select_rows(self, rows: torch.Tensor) -> None:
+        """Keeps these rows, in this order; a row that is named several times is copied."""
+        self._adapters = [self._adapters[row] for row in rows.tolist()]
         self._ids = self._ids.index_select(0, rows)
         self._mask = self._mask.index_select(0, rows)
         self._positions = self._positions.index_select(0, rows)
         self._cache.batch_select_indices(rows)
 
     def copy(self) -> "BatchDecoder":
-        """The same batch at the same place; going on with one leaves the other."""
-        twin = copy.copy(self)
-        twin._cache = copy.deepcopy(self._cache)
-        return twin
+        """An independent copy of the batch in its current state."""
+        duplicate = copy.copy(self)
+        duplicate._cache = copy.deepcopy(self._cache)
+        return duplicate
 
 
-def _cache(model: PreTrainedModel, rows: int, room: int) -> DynamicCache:
-    """Transformers' cache for this model; its plain layers are replaced by roomy ones."""
+def _make_cache(model: PreTrainedModel, rows: int, capacity: int) -> DynamicCache:
+    """Transformers' cache for this model, its plain layers replaced by preallocated ones."""
     cache = DynamicCache(config=model.config.get_text_config())
     cache.layers = [
-        _RoomyLayer(rows, room) if type(layer) is DynamicLayer else layer for layer in cache.layers
+        _PreallocatedLayer(rows, capacity) if type(layer) is DynamicLayer else layer
+        for layer in cache.layers
     ]
     return cache
 
 
-def _roomy(cache: DynamicCache) -> list[_RoomyLayer]:
-    """Its layers, if all are roomy ones."""
-    found = [layer for layer in cache.layers if isinstance(layer, _RoomyLayer)]
-    return found if len(found) == len(cache.layers) else []
+def _preallocated_layers(cache: DynamicCache) -> list[_PreallocatedLayer]:
+    """The cache's layers, if all of them are preallocated; otherwise none."""
+    layers = [layer for layer in cache.layers if isinstance(layer, _PreallocatedLayer)]
+    return layers if len(layers) == len(cache.layers) else []
 
 
-def _within(layers: Sequence[_RoomyLayer], part: _Part) -> DynamicCache:
-    """The cache of some rows, which lie in these layers."""
-    found = DynamicCache()
-    found.layers = [_PartLayer(layer, part) for layer in layers]
-    return found
+def _cache_of_rows(layers: Sequence[_PreallocatedLayer], row_range: _RowRange) -> DynamicCache:
+    """A cache of some rows, which are stored in these layers."""
+    cache = DynamicCache()
+    cache.layers = [_RowsLayer(layer, row_range) for layer in layers]
+    return cache
 
 
-def _parts(lengths: Sequence[int], at_once: int) -> Iterator[_Part]:
-    """Neighbours that have `at_once` tokens at most, padding included; a row at least."""
+def _split_rows(lengths: Sequence[int], max_tokens: int) -> Iterator[_RowRange]:
+    """Ranges of rows with at most `max_tokens` tokens, padding included; at least one row each."""
     longest, start = max(lengths), 0
     while start < len(lengths):
         end, widest = start + 1, lengths[start]
         while end < len(lengths):
             wider = max(widest, lengths[end])
-            if wider * (end + 1 - start) > at_once:
+            if wider * (end + 1 - start) > max_tokens:
                 break
             end, widest = end + 1, wider
         padded = min(lengths[start:end]) < widest
-        yield _Part(slice(start, end), longest - widest, padded)
+        yield _RowRange(slice(start, end), longest - widest, padded)
         start = end
 
 
-def _takes(model: PreTrainedModel, keyword: str) -> bool:
+def _accepts(model: PreTrainedModel, keyword: str) -> bool:
     return keyword in inspect.signature(model.forward).parameters
 
 
-#: Rows leave the batch when at least this share has ended: each time the cache is copied.
-_LEAVING: Final = 0.125
+#: Share of ended rows at which they are removed; not sooner, since a removal copies the cache.
+_MIN_ENDED_SHARE: Final = 0.125
 
 
 @torch.inference_mode()
@@ -258,74 +267,74 @@ def greedy_decode(
     stop: Collection[int],
     pad: int,
     batch_size: int,
-    owners: Sequence[int] | None = None,
-    around: ForwardContext = no_context,
+    adapters: Sequence[int] | None = None,
+    forward_context: ForwardContext = no_context,
 ) -> list[list[int]]:
-    """The likeliest next token, again and again, for each prompt.
+    """Appends the most likely next token to each prompt until it ends.
 
     Prompts are sorted by length, so that a batch needs little padding.
 
     Args:
         model: a causal language model in evaluation mode, with or without adapter.
-        prompts: token ids, each at least one.
-        max_new_tokens: tokens to write at most.
+        prompts: token ids, at least one each.
+        max_new_tokens: most tokens to write.
         stop: ids that end a row; they are not part of the answer.
-        pad: id to pad with on the left (masked).
+        pad: id of the padding token, added on the left (masked).
         batch_size: rows decoded together.
-        owners: whose adapter each prompt is for, where the model has several at once.
-        around: tells the model whose its rows are.
+        adapters: index of each prompt's adapter, where the model has several at once.
+        forward_context: tells the model the adapter of each row.
 
     Returns:
-        New token ids for each prompt, in the order given.
+        New token ids of each prompt, in the order of the prompts.
     """
     answers: list[list[int]] = [[] for _ in prompts]
     stops = frozenset(stop)
-    whose = owners or [0] * len(prompts)
-    for chosen in length_sorted_batches(prompts, batch_size, whose):
-        going = BatchDecoder(
+    adapter_of = adapters or [0] * len(prompts)
+    for batch in length_sorted_batches(prompts, batch_size, adapter_of):
+        decoder = BatchDecoder(
             model,
-            [prompts[i] for i in chosen],
+            [prompts[i] for i in batch],
             max_new_tokens,
             pad,
-            [whose[i] for i in chosen],
-            around,
+            [adapter_of[i] for i in batch],
+            forward_context,
         )
-        _write(going, [answers[i] for i in chosen], max_new_tokens, stops)
+        _decode_batch(decoder, [answers[i] for i in batch], max_new_tokens, stops)
     return answers
 
 
 def length_sorted_batches(
-    prompts: Sequence[Sequence[int]], batch_size: int, owners: Sequence[int] | None = None
+    prompts: Sequence[Sequence[int]], batch_size: int, adapters: Sequence[int] | None = None
 ) -> Iterator[list[int]]:
     """Indices of prompts in batches of similar length, the shortest first.
 
-    Within a batch those of one owner are side by side.
+    Within a batch, prompts of one adapter are side by side.
     """
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
-        yield batch if owners is None else sorted(batch, key=lambda index: owners[index])
+        yield batch if adapters is None else sorted(batch, key=lambda index: adapters[index])
 
 
-def _write(
-    going: "BatchDecoder", answers: list[list[int]], new: int, stops: frozenset[int]
+def _decode_batch(
+    decoder: "BatchDecoder", answers: list[list[int]], max_new_tokens: int, stops: frozenset[int]
 ) -> None:
-    """Appends new tokens to `answers`, one list a row, until each row has ended."""
+    """Appends new tokens to `answers`, one list for each row, until all rows have ended."""
     rows = list(range(len(answers)))
-    open_ = [True] * len(rows)
-    for _ in range(new):
-        token = going.logits().argmax(dim=-1)
-        for place, (row, found) in enumerate(zip(rows, token.tolist(), strict=True)):
-            if open_[place] and found in stops:
-                open_[place] = False
-            elif open_[place]:
-                answers[row].append(found)
-        left = sum(open_)
-        if not left:
+    is_running = [True] * len(rows)
+    for _ in range(max_new_tokens):
+        tokens = decoder.logits().argmax(dim=-1)
+        for index, (row, token_id) in enumerate(zip(rows, tokens.tolist(), strict=True)):
+            if is_running[index] and token_id in stops:
+                is_running[index] = False
+            elif is_running[index]:
+                answers[row].append(token_id)
+        running = sum(is_running)
+        if not running:
             return
-        going.add(token)
-        if len(rows) - left >= max(1, _LEAVING * len(rows)):
-            keep = [place for place, goes in enumerate(open_) if goes]
-            going.keep(torch.tensor(keep, device=token.device))
-            rows = [rows[place] for place in keep]
-            open_ = [True] * left
+        decoder.append(tokens)
+        if len(rows) - running >= max(1, _MIN_ENDED_SHARE * len(rows)):
+            remaining = [index for index, running_row in enumerate(is_running) if running_row]
+            decoder.select_rows(torch.tensor(remaining, device=tokens.device))
+            rows = [rows[index] for index in remaining]
+            is_running = [True] * running

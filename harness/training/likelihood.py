@@ -1,7 +1,4 @@
-"""Log-likelihoods: of whole texts in overlapping windows, and of the likeliest of several answers.
-
-Knows token ids only, nothing of texts or tasks.
-"""
+"""Log-likelihoods of texts in overlapping windows, and the most likely of several answers."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,8 +17,8 @@ from harness.training.generation import (
     no_context,
 )
 
-#: Logits held at once, in numbers: rows of a batch are bounded by it.
-_LOGITS: Final = 64 * 2**20
+#: Most logits in memory at once; limits the rows of a batch.
+_MAX_LOGITS: Final = 64 * 2**20
 
 
 @torch.inference_mode()
@@ -32,55 +29,57 @@ def text_log_likelihoods(
     stride: int,
     pad: int,
     batch_size: int,
-    owners: Sequence[int] | None = None,
-    around: ForwardContext = no_context,
+    adapters: Sequence[int] | None = None,
+    forward_context: ForwardContext = no_context,
 ) -> list[Likelihood]:
     """Negative log-likelihoods of texts, each token but the first scored once.
 
-    A text longer than `length` is scored in windows that move by `stride`; of each window only the
-    tokens are scored that no earlier one scored (Transformers' "Perplexity of fixed-length
-    models"), so that all but the first window's have `length - stride` tokens before them.
+    A text longer than `length` is scored in windows that move by `stride`. Each window scores only
+    the tokens that no earlier one has scored, with at least `length - stride` tokens of context
+    (Transformers' guide "Perplexity of fixed-length models").
 
     Args:
         model: a causal language model in evaluation mode.
-        sequences: token ids.
-        length: tokens of a window at most.
-        stride: tokens that a window is moved by, less than `length`.
-        pad: id to pad with on the right.
-        batch_size: windows run together, at most.
-        owners: whose adapter each text is for, where the model has several at once.
-        around: tells the model whose its rows are.
+        sequences: token ids of each text.
+        length: most tokens of a window.
+        stride: tokens by which a window moves, less than `length`.
+        pad: id of the padding token, added on the right.
+        batch_size: most windows run together.
+        adapters: index of each text's adapter, where the model has several at once.
+        forward_context: tells the model the adapter of each row.
 
     Returns:
-        In the order given; a text of one token has nothing to be scored.
+        Sums and counts in the order of the texts; a text of one token scores no token.
     """
-    places: list[int] = []
-    found: list[TokenSequence] = []
+    text_of_window: list[int] = []
+    all_windows: list[TokenSequence] = []
     for index, ids in enumerate(sequences):
         for window in windows(tuple(ids), length, stride):
-            places.append(index)
-            found.append(window)
-    whose = [owners[index] if owners else 0 for index in places]
+            text_of_window.append(index)
+            all_windows.append(window)
+    adapter_of = [adapters[index] if adapters else 0 for index in text_of_window]
     sums = [0.0] * len(sequences)
     counts = [0] * len(sequences)
     device = next(model.parameters()).device
     vocabulary = int(model.config.get_text_config().vocab_size)
-    longest = max((len(window.ids) for window in found), default=1)
-    rows = max(1, min(batch_size, _LOGITS // (vocabulary * longest)))
-    for chosen in length_sorted_batches([window.ids for window in found], rows, whose):
-        batch = collate([found[index] for index in chosen], pad, device)
-        with around([whose[index] for index in chosen], batch.ids.shape[1]):
+    longest = max((len(window.ids) for window in all_windows), default=1)
+    rows = max(1, min(batch_size, _MAX_LOGITS // (vocabulary * longest)))
+    for batch_indices in length_sorted_batches(
+        [window.ids for window in all_windows], rows, adapter_of
+    ):
+        batch = collate([all_windows[index] for index in batch_indices], pad, device)
+        with forward_context([adapter_of[index] for index in batch_indices], batch.ids.shape[1]):
             logits = model(input_ids=batch.ids, use_cache=False).logits[batch.rows]
         losses = functional.cross_entropy(logits.float(), batch.targets, reduction="none")
-        shares = torch.split(losses.double(), batch.rows.sum(dim=1).tolist())
-        for index, share in zip(chosen, shares, strict=True):
-            sums[places[index]] += float(share.sum())
-            counts[places[index]] += share.numel()
-    return [Likelihood(*each) for each in zip(sums, counts, strict=True)]
+        losses_by_window = torch.split(losses.double(), batch.rows.sum(dim=1).tolist())
+        for index, window_losses in zip(batch_indices, losses_by_window, strict=True):
+            sums[text_of_window[index]] += float(window_losses.sum())
+            counts[text_of_window[index]] += window_losses.numel()
+    return [Likelihood(*sum_and_count) for sum_and_count in zip(sums, counts, strict=True)]
 
 
 def windows(ids: tuple[int, ...], length: int, stride: int) -> Iterator[TokenSequence]:
-    """Cuts a text; `start` is the first token of a window that is scored in it."""
+    """Windows of a text; `start` is the first token that a window scores."""
     if len(ids) < 2:
         return
     end = min(length, len(ids))
@@ -92,11 +91,11 @@ def windows(ids: tuple[int, ...], length: int, stride: int) -> Iterator[TokenSeq
 
 
 @dataclass
-class _Node:
-    """A beginning that some answers share."""
+class _TrieNode:
+    """A node of a trie: a prefix that some answers share."""
 
-    next: dict[int, "_Node"] = field(default_factory=dict)
-    answer: int | None = None  # the answer that ends here
+    children: dict[int, "_TrieNode"] = field(default_factory=dict)
+    answer: int | None = None  # index of the answer that ends here
 
 
 @torch.inference_mode()
@@ -106,124 +105,133 @@ def most_likely_answers(
     answers: Sequence[Sequence[int]],
     pad: int,
     batch_size: int,
-    owners: Sequence[int] | None = None,
-    around: ForwardContext = no_context,
+    adapters: Sequence[int] | None = None,
+    forward_context: ForwardContext = no_context,
 ) -> list[int]:
-    """Which of several answers has the highest probability after each prompt.
+    """The answer with the highest probability after each prompt, by branch and bound on a trie.
 
-    Exact, without running every answer: what answers share is run once, and a beginning that is
-    less likely already than the best complete answer is not gone on with (probabilities only
-    fall). The first complete answer is the one that the likeliest allowed tokens lead to.
+    Exact, without running every answer: shared prefixes run once, and a prefix that is already
+    less likely than the best complete answer is dropped, since probabilities only fall. A greedy
+    descent through the allowed tokens gives the first bound.
 
     Args:
         model: a causal language model in evaluation mode.
-        prompts: token ids, each at least one.
-        answers: token ids, none the beginning of another (each ends with an end of text).
-        pad: id to pad with on the left (masked).
+        prompts: token ids, at least one each.
+        answers: token ids, none a prefix of another (each ends with an end of text).
+        pad: id of the padding token, added on the left (masked).
         batch_size: rows run together; up to twice as many where answers branch.
-        owners: whose adapter each prompt is for, where the model has several at once.
-        around: tells the model whose its rows are.
+        adapters: index of each prompt's adapter, where the model has several at once.
+        forward_context: tells the model the adapter of each row.
 
     Returns:
-        For each prompt an index into `answers`; of equals, the first.
+        For each prompt an index into `answers`; of equally likely ones, the first.
 
     Raises:
-        AmbiguousError: an answer is empty, twice there, or the beginning of another.
+        AmbiguousError: an answer is empty, a duplicate, or a prefix of another.
     """
-    root = _tree(answers)
+    root = _build_trie(answers)
     best = [0] * len(prompts)
     depth = max(map(len, answers))
-    # At worst every answer is a row of its own, with keys and values of the prompt.
-    together = max(1, min(batch_size, 2 * batch_size // len(answers)))
-    whose = owners or [0] * len(prompts)
-    for chosen in length_sorted_batches(prompts, together, whose):
-        rows = [prompts[index] for index in chosen]
-        going = BatchDecoder(model, rows, depth, pad, [whose[index] for index in chosen], around)
-        first = going.logits().float().log_softmax(dim=-1)
-        lowest = _dive(going.copy(), first, root)
-        for index, found in zip(chosen, _search(going, first, root, lowest), strict=True):
-            best[index] = found
+    # In the worst case every answer becomes a row with a copy of the prompt's keys and values.
+    rows_per_batch = max(1, min(batch_size, 2 * batch_size // len(answers)))
+    adapter_of = adapters or [0] * len(prompts)
+    for batch_indices in length_sorted_batches(prompts, rows_per_batch, adapter_of):
+        rows = [prompts[index] for index in batch_indices]
+        decoder = BatchDecoder(
+            model,
+            rows,
+            depth,
+            pad,
+            [adapter_of[index] for index in batch_indices],
+            forward_context,
+        )
+        first = decoder.logits().float().log_softmax(dim=-1)
+        bounds = _greedy_scores(decoder.copy(), first, root)
+        for index, answer in zip(
+            batch_indices, _best_answers(decoder, first, root, bounds), strict=True
+        ):
+            best[index] = answer
     return best
 
 
 class AmbiguousError(ValueError):
-    """Two answers of which one is the beginning of the other.
+    """Two answers of which one is a prefix of the other.
 
     Attributes:
         answers: their indices.
     """
 
     def __init__(self, first: int, second: int) -> None:
-        super().__init__(f"answers {first} and {second}: one is the beginning of the other")
+        super().__init__(f"answers {first} and {second}: one is a prefix of the other")
         self.answers = (first, second)
 
 
-def _tree(answers: Sequence[Sequence[int]]) -> _Node:
-    root = _Node()
+def _build_trie(answers: Sequence[Sequence[int]]) -> _TrieNode:
+    root = _TrieNode()
     for index, ids in enumerate(answers):
         node = root
         for token in ids:
-            node = node.next.setdefault(token, _Node())
+            node = node.children.setdefault(token, _TrieNode())
             if node.answer is not None:
                 raise AmbiguousError(node.answer, index)
-        if node.next or node is root:
-            raise AmbiguousError(index, _any(node, index))
+        if node.children or node is root:
+            raise AmbiguousError(index, _answer_below(node, index))
         node.answer = index
     return root
 
 
-def _any(node: _Node, other: int) -> int:
-    """An answer that goes on from here."""
-    while node.answer is None and node.next:
-        node = next(iter(node.next.values()))
-    return other if node.answer is None else node.answer
+def _answer_below(node: _TrieNode, default: int) -> int:
+    """An answer whose path passes through this node."""
+    while node.answer is None and node.children:
+        node = next(iter(node.children.values()))
+    return default if node.answer is None else node.answer
 
 
-def _dive(going: BatchDecoder, logs: torch.Tensor, root: _Node) -> list[float]:
-    """The log-probability of the answer that the likeliest allowed tokens lead to, each row."""
-    nodes: list[_Node] = [root] * len(logs)
+def _greedy_scores(decoder: BatchDecoder, logs: torch.Tensor, root: _TrieNode) -> list[float]:
+    """Log-probability of the answer that each row reaches by its most likely allowed tokens."""
+    nodes: list[_TrieNode] = [root] * len(logs)
     rows = list(range(len(logs)))
     sums = [0.0] * len(logs)
     while True:
         tokens = []
-        for place, row in enumerate(rows):
-            steps = logs[place, list(nodes[row].next)]
-            token = list(nodes[row].next)[int(steps.argmax())]
+        for index, row in enumerate(rows):
+            steps = logs[index, list(nodes[row].children)]
+            token = list(nodes[row].children)[int(steps.argmax())]
             sums[row] += float(steps.max())
-            nodes[row] = nodes[row].next[token]
+            nodes[row] = nodes[row].children[token]
             tokens.append(token)
-        keep = [place for place, row in enumerate(rows) if nodes[row].next]
-        if not keep:
+        unfinished = [index for index, row in enumerate(rows) if nodes[row].children]
+        if not unfinished:
             return sums
-        going.add(torch.tensor(tokens, device=logs.device))
-        going.keep(torch.tensor(keep, device=logs.device))
-        rows = [rows[place] for place in keep]
-        logs = going.logits().float().log_softmax(dim=-1)
+        decoder.append(torch.tensor(tokens, device=logs.device))
+        decoder.select_rows(torch.tensor(unfinished, device=logs.device))
+        rows = [rows[index] for index in unfinished]
+        logs = decoder.logits().float().log_softmax(dim=-1)
 
 
-class _Live(NamedTuple):
+class _Branch(NamedTuple):
     row: int
-    node: _Node
+    node: _TrieNode
     sum: float
 
 
-def _search(
-    going: BatchDecoder, logs: torch.Tensor, root: _Node, lowest: Sequence[float]
+def _best_answers(
+    decoder: BatchDecoder, logs: torch.Tensor, root: _TrieNode, lower_bounds: Sequence[float]
 ) -> list[int]:
-    """All beginnings that can still win, level by level."""
+    """The most likely answer of each row: extends all prefixes that can still win, in levels."""
     count = len(logs)
     best: list[tuple[float, int]] = [(float("-inf"), 0)] * count
-    # What was found on the dive was summed in another batch: its last bits may differ.
-    bounds = [value - 1e-3 for value in lowest]
-    live = [_Live(row, root, 0.0) for row in range(count)]
-    while live:
+    # The greedy scores come from another batch shape: their last bits may differ.
+    bounds = [value - 1e-3 for value in lower_bounds]
+    branches = [_Branch(row, root, 0.0) for row in range(count)]
+    while branches:
         parents: list[int] = []
         tokens: list[int] = []
-        grown: list[_Live] = []
-        for place, (row, node, total) in enumerate(live):
-            ids = list(node.next)
-            for token, step in zip(ids, logs[place, ids].tolist(), strict=True):
-                child, value = node.next[token], total + step
+        children: list[_Branch] = []
+        for index, (row, node, total) in enumerate(branches):
+            ids = list(node.children)
+            for token, step in zip(ids, logs[index, ids].tolist(), strict=True):
+                child, value = node.children[token], total + step
                 if value < bounds[row]:
                     continue
                 if child.answer is not None:
@@ -231,13 +239,13 @@ def _search(
                         best[row] = (value, child.answer)
                     bounds[row] = max(bounds[row], value)
                 else:
-                    grown.append(_Live(row, child, value))
-                    parents.append(place)
+                    children.append(_Branch(row, child, value))
+                    parents.append(index)
                     tokens.append(token)
-        if not grown:
+        if not children:
             break
-        going.keep(torch.tensor(parents, device=logs.device))
-        going.add(torch.tensor(tokens, device=logs.device))
-        logs = going.logits().float().log_softmax(dim=-1)
-        live = grown
+        decoder.select_rows(torch.tensor(parents, device=logs.device))
+        decoder.append(torch.tensor(tokens, device=logs.device))
+        logs = decoder.logits().float().log_softmax(dim=-1)
+        branches = children
     return [answer for _, answer in best]

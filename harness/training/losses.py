@@ -1,12 +1,7 @@
-"""The loss on the answers alone, with logits only where an answer token is predicted.
-
-What a head that tags tokens is trained by, and what it says. Knows token ids and tags only.
-
-Which loss a task is trained by: the one place that chooses.
-"""
+"""Training losses: on answer tokens, and on token tags; `loss_for` selects a task's."""
 
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 import torch
@@ -20,29 +15,24 @@ from harness.training.generation import length_sorted_batches
 from harness.training.token_classification import TaggedText
 
 
-class _Parts(NamedTuple):
-    inner: nn.Module
-    head: nn.Module
-
-
 class CompletionLoss:
     """Negative log-likelihood of answer tokens, summed over a batch.
 
-    Most of a batch is prompt, whose logits nobody needs: hidden states are taken from the inner
-    model and only the rows that predict an answer token go through the output head. Some
-    architectures do more after the head (scaling, soft caps); whether this short way is exact is
-    found out once, by comparing both ways bit for bit on a probe. If not, all logits are computed.
+    Most of a batch is prompt, whose logits are not needed: hidden states are taken from the inner
+    model, and only positions that predict an answer token go through the output head. Some
+    architectures do more after the head (scaling, soft caps); whether this shortcut is exact is
+    tested once, bit for bit on a probe. If not, all logits are computed.
 
     Rows are padded on the right, so causal attention never sees padding and no mask is needed.
 
     Args:
-        model: the frozen base, no adapter attached yet.
+        model: the frozen base model, without an adapter.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
         self._model = model
-        parts = _parts(model)
-        self._short = parts is not None and _is_exact(model, parts)
+        parts = _inner_and_head(model)
+        self._short = parts is not None and _is_exact(model, *parts)
 
     @property
     def short(self) -> bool:
@@ -51,29 +41,29 @@ class CompletionLoss:
 
     def __call__(self, batch: Batch) -> torch.Tensor:
         """The summed loss in nats, a scalar that gradients flow through."""
-        # Looked up anew: a trial may train the output head, and then it is another module.
-        parts = _parts(self._model) if self._short else None
+        # Looked up at each call: a trial that trains the output head replaces the module.
+        parts = _inner_and_head(self._model) if self._short else None
         inputs = {"input_ids": batch.ids, "use_cache": False}
         if batch.positions is not None:
             inputs["position_ids"] = batch.positions
         if parts is not None:
-            hidden = parts.inner(**inputs).last_hidden_state
-            logits = parts.head(hidden[batch.rows])
+            inner, head = parts
+            logits = head(inner(**inputs).last_hidden_state[batch.rows])
         else:
             logits = self._model(**inputs).logits[batch.rows]
         return functional.cross_entropy(in_float32(logits), batch.targets, reduction="sum")
 
 
 def in_float32(logits: torch.Tensor) -> torch.Tensor:
-    """Logits as the loss takes them: in float32 at least."""
+    """Logits in the precision of the loss: float32, or float64 as they are."""
     return logits if logits.dtype == torch.float64 else logits.float()
 
 
 @torch.no_grad()
 def keeps_sequences_apart(model: PreTrainedModel) -> bool:
-    """Whether texts that share a row do not see each other in this model, tried on a probe.
+    """Whether texts that share a row do not attend to each other, tested on a probe.
 
-    Some architectures take no positions, or do not begin anew where positions do.
+    Some architectures take no positions, or do not separate texts where positions restart.
 
     Args:
         model: in evaluation mode.
@@ -81,43 +71,43 @@ def keeps_sequences_apart(model: PreTrainedModel) -> bool:
     size = int(model.config.get_text_config().vocab_size)
     device = next(model.parameters()).device
     ids = (torch.arange(12, device=device) * 7919 % size).reshape(1, 12)
-    places = torch.tensor([[*range(5), *range(7)]], device=device)
+    positions = torch.tensor([[*range(5), *range(7)]], device=device)
     try:
-        joint = model(input_ids=ids, position_ids=places, use_cache=False).logits[0, 5:].float()
+        joint = model(input_ids=ids, position_ids=positions, use_cache=False).logits[0, 5:].float()
         alone = model(input_ids=ids[:, 5:], use_cache=False).logits[0].float()
     except (TypeError, ValueError, RuntimeError):
         return False
     return torch.allclose(joint, alone, rtol=1e-3, atol=1e-3 * float(alone.abs().max()))
 
 
-def _parts(model: PreTrainedModel) -> _Parts | None:
+def _inner_and_head(model: PreTrainedModel) -> tuple[nn.Module, nn.Module] | None:
     inner = getattr(model, model.base_model_prefix, None)
     head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     if isinstance(inner, nn.Module) and inner is not model and isinstance(head, nn.Module):
-        return _Parts(inner, head)
+        return inner, head
     return None
 
 
 @torch.no_grad()
-def _is_exact(model: PreTrainedModel, parts: _Parts) -> bool:
+def _is_exact(model: PreTrainedModel, inner: nn.Module, head: nn.Module) -> bool:
     size = int(model.config.get_text_config().vocab_size)
     device = next(model.parameters()).device
     ids = (torch.arange(16, device=device) * 7919 % size).reshape(2, 8)
     full = model(input_ids=ids, use_cache=False).logits
     try:
-        short = parts.head(parts.inner(input_ids=ids, use_cache=False).last_hidden_state)
+        short = head(inner(input_ids=ids, use_cache=False).last_hidden_state)
     except (TypeError, AttributeError, RuntimeError):
         return False
     return torch.equal(short.float(), full.float())
 
 
 class TaggingLoss:
-    """Cross-entropy of tags, summed over the tokens of a batch that are learnt.
+    """Cross-entropy of tags, summed over the tokens of a batch that have one.
 
-    Rows are padded on the right, and padding is masked: an encoder looks to both sides.
+    Rows are padded on the right, and padding is masked: an encoder attends to both sides.
 
     Args:
-        model: the frozen base with its head.
+        model: the frozen base model with its head.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -133,35 +123,34 @@ class TaggingLoss:
 def predict_tags(
     model: PreTrainedModel, texts: Sequence[TaggedText], pad: int, batch_size: int
 ) -> list[np.ndarray]:
-    """How likely each tag is at each token.
+    """Log-probabilities of the tags at each token.
 
     Args:
-        model: with a head, in evaluation mode.
-        texts: as windows.
-        pad: id to pad with on the right (masked).
+        model: with a token-classification head, in evaluation mode.
+        texts: the texts as windows.
+        pad: id of the padding token, added on the right (masked).
         batch_size: windows run together.
 
     Returns:
-        For each text the log-probabilities of its tokens' tags, shape (tokens, tags);
-        of one without tokens nothing.
+        For each text an array of shape (tokens, tags); (0, 0) for one without tokens.
     """
-    parts = [part for text in texts for part in text.parts]
+    all_windows = [window for text in texts for window in text.parts]
     device = next(model.parameters()).device
-    nothing = np.empty((0, 0), dtype=np.float32)
-    found = [nothing] * len(parts)
-    for chosen in length_sorted_batches([part.ids for part in parts], batch_size):
-        batch = collate([parts[index] for index in chosen], pad, device)
+    no_tokens = np.empty((0, 0), dtype=np.float32)
+    log_probabilities = [no_tokens] * len(all_windows)
+    for batch_indices in length_sorted_batches([window.ids for window in all_windows], batch_size):
+        batch = collate([all_windows[index] for index in batch_indices], pad, device)
         logits = model(input_ids=batch.ids, attention_mask=batch.mask).logits[batch.rows]
-        likely = functional.log_softmax(logits.float(), dim=-1).cpu()
-        shares = torch.split(likely, batch.rows.sum(dim=1).tolist())
-        for index, share in zip(chosen, shares, strict=True):
-            found[index] = share.numpy()
-    windows = iter(found)
-    shown = [[next(windows) for _ in text.parts] for text in texts]
-    return [np.concatenate(mine) if mine else nothing for mine in shown]
+        batch_log_probabilities = functional.log_softmax(logits.float(), dim=-1).cpu()
+        by_window = torch.split(batch_log_probabilities, batch.rows.sum(dim=1).tolist())
+        for index, window_values in zip(batch_indices, by_window, strict=True):
+            log_probabilities[index] = window_values.numpy()
+    remaining = iter(log_probabilities)
+    by_text = [[next(remaining) for _ in text.parts] for text in texts]
+    return [np.concatenate(parts) if parts else no_tokens for parts in by_text]
 
 
-#: The loss of a batch in nats, summed over what is learnt of it; gradients flow through.
+#: The loss of a batch in nats, summed over its targets, a scalar that gradients flow through.
 Loss = Callable[[Batch], torch.Tensor]
 
 _LOSSES: Final[dict[Answers, Callable[[PreTrainedModel], Loss]]] = {
@@ -173,10 +162,10 @@ _LOSSES: Final[dict[Answers, Callable[[PreTrainedModel], Loss]]] = {
 
 
 def loss_for(model: PreTrainedModel, task: Task) -> Loss:
-    """The loss that teaches a model to answer as a task is answered.
+    """The training loss for a task's type of answer.
 
     Args:
-        model: the frozen base, no adapter attached yet.
-        task: what is trained.
+        model: the frozen base model, without an adapter.
+        task: the task to train.
     """
     return _LOSSES[task.kind.answers](model)

@@ -1,17 +1,8 @@
-"""Turns a task's texts into tagged tokens, in windows where a text is long.
+"""Texts as tagged tokens, in overlapping windows where they are long, and predicted tags of words.
 
-Every token of a text is learnt from, parts of words too: it has the tag of the entity that it
-shares characters with. Words are read as a whole, unless entities begin and end inside them. Knows
-nothing of models.
-
-Windows over a text that is longer than a model may read, each token read off one of them.
-
-Knows numbers of tokens only.
-
-The tags of tokens whose words say one thing each. Knows numbers only.
-
-A word is outside, begins an entity or goes on with one: of these the likeliest is taken, with the
-probabilities of all its tokens. So no entity begins or ends inside a word.
+In training every token has the tag of the entity with which it shares characters. Each word gets
+one prediction from the probabilities of all its tokens, so that no entity begins or ends inside a
+word, unless the training entities do so.
 """
 
 from collections.abc import Sequence
@@ -28,33 +19,33 @@ from harness.models.base_model import BaseModel, start_token
 from harness.models.batches import IGNORED, TokenSequence
 from harness.tasks.task import Example, Task
 
-#: Share of a window that it has in common with the next one, at least.
+#: Smallest share of a window that overlaps with the next one.
 OVERLAP: Final = 1 / 3
 
 
 class Window(NamedTuple):
-    """A part of a text's tokens.
+    """A range of a text's tokens.
 
     Attributes:
-        start: its first token.
-        end: behind its last token.
-        first: the first token that is read off this window and no other.
-        behind: behind the last such token.
+        start: first token of the window.
+        end: one past its last token.
+        read_start: first token whose tag is read from this window; each token has one window.
+        read_end: one past the last such token.
     """
 
     start: int
     end: int
-    first: int
-    behind: int
+    read_start: int
+    read_end: int
 
 
 def windows(tokens: int, room: int) -> tuple[Window, ...]:
-    """Equally spaced windows over all tokens; one where they fit into it.
+    """Equally spaced windows over all tokens; a single one where they fit into it.
 
-    A token that two windows show is read off the one in which it is farther from the edge.
+    A token in two windows is read from the one in which it is farther from the edge.
 
     Args:
-        tokens: of the text.
+        tokens: number of tokens of the text.
         room: tokens of a window.
     """
     if not tokens:
@@ -64,7 +55,7 @@ def windows(tokens: int, room: int) -> tuple[Window, ...]:
     step = max(1, room - round(room * OVERLAP))
     count = 1 + -(-(tokens - room) // step)
     starts = [number * (tokens - room) // (count - 1) for number in range(count)]
-    # Halfway between a window's start and the end of the one before.
+    # Halfway between a window's start and the end of its predecessor.
     borders = [(start + before + room + 1) // 2 for before, start in pairwise(starts)]
     edges = [0, *borders, tokens]
     return tuple(
@@ -73,9 +64,9 @@ def windows(tokens: int, room: int) -> tuple[Window, ...]:
     )
 
 
-#: With a larger share of entities that begin or end inside words, tokens are read one by one, as
-#: they are where words are not set apart, such as in Chinese.
-PARTIAL: Final = 0.01
+#: With a larger share of entities that begin or end inside words, each token is predicted by
+#: itself, as in languages that do not separate words, such as Chinese.
+MAX_PARTIAL_SHARE: Final = 0.01
 
 
 class TaggedText(NamedTuple):
@@ -83,24 +74,24 @@ class TaggedText(NamedTuple):
 
     Attributes:
         text: the text.
-        places: where each token stands in it.
-        words: the first token of each run that says one thing: of each word, or every token.
-        parts: the text's windows as the model reads them; tags are 0 for tokens that are read off
-            a window, else `IGNORED`.
+        offsets: start and end of each token in the text, in characters.
+        words: first token of each word, or every token where tokens are predicted by themselves.
+        parts: the text's windows as token sequences; tags are 0 for tokens that are read from a
+            window, else `IGNORED`.
     """
 
     text: str
-    places: tuple[Place, ...]
+    offsets: tuple[Place, ...]
     words: tuple[int, ...]
     parts: tuple[TokenSequence, ...]
 
 
 class TaggedTraining(NamedTuple):
-    """What is learnt from.
+    """Training texts as tokens.
 
     Attributes:
-        sequences: windows of the training texts, tagged.
-        notes: what the user should know of them.
+        sequences: tagged windows of the training texts.
+        notes: messages for the user.
     """
 
     sequences: tuple[TokenSequence, ...]
@@ -108,70 +99,75 @@ class TaggedTraining(NamedTuple):
 
 
 class TextTagger:
-    """How one model reads one task's texts.
+    """Tokenizes one task's texts for one model's token classification.
 
     Args:
-        base: whose tokenizer to use.
-        task: whose texts and entities.
-        max_length: tokens of a window, the special ones included; None for what the model allows.
+        base: the model whose tokenizer to use.
+        task: the task with texts and entities.
+        max_length: most tokens of a window, special ones included; None for the model's context.
 
     Raises:
-        UserError: the tokenizer does not say where its tokens stand.
+        UserError: the tokenizer does not report the offsets of its tokens.
     """
 
     def __init__(self, base: BaseModel, task: Task, max_length: int | None) -> None:
-        """Finds the special tokens around a text, and the room between them."""
         self._base, self._tokenizer, self._task = base, base.tokenizer, task
         if not self._tokenizer.is_fast:
             raise UserError(
-                f"model.name: {base.name}: its tokenizer does not say where tokens stand in a "
-                "text; a head that tags tokens needs a fast one (tokenizer.json)"
+                f"model.name: {base.name}: its tokenizer does not report the offsets of tokens; "
+                "token classification needs a fast one (tokenizer.json)"
             )
-        self._before, self._behind = self._around()
+        self._before, self._after = self._special_tokens()
         lengths = [length for length in (max_length, base.context) if length is not None]
         self.length = min(lengths, default=None)
 
-    def read(self, examples: Sequence[Example]) -> tuple[TaggedText, ...]:
-        """The texts of examples as tokens, to be tagged by a model."""
-        found = []
-        for example, (ids, places) in zip(examples, self._tokens(examples), strict=True):
-            parts = [self._part(ids, window, [0] * len(ids)) for window in self._windows(len(ids))]
-            words = self._words(example.text, places)
-            found.append(TaggedText(example.text, places, words, tuple(parts)))
-        return tuple(found)
+    def tokenize(self, examples: Sequence[Example]) -> tuple[TaggedText, ...]:
+        """The texts of examples as tokens for a model to tag."""
+        texts = []
+        for example, (ids, offsets) in zip(examples, self._encode(examples), strict=True):
+            parts = [
+                self._window_sequence(ids, window, [0] * len(ids))
+                for window in self._windows(len(ids))
+            ]
+            words = self._words(example.text, offsets)
+            texts.append(TaggedText(example.text, offsets, words, tuple(parts)))
+        return tuple(texts)
 
-    def learnt(self, examples: Sequence[Example]) -> TaggedTraining:
+    def tokenize_training(self, examples: Sequence[Example]) -> TaggedTraining:
         """The texts of examples as tagged tokens.
 
-        A token is learnt in the window that it is read off; where the beginning of its entity is
-        out of that window's sight it is not learnt at all, so that no entity is learnt as two.
+        A token has a loss in the window from which it is read; not if its entity begins before
+        that window, or a part of an entity would be learned as an entity.
 
         Raises:
-            UserError: there is no token at all.
+            UserError: the texts have no token.
         """
         numbers = {tag: number for number, tag in enumerate(self._task.kind.head.labels)}
         sequences: list[TokenSequence] = []
         entities = overlapping = inexact = long = 0
-        for example, (ids, places) in zip(examples, self._tokens(examples), strict=True):
-            given = () if example.row is None else example.row.entities
-            flat = tagging.non_overlapping(given)
-            tags = tagging.tags(flat.kept, places)
-            told = {span[:3] for span in tagging.spans(tags, places, example.text)}
-            entities, overlapping = entities + len(given), overlapping + flat.left_out
-            inexact += sum(
-                span[:3] not in told
-                or (self.by_word and tagging.inside_words([span], example.text) > 0)
-                for span in flat.kept
+        for example, (ids, offsets) in zip(examples, self._encode(examples), strict=True):
+            entities_of_text = () if example.row is None else example.row.entities
+            flattened = tagging.non_overlapping(entities_of_text)
+            tags = tagging.tags(flattened.kept, offsets)
+            recovered = {span[:3] for span in tagging.spans(tags, offsets, example.text)}
+            entities, overlapping = (
+                entities + len(entities_of_text),
+                overlapping + flattened.left_out,
             )
-            cut = self._windows(len(ids))
-            long += len(cut) > 1
-            begins = _begins(tags)
-            for window in cut:
-                seen = [
+            inexact += sum(
+                span[:3] not in recovered
+                or (self.by_word and tagging.inside_words([span], example.text) > 0)
+                for span in flattened.kept
+            )
+            text_windows = self._windows(len(ids))
+            long += len(text_windows) > 1
+            begins = _entity_starts(tags)
+            for window in text_windows:
+                window_tags = [
                     numbers[tag] if begin >= window.start else IGNORED
                     for tag, begin in zip(tags, begins, strict=True)
                 ]
-                part = self._part(ids, window, seen)
+                part = self._window_sequence(ids, window, window_tags)
                 if any(tag != IGNORED for tag in part.tags):
                     sequences.append(part)
         if not sequences:
@@ -179,15 +175,15 @@ class TextTagger:
         return TaggedTraining(tuple(sequences), self._notes(entities, overlapping, inexact, long))
 
     def _notes(self, entities: int, overlapping: int, inexact: int, long: int) -> tuple[str, ...]:
-        split = 0 if self.by_word else self._split[1]
+        split = 0 if self.by_word else self._words_split[1]
         inside = "inside a word or a token" if self.by_word else "inside a token"
         notes = {
             f"{overlapping} of {entities} training entities overlap longer ones and are not "
-            "learnt, for a token has one tag; every score counts them": overlapping,
-            f"{split} of {entities} training entities begin or end inside a word: the parts of "
-            "words are read one by one": split,
+            "learned, since a token has one tag; scores count them": overlapping,
+            f"{split} of {entities} training entities begin or end inside a word: each token is "
+            "predicted by itself": split,
             f"{inexact} of {entities} training entities begin or end {inside} of this "
-            "model: no head can find them exactly": inexact,
+            "model: no head can predict them exactly": inexact,
             f"{long} training texts were cut into windows of {self.length} tokens, each of which "
             "shares a third with the next": long,
         }
@@ -195,95 +191,104 @@ class TextTagger:
 
     @cached_property
     def by_word(self) -> bool:
-        """Whether the tokens of a word are read together: few training entities split one."""
-        given, split = self._split
-        return split <= PARTIAL * given
+        """Whether the tokens of a word get one prediction: few training entities split a word."""
+        entities, split = self._words_split
+        return split <= MAX_PARTIAL_SHARE * entities
 
     @cached_property
-    def _split(self) -> tuple[int, int]:
-        """Training entities, and those of them that begin or end inside a word."""
-        rows = [one.row for one in self._task.examples("train") if one.row is not None]
+    def _words_split(self) -> tuple[int, int]:
+        """Number of training entities, and of those that begin or end inside a word."""
+        rows = [example.row for example in self._task.examples("train") if example.row is not None]
         return (
             sum(len(row.entities) for row in rows),
             sum(tagging.inside_words(row.entities, row.text) for row in rows),
         )
 
-    def _words(self, text: str, places: Sequence[Place]) -> tuple[int, ...]:
-        return tuple(tagging.words(places, text) if self.by_word else range(len(places)))
+    def _words(self, text: str, offsets: Sequence[Place]) -> tuple[int, ...]:
+        return tuple(tagging.words(offsets, text) if self.by_word else range(len(offsets)))
 
     def _windows(self, tokens: int) -> tuple[Window, ...]:
         if self.length is None:
             return windows(tokens, max(1, tokens))
-        return windows(tokens, max(1, self.length - len(self._before) - len(self._behind)))
+        return windows(tokens, max(1, self.length - len(self._before) - len(self._after)))
 
-    def _part(self, ids: Sequence[int], window: Window, tags: Sequence[int]) -> TokenSequence:
-        start, end, first, behind = window
-        shown = [tags[at] if first <= at < behind else IGNORED for at in range(start, end)]
+    def _window_sequence(
+        self, ids: Sequence[int], window: Window, tags: Sequence[int]
+    ) -> TokenSequence:
+        start, end, first, last = window
+        own_tags = [
+            tags[index] if first <= index < last else IGNORED for index in range(start, end)
+        ]
         return TokenSequence(
-            (*self._before, *ids[start:end], *self._behind),
+            (*self._before, *ids[start:end], *self._after),
             0,
             tags=(
                 *[IGNORED] * len(self._before),
-                *shown,
-                *[IGNORED] * len(self._behind),
+                *own_tags,
+                *[IGNORED] * len(self._after),
             ),
         )
 
-    def _tokens(self, examples: Sequence[Example]) -> list[tuple[list[int], tuple[Place, ...]]]:
+    def _encode(self, examples: Sequence[Example]) -> list[tuple[list[int], tuple[Place, ...]]]:
         if not examples:
             return []
-        made = self._tokenizer(
+        encoded = self._tokenizer(
             [example.text for example in examples],
             add_special_tokens=False,
             return_attention_mask=False,
             return_offsets_mapping=True,
             verbose=False,
         )
-        places = [tuple((int(a), int(b)) for a, b in each) for each in made["offset_mapping"]]
-        return list(zip(made["input_ids"], places, strict=True))
+        offsets = [
+            tuple((int(start), int(end)) for start, end in pairs)
+            for pairs in encoded["offset_mapping"]
+        ]
+        return list(zip(encoded["input_ids"], offsets, strict=True))
 
-    def _around(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """The special tokens before and behind a text."""
-        made = self._tokenizer("a", return_special_tokens_mask=True)
-        ids, special = made["input_ids"], made["special_tokens_mask"]
-        inside = [place for place, mark in enumerate(special) if not mark]
+    def _special_tokens(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The special tokens before and after a text."""
+        encoded = self._tokenizer("a", return_special_tokens_mask=True)
+        ids, special = encoded["input_ids"], encoded["special_tokens_mask"]
+        inside = [index for index, mark in enumerate(special) if not mark]
         before = tuple(ids[: inside[0]]) or start_token(self._base)
         return before, tuple(ids[inside[-1] + 1 :])
 
 
-def _begins(tags: Sequence[str]) -> list[int]:
-    """For each token where its entity begins; for one outside entities, itself."""
-    found: list[int] = []
-    for place, tag in enumerate(tags):
-        found.append(found[-1] if tag.startswith("I-") else place)
-    return found
+def _entity_starts(tags: Sequence[str]) -> list[int]:
+    """For each token the first token of its entity; for one outside entities, itself."""
+    begins: list[int] = []
+    for index, tag in enumerate(tags):
+        begins.append(begins[-1] if tag.startswith("I-") else index)
+    return begins
 
 
-def word_level_tags(said: np.ndarray, words: Sequence[int], labels: Sequence[str]) -> list[str]:
-    """One tag a token, the tokens of a word read together.
+def word_level_tags(
+    log_probabilities: np.ndarray, words: Sequence[int], labels: Sequence[str]
+) -> list[str]:
+    """One tag for each token, chosen for each word from the probabilities of all its tokens.
 
-    A word that begins an entity says `B-` at its first token and `I-` at all others; one that goes
-    on says `I-`, one outside `O` at all. A word of one token has its likeliest tag.
+    A word that begins an entity has `B-` at its first token and `I-` at the others; one that
+    continues an entity has `I-` and one outside `O` at all tokens.
 
     Args:
-        said: log-probability of each tag at each token, shape (tokens, tags).
+        log_probabilities: log-probability of each tag at each token, shape (tokens, tags).
         words: the first token of each word, see `harness.data.tagging.words`.
-        labels: what the tags are called; each `B-` has its `I-`.
+        labels: names of the tags; each `B-` has its `I-`.
     """
-    if not len(said):
+    if not len(log_probabilities):
         return []
     starts = np.asarray(words)
-    number = {label: place for place, label in enumerate(labels)}
-    # What a tag is called behind the first token of a word that it was said of.
-    onwards = [number[_onwards(label)] for label in labels]
-    said = said.astype(np.float64)
-    later = np.add.reduceat(said, starts, axis=0) - said[starts]
-    best = (said[starts] + later[:, onwards]).argmax(axis=1)
-    found: list[str] = []
-    for tag, size in zip(best, np.diff([*words, len(said)]), strict=True):
-        found += [labels[tag]] + [_onwards(labels[tag])] * (int(size) - 1)
-    return found
+    tag_index = {label: index for index, label in enumerate(labels)}
+    # The tag that each tag has from the second token of a word on.
+    onwards = [tag_index[_continuation_tag(label)] for label in labels]
+    log_probabilities = log_probabilities.astype(np.float64)
+    continuation = np.add.reduceat(log_probabilities, starts, axis=0) - log_probabilities[starts]
+    best = (log_probabilities[starts] + continuation[:, onwards]).argmax(axis=1)
+    tags: list[str] = []
+    for tag, size in zip(best, np.diff([*words, len(log_probabilities)]), strict=True):
+        tags += [labels[tag]] + [_continuation_tag(labels[tag])] * (int(size) - 1)
+    return tags
 
 
-def _onwards(label: str) -> str:
+def _continuation_tag(label: str) -> str:
     return label if label == OUTSIDE else f"I-{label.partition('-')[2]}"

@@ -18,7 +18,7 @@ from harness.models.batches import TokenSequence, pack_sequences
 from harness.tasks.task import Answers, Example, Task
 from harness.training.token_classification import TaggedText, TextTagger
 
-#: Stands for an answer where a chat template is looked at.
+#: Placeholder answer, to find what a chat template appends to one.
 _ANSWER: Final = "ANSWER"
 
 
@@ -27,7 +27,7 @@ class BuiltPrompt(NamedTuple):
 
     Attributes:
         ids: token ids, the start token included.
-        cut: whether anything was left out to make it fit.
+        cut: whether it was shortened to fit.
     """
 
     ids: tuple[int, ...]
@@ -35,23 +35,21 @@ class BuiltPrompt(NamedTuple):
 
 
 class PromptBuilder:
-    """How one model is asked one task.
+    """Builds one model's prompts for one task.
 
     Args:
-        base: whose tokenizer and chat template to use.
-        task: what is asked.
+        base: the model whose tokenizer and chat template to use.
+        task: the task.
 
     Attributes:
-        head: the start token, where one belongs before a text.
-        tail: what ends an answer: the end of text, or what ends a turn.
+        head: the start token, where the tokenizer has one.
+        tail: what ends an answer: the end-of-text token, or the one that ends a turn.
+
+    Raises:
+        UserError: the task needs a chat template, and the model has none or it fails.
     """
 
     def __init__(self, base: BaseModel, task: Task) -> None:
-        """Looks at the chat template, if the task wants it.
-
-        Raises:
-            UserError: the model has no chat template, or one that cannot be used.
-        """
         self._tokenizer, self._task = base.tokenizer, task
         self.head = start_token(base)
         end = self._tokenizer.eos_token_id
@@ -59,15 +57,15 @@ class PromptBuilder:
         if task.file.chat:
             if not self._tokenizer.chat_template:
                 raise UserError(
-                    f"{task.folder / 'task.yaml'}: chat: {base.name} has no chat template; take "
-                    "an instruction-tuned model or 'chat: false'"
+                    f"{task.folder / 'task.yaml'}: chat: {base.name} has no chat template; use an "
+                    "instruction-tuned model or 'chat: false'"
                 )
-            self.head = ()  # the template brings its own
+            self.head = ()  # the template writes its own
             self.tail = self._end_of_turn()
 
     def answers(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of answers, without what ends them."""
-        if self._task.file.chat:  # a turn begins on its own, without a blank
+        """Token ids of answers, without `tail`."""
+        if self._task.file.chat:  # a turn starts without a blank, unlike an answer after "E:"
             texts = [text.lstrip() for text in texts]
         return self.encode(texts)
 
@@ -75,85 +73,86 @@ class PromptBuilder:
         self,
         examples: Sequence[Example],
         shots: Sequence[Example],
-        rooms: Sequence[int | None],
+        limits: Sequence[int | None],
     ) -> list[BuiltPrompt]:
         """The prompts of examples.
 
         Args:
-            examples: what to ask.
-            shots: worked examples to show first.
-            rooms: for each example the tokens that there are for it, head included.
+            examples: the examples.
+            shots: few-shot examples before each of them.
+            limits: most tokens of each prompt, `head` included; None for no limit.
         """
         encoded = self.encode([self.text(example, shots) for example in examples])
-        found = []
-        for example, ids, room in zip(examples, encoded, rooms, strict=True):
-            whole = (*self.head, *ids)
-            fits = room is None or len(whole) <= room
-            found.append(
-                BuiltPrompt(whole, cut=False)
+        built = []
+        for example, ids, limit in zip(examples, encoded, limits, strict=True):
+            ids_with_head = (*self.head, *ids)
+            fits = limit is None or len(ids_with_head) <= limit
+            built.append(
+                BuiltPrompt(ids_with_head, cut=False)
                 if fits
-                else self._cut(example, shots, int(room or 0))
+                else self._cut(example, shots, int(limit or 0))
             )
-        return found
+        return built
 
     def text(self, example: Example, shots: Sequence[Example] = ()) -> str:
         """The prompt as text."""
         task = self._task
         if not task.file.chat:
-            shown = "".join(f"{task.prompt(one)}{one.target}\n" for one in shots)
-            return shown + task.prompt(example)
+            examples_text = "".join(f"{task.prompt(shot)}{shot.target}\n" for shot in shots)
+            return examples_text + task.prompt(example)
         turns: list[dict[str, str]] = []
-        for one in shots:
-            turns += self._turn(one, one.target)
+        for shot in shots:
+            turns += self._turn(shot, shot.target)
         return self._chat([*turns, *self._turn(example)], generation=True)
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of texts, nothing added."""
+        """Token ids of texts, without special tokens."""
         if not texts:
             return []
-        found: list[list[int]] = self._tokenizer(
+        ids: list[list[int]] = self._tokenizer(
             list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False
         )["input_ids"]
-        return found
+        return ids
 
-    def _cut(self, example: Example, shots: Sequence[Example], room: int) -> BuiltPrompt:
-        """Worked examples go first, then words of the input, last of all the prompt's own."""
-        for left in range(1, len(shots) + 1):
-            ids = self._ids(example, shots[left:])
-            if len(ids) <= room:
+    def _cut(self, example: Example, shots: Sequence[Example], limit: int) -> BuiltPrompt:
+        """Drops few-shot examples, then words of the input, and at last tokens of the prompt."""
+        for dropped in range(1, len(shots) + 1):
+            ids = self._ids(example, shots[dropped:])
+            if len(ids) <= limit:
                 return BuiltPrompt(ids, cut=True)
         words = example.text.split(" ")
-        low, high = 0, len(words)  # the longest part that fits has low <= words < high
-        best: tuple[int, ...] | None = None
+        # Binary search for the most words that fit; token counts do not add up over words.
+        low, high = 0, len(words)
+        longest: tuple[int, ...] | None = None
         while low < high:
             middle = (low + high) // 2
-            kept = words[:middle] if self._task.file.truncate == "right" else words[-middle:]
-            ids = self._ids(_with_text(example, " ".join(kept if middle else ())), ())
-            if len(ids) <= room:
-                low, best = middle + 1, ids
+            remaining = words[:middle] if self._task.file.truncate == "right" else words[-middle:]
+            ids = self._ids(_with_text(example, " ".join(remaining if middle else ())), ())
+            if len(ids) <= limit:
+                low, longest = middle + 1, ids
             else:
                 high = middle
-        if best is None:
+        if longest is None:
             ids = self._ids(_with_text(example, ""), ())
-            kept_ids = ids[len(ids) - (room - len(self.head)) :] if room > len(self.head) else ()
-            best = (*self.head, *kept_ids)
-        return BuiltPrompt(best, cut=True)
+            tail_ids = ids[len(ids) - (limit - len(self.head)) :] if limit > len(self.head) else ()
+            longest = (*self.head, *tail_ids)
+        return BuiltPrompt(longest, cut=True)
 
     def _ids(self, example: Example, shots: Sequence[Example]) -> tuple[int, ...]:
         return (*self.head, *self.encode([self.text(example, shots)])[0])
 
     def _turn(self, example: Example, answer: str | None = None) -> list[dict[str, str]]:
-        asked = [{"role": "user", "content": self._task.prompt(example)}]
+        turn = [{"role": "user", "content": self._task.prompt(example)}]
         if answer is None:
-            return asked
-        return [*asked, {"role": "assistant", "content": answer.strip()}]
+            return turn
+        return [*turn, {"role": "assistant", "content": answer.strip()}]
 
     def _chat(self, turns: list[dict[str, str]], generation: bool) -> str:
         system = self._task.file.system
         if system is not None:
             turns = [{"role": "system", "content": system}, *turns]
         try:
-            made: Any = self._tokenizer.apply_chat_template(
+            text: Any = self._tokenizer.apply_chat_template(
                 turns, tokenize=False, add_generation_prompt=generation
             )
         except Exception as error:  # templates are programs and raise what they like
@@ -161,13 +160,13 @@ class PromptBuilder:
                 f"{self._task.folder / 'task.yaml'}: chat: the model's chat template refuses: "
                 f"{' '.join(str(error).split())[:200]}"
             ) from error
-        return str(made)
+        return str(text)
 
     def _end_of_turn(self) -> tuple[int, ...]:
-        """The first token that the template puts behind an answer."""
+        """The first token that the template appends to an answer."""
         turn = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": _ANSWER}]
-        behind = self._chat(turn, generation=False).rpartition(_ANSWER)[2].strip()
-        ids = self.encode([behind])[0] if behind else []
+        suffix = self._chat(turn, generation=False).rpartition(_ANSWER)[2].strip()
+        ids = self.encode([suffix])[0] if suffix else []
         return (int(ids[0]),) if ids else self.tail
 
 
@@ -175,11 +174,11 @@ class TrainingTokens(NamedTuple):
     """The training examples as tokens.
 
     Attributes:
-        sequences: in the order of the examples; of texts alone, pieces of them, perhaps packed; of
-            tagged texts, windows.
-        cut: examples that had to be cut to fit; texts alone are cut into pieces, all of them used.
+        sequences: in the order of the examples; pieces of texts, possibly packed, for language
+            modelling; windows of texts for token classification.
+        cut: examples that were cut to fit; in language modelling, texts cut into pieces.
         left_out: examples whose answer alone is too long.
-        notes: what else the user should know.
+        notes: further messages for the user.
     """
 
     sequences: tuple[TokenSequence, ...]
@@ -201,17 +200,17 @@ class PromptTokens(NamedTuple):
 
 
 class TokenizedTask:
-    """A task's examples as one model's tokens, each made once.
+    """A task's examples as tokens of one model, each split tokenized once.
 
-    Prompt and answer are tokenised apart, so that the prompt has the same tokens in training and
-    in scoring. A start token is put in front where the tokenizer itself does so.
+    Prompt and answer are tokenized separately, so that the prompt has the same tokens in training
+    and in scoring. A start token is added where the tokenizer itself does so.
 
     Args:
-        base: whose tokenizer to use.
-        task: the examples.
-        max_length: tokens of a training example (prompts are cut, answers never), or of a window
-            of tagged tokens; None where nothing is trained.
-        packing: whether texts alone share a row of `max_length` tokens, none seeing another.
+        base: the model whose tokenizer to use.
+        task: the task.
+        max_length: most tokens of a training example (prompts are cut, answers never), or of a
+            window of tagged tokens; None where nothing is trained.
+        packing: whether texts of language modelling share rows of `max_length` tokens.
     """
 
     def __init__(
@@ -219,87 +218,90 @@ class TokenizedTask:
     ) -> None:
         self._base, self._task = base, task
         self._window, self._max_length, self._packing = max_length, max_length or 1, packing
-        self._prompting = PromptBuilder(base, task)
+        self._builder = PromptBuilder(base, task)
         self._training: TrainingTokens | None = None
         self._prompts: dict[tuple[str, ...], PromptTokens] = {}
         self._tagged: dict[str, tuple[TaggedText, ...]] = {}
 
     @property
     def tail(self) -> tuple[int, ...]:
-        """What ends an answer."""
-        return self._prompting.tail
+        """Token that ends an answer, if there is one."""
+        return self._builder.tail
 
     def training(self) -> TrainingTokens:
-        """The training split, with what is learnt of it.
+        """The training split, with the positions that have a loss.
 
         Raises:
             UserError: no answer fits into `max_length`, or tokens cannot be tagged.
         """
         if self._training is None:
-            made = {Answers.LIKELIHOOD: self._texts_alone, Answers.TAGGED: self._with_tags}
-            self._training = made.get(self._task.kind.answers, self._with_answers)()
+            tokenize = {
+                Answers.LIKELIHOOD: self._text_sequences,
+                Answers.TAGGED: self._tag_windows,
+            }
+            self._training = tokenize.get(self._task.kind.answers, self._answer_sequences)()
         return self._training
 
     def answers(self, texts: Sequence[str]) -> tuple[tuple[int, ...], ...]:
-        """Answers as tokens, with what ends them."""
-        return tuple((*ids, *self.tail) for ids in self._prompting.answers(texts))
+        """Answers as tokens, `tail` included."""
+        return tuple((*ids, *self.tail) for ids in self._builder.answers(texts))
 
     def prompts(self, split: str, shots: Sequence[Example] | None = None) -> PromptTokens:
         """The prompts of a split, each with room for an answer within the model's context.
 
         Args:
             split: name of the split.
-            shots: worked examples to show before each; None for those that the task asks for.
+            shots: few-shot examples before each; None for those of the task's file.
         """
-        chosen = tuple(
+        few_shot = tuple(
             self._task.few_shot_examples(self._task.file.shots) if shots is None else shots
         )
-        key = (split, *(one.id for one in chosen))
+        key = (split, *(shot.id for shot in few_shot))
         if key not in self._prompts:
             examples = self._task.examples(split)
-            context, room = self._base.context, None
+            context, limit = self._base.context, None
             if context is not None:
-                room = max(1, context - self._longest_answer())
-            made = self._prompting.prompts(examples, chosen, [room] * len(examples))
+                limit = max(1, context - self._longest_answer())
+            built = self._builder.prompts(examples, few_shot, [limit] * len(examples))
             self._prompts[key] = PromptTokens(
-                tuple(one.ids for one in made), sum(one.cut for one in made)
+                tuple(prompt.ids for prompt in built), sum(prompt.cut for prompt in built)
             )
         return self._prompts[key]
 
     def texts(self, split: str) -> tuple[tuple[int, ...], ...]:
-        """The texts of a split, whole, each behind the token that stands before a text."""
-        ids = self._prompting.encode([one.target for one in self._task.examples(split)])
-        head = self._before_text()
-        return tuple((*head, *each) for each in ids)
+        """The complete texts of a split, each after the token that precedes a text."""
+        ids = self._builder.encode([example.target for example in self._task.examples(split)])
+        head = self._text_prefix()
+        return tuple((*head, *text_ids) for text_ids in ids)
 
     def tagged(self, split: str) -> tuple[TaggedText, ...]:
-        """The texts of a split as tokens to be tagged, in windows where they are long.
+        """The texts of a split as tokens to tag, in windows where they are long.
 
         Raises:
             UserError: tokens cannot be tagged.
         """
         if split not in self._tagged:
-            self._tagged[split] = self._tagging.read(self._task.examples(split))
+            self._tagged[split] = self._tagger.tokenize(self._task.examples(split))
         return self._tagged[split]
 
     @cached_property
-    def _tagging(self) -> TextTagger:
+    def _tagger(self) -> TextTagger:
         return TextTagger(self._base, self._task, self._window)
 
-    def _with_tags(self) -> TrainingTokens:
-        learnt = self._tagging.learnt(self._task.examples("train"))
-        return TrainingTokens(learnt.sequences, 0, 0, learnt.notes)
+    def _tag_windows(self) -> TrainingTokens:
+        tagged = self._tagger.tokenize_training(self._task.examples("train"))
+        return TrainingTokens(tagged.sequences, 0, 0, tagged.notes)
 
-    def _before_text(self) -> tuple[int, ...]:
-        """What a text's first token is predicted from.
+    def _text_prefix(self) -> tuple[int, ...]:
+        """The token from which a text's first token is predicted.
 
-        The start token, or else the end of the text before, as in lm-evaluation-harness.
+        The start token, or else the end-of-text token, as in lm-evaluation-harness.
         """
         tokenizer = self._base.tokenizer
-        found = tokenizer.bos_token_id
-        if found is None:
-            found = tokenizer.eos_token_id
-        return () if found is None else (int(found),)
+        token_id = tokenizer.bos_token_id
+        if token_id is None:
+            token_id = tokenizer.eos_token_id
+        return () if token_id is None else (int(token_id),)
 
     def _longest_answer(self) -> int:
         if self._task.kind.answers is Answers.CHOSEN:
@@ -307,31 +309,33 @@ class TokenizedTask:
             return max(len(ids) for ids in self.answers(names))
         return self._task.max_new_tokens
 
-    def _texts_alone(self) -> TrainingTokens:
-        """Texts with the end of text; longer ones in pieces that each begin anew."""
-        head, tail, length = self._before_text(), self.tail, self._max_length
+    def _text_sequences(self) -> TrainingTokens:
+        """Texts with their end token; longer ones in pieces, each with the start token."""
+        head, tail, length = self._text_prefix(), self.tail, self._max_length
         pieces: list[TokenSequence] = []
         cut = 0
-        for ids in self._prompting.encode([one.target for one in self._task.examples("train")]):
-            whole = (*ids, *tail)
+        for ids in self._builder.encode(
+            [example.target for example in self._task.examples("train")]
+        ):
+            text_ids = (*ids, *tail)
             room = length - len(head)
-            cut += len(whole) > room
-            for start in range(0, len(whole), room):
-                piece = (*head, *whole[start : start + room])
-                if len(piece) > 1:  # a lone first token predicts nothing
+            cut += len(text_ids) > room
+            for start in range(0, len(text_ids), room):
+                piece = (*head, *text_ids[start : start + room])
+                if len(piece) > 1:  # a single token predicts nothing
                     pieces.append(TokenSequence(piece, 0))
         sequences = pack_sequences(pieces, length) if self._packing else tuple(pieces)
         return TrainingTokens(sequences, cut, 0)
 
-    def _with_answers(self) -> TrainingTokens:
+    def _answer_sequences(self) -> TrainingTokens:
         task, examples = self._task, self._task.examples("train")
         answers = self.answers([task.target(example) for example in examples])
-        rooms = [self._max_length - len(answer) for answer in answers]
-        least = len(self._prompting.head) + 1
-        fitting = [index for index, room in enumerate(rooms) if room >= least]
+        limits = [self._max_length - len(answer) for answer in answers]
+        min_length = len(self._builder.head) + 1
+        fitting = [index for index, limit in enumerate(limits) if limit >= min_length]
         sequences: list[TokenSequence] = []
         cut = 0
-        for index, prompt in zip(fitting, self._training_prompts(fitting, rooms), strict=True):
+        for index, prompt in zip(fitting, self._training_prompts(fitting, limits), strict=True):
             cut += prompt.cut
             sequences.append(TokenSequence((*prompt.ids, *answers[index]), len(prompt.ids)))
         if not sequences:
@@ -342,44 +346,48 @@ class TokenizedTask:
             )
         return TrainingTokens(tuple(sequences), cut, len(examples) - len(sequences))
 
-    def _training_prompts(self, chosen: Sequence[int], rooms: Sequence[int]) -> list[BuiltPrompt]:
-        """Prompts of training examples; none is shown its own answer."""
+    def _training_prompts(
+        self, indices: Sequence[int], limits: Sequence[int]
+    ) -> list[BuiltPrompt]:
+        """Prompts of training examples; no example is its own few-shot example."""
         examples, count = self._task.examples("train"), self._task.file.shots
         pool = self._task.few_shot_examples(count + 1) if count else ()
-        usual = pool[:count]
-        names = {one.id for one in usual}
-        found: dict[int, BuiltPrompt] = {}
-        mine = [index for index in chosen if examples[index].id in names]
-        others = [index for index in chosen if examples[index].id not in names]
-        made = self._prompting.prompts(
-            [examples[index] for index in others], usual, [rooms[index] for index in others]
+        default_shots = pool[:count]
+        shot_ids = {example.id for example in default_shots}
+        built: dict[int, BuiltPrompt] = {}
+        as_shots = [index for index in indices if examples[index].id in shot_ids]
+        rest = [index for index in indices if examples[index].id not in shot_ids]
+        rest_prompts = self._builder.prompts(
+            [examples[index] for index in rest], default_shots, [limits[index] for index in rest]
         )
-        found.update(zip(others, made, strict=True))
-        for index in mine:
-            shots = tuple(one for one in pool if one.id != examples[index].id)
-            found[index] = self._prompting.prompts([examples[index]], shots, [rooms[index]])[0]
-        return [found[index] for index in chosen]
+        built.update(zip(rest, rest_prompts, strict=True))
+        for index in as_shots:
+            shots = tuple(example for example in pool if example.id != examples[index].id)
+            built[index] = self._builder.prompts([examples[index]], shots, [limits[index]])[0]
+        return [built[index] for index in indices]
 
 
 def token_notes(task: Task, tokens: TrainingTokens, training: TrainingSettings) -> tuple[str, ...]:
-    """What the user should know of the training tokens: what was cut, left out or not packed."""
-    length, found = training.max_length, list(tokens.notes)
+    """Messages about the training tokens: what was cut, left out or not packed."""
+    length, notes = training.max_length, list(tokens.notes)
     texts = task.kind.answers is Answers.LIKELIHOOD
     if tokens.cut and texts:
-        found.append(f"{tokens.cut} training texts were cut into pieces of {length} tokens")
+        notes.append(f"{tokens.cut} training texts were cut into pieces of {length} tokens")
     elif tokens.cut:
         side = task.file.truncate
-        found.append(f"{tokens.cut} training prompts were cut on the {side} to {length} tokens")
+        notes.append(f"{tokens.cut} training prompts were cut on the {side} to {length} tokens")
     if tokens.left_out:
-        found.append(
-            f"{tokens.left_out} training examples were left out, for their answers alone exceed "
+        notes.append(
+            f"{tokens.left_out} training examples were left out: their answers alone exceed "
             f"{length} tokens"
         )
     if training.packing and not texts:
-        found.append("training.packing: only language modelling packs; each example has its row")
+        notes.append("training.packing: only language modelling packs; one example a row is used")
     elif training.packing and not any(sequence.breaks for sequence in tokens.sequences):
-        found.append("training.packing: this model would not keep texts apart; each has its row")
-    return tuple(found)
+        notes.append(
+            "training.packing: this model does not separate texts; one text a row is used"
+        )
+    return tuple(notes)
 
 
 def _with_text(example: Example, text: str) -> Example:

@@ -82,7 +82,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     request = TrialRequest(0, wanted, splits=("validation",), adapter_dir=str(place / "it"))
     training = TrainingSettings(epochs=5, batch_size=8, warmup=0.1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluation, "said", hear)
+        patch.setattr(evaluation, "predict_tags", hear)
         (result,) = SequentialTrainer(base, task, training).train(iter([request]), go_on)
     assert (result.outcome, result.error) == (Outcome.COMPLETE, None)
     return Trained(base, task, result, heard[-1], before)
@@ -118,12 +118,12 @@ def test_a_gold_entity_comes_back_exactly_from_the_parts_of_its_words(trained: T
     examples, task = trained.task.examples("train"), trained.task
     split = 0
     for text, example in zip(
-        TextTagger(trained.base, task, None).read(examples), examples, strict=True
+        TextTagger(trained.base, task, None).tokenize(examples), examples, strict=True
     ):
         gold = example.row.entities
-        tags = tagging.tags(gold, text.places)
-        assert tagging.spans(tags, text.places, text.text) == gold
-        split += len(text.places) - len(text.words)
+        tags = tagging.tags(gold, text.offsets)
+        assert tagging.spans(tags, text.offsets, text.text) == gold
+        split += len(text.offsets) - len(text.words)
     assert split > 100
 
 
@@ -133,7 +133,7 @@ def test_what_is_saved_says_the_same_of_every_token(trained: Trained) -> None:
     loaded = PeftModel.from_pretrained(fresh, str(trained.result.adapter)).eval()
     base = trained.base
     examples = trained.task.examples("validation")
-    texts = TextTagger(base, trained.task, None).read(examples)
+    texts = TextTagger(base, trained.task, None).tokenize(examples)
     again = predict_tags(loaded, texts, int(base.tokenizer.pad_token_id), 64)
     for one, other in zip(again, trained.said, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-3)

@@ -146,7 +146,7 @@ def test_a_missing_folder_is_told(tmp_path: Path) -> None:
 
 def test_a_hub_out_of_reach_is_told() -> None:
     message = refused("nobody/no-such-model")
-    assert "neither a folder here nor to be had from the model hub" in message
+    assert "neither a local folder nor available from the model hub" in message
 
 
 def test_a_model_without_tokenizer_is_told(model_folder: Path, tmp_path: Path) -> None:

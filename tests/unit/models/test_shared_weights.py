@@ -27,16 +27,16 @@ def model(seed: int = 0, width: int = 64) -> nn.Module:
 def test_weights_are_the_same_and_tied_ones_stay_tied(tmp_path: Path) -> None:
     one = model()
     before = checksum(one)
-    assert share_weights(one, tmp_path, MARK, least=1)
+    assert share_weights(one, tmp_path, MARK, min_bytes=1)
     assert checksum(one) == before
     assert one[2].weight is one[0].weight
     assert [each.name for each in tmp_path.iterdir()] == [NAME]
 
 
 def test_the_second_maps_what_the_first_wrote(tmp_path: Path) -> None:
-    assert share_weights(model(), tmp_path, MARK, least=1)
+    assert share_weights(model(), tmp_path, MARK, min_bytes=1)
     written = (tmp_path / NAME).stat().st_mtime_ns
-    assert share_weights(model(), tmp_path, MARK, least=1)
+    assert share_weights(model(), tmp_path, MARK, min_bytes=1)
     assert (tmp_path / NAME).stat().st_mtime_ns == written
 
 
@@ -48,24 +48,24 @@ def test_a_file_with_anything_else_is_written_anew(content: bytes | None, tmp_pa
         (tmp_path / NAME).write_bytes(content)
     one = model()
     before = checksum(one)
-    assert share_weights(one, tmp_path, MARK, least=1)
+    assert share_weights(one, tmp_path, MARK, min_bytes=1)
     assert checksum(one) == before
 
 
 def test_what_is_changed_is_changed_for_oneself_alone(tmp_path: Path) -> None:
     one, other = model(), model()
-    assert share_weights(one, tmp_path, MARK, least=1)
-    assert share_weights(other, tmp_path, MARK, least=1)
+    assert share_weights(one, tmp_path, MARK, min_bytes=1)
+    assert share_weights(other, tmp_path, MARK, min_bytes=1)
     before = checksum(other)
     one[1].weight.add_(1.0)
     assert checksum(other) == before
-    assert share_weights(model(), tmp_path, MARK, least=1)  # nor is the file
+    assert share_weights(model(), tmp_path, MARK, min_bytes=1)  # nor is the file
 
 
 def test_without_room_all_stays_as_it_is(tmp_path: Path) -> None:
     one = model()
     before = checksum(one)
-    assert not share_weights(one, tmp_path / "nowhere", MARK, least=1)
+    assert not share_weights(one, tmp_path / "nowhere", MARK, min_bytes=1)
     assert checksum(one) == before
 
 
@@ -77,7 +77,7 @@ def test_a_small_base_is_left_alone(tmp_path: Path) -> None:
 def test_files_are_removed_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "study.db").touch()
     one = model()
-    assert share_weights(one, tmp_path, MARK, least=1)
+    assert share_weights(one, tmp_path, MARK, min_bytes=1)
     remove_shared_weights(tmp_path)
     assert [each.name for each in tmp_path.iterdir()] == ["study.db"]
     assert torch.equal(one[1].weight, model()[1].weight)
@@ -129,4 +129,4 @@ def test_two_processes_have_one_copy(tmp_path: Path) -> None:
             assert share_of_it <= 0.55 * whole
         for process in both:
             process.communicate("\n")
-    assert shared_weights.LEAST < 4096 * 8192 * 4
+    assert shared_weights.MIN_BYTES < 4096 * 8192 * 4

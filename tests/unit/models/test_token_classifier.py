@@ -132,7 +132,7 @@ def test_weights_that_are_not_there_are_told(folder: Path, tmp_path: Path) -> No
     del state[gone]
     save_file(state, tmp_path / "model.safetensors", metadata={"format": "pt"})
     message = refused(tmp_path)
-    assert "1 weights of BertForTokenClassification are not there, such as bert." in message
+    assert "1 weights of BertForTokenClassification are missing, such as bert." in message
 
 
 def test_models_that_cannot_have_one_are_told(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Language modelling: texts in pieces or sharing rows, none of which sees another."""
+"""Scores of a split, and language modelling: texts in pieces or packed into rows."""
 
 from pathlib import Path
 
@@ -88,18 +88,20 @@ def test_evenly_spaced_indices(count: int, wanted: int) -> None:
     assert evenly_spaced(count, None) == tuple(range(count))
 
 
-def test_right_texts_are_perfect_and_garbage_counts_as_wrong(task: Task) -> None:
+def test_gold_answers_are_perfect_and_garbage_counts_as_wrong(task: Task) -> None:
     examples = task.examples("validation")
 
-    def score_outputs(texts: list[str]) -> SplitScores:
-        parsed = [(task.parse(text), text) for text in texts]
-        answers = [Answer(each.prediction, text, each.unparsed) for each, text in parsed]
+    def score_all(texts: list[str]) -> SplitScores:
+        parsed = [task.parse(text) for text in texts]
+        answers = [
+            Answer(p.prediction, text, p.unparsed) for p, text in zip(parsed, texts, strict=True)
+        ]
         return score_answers(task, "validation", examples, answers)
 
-    right = score_outputs([task.target(example) for example in examples])
-    assert right.values["entity_f1"] == 1.0
-    assert right.values["unparsed"] == 0.0
-    wrong = score_outputs(["garbage"] * len(examples))
+    gold = score_all([task.target(example) for example in examples])
+    assert gold.values["entity_f1"] == 1.0
+    assert gold.values["unparsed"] == 0.0
+    wrong = score_all(["garbage"] * len(examples))
     assert wrong.values["entity_f1"] == 0.0
     assert wrong.unparsed == (True,) * len(examples)
 

@@ -35,32 +35,32 @@ def alone(base: BaseModel, ids: Sequence[int]) -> Tensor:
 def test_parts_lead_to_what_each_prompt_leads_to(
     at_once: int, base: BaseModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(generation, "_AT_A_TIME", at_once)
+    monkeypatch.setattr(generation, "_PREFILL_TOKENS", at_once)
     read: list[int] = []
     with torch.inference_mode():
-        going = BatchDecoder(
-            base.model, PROMPTS, 3, 0, around=lambda _, width: _noted(read, width)
+        decoder = BatchDecoder(
+            base.model, PROMPTS, 3, 0, forward_context=lambda _, width: _noted(read, width)
         )
         rows = [list(prompt) for prompt in PROMPTS]
         for token in (9, 5):
             wanted = torch.stack([alone(base, row) for row in rows])
-            torch.testing.assert_close(going.logits(), wanted, rtol=1e-4, atol=1e-5)
-            going.add(torch.full((len(rows),), token))
+            torch.testing.assert_close(decoder.logits(), wanted, rtol=1e-4, atol=1e-5)
+            decoder.append(torch.full((len(rows),), token))
             rows = [[*row, token] for row in rows]
-        going.keep(torch.tensor([0, 3, 3]))
+        decoder.select_rows(torch.tensor([0, 3, 3]))
         wanted = torch.stack([alone(base, rows[index]) for index in (0, 3, 3)])
-        torch.testing.assert_close(going.logits(), wanted, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(decoder.logits(), wanted, rtol=1e-4, atol=1e-5)
     assert len(read) == {1: 6, 7: 5, 9: 3, 1000: 1}[at_once] + 2
 
 
 def test_a_part_is_no_wider_than_its_longest_prompt(
     base: BaseModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(generation, "_AT_A_TIME", 6)
+    monkeypatch.setattr(generation, "_PREFILL_TOKENS", 6)
     read: list[int] = []
     with torch.inference_mode():
         BatchDecoder(
-            base.model, PROMPTS, 1, 0, around=lambda _, width: _noted(read, width)
+            base.model, PROMPTS, 1, 0, forward_context=lambda _, width: _noted(read, width)
         ).logits()
     assert read == [3, 1, 7, 4, 3]
 

@@ -73,7 +73,7 @@ def test_each_token_but_the_first_is_scored_once(size: int, length: int, stride:
 def test_few_logits_are_held_at_once(base: BaseModel, monkeypatch: pytest.MonkeyPatch) -> None:
     found = sequences(9, 20)
     whole = text_log_likelihoods(base.model, found, 64, 32, PAD, 64)
-    monkeypatch.setattr(likelihood, "_LOGITS", 1)
+    monkeypatch.setattr(likelihood, "_MAX_LOGITS", 1)
     for one, other in zip(
         whole, text_log_likelihoods(base.model, found, 64, 32, PAD, 64), strict=True
     ):

@@ -155,7 +155,7 @@ def test_each_token_has_its_tag_whatever_runs_beside_it(
     for tags, alone in zip(found, predict_tags(encoder.model, texts, 0, 1), strict=True):
         np.testing.assert_allclose(tags, alone, atol=1e-5)
         np.testing.assert_allclose(np.exp(tags).sum(axis=1), 1, atol=1e-5)
-    wanted = [(len(text.places), len(task.kind.head.labels)) for text in texts]
+    wanted = [(len(text.offsets), len(task.kind.head.labels)) for text in texts]
     assert [tags.shape for tags in found] == wanted
     if length == 64:
         with torch.no_grad():

@@ -62,16 +62,16 @@ def task_of(folder: Path, text: str, *entities: tuple[int, int, str]) -> Task:
 
 def read_off(base: BaseModel, task: Task, length: int | None = None) -> list[tuple[Span, ...]]:
     """The entities of each training text, read from the tags that are learnt."""
-    tagging = TextTagger(base, task, length)
+    tagger = TextTagger(base, task, length)
     examples = task.examples("train")
-    parts = iter(tagging.learnt(examples).sequences)
+    parts = iter(tagger.tokenize_training(examples).sequences)
     labels = task.kind.head.labels
     found = []
-    for text, example in zip(tagging.read(examples), examples, strict=True):
+    for text, example in zip(tagger.tokenize(examples), examples, strict=True):
         mine = [next(parts) for _ in text.parts]
         tags = [labels[tag] for part in mine for tag in part.tags if tag != IGNORED]
-        assert len(tags) == len(text.places)
-        found.append(entity_tags.spans(tags, text.places, example.text))
+        assert len(tags) == len(text.offsets)
+        found.append(entity_tags.spans(tags, text.offsets, example.text))
     return found
 
 
@@ -91,14 +91,14 @@ def test_special_tokens_stand_around_each_window_and_are_not_learnt(
     encoder: BaseModel, task: Task
 ) -> None:
     start, end = encoder.tokenizer.cls_token_id, encoder.tokenizer.sep_token_id
-    for part in TextTagger(encoder, task, 12).learnt(task.examples("train")).sequences:
+    for part in TextTagger(encoder, task, 12).tokenize_training(task.examples("train")).sequences:
         assert (part.ids[0], part.ids[-1]) == (start, end)
         assert (part.tags[0], part.tags[-1]) == (IGNORED, IGNORED)
         assert len(part.ids) == len(part.tags) <= 12
 
 
 def test_a_causal_model_has_its_start_token(causal: BaseModel, task: Task) -> None:
-    first = TextTagger(causal, task, None).learnt(task.examples("train")).sequences[0]
+    first = TextTagger(causal, task, None).tokenize_training(task.examples("train")).sequences[0]
     assert first.ids[0] == causal.tokenizer.bos_token_id
     assert causal.tokenizer.decode(first.ids[1:]) == "Takes Xarel 5 mg."
 
@@ -124,9 +124,9 @@ def test_an_entity_out_of_whose_sight_a_window_begins_is_not_learnt_there(
     """A long entity fills windows of its own: these must not learn it as another one."""
     text = "Had " + "x" * 40 + " now."
     task = task_of(tmp_path, text, (4, 44, "MED"))
-    tagging = TextTagger(causal, task, 13)  # a start token and twelve bytes
+    tagger = TextTagger(causal, task, 13)  # a start token and twelve bytes
     begins = 0
-    for part in tagging.learnt(task.examples("train")).sequences:
+    for part in tagger.tokenize_training(task.examples("train")).sequences:
         tags = [task.kind.head.labels[tag] for tag in part.tags if tag != IGNORED]
         begins += tags.count("B-MED")
         assert "I-MED" not in tags or "B-MED" in tags
@@ -147,13 +147,13 @@ def test_what_cannot_be_learnt_is_told(encoder: BaseModel, tmp_path: Path) -> No
     )
     tokens = TokenizedTask(encoder, nested, 64)
     (note,) = token_notes(nested, tokens.training(), TrainingSettings(epochs=1))
-    assert note.startswith("2 of 3 training entities overlap longer ones and are not learnt")
+    assert note.startswith("2 of 3 training entities overlap longer ones and are not learned")
     labels = nested.kind.head.labels
     (part,) = tokens.training().sequences
     assert [labels[tag] for tag in part.tags[1:-1]] == ["O", "B-MED", "I-MED", "O", "O"]
     inside = task_of(tmp_path / "inside", "Takes no drugs now.", (9, 13, "MED"))
     parts, note = TokenizedTask(encoder, inside, 64).training().notes
-    assert parts.startswith("1 of 1 training entities begin or end inside a word: the parts of")
+    assert parts.startswith("1 of 1 training entities begin or end inside a word: each token is")
     assert note.startswith("1 of 1 training entities begin or end inside a token of this model")
     long = task_of(tmp_path / "long", "Takes no drugs now. " * 8, (9, 14, "MED"))
     (note,) = TokenizedTask(encoder, long, 20).training().notes
@@ -163,15 +163,15 @@ def test_what_cannot_be_learnt_is_told(encoder: BaseModel, tmp_path: Path) -> No
 def test_a_word_is_read_as_a_whole_where_entities_are_whole_words(
     encoder: BaseModel, task: Task, tmp_path: Path
 ) -> None:
-    tagging = TextTagger(encoder, task, None)
-    assert tagging.by_word
-    texts = tagging.read(task.examples("train"))
+    tagger = TextTagger(encoder, task, None)
+    assert tagger.by_word
+    texts = tagger.tokenize(task.examples("train"))
     for text in texts:
-        assert list(text.words) == entity_tags.words(text.places, text.text)
-    assert any(len(text.words) < len(text.places) for text in texts)
+        assert list(text.words) == entity_tags.words(text.offsets, text.text)
+    assert any(len(text.words) < len(text.offsets) for text in texts)
     inside = task_of(tmp_path, "Takes no drugs now.", (9, 13, "MED"))
-    (text,) = TextTagger(encoder, inside, None).read(inside.examples("train"))
-    assert text.words == tuple(range(len(text.places)))
+    (text,) = TextTagger(encoder, inside, None).tokenize(inside.examples("train"))
+    assert text.words == tuple(range(len(text.offsets)))
 
 
 def test_a_few_entities_inside_words_do_not_part_all_words(
@@ -200,7 +200,7 @@ def test_a_tokenizer_that_knows_no_places_is_refused(encoder: BaseModel, task: T
 
     slow = Slow(tokenizer_object=toy_tags.tokenizer().backend_tokenizer)
     base = BaseModel("mine", encoder.model, slow, encoder.device, "")
-    with pytest.raises(UserError, match=r"model\.name: mine: its tokenizer does not say where"):
+    with pytest.raises(UserError, match=r"model\.name: mine: its tokenizer does not report"):
         TextTagger(base, task, None)
 
 
@@ -224,10 +224,10 @@ def test_each_token_is_read_off_the_window_in_which_it_is_farthest_from_the_edge
     tokens: int, room: int
 ) -> None:
     found = windows(tokens, room)
-    read = [place for one in found for place in range(one.first, one.behind)]
+    read = [place for one in found for place in range(one.read_start, one.read_end)]
     assert read == list(range(tokens))
     for one in found:
-        assert one.start <= one.first < one.behind <= one.end
+        assert one.start <= one.read_start < one.read_end <= one.end
         assert one.end - one.start == min(room, tokens)
 
     def around(place: int, one: Window) -> float:
@@ -237,7 +237,7 @@ def test_each_token_is_read_off_the_window_in_which_it_is_farthest_from_the_edge
         return min(left, right)
 
     for one in found:
-        for place in range(one.first, one.behind):
+        for place in range(one.read_start, one.read_end):
             rivals = [other for other in found if other.start <= place < other.end]
             assert around(place, one) >= max(around(place, other) for other in rivals)
 
