@@ -1,6 +1,6 @@
-"""The base model that travels inside the package, so that a first sweep needs no download.
+"""Names and paths of the base models inside the package, so that a first sweep needs no download.
 
-Only names and paths live here; nothing that imports torch.
+How they were pretrained is in `harness/embedded/recipe`, in the repository but not in the wheel.
 """
 
 from pathlib import Path

@@ -1,1 +1,1 @@
-"""How the embedded base model was made."""
+"""The pretraining of the embedded base model; not part of the wheel."""

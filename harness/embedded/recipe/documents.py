@@ -1,22 +1,14 @@
-"""Documents that can be solved only by copying strings nobody has seen before.
+"""The pretraining corpus: an endless, seeded stream of documents; and the training schedule.
 
-Copying comes first: it appears as a jump after some two million tokens, and without it no
-adapter gets anywhere on unseen entities.
+A document is a list of (text, loss weight): unpredictable text counts little, answers count fully.
+Words are preceded by a blank, so that a word has the same tokens wherever it occurs; in a part of
+the documents lines begin without one, as lines of real text do.
 
-Documents that ask for spans by label: episodes of worked examples, questions on a passage.
-
-They teach an adapter's one hard part, choosing the span that fits the label, and in the episodes
-with labels that mean nothing, learning a label from a few examples in the prompt.
-
-Prose documents: clinical notes with a line drawn from them, dialogues with one line.
-
-The pretraining corpus: an endless, seeded stream of documents, never the same one twice.
-
-A document is a list of (text, loss weight): what cannot be predicted counts little, answers count
-fully. Words are preceded by a blank, so that a word has the same tokens wherever it stands; in a
-part of the documents lines begin without one, as lines of real text do.
-
-What is trained when: row lengths, document mix and learning rate, by tokens, not by time.
+There are three groups of documents. Copying of unseen strings comes first in the schedule: the
+ability appears abruptly after about two million tokens, and without it no adapter learns unseen
+entities. Spans by label (few-shot episodes and questions on a passage) teach the selection of the
+span that fits a label, in some episodes with meaningless labels that only the examples define. The
+rest is prose: clinical notes and dialogues, each with a line that summarizes them.
 """
 
 import json
@@ -25,22 +17,28 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.embedded.recipe import text as fillers
-from harness.embedded.recipe import text as words
 from harness.embedded.recipe.domains import CLINICAL, EVERYDAY, PROSE
 from harness.embedded.recipe.text import (
     INVENTED,
+    AnswerFormat,
     Document,
     Domain,
-    Layout,
-    any_case,
-    any_label_case,
-    any_layout,
-    in_case,
-    invented_domain,
-    passage,
+    apply_case,
+    draw_case,
+    draw_date,
+    draw_domain,
+    draw_label,
+    draw_label_case,
+    draw_layout,
+    draw_name,
+    draw_number,
+    draw_passage,
+    draw_phrase,
+    draw_quantity,
+    draw_word,
+    invent_word,
     pick,
-    unique,
+    without_duplicates,
 )
 
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth")
@@ -50,18 +48,18 @@ _MARKS = (
 )  # fmt: skip
 
 
-def repeat(rng: random.Random, budget: int) -> Document:
-    """A run of words or sentences, and the same again (or a stretch of it)."""
+def make_repeat(rng: random.Random, budget: int) -> Document:
+    """Words or sentences to repeat, or a part of them."""
     if rng.random() < 0.5:
         domain = pick(rng, (PROSE, CLINICAL, pick(rng, EVERYDAY), pick(rng, EVERYDAY)))
-        text = passage(rng, domain, 1 + int(rng.random() * 3), any_case(rng)).text
+        text = draw_passage(rng, domain, 1 + int(rng.random() * 3), draw_case(rng)).text
         head = pick(rng, ("\n Copy:", "\n copy:", "\n Again:", "\n QUOTE:"))
         tokens = text.split()
         start = int(rng.random() * len(tokens))
         stretch = " " + " ".join(tokens[start : start + 3 + int(rng.random() * 18)])
         return [(text + head, 0.3), (text if rng.random() < 0.6 else stretch, 1.0)]
     count = 4 + int(rng.random() * (19 if budget > 250 else 12))
-    run = [words.word(rng) if rng.random() < 0.9 else fillers.number(rng) for _ in range(count)]
+    run = [draw_word(rng) if rng.random() < 0.9 else draw_number(rng) for _ in range(count)]
     text = " " + pick(rng, (" ", " ", ", ", "; ", "\n ")).join(run)
     head = pick(rng, ("\n", " |", "\n copy:", "\n Again:", " ->"))
     segments: Document = [(text + head, 0.05), (text, 1.0)]
@@ -70,18 +68,18 @@ def repeat(rng: random.Random, budget: int) -> Document:
     return segments
 
 
-def key_values(rng: random.Random, budget: int) -> Document:
-    """Keys with values, then some keys asked for their value, or values for their key."""
+def make_key_values(rng: random.Random, budget: int) -> Document:
+    """Keys with values, then questions for the value of a key, or for the key of a value."""
     count = 3 + int(rng.random() * (7 if budget > 250 else 4))
-    pairs = {words.word(rng): _value(rng) for _ in range(count)}
+    pairs = {draw_word(rng): _value(rng) for _ in range(count)}
     colon = pick(rng, (":", " =", " is", " ->"))
     text = pick(rng, ("\n", ";", ",")).join(
         f" {key}{colon} {value}" for key, value in pairs.items()
     )
     segments: Document = [(text + pick(rng, ("\n\n", ".\n", " .\n")), 0.05)]
     backwards = rng.random() < 0.3
-    asked = rng.sample(list(pairs), min(len(pairs), 2 + int(rng.random() * 5)))
-    for key in asked:
+    questioned = rng.sample(list(pairs), min(len(pairs), 2 + int(rng.random() * 5)))
+    for key in questioned:
         if backwards:
             segments += [(f" who has {pairs[key]}?", 0.05), (f" {key}\n", 1.0)]
         else:
@@ -91,102 +89,104 @@ def key_values(rng: random.Random, budget: int) -> Document:
 
 
 def _value(rng: random.Random) -> str:
-    return words.phrase(rng) if rng.random() < 0.8 else fillers.quantity(rng)
+    return draw_phrase(rng) if rng.random() < 0.8 else draw_quantity(rng)
 
 
 def _list_question(
-    rng: random.Random, kind: int, items: Sequence[str], join: str
+    rng: random.Random, question_type: int, items: Sequence[str], join: str
 ) -> tuple[str, str]:
     """A question on a list and its answer."""
     count = len(items)
-    place = int(rng.random() * min(6, count))
-    if kind == 0:
-        return f" {_ORDINALS[place]}:", items[place]
-    if kind == 1:
+    position = int(rng.random() * min(6, count))
+    if question_type == 0:
+        return f" {_ORDINALS[position]}:", items[position]
+    if question_type == 1:
         return " last:", items[-1]
-    if kind == 2:
+    if question_type == 2:
         return " reverse:", join.join(reversed(items))
-    if kind == 3 and place + 1 < count:
-        return f" after {items[place]}:", items[place + 1]
-    if kind == 4 and place > 0:
-        return f" before {items[place]}:", items[place - 1]
-    if kind == 5:
-        return f" without {items[place]}:", join.join((*items[:place], *items[place + 1 :]))
-    if kind == 6:
+    if question_type == 3 and position + 1 < count:
+        return f" after {items[position]}:", items[position + 1]
+    if question_type == 4 and position > 0:
+        return f" before {items[position]}:", items[position - 1]
+    if question_type == 5:
+        return f" without {items[position]}:", join.join(
+            (*items[:position], *items[position + 1 :])
+        )
+    if question_type == 6:
         return " count:", str(count)
     return " copy:", pick(rng, ("; ", " / ", " | ", ", ")).join(items)
 
 
-def lists(rng: random.Random, budget: int) -> Document:
-    """A list and three questions on it: places, neighbours, order, count, other separators."""
+def make_lists(rng: random.Random, budget: int) -> Document:
+    """A list and three questions on it: positions, neighbours, order, count, other separators."""
     count = 3 + int(rng.random() * (7 if budget > 250 else 4))
-    items = [words.phrase(rng) if rng.random() < 0.4 else words.word(rng) for _ in range(count)]
+    items = [draw_phrase(rng) if rng.random() < 0.4 else draw_word(rng) for _ in range(count)]
     items = list(dict.fromkeys(items))
     join = pick(rng, (", ", "; ", " - "))
     segments: Document = [(f" list: {join.join(items)}\n", 0.05)]
-    for kind in rng.sample(range(8), 3):
-        prompt, answer = _list_question(rng, kind, items, join)
+    for question_type in rng.sample(range(8), 3):
+        prompt, answer = _list_question(rng, question_type, items, join)
         segments += [(prompt, 0.05), (f" {answer}\n", 1.0)]
     return segments
 
 
-def marked(rng: random.Random, budget: int) -> Document:
-    """Some words of a run bear a mark (a bracket, a word before, a unit): give just these."""
+def make_marked(rng: random.Random, budget: int) -> Document:
+    """Words of which some are marked (brackets, a title, a unit); the answer lists these."""
     before, after = pick(rng, _MARKS)
     join = pick(rng, (", ", "; ", " / "))
-    task = pick(rng, ("marked", "chosen", "tagged", "selected", words.novel(rng)))
-    most = 6 + int(rng.random() * (13 if budget > 250 else 6))
-    tight = before.endswith(" ") or not before or rng.random() < 0.5
+    instruction = pick(rng, ("marked", "chosen", "tagged", "selected", invent_word(rng)))
+    max_words = 6 + int(rng.random() * (13 if budget > 250 else 6))
+    adjacent = before.endswith(" ") or not before or rng.random() < 0.5
     segments: Document = []
     for _ in range(pick(rng, (1, 2, 3))):
         run: list[str] = []
-        chosen: list[str] = []
-        for _ in range(4 + int(rng.random() * (most - 3))):
-            text = words.word(rng)
+        answers: list[str] = []
+        for _ in range(4 + int(rng.random() * (max_words - 3))):
+            text = draw_word(rng)
             if rng.random() < 0.25:
-                chosen.append(text)
-                text = (before + (text if tight else f" {text} ") + after).strip()
+                answers.append(text)
+                text = (before + (text if adjacent else f" {text} ") + after).strip()
             run.append(text)
-        answer = join.join(chosen) or "none"
-        segments += [(f" {' '.join(run)}\n {task}:", 0.05), (f" {answer}\n", 1.0)]
+        answer = join.join(answers) or "none"
+        segments += [(f" {' '.join(run)}\n {instruction}:", 0.05), (f" {answer}\n", 1.0)]
     return segments
 
 
-def _written(kind: int, pairs: Sequence[tuple[str, str]]) -> str:
+def _format_pairs(notation: int, pairs: Sequence[tuple[str, str]]) -> str:
     """Key-value pairs in one of seven notations."""
-    if kind == 0:
+    if notation == 0:
         return "; ".join(f"{key} = {value}" for key, value in pairs)
-    if kind == 1:
+    if notation == 1:
         return json.dumps(dict(pairs))
-    if kind == 2:
+    if notation == 2:
         return "\n ".join(f"{key}: {value}" for key, value in pairs)
-    if kind == 3:
+    if notation == 3:
         return " ".join(f"<{key}> {value} </{key}>" for key, value in pairs)
-    if kind == 4:
+    if notation == 4:
         return " | ".join(value for _, value in pairs)
-    if kind == 5:
+    if notation == 5:
         return ", ".join(f"{value} ({key})" for key, value in pairs)
     return "\n".join(f"{key}, {value}" for key, value in pairs)
 
 
-def convert(rng: random.Random, budget: int) -> Document:
+def make_convert(rng: random.Random, budget: int) -> Document:
     """The same pairs in another notation."""
     count = 2 + int(rng.random() * (4 if budget > 250 else 2))
-    pairs = list({words.word(rng): _value(rng) for _ in range(count)}.items())
-    one, other = rng.sample(range(7), 2)
+    pairs = list({draw_word(rng): _value(rng) for _ in range(count)}.items())
+    source, target = rng.sample(range(7), 2)
     head, tail = pick(rng, (("convert:", "to:"), ("From:", "To:"), ("A:", "B:")))
     return [
-        (f" {head} {_written(one, pairs)}\n {tail}", 0.1),
-        (f" {_written(other, pairs)}\n", 1.0),
+        (f" {head} {_format_pairs(source, pairs)}\n {tail}", 0.1),
+        (f" {_format_pairs(target, pairs)}\n", 1.0),
     ]
 
 
-def recase(rng: random.Random, budget: int) -> Document:
-    """Words rewritten in lower case, capitals or with a capital: the same word, other tokens."""
+def make_recase(rng: random.Random, budget: int) -> Document:
+    """Words to rewrite in lower case, upper case or title case: the same words, other tokens."""
     task, change = pick(rng, (("lower", str.lower), ("UPPER", str.upper), ("Title", str.title)))
     segments: Document = []
     for _ in range(2 if budget > 250 else 1):
-        run = " ".join(words.word(rng) for _ in range(2 + int(rng.random() * 6)))
+        run = " ".join(draw_word(rng) for _ in range(2 + int(rng.random() * 6)))
         segments += [(f" {run}\n {task}:", 0.05), (f" {change(run)}\n", 1.0)]
     return segments
 
@@ -203,12 +203,12 @@ def _domain(rng: random.Random, everyday: float) -> Domain:
 def _labels(
     rng: random.Random, domain: Domain, slots: list[str], meaningless: bool, case: str
 ) -> dict[str, str]:
-    """A label word for each slot, no word twice."""
+    """A different label word for each slot."""
     labels: dict[str, str] = {}
     while len(labels) < len(slots):
         slot = slots[len(labels)]
-        text = words.label(rng) if meaningless else pick(rng, domain.labels[slot])
-        text = in_case(text, case)
+        text = draw_label(rng) if meaningless else pick(rng, domain.labels[slot])
+        text = apply_case(text, case)
         if text not in labels.values():
             labels[slot] = text
     return labels
@@ -217,16 +217,16 @@ def _labels(
 def _shots(
     rng: random.Random, domain: Domain, slots: list[str], labels: dict[str, str], budget: int
 ) -> list[tuple[str, str]]:
-    """Pairs of passage and answer in one layout, as many as `budget` letters allow."""
-    layout: Layout = any_layout(rng)
-    case = any_case(rng)
-    roomy = budget > 1000
-    longest = pick(rng, (2, 3, 3) if domain.name == INVENTED or roomy else (1, 2, 2, 3))
-    wanted = (4 if roomy else 3) + int(rng.random() * (3 if roomy else 4))
+    """Pairs of passage and answer in one format, as many as `budget` letters allow."""
+    answer_format: AnswerFormat = draw_layout(rng)
+    case = draw_case(rng)
+    has_room = budget > 1000
+    longest = pick(rng, (2, 3, 3) if domain.name == INVENTED or has_room else (1, 2, 2, 3))
+    count = (4 if has_room else 3) + int(rng.random() * (3 if has_room else 4))
     pairs: list[tuple[str, str]] = []
-    while len(pairs) < wanted:
-        text, found = passage(rng, domain, 1 + int(rng.random() * longest), case)
-        answer = layout.write(found, slots, labels)
+    while len(pairs) < count:
+        text, spans = draw_passage(rng, domain, 1 + int(rng.random() * longest), case)
+        answer = answer_format.write(spans, slots, labels)
         budget -= len(text) + len(answer) + 20
         if budget < 0 and len(pairs) > 1:
             break
@@ -234,82 +234,82 @@ def _shots(
     return pairs
 
 
-def episode(rng: random.Random, budget: int) -> Document:
-    """Three to six worked examples under one set of labels; each but the first two fully weighed.
+def make_episode(rng: random.Random, budget: int) -> Document:
+    """Three to six few-shot examples under one set of labels, with full weight from the third on.
 
-    A label that means nothing cannot be guessed in the first example, so that one counts little.
+    A meaningless label cannot be known in the first example, so that its answer counts little.
     """
-    own_world = rng.random() < 0.12
-    domain = invented_domain(rng) if own_world else _domain(rng, 0.55)
-    meaningless = own_world or rng.random() < 0.35
+    is_invented = rng.random() < 0.12
+    domain = draw_domain(rng) if is_invented else _domain(rng, 0.55)
+    meaningless = is_invented or rng.random() < 0.35
     slots = list(domain.fillers)
     slots = rng.sample(slots, min(len(slots), pick(rng, (1, 2, 2, 3, 3, 4, 4, 5))))
-    case = any_label_case(rng)
+    case = draw_label_case(rng)
     labels = _labels(rng, domain, slots, meaningless, case)
     pairs = _shots(rng, domain, slots, labels, budget)
-    head, tail = in_case(pick(rng, _INPUTS), case), in_case(pick(rng, _OUTPUTS), case)
+    head, tail = apply_case(pick(rng, _INPUTS), case), apply_case(pick(rng, _OUTPUTS), case)
     segments: Document = []
     if rng.random() < (0.2 if meaningless else 0.5):
         segments.append((pick(rng, _ORDERS) + ", ".join(labels.values()) + ".\n", 0.1))
     between = pick(rng, ("\n", "\n", "\n\n"))
-    for place, (text, answer) in enumerate(pairs):
-        last = place == len(pairs) - 1
+    for index, (text, answer) in enumerate(pairs):
+        last = index == len(pairs) - 1
         first = (0.15, 0.6) if meaningless else (0.5, 1.0)
         segments.append((f" {head}:{text}\n {tail}:", 0.1))
-        segments.append((answer + ("" if last else between), first[place] if place < 2 else 1.0))
+        segments.append((answer + ("" if last else between), first[index] if index < 2 else 1.0))
     return segments
 
 
-def questions(rng: random.Random, budget: int) -> Document:
-    """One or two passages and many labels asked on each: one line a label."""
+def make_questions(rng: random.Random, budget: int) -> Document:
+    """One or two passages and questions for many labels on each: one line for each label."""
     domain = _domain(rng, 0.55)
     join = pick(rng, (", ", "; ", " and "))
     colon = pick(rng, (":", "?", " ="))
     empty = pick(rng, ("none", "no", "nil"))
     head = pick(rng, _INPUTS)
-    label_case, case = any_label_case(rng), any_case(rng)
-    by_text = rng.random() < 0.25
+    label_case, case = draw_label_case(rng), draw_case(rng)
+    asks_for_label = rng.random() < 0.25
     segments: Document = []
     for _ in range(pick(rng, (1, 2)) if budget > 300 else 1):
-        text, found = passage(rng, domain, 1 + int(rng.random() * 3), case)
-        segments.append((f" {in_case(head, label_case)}:{text}\n", 0.1))
-        if by_text:
-            for slot, span in rng.sample(found, min(len(found), 4)):
-                kind = in_case(domain.labels[slot][0], label_case)
-                segments += [(f" {span}{colon}", 0.05), (f" {kind}\n", 1.0)]
+        text, spans = draw_passage(rng, domain, 1 + int(rng.random() * 3), case)
+        segments.append((f" {apply_case(head, label_case)}:{text}\n", 0.1))
+        if asks_for_label:
+            for slot, span in rng.sample(spans, min(len(spans), 4)):
+                label = apply_case(domain.labels[slot][0], label_case)
+                segments += [(f" {span}{colon}", 0.05), (f" {label}\n", 1.0)]
             continue
         slots = list(domain.fillers)
         for slot in rng.sample(slots, 2 + int(rng.random() * (len(slots) - 1))):
-            spans = unique([span for key, span in found if key == slot])
-            asked = in_case(pick(rng, domain.labels[slot]), label_case)
-            answer = join.join(spans) or empty
-            segments += [(f" {asked}{colon}", 0.05), (f" {answer}\n", 1.0)]
+            answers = without_duplicates([span for key, span in spans if key == slot])
+            question = apply_case(pick(rng, domain.labels[slot]), label_case)
+            answer = join.join(answers) or empty
+            segments += [(f" {question}{colon}", 0.05), (f" {answer}\n", 1.0)]
     return segments
 
 
-def dialogue_questions(rng: random.Random, budget: int) -> Document:
-    """Questions in words on one passage: which, first, is there, what is."""
+def make_dialogue_questions(rng: random.Random, budget: int) -> Document:
+    """Questions in sentences on one passage: which, first, is there, what is."""
     domain = _domain(rng, 0.7)
-    text, found = passage(
-        rng, domain, 1 + int(rng.random() * (4 if budget > 300 else 2)), any_case(rng)
+    text, spans = draw_passage(
+        rng, domain, 1 + int(rng.random() * (4 if budget > 300 else 2)), draw_case(rng)
     )
     segments: Document = [(f" {pick(rng, ('Context', 'Passage', 'text'))}:{text}\n", 0.2)]
     ask, reply = pick(rng, (("Q:", "A:"), ("q:", "a:"), ("Question:", "Answer:")))
     slots = list(domain.fillers)
     for slot in rng.sample(slots, min(3, len(slots))):
-        spans = unique([span for key, span in found if key == slot])
+        answers = without_duplicates([span for key, span in spans if key == slot])
         label = pick(rng, domain.labels[slot])
-        kind = rng.random()
-        if kind < 0.5:
-            question, answer = f"which {label} is named?", ", ".join(spans) or "not given"
-        elif kind < 0.75:
-            question, answer = f"first {label}?", (spans or ["not given"])[0]
+        choice = rng.random()
+        if choice < 0.5:
+            question, answer = f"which {label} is named?", ", ".join(answers) or "not given"
+        elif choice < 0.75:
+            question, answer = f"first {label}?", (answers or ["not given"])[0]
         else:
             question = f"is there a {label}?"
-            answer = f"yes, {spans[-1]}" if spans else "no"
+            answer = f"yes, {answers[-1]}" if answers else "no"
         segments += [(f" {ask} {question}\n {reply}", 0.1), (f" {answer}\n", 1.0)]
-    if found and rng.random() < 0.5:
-        slot, span = pick(rng, found)
+    if spans and rng.random() < 0.5:
+        slot, span = pick(rng, spans)
         segments += [(f" {ask} what is {span}?\n {reply}", 0.1)]
         segments += [(f" {domain.labels[slot][0]}\n", 1.0)]
     return segments
@@ -318,27 +318,27 @@ def dialogue_questions(rng: random.Random, budget: int) -> Document:
 _SECTIONS = ("HISTORY:", "EXAM:", "COURSE:", "IMPRESSION:", "PLAN:", "History:", "Labs:", "Today:")
 
 
-def note(rng: random.Random, budget: int) -> Document:
-    """Some sentences of a clinical note, often with a line that repeats a part of them."""
+def make_note(rng: random.Random, budget: int) -> Document:
+    """Sentences of a clinical note, often followed by a line that repeats a part of them."""
     count = 2 + int(rng.random() * (5 if budget > 300 else 3))
-    text, found = passage(rng, PROSE, count, any_case(rng))
+    text, spans = draw_passage(rng, PROSE, count, draw_case(rng))
     if rng.random() < 0.3:
         text = f" {pick(rng, _SECTIONS)}{text}"
     segments: Document = [(text + "\n", 0.6)]
 
     def values(slot: str) -> list[str]:
-        return unique([span for key, span in found if key == slot])
+        return without_duplicates([span for key, span in spans if key == slot])
 
-    kind = rng.random()
-    if kind < 0.3:
+    choice = rng.random()
+    if choice < 0.3:
         parts = values("illness")[:2] + values("exam")[:1] + values("drug")[:2]
         segments += [(" In short:", 0.3), (f" {'; '.join(parts) or 'nothing new'}.\n", 1.0)]
-    elif kind < 0.5:
+    elif choice < 0.5:
         segments += [(" Takes:", 0.3), (f" {' and '.join(values('drug')) or 'nothing'}\n", 1.0)]
-    elif kind < 0.65:
+    elif choice < 0.65:
         illness = " and ".join(values("illness")) or "nothing"
         segments += [(" ILLS:", 0.3), (f" {illness}\n", 1.0)]
-    elif kind < 0.8:
+    elif choice < 0.8:
         tokens = text.split()
         start = int(rng.random() * len(tokens))
         quoted = tokens[start : start + 14]
@@ -347,26 +347,28 @@ def note(rng: random.Random, budget: int) -> Document:
     return segments
 
 
-def dialogue(rng: random.Random, _budget: int) -> Document:
-    """A short talk between two people and one line that says what was agreed."""
-    one, two = words.name(rng).split()[0], words.name(rng).split()[0]
-    thing, city = words.phrase(rng), words.name(rng)
-    day, much = fillers.date(rng), fillers.quantity(rng)
+def make_dialogue(rng: random.Random, _budget: int) -> Document:
+    """A short dialogue of two people and a line that says what was agreed."""
+    first, second = draw_name(rng).split()[0], draw_name(rng).split()[0]
+    thing, city = draw_phrase(rng), draw_name(rng)
+    day, amount = draw_date(rng), draw_quantity(rng)
     hello = pick(rng, ("Hi", "Hello", "Good day", "Hey"))
     bye = pick(rng, ("Ok", "Fine", "Sure", "Good"))
-    talks = (
-        (f"{one}: {hello} {two}, did you get the {thing}?\n {two}: Yes, {much} from {city}.\n "
-         f"{one}: {bye}.", f"{two} got {much} of {thing} from {city}."),
-        (f"{one}: {hello}, when do you go to {city}?\n {two}: On {day}, with {thing}.\n "
-         f"{one}: {bye}, bye.", f"{two} goes to {city} on {day} with {thing}."),
-        (f"{one}: {hello} {two}. The {thing} is broken.\n {two}: {bye}, I will come on {day}.\n "
-         f"{one}: Thanks.", f"{two} will fix the {thing} of {one} on {day}."),
-        (f"{one}: {two}, can you buy {much} of {thing}?\n {two}: No, only in {city}.\n "
-         f"{one}: {bye}.", f"{one} wants {much} of {thing}, sold in {city}."),
+    dialogues = (
+        (f"{first}: {hello} {second}, did you get the {thing}?\n "
+         f"{second}: Yes, {amount} from {city}.\n {first}: {bye}.",
+         f"{second} got {amount} of {thing} from {city}."),
+        (f"{first}: {hello}, when do you go to {city}?\n {second}: On {day}, with {thing}.\n "
+         f"{first}: {bye}, bye.", f"{second} goes to {city} on {day} with {thing}."),
+        (f"{first}: {hello} {second}. The {thing} is broken.\n "
+         f"{second}: {bye}, I will come on {day}.\n {first}: Thanks.",
+         f"{second} will fix the {thing} of {first} on {day}."),
+        (f"{first}: {second}, can you buy {amount} of {thing}?\n {second}: No, only in {city}.\n "
+         f"{first}: {bye}.", f"{first} wants {amount} of {thing}, sold in {city}."),
     )  # fmt: skip
-    talk, line = pick(rng, talks)
+    dialogue, line = pick(rng, dialogues)
     head = pick(rng, ("\n Summary:", "\n in one line:", "\n TL;DR:"))
-    return [(f" {talk}{head}", 0.15), (f" {line}\n", 1.0)]
+    return [(f" {dialogue}{head}", 0.15), (f" {line}\n", 1.0)]
 
 
 Maker = Callable[[random.Random, int], Document]
@@ -377,20 +379,20 @@ FRAMES: tuple[str, ...] = tuple(
 )
 
 MAKERS: Mapping[str, Maker] = {
-    "episode": episode,
-    "questions": questions,
-    "dialogue_questions": dialogue_questions,
-    "repeat": repeat,
-    "key_values": key_values,
-    "lists": lists,
-    "marked": marked,
-    "convert": convert,
-    "recase": recase,
-    "note": note,
-    "dialogue": dialogue,
+    "episode": make_episode,
+    "questions": make_questions,
+    "dialogue_questions": make_dialogue_questions,
+    "repeat": make_repeat,
+    "key_values": make_key_values,
+    "lists": make_lists,
+    "marked": make_marked,
+    "convert": make_convert,
+    "recase": make_recase,
+    "note": make_note,
+    "dialogue": make_dialogue,
 }
 
-#: Relative frequency of documents while copying is learnt, and after that.
+#: Relative frequency of documents while copying is learned, and after that.
 COPYING_FIRST: Mapping[str, float] = {
     "episode": 3, "questions": 3, "dialogue_questions": 2, "repeat": 42, "key_values": 15,
     "lists": 10, "marked": 14, "convert": 5, "recase": 1, "note": 4, "dialogue": 1,
@@ -409,9 +411,9 @@ class Corpus:
         self._rng = random.Random(seed)
 
     def document(self, budget: int, mix: Mapping[str, float] = MIXED) -> Document:
-        """One document of about `budget` letters at most, of a kind drawn from `mix`."""
-        kind = self._rng.choices(tuple(mix), tuple(mix.values()))[0]
-        segments = MAKERS[kind](self._rng, budget)
+        """One document of at most about `budget` letters, of a type drawn from `mix`."""
+        document_type = self._rng.choices(tuple(mix), tuple(mix.values()))[0]
+        segments = MAKERS[document_type](self._rng, budget)
         return _unindented(segments) if self._rng.random() < 0.4 else segments
 
 
@@ -428,14 +430,14 @@ def _unindented(segments: Document) -> Document:
     return result
 
 
-def text_of(document: Document) -> str:
+def document_text(document: Document) -> str:
     """The document as one string."""
     return "".join(text for text, _ in document)
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of the run with one row length."""
+    """A part of the run with one row length and one mix of documents."""
 
     share: float
     length: int
@@ -443,7 +445,7 @@ class Stage:
     mix: Mapping[str, float]
 
 
-#: About 3,072 tokens a step. The last rows are as long as a prompt with five worked examples.
+#: About 3,072 tokens a step. The last rows are as long as a prompt with five few-shot examples.
 STAGES: tuple[Stage, ...] = (
     Stage(0.08, 96, 32, COPYING_FIRST),
     Stage(0.30, 192, 16, MIXED),
@@ -455,25 +457,25 @@ _HOLD = 0.35
 _FLOOR = 0.03
 
 
-def steps(stage: Stage, tokens: int) -> int:
+def stage_steps(stage: Stage, tokens: int) -> int:
     """Steps of a stage in a run of `tokens` tokens; at least one."""
     return max(1, round(stage.share * tokens / (stage.length * stage.rows)))
 
 
-def factor(step: int, done: float) -> float:
-    """Learning-rate factor: warm-up, hold, cosine to 3 %; `done` is the share of tokens seen."""
+def learning_rate_factor(step: int, progress: float) -> float:
+    """Warm-up, hold, cosine to 3 %; `progress` is the share of tokens seen."""
     warm = min(1.0, (step + 1) / _WARM_UP)
-    if done < _HOLD:
+    if progress < _HOLD:
         return warm
-    fall = 0.5 * (1 + math.cos(math.pi * min(1.0, (done - _HOLD) / (1 - _HOLD))))
-    return warm * (_FLOOR + (1 - _FLOOR) * fall)
+    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - _HOLD) / (1 - _HOLD))))
+    return warm * (_FLOOR + (1 - _FLOOR) * cosine)
 
 
-def chunks(tokens: int, steps_per_chunk: int) -> Iterator[tuple[Stage, int]]:
-    """The run in pieces: a stage and how many steps of it come next."""
+def step_chunks(tokens: int, steps_per_chunk: int) -> Iterator[tuple[Stage, int]]:
+    """The run in chunks: each a stage and a number of its steps."""
     for stage in STAGES:
-        left = steps(stage, tokens)
-        while left > 0:
-            count = min(left, steps_per_chunk)
+        remaining = stage_steps(stage, tokens)
+        while remaining > 0:
+            count = min(remaining, steps_per_chunk)
             yield stage, count
-            left -= count
+            remaining -= count

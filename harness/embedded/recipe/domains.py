@@ -1,19 +1,14 @@
-"""Clinical sentence frames: one domain with labels, and notes in prose.
+"""Sentence frames: a clinical domain with labels, clinical prose, and everyday domains.
 
-The label words and the frames are this corpus's own; no benchmark task uses them.
-
-Sentence frames of the domains in which people deal with each other.
-
-Sentence frames of the everyday domains.
-
-In most domains several slots take the same kind of string, so only the frame tells which span
-belongs to which label: choosing by label, not copying, is what limits a model of this size.
+No benchmark task uses the label words or the frames. In most domains several slots take the same
+type of string, so that only the frame determines which span belongs to which label: selection by
+label, not copying, is what limits a model of this size.
 """
 
 import random
 
 from harness.embedded.recipe import text
-from harness.embedded.recipe.text import Domain, domain
+from harness.embedded.recipe.text import Domain, make_domain
 
 
 def _frequency(rng: random.Random) -> str:
@@ -40,16 +35,16 @@ def _large(rng: random.Random) -> str:
     return str(40 + int(rng.random() * 200))
 
 
-CLINICAL: Domain = domain(
+CLINICAL: Domain = make_domain(
     "clinical",
     {
-        "drug": (text.drug, "drug medicine agent pill pharmaceutical"),
-        "strength": (text.strength, "strength amount dose how-much"),
-        "illness": (text.illness, "illness problem complaint diagnosis disease"),
-        "exam": (text.examination, "operation exam test intervention surgery"),
-        "doctor": (text.physician, "doctor clinician physician"),
+        "drug": (text.draw_drug, "drug medicine agent pill pharmaceutical"),
+        "strength": (text.draw_strength, "strength amount dose how-much"),
+        "illness": (text.draw_illness, "illness problem complaint diagnosis disease"),
+        "exam": (text.draw_examination, "operation exam test intervention surgery"),
+        "doctor": (text.draw_physician, "doctor clinician physician"),
         "often": (_frequency, "frequency schedule how-often"),
-        "day": (text.date, "date day when"),
+        "day": (text.draw_date, "date day when"),
         "age": (_age, "age years"),
         "value": (_large, "value reading level result"),
         "who": (_who, "person who subject"),
@@ -185,18 +180,18 @@ CLINICAL: Domain = domain(
     """,
 )
 
-PROSE: Domain = domain(
+PROSE: Domain = make_domain(
     "prose",
     {
         "age": (_age, "age"),
         "who": (_who, "who"),
-        "drug": (text.drug, "drug"),
-        "strength": (text.strength, "strength"),
-        "illness": (text.illness, "illness"),
-        "exam": (text.examination, "exam"),
-        "doctor": (text.physician, "doctor"),
+        "drug": (text.draw_drug, "drug"),
+        "strength": (text.draw_strength, "strength"),
+        "illness": (text.draw_illness, "illness"),
+        "exam": (text.draw_examination, "exam"),
+        "doctor": (text.draw_physician, "doctor"),
         "often": (_frequency, "frequency"),
-        "day": (text.date, "date"),
+        "day": (text.draw_date, "date"),
         "small": (_small, "small"),
         "large": (_large, "large"),
     },
@@ -231,13 +226,13 @@ PROSE: Domain = domain(
 )
 
 
-_THING = text.phrase
-_NAME = text.name
-_DATE = text.date
-_CODE = text.code
-_MONEY = text.money
+_THING = text.draw_phrase
+_NAME = text.draw_name
+_DATE = text.draw_date
+_CODE = text.draw_code
+_MONEY = text.draw_money
 
-TRAVEL = domain(
+TRAVEL = make_domain(
     "travel",
     {
         "who": (_NAME, "person traveller who passenger"),
@@ -259,7 +254,7 @@ TRAVEL = domain(
     rooms at the {hotel} in {city} are small.
     """,
 )
-BUSINESS = domain(
+BUSINESS = make_domain(
     "business",
     {
         "firm": (_NAME, "company firm business"),
@@ -282,7 +277,7 @@ BUSINESS = domain(
     {firm} hired {head} away from {rival}.
     """,
 )
-TRADE = domain(
+TRADE = make_domain(
     "trade",
     {
         "seller": (_NAME, "seller vendor giver from"),
@@ -303,7 +298,7 @@ TRADE = domain(
     the shop stayed shut.
     """,
 )
-MATCH = domain(
+MATCH = make_domain(
     "match",
     {
         "winner": (_NAME, "winner champion first best"),
@@ -324,7 +319,7 @@ MATCH = domain(
     after the {game} {loser} cried.
     """,
 )
-SCHOOL = domain(
+SCHOOL = make_domain(
     "school",
     {
         "teacher": (_NAME, "teacher tutor professor"),
@@ -346,7 +341,7 @@ SCHOOL = domain(
     {book} was left in {room} by {pupil}.
     """,
 )
-FAMILY = domain(
+FAMILY = make_domain(
     "family",
     {
         "elder": (_NAME, "parent mother father"),
@@ -368,7 +363,7 @@ FAMILY = domain(
     {child} feeds {pet}.
     """,
 )
-COURT = domain(
+COURT = make_domain(
     "court",
     {
         "accused": (_NAME, "accused defendant suspect"),
@@ -391,9 +386,9 @@ COURT = domain(
 )
 
 
-_QUANTITY = text.quantity
+_QUANTITY = text.draw_quantity
 
-FREIGHT = domain(
+FREIGHT = make_domain(
     "freight",
     {
         "goods": (_THING, "item goods product cargo article"),
@@ -416,7 +411,7 @@ FREIGHT = domain(
     the store asked {carrier} for {goods}.
     """,
 )
-BOOKS = domain(
+BOOKS = make_domain(
     "books",
     {
         "title": (_THING, "title book work volume"),
@@ -438,7 +433,7 @@ BOOKS = domain(
     critics found {title} dull.
     """,
 )
-KITCHEN = domain(
+KITCHEN = make_domain(
     "kitchen",
     {
         "dish": (_THING, "dish meal recipe food"),
@@ -459,7 +454,7 @@ KITCHEN = domain(
     fold in {part} before the {dish} sets.
     """,
 )
-WORKSHOP = domain(
+WORKSHOP = make_domain(
     "workshop",
     {
         "device": (_THING, "device machine unit equipment"),
@@ -481,7 +476,7 @@ WORKSHOP = domain(
     switch off the {device} when you see {fault}.
     """,
 )
-GARDEN = domain(
+GARDEN = make_domain(
     "garden",
     {
         "plant": (_THING, "plant crop tree flower"),
@@ -503,7 +498,7 @@ GARDEN = domain(
     {much} of {tool} is too much for {plant}.
     """,
 )
-SOFTWARE = domain(
+SOFTWARE = make_domain(
     "software",
     {
         "program": (_NAME, "program app tool software"),
@@ -525,13 +520,13 @@ SOFTWARE = domain(
     could not reproduce {bug}.
     """,
 )
-NATURE = domain(
+NATURE = make_domain(
     "nature",
     {
         "hunter": (_THING, "hunter predator eater"),
         "prey": (_THING, "prey victim food"),
         "place": (_NAME, "region habitat area"),
-        "count": (text.number, "count total number"),
+        "count": (text.draw_number, "count total number"),
         "season": (_DATE, "season time date"),
     },
     """

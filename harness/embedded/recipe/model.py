@@ -1,20 +1,13 @@
-"""A lean twin of `LlamaForCausalLM` for pretraining on a CPU; its weights map one to one.
+"""The pretrained model, its tokenizer, its optimizer and data-parallel processes on a CPU.
 
-It fuses the projections and computes logits only where the loss looks. Knows no data.
-
-Trains the byte-level BPE of the embedded model; upper case is kept.
-
-A blank belongs to the word that follows, each digit and each mark of punctuation is a token of
-its own: so a span has the same tokens in a note and in an answer, whatever stands beside it.
-
-The processes of one build: each takes its rows of a step, all hold the same weights.
+`FusedLlama` has the weights of `LlamaForCausalLM`, one to one; it fuses the projections and
+computes logits only where there is a loss. The tokenizer is a cased byte-level BPE: a blank
+belongs to the word that follows, each digit and each punctuation mark is a token, so that a span
+has the same tokens in a note and in an answer. Muon (K. Jordan et al., 2024, "Muon: An optimizer
+for hidden layers in neural networks") trains the block matrices, AdamW the embeddings and norms.
 
 Two processes of one thread each train nearly twice as fast as one, where one process of two
 threads gains a third: the matrices of this model are small.
-
-Muon on the block matrices, AdamW on embeddings and norms, under one learning-rate factor.
-
-Muon: K. Jordan et al., 2024, "Muon: An optimizer for hidden layers in neural networks".
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -34,7 +27,7 @@ PAD_ID, BOS_ID, EOS_ID = 0, 1, 2
 _PIECE = r" ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]|\s+(?!\S)|\s"
 
 
-def train(texts: Iterable[str], vocabulary_size: int) -> Tokenizer:
+def train_tokenizer(texts: Iterable[str], vocabulary_size: int) -> Tokenizer:
     """A BPE of `vocabulary_size` tokens, the three special ones and all bytes included."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -59,7 +52,7 @@ def train(texts: Iterable[str], vocabulary_size: int) -> Tokenizer:
     return tokenizer
 
 
-def save(tokenizer: Tokenizer, folder: Path, longest: int) -> None:
+def save_tokenizer(tokenizer: Tokenizer, folder: Path, longest: int) -> None:
     """Writes `tokenizer` as `transformers.AutoTokenizer` reads it."""
     wrapped = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
@@ -77,7 +70,7 @@ _EPSILON = 1e-6
 
 
 @dataclass(frozen=True)
-class Shape:
+class LlamaShape:
     """Sizes of the model."""
 
     vocabulary: int = 2000
@@ -92,7 +85,7 @@ class Shape:
 class Block(nn.Module):
     """One decoder layer."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: LlamaShape) -> None:
         """Draws the weights; the matrices that write to the residual stream start small."""
         super().__init__()
         hidden, mlp, self.heads = shape.hidden, shape.mlp, shape.heads
@@ -120,8 +113,10 @@ class Block(nn.Module):
         mixed = mixed.transpose(1, 2).reshape(rows, length, hidden)
         stream = stream + functional.linear(mixed, self.output)
         normed = functional.rms_norm(stream, (hidden,), self.mlp_norm, _EPSILON)
-        gate, up = functional.linear(normed, torch.cat([self.gate, self.up])).chunk(2, -1)
-        return stream + functional.linear(functional.silu(gate) * up, self.down)
+        gate, up_projection = functional.linear(normed, torch.cat([self.gate, self.up])).chunk(
+            2, -1
+        )
+        return stream + functional.linear(functional.silu(gate) * up_projection, self.down)
 
 
 def _rotate(heads: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
@@ -129,10 +124,10 @@ def _rotate(heads: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     return torch.cat([first * cosine - second * sine, second * cosine + first * sine], -1)
 
 
-class Twin(nn.Module):
-    """The whole model with tied embeddings."""
+class FusedLlama(nn.Module):
+    """A Llama with tied embeddings and fused projections."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: LlamaShape) -> None:
         super().__init__()
         self.shape = shape
         self.embedding = nn.Parameter(torch.randn(shape.vocabulary, shape.hidden) * 0.05)
@@ -144,15 +139,15 @@ class Twin(nn.Module):
         self.register_buffer("cosine", angles.cos()[:, None, None])
         self.register_buffer("sine", angles.sin()[:, None, None])
 
-    def forward(self, ids: Tensor, places: Tensor) -> Tensor:
-        """Logits (places, vocabulary) at `places`, indices into the flattened `ids`."""
+    def forward(self, ids: Tensor, positions: Tensor) -> Tensor:
+        """Logits (places, vocabulary) at `positions`, indices into the flattened `ids`."""
         length = ids.shape[1]
         stream = functional.embedding(ids, self.embedding)
         cosine = self.get_buffer("cosine")[:length]
         sine = self.get_buffer("sine")[:length]
         for block in self.blocks:
             stream = block(stream, cosine, sine)
-        flat = stream.reshape(-1, stream.shape[-1]).index_select(0, places)
+        flat = stream.reshape(-1, stream.shape[-1]).index_select(0, positions)
         flat = functional.rms_norm(flat, (flat.shape[-1],), self.norm, _EPSILON)
         return functional.linear(flat, self.embedding)
 
@@ -167,9 +162,9 @@ class Twin(nn.Module):
         return [square, wide]
 
 
-def to_llama(twin: Twin) -> LlamaForCausalLM:
+def to_llama(fused: FusedLlama) -> LlamaForCausalLM:
     """The same weights as a `LlamaForCausalLM` in float32."""
-    shape = twin.shape
+    shape = fused.shape
     config = LlamaConfig(
         vocab_size=shape.vocabulary,
         hidden_size=shape.hidden,
@@ -186,11 +181,11 @@ def to_llama(twin: Twin) -> LlamaForCausalLM:
         rope_parameters={"rope_type": "default", "rope_theta": shape.theta},
     )
     weights = {
-        "model.embed_tokens.weight": twin.embedding,
-        "model.norm.weight": twin.norm,
-        "lm_head.weight": twin.embedding,
+        "model.embed_tokens.weight": fused.embedding,
+        "model.norm.weight": fused.norm,
+        "lm_head.weight": fused.embedding,
     }
-    for number, block in enumerate(twin.blocks):
+    for number, block in enumerate(fused.blocks):
         prefix = f"model.layers.{number}."
         weights |= {prefix + theirs: getattr(block, ours) for ours, theirs in _NAMES.items()}
     model = LlamaForCausalLM(config)
@@ -201,9 +196,9 @@ def to_llama(twin: Twin) -> LlamaForCausalLM:
     return model
 
 
-def save_model(twin: Twin, folder: Path) -> None:
+def save_model(fused: FusedLlama, folder: Path) -> None:
     """Writes config, generation config and weights in half precision."""
-    llama = to_llama(twin)
+    llama = to_llama(fused)
     nn.Module.half(llama)
     llama.save_pretrained(folder)
 
@@ -222,20 +217,20 @@ _NAMES = {
 
 
 @dataclass(frozen=True)
-class Crew:
-    """One process's place among `size`."""
+class ProcessGroup:
+    """The rank of this process among `size` data-parallel processes with equal weights."""
 
     rank: int = 0
     size: int = 1
 
-    def mine(self, rows: Tensor) -> Tensor:
-        """This process's rows of a step; their number must be a multiple of the crew's size."""
+    def local_rows(self, rows: Tensor) -> Tensor:
+        """This process's rows of a step; their number must be a multiple of `size`."""
         if len(rows) % self.size:
             raise ValueError(f"{len(rows)} rows cannot be shared among {self.size} processes")
         return rows.view(self.size, -1, *rows.shape[1:])[self.rank]
 
-    def add_up(self, weights: Sequence[nn.Parameter]) -> None:
-        """Replaces each gradient by its sum over the crew."""
+    def sum_gradients(self, weights: Sequence[nn.Parameter]) -> None:
+        """Replaces each gradient by its sum over all processes."""
         if self.size == 1:
             return
         gradients = [weight.grad for weight in weights if weight.grad is not None]
@@ -249,34 +244,34 @@ class Crew:
         """`action` on a stack of matrices, each process doing an equal part of them."""
         if self.size == 1:
             return action(stack)
-        part = action(self.mine(stack)).contiguous()
+        part = action(self.local_rows(stack)).contiguous()
         parts = [torch.empty_like(part) for _ in range(self.size)]
         distributed.all_gather(parts, part)
         return torch.cat(parts)
 
 
-def together(size: int, meeting: Path, work: Callable[[Crew], None]) -> None:
-    """Runs `work` in `size` processes of one thread each; ends when all have ended.
+def run_processes(size: int, rendezvous: Path, work: Callable[[ProcessGroup], None]) -> None:
+    """Runs `work` in `size` processes of one thread each; returns when all have ended.
 
     Args:
         size: processes; 1 runs in this one.
-        meeting: a file that does not exist yet, on a disk all can see.
+        rendezvous: a file that does not exist yet, on a disk all can see.
         work: what each does; must be picklable.
     """
     if size == 1:
         torch.set_num_threads(1)
-        work(Crew())
+        work(ProcessGroup())
         return
-    spawn(_member, (size, str(meeting), work), nprocs=size)  # type: ignore[no-untyped-call]
+    spawn(_run_rank, (size, str(rendezvous), work), nprocs=size)  # type: ignore[no-untyped-call]
 
 
-def _member(rank: int, size: int, meeting: str, work: Callable[[Crew], None]) -> None:
+def _run_rank(rank: int, size: int, rendezvous: str, work: Callable[[ProcessGroup], None]) -> None:
     torch.set_num_threads(1)
     distributed.init_process_group(
-        "gloo", init_method=f"file://{meeting}", rank=rank, world_size=size
+        "gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=size
     )
     try:
-        work(Crew(rank, size))
+        work(ProcessGroup(rank, size))
     finally:
         distributed.destroy_process_group()
 
@@ -285,7 +280,7 @@ _MOMENTUM = 0.95
 _DECAY = 0.05
 
 
-def orthogonal(gradients: Tensor) -> Tensor:
+def orthogonalize(gradients: Tensor) -> Tensor:
     """Nearest semi-orthogonal matrices to (count, rows, columns), rows <= columns.
 
     Newton-Schulz with the quintic of the Muon paper. In float32: bfloat16 is slower on a CPU
@@ -300,7 +295,7 @@ def orthogonal(gradients: Tensor) -> Tensor:
 
 
 class Optimizer:
-    """Both optimisers; `step(factor)` scales both learning rates by the schedule."""
+    """Muon and AdamW; `step(factor)` scales both learning rates by the schedule."""
 
     def __init__(
         self,
@@ -308,18 +303,21 @@ class Optimizer:
         others: Sequence[nn.Parameter],
         matrix_rate: float,
         other_rate: float,
-        crew: Crew,
+        processes: ProcessGroup,
     ) -> None:
         """`matrices` come in groups of one shape, up to transposition."""
-        self._crew = crew
+        self._processes = processes
         self._others = list(others)
         self._groups = [list(group) for group in matrices]
         self._momenta = [[torch.zeros_like(matrix) for matrix in group] for group in self._groups]
         self._matrix_rate, self._other_rate = matrix_rate, other_rate
         self._adamw = torch.optim.AdamW(
             [
-                {"params": [one for one in others if one.dim() > 1], "weight_decay": 0.01},
-                {"params": [one for one in others if one.dim() < 2], "weight_decay": 0.0},
+                {
+                    "params": [weight for weight in others if weight.dim() > 1],
+                    "weight_decay": 0.01,
+                },
+                {"params": [weight for weight in others if weight.dim() < 2], "weight_decay": 0.0},
             ],
             lr=other_rate,
             betas=(0.9, 0.97),
@@ -327,8 +325,10 @@ class Optimizer:
 
     @torch.no_grad()
     def step(self, factor: float) -> None:
-        """Adds up the gradients of the crew, updates all weights and forgets the gradients."""
-        self._crew.add_up([one for group in (*self._groups, self._others) for one in group])
+        """Sums the gradients of all processes, updates all weights and clears the gradients."""
+        self._processes.sum_gradients(
+            [weight for group in (*self._groups, self._others) for weight in group]
+        )
         for group, momenta in zip(self._groups, self._momenta, strict=True):
             self._muon(group, momenta, self._matrix_rate * factor)
         for options in self._adamw.param_groups:
@@ -347,7 +347,7 @@ class Optimizer:
             update = gradient.lerp(momentum, _MOMENTUM)
             updates.append(update if update.shape[0] <= update.shape[1] else update.mT)
         for matrix, update in zip(
-            group, self._crew.share(torch.stack(updates), orthogonal), strict=True
+            group, self._processes.share(torch.stack(updates), orthogonalize), strict=True
         ):
             rows, columns = matrix.shape
             matrix.mul_(1 - rate * _DECAY)

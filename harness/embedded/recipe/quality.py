@@ -1,14 +1,9 @@
-"""Writes the model card of a built base model from the log that the build left.
+"""Packs documents into rows, measures a model in training, and writes its model card.
 
-Run as `python -m harness.embedded.recipe.quality DIR --processes 2`, with the options of the
-build.
-
-Packs documents into rows of tokens with a loss weight for each token.
-
-Measures a model in training: does it copy, does it find spans by label.
-
-All on documents drawn with a seed of their own. Answers are scored with the right prompt before
-each token; an answer counts as exact if the model would write every token of it.
+`python -m harness.embedded.recipe.quality DIR --processes 2`, with the options of the pretraining,
+writes the card anew from its log. The probes measure copying and spans by label, on documents of a
+separate seed. Answers are scored with the gold tokens before each token (teacher forcing); an
+answer is exact if every token of it is the most likely one.
 """
 
 import argparse
@@ -24,14 +19,15 @@ import torch.nn.functional as functional
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from harness.embedded.recipe import documents as schedule
-from harness.embedded.recipe import text as words
-from harness.embedded.recipe.documents import FRAMES, MIXED, Corpus
-from harness.embedded.recipe.model import BOS_ID, EOS_ID, PAD_ID, Twin
-from harness.embedded.recipe.text import Document
+from harness.embedded.recipe.documents import FRAMES, MIXED, STAGES, Corpus
+from harness.embedded.recipe.model import BOS_ID, EOS_ID, PAD_ID, FusedLlama
+from harness.embedded.recipe.text import (
+    Document,
+    invent_word,
+)
 from harness.embedded.recipe.vocabulary import CONDITIONS, MEDICATIONS, PROCEDURES
 
-#: What the build writes while it runs, one JSON object a line.
+#: The log of the pretraining, one JSON object a line.
 LOG = "log.jsonl"
 _COMMAND = "python -m harness.embedded.recipe.pretrain --out DIR"
 _CARD = """\
@@ -113,10 +109,10 @@ drugs, doses and illnesses is noise.
 """
 
 
-def write(folder: Path, seed: int, tokens: int, processes: int) -> None:
+def write_model_card(folder: Path, seed: int, tokens: int, processes: int) -> None:
     """Writes README.md into `folder`, where the model and its log are.
 
-    `seed`, `tokens` and `processes` are those that the build was given.
+    `seed`, `tokens` and `processes` are those of the pretraining.
 
     Raises:
         FileNotFoundError: the folder has no model or no log.
@@ -131,20 +127,20 @@ def write(folder: Path, seed: int, tokens: int, processes: int) -> None:
         **{name: value for name, value in last.items() if name != "tokens"},
         "parameters": weights / 2e6,
         "megabytes": weights / 1e6,
-        "longest": max(stage.length for stage in schedule.STAGES),
+        "longest": max(stage.length for stage in STAGES),
         "tokens": last["tokens"] / 1e6,
         "steps": last["step"],
         "minutes": last["seconds"] / 60,
         "processes": "one process" if processes == 1 else f"{processes} processes",
         "command": f"{_COMMAND} --seed {seed} --tokens {tokens} --processes {processes}",
-        "lengths": ", ".join(f"{stage.length}" for stage in schedule.STAGES),
+        "lengths": ", ".join(f"{stage.length}" for stage in STAGES),
         "frames": len(FRAMES),
         "medications": len(MEDICATIONS),
         "conditions": len(CONDITIONS),
         "procedures": len(PROCEDURES),
         "mix": ", ".join(
-            f"{kind.replace('_', ' ')} {100 * share / total:.0f} %"
-            for kind, share in MIXED.items()
+            f"{document_type.replace('_', ' ')} {100 * share / total:.0f} %"
+            for document_type, share in MIXED.items()
         ),
         "log": LOG,
         "course": "\n".join(_row(line) for line in _thinned(lines)),
@@ -153,9 +149,9 @@ def write(folder: Path, seed: int, tokens: int, processes: int) -> None:
 
 
 def _thinned(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """About eight looks, the last one included."""
-    every = max(1, len(lines) // 8)
-    return [line for place, line in enumerate(lines) if (len(lines) - 1 - place) % every == 0]
+    """About eight lines of the log, the last one included."""
+    interval = max(1, len(lines) // 8)
+    return [line for index, line in enumerate(lines) if (len(lines) - 1 - index) % interval == 0]
 
 
 def _row(line: dict[str, Any]) -> str:
@@ -172,8 +168,8 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tokens", type=int, default=20_000_000)
-    given = parser.parse_args()
-    write(given.folder, given.seed, given.tokens, given.processes)
+    arguments = parser.parse_args()
+    write_model_card(arguments.folder, arguments.seed, arguments.tokens, arguments.processes)
 
 
 if __name__ == "__main__":
@@ -183,9 +179,9 @@ if __name__ == "__main__":
 #: Letters of the corpus in one token, a little below the mean, so that documents fit their row.
 LETTERS_PER_TOKEN = 2.3
 _END_WEIGHT = 0.5
-#: Tokens below this weight are thinned: a third is kept, with three times the weight.
+#: Of tokens below this weight a random third is scored, with three times the weight.
 _LIGHT = 0.3
-_KEPT = 1 / 3
+_LIGHT_SHARE = 1 / 3
 
 
 class Rows(NamedTuple):
@@ -261,7 +257,9 @@ class Packer:
         """Keeps the expected loss and saves most of the logits."""
         draw = self._rng.random
         return [
-            weight if weight >= _LIGHT else (weight / _KEPT if draw() < _KEPT else 0.0)
+            weight
+            if weight >= _LIGHT
+            else (weight / _LIGHT_SHARE if draw() < _LIGHT_SHARE else 0.0)
             for weight in weights
         ]
 
@@ -274,7 +272,7 @@ _BATCH = 16
 
 @dataclass(frozen=True)
 class _Answer:
-    """Where one answer stands: row, first and last-plus-one target position."""
+    """Target positions of one answer: its row, first position and one past the last."""
 
     row: int
     start: int
@@ -282,16 +280,16 @@ class _Answer:
 
 
 class Probes:
-    """Fixed documents; `measure` answers figures by name."""
+    """Fixed documents; `measure` returns metrics by name."""
 
     def __init__(self, tokenizer: Tokenizer, documents: int = 64) -> None:
         rng = random.Random(_SEED)
         runs: list[Document] = []
         for _ in range(documents):
-            run = " " + " ".join(words.novel(rng) for _ in range(40))
+            run = " " + " ".join(invent_word(rng) for _ in range(40))
             runs.append([(run, 0.0)])
         newline = tokenizer.encode("\n", add_special_tokens=False).ids
-        first = [one.ids[: _COPIED + 1] for one in encode(tokenizer, runs)]
+        first = [encoded.ids[: _COPIED + 1] for encoded in encode(tokenizer, runs)]
         self._runs = torch.tensor([ids + newline + ids[1:] for ids in first])
         self._sets = {
             kind: _padded(tokenizer, _documents(kind, documents))
@@ -299,45 +297,51 @@ class Probes:
         }
 
     @torch.no_grad()
-    def measure(self, model: Twin) -> dict[str, float]:
-        """Copying (loss on first and second sight, accuracy), and answers by kind."""
+    def measure(self, model: FusedLlama) -> dict[str, float]:
+        """Copying (loss of the first and second copy, accuracy), and answers by document type."""
         loss, right = _score(model, self._runs)
         figures = {
             "first_loss": loss[:, :_COPIED].mean().item(),
             "copy_loss": loss[:, _COPIED + 1 :].mean().item(),
             "copy_accuracy": right[:, _COPIED + 1 :].float().mean().item(),
         }
-        for kind, (ids, answers) in self._sets.items():
+        for document_type, (ids, answers) in self._sets.items():
             _, right = _score(model, ids)
-            spans = [right[one.row, one.start : one.stop] for one in answers]
-            figures[f"{kind}_tokens"] = torch.cat(spans).float().mean().item()
-            figures[f"{kind}_exact"] = sum(bool(span.all()) for span in spans) / len(spans)
+            spans = [right[answer.row, answer.start : answer.stop] for answer in answers]
+            figures[f"{document_type}_tokens"] = torch.cat(spans).float().mean().item()
+            figures[f"{document_type}_exact"] = sum(bool(span.all()) for span in spans) / len(
+                spans
+            )
         return {name: round(value, 4) for name, value in figures.items()}
 
 
-def _documents(kind: str, count: int) -> list[Document]:
+def _documents(document_type: str, count: int) -> list[Document]:
     corpus = Corpus(_SEED)
-    only: Mapping[str, float] = {kind: 1.0}
+    only: Mapping[str, float] = {document_type: 1.0}
     return [corpus.document(_BUDGET, only) for _ in range(count)]
 
 
 def _padded(tokenizer: Tokenizer, documents: list[Document]) -> tuple[Tensor, list[_Answer]]:
-    """Rows padded on the right, and the fully weighed segments in them."""
+    """Rows padded on the right, and their segments of full weight."""
     encoded = encode(tokenizer, documents)
-    longest = max(len(one.ids) for one in encoded)
+    longest = max(len(encoded_document.ids) for encoded_document in encoded)
     rows = torch.full((len(encoded), longest), PAD_ID)
     answers: list[_Answer] = []
-    for row, (one, document) in enumerate(zip(encoded, documents, strict=True)):
-        rows[row, : len(one.ids)] = torch.tensor(one.ids)
+    for row, (encoded_document, document) in enumerate(zip(encoded, documents, strict=True)):
+        rows[row, : len(encoded_document.ids)] = torch.tensor(encoded_document.ids)
         for number, (_, weight) in enumerate(document):
-            places = [place for place, segment in enumerate(one.segments) if segment == number]
-            if weight >= 1 and places:
+            positions = [
+                position
+                for position, segment in enumerate(encoded_document.segments)
+                if segment == number
+            ]
+            if weight >= 1 and positions:
                 # The target of position p is token p + 1.
-                answers.append(_Answer(row, places[0] - 1, places[-1]))
+                answers.append(_Answer(row, positions[0] - 1, positions[-1]))
     return rows, answers
 
 
-def _score(model: Twin, rows: Tensor) -> tuple[Tensor, Tensor]:
+def _score(model: FusedLlama, rows: Tensor) -> tuple[Tensor, Tensor]:
     """Loss and correctness of each next token, (rows, length - 1)."""
     losses: list[Tensor] = []
     rights: list[Tensor] = []

@@ -1,19 +1,13 @@
-"""Fills sentence frames: text, and what stands in which slot. Knows nothing of formats.
+"""Random words, filled sentence frames, and the formats of answers.
 
-Invents words, phrases, names and labels that no list holds.
+A base model that has only copied known strings cannot copy a drug name that it has never seen. So
+most fillers of the corpus are invented each time, and they look like real words: a third come from
+letter trigrams of real words, because words of syllables alone did not transfer.
 
-A base model that has only copied strings it knows cannot copy a drug name it has never met. So
-most fillers of the corpus are new each time, and they look like real ones: a third come from the
-letter trigrams of real words, because words made of syllables alone did not transfer.
-
-Invents what stands in a slot beside words and names: numbers, dates, codes, clinical terms.
-
-What a domain is: sentence frames with named slots, fillers for them, and label words.
-
-The many ways in which a document writes down what was found in a passage.
-
-One way is left out on purpose: `LABEL: a; b | LABEL: c`. A benchmark may use it, and a format
-the base model has practised would tell nothing about an adapter.
+A `Domain` has sentence frames with named slots, fillers for them and label words; `draw_passage`
+fills frames and records the spans. An `AnswerFormat` writes spans as an answer. One format is left
+out on purpose, `LABEL: a; b | LABEL: c`: benchmarks use it, and must not score what the base model
+has practised.
 """
 
 import json
@@ -43,7 +37,7 @@ from harness.embedded.recipe.vocabulary import (
 T = TypeVar("T")
 Filler = Callable[[random.Random], str]
 
-#: Four in nineteen syllables are open.
+#: Four of nineteen syllables are open.
 _ENDS = ("", "", "", "", *CODAS)
 _LETTERS = "etaoinshrdlucmpgybvkwfxzjq"
 _LONGEST = 16
@@ -92,102 +86,102 @@ def _from_syllables(rng: random.Random) -> str:
     return word + pick(rng, SUFFIXES) if rng.random() < 0.3 else word
 
 
-def novel(rng: random.Random) -> str:
+def invent_word(rng: random.Random) -> str:
     """An invented word in lower case."""
-    kind = rng.random()
-    if kind < 0.38:
+    choice = rng.random()
+    if choice < 0.38:
         return _from_trigrams(rng)
-    if kind < 0.47:
+    if choice < 0.47:
         return "".join(pick(rng, _LETTERS) for _ in range(3 + int(rng.random() * 7)))
     return _from_syllables(rng)
 
 
-def recase(rng: random.Random, word: str) -> str:
-    """`word` as it is (62 %), Capitalised (28 %) or IN CAPITALS."""
-    kind = rng.random()
-    if kind < 0.62:
+def draw_case_of(rng: random.Random, word: str) -> str:
+    """`draw_word` as it is (62 %), Capitalised (28 %) or IN CAPITALS."""
+    choice = rng.random()
+    if choice < 0.62:
         return word
-    return word[:1].upper() + word[1:] if kind < 0.9 else word.upper()
+    return word[:1].upper() + word[1:] if choice < 0.9 else word.upper()
 
 
-def word(rng: random.Random) -> str:
+def draw_word(rng: random.Random) -> str:
     """An invented word or an everyday one, in any case."""
-    return recase(rng, novel(rng) if rng.random() < 0.6 else pick(rng, COMMON))
+    return draw_case_of(rng, invent_word(rng) if rng.random() < 0.6 else pick(rng, COMMON))
 
 
-def plain(rng: random.Random) -> str:
+def draw_lower_word(rng: random.Random) -> str:
     """An invented word or an everyday one, in lower case."""
-    return novel(rng) if rng.random() < 0.6 else pick(rng, COMMON)
+    return invent_word(rng) if rng.random() < 0.6 else pick(rng, COMMON)
 
 
-def phrase(rng: random.Random) -> str:
+def draw_phrase(rng: random.Random) -> str:
     """A thing: one to three words, lower case, Title Case or capitals."""
-    words = [plain(rng) for _ in range(pick(rng, (1, 1, 1, 2, 2, 3)))]
-    kind = rng.random()
-    if kind < 0.72:
+    words = [draw_lower_word(rng) for _ in range(pick(rng, (1, 1, 1, 2, 2, 3)))]
+    choice = rng.random()
+    if choice < 0.72:
         return " ".join(words)
-    if kind < 0.93:
-        return " ".join(one[:1].upper() + one[1:] for one in words)
+    if choice < 0.93:
+        return " ".join(word[:1].upper() + word[1:] for word in words)
     return " ".join(words).upper()
 
 
-def name(rng: random.Random) -> str:
+def draw_name(rng: random.Random) -> str:
     """A proper name of one or two invented words, capitalised."""
-    first = novel(rng).capitalize()
-    return f"{first} {novel(rng).capitalize()}" if rng.random() < 0.4 else first
+    first = invent_word(rng).capitalize()
+    return f"{first} {invent_word(rng).capitalize()}" if rng.random() < 0.4 else first
 
 
-def label(rng: random.Random) -> str:
+def draw_label(rng: random.Random) -> str:
     """A label word that means nothing: invented, an unrelated word or a short code."""
-    kind = rng.random()
-    if kind < 0.55:
-        return novel(rng)
-    if kind < 0.85:
+    choice = rng.random()
+    if choice < 0.55:
+        return invent_word(rng)
+    if choice < 0.85:
         return pick(rng, COMMON)
-    if kind < 0.93:
+    if choice < 0.93:
         return pick(rng, "abcdefgkmnprstwx") + pick(rng, "123456789")
-    return f"{novel(rng)}_{pick(rng, COMMON)}"
+    return f"{invent_word(rng)}_{pick(rng, COMMON)}"
 
 
-def number(rng: random.Random) -> str:
+def draw_number(rng: random.Random) -> str:
     """A number of one to three digits, or one with a decimal."""
-    kind = int(rng.random() * 4)
-    if kind == 3:
+    choice = int(rng.random() * 4)
+    if choice == 3:
         return f"{int(rng.random() * 30)}.{pick(rng, '1234567895555')}"
-    low = 10**kind
+    low = 10**choice
     return str(low + int(rng.random() * 9 * low))
 
 
-def quantity(rng: random.Random) -> str:
+def draw_quantity(rng: random.Random) -> str:
     """A number with a unit."""
-    return f"{number(rng)} {pick(rng, UNITS)}"
+    return f"{draw_number(rng)} {pick(rng, UNITS)}"
 
 
-def money(rng: random.Random) -> str:
+def draw_money(rng: random.Random) -> str:
     """A sum of money."""
-    return f"{number(rng)} {pick(rng, ('dollars', 'euros', 'million', 'thousand'))}"
+    return f"{draw_number(rng)} {pick(rng, ('dollars', 'euros', 'million', 'thousand'))}"
 
 
-def strength(rng: random.Random) -> str:
-    """How much of a drug."""
+def draw_strength(rng: random.Random) -> str:
+    """A dose of a drug."""
     units = ("mg", "mg", "mg", "mcg", "g", "ml", "mL", "units", "tablets", "puffs", "drops")
-    return f"{number(rng)} {pick(rng, units)}"
+    return f"{draw_number(rng)} {pick(rng, units)}"
 
 
-def date(rng: random.Random) -> str:
+def draw_date(rng: random.Random) -> str:
     """A day, a weekday or a year."""
     day, year = 1 + int(rng.random() * 28), 2001 + int(rng.random() * 30)
-    kind = int(rng.random() * 5)
-    if kind == 0:
+    choice = int(rng.random() * 5)
+    if choice == 0:
         return f"{day} {pick(rng, MONTHS)}"
-    if kind == 1:
+    if choice == 1:
         return f"{1 + int(rng.random() * 12)}/{day}/{year}"
-    if kind == 2:
+    if choice == 2:
         return f"{year}-{1 + int(rng.random() * 12):02}-{day:02}"
-    return pick(rng, WEEKDAYS) if kind == 3 else str(year)
+    return pick(rng, WEEKDAYS) if choice == 3 else str(year)
 
 
-def code(rng: random.Random) -> str:
+def draw_code(rng: random.Random) -> str:
     """A part number."""
     letters = "".join(pick(rng, "ABCDEFGHKMNPRSTVX") for _ in range(pick(rng, (1, 1, 2, 3))))
     text = f"{letters}{pick(rng, ('', '-', '-'))}{10 + int(rng.random() * 9990)}"
@@ -201,44 +195,44 @@ def _clinical(
     after: tuple[str, ...],
     nouns: tuple[str, ...] = (),
 ) -> Filler:
-    """Fillers of one clinical kind: from the list, of a part of the body, or invented."""
+    """A filler of one clinical type: from the list, from a part of the body, or invented."""
     suffixes = endings.split()
-    made = body_terms(nouns)
+    body_part_terms = body_terms(nouns)
 
     def fill(rng: random.Random) -> str:
         source = rng.random()
         if source < 0.2:
             text = pick(rng, known)
-        elif made and source < 0.4:
-            text = pick(rng, before) + pick(rng, made)
+        elif body_part_terms and source < 0.4:
+            text = pick(rng, before) + pick(rng, body_part_terms)
         elif source < 0.5:
-            text = pick(rng, before) + novel(rng) + pick(rng, suffixes)
+            text = pick(rng, before) + invent_word(rng) + pick(rng, suffixes)
         elif source < 0.8:
-            text = pick(rng, before) + novel(rng) + pick(rng, after)
+            text = pick(rng, before) + invent_word(rng) + pick(rng, after)
         else:
-            text = f"{novel(rng)} {plain(rng)}"
-        kind = rng.random()
-        if kind < 0.7:
+            text = f"{invent_word(rng)} {draw_lower_word(rng)}"
+        choice = rng.random()
+        if choice < 0.7:
             return text
-        return text[:1].upper() + text[1:] if kind < 0.94 else text.upper()
+        return text[:1].upper() + text[1:] if choice < 0.94 else text.upper()
 
     return fill
 
 
-drug = _clinical(
+draw_drug = _clinical(
     MEDICATIONS,
     "mab pril statin olol azole mycin sartan ide ine",
     ("",),
     ("", "", "", "", " XR", " acid", " cream"),
 )
-illness = _clinical(
+draw_illness = _clinical(
     CONDITIONS,
     "itis osis emia pathy oma ia",
     ("", "", "", "", "acute ", "chronic ", "mild ", "left ", "recurrent "),
     ("", "", "", "", " disease", " syndrome", " pain", " of the foot", " failure"),
     ILL,
 )
-examination = _clinical(
+draw_examination = _clinical(
     PROCEDURES,
     "ectomy scopy plasty graphy ostomy gram",
     ("", "", "", "", "left ", "right ", "total ", "repeat ", "partial "),
@@ -247,9 +241,9 @@ examination = _clinical(
 )
 
 
-def physician(rng: random.Random) -> str:
+def draw_physician(rng: random.Random) -> str:
     """A doctor's name with the title."""
-    return f"{pick(rng, ('Dr', 'Dr.', 'Doctor', 'Dr'))} {novel(rng).capitalize()}"
+    return f"{pick(rng, ('Dr', 'Dr.', 'Doctor', 'Dr'))} {invent_word(rng).capitalize()}"
 
 
 _SLOT = re.compile(r"\{(\w+)\}")
@@ -257,7 +251,7 @@ _SLOT = re.compile(r"\{(\w+)\}")
 
 @dataclass(frozen=True)
 class Domain:
-    """A small world: what can stand in its sentences, and how each slot may be called."""
+    """Sentence frames, a filler for each of their slots, and the slots' possible labels."""
 
     name: str
     fillers: Mapping[str, Filler]
@@ -266,7 +260,7 @@ class Domain:
     pieces: tuple[tuple[str, ...], ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Cuts each frame once: texts at even places, slot names at odd ones."""
+        """Splits each frame once: texts at even indices, slot names at odd ones."""
         cut = tuple(tuple(_SLOT.split(frame)) for frame in self.frames)
         object.__setattr__(self, "pieces", cut)
         unknown = {slot for frame in cut for slot in frame[1::2]} - set(self.fillers)
@@ -274,7 +268,7 @@ class Domain:
             raise ValueError(f"{self.name}: frames name slots without a filler: {sorted(unknown)}")
 
 
-def domain(name: str, slots: dict[str, tuple[Filler, str]], frames: str) -> Domain:
+def make_domain(name: str, slots: dict[str, tuple[Filler, str]], frames: str) -> Domain:
     """A domain from slot -> (filler, "label words apart by blanks") and one frame a line."""
     return Domain(
         name,
@@ -289,84 +283,86 @@ Segment = tuple[str, float]
 Document = list[Segment]
 
 
-#: Name of the domains that `invented_domain` makes.
+#: Name of the domains that `draw_domain` makes.
 INVENTED = "invented"
 
 
 class Passage(NamedTuple):
-    """Sentences and what was filled in: (slot, string as it stands in the text), in order."""
+    """Sentences and their fillers: (slot, string as in the text), in order."""
 
     text: str
-    found: list[tuple[str, str]]
+    spans: list[tuple[str, str]]
 
 
-class Case(NamedTuple):
-    """How a document writes its sentences."""
+class SentenceCase(NamedTuple):
+    """Capitalisation of a document's sentences."""
 
     upper: bool
     capital: bool
 
 
-def any_case(rng: random.Random) -> Case:
+def draw_case(rng: random.Random) -> SentenceCase:
     """Mostly sentence capitals; 6 % everything in capitals, 8 % no sentence capitals."""
-    kind = rng.random()
-    return Case(upper=kind < 0.06, capital=kind < 0.92)
+    choice = rng.random()
+    return SentenceCase(upper=choice < 0.06, capital=choice < 0.92)
 
 
-def sentence(rng: random.Random, pieces: tuple[str, ...], domain: Domain, case: Case) -> Passage:
-    """One frame, filled; the case of the sentence holds for its fillers, too."""
+def fill_frame(
+    rng: random.Random, pieces: tuple[str, ...], domain: Domain, case: SentenceCase
+) -> Passage:
+    """One frame, filled; the case of the sentence applies to its fillers, too."""
     parts: list[str] = []
-    found: list[tuple[str, str]] = []
-    for place, piece in enumerate(pieces):
-        text = domain.fillers[piece](rng) if place % 2 else piece
+    spans: list[tuple[str, str]] = []
+    for index, piece in enumerate(pieces):
+        text = domain.fillers[piece](rng) if index % 2 else piece
         if case.upper:
             text = text.upper()
         elif case.capital and text and not any(parts):
             text = text[0].upper() + text[1:]
-        if place % 2:
-            found.append((piece, text))
+        if index % 2:
+            spans.append((piece, text))
         parts.append(text)
-    return Passage("".join(parts), found)
+    return Passage("".join(parts), spans)
 
 
 _JOINTS = (", and", ";", ", but", ", then", " -", ",", " and")
 _SMALL_WORDS = re.compile(r"\b(?:the|a|an|is|was|are|were|has|had|he|she|we) ")
 
 
-def passage(rng: random.Random, domain: Domain, count: int, case: Case) -> Passage:
+def draw_passage(rng: random.Random, domain: Domain, count: int, case: SentenceCase) -> Passage:
     """`count` sentences of a domain, no frame twice; each begins with a blank.
 
-    A fifth of the sentences is joined to the one before; a sixth of the passages leaves out small
-    words, as notes in a hurry do: few frames give many sentences.
+    A fifth of the sentences is joined to the one before, and a sixth of the passages leaves out
+    function words, as hurried notes do, so that few frames give many sentences.
     """
     frames = rng.sample(domain.pieces, min(count, len(domain.pieces)))
-    hurried = rng.random() < 0.16
+    telegraphic = rng.random() < 0.16
     text = ""
-    found: list[tuple[str, str]] = []
+    spans: list[tuple[str, str]] = []
     for pieces in frames:
         joined = text.endswith(".") and rng.random() < 0.2
         if joined:
             text = text[:-1] + pick(rng, _JOINTS)
-        if hurried:
+        if telegraphic:
             pieces = tuple(
-                piece if place % 2 else _SMALL_WORDS.sub("", piece)
-                for place, piece in enumerate(pieces)
+                piece if index % 2 else _SMALL_WORDS.sub("", piece)
+                for index, piece in enumerate(pieces)
             )
-        added, slots = sentence(
+        added, slots = fill_frame(
             rng, pieces, domain, case._replace(capital=False) if joined else case
         )
         text += " " + added
-        found += slots
-    return Passage(text, found)
+        spans += slots
+    return Passage(text, spans)
 
 
-_FILLERS = (plain, word, phrase, name, code, number)
+_FILLERS = (draw_lower_word, draw_word, draw_phrase, draw_name, draw_code, draw_number)
 
 
-def invented_domain(rng: random.Random) -> Domain:
-    """A domain that exists in one document only: which words stand beside a slot marks it.
+def draw_domain(rng: random.Random) -> Domain:
+    """A domain of one document only, whose slots are marked by the words next to them.
 
-    Nothing about it can be known beforehand, so its labels can be learnt from the examples alone.
+    Nothing about it can be known before, so its labels can be learned from the examples alone.
     """
     slots = "abcd"[: 2 + int(rng.random() * 3)]
     shared = pick(rng, _FILLERS)
@@ -375,14 +371,14 @@ def invented_domain(rng: random.Random) -> Domain:
     cued: list[str] = []
     for slot in slots:
         for _ in range(1 + int(rng.random() * 2)):
-            before = " ".join(plain(rng) for _ in range(1 + int(rng.random() * 2)))
-            after = plain(rng)
+            before = " ".join(draw_lower_word(rng) for _ in range(1 + int(rng.random() * 2)))
+            after = draw_lower_word(rng)
             shape = pick(rng, ("{before} {slot}", "{slot} {after}", "{before} {slot} {after}"))
             cued.append(shape.format(before=before, slot=f"{{{slot}}}", after=after))
     frames = [pick(rng, cued) + "." for _ in range(2)]
     frames += [f"{first}, {second}." for first, second in _pairs(rng, cued)]
-    frames += [" ".join(plain(rng) for _ in range(3)) + "."]
-    labels = {slot: (label(rng),) for slot in slots}
+    frames += [" ".join(draw_lower_word(rng) for _ in range(3)) + "."]
+    labels = {slot: (draw_label(rng),) for slot in slots}
     return Domain(INVENTED, fillers, labels, tuple(dict.fromkeys(frames)))
 
 
@@ -390,42 +386,45 @@ def _pairs(rng: random.Random, cued: list[str]) -> list[tuple[str, str]]:
     return [(pick(rng, cued), pick(rng, cued)) for _ in range(5)]
 
 
-#: What is kept for benchmarks: (after the label, between values, between labels).
+#: Format reserved for benchmarks: (after the label, between values, between labels).
 RESERVED = (":", "; ", " |")
 
 _COLONS = (":", ":", ":", " =", " ->", " -", "", " :")
 _JOINS = (", ", "; ", " and ", " / ", " + ", " & ", " | ")
 _SEPARATORS = ("\n", "\n", ";;", " ||", " |", " /", ".", ";", "\n -")
 _EMPTY = (" none", " none", " nil", " -", " n/a", " None", " (none)", "", " no")
-_KINDS = ("table", "table", "table", "table", "inline", "tagged", "lines", "json", "filled")
+_STYLES = ("table", "table", "table", "table", "inline", "tagged", "lines", "json", "filled")
 
 
 @dataclass(frozen=True)
-class Layout:
-    """One format, kept through all examples of a document."""
+class AnswerFormat:
+    """A format of answers, the same for all examples of a document."""
 
-    kind: str
+    style: str
     colon: str
     join: str
     separator: str
     empty: str
 
     def write(
-        self, found: Sequence[tuple[str, str]], slots: Sequence[str], labels: Mapping[str, str]
+        self, spans: Sequence[tuple[str, str]], slots: Sequence[str], labels: Mapping[str, str]
     ) -> str:
-        """What was found for `slots`, under their labels; starts with a blank or a newline."""
-        asked = [(slot, text) for slot, text in found if slot in labels]
-        if self.kind == "inline":
-            return ",".join(f" {labels[slot]} {text}" for slot, text in asked) or self.empty
-        if self.kind == "tagged":
-            return ";".join(f" {text} ({labels[slot]})" for slot, text in asked) or self.empty
-        if self.kind == "lines":
-            lines = "".join(f"\n {text} is {labels[slot]}" for slot, text in asked)
+        """The spans of `slots` under their labels; starts with a blank or a newline."""
+        labelled = [(slot, text) for slot, text in spans if slot in labels]
+        if self.style == "inline":
+            return ",".join(f" {labels[slot]} {text}" for slot, text in labelled) or self.empty
+        if self.style == "tagged":
+            return ";".join(f" {text} ({labels[slot]})" for slot, text in labelled) or self.empty
+        if self.style == "lines":
+            lines = "".join(f"\n {text} is {labels[slot]}" for slot, text in labelled)
             return lines or self.empty
-        values = {slot: unique([text for key, text in asked if key == slot]) for slot in slots}
-        if self.kind == "json":
+        values = {
+            slot: without_duplicates([text for key, text in labelled if key == slot])
+            for slot in slots
+        }
+        if self.style == "json":
             return " " + json.dumps({labels[slot]: values[slot] for slot in slots})
-        if self.kind == "filled":
+        if self.style == "filled":
             slots = [slot for slot in slots if values[slot]] or [slots[0]]
         return self.separator.join(
             f" {labels[slot]}{self.colon} {self.join.join(values[slot])}"
@@ -435,33 +434,37 @@ class Layout:
         )
 
 
-def unique(texts: Sequence[str]) -> list[str]:
+def without_duplicates(texts: Sequence[str]) -> list[str]:
     """`texts` without repetitions, in order."""
     return list(dict.fromkeys(texts))
 
 
-def any_layout(rng: random.Random) -> Layout:
-    """A random layout that is neither the reserved one nor one whose two separators are alike."""
+def draw_layout(rng: random.Random) -> AnswerFormat:
+    """A random format, not the reserved one, and with two different separators."""
     while True:
-        layout = Layout(
-            pick(rng, _KINDS),
+        answer_format = AnswerFormat(
+            pick(rng, _STYLES),
             pick(rng, _COLONS),
             pick(rng, _JOINS),
             pick(rng, _SEPARATORS),
             pick(rng, _EMPTY),
         )
-        alike = layout.join.strip() == layout.separator.strip()
-        if (layout.colon.strip(), layout.join, layout.separator) != RESERVED and not alike:
-            return layout
+        alike = answer_format.join.strip() == answer_format.separator.strip()
+        if (
+            answer_format.colon.strip(),
+            answer_format.join,
+            answer_format.separator,
+        ) != RESERVED and not alike:
+            return answer_format
 
 
-def any_label_case(rng: random.Random) -> str:
-    """How a document writes its labels: "lower", "title" or "upper"."""
+def draw_label_case(rng: random.Random) -> str:
+    """The case of a document's labels: "lower", "title" or "upper"."""
     return pick(rng, ("lower", "lower", "title", "upper", "upper"))
 
 
-def in_case(text: str, case: str) -> str:
-    """`text` as `case` says."""
+def apply_case(text: str, case: str) -> str:
+    """`text` in this case."""
     if case == "upper":
         return text.upper()
     return text[:1].upper() + text[1:] if case == "title" else text

@@ -1,7 +1,7 @@
 """Every real word that the pretraining corpus takes from a list.
 
-The clinical names stand here in full and nowhere else: whoever builds a benchmark with entities
-that the base model has never met needs only to avoid these three lists.
+All clinical names of the corpus are here: a benchmark with entities that the base model has never
+seen needs to avoid these three lists.
 """
 
 

@@ -5,11 +5,18 @@ import re
 
 import pytest
 
-from harness.embedded.recipe.documents import COPYING_FIRST, FRAMES, MAKERS, MIXED, Corpus, text_of
+from harness.embedded.recipe.documents import (
+    COPYING_FIRST,
+    FRAMES,
+    MAKERS,
+    MIXED,
+    Corpus,
+    document_text,
+)
 from harness.embedded.recipe.domains import CLINICAL, EVERYDAY
-from harness.embedded.recipe.model import BOS_ID, EOS_ID, train
+from harness.embedded.recipe.model import BOS_ID, EOS_ID, train_tokenizer
 from harness.embedded.recipe.quality import Packer, encode
-from harness.embedded.recipe.text import Domain, any_case, invented_domain, passage
+from harness.embedded.recipe.text import Domain, draw_case, draw_domain, draw_passage
 
 _TASK_LABELS = re.compile(r"(?i:medication|dosage|condition|procedure)|\b(MED|DOS|CON|PRO)\b")
 _TASK_FORMAT = re.compile(r"\w+: [^|;\n]+; [^|\n]+ \| \w+: ")
@@ -17,7 +24,7 @@ _TASK_FORMAT = re.compile(r"\w+: [^|;\n]+; [^|\n]+ \| \w+: ")
 
 def _texts(seed: int, count: int = 800) -> list[str]:
     corpus = Corpus(seed)
-    return [text_of(corpus.document(1400)) for _ in range(count)]
+    return [document_text(corpus.document(1400)) for _ in range(count)]
 
 
 def test_same_seed_same_documents() -> None:
@@ -58,8 +65,8 @@ def test_every_kind_has_prompts_and_answers(kind: str) -> None:
 def test_found_spans_stand_in_the_text_as_they_are() -> None:
     rng = random.Random(10)
     for _ in range(200):
-        domain = rng.choice((*EVERYDAY, CLINICAL, invented_domain(rng)))
-        text, found = passage(rng, domain, 3, any_case(rng))
+        domain = rng.choice((*EVERYDAY, CLINICAL, draw_domain(rng)))
+        text, found = draw_passage(rng, domain, 3, draw_case(rng))
         assert all(span in text and slot in domain.fillers for slot, span in found)
 
 
@@ -77,7 +84,7 @@ def test_documents_keep_case_and_some_begin_lines_without_a_blank() -> None:
 
 
 def test_a_word_has_the_same_tokens_wherever_it_stands_and_text_survives() -> None:
-    tokenizer = train(_texts(12, 300), 600)
+    tokenizer = train_tokenizer(_texts(12, 300), 600)
     alone = tokenizer.encode(" Zorvanib").ids[1:]
     inside = tokenizer.encode(" took Zorvanib, 20 mg").ids
     assert any(inside[at : at + len(alone)] == alone for at in range(len(inside)))
@@ -86,7 +93,7 @@ def test_a_word_has_the_same_tokens_wherever_it_stands_and_text_survives() -> No
 
 
 def test_rows_are_full_whole_documents_between_marks() -> None:
-    tokenizer = train(_texts(12, 300), 600)
+    tokenizer = train_tokenizer(_texts(12, 300), 600)
     rows = Packer(Corpus(0), tokenizer, 0).rows(6, 128, MIXED)
     again = Packer(Corpus(0), tokenizer, 0).rows(6, 128, MIXED)
     assert rows.ids.shape == rows.weights.shape == (6, 129)
@@ -97,7 +104,7 @@ def test_rows_are_full_whole_documents_between_marks() -> None:
 
 
 def test_encoding_numbers_the_pieces_of_a_document() -> None:
-    tokenizer = train(_texts(12, 300), 600)
+    tokenizer = train_tokenizer(_texts(12, 300), 600)
     (encoded,) = encode(tokenizer, [[(" In: a b\n", 0.1), (" b\n", 1.0)]])
     assert len(encoded.ids) == len(encoded.weights) == len(encoded.segments)
     answer = [one for one, piece in zip(encoded.ids, encoded.segments, strict=True) if piece == 1]

@@ -1,4 +1,4 @@
-"""The build: runs from nothing, repeats bit for bit, and its twin is the Llama it saves."""
+"""The build: runs from nothing, repeats bit for bit, and its fused is the Llama it saves."""
 
 import json
 from collections.abc import Iterator
@@ -10,8 +10,20 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from harness.embedded.recipe.documents import STAGES, chunks, factor, steps
-from harness.embedded.recipe.model import Crew, Shape, Twin, orthogonal, to_llama, together
+from harness.embedded.recipe.documents import (
+    STAGES,
+    learning_rate_factor,
+    stage_steps,
+    step_chunks,
+)
+from harness.embedded.recipe.model import (
+    FusedLlama,
+    LlamaShape,
+    ProcessGroup,
+    orthogonalize,
+    run_processes,
+    to_llama,
+)
 from harness.embedded.recipe.pretrain import Options, build
 
 
@@ -52,7 +64,7 @@ def test_a_tiny_build_repeats_bit_for_bit_and_loads(alone: Path, tmp_path: Path)
 
 @pytest.mark.slow
 def test_two_processes_train_what_one_trains(alone: Path, tmp_path: Path) -> None:
-    together(2, tmp_path / "meeting", partial(build, _tiny(tmp_path / "two")))
+    run_processes(2, tmp_path / "meeting", partial(build, _tiny(tmp_path / "two")))
     one, two = (load_file(made / "model.safetensors") for made in (alone, tmp_path / "two"))
     assert one.keys() == two.keys()
     for name, weight in one.items():
@@ -62,38 +74,40 @@ def test_two_processes_train_what_one_trains(alone: Path, tmp_path: Path) -> Non
 
 def test_a_member_takes_its_part_of_the_rows() -> None:
     rows = torch.arange(8).view(4, 2)
-    assert Crew(1, 2).mine(rows).tolist() == [[4, 5], [6, 7]]
-    assert Crew().mine(rows).equal(rows)
+    assert ProcessGroup(1, 2).local_rows(rows).tolist() == [[4, 5], [6, 7]]
+    assert ProcessGroup().local_rows(rows).equal(rows)
     with pytest.raises(ValueError, match="3 rows cannot be shared among 2"):
-        Crew(0, 2).mine(rows[:3])
+        ProcessGroup(0, 2).local_rows(rows[:3])
 
 
 def test_the_twin_and_the_llama_agree() -> None:
     torch.manual_seed(0)
-    twin = Twin(Shape(vocabulary=64, hidden=32, layers=2, heads=2, mlp=48, positions=64))
+    fused = FusedLlama(
+        LlamaShape(vocabulary=64, hidden=32, layers=2, heads=2, mlp=48, positions=64)
+    )
     ids = torch.randint(3, 64, (2, 20))
     with torch.no_grad():
-        ours = twin(ids, torch.arange(40)).view(2, 20, 64)
-        theirs = to_llama(twin)(input_ids=ids).logits
+        ours = fused(ids, torch.arange(40)).view(2, 20, 64)
+        theirs = to_llama(fused)(input_ids=ids).logits
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
 
 
 def test_the_schedule_spends_the_tokens_and_ends_low() -> None:
     tokens = 14_000_000
-    planned = sum(stage.length * stage.rows * steps(stage, tokens) for stage in STAGES)
+    planned = sum(stage.length * stage.rows * stage_steps(stage, tokens) for stage in STAGES)
     assert abs(planned - tokens) < 0.01 * tokens
     assert sum(stage.share for stage in STAGES) == pytest.approx(1)
-    assert sum(count for _, count in chunks(tokens, 100)) == sum(
-        steps(stage, tokens) for stage in STAGES
+    assert sum(count for _, count in step_chunks(tokens, 100)) == sum(
+        stage_steps(stage, tokens) for stage in STAGES
     )
-    assert factor(0, 0.0) < 0.05
-    assert factor(1000, 0.2) == 1
-    assert factor(4000, 1.0) == pytest.approx(0.03)
+    assert learning_rate_factor(0, 0.0) < 0.05
+    assert learning_rate_factor(1000, 0.2) == 1
+    assert learning_rate_factor(4000, 1.0) == pytest.approx(0.03)
 
 
 def test_muon_updates_are_nearly_orthogonal() -> None:
     torch.manual_seed(1)
-    update = orthogonal(torch.randn(2, 16, 40))
+    update = orthogonalize(torch.randn(2, 16, 40))
     singular = torch.linalg.svdvals(update)
     assert singular.min() > 0.5
     assert singular.max() < 1.5

@@ -25,7 +25,7 @@ def test_the_card_says_what_the_log_says(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_text("\n".join(json.dumps(look) for look in looks))
     (tmp_path / "config.json").write_text(json.dumps(_CONFIG))
     (tmp_path / "model.safetensors").write_bytes(b"0" * 4000)
-    quality.write(tmp_path, seed=3, tokens=1_000_000, processes=1)
+    quality.write_model_card(tmp_path, seed=3, tokens=1_000_000, processes=1)
     text = (tmp_path / "README.md").read_text()
     assert "license: apache-2.0" in text
     assert "--seed 3 --tokens 1000000 --processes 1" in text
@@ -35,4 +35,4 @@ def test_the_card_says_what_the_log_says(tmp_path: Path) -> None:
 
 def test_no_log_no_card(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        quality.write(tmp_path, seed=0, tokens=1, processes=1)
+        quality.write_model_card(tmp_path, seed=0, tokens=1, processes=1)

@@ -7,14 +7,14 @@ from harness.embedded.recipe.vocabulary import COMMON, CONDITIONS, MEDICATIONS, 
 
 
 def test_same_seed_invents_the_same_words() -> None:
-    first = [text.novel(random.Random(3)) for _ in range(5)]
-    second = [text.novel(random.Random(3)) for _ in range(5)]
+    first = [text.invent_word(random.Random(3)) for _ in range(5)]
+    second = [text.invent_word(random.Random(3)) for _ in range(5)]
     assert first == second
 
 
 def test_invented_words_are_new_and_rarely_repeat() -> None:
     rng = random.Random(0)
-    drawn = [text.novel(rng) for _ in range(2000)]
+    drawn = [text.invent_word(rng) for _ in range(2000)]
     assert all(word.islower() and word.isalpha() for word in drawn)
     assert len(set(drawn)) > 1700
     assert len(set(drawn) & set(COMMON)) < 60
@@ -22,7 +22,7 @@ def test_invented_words_are_new_and_rarely_repeat() -> None:
 
 def test_words_come_in_every_case() -> None:
     rng = random.Random(1)
-    drawn = [text.word(rng) for _ in range(300)]
+    drawn = [text.draw_word(rng) for _ in range(300)]
     assert any(word.islower() for word in drawn)
     assert any(word.istitle() for word in drawn)
     assert any(word.isupper() and len(word) > 1 for word in drawn)
@@ -31,7 +31,7 @@ def test_words_come_in_every_case() -> None:
 def test_clinical_fillers_mix_the_list_with_invented_names() -> None:
     rng = random.Random(2)
     known = {name.lower() for name in (*MEDICATIONS, *CONDITIONS, *PROCEDURES)}
-    for filler in (text.drug, text.illness, text.examination):
+    for filler in (text.draw_drug, text.draw_illness, text.draw_examination):
         drawn = [filler(rng).lower() in known for _ in range(400)]
         assert 0.15 < sum(drawn) / len(drawn) < 0.5
 
@@ -39,10 +39,10 @@ def test_clinical_fillers_mix_the_list_with_invented_names() -> None:
 def test_numbers_dates_and_codes_hold_digits() -> None:
     rng = random.Random(4)
     for filler in (
-        text.number,
-        text.quantity,
-        text.strength,
-        text.code,
-        text.money,
+        text.draw_number,
+        text.draw_quantity,
+        text.draw_strength,
+        text.draw_code,
+        text.draw_money,
     ):
         assert all(any(letter.isdigit() for letter in filler(rng)) for _ in range(50))
