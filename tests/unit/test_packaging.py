@@ -1,7 +1,8 @@
-"""What is installed: pins within ranges, and a wheel that brings its model, tasks and sweeps."""
+"""What is installed: pins within ranges, and a wheel with its model, tasks and sweeps."""
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
@@ -15,6 +16,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
+#: The pretraining of the embedded model, which the wheel leaves out.
+RECIPE = ROOT / "harness" / "embedded" / "recipe"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 REQUIREMENTS = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
 PINS = {
@@ -29,13 +32,13 @@ PINS = {
 
 @pytest.mark.parametrize("requirement", REQUIREMENTS)
 def test_every_requirement_is_pinned_within_its_range(requirement: str) -> None:
-    wanted = Requirement(requirement)
-    assert PINS[canonicalize_name(wanted.name)] in wanted.specifier
+    parsed = Requirement(requirement)
+    assert PINS[canonicalize_name(parsed.name)] in parsed.specifier
 
 
 @pytest.mark.parametrize("requirement", REQUIREMENTS)
 def test_every_range_has_two_ends(requirement: str) -> None:
-    operators = {one.operator for one in Requirement(requirement).specifier}
+    operators = {bound.operator for bound in Requirement(requirement).specifier}
     assert operators == {">=", "<"}
 
 
@@ -56,8 +59,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         check=True,
         capture_output=True,
     )
-    (found,) = folder.glob("*.whl")
-    return found
+    (file,) = folder.glob("*.whl")
+    return file
 
 
 def test_the_wheel_brings_what_a_sweep_needs(wheel: Path) -> None:
@@ -74,27 +77,72 @@ def test_the_wheel_brings_what_a_sweep_needs(wheel: Path) -> None:
 
 
 def test_the_wheel_has_every_task_and_sweep_and_samples_are_small(wheel: Path) -> None:
-    inside = {one.filename: one.file_size for one in zipfile.ZipFile(wheel).infolist()}
-    here = {
+    sizes = {member.filename: member.file_size for member in zipfile.ZipFile(wheel).infolist()}
+    expected = {
         f"harness/_bundled/{file.relative_to(ROOT)}"
         for folder in ("tasks", "sweeps")
         for file in (ROOT / folder).rglob("*")
         if file.is_file() and "__pycache__" not in file.parts
     }
-    assert here - inside.keys() == set()
-    samples = {name: size for name, size in inside.items() if "/sample/" in name}
+    assert expected - sizes.keys() == set()
+    samples = {name: size for name, size in sizes.items() if "/sample/" in name}
     assert len(samples) >= 24
     assert max(samples.values()) < 5_000
 
 
-def test_the_wheel_has_every_file_of_the_package(wheel: Path) -> None:
+def test_the_wheel_has_every_file_of_the_package_but_the_pretraining(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    here = {
-        str(file.relative_to(ROOT))
+    files = {
+        file
         for file in (ROOT / "harness").rglob("*")
         if file.is_file() and "__pycache__" not in file.parts
     }
-    assert here - names == set()
+    recipe = {file for file in files if file.is_relative_to(RECIPE)}
+    assert recipe
+    assert {str(file.relative_to(ROOT)) for file in files - recipe} - names == set()
+    assert [name for name in names if name.startswith("harness/embedded/recipe/")] == []
+
+
+def imported_modules(file: Path) -> set[str]:
+    """Full names of the modules that a file imports, `package.name` for `from package import`."""
+    modules: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            modules |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return modules
+
+
+def test_nothing_in_the_wheel_imports_the_pretraining() -> None:
+    importers = [
+        str(file.relative_to(ROOT))
+        for file in (ROOT / "harness").rglob("*.py")
+        if not file.is_relative_to(RECIPE)
+        and any(name.startswith("harness.embedded.recipe") for name in imported_modules(file))
+    ]
+    assert importers == []
+
+
+def test_the_embedded_model_is_found_in_the_installed_wheel(wheel: Path, tmp_path: Path) -> None:
+    zipfile.ZipFile(wheel).extractall(tmp_path)
+    code = (
+        "from harness import embedded; print(embedded.path('tiny') / 'model.safetensors')\n"
+        "try: import harness.embedded.recipe\n"
+        "except ImportError: print('no recipe')"
+    )
+    completed = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    weights, recipe = completed.stdout.splitlines()
+    assert Path(weights).is_relative_to(tmp_path)
+    assert Path(weights).is_file()
+    assert recipe == "no recipe"
 
 
 def test_the_installed_wheel_lists_its_sweeps_and_tasks(wheel: Path, tmp_path: Path) -> None:
@@ -102,7 +150,7 @@ def test_the_installed_wheel_lists_its_sweeps_and_tasks(wheel: Path, tmp_path: P
     zipfile.ZipFile(wheel).extractall(site)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", "harness", "list"],
         cwd=elsewhere,
         env={**os.environ, "PYTHONPATH": str(site)},
@@ -110,5 +158,5 @@ def test_the_installed_wheel_lists_its_sweeps_and_tasks(wheel: Path, tmp_path: P
         text=True,
         check=True,
     )
-    assert f"{site}/harness/_bundled/sweeps/ner_medical.yaml" in done.stdout
-    assert f"{site}/harness/_bundled/tasks/ner_medical" in done.stdout
+    assert f"{site}/harness/_bundled/sweeps/ner_medical.yaml" in completed.stdout
+    assert f"{site}/harness/_bundled/tasks/ner_medical" in completed.stdout
