@@ -1,3 +1,5 @@
+"""Attached, saved, merged and counted adapters of every variant, without and with a new head."""
+
 import json
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -7,18 +9,22 @@ import torch
 from peft import PeftModel
 from peft.tuners.lora.layer import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
-from transformers import AutoModelForCausalLM, GPT2Config
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForTokenClassification,
+    GPT2Config,
+)
 
-from harness.adapters import adapter as merging
 from harness.adapters import attach
-from harness.adapters.adapter import Adapter, InitContext
-from harness.config.settings import ModelSettings
+from harness.adapters.adapter import Adapter, InitContext, merged
+from harness.config.settings import TOKEN_CLASSIFICATION, Head, ModelSettings
 from harness.config.variants import VARIANTS
 from harness.errors import UserError
+from harness.models import base_model, token_classifier
 from harness.models.base_model import BaseModel, checksum, quick_checksum
 from harness.models.batches import TokenSequence
 from harness.trial import TrialConfig
-from tests import toy
+from tests import toy, toy_tags
 
 IDS = torch.tensor([[1, 20, 30, 40, 50, 60, 70]])
 
@@ -41,7 +47,7 @@ def attached(base: BaseModel, wanted: TrialConfig) -> AbstractContextManager[Ada
 
 
 def stir(base: BaseModel) -> None:
-    """Gives every adapter weight another value, as training would."""
+    """Changes every trainable weight, as training would."""
     generator = torch.Generator().manual_seed(1)
     for parameter in base.model.parameters():
         if parameter.requires_grad:
@@ -101,7 +107,7 @@ class TestEveryVariant:
                 for name, parameter in base.model.named_parameters()
             }
             apart = logits(base)
-            with merging.merged(base.model):
+            with merged(base.model):
                 layers = [m for m in base.model.modules() if isinstance(m, BaseTunerLayer)]
                 assert all(layer.merged for layer in layers)
                 torch.testing.assert_close(logits(base), apart, rtol=1e-4, atol=1e-4)
@@ -190,7 +196,7 @@ def test_an_error_inside_takes_the_adapter_off_too(base: BaseModel) -> None:
     before = checksum(base.model)
 
     def fail() -> None:
-        with attach.attached_adapter(base, config()), merging.merged(base.model):
+        with attach.attached_adapter(base, config()), merged(base.model):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -199,10 +205,8 @@ def test_an_error_inside_takes_the_adapter_off_too(base: BaseModel) -> None:
 
 
 def test_a_half_precision_base_is_not_merged(model_folder: Path) -> None:
-    from harness.models import base_model
-
     half = base_model.load(ModelSettings(name=str(model_folder), dtype="bfloat16"))
-    with attach.attached_adapter(half, config()), merging.merged(half.model):
+    with attach.attached_adapter(half, config()), merged(half.model):
         layers = [m for m in half.model.modules() if isinstance(m, LoraLayer)]
         assert layers
         assert not any(layer.merged for layer in layers)
@@ -239,3 +243,132 @@ def test_mistakes_are_the_users(base: BaseModel) -> None:
 def test_the_toy_model_has_grouped_heads() -> None:
     # Else q and v would have one shape, and a mix-up of the two could not be seen.
     assert toy.llama_config().num_key_value_heads < toy.llama_config().num_attention_heads
+
+
+#: Adapters beside a new head, on an encoder and on a causal model.
+HEAD = Head(TOKEN_CLASSIFICATION, ("O", "B-MED", "I-MED"))
+HEAD_IDS = torch.tensor([[2, 20, 30, 40, 50, 60, 3]])
+HEAD_SEQUENCES = tuple(
+    TokenSequence(tuple((start + 7 * step) % 80 + 5 for step in range(30)), 0)
+    for start in range(0, 96, 12)
+)
+HEAD_CONTEXT = InitContext(20, HEAD_SEQUENCES, 0)
+
+
+@pytest.fixture(scope="module", params=["bert", "llama"])
+def headed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
+    folder = tmp_path_factory.mktemp(request.param)
+    made = (toy_tags.save_encoder if request.param == "bert" else toy.save_model)(folder)
+    return base_model.load(ModelSettings(name=str(made)), 1, HEAD)
+
+
+def head_logits(model: torch.nn.Module) -> torch.Tensor:
+    with torch.no_grad():
+        return model(input_ids=HEAD_IDS).logits
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")  # PEFT's
+@pytest.mark.parametrize("variant", VARIANTS.names())
+class TestEveryVariantWithAHead:
+    def test_it_leaves_base_and_head_as_they_were(self, variant: str, headed: BaseModel) -> None:
+        full, quick = checksum(headed.model), quick_checksum(headed.model)
+        before = token_classifier.probe_output(headed.model, HEAD_IDS)
+        names = [name for name, _ in headed.model.named_modules()]
+        with attach.attached_adapter(headed, config(variant), context=HEAD_CONTEXT):
+            found = token_classifier.probe_output(headed.model, HEAD_IDS)
+            same = torch.allclose(found, before, rtol=1e-4, atol=1e-4)
+            assert same == ("starts_as_base" in VARIANTS.get(variant).proofs)
+            assert head_logits(headed.model).any()  # the head is drawn
+            stir(headed)
+            changed = token_classifier.probe_output(headed.model, HEAD_IDS)
+            assert not torch.allclose(changed, before, atol=1e-2)
+        assert (checksum(headed.model), quick_checksum(headed.model)) == (full, quick)
+        assert not head_logits(headed.model).any()
+        assert [name for name, _ in headed.model.named_modules()] == names
+        assert not any(parameter.requires_grad for parameter in headed.model.parameters())
+
+    def test_saved_and_loaded_it_says_the_same(
+        self, variant: str, headed: BaseModel, tmp_path: Path
+    ) -> None:
+        with attach.attached_adapter(headed, config(variant), context=HEAD_CONTEXT) as adapter:
+            stir(headed)
+            folder = attach.save_adapter(adapter, tmp_path / "deep" / "0007")
+            trained = head_logits(headed.model)
+        others = [file for file in folder.parent.iterdir() if file != folder]  # LoftQ's base
+        fresh = AutoModelForTokenClassification.from_pretrained(
+            others[0] if others else headed.name, num_labels=len(HEAD.labels)
+        )
+        assert not torch.allclose(head_logits(fresh.eval()), trained, atol=1e-2)
+        loaded = PeftModel.from_pretrained(fresh, str(folder)).eval()
+        torch.testing.assert_close(head_logits(loaded), trained, rtol=1e-5, atol=1e-5)
+
+    def test_merged_it_says_the_same(self, variant: str, headed: BaseModel) -> None:
+        with attach.attached_adapter(headed, config(variant), context=HEAD_CONTEXT):
+            stir(headed)
+            apart = head_logits(headed.model)
+            with merged(headed.model):
+                layers = [m for m in headed.model.modules() if isinstance(m, BaseTunerLayer)]
+                assert all(layer.merged for layer in layers)
+                torch.testing.assert_close(head_logits(headed.model), apart, rtol=1e-4, atol=1e-4)
+            assert torch.equal(head_logits(headed.model), apart)
+
+    def test_parameters_are_counted_with_the_head(self, variant: str, headed: BaseModel) -> None:
+        head = sum(p.numel() for p in token_classifier.find_head(headed.model).module.parameters())
+        assert head == 3 * 32 + 3
+        wanted = config(variant, target_modules="qv")
+        with attach.attached_adapter(headed, wanted, context=HEAD_CONTEXT):
+            trained = {n: p for n, p in headed.model.named_parameters() if p.requires_grad}
+        real = sum(p.numel() for p in trained.values())
+        assert sum(p.numel() for n, p in trained.items() if "modules_to_save" in n) == head
+        settings = ModelSettings(name=headed.name)
+        assert attach.count_parameters(settings, wanted, head=HEAD) == real
+        assert attach.count_parameters(headed.model, wanted) == real
+
+
+def test_the_head_follows_the_seed_and_nothing_else(headed: BaseModel) -> None:
+    name = token_classifier.find_head(headed.model).name
+
+    def head(wanted: TrialConfig) -> torch.Tensor:
+        with attach.attached_adapter(headed, wanted, context=HEAD_CONTEXT):
+            parts = dict(headed.model.named_parameters())
+            return parts[f"{name}.modules_to_save.default.weight"].detach().clone()
+
+    first = head(config())
+    assert torch.equal(head(config("dora", rank=16, dropout=0.1, target_modules="mlp")), first)
+    assert not torch.equal(head(config(seed=8)), first)
+    with attach.attached_adapter(headed, config("full")):
+        assert torch.equal(headed.model.get_parameter(f"{name}.weight"), first)
+
+
+def test_an_error_inside_puts_the_head_back_too(headed: BaseModel) -> None:
+    before = checksum(headed.model)
+
+    def fail() -> None:
+        with attach.attached_adapter(headed, config()):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert checksum(headed.model) == before
+    assert not head_logits(headed.model).any()
+
+
+def test_a_skeleton_has_a_head_of_its_own(headed: BaseModel) -> None:
+    settings = ModelSettings(name=headed.name)
+    skeleton = attach.empty_base_model(settings, HEAD)
+    assert token_classifier.labels(skeleton) == HEAD.labels
+    other = attach.empty_base_model(settings, Head(TOKEN_CLASSIFICATION, ("O", "B-X", "I-X")))
+    assert token_classifier.labels(other) == ("O", "B-X", "I-X")
+    assert attach.empty_base_model(settings, HEAD) is skeleton
+
+
+def test_other_modules_may_be_saved_beside_the_head(headed: BaseModel) -> None:
+    norm = next(n for n, _ in headed.model.named_modules() if n.lower().endswith("norm"))
+    wanted = config().with_level("modules_to_save", norm.rpartition(".")[2])
+    before = checksum(headed.model)
+    with attach.attached_adapter(headed, wanted, context=HEAD_CONTEXT):
+        stir(headed)
+        trained = [n for n, p in headed.model.named_parameters() if p.requires_grad]
+    assert any(f"{norm}.modules_to_save" in name for name in trained)
+    assert any("modules_to_save" in n and ("classifier" in n or "score" in n) for n in trained)
+    assert checksum(headed.model) == before

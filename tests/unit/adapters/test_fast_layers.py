@@ -6,8 +6,8 @@ from peft import LoraConfig, get_peft_model
 from peft.tuners.lora.layer import LoraLayer
 from torch import nn
 
-from harness.adapters import adapter as merging
 from harness.adapters import attach, fast_layers
+from harness.adapters.adapter import merged
 from harness.adapters.fast_layers import DroppedPositions, FastDropout, use_fast_dropout
 from harness.config.settings import ModelSettings
 from harness.models.base_model import BaseModel, load
@@ -91,7 +91,7 @@ def test_a_layer_is_taken_again_after_merged_scoring(base: BaseModel) -> None:
     with attach.attached_adapter(base, config("lora")):
         stir(base)
         before = [m.__dict__["forward"] for m in base.model.modules() if isinstance(m, LoraLayer)]
-        with merging.merged(base.model):
+        with merged(base.model):
             assert taken(base) == 14  # by the base layers' own
         after = [m.__dict__["forward"] for m in base.model.modules() if isinstance(m, LoraLayer)]
         assert after == before

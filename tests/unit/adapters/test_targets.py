@@ -247,3 +247,13 @@ def test_a_head_that_tags_tokens_is_never_a_target(architecture: str) -> None:
 def test_only_gpt2_keeps_its_weights_transposed() -> None:
     assert is_transposed(on_meta("gpt2"), ("c_attn",))
     assert not is_transposed(on_meta("llama"), ("q_proj", "down_proj"))
+
+
+def test_a_target_in_layers_that_are_left_out_is_still_a_mistake() -> None:
+    with pytest.raises(UserError, match="match no layer"):
+        target_names(on_meta("llama"), "q_prj", "upper_half")
+
+
+def test_encoder_and_decoder_have_halves_of_their_own() -> None:
+    names = target_names(on_meta("t5"), "q", "upper_half")
+    assert {name.split(".")[0] for name in names} <= {"encoder", "decoder", "1"}
