@@ -1,13 +1,19 @@
-"""A study's tables as Markdown, CSV, LaTeX or JSON: the numbers behind the page, not rounded.
+"""A study as files: its tables as Markdown, CSV, LaTeX or JSON, its charts as SVG or PNG.
 
-Each section publishes tidy tables; here they are written down. Knows none of the sections. Charts
-become files elsewhere; their formats are only named here.
+The tables are those that the sections publish, with numbers that are not rounded.
 """
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import json
 import math
+import os
+import re
+import shutil
+import tempfile
+import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -16,10 +22,12 @@ import numpy as np
 import pandas as pd
 
 from harness.analysis.recommendation import recommend
-from harness.report import figures, page, pictures
+from harness.errors import UserError
+from harness.report import charts, page
 from harness.report.section import sections_in_order
 
 if TYPE_CHECKING:
+    from harness.report.section import Chart
     from harness.results import StudyResults
 
 #: Significant digits where numbers are for people; programs get all of them.
@@ -117,6 +125,98 @@ def write_csv(results: StudyResults, folder: Path) -> Path:
     return folder
 
 
+#: Width of a figure's file in pixels, and how many pixels of a PNG one of these is.
+_WIDTH: Final = 720
+_SCALE: Final = 2
+#: What a browser may be called.
+BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+#: Characters of a file's name that come from a caption.
+_SLUG: Final = 80
+
+
+def named_charts(results: StudyResults) -> Iterator[tuple[str, Chart]]:
+    """All charts of the page in its order, by `section-number-caption`, a safe name of a file."""
+    for section in sections_in_order():
+        for number, chart in enumerate(section.charts(results), 1):
+            yield f"{section.name}-{number:02}-{slug(chart.caption)}", chart
+
+
+def write_figures(results: StudyResults, folder: Path, style: str) -> Path:
+    """One file a chart, drawn by plotly's kaleido with the system's browser; all or none.
+
+    Args:
+        results: the study.
+        folder: of its own; it is made if missing.
+        style: `svg` or `png`.
+
+    Raises:
+        UserError: the study has no chart yet, kaleido or a browser is missing or fails, or the
+            folder cannot be written to.
+    """
+    named = dict(named_charts(results))
+    if not named:
+        raise UserError(f"{results.name}: the page of this study has no figure yet")
+    browser = _browser(style)
+    figures = [charts.with_caption(*chart).update_layout(width=_WIDTH) for chart in named.values()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Beside the target, so that files are moved within one file system.
+        with tempfile.TemporaryDirectory(prefix="drawing-", dir=folder) as draft:
+            files = [Path(draft) / f"{name}.{style}" for name in named]
+            _draw(figures, files, style, browser)
+            for file in files:
+                file.replace(folder / file.name)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(f"{folder}: the report cannot be written: {reason}") from error
+    return folder
+
+
+def _browser(style: str) -> str:
+    """Path of the system's Chromium or Chrome, after a look for kaleido."""
+    if importlib.util.find_spec("kaleido") is None:
+        raise UserError(f"--format {style}: needs kaleido: pip install 'harness[figures]'")
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        raise UserError(
+            f"--format {style}: no Chromium or Chrome on the PATH to draw with; install one (on "
+            "Debian: apt-get install chromium)"
+        )
+    return browser
+
+
+def _draw(figures: list[Any], files: list[Path], style: str, browser: str) -> None:
+    import plotly.io
+
+    before = os.environ.get("BROWSER_PATH")
+    os.environ["BROWSER_PATH"] = before or browser
+    try:
+        plotly.io.write_images(figures, files, format=style, scale=_SCALE)
+    except OSError:
+        raise
+    except Exception as error:  # of kaleido, its browser or the pipe between them
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"--format {style}: {browser} drew no figures: {reason}") from error
+    finally:
+        if before is None:
+            del os.environ["BROWSER_PATH"]
+
+
+def slug(caption: str) -> str:
+    """A caption's first sentence as a part of a file's name: a to z, digits, single hyphens."""
+    # What follows the first sentence changes with the numbers.
+    plain = (
+        unicodedata.normalize("NFKD", caption.partition(". ")[0])
+        .encode("ascii", "ignore")
+        .decode()
+        .lower()
+    )
+    words = "-".join(re.findall("[a-z0-9]+", plain))
+    if len(words) > _SLUG:
+        words = words[: _SLUG + 1].rpartition("-")[0] or words[:_SLUG]
+    return words or "chart"
+
+
 #: Formats that are one text, by their name: what makes it, and the ending of its file.
 TEXTS: Final[dict[str, tuple[Callable[[StudyResults], str], str]]] = {
     "html": (page.render, ".html"),
@@ -128,8 +228,8 @@ TEXTS: Final[dict[str, tuple[Callable[[StudyResults], str], str]]] = {
 #: of the study's own.
 FOLDERS: Final[dict[str, tuple[Callable[[StudyResults, Path], Path], str]]] = {
     "csv": (write_csv, ""),
-    "svg": (figures.write, "figures"),
-    "png": (pictures.write, "figures"),
+    "svg": (functools.partial(write_figures, style="svg"), "figures"),
+    "png": (functools.partial(write_figures, style="png"), "figures"),
 }
 FORMATS: Final = (*TEXTS, *FOLDERS)
 
@@ -146,8 +246,8 @@ def write(results: StudyResults, form: str, reports: Path) -> Path:
         The file; of CSV, SVG and PNG the folder.
 
     Raises:
-        UserError: it cannot be written; of SVG and PNG also, there is no figure yet; of PNG also,
-            there is no browser to draw with.
+        UserError: it cannot be written; of SVG and PNG also, there is no figure yet, or kaleido
+            or a browser to draw with is missing.
     """
     if form in FOLDERS:
         put, folder = FOLDERS[form]

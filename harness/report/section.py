@@ -1,22 +1,16 @@
-"""`Section`: one part of the report, and the registry that the page is made of.
+"""`Section`: one part of the report, and what its HTML is made of.
 
-A section is a small publisher: a name, a place in the order, tidy tables, and their rendering.
-Knows none of the sections there are; each file of `sections/` registers itself.
-
-The Jinja environment of the report: everything is escaped, every missing name is an error.
-
-Knows where the templates lie, not what is in them.
-
-From a tidy DataFrame to an HTML table: headings with units, aligned numbers, a dash for none.
-
-Knows nothing of studies; every text in a frame is escaped.
+A section is a small publisher: a name, a place in the order, tidy tables, charts, and their
+rendering. Each file of `sections/` registers its own. Templates, tables and charts escape every
+text that comes from outside, and a name that a template misses is an error.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import jinja2
 import pandas as pd
@@ -25,6 +19,22 @@ from markupsafe import Markup
 from harness.registry import Registry
 from harness.report import formatting
 from harness.results import StudyResults
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+
+class Chart(NamedTuple):
+    """A figure and what it shows, in sentences, also for those who cannot see it."""
+
+    figure: Figure
+    caption: str
+
+
+def no_charts(results: StudyResults) -> list[Chart]:
+    """The charts of a section that has none."""
+    del results
+    return []
 
 
 @dataclass(frozen=True)
@@ -38,6 +48,7 @@ class Section:
         render: the section's HTML, without its heading; works on a study of any size, also an
             empty one, and escapes every text that comes from outside.
         tables: the tidy tables behind what is shown, by name (empty frames are left out).
+        charts: the charts on the page, in its order.
     """
 
     name: str
@@ -45,6 +56,7 @@ class Section:
     order: int
     render: Callable[[StudyResults], str]
     tables: Callable[[StudyResults], dict[str, pd.DataFrame]]
+    charts: Callable[[StudyResults], list[Chart]] = no_charts
 
 
 SECTIONS: Final[Registry[Section]] = Registry("report section")
@@ -184,6 +196,43 @@ def table(
 def badge(word: str, kind: str = "plain") -> Markup:
     """A small mark behind a cell's text."""
     return Markup(' <span class="tag tag-{}">{}</span>').format(kind, word)
+
+
+def chart_html(*shown: Chart, caption: str = "", style: str = "") -> Markup:
+    """Charts as a part of the page, whose script draws them; empty without a chart.
+
+    Without script the part stays hidden: tables have the same numbers.
+
+    Args:
+        shown: one chart, or several that stand side by side.
+        caption: sentences below them; of one chart its own.
+        style: a further CSS class.
+    """
+    if not shown:
+        return Markup("")
+    plots = Markup("").join(
+        Markup(
+            '<div><div class="plot" role="img" tabindex="0" aria-label="{}"></div>'
+            '<script type="application/json">{}</script></div>'
+        ).format(chart.caption, Markup(_figure_json(chart.figure)))
+        for chart in shown
+    )
+    return Markup(
+        '<figure class="chart {}" hidden><div>{}</div><figcaption>{}</figcaption></figure>'
+    ).format(style, plots, caption or shown[0].caption)
+
+
+def _figure_json(figure: Figure) -> str:
+    """A figure without its template, which all charts of a page share."""
+    spec = figure.to_plotly_json()
+    spec["layout"].pop("template", None)
+    return script_json({"data": spec["data"], "layout": spec["layout"]})
+
+
+def script_json(value: Any) -> str:
+    """A value as JSON that can stand in a `<script>`."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace("&", "\\u0026")
 
 
 def _cell(column: Column, record: Record, sortable: bool) -> dict[str, Any]:

@@ -5,27 +5,27 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import pandas as pd
 from markupsafe import Markup
 
 from harness.analysis.ablation import (
     FACTORS,
     ablation_table,
     base_score,
+    crossed_scores,
     interaction_table,
     pairs_of,
 )
 from harness.analysis.estimates import estimates
 from harness.analysis.scores import configurations
-from harness.report import formatting
-from harness.report.charts.axis import axis
-from harness.report.charts.figure import intervals
-from harness.report.charts.svg import Band
-from harness.report.crossed import crossed_map
+from harness.report import charts, formatting
 from harness.report.section import (
+    Chart,
     Column,
     Record,
     Section,
     badge,
+    chart_html,
     number_column,
     register,
     render_template,
@@ -34,8 +34,7 @@ from harness.report.section import (
 )
 
 if TYPE_CHECKING:
-    import pandas as pd
-
+    from harness.analysis.formatting import MetricFormat
     from harness.results import StudyResults
 
 TITLES = {
@@ -72,7 +71,7 @@ def render(results: StudyResults) -> str:
         frame = ablation_table(results, name)
         body = Markup("") if frame.empty else _one(results, name, frame)
         if name in pairs:
-            body += crossed_map(results, name, TITLES)
+            body += chart_html(*crossed_charts(results, name))
             body += _interaction(results, name, interaction_table(results, name))
         parts.append({"name": name, "title": _title(name), "empty": frame.empty, "body": body})
     return render_template(
@@ -151,7 +150,7 @@ def _one(results: StudyResults, name: str, frame: pd.DataFrame) -> Markup:
         "learning rate.",
         mark=lambda row: "near" if _true(row["near_best"]) else "",
     )
-    return shown + _plot(results, name, frame)
+    return shown + chart_html(*level_charts(results, name, frame))
 
 
 def _interaction(results: StudyResults, name: str, frame: pd.DataFrame) -> Markup:
@@ -237,38 +236,112 @@ def _true(value: object) -> bool:
     return not formatting.missing(value) and bool(value)
 
 
-def _plot(results: StudyResults, name: str, frame: pd.DataFrame) -> Markup:
-    points = frame.dropna(subset=["value"])
-    if points.empty:
-        return Markup("")
+def ablation_charts(results: StudyResults) -> list[Chart]:
+    """The charts of all factors and pairs."""
+    made: list[Chart] = []
+    for name in factors(results):
+        made += level_charts(results, name, ablation_table(results, name))
+        if name in pairs_of(results):
+            made += crossed_charts(results, name)
+    return made
+
+
+def level_charts(results: StudyResults, name: str, frame: pd.DataFrame) -> list[Chart]:
+    """The mean score of each level of a factor with its interval, none without a score.
+
+    Args:
+        results: the study.
+        name: the factor, or a planned pair such as `rank@target_modules=qv`.
+        frame: its ablation table.
+    """
+    rows = frame.dropna(subset=["value"]) if len(frame) else frame
+    if rows.empty:
+        return []
     objective = results.objective
     scale = formatting.scale(objective)
-    kinds = [_kind(row) for row in points.to_dict("records")]
-    drawn = points[["value", "low", "high"]].astype(float)
-    drawn = drawn.assign(label=[formatting.short(one) for one in points["level"]], kind=kinds)
-    values = points["value"].astype(float)
+    records = rows.to_dict("records")
+    values = rows["value"].astype(float)
     best = float(values.max() if objective.sign > 0 else values.min())
     limits = sorted((best, best - objective.sign * objective.margin))
-    along = axis(
-        [*drawn["value"], *drawn["low"], *drawn["high"], *limits],
+    margin = f"within the margin of the {formatting.highest(objective)} mean"
+    points = (rows[["value", "low", "high"]].astype(float) * scale.factor).assign(
+        label=[formatting.short(level) for level in rows["level"]],
+        style=[_style(row) for row in records],
+        series=[_SERIES[_style(row)] for row in records],
+        hover=[
+            f"{formatting.short(row['level'])}: {_with_interval(scale, row)} {scale.unit}\n"
+            f"learning rate {formatting.rate(row['learning_rate'])}, "
+            f"{formatting.count(row['seeds'])} seeds"
+            for row in records
+        ],
+    )
+    figure = charts.intervals(
+        points,
         f"score on validation, {scale.unit}",
-        scale.tick,
+        band=charts.Band(limits[0] * scale.factor, limits[1] * scale.factor, margin),
     )
-    return intervals(
-        drawn,
-        along,
-        title=f"{_title(name)}: mean score with its 95 % interval.",
-        band=Band(
-            limits[0], limits[1], f"within the margin of the {formatting.highest(objective)} mean"
-        ),
-        line=None,
-    )
+    return [Chart(figure, f"{_title(name)}: mean score with its 95 % interval.")]
 
 
-def _kind(row: Record) -> str:
+def crossed_charts(results: StudyResults, pair: str) -> list[Chart]:
+    """A planned pair as a heat map; none unless two levels were trained both ways.
+
+    Args:
+        results: the study.
+        pair: such as `rank@target_modules=qv`.
+    """
+    frame = crossed_scores(results, pair).dropna(subset=["value"])
+    both = frame.groupby("level", sort=False)["held"].nunique()
+    if (both == 2).sum() < 2:
+        return []
+    objective, scale = results.objective, formatting.scale(results.objective)
+    factor, _, held = pair.partition("@")
+    other, _, level = held.partition("=")
+    incumbent = results.attributes.get("incumbent") or {}
+    usual = formatting.short(incumbent.get(other, "incumbent's"))
+    levels = list(dict.fromkeys(frame["level"]))
+    across = charts.Dimension(TITLES.get(other, other), [False, True], [usual, level])
+    up = charts.Dimension(TITLES.get(factor, factor), levels, list(map(formatting.short, levels)))
+    merit = objective.sign * frame["value"].astype(float)
+    spread = float(merit.max() - merit.min())
+    cells = pd.DataFrame(
+        {
+            "x": frame["held"].astype(bool),
+            "y": frame["level"],
+            "depth": (merit - merit.min()) / spread if spread else 1.0,
+            "text": frame["value"].map(scale.show),
+            "note": [f"{formatting.count(seeds)} seeds" for seeds in frame["seeds"]],
+            "hover": [
+                f"{up.name} {formatting.short(row['level'])}, {across.name.lower()} "
+                f"{level if row['held'] else usual}: {scale.show(row['value'])} {scale.unit}"
+                for row in frame.to_dict("records")
+            ],
+        }
+    )
+    caption = (
+        f"Score on validation, {scale.unit}, by {up.name.lower()} and {across.name.lower()}; each "
+        "cell at its own learning rate. The better, the stronger the fill."
+    )
+    return [Chart(charts.heatmap(cells, across, up), caption)]
+
+
+#: What the styles of levels mean.
+_SERIES = {
+    "reference": "reference",
+    "strong": "no worse than the best by more than the margin",
+    "plain": "not shown to be as good",
+}
+
+
+def _style(row: Record) -> str:
     if _true(row["reference"]):
         return "reference"
     return "strong" if _true(row["near_best"]) else "plain"
 
 
-register(Section("ablation", "Ablation", 20, render, tables))
+def _with_interval(scale: MetricFormat, row: Record) -> str:
+    interval = _known(scale.interval(row["low"], row["high"]))
+    return f"{scale.show(row['value'])} ({interval})" if interval else scale.show(row["value"])
+
+
+register(Section("ablation", "Ablation", 20, render, tables, ablation_charts))

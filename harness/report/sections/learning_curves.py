@@ -9,14 +9,20 @@ import pandas as pd
 from markupsafe import Markup
 
 from harness.analysis.learning_curves import divergence_table, loss_table, reading_table, wilson
-from harness.report import formatting
-from harness.report.charts.axis import Axis, axis
-from harness.report.charts.figure import intervals
-from harness.report.charts.lines import DASHES, Line, lines, sample
-from harness.report.section import Column, Section, number_column, register, render_template, table
+from harness.report import charts, formatting
+from harness.report.section import (
+    Chart,
+    Column,
+    Section,
+    chart_html,
+    number_column,
+    register,
+    render_template,
+    table,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from harness.results import StudyResults
 
@@ -41,8 +47,6 @@ _PARTS: Final = (
 )
 #: From this ratio of the highest to the lowest value an axis is logarithmic.
 _WIDE: Final = 10.0
-#: Glyphs that there is room for behind a line's letter.
-_ROOM: Final = 16
 
 
 def tables(results: StudyResults) -> dict[str, pd.DataFrame]:
@@ -64,11 +68,11 @@ def render(results: StudyResults) -> str:
     return render_template(
         "curves.html.j2",
         any=len(results.measurements) > 0 or outcomes > 0,
-        loss=_loss(loss),
+        loss=_loss(results, loss),
         whose=_WHOSE[str(loss["stage"].iloc[0])] if len(loss) else "",
         several=loss["key"].nunique() > 1,
         seeds=int(loss["seeds"].max()) if len(loss) else 0,
-        readings=_readings(results, readings, strong),
+        readings=chart_html(*reading_charts(results)),
         read=len(sizes),
         best=len(strong),
         examples=(results.sweep.get("training") or {}).get("reading_examples"),
@@ -81,7 +85,7 @@ def render(results: StudyResults) -> str:
         lowest=_two_digits(divergence["low_rate"].min()),
         highest=_two_digits(divergence["high_rate"].max()),
         bound=formatting.number(100 * wilson(0, outcomes).high, 1) if outcomes else "",
-        divergence=_divergence(divergence),
+        divergence=chart_html(*divergence_charts(results)),
         shares=_shares(divergence),
     )
 
@@ -103,60 +107,91 @@ def short_names(rows: Sequence[Mapping[Any, Any]]) -> list[str]:
     return [formatting.label(row, rate_too=True) for row in rows]
 
 
-def _loss(frame: pd.DataFrame) -> Markup:
+def curve_charts(results: StudyResults) -> list[Chart]:
+    """The charts of losses, readings and divergence."""
+    return [*loss_charts(results), *reading_charts(results), *divergence_charts(results)]
+
+
+def loss_charts(results: StudyResults) -> list[Chart]:
+    """Training loss of the configurations that came furthest; none without a loss."""
+    frame = loss_table(results)
     if frame.empty:
-        return Markup("")
+        return []
+    parts = []
+    for place, (letter, name, group) in enumerate(_named_losses(frame)):
+        parts.append(
+            pd.DataFrame(
+                {
+                    "series": f"{letter} {name}",
+                    "style": "plain" if place else "strong",
+                    "line": letter,
+                    "x": group["epoch"].astype(float),
+                    "y": group["mean"].astype(float),
+                    "low": group["low"].astype(float),
+                    "high": group["high"].astype(float),
+                    "ring": False,
+                    "hover": [
+                        f"{letter} {name}\nepoch {row['epoch']:.3g}: {_digits(row['mean'])}"
+                        + (
+                            f" ({_ends(row)} over {row['seeds']} seeds)"
+                            if row["seeds"] > 1
+                            else ""
+                        )
+                        for row in group.to_dict("records")
+                    ],
+                }
+            )
+        )
+    points = pd.concat(parts[::-1], ignore_index=True)  # the best on top
+    log = _wide([*frame["low"], *frame["high"]])
+    title = "training loss, nats a token" + (" (log)" if log else "")
+    figure = charts.curves(points, "epoch", title, log=log)
+    return [Chart(figure, "Training loss against epochs.")]
+
+
+def _named_losses(frame: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
+    """Letter, name and rows of each configuration, the best first."""
     groups = [group for _, group in frame.groupby("key", sort=False)]
     names = short_names([group.iloc[0].to_dict() for group in groups])
-    if max(map(len, names)) > _ROOM:  # then the letter must do
-        names = [""] * len(names)
-    drawn = [
-        Line(
-            group.rename(columns={"epoch": "x", "mean": "y"})[["x", "y", "low", "high"]],
-            letter,
-            name,
-            "plain" if place else "strong",
-            place % DASHES,
-        )
-        for place, (group, letter, name) in enumerate(zip(groups, _LETTERS, names, strict=False))
-    ]
-    up = _upright([*frame["low"], *frame["high"]], "training loss, nats a token", "{:g}".format)
-    across = Axis(0.0, float(frame["epoch"].max()), "epoch", False, "{:g}".format)
-    plot = lines(drawn[::-1], across, up, title="Training loss against epochs.")
+    return list(zip(_LETTERS, names, groups, strict=False))
+
+
+def _loss_text(row: Mapping[Any, Any]) -> str:
+    mean = _digits(row["mean"])
+    return f"{mean} ({_ends(row)} over {row['seeds']} seeds)" if row["seeds"] > 1 else mean
+
+
+def _ends(row: Mapping[Any, Any]) -> str:
+    return f"{_digits(row['low'])} to {_digits(row['high'])}"
+
+
+def _loss(results: StudyResults, frame: pd.DataFrame) -> Markup:
+    if frame.empty:
+        return Markup("")
     ends = pd.DataFrame(
-        [
-            {**group.iloc[-1].to_dict(), "name": line.label, "kind": line.kind, "dash": line.dash}
-            for group, line in zip(groups, drawn, strict=True)
-        ]
+        [{**group.iloc[-1].to_dict(), "name": letter} for letter, _, group in _named_losses(frame)]
     )
     columns = [
-        Column(
-            "Line",
-            lambda row: Markup("{} {}").format(row["name"], sample(row["kind"], row["dash"])),
-            numeric=False,
-        ),
+        Column("Line", lambda row: str(row["name"]), numeric=False),
         Column("Configuration", lambda row: formatting.label(row, rate_too=True), numeric=False),
         number_column("Last loss", "mean", _digits, "nats a token"),
-        Column(
-            "Lowest to highest",
-            lambda row: f"{_digits(row['low'])} to {_digits(row['high'])}",
-            "nats a token",
-        ),
+        Column("Lowest to highest", _ends, "nats a token"),
         number_column("Seeds", "seeds", formatting.count),
     ]
     if ends["seeds"].max() == 1:
         del columns[-2]
     caption = "The lines, by score on validation, with their loss at the last reading."
-    return Markup("{}{}").format(plot, table(ends, columns, caption=caption))
+    return chart_html(*loss_charts(results)) + table(ends, columns, caption=caption)
 
 
 def _digits(value: float) -> str:
     return formatting.number(value, 4)
 
 
-def _upright(values: Sequence[float], name: str, show: Any, *, log: bool = True) -> Axis:
-    wide = log and min(values) > 0 and max(values) > _WIDE * min(values)
-    return axis(values, name + (" (log)" if wide else ""), show, log=wide)
+def _wide(values: Iterable[float]) -> bool:
+    """Whether the values call for a logarithmic axis."""
+    known = [float(value) for value in values]
+    return min(known) > 0 and max(known) > _WIDE * min(known)
 
 
 def _best(results: StudyResults, readings: pd.DataFrame) -> list[int]:
@@ -170,38 +205,53 @@ def _best(results: StudyResults, readings: pd.DataFrame) -> list[int]:
     return [int(str(number)) for number in best.index]
 
 
-def _readings(results: StudyResults, frame: pd.DataFrame, strong: list[int]) -> Markup:
+def reading_charts(results: StudyResults) -> list[Chart]:
+    """Validation readings of the search's trials; none without a reading."""
+    frame = reading_table(results)
     if frame.empty:
-        return Markup("")
-    scale = formatting.scale(results.objective)
-    drawn = {}
-    for number, rows in frame.groupby("trial"):
-        points = rows.rename(columns={"step": "x", "value": "y"})[["x", "y"]]
-        fell = bool(rows["overfits"].iloc[0])
-        drawn[int(str(number))] = Line(
-            points,
-            kind="warm" if fell else "faint",
-            ring=int(rows["best"].to_numpy().argmax()) if fell else None,
+        return []
+    scale, strong = formatting.scale(results.objective), _best(results, frame)
+    fallen = set(frame.loc[frame["overfits"].astype(bool), "trial"])
+    crowd = [number for number in frame["trial"].unique() if number not in {*strong, *fallen}]
+    # Of what only shows the crowd an even sample is enough.
+    shown = crowd[:: -(-len(crowd) // FAINT) or 1]
+    series = {
+        **dict.fromkeys(shown, ("other trials", "faint")),
+        **{n: ("last reading worse by more than the margin", "warm") for n in fallen},
+        **{number: (f"trial {number}", "strong") for number in reversed(strong)},
+    }
+    # What matters most is drawn last.
+    order = sorted(series, key=lambda number: ("faint", "warm", "strong").index(series[number][1]))
+    parts = []
+    for number in order:
+        rows = frame[frame["trial"] == number]
+        name, style = series[number]
+        parts.append(
+            pd.DataFrame(
+                {
+                    "series": name,
+                    "style": style,
+                    "line": number,
+                    "x": rows["step"].astype(float),
+                    "y": rows["value"].astype(float) * scale.factor,
+                    "low": float("nan"),
+                    "high": float("nan"),
+                    "ring": rows["best"].astype(bool) & (number in fallen),
+                    "hover": [
+                        f"trial {number}, step {formatting.count(row['step'])}: "
+                        f"{scale.show(row['value'])} {scale.unit}"
+                        for row in rows.to_dict("records")
+                    ],
+                }
+            )
         )
-    for place, number in enumerate(strong):
-        one = drawn[number]
-        drawn[number] = one._replace(label=f"#{number}", kind="strong", dash=place)
-    # What matters most is drawn last; of what only shows the crowd an even sample is enough.
-    order = sorted(drawn, key=lambda number: ("faint", "warm", "strong").index(drawn[number].kind))
-    crowd = [number for number in order if drawn[number].kind == "faint"]
-    left_out = {*crowd} - {*crowd[:: -(-len(crowd) // FAINT) or 1]}
-    order = [number for number in order if number not in left_out]
-    up = _upright(
-        list(frame["value"]),
-        f"score on validation, {scale.unit}",
-        scale.tick,
-        log=results.objective.sign < 0,
-    )
-    across = Axis(0.0, float(frame["step"].max()), "optimiser step", False, formatting.count)
-    title = "Validation readings of the search's trials."
-    if left_out:
-        title += f" Of {len(crowd)} faint ones {len(crowd) - len(left_out)} are drawn."
-    return lines([drawn[number] for number in order], across, up, title=title)
+    log = results.objective.sign < 0 and _wide(frame["value"])
+    title = f"score on validation, {scale.unit}" + (" (log)" if log else "")
+    figure = charts.curves(pd.concat(parts), "optimizer step", title, log=log)
+    caption = "Validation readings of the search's trials."
+    if len(shown) < len(crowd):
+        caption += f" Of {len(crowd)} faint ones {len(shown)} are drawn."
+    return [Chart(figure, caption)]
 
 
 def _overfits(results: StudyResults, fallen: pd.DataFrame) -> Markup:
@@ -243,22 +293,31 @@ def _step(step: Any) -> str:
     return f"step {formatting.count(step)}"
 
 
-def _divergence(frame: pd.DataFrame) -> Markup:
+def divergence_charts(results: StudyResults) -> list[Chart]:
+    """How often training diverged, by learning rate; none where it never did."""
+    frame = divergence_table(results)
     if not frame["diverged"].sum():
-        return Markup("")
-    shown = pd.DataFrame(
+        return []
+    diverged = [bool(count) for count in frame["diverged"]]
+    points = pd.DataFrame(
         {
             "label": [f"from {_two_digits(rate)}" for rate in frame["low_rate"]],
-            "value": frame["share"],
-            "low": frame["low"],
-            "high": frame["high"],
-            "kind": ["strong" if bad else "plain" for bad in frame["diverged"]],
+            "value": 100 * frame["share"].astype(float),
+            "low": 100 * frame["low"].astype(float),
+            "high": 100 * frame["high"].astype(float),
+            "style": ["strong" if bad else "plain" for bad in diverged],
+            "series": ["some trials diverged" if bad else "none diverged" for bad in diverged],
+            "hover": [
+                f"learning rate {_span(row)}\n{formatting.count(row['diverged'])} of "
+                f"{formatting.count(row['trials'])} trials diverged: {_percent(row['share'])} % "
+                f"({_percent(row['low'])} to {_percent(row['high'])})"
+                for row in frame.to_dict("records")
+            ],
         }
     )
-    top = min(1.0, 1.05 * float(frame["high"].max()))
-    along = Axis(0.0, top, "trials that diverged, %", False, lambda share: f"{100 * share:g}")
-    title = "Share of trials that diverged, by half decades of the learning rate."
-    return intervals(shown, along, title=title, line=None)
+    figure = charts.intervals(points, "trials that diverged, %")
+    caption = "Share of trials that diverged, by half decades of the learning rate."
+    return [Chart(figure, caption)]
 
 
 def _span(row: Mapping[Any, Any]) -> str:
@@ -290,4 +349,4 @@ def _percent(share: Any) -> str:
     return formatting.number(100 * float(share), 1)
 
 
-register(Section("curves", "Learning curves", 55, render, tables))
+register(Section("curves", "Learning curves", 55, render, tables, curve_charts))

@@ -1,23 +1,24 @@
-"""The search: its history, its best trials, and whether stopping trials early was fair.
-
-All trials: what was run, how it ended and why.
-"""
+"""The search (its history, its best trials, whether stopping early was fair), and all trials."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pandas as pd
 from markupsafe import Markup
 
 from harness.analysis import importance, search
 from harness.analysis.estimates import noise_floor
-from harness.report import formatting, search_charts
+from harness.report import charts, formatting
 from harness.report.section import (
+    Chart,
     Column,
     Record,
     Section,
     badge,
+    chart_html,
     number_column,
     register,
     render_template,
@@ -26,10 +27,15 @@ from harness.report.section import (
 )
 
 if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
     from harness.results import StudyResults
 
 
 TOP: Final = 10
+#: No chart has more marks, nor parallel coordinates more lines, however long the search.
+POINTS: Final = 400
+LINES: Final = 200
 
 
 def top_table(results: StudyResults, limit: int = TOP) -> pd.DataFrame:
@@ -97,16 +103,18 @@ def render(results: StudyResults) -> str:
     top, states = top_table(results), state_table(results)
     return render_template(
         "search.html.j2",
-        plot=search_charts.history(results),
+        plot=chart_html(*history_charts(results)),
         spread=_spread(results),
         top=_top(results, top) if len(top) else Markup(""),
         states=_states(states) if len(states) else Markup(""),
-        slices=search_charts.slices(results),
-        lines=search_charts.lines(results),
+        slices=chart_html(
+            *slice_charts(results), caption=_slices_caption(results), style="multiples"
+        ),
+        lines=chart_html(*parallel_charts(results), style="parallel"),
         levels=_levels(results),
         importance=_importance(results),
         dependence=_dependence(results),
-        heat=search_charts.heat(results),
+        heat=chart_html(*heat_charts(results)),
         heated=_heated(results),
         correlation=formatting.number(results.attributes.get("rung_correlation"), 2, signed=True),
         correlated=not formatting.missing(results.attributes.get("rung_correlation")),
@@ -114,6 +122,255 @@ def render(results: StudyResults) -> str:
         search=results.sweep.get("search") or {},
         any=len(results.trials) > 0,
     )
+
+
+def search_charts(results: StudyResults) -> list[Chart]:
+    """The charts of the search, in the order of the page."""
+    return [
+        *history_charts(results),
+        *slice_charts(results),
+        *parallel_charts(results),
+        *heat_charts(results),
+    ]
+
+
+def history_charts(results: StudyResults) -> list[Chart]:
+    """The scores in order with the best so far; none with fewer than two."""
+    history = search.history(results)
+    if len(history) < 2:
+        return []
+    scale, sign = formatting.scale(results.objective), results.objective.sign
+    new = history["best"] != history["best"].shift()
+    room = max(POINTS // 2, POINTS - int(new.sum()))
+    sample = search.rank_stratified_sample(history["value"].tolist(), sign, room)
+    shown = new | history.index.isin(sample)
+    settings = results.trials.set_index("number")
+    points = history.assign(
+        **{name: history[name] * scale.factor for name in ("value", "best", "low", "high")},
+        shown=shown,
+        hover=[
+            _trial_hover(results, int(number), settings.loc[number].to_dict()) if mark else ""
+            for number, mark in zip(history["number"], shown, strict=True)
+        ],
+    )
+    floor, noise = noise_floor(results), ""
+    if not formatting.missing(floor):
+        noise = f"\N{PLUS-MINUS SIGN} 1.96 \N{MULTIPLICATION SIGN} {scale.show(floor)}"
+    limits = _score_limits(results, [*history["low"], *history["high"]])
+    figure = charts.optimization_history(points, _score_title(results), limits, noise)
+    drawn = _drawn(results, history.loc[shown, "value"], "each new best")
+    caption = f"Search trials in order, with the best so far as a line. {drawn}"
+    return [Chart(figure, caption)]
+
+
+class _DrawnTrials(NamedTuple):
+    """The trials of a chart.
+
+    Attributes:
+        trials: `number`, `value` (in the unit that is shown), `best`, `hover`, and a column for
+            each parameter by the name of its dimension.
+        dimensions: the parameters that vary.
+        caption: which trials are drawn, and which of them strong.
+    """
+
+    trials: pd.DataFrame
+    dimensions: list[charts.Dimension]
+    caption: str
+
+
+def slice_charts(results: StudyResults) -> list[Chart]:
+    """The scores by each parameter; none where nothing varies."""
+    drawn = _drawn_trials(results, POINTS)
+    if drawn is None:
+        return []
+    limits, title = _score_limits(results), _score_title(results)
+    long = slice_table(drawn)
+    return [
+        Chart(
+            charts.slice_plot(long[long["parameter"] == each.name], each, limits),
+            f"{title} by {each.name}",
+        )
+        for each in drawn.dimensions
+    ]
+
+
+def slices_figure(results: StudyResults) -> Figure | None:
+    """`slice_charts` as one figure."""
+    drawn = _drawn_trials(results, POINTS)
+    if drawn is None:
+        return None
+    limits = _score_limits(results)
+    return charts.slices(slice_table(drawn), drawn.dimensions, _score_title(results), limits)
+
+
+def slice_table(drawn: _DrawnTrials) -> pd.DataFrame:
+    """The trials of a chart in long form: one row for each trial and parameter."""
+    shared = ["number", "value", "best", "hover"]
+    return pd.concat(
+        [
+            drawn.trials[shared].assign(parameter=each.name, level=drawn.trials[each.name])
+            for each in drawn.dimensions
+        ],
+        ignore_index=True,
+    )
+
+
+def _slices_caption(results: StudyResults) -> str:
+    drawn, title = _drawn_trials(results, POINTS), _score_title(results)
+    return "" if drawn is None else f"{title[0].upper()}{title[1:]}, by parameter. {drawn.caption}"
+
+
+def parallel_charts(results: StudyResults) -> list[Chart]:
+    """The same trials as lines through all parameters; none where nothing varies."""
+    drawn = _drawn_trials(results, LINES)
+    if drawn is None:
+        return []
+    low, high = limits = _score_limits(results)
+    ticks = [(tick, f"{tick:.4g}") for tick in _round_ticks(low, high)]
+    figure = charts.parallel_coordinates(drawn.trials, drawn.dimensions, "score", limits, ticks)
+    caption = "One line a trial, through its parameters to its score."
+    return [Chart(figure, f"{caption} {drawn.caption}")]
+
+
+def _round_ticks(low: float, high: float) -> list[float]:
+    """About five round values between two ends."""
+    rough = (high - low) / 5
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(digit * power for digit in (1, 2, 5, 10) if rough <= digit * power)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [round(index * step, 12) for index in range(first, last + 1)]
+
+
+def _drawn_trials(results: StudyResults, limit: int) -> _DrawnTrials | None:
+    varied, rows = search.parameters(results), search.scored(results)
+    if not varied:
+        return None
+    scale, sign = formatting.scale(results.objective), results.objective.sign
+    values = rows["value"].astype(float).tolist()
+    best = search.best_few(values, sign)
+    sample = search.rank_stratified_sample(values, sign, limit)
+    records = rows.to_dict("records")
+    trials = pd.DataFrame(
+        {
+            "number": rows["number"].to_numpy(),
+            "value": [value * scale.factor for value in values],
+            **{_words(name): levels for name, levels in varied.items()},
+        }
+    )
+    trials = trials.assign(best=trials.index.isin(best)).iloc[sample]
+    trials = trials.assign(
+        hover=[_trial_hover(results, records[at]["number"], records[at]) for at in sample]
+    )
+    dimensions = []
+    for name, levels in varied.items():
+        ordered = search.ordered(results, name, levels)
+        texts = [_level_text(name)(level) for level in ordered]
+        log = name in {"rank", search.RATE}
+        dimensions.append(charts.Dimension(_words(name), ordered, texts, log))
+    strong = f"the best {len(best)}" if len(best) > 1 else "the best"
+    kept = pd.Series(values).iloc[sample]
+    return _DrawnTrials(trials, dimensions, _drawn(results, kept, strong))
+
+
+def heat_charts(results: StudyResults) -> list[Chart]:
+    """Mean scores by the two parameters that matter most; none where those are not known."""
+    frame = search.score_grid(results)
+    if frame.empty:
+        return []
+    sides = {side: _grid_dimension(results, frame, side) for side in ("first", "second")}
+    # Texts stand side by side below a chart: there the parameter with fewer levels fits better.
+    upright = len(sides["second"].levels) >= len(sides["first"].levels)
+    up, across = ("second", "first") if upright else ("first", "second")
+    scale, sign = formatting.scale(results.objective), results.objective.sign
+    means = [float(value) for value in frame["value"]]
+    worst, best = search.outlier_fence(means, sign), max(means, key=lambda value: sign * value)
+    cells = pd.DataFrame(
+        {
+            "x": frame[f"{across}_level"],
+            "y": frame[f"{up}_level"],
+            "depth": [
+                max(0.0, (value - worst) / (best - worst)) if best != worst else 1.0
+                for value in means
+            ],
+            "text": [scale.show(value) for value in means],
+            "note": [formatting.count(trials) for trials in frame["trials"]],
+            "hover": [
+                f"{_words(row['first'])} {_level(row['first'], row['first_level'])}, "
+                f"{_words(row['second'])} {_level(row['second'], row['second_level'])}\n"
+                f"mean {scale.show(row['value'])} {scale.unit} of "
+                f"{formatting.count(row['trials'])} trials"
+                for row in frame.to_dict("records")
+            ],
+        }
+    )
+    cut = [value for value in means if sign * value < sign * worst]
+    caption = (
+        f"Mean score on validation, {scale.unit}, by {sides[up].name} and {sides[across].name}; "
+        "below it the number of trials. The better the mean, the stronger the fill"
+        + (f"; {scale.show(worst)} and worse are alike." if cut else ".")
+    )
+    return [Chart(charts.heatmap(cells, sides[across], sides[up]), caption)]
+
+
+def _grid_dimension(results: StudyResults, frame: pd.DataFrame, side: str) -> charts.Dimension:
+    """One side of the heat map: `first` or `second`."""
+    name = str(frame[side].iloc[0])
+    levels = search.ordered(results, name, frame[f"{side}_level"])
+    if name != search.RATE:
+        return charts.Dimension(_words(name), levels, list(map(_level_text(name), levels)))
+    ends = [levels[0]]
+    while ends[-1] <= levels[-1]:
+        ends.append(search.half_decade(ends[-1], 1))
+    return charts.Dimension(_words(name), ends[:-1], list(map(_level_text(name), ends)))
+
+
+def _score_title(results: StudyResults) -> str:
+    return f"score on validation, {formatting.scale(results.objective).unit}"
+
+
+def _score_limits(results: StudyResults, others: Sequence[float] = ()) -> tuple[float, float]:
+    """Ends of the axis of scores, without those that are far off on the bad side."""
+    values, sign = search.scored(results)["value"].astype(float).tolist(), results.objective.sign
+    edge, scale = search.outlier_fence(values, sign), formatting.scale(results.objective)
+    inside = [value for value in [*values, *others] if sign * value >= sign * edge]
+    return charts.padded_limits([value * scale.factor for value in inside])
+
+
+def _drawn(results: StudyResults, drawn: pd.Series, strong: str) -> str:
+    """What a chart of these scores draws strong, leaves out and puts on its edge."""
+    values, sign = search.scored(results)["value"].astype(float).tolist(), results.objective.sign
+    edge, sentences = search.outlier_fence(values, sign), [f"Strong: {strong}."]
+    off = int((sign * drawn < sign * edge).sum())
+    if off:
+        side, limit = (
+            "below" if sign > 0 else "above",
+            formatting.scale(results.objective).show(edge),
+        )
+        sentences.append(f"On the edge: {formatting.count(off)} that scored {side} {limit}.")
+    if len(drawn) < len(values):
+        sentences.append(
+            f"Drawn: {formatting.count(len(drawn))} of {formatting.count(len(values))} trials, "
+            "the best and an even sample of the others by rank."
+        )
+    return " ".join(sentences)
+
+
+def _trial_hover(results: StudyResults, number: int, row: Record) -> str:
+    scale = formatting.scale(results.objective)
+    return (
+        f"trial {formatting.count(number)}: {scale.show(row['value'])} {scale.unit}\n"
+        f"{formatting.label(row, rate_too=True)}"
+    )
+
+
+def _level_text(name: str) -> Callable[[Any], str]:
+    """What writes a parameter's levels."""
+    return formatting.rate if name == search.RATE else formatting.short
+
+
+def _words(name: str) -> str:
+    """A parameter as people say it."""
+    return name.replace("_", " ")
 
 
 def _spread(results: StudyResults) -> str:
@@ -129,7 +386,7 @@ def _levels(results: StudyResults) -> Markup:
     return table(
         frame,
         [
-            Column("Parameter", lambda row: search_charts.words(row["parameter"]), numeric=False),
+            Column("Parameter", lambda row: _words(row["parameter"]), numeric=False),
             Column("Level", lambda row: _level(row["parameter"], row["level"])),
             number_column("Trials", "trials", formatting.count),
             number_column("Median", "median", scale.show, scale.unit),
@@ -148,12 +405,12 @@ def _heated(results: StudyResults) -> Markup:
         frame,
         [
             Column(
-                search_charts.words(names[0]).capitalize(),
+                _words(names[0]).capitalize(),
                 lambda row: _level(names[0], row["first_level"]),
                 numeric=False,
             ),
             Column(
-                search_charts.words(names[1]).capitalize(),
+                _words(names[1]).capitalize(),
                 lambda row: _level(names[1], row["second_level"]),
             ),
             number_column("Trials", "trials", formatting.count),
@@ -255,7 +512,7 @@ def _states(frame: pd.DataFrame) -> Markup:
     return table(frame, columns, caption="How the trials of each stage ended.")
 
 
-register(Section("search", "Search", 50, render, tables))
+register(Section("search", "Search", 50, render, tables, search_charts))
 
 
 _REASON = 300  # glyphs of a reason, such as what a library raised

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -17,13 +16,14 @@ from harness.analysis.pareto import (
     search_table,
 )
 from harness.analysis.scores import configurations, score_array
-from harness.report import formatting
-from harness.report.charts.axis import axis
-from harness.report.charts.figure import scatter
+from harness.report import charts, formatting
 from harness.report.section import (
+    Chart,
     Column,
+    Record,
     Section,
     badge,
+    chart_html,
     number_column,
     register,
     render_template,
@@ -31,6 +31,7 @@ from harness.report.section import (
 )
 
 if TYPE_CHECKING:
+    from harness.analysis.formatting import MetricFormat
     from harness.results import StudyResults
 
 #: Stage, split and heading of each view.
@@ -45,46 +46,31 @@ class Price(NamedTuple):
 
     Attributes:
         cost: one of `harness.costs.COSTS`.
-        words: as it is said of one axis.
+        title: of its axis, with its unit.
         front: column that says whether a row is on its front.
         probability: column that says how sure that is.
-        tick: writes a tick.
+        unit: how much of the cost is 1 on the axis.
         log: whether its axis is logarithmic.
     """
 
     cost: str
-    words: str
+    title: str
     front: str
     probability: str
-    tick: Callable[[float], str]
-    log: bool
-
-
-def _size(value: float) -> str:
-    for factor, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= factor:
-            return f"{value / factor:g}{letter}"
-    return f"{value:g}"
+    unit: float = 1.0
+    log: bool = False
 
 
 PRICES = (
-    Price("parameters", "trainable parameters", "front", "front_probability", _size, True),
+    Price("parameters", "trainable parameters", "front", "front_probability", log=True),
     Price(
         "peak_memory",
-        "memory at the peak of training",
+        "memory at the peak of training, MiB",
         "memory_front",
         "memory_front_probability",
-        formatting.memory,
-        False,
+        unit=2.0**20,
     ),
-    Price(
-        "train_seconds",
-        "seconds of training",
-        "seconds_front",
-        "seconds_front_probability",
-        "{:g}".format,
-        False,
-    ),
+    Price("train_seconds", "seconds of training", "seconds_front", "seconds_front_probability"),
 )
 COLUMNS = (
     "key",
@@ -171,7 +157,9 @@ def render(results: StudyResults) -> str:
 
 def _view(results: StudyResults, frame: pd.DataFrame, split: str, heading: str) -> Markup:
     scale = formatting.scale(results.objective)
-    first, *others = (_plot(results, frame, split, heading, price) for price in PRICES)
+    first, *others = (
+        chart_html(*price_charts(results, frame, split, heading, price)) for price in PRICES
+    )
     sure = {price.cost: price.probability for price in PRICES}
     shown = table(
         frame,
@@ -204,32 +192,59 @@ def _view(results: StudyResults, frame: pd.DataFrame, split: str, heading: str) 
     ).format(first, Markup("").join(others), shown)
 
 
-def _plot(
+def tradeoff_charts(results: StudyResults) -> list[Chart]:
+    """The charts of all views and costs."""
+    return [
+        chart
+        for stage, split, heading in VIEWS
+        for frame in [quality_table(results, stage, split)]
+        for price in PRICES
+        for chart in price_charts(results, frame, split, heading, price)
+    ]
+
+
+def price_charts(
     results: StudyResults, frame: pd.DataFrame, split: str, heading: str, price: Price
-) -> Markup:
+) -> list[Chart]:
+    """Quality against one cost; none where no configuration has both.
+
+    Args:
+        results: the study.
+        frame: its `quality_table` of a stage.
+        split: the split that its scores are on.
+        heading: of the view.
+        price: the cost.
+    """
     scale = formatting.scale(results.objective)
     frame = frame.dropna(subset=["value", price.cost])
-    frame = frame[frame[price.cost] > 0]
+    frame = frame[frame[price.cost].astype(float) > 0]
     if frame.empty:
-        return Markup("")
+        return []
+    records = frame.to_dict("records")
     points = pd.DataFrame(
         {
-            "x": frame[price.cost].astype(float),
-            "y": frame["value"].astype(float),
-            "low": frame["low"].astype(float),
-            "high": frame["high"].astype(float),
-            "label": [_short(row) if row[price.front] else "" for row in frame.to_dict("records")],
-            "kind": ["strong" if front else "faint" for front in frame[price.front]],
-            "front": frame[price.front],
+            "x": frame[price.cost].astype(float) / price.unit,
+            "y": frame["value"].astype(float) * scale.factor,
+            "low": frame["low"].astype(float) * scale.factor,
+            "high": frame["high"].astype(float) * scale.factor,
+            "label": [_short(row) for row in records],
+            "front": frame[price.front].astype(bool),
+            "hover": [_quality_hover(row, scale, price) for row in records],
         }
     )
-    across = axis(list(points["x"]), price.words, price.tick, log=price.log)
-    up = axis(
-        [*points["y"], *points["low"], *points["high"]],
-        f"score on {split}, {scale.unit}",
-        scale.tick,
+    title = f"score on {split}, {scale.unit}"
+    figure = charts.pareto(points, price.title, title, log=price.log)
+    return [Chart(figure, f"{heading}: score against {price.title.partition(',')[0]}.")]
+
+
+def _quality_hover(row: Record, scale: MetricFormat, price: Price) -> str:
+    return (
+        f"{formatting.label(row, rate_too=True)}\n"
+        f"{scale.show(row['value'])} ({scale.interval(row['low'], row['high'])}) {scale.unit}\n"
+        f"{formatting.count(row['parameters'])} parameters, "
+        f"{formatting.memory(row['peak_memory'])}, {formatting.seconds(row['train_seconds'])}\n"
+        f"on the front in {_percent(row[price.probability])} % of draws"
     )
-    return scatter(points, across, up, title=f"{heading}: score against {price.words}.")
 
 
 def _several(results: StudyResults) -> Markup | None:
@@ -265,4 +280,4 @@ def _short(row: dict[object, object]) -> str:
     return f"r={formatting.short(row['rank'])} {row['target_modules']}"
 
 
-register(Section("tradeoffs", "Trade-offs", 40, render, tables))
+register(Section("tradeoffs", "Trade-offs", 40, render, tables, tradeoff_charts))

@@ -13,16 +13,15 @@ from harness.analysis.formatting import BY_COST
 from harness.analysis.recommendation import recommend
 from harness.analysis.scores import configurations, shots
 from harness.analysis.wording import more_seeds
-from harness.report import formatting
+from harness.report import charts, formatting
 from harness.report.baselines import baseline_table, reached, share_of_full
-from harness.report.charts.axis import axis
-from harness.report.charts.figure import intervals
-from harness.report.charts.svg import Band
 from harness.report.section import (
+    Chart,
     Column,
     Record,
     Section,
     badge,
+    chart_html,
     number_column,
     register,
     render_template,
@@ -32,6 +31,7 @@ from harness.report.snippets import add_seeds, rerun_command, snippet_for
 
 if TYPE_CHECKING:
     from harness.analysis.estimates import Interval
+    from harness.analysis.formatting import MetricFormat
     from harness.analysis.recommendation import Recommendation
     from harness.results import StudyResults
 
@@ -244,7 +244,7 @@ def _comparison(results: StudyResults, advice: Recommendation) -> Markup:
         caption="The finalists on the test split, with fresh seeds.",
         mark=lambda row: "chosen" if row["verdict"] == "pick" else "",
     )
-    return shown + _plot(results, frame)
+    return shown + chart_html(*finalist_charts(results))
 
 
 def _verdict(row: Record) -> Markup:
@@ -252,29 +252,43 @@ def _verdict(row: Record) -> Markup:
     return badge(word, _VERDICTS.get(word, "plain"))
 
 
-def _plot(results: StudyResults, frame: pd.DataFrame) -> Markup:
-    scale = formatting.scale(results.objective)
+def finalist_charts(results: StudyResults) -> list[Chart]:
+    """How far each finalist is from the best of the others; none before two are compared."""
+    advice, scale = recommend(results), formatting.scale(results.objective)
+    frame = advice.comparison
+    frame = frame.dropna(subset=["difference_to_best"]) if len(frame) else frame
+    if frame.empty:
+        return []
+    picked = [word == "pick" for word in frame["verdict"]]
     points = pd.DataFrame(
         {
             "label": [formatting.label(row) for row in frame.to_dict("records")],
-            "value": frame["difference_to_best"].to_numpy(),
-            "low": frame["lower"].to_numpy(),
-            "high": frame["upper"].to_numpy(),
-            "kind": ["strong" if word == "pick" else "plain" for word in frame["verdict"]],
+            "value": frame["difference_to_best"].astype(float) * scale.factor,
+            "low": frame["lower"].astype(float) * scale.factor,
+            "high": frame["upper"].astype(float) * scale.factor,
+            "style": ["strong" if pick else "plain" for pick in picked],
+            "series": ["the pick" if pick else "other finalists" for pick in picked],
+            "hover": [_finalist_hover(row, scale) for row in frame.to_dict("records")],
         }
-    ).dropna(subset=["value"])
-    if points.empty:
-        return Markup("")
-    margin = results.objective.margin
-    ends = [*points["value"], *points["low"], *points["high"], -margin, margin]
-    along = axis(ends, f"difference to the best other, {scale.unit}", scale.tick)
-    meaning = f"within the margin of {results.objective.margin_told}"
-    return intervals(
+    )
+    margin = results.objective.margin * scale.factor
+    figure = charts.intervals(
         points,
-        along,
-        title="Difference of each finalist to the best of the others, with simultaneous bounds.",
-        band=Band(-margin, margin, meaning),
+        f"difference to the best other, {scale.unit}",
+        band=charts.Band(-margin, margin, f"within the margin of {results.objective.margin_told}"),
         line=0.0,
+    )
+    caption = "Difference of each finalist to the best of the others, with simultaneous bounds."
+    return [Chart(figure, caption)]
+
+
+def _finalist_hover(row: Record, scale: MetricFormat) -> str:
+    bounds = scale.gap_interval(row["lower"], row["upper"])
+    score = f"{scale.show(row['value'])} ({scale.interval(row['low'], row['high'])})"
+    return (
+        f"{formatting.label(row, rate_too=True)}\n"
+        f"difference {scale.gap(row['difference_to_best'])} ({bounds}) {scale.unit}\n"
+        f"score {score} {scale.unit}, {formatting.count(row['seeds'])} seeds"
     )
 
 
@@ -282,4 +296,4 @@ def _snippet(results: StudyResults, pick: Mapping[str, Any] | None) -> str:
     return "" if pick is None else snippet_for(results, pick)
 
 
-register(Section("verdict", "Verdict", 10, render, tables))
+register(Section("verdict", "Verdict", 10, render, tables, finalist_charts))

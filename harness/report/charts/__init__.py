@@ -1,1 +1,0 @@
-"""What charts are made of: axes, labels, marks and the kinds of charts, as inline SVG."""
