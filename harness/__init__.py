@@ -6,7 +6,8 @@
     results = harness.run_sweep(sweep, "my_study")
     print(harness.recommend(results).evidence)
 
-`read_study` gives the tables of a study that has run, without importing torch.
+`read_study` gives the tables of a study that has run, without importing torch; `plots` draws
+them.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from harness import plots
     from harness.analysis.recommendation import Recommendation, recommend
     from harness.config.sweep import Sweep, load_sweep
     from harness.errors import UserError
@@ -31,6 +33,7 @@ __all__ = [
     "Sweep",
     "UserError",
     "load_sweep",
+    "plots",
     "read_study",
     "recommend",
     "run_sweep",
@@ -68,6 +71,8 @@ for _logger, _prefix in SILENCED_LOGS.items():
 
 def __getattr__(name: str) -> Any:
     """Imports a name of the face when it is first used: `import harness` alone stays light."""
+    if name == "plots":
+        return importlib.import_module("harness.plots")
     if name not in _HOMES:
         raise AttributeError(f"module 'harness' has no attribute '{name}'")
     module, attribute = _HOMES[name]

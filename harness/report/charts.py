@@ -412,17 +412,15 @@ def slice_plot(table: pd.DataFrame, dimension: Dimension, limits: tuple[float, f
 def slices(
     table: pd.DataFrame,
     dimensions: Sequence[Dimension],
-    y_title: str,
     limits: tuple[float, float],
-    columns: int = 3,
+    columns: int = 2,
 ) -> Figure:
     """`slice_plot` of several parameters in one figure.
 
     Args:
         table: as for `slice_plot`, and `parameter`, which is the name of a dimension.
         dimensions: the parameters, in order.
-        y_title: the score, with its unit.
-        limits: ends of its axis.
+        limits: ends of the scores' axis.
         columns: how many stand side by side.
     """
     count = len(dimensions)
@@ -448,7 +446,7 @@ def slices(
             "domain": [top - down + 0.3 * down, top],
             "range": list(limits),
             "showticklabels": not column,
-        } | ({} if column else {"title": {"text": escape(y_title, _UPRIGHT)}})
+        }
     return _figure(data, layout)
 
 
@@ -670,24 +668,39 @@ def level_curve(table: pd.DataFrame, levels: Dimension, y_title: str) -> Figure:
     return _figure(data, layout)
 
 
-def with_caption(figure: Figure, caption: str) -> Figure:
-    """A copy of a figure with its caption above it, for a file or a notebook."""
-    lines = textwrap.wrap(formatting.escape_invisible(caption), 100)
+def with_caption(figure: Figure, caption: str, width: int = 720) -> Figure:
+    """A copy of a figure with its caption above it and its legend below that.
+
+    Args:
+        figure: from one of the functions of this module.
+        caption: what it shows.
+        width: pixels that the copy is laid out for.
+    """
+    lines = textwrap.wrap(formatting.escape_invisible(caption), width // 7)
+    names = [
+        len(trace.name)
+        for trace in figure.data
+        if trace.name and trace.showlegend is not False and figure.layout.showlegend
+    ]
+    # Where entries do not fit in one row, plotly gives them columns of equal width.
+    wide = [6.5 * characters + 50 for characters in names]
+    columns = len(names) if sum(wide) < width else max(1, int(width // max(wide)))
+    words, keys = 18 * len(lines) + 10, 19 * math.ceil(len(names) / columns) if names else 0
     copy = type(figure)(figure)
-    margin = dict(template()["layout"]["margin"]) | figure.layout.margin.to_plotly_json()
-    top = 18 * len(lines) + (30 if figure.layout.showlegend else 6)
+    margin = template()["layout"]["margin"] | figure.layout.margin.to_plotly_json()
+    height = figure.layout.height + words + keys
     return copy.update_layout(
         title={
-            "text": "<br>".join(escape(line, 200) for line in lines),
+            "text": "<br>".join(escape(line, 2 * width) for line in lines),
             "font": {"size": 12, "color": LIGHT["soft"]},
-            "x": 0.02,
+            "x": 0,
             "y": 1,
             "yanchor": "top",
-            "yref": "container",
-            "pad": {"t": 8},
+            "pad": {"t": 8, "l": 10},
         },
-        margin={**margin, "t": margin["t"] + top},
-        height=figure.layout.height + top,
+        legend={"yref": "container", "y": 1 - words / height, "yanchor": "top"},
+        margin={**margin, "t": margin["t"] + words + keys},
+        height=height,
     )
 
 

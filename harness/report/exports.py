@@ -157,7 +157,7 @@ def write_figures(results: StudyResults, folder: Path, style: str) -> Path:
     if not named:
         raise UserError(f"{results.name}: the page of this study has no figure yet")
     browser = _browser(style)
-    figures = [charts.with_caption(*chart).update_layout(width=_WIDTH) for chart in named.values()]
+    figures = [charts.with_caption(*chart, width=_WIDTH) for chart in named.values()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Beside the target, so that files are moved within one file system.
@@ -191,7 +191,10 @@ def _draw(figures: list[Any], files: list[Path], style: str, browser: str) -> No
     before = os.environ.get("BROWSER_PATH")
     os.environ["BROWSER_PATH"] = before or browser
     try:
-        plotly.io.write_images(figures, files, format=style, scale=_SCALE)
+        heights = [figure.layout.height for figure in figures]
+        plotly.io.write_images(
+            figures, files, format=style, scale=_SCALE, width=_WIDTH, height=heights
+        )
     except OSError:
         raise
     except Exception as error:  # of kaleido, its browser or the pipe between them

@@ -34,6 +34,7 @@ TABLE: dict[str, tuple[str, ...]] = {
     "data": (),
     "analysis": (),
     "report": ("analysis",),
+    "plots": ("analysis", "report"),
     "tasks": ("config", "data", "metrics"),
     "models": ("config", "embedded"),
     "adapters": ("config", "models"),
@@ -51,7 +52,7 @@ TABLE: dict[str, tuple[str, ...]] = {
         "training",
     ),
     "cli": ("analysis", "config", "embedded", "models", "report", "storage", "study", "tasks"),
-    "": ("analysis", "config", "report", "storage", "study"),
+    "": ("analysis", "config", "plots", "report", "storage", "study"),
     "__main__": ("cli",),
 }
 
@@ -61,7 +62,16 @@ HEADS = ("metrics.metric", "data.rows", "report.section")
 STATISTICS = {"numpy", "pandas", "scipy"}
 #: Taken within a function, for what is computed once a study and then kept with it.
 ONCE = {"analysis.importance": {"optuna", "sklearn"}}
-HEAVY = {"torch", "transformers", "peft", "optuna", "bitsandbytes", "datasets", "sqlalchemy"}
+HEAVY = {
+    "plotly",
+    "torch",
+    "transformers",
+    "peft",
+    "optuna",
+    "bitsandbytes",
+    "datasets",
+    "sqlalchemy",
+}
 
 
 def name_of(file: Path) -> str:
@@ -168,7 +178,7 @@ def test_a_head_of_a_drop_in_folder_imports_none_of_its_neighbours(head: str) ->
 
 
 @pytest.mark.parametrize(
-    "module", sorted(m for m in FILES if under(m, ("results", "analysis", "report")))
+    "module", sorted(m for m in FILES if under(m, ("results", "analysis", "plots", "report")))
 )
 def test_the_reading_wing_reaches_neither_torch_nor_optuna(module: str) -> None:
     heavy = {
@@ -186,16 +196,16 @@ def test_statistics_import_only_statistics(module: str) -> None:
 
 #: What must stay light, as a newcomer's first lines would have it.
 LIGHT = {
-    "the face": "import harness",
+    "the face": "import harness; harness.plots.plot_rank",
     "reading a study": "import harness; harness.read_study",
     "the report": "import harness.report.page",
     "the command line": "import harness.cli; harness.cli.make_app()",
 }
 LATE = {"torch", "transformers", "peft"}
 FORBIDDEN = {
-    "the face": HEAVY | STATISTICS,
-    "the command line": HEAVY | STATISTICS,
-    "the report": LATE | {"scipy.stats"},  # takes longer than a page's whole statistics
+    "the face": HEAVY | STATISTICS | {"plotly"},
+    "the command line": HEAVY | STATISTICS | {"plotly"},
+    "the report": LATE | {"scipy.stats", "plotly"},  # scipy.stats takes longer than a page's own
 }
 NEEDS = {"reading a study": "storage.records", "the report": "report.page"}
 

@@ -280,7 +280,8 @@ def level_charts(results: StudyResults, name: str, frame: pd.DataFrame) -> list[
         f"score on validation, {scale.unit}",
         band=charts.Band(limits[0] * scale.factor, limits[1] * scale.factor, margin),
     )
-    return [Chart(figure, f"{_title(name)}: mean score with its 95 % interval.")]
+    caption = f"{_title(name)}: mean score with its 95 % interval. Shaded: {margin}."
+    return [Chart(figure, caption)]
 
 
 def crossed_charts(results: StudyResults, pair: str) -> list[Chart]:

@@ -198,7 +198,7 @@ def render(results: StudyResults) -> str:
     who, texts = error_analysis.compared_configurations(results), results.texts
     if who is None:
         return render_template("errors.html.j2", who=None)
-    names = _names(results, who)
+    names = configuration_names(results, who)
     return render_template(
         "errors.html.j2",
         who=who,
@@ -224,7 +224,8 @@ def _role(who: ComparedConfigurations) -> str:
     return "the pick" if who.picked else "the best so far"
 
 
-def _names(results: StudyResults, who: ComparedConfigurations) -> dict[str, str]:
+def configuration_names(results: StudyResults, who: ComparedConfigurations) -> dict[str, str]:
+    """What each of the compared is called, by its key or its baseline's name."""
     rows = configurations(results, who.stage).set_index("key")
     shown = {
         name: formatting.label({str(k): v for k, v in rows.loc[name].items()}, rate_too=False)

@@ -27,8 +27,6 @@ from harness.report.section import (
 )
 
 if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
-
     from harness.results import StudyResults
 
 
@@ -194,13 +192,14 @@ def slice_charts(results: StudyResults) -> list[Chart]:
     ]
 
 
-def slices_figure(results: StudyResults) -> Figure | None:
-    """`slice_charts` as one figure."""
+def slices_chart(results: StudyResults) -> list[Chart]:
+    """`slice_charts` as one chart, for where no page places them side by side."""
     drawn = _drawn_trials(results, POINTS)
     if drawn is None:
-        return None
+        return []
     limits = _score_limits(results)
-    return charts.slices(slice_table(drawn), drawn.dimensions, _score_title(results), limits)
+    figure = charts.slices(slice_table(drawn), drawn.dimensions, limits)
+    return [Chart(figure, _slices_caption(results))]
 
 
 def slice_table(drawn: _DrawnTrials) -> pd.DataFrame:

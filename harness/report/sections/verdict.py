@@ -272,13 +272,17 @@ def finalist_charts(results: StudyResults) -> list[Chart]:
         }
     )
     margin = results.objective.margin * scale.factor
+    meaning = f"within the margin of {results.objective.margin_told}"
     figure = charts.intervals(
         points,
         f"difference to the best other, {scale.unit}",
-        band=charts.Band(-margin, margin, f"within the margin of {results.objective.margin_told}"),
+        band=charts.Band(-margin, margin, meaning),
         line=0.0,
     )
-    caption = "Difference of each finalist to the best of the others, with simultaneous bounds."
+    caption = (
+        "Difference of each finalist to the best of the others, with simultaneous bounds. "
+        f"Shaded: {meaning}."
+    )
     return [Chart(figure, caption)]
 
 
