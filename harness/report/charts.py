@@ -696,7 +696,8 @@ def with_caption(figure: Figure, caption: str, width: int = 720) -> Figure:
             "x": 0,
             "y": 1,
             "yanchor": "top",
-            "pad": {"t": 8, "l": 10},
+            # Plotly places the last line here, not the first.
+            "pad": {"t": 8 + 15.6 * (len(lines) - 1), "l": 10},
         },
         legend={"yref": "container", "y": 1 - words / height, "yanchor": "top"},
         margin={**margin, "t": margin["t"] + words + keys},

@@ -125,9 +125,9 @@ def write_csv(results: StudyResults, folder: Path) -> Path:
     return folder
 
 
-#: Width of a figure's file in pixels, and how many pixels of a PNG one of these is.
+#: Width of a figure in pixels, and how many pixels of its file one of these is.
 _WIDTH: Final = 720
-_SCALE: Final = 2
+_SCALES: Final = {"svg": 1, "png": 2}
 #: What a browser may be called.
 BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 #: Characters of a file's name that come from a caption.
@@ -193,7 +193,7 @@ def _draw(figures: list[Any], files: list[Path], style: str, browser: str) -> No
     try:
         heights = [figure.layout.height for figure in figures]
         plotly.io.write_images(
-            figures, files, format=style, scale=_SCALE, width=_WIDTH, height=heights
+            figures, files, format=style, scale=_SCALES[style], width=_WIDTH, height=heights
         )
     except OSError:
         raise

@@ -50,7 +50,7 @@ def render_page(template: str, *, refresh: int | None = None, **values: Any) -> 
         **values,
     )
     text = formatting.escape_invisible(body)
-    scripts = _chart_scripts() if '<div class="plot"' in text else ()
+    scripts = chart_scripts() if '<div class="plot"' in text else ()
     tags = "\n".join(
         [
             f'<script type="application/json" id="chart-theme">{_theme()}</script>',
@@ -63,7 +63,7 @@ def render_page(template: str, *, refresh: int | None = None, **values: Any) -> 
 
 
 @functools.cache
-def _chart_scripts() -> tuple[str, str]:
+def chart_scripts() -> tuple[str, str]:
     """plotly.js as plotly ships it, and the script that draws a page's charts with it."""
     # Found and not imported: the file is all that is needed.
     package = importlib.util.find_spec("plotly")

@@ -62,16 +62,7 @@ HEADS = ("metrics.metric", "data.rows", "report.section")
 STATISTICS = {"numpy", "pandas", "scipy"}
 #: Taken within a function, for what is computed once a study and then kept with it.
 ONCE = {"analysis.importance": {"optuna", "sklearn"}}
-HEAVY = {
-    "plotly",
-    "torch",
-    "transformers",
-    "peft",
-    "optuna",
-    "bitsandbytes",
-    "datasets",
-    "sqlalchemy",
-}
+HEAVY = {"torch", "transformers", "peft", "optuna", "bitsandbytes", "datasets", "sqlalchemy"}
 
 
 def name_of(file: Path) -> str:

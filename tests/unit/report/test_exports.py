@@ -5,16 +5,18 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 import shutil
 import subprocess
+import xml.etree.ElementTree as ElementTree
 from typing import TYPE_CHECKING
 
 import pandas as pd
 import pytest
 
-from harness.analysis.recommendation import recommend
 from harness.errors import UserError
 from harness.report import exports
+from tests.figures import figures_in
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -112,17 +114,95 @@ def test_latex_is_booktabs_and_compiles(full: StudyResults, tmp_path: Path) -> N
     assert (tmp_path / "study.pdf").stat().st_size > 10_000
 
 
-def test_figures_are_written_beside_the_tables(full: StudyResults, tmp_path: Path) -> None:
-    tables = exports.write(full, "csv", tmp_path)
-    folder = exports.write(full, "svg", tmp_path)
-    assert folder == tables / "figures" == tmp_path / full.name / "figures"
-    charts = exports.page.render(full).count('<svg class="chart"')
-    assert len([*folder.iterdir()]) == len([*folder.glob("*.svg")]) == charts > 0
+#: Drawn by a browser, all others by none.
+_DRAWN = [pytest.param(style, marks=pytest.mark.chromium) for style in ("svg", "png")]
 
 
-#: PNG is drawn by a browser, all others by none.
+@pytest.mark.parametrize("style", _DRAWN)
+def test_figures_are_written_beside_the_tables(
+    style: str, ablated: StudyResults, tmp_path: Path
+) -> None:
+    pytest.importorskip("kaleido", reason="no kaleido here: pip install 'harness[figures]'")
+    tables = exports.write(ablated, "csv", tmp_path)
+    folder = exports.write(ablated, style, tmp_path)
+    assert folder == tables / "figures" == tmp_path / ablated.name / "figures"
+    names = sorted(f"{name}.{style}" for name, _ in exports.named_charts(ablated))
+    assert sorted(file.name for file in folder.iterdir()) == names
+    assert len(names) == len(figures_in(exports.page.render(ablated))) > 10
+    for file in folder.iterdir():
+        content = file.read_bytes()
+        if style == "png":
+            assert content.startswith(b"\x89PNG")
+            assert int.from_bytes(content[16:20], "big") == 2 * 720  # twice as fine as the SVG
+        else:
+            root = ElementTree.fromstring(content)
+            assert root.attrib["width"] == "720"
+            words = "".join(root.itertext())
+            assert "points of F1" in words or "loss" in words or "trial" in words
+            assert "http" not in "".join(root.attrib.values())
+
+
+def test_names_of_files_are_safe_and_follow_the_page(full: StudyResults) -> None:
+    names = [name for name, _ in exports.named_charts(full)]
+    assert len(names) == len(set(names)) == len(figures_in(exports.page.render(full)))
+    assert names[:2] == [
+        "verdict-01-difference-of-each-finalist-to-the-best-of-the-others-with-simultaneous-bounds",
+        "ablation-01-rank-mean-score-with-its-95-interval",
+    ]
+    assert all(re.fullmatch("[a-z0-9-]+", name) for name in names)
+
+
+@pytest.mark.parametrize(
+    ("caption", "name"),
+    [
+        ("Rank at qv: score. Strong: 3.", "rank-at-qv-score"),
+        ("../../etc/passwd", "etc-passwd"),
+        ("\u05d0\u05d1", "chart"),
+        ("Caf\u00e9 " * 40, "cafe-" * 15 + "cafe"),
+        ("x" * 200, "x" * 80),
+    ],
+)
+def test_a_caption_becomes_a_part_of_a_name(caption: str, name: str) -> None:
+    assert exports.slug(caption) == name
+
+
+@pytest.mark.parametrize("style", ["svg", "png"])
+def test_what_is_missing_for_figures_is_said(
+    style: str, full: StudyResults, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(exports.importlib.util, "find_spec", lambda _: object())
+    with pytest.raises(UserError, match=rf"--format {style}: no Chromium or Chrome") as caught:
+        exports.write(full, style, tmp_path)
+    assert "\n" not in str(caught.value)
+    monkeypatch.setattr(exports.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(UserError, match=r"needs kaleido: pip install 'harness\[figures\]'"):
+        exports.write(full, style, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_browser_that_draws_nothing_is_named(
+    ablated: StudyResults, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("kaleido", reason="no kaleido here: pip install 'harness[figures]'")
+    browser = tmp_path / "chromium"
+    browser.write_text("#!/bin/sh\nexit 1\n")
+    browser.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.delenv("BROWSER_PATH", raising=False)
+    with pytest.raises(UserError, match=rf"{browser} drew no figures") as caught:
+        exports.write(ablated, "svg", tmp_path / "reports")
+    assert "\n" not in str(caught.value)
+    assert list((tmp_path / "reports" / ablated.name / "figures").iterdir()) == []
+
+
+def test_a_study_without_a_figure_says_so(empty: StudyResults, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="has no figure yet"):
+        exports.write(empty, "svg", tmp_path)
+
+
 _ALL = [
-    pytest.param(form, marks=[pytest.mark.chromium] if form == "png" else [])
+    pytest.param(form, marks=[pytest.mark.chromium] if form in {"svg", "png"} else [])
     for form in exports.FORMATS
 ]
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.analysis.ablation import FACTORS, base_score
+from harness.analysis.ablation import FACTORS, base_score, crossed_scores
+from harness.analysis.scores import complete
 from harness.report import formatting
 from harness.report.sections import ablation
 
@@ -32,7 +33,7 @@ def one_way(results: StudyResults) -> list[pd.DataFrame]:
 def test_five_factors_and_the_pair_have_a_table_and_a_plot(full: StudyResults, shown: str) -> None:
     names = ablation.factors(full)
     assert names == (*FACTORS, "rank@target_modules=qv")
-    assert shown.count("<figure>") == len(names) + 1  # the pair has a heat map, too
+    assert shown.count("<figure") == len(names) + 1  # the pair has a heat map, too
     assert shown.count("<table") == len(names) + 1  # and the pair's interaction
     assert "Rank at target modules qv" in shown
 
@@ -126,11 +127,60 @@ def test_the_band_is_above_the_lowest_mean_where_less_is_better(
     likelihoods: StudyResults,
 ) -> None:
     frame = ablation.tables(likelihoods)["rank"]
-    text = ablation._plot(likelihoods, "rank", frame)
-    left, width = re.findall(r'class="band" x="([\d.]+)%" y="0" width="([\d.]+)%"', text)[0]
-    marks = [float(one) for one in re.findall(r'<circle class="mark" cx="([\d.]+)%"', text)]
-    assert float(left) == min(marks)
-    near = [mark <= float(left) + float(width) for mark in marks]
+    (chart,) = ablation.level_charts(likelihoods, "rank", frame)
+    band, *series = chart.figure.to_plotly_json()["data"]
+    low, high = min(band["x"]), max(band["x"])
+    scores = {row: x for each in series for row, x in zip(each["y"], each["x"], strict=True)}
     best, margin = frame["value"].min(), likelihoods.objective.margin
+    assert low == pytest.approx(best, rel=1e-6)
+    near = [scores[row] <= high for row in sorted(scores)]
     assert near == (frame["value"] <= best + margin).tolist()
     assert near.count(False) > 0
+
+
+def test_a_mark_shows_the_score_with_its_interval_as_the_table_does(full: StudyResults) -> None:
+    frame = ablation.tables(full)["rank"]
+    (chart,) = ablation.level_charts(full, "rank", frame)
+    shown = [text for each in chart.figure.data for text in each.hovertext or ()]
+    scale = formatting.scale(full.objective)
+    assert len(shown) == len(frame)
+    for row in frame.to_dict("records"):
+        score = f"{scale.show(row['value'])} ({scale.interval(row['low'], row['high'])})"
+        begin = f"{row['level']}: {score} points of F1<br>learning rate "
+        assert [text.startswith(begin) for text in shown].count(True) == 1
+
+
+PAIR = "rank@target_modules=qv"
+
+
+@pytest.mark.parametrize("size", ["ablated", "perplexity"])
+def test_each_cell_of_a_pair_has_the_mean_score_of_its_trainings(
+    size: str, request: pytest.FixtureRequest
+) -> None:
+    study: StudyResults = request.getfixturevalue(size)
+    frame = crossed_scores(study, PAIR)
+    trials = complete(study, "ablate")
+    cells = {(c["factor"], c["level"]): c["key"] for c in study.attributes["cells"]}
+    assert len(frame) == 2 * len(set(frame["level"]))
+    for row in frame.to_dict("records"):
+        key = cells[PAIR if row["held"] else "rank", row["level"]]
+        rows = trials[trials["key"] == key]
+        assert row["seeds"] == rows["seed"].nunique()
+        assert row["value"] == pytest.approx(rows["value"].mean())
+    (chart,) = ablation.crossed_charts(study, PAIR)
+    (trace,) = chart.figure.to_plotly_json()["data"]
+    texts = [text for row in trace["text"] for text in row]
+    scale = formatting.scale(study.objective)
+    means = sorted(scale.show(value) for value in frame["value"])
+    assert sorted(text.partition("<br>")[0] for text in texts) == means
+    # The best cell is filled the strongest.
+    depths = [depth for row in trace["z"] for depth in row]
+    best = max(frame["value"], key=lambda value: study.objective.sign * value)
+    assert texts[depths.index(max(depths))].startswith(scale.show(best))
+
+
+def test_a_pair_is_drawn_where_two_levels_were_trained_both_ways(
+    ablated: StudyResults, searched: StudyResults
+) -> None:
+    assert ablation.crossed_charts(searched, PAIR) == []
+    assert ablation.crossed_charts(ablated, "rank@dropout=0.5") == []

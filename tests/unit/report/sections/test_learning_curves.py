@@ -12,6 +12,7 @@ import pytest
 from harness.report.sections import learning_curves
 from harness.results import MEASUREMENT_COLUMNS
 from tests import studies
+from tests.figures import figures_in, series_of
 
 if TYPE_CHECKING:
     from harness.results import StudyResults
@@ -41,8 +42,8 @@ def test_the_finalists_losses_are_drawn_at_most_six(full: StudyResults) -> None:
     assert set(frame["stage"]) == {"confirm"}
     assert set(frame["key"]) <= set(full.attributes["finalists"])
     text = learning_curves.render(full)
-    drawn = text.split("Readings on validation")[0]
-    assert drawn.count('class="spread"') == frame["key"].nunique() == 6
+    bands = [trace for trace in figures_in(text)[0]["data"] if trace.get("fill")]
+    assert len(bands) == frame["key"].nunique() == 6
     assert "Loss of the finalists" in text
 
 
@@ -84,9 +85,9 @@ def test_the_best_of_the_search_are_drawn_strong(
     search = results.trials.query("stage == 'search' and state == 'complete'")
     search = search[search["duplicate_of"].isna()]
     best = search.sort_values("value", ascending=results.objective.sign < 0)["number"].head(3)
-    assert set(re.findall(r">#(\d+)<", learning_curves.render(results))) == {
-        str(one) for one in best
-    }
+    readings = figures_in(learning_curves.render(results))[1]
+    names = [name for name in series_of(readings) if name.startswith("trial ")]
+    assert names[::-1] == [f"trial {number}" for number in best]  # the best on top
 
 
 @pytest.mark.parametrize("study", ["searched", "perplexity"])
@@ -104,8 +105,9 @@ def test_a_trial_that_fell_by_more_than_the_margin_is_ringed(
     search = results.trials.query("stage == 'search'")["number"]
     counts = readings[readings["trial"].isin(search)].groupby("trial").size()
     assert f"<b>2 of {(counts > 1).sum()}</b> trials" in text
-    assert text.count('class="ring"') == 2
-    assert text.count("step 93") == 2  # of four readings over 124 steps the third was the best
+    rings = [trace for trace in figures_in(text)[1]["data"] if trace["mode"] == "markers"]
+    assert sum(len(trace["x"]) for trace in rings) == 2
+    assert text.count(">step 93<") == 2  # of four readings over 124 steps the third was the best
 
 
 def test_where_nothing_diverged_a_sentence_says_so(full: StudyResults) -> None:
@@ -115,7 +117,7 @@ def test_where_nothing_diverged_a_sentence_says_so(full: StudyResults) -> None:
     known = ran["state"].isin(["complete", "pruned"]).sum()  # the one that failed did not diverge
     assert frame["trials"].sum() == known
     assert f"Training never diverged: in none of {known} trials" in text
-    assert 'class="whisker"' not in text
+    assert len(figures_in(text)) == 2
 
 
 def test_what_diverged_is_drawn_by_learning_rate(full: StudyResults) -> None:
@@ -127,9 +129,9 @@ def test_what_diverged_is_drawn_by_learning_rate(full: StudyResults) -> None:
     assert (frame.loc[frame["low_rate"] < 0.0099, "diverged"] == 0).all()
     text = learning_curves.render(results)
     assert f"<b>{len(high)} of {frame['trials'].sum()}</b> trials" in text
-    chart = text.split("which ended them.")[1].split("</figure>")[0]
-    assert chart.count('class="mark"') == len(frame)
-    assert "from 1e-2" in chart
+    chart = figures_in(text)[2]
+    assert sum(len(trace["x"]) for trace in chart["data"]) == len(frame)
+    assert "from 1e-2" in chart["layout"]["yaxis"]["ticktext"]
 
 
 def test_a_study_without_a_reading_says_so(empty: StudyResults) -> None:
@@ -147,8 +149,9 @@ def test_without_readings_on_validation_the_rest_is_shown(full: StudyResults) ->
 def test_what_comes_from_outside_is_escaped(searched: StudyResults) -> None:
     trials = searched.trials.assign(extras="<b>&", variant="<script>")
     text = learning_curves.render(dataclasses.replace(searched, trials=trials))
-    assert "<script" not in text
+    assert "<script>" not in text
     assert "&lt;script&gt;" in text
+    assert "<b>" not in str(figures_in(text))
 
 
 def test_configurations_are_named_by_what_tells_them_apart() -> None:

@@ -8,16 +8,15 @@ from __future__ import annotations
 import dataclasses
 import html
 import re
-import xml.etree.ElementTree as ElementTree
 from typing import TYPE_CHECKING
 
 import pytest
 
 from harness.analysis import search as searched
-from harness.report import search_charts
 from harness.report.sections import search
 from harness.report.sections import search as trials
 from tests import studies
+from tests.figures import figures_in, groups_in, marks, series_of
 
 if TYPE_CHECKING:
     from harness.results import StudyResults
@@ -62,7 +61,7 @@ def test_the_rung_correlation_is_told_where_it_is_known(
 
 def test_a_single_trial_draws_no_history(one: StudyResults) -> None:
     assert "there is no history to draw" in search.render(one)
-    assert "<svg" not in search.render(one)
+    assert figures_in(search.render(one)) == []
 
 
 IMPORTANCE = {
@@ -80,54 +79,55 @@ def important(results: StudyResults) -> StudyResults:
     return dataclasses.replace(results, attributes=attributes)
 
 
-def figures(text: str) -> list[ElementTree.Element]:
-    """The charts of the section."""
-    return [
-        ElementTree.fromstring(one) for one in re.findall(r"<figure.*?</figure>", text, re.DOTALL)
-    ]
-
-
-def points(figure: ElementTree.Element) -> list[int]:
-    """Points that each plot of a chart draws."""
-    return [
-        sum((path.get("d") or "").count("M") for path in chart.iter("path"))
-        for chart in figure.iter("svg")
-        if chart.get("class") == "chart"
-    ]
-
-
 def test_charts_show_every_trial_of_a_short_search(full: StudyResults) -> None:
     study = important(full)
-    past, slices, lines, heat = figures(search.render(study))
+    text = search.render(study)
+    (past,), slices, (lines,), (heat,) = groups_in(text)
     count = len(searched.history(study))
-    assert points(past) == [count]
-    assert points(slices) == [count] * 6
-    assert points(lines) == [count]
-    assert "Drawn" not in search.render(study)
-    cells = [node.text for node in heat.iter("text") if node.get("class") == "few"]
-    assert sum(int(str(text)) for text in cells) == count
+    assert marks(past) == count
+    assert [marks(figure) for figure in slices] == [count] * 6
+    assert sum(trace["x"].count(None) for trace in lines["data"]) == count
+    assert "Drawn" not in text
+    cells = [cell for row in heat["data"][0]["text"] for cell in row if cell]
+    assert sum(int(cell.partition("<br>")[2]) for cell in cells) == count
     assert len(cells) == len(search.tables(study)["heat"])
-    assert "no ablation" in search.render(study)
+    assert "no ablation" in text
+
+
+def test_a_mark_shows_its_trial(full: StudyResults) -> None:
+    past = figures_in(search.render(full))[0]
+    best = searched.history(full).sort_values("value").iloc[-1]
+    shown = series_of(past)["new best"]["hovertext"][-1]
+    assert shown.startswith(f"trial {best['number']:.0f}: {100 * best['value']:.1f} points of F1")
+    assert "lr " in shown
+
+
+def test_the_figures_of_the_page_are_those_for_files(full: StudyResults) -> None:
+    study = important(full)
+    drawn = [chart.figure.to_plotly_json() for chart in search.search_charts(study)]
+    assert [each["data"] for each in figures_in(search.render(study))] == [
+        each["data"] for each in drawn
+    ]
 
 
 def test_without_importances_there_is_no_heat_map(full: StudyResults) -> None:
-    assert len(figures(search.render(full))) == 3
+    assert len(groups_in(search.render(full))) == 3
     assert search.tables(full)["heat"].empty
 
 
 def test_the_noise_floor_is_told_where_it_is_known(full: StudyResults) -> None:
     young = studies.make_results(stages=("search",))
     assert "may be luck" in search.render(full)
-    assert 'class="band"' in search.render(full)
+    assert any("1.96" in name for name in series_of(figures_in(search.render(full))[0]))
     assert "may be luck" not in search.render(young)
-    assert 'class="band"' not in search.render(young)
+    assert "1.96" not in str(figures_in(search.render(young))[0])
 
 
 def test_a_parameter_without_choice_is_not_drawn(full: StudyResults) -> None:
     trials = full.trials.assign(dropout=0.0, variant="lora")
-    _, slices, lines = figures(search.render(dataclasses.replace(full, trials=trials)))
-    assert len(points(slices)) == 4
-    names = [node.text for node in lines.iter("text") if node.get("class") == "above"]
+    _, slices, (lines,) = groups_in(search.render(dataclasses.replace(full, trials=trials)))
+    assert len(slices) == 4
+    names = lines["layout"]["xaxis"]["ticktext"]
     assert names == ["rank", "alpha ratio", "target modules", "learning rate", "score"]
 
 
@@ -136,24 +136,23 @@ def test_a_run_that_fell_apart_stands_on_the_edge(perplexity: StudyResults) -> N
     trials.loc[trials["number"] == 3, "value"] = 1e6
     text = search.render(dataclasses.replace(perplexity, trials=trials))
     assert "On the edge: 1 that scored above" in text
-    for figure in figures(text)[:2]:
-        ticks = [node.text for node in figure.iter("text") if node.get("class") == "rung"]
-        assert max(float(str(tick)) for tick in ticks) < 100
+    for figure in figures_in(text)[:2]:
+        assert max(figure["layout"]["yaxis"]["range"]) < 100
 
 
 def test_the_page_of_a_long_search_stays_small() -> None:
     sizes = {"validation": 3, "test": 3}
     long = studies.make_results(trials=2000, sizes=sizes, stages=("search",))
     text = search.render(important(long))
-    past, slices, lines, _ = figures(text)
-    assert points(past)[0] <= search_charts.POINTS
-    assert points(slices) == [search_charts.POINTS] * 6
-    assert points(lines) == [search_charts.LINES]
-    assert "400 of 1\N{NARROW NO-BREAK SPACE}997 trials" in text
-    assert len(text.encode()) < 100_000
+    (past,), slices, (lines,), _ = groups_in(text)
+    assert marks(past) <= search.POINTS
+    assert [marks(figure) for figure in slices] == [search.POINTS] * 6
+    drawn = {trace["name"]: trace["x"].count(None) for trace in lines["data"]}
     best = searched.best_few(searched.scored(long)["value"].tolist(), 1.0)
+    assert drawn == {"other trials": search.LINES - len(best), "the best": len(best)}
+    assert "400 of 1\N{NARROW NO-BREAK SPACE}997 trials" in text
+    assert len(text.encode()) < 500_000
     assert len(search.tables(long)["slices"]) == 6 * 1997
-    assert sum((node.get("class") == "thread best") for node in lines.iter("path")) == len(best)
 
 
 def test_names_from_outside_are_text(full: StudyResults) -> None:
@@ -161,7 +160,9 @@ def test_names_from_outside_are_text(full: StudyResults) -> None:
     trials["target_modules"] = trials["target_modules"].replace("qv", "<b>")
     text = search.render(important(dataclasses.replace(full, trials=trials)))
     assert "<b>" not in re.sub(r"<b>\S+</b>", "", text)
-    assert text.count("&lt;b&gt;") >= 3
+    assert text.count("&lt;b&gt;") >= 2  # in tables
+    assert "&lt;b>" in str(figures_in(text))  # for plotly, which reads some tags
+    assert "<b>" not in str(figures_in(text))
 
 
 def test_importances_are_shown_as_they_were_noted(full: StudyResults) -> None:
