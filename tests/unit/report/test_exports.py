@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pytest
 
+from harness.analysis.recommendation import recommend
 from harness.errors import UserError
 from harness.report import exports
 from tests.figures import figures_in
