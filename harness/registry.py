@@ -16,7 +16,7 @@ class Registry(Generic[T]):
     """
 
     def __init__(self, kind: str) -> None:
-        self.kind = kind
+        self.noun = kind
         self._entries: dict[str, T] = {}
 
     def add(self, name: str, entry: T) -> T:
@@ -26,7 +26,7 @@ class Registry(Generic[T]):
             ValueError: the name is taken (a fault of the program, not of the user).
         """
         if name in self._entries:
-            raise ValueError(f"{self.kind} '{name}' is registered twice")
+            raise ValueError(f"{self.noun} '{name}' is registered twice")
         self._entries[name] = entry
         return entry
 
@@ -37,7 +37,7 @@ class Registry(Generic[T]):
             UserError: there is none; says which was probably meant.
         """
         if name not in self._entries:
-            raise UserError(f"unknown {self.kind} '{name}'; {did_you_mean(name, self._entries)}")
+            raise UserError(f"unknown {self.noun} '{name}'; {did_you_mean(name, self._entries)}")
         return self._entries[name]
 
     def names(self) -> tuple[str, ...]:

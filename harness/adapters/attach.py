@@ -16,7 +16,7 @@ from harness.adapters import methods, proofs
 from harness.adapters.adapter import ADAPTERS, Adapter, InitContext
 from harness.adapters.fast_layers import fuse_lora_layers, use_fast_dropout
 from harness.config.settings import GENERATION, Head, ModelSettings
-from harness.config.variants import VARIANTS, Variant, resolve
+from harness.config.variants import VARIANTS, Variant, resolve_variant
 from harness.models import token_classifier
 from harness.models.base_model import BaseModel, freeze, load_config
 from harness.registry import Registry
@@ -43,7 +43,7 @@ def create_adapter(
     Raises:
         UserError: unknown variant, or target modules that match no layer.
     """
-    variant = resolve(config.variant, variants)
+    variant = resolve_variant(config.variant, variants)
     return ADAPTERS.get(variant.method)(base, config, variant, context or InitContext())
 
 

@@ -166,7 +166,7 @@ class BFaster(Proof):
     def check_before(self) -> None:
         """Compares the rates of the optimizer's groups."""
         adapter = self.context.adapter
-        ratio = adapter.variant.optimiser.get("b_rate_ratio", 1.0)
+        ratio = adapter.variant.optimizer.get("b_rate_ratio", 1.0)
         if adapter.config.level("b_rate_ratio") != "own":
             ratio = float(adapter.config.level("b_rate_ratio"))
         require(ratio != 1.0, "the rates of A and B are the same")

@@ -35,7 +35,14 @@ def print_card(card: DataCard, to: TextIO | None = None) -> None:
         "Tokens",
         ("of", "split", "median", "95 %", "longest", "% too long"),
         [
-            (one.what, one.split, round(one.median), round(one.high), one.most, _cut(one.cut))
+            (
+                one.what,
+                one.split,
+                round(one.median),
+                round(one.percentile_95),
+                one.longest,
+                _cut(one.cut_share),
+            )
             for one in card.lengths
         ],
     )
@@ -43,14 +50,14 @@ def print_card(card: DataCard, to: TextIO | None = None) -> None:
         "Rows whose input stands before",
         ("split", "in", "exactly", "nearly", "such as"),
         [
-            (one.split, one.other, one.exact, one.near, _short(one.example))
-            for one in card.repeated
+            (one.split, one.other_split, one.exact, one.near, _short(one.example))
+            for one in card.duplicates
         ],
     )
     show(
         "Without training, on test",
         ("answer", "score", "unit"),
-        [(one.name, round(one.value, 1), one.unit) for one in card.floors],
+        [(one.name, round(one.value, 1), one.unit) for one in card.baselines],
     )
     for sentence in warnings(card):
         lines = textwrap.wrap(
@@ -79,9 +86,11 @@ def _rows(card: DataCard) -> tuple[list[str], list[list[object]]]:
 
 
 def _done(card: DataCard) -> list[tuple[str, int]]:
-    done = [(f"left out: {reason}", number) for reason, number in card.given.left_out.items()]
-    if card.given.augmented:
-        done.append(("added by task.py", card.given.augmented))
+    done = [
+        (f"left out: {reason}", number) for reason, number in card.preparation.left_out.items()
+    ]
+    if card.preparation.augmented:
+        done.append(("added by task.py", card.preparation.augmented))
     return done
 
 

@@ -34,7 +34,7 @@ def init(
     from harness.tasks.scaffold import create_task
 
     made = create_task(name, data, kind, format_, _fields(field or []), force)
-    for line in made.why:
+    for line in made.reasons:
         print(line)
     for file in made.files:
         print(f"wrote {file}")

@@ -50,7 +50,7 @@ def show(
 def sweep_rows() -> list[tuple[str, str, str, str]]:
     """One row a sweep: name, task, what it is for, file."""
     rows = []
-    for name, file in catalog.sweeps().items():
+    for name, file in catalog.list_sweeps().items():
         text = file.read_text(encoding="utf-8")
         body = _mapping(text)
         summary = body.get("summary") or _first_comment(text)
@@ -61,7 +61,7 @@ def sweep_rows() -> list[tuple[str, str, str, str]]:
 def task_rows() -> list[tuple[str, str, str]]:
     """One row a task: name, what it is for, folder."""
     rows = []
-    for name, folder in catalog.tasks().items():
+    for name, folder in catalog.list_tasks().items():
         text = (folder / "task.yaml").read_text(encoding="utf-8")
         body = _mapping(text)
         summary = str(body.get("summary") or body.get("description") or _first_comment(text))
@@ -71,7 +71,7 @@ def task_rows() -> list[tuple[str, str, str]]:
 
 def variant_rows() -> list[tuple[str, str, str, str]]:
     """One row a variant: name, what it changes, its source, what is checked on each trial."""
-    from harness.config.variants import NOT_VARIANTS, VARIANTS
+    from harness.config.variants import RELATED_METHODS, VARIANTS
 
     rows = [
         (
@@ -83,7 +83,7 @@ def variant_rows() -> list[tuple[str, str, str, str]]:
         for name, each in VARIANTS
     ]
     return rows + [
-        (name, told, source, proof) for name, (told, source, proof) in NOT_VARIANTS.items()
+        (name, told, source, proof) for name, (told, source, proof) in RELATED_METHODS.items()
     ]
 
 

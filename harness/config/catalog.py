@@ -10,16 +10,16 @@ from harness.errors import UserError, did_you_mean
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
-def bundled() -> Path:
+def bundled_folder() -> Path:
     """The folder of `tasks/` and `sweeps/` as shipped: the wheel's, else the checkout's."""
     inside = _PACKAGE / "_bundled"
     return inside if inside.is_dir() else _PACKAGE.parent
 
 
-def roots() -> tuple[Path, ...]:
+def search_folders() -> tuple[Path, ...]:
     """Folders to look in, first hit wins."""
     here = Path.cwd()
-    return (here,) if here == bundled() else (here, bundled())
+    return (here,) if here == bundled_folder() else (here, bundled_folder())
 
 
 def find_sweep(name: str) -> Path:
@@ -31,16 +31,16 @@ def find_sweep(name: str) -> Path:
     Raises:
         UserError: there is none.
     """
-    given = Path(name)
-    if given.suffix in {".yaml", ".yml"} or "/" in name:
-        if given.is_file():
-            return given
+    path = Path(name)
+    if path.suffix in {".yaml", ".yml"} or "/" in name:
+        if path.is_file():
+            return path
         raise UserError(f"{name}: no such sweep file")
-    for root in roots():
+    for root in search_folders():
         file = root / "sweeps" / f"{name}.yaml"
         if file.is_file():
             return file
-    raise UserError(f"unknown sweep '{name}'; {did_you_mean(name, sweeps())}")
+    raise UserError(f"unknown sweep '{name}'; {did_you_mean(name, list_sweeps())}")
 
 
 def find_task(name: str) -> Path:
@@ -52,31 +52,31 @@ def find_task(name: str) -> Path:
     Raises:
         UserError: there is none, or it has no task.yaml.
     """
-    given = Path(name)
+    path = Path(name)
     if "/" in name:
-        if (given / "task.yaml").is_file():
-            return given
+        if (path / "task.yaml").is_file():
+            return path
         raise UserError(f"{name}: no task.yaml in this folder")
-    for root in roots():
+    for root in search_folders():
         folder = root / "tasks" / name
         if (folder / "task.yaml").is_file():
             return folder
-    raise UserError(f"unknown task '{name}'; {did_you_mean(name, tasks())}")
+    raise UserError(f"unknown task '{name}'; {did_you_mean(name, list_tasks())}")
 
 
-def sweeps() -> dict[str, Path]:
+def list_sweeps() -> dict[str, Path]:
     """All sweeps by name."""
-    found: dict[str, Path] = {}
-    for root in roots():
+    sweeps: dict[str, Path] = {}
+    for root in search_folders():
         for file in sorted((root / "sweeps").glob("*.yaml")):
-            found.setdefault(file.stem, file)
-    return found
+            sweeps.setdefault(file.stem, file)
+    return sweeps
 
 
-def tasks() -> dict[str, Path]:
+def list_tasks() -> dict[str, Path]:
     """All tasks by name."""
-    found: dict[str, Path] = {}
-    for root in roots():
+    tasks: dict[str, Path] = {}
+    for root in search_folders():
         for file in sorted((root / "tasks").glob("*/task.yaml")):
-            found.setdefault(file.parent.name, file.parent)
-    return found
+            tasks.setdefault(file.parent.name, file.parent)
+    return tasks

@@ -28,7 +28,7 @@ from harness.trial import EXTRA_SETTINGS, TrialConfig
 _NAME: Final = re.compile(r"[\w.]+")
 
 
-def _one_of(*words: str) -> Callable[[Any], str]:
+def _choice_reader(*words: str) -> Callable[[Any], str]:
     def read(value: Any) -> str:
         text = "none" if value is None else str(value)
         if text not in words:
@@ -38,13 +38,13 @@ def _one_of(*words: str) -> Callable[[Any], str]:
     return read
 
 
-def _switch(value: Any) -> str:
+def _read_switch(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
-    return _one_of("on", "off")(value)
+    return _choice_reader("on", "off")(value)
 
 
-def _ratio(value: Any) -> str:
+def _read_ratio(value: Any) -> str:
     if value in (None, "own"):
         return "own"
     try:
@@ -56,21 +56,21 @@ def _ratio(value: Any) -> str:
     return f"{ratio:g}"
 
 
-def _layers(value: Any) -> str:
+def _read_layers(value: Any) -> str:
     """`all`, `upper_half`, or numbers of layers."""
     if isinstance(value, str) and not value.replace(",", "").isdigit():
-        return _one_of("all", "upper_half", "lower_half")(value)
+        return _choice_reader("all", "upper_half", "lower_half")(value)
     numbers = str(value).split(",") if isinstance(value, str | int) else value
     try:
-        chosen = sorted({int(number) for number in numbers})
+        layers = sorted({int(number) for number in numbers})
     except (TypeError, ValueError):
         raise ValueError(f"{value!r} is no list of layers") from None
-    if not chosen or chosen[0] < 0:
+    if not layers or layers[0] < 0:
         raise ValueError(f"{value!r} is no list of layers")
-    return ",".join(map(str, chosen))
+    return ",".join(map(str, layers))
 
 
-def _names(value: Any) -> str:
+def _read_module_names(value: Any) -> str:
     if value in (None, "none", [], ()):
         return "none"
     names = value.split(",") if isinstance(value, str) else value
@@ -81,7 +81,7 @@ def _names(value: Any) -> str:
     return ",".join(sorted(names))
 
 
-def _ranks(value: Any) -> str:
+def _read_rank_pattern(value: Any) -> str:
     """A mapping of module names to ranks."""
     if value in (None, "none", {}):
         return "none"
@@ -101,14 +101,14 @@ def _ranks(value: Any) -> str:
 
 #: How a level of each is read from YAML; raises ValueError.
 READERS: Final[Mapping[str, Callable[[Any], str]]] = {
-    "b_rate_ratio": _ratio,
-    "bias": _one_of("none", "all", "lora_only"),
-    "layers": _layers,
-    "rank_pattern": _ranks,
-    "modules_to_save": _names,
-    "optimizer": _one_of("adamw", "adamw_8bit", "paged_adamw_8bit"),
-    "compute_dtype": _one_of("base", "float32", "bfloat16", "float16"),
-    "gradient_checkpointing": _switch,
+    "b_rate_ratio": _read_ratio,
+    "bias": _choice_reader("none", "all", "lora_only"),
+    "layers": _read_layers,
+    "rank_pattern": _read_rank_pattern,
+    "modules_to_save": _read_module_names,
+    "optimizer": _choice_reader("adamw", "adamw_8bit", "paged_adamw_8bit"),
+    "compute_dtype": _choice_reader("base", "float32", "bfloat16", "float16"),
+    "gradient_checkpointing": _read_switch,
 }
 
 
@@ -159,29 +159,29 @@ class RateRange(RateBounds):
             raise ValueError("by_variant needs a low below high to measure places by")
         return self
 
-    def span(self, variant: str) -> RateBounds:
+    def range_of(self, variant: str) -> RateBounds:
         """The variant's own range, or the one of all."""
         return self.by_variant.get(variant, self)
 
-    def own(self, variant: str, rate: float) -> float:
+    def to_variant_rate(self, variant: str, rate: float) -> float:
         """The variant's own rate at the place of a rate of the common range.
 
         Rounded to four digits, so that `common` and back gives the same number.
         """
         if variant not in self.by_variant:
             return rate
-        place = math.log(rate / self.low) / math.log(self.high / self.low)
-        span = self.by_variant[variant]
-        return float(f"{span.low * (span.high / span.low) ** place:.4g}")
+        position = math.log(rate / self.low) / math.log(self.high / self.low)
+        own_range = self.by_variant[variant]
+        return float(f"{own_range.low * (own_range.high / own_range.low) ** position:.4g}")
 
-    def common(self, variant: str, rate: float) -> float:
+    def to_common_rate(self, variant: str, rate: float) -> float:
         """The rate of the common range at the place of a variant's own rate."""
         if variant not in self.by_variant:
             return rate
-        span = self.by_variant[variant]
-        width = math.log(span.high / span.low)
-        place = math.log(rate / span.low) / width if width else 0.5
-        rate = self.low * float((self.high / self.low) ** place)
+        own_range = self.by_variant[variant]
+        width = math.log(own_range.high / own_range.low)
+        position = math.log(rate / own_range.low) / width if width else 0.5
+        rate = self.low * float((self.high / self.low) ** position)
         return min(max(rate, self.low), self.high)
 
 
@@ -270,7 +270,7 @@ class SearchSpace(BaseModel):
             rate = float(trial.suggest_categorical("learning_rate", self.learning_rate))
         variant = str(trial.suggest_categorical("variant", self.variant))
         if isinstance(self.learning_rate, RateRange):
-            rate = self.learning_rate.own(variant, rate)
+            rate = self.learning_rate.to_variant_rate(variant, rate)
         config = TrialConfig(
             variant=variant,
             rank=rank,
@@ -283,7 +283,7 @@ class SearchSpace(BaseModel):
         )
         for name in self.varied_settings():
             level = str(trial.suggest_categorical(name, self.levels(name)))
-            config = config.with_level(name, self._fitting(config, name, level))
+            config = config.with_level(name, self._applicable_level(config, name, level))
         return config
 
     def varied_settings(self) -> tuple[str, ...]:
@@ -292,7 +292,7 @@ class SearchSpace(BaseModel):
             name for name, usual in EXTRA_SETTINGS.items() if self.levels(name) != (usual,)
         )
 
-    def _fitting(self, config: TrialConfig, name: str, level: str) -> str:
+    def _applicable_level(self, config: TrialConfig, name: str, level: str) -> str:
         # Only LoRA+ has two rates: for other variants every ratio is the same configuration.
         none = name == "b_rate_ratio" and "lora_plus" not in config.variant.split("+")
         return EXTRA_SETTINGS[name] if none else level
@@ -301,7 +301,7 @@ class SearchSpace(BaseModel):
         """The Optuna parameters that make `suggest` give this configuration."""
         rate = config.learning_rate
         if isinstance(self.learning_rate, RateRange):
-            rate = self.learning_rate.common(config.variant, rate)
+            rate = self.learning_rate.to_common_rate(config.variant, rate)
         return {
             "variant": config.variant,
             "rank": config.rank,
@@ -310,10 +310,10 @@ class SearchSpace(BaseModel):
             "target_modules": config.target_modules,
             "dropout": config.dropout,
             "learning_rate": rate,
-            **{name: self._nearest(config, name) for name in self.varied_settings()},
+            **{name: self._level_or_first(config, name) for name in self.varied_settings()},
         }
 
-    def _nearest(self, config: TrialConfig, name: str) -> str:
+    def _level_or_first(self, config: TrialConfig, name: str) -> str:
         level = str(config.level(name))
         return level if level in self.levels(name) else str(self.levels(name)[0])
 
@@ -329,7 +329,7 @@ class SearchSpace(BaseModel):
             and self._has_rate(config)
             and all(
                 config.level(name) in self.levels(name)
-                or self._fitting(config, name, "") == config.level(name)
+                or self._applicable_level(config, name, "") == config.level(name)
                 for name in EXTRA_SETTINGS
             )
         )
@@ -337,14 +337,16 @@ class SearchSpace(BaseModel):
     def _has_rate(self, config: TrialConfig) -> bool:
         if not isinstance(self.learning_rate, RateRange):
             return config.learning_rate in self.learning_rate
-        span = self.learning_rate.span(config.variant)
+        span = self.learning_rate.range_of(config.variant)
         return span.low <= config.learning_rate <= span.high
 
     def transfer_rate(self, rate: float, before: str, after: str) -> float:
         """The rate at the same place of another variant's range."""
         if not isinstance(self.learning_rate, RateRange) or before == after:
             return rate
-        return self.learning_rate.own(after, self.learning_rate.common(before, rate))
+        return self.learning_rate.to_variant_rate(
+            after, self.learning_rate.to_common_rate(before, rate)
+        )
 
     def rate_grid(
         self, centre: float, count: int, step: float, variant: str = ""
@@ -365,7 +367,7 @@ class SearchSpace(BaseModel):
             nearest = min(range(len(levels)), key=lambda i: abs(math.log(levels[i] / centre)))
             first = max(0, min(nearest - count // 2, len(levels) - count))
             return tuple(levels[first : first + count])
-        span = self.learning_rate.span(variant)
+        span = self.learning_rate.range_of(variant)
         low, high = span.low, span.high
         reach = step ** ((count - 1) / 2)
         if low * reach > high / reach:  # the range is narrower than the grid: spread over it

@@ -21,7 +21,7 @@ from harness.config.settings import (
     TrainingSettings,
 )
 from harness.config.space import SearchSpace
-from harness.config.variants import FULL, resolve, why_untrainable
+from harness.config.variants import FULL, resolve_variant, why_untrainable
 from harness.errors import UserError, did_you_mean, first_fault
 
 #: Keys that may differ when a study goes on: they change when it ends or how fast, not what it is.
@@ -50,7 +50,7 @@ class DataSettings(Section):
     Attributes:
         folder: with files for train and perhaps validation and test.
         limit: at most so many examples of each split.
-        allow_leaks: go on though inputs stand in two splits.
+        allow_leaks: run although inputs occur in two splits.
     """
 
     folder: str | None = None
@@ -101,20 +101,20 @@ class Sweep(Section):
     def _known_variants(self) -> Self:
         for name in self.space.variant:
             try:
-                variant = resolve(name)
+                variant = resolve_variant(name)
             except UserError as error:
                 raise ValueError(f"space.variant: {error}") from None
             if variant is FULL:
                 raise ValueError(f"space.variant: '{name}' trains no adapter; see baselines.full")
-            told = why_untrainable(variant, self.space.rank, self.model.quantization)
+            problem = why_untrainable(variant, self.space.rank, self.model.quantization)
             early = self.training.restore_best or self.training.early_stopping is not None
             if variant.initial_rank != 1.0 and early:
-                told = (
+                problem = (
                     f"variant {name} moves ranks until late: training.restore_best and "
                     "early_stopping would take it at another rank"
                 )
-            if told is not None:
-                raise ValueError(f"space.variant: {told}")
+            if problem is not None:
+                raise ValueError(f"space.variant: {problem}")
         return self
 
     @model_validator(mode="after")
@@ -165,7 +165,7 @@ def load_sweep(
     Raises:
         UserError: a fault, told with file and key path.
     """
-    source, body = _body(name, or_task)
+    source, body = _sweep_body(name, or_task)
     if preset is not None:
         presets = {**PRESETS, **(body.get("presets") or {})}
         if preset not in presets:
@@ -173,13 +173,13 @@ def load_sweep(
         body = _merge(body, presets[preset])
     for key, value in changes.items():
         if value is not None:
-            _put(body, key.replace("__", "."), value, source)
+            _set_key(body, key.replace("__", "."), value, source)
     for text in overrides:
         key, sign, value = text.partition("=")
         if not sign or not key.strip():
             raise UserError(f"--set {text}: write it as key.path=value")
         try:
-            _put(body, key.strip(), yaml.safe_load(value), f"--set {text}")
+            _set_key(body, key.strip(), yaml.safe_load(value), f"--set {text}")
         except yaml.YAMLError:
             raise UserError(f"--set {text}: the value is no YAML") from None
     return parse_sweep(body, source)
@@ -201,14 +201,14 @@ def parse_sweep(body: Mapping[str, Any], source: str) -> Sweep:
         raise UserError(f"{source}: {first_fault(error, Sweep)}") from None
 
 
-def _body(name: str, or_task: bool) -> tuple[str, dict[str, Any]]:
+def _sweep_body(name: str, or_task: bool) -> tuple[str, dict[str, Any]]:
     """What to call a sweep in messages, and its keys."""
     try:
         path = catalog.find_sweep(name)
     except UserError:
         if not or_task:
             raise
-        known = {**catalog.sweeps(), **catalog.tasks()}
+        known = {**catalog.list_sweeps(), **catalog.list_tasks()}
         if "/" not in name and name not in known:
             raise UserError(
                 f"no sweep and no task '{name}'; {did_you_mean(name, known)}"
@@ -217,10 +217,10 @@ def _body(name: str, or_task: bool) -> tuple[str, dict[str, Any]]:
         # as it is where a sweep leaves it out, so that its other keys can be set alone
         epochs = Sweep.model_fields["training"].default.epochs
         return f"task {name}", {"task": name, "training": {"epochs": epochs}}
-    return str(path), _read(path)
+    return str(path), _read_yaml(path)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         body = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
@@ -244,19 +244,19 @@ def _merge(body: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
-def _put(body: dict[str, Any], path: str, value: Any, source: str) -> None:
+def _set_key(body: dict[str, Any], path: str, value: Any, source: str) -> None:
     *parents, last = path.split(".")
-    place: Any = body
+    section: Any = body
     for parent in parents:
-        inner = place.get(parent)
-        if isinstance(inner, str) and parent == "model":
-            inner = {"name": inner}
-        if inner is None:
-            inner = {}
-        if not isinstance(inner, Mapping):
+        subsection = section.get(parent)
+        if isinstance(subsection, str) and parent == "model":
+            subsection = {"name": subsection}
+        if subsection is None:
+            subsection = {}
+        if not isinstance(subsection, Mapping):
             raise UserError(f"{source}: {path}: '{parent}' is a value, not a section")
-        place[parent] = dict(inner)
-        place = place[parent]
-    place[last] = value
+        section[parent] = dict(subsection)
+        section = section[parent]
+    section[last] = value
     if last in {"epochs", "steps"} and parents == ["training"] and value is not None:
-        place.pop("steps" if last == "epochs" else "epochs", None)  # the new one replaces it
+        section.pop("steps" if last == "epochs" else "epochs", None)  # the new one replaces it

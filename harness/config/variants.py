@@ -1,4 +1,4 @@
-"""One entry for each LoRA variant: what it is, what PEFT and the optimiser must be told.
+"""One entry for each LoRA variant: what it is, what PEFT and the optimizer must be told.
 
 Names joined by `+` (`dora+lora_plus`) mean both at once, where that is possible. A variant does
 not know which engines exist: an engine reads its keywords, traits and the names of its proofs.
@@ -21,7 +21,7 @@ class Variant:
         summary: what it changes, in one line.
         source: the paper, as arXiv identifier.
         peft: keywords of PEFT's configuration beside rank, alpha, dropout and targets.
-        optimiser: traits for the optimiser; `b_rate_ratio` is the rate of B over that of A.
+        optimizer: traits for the optimizer; `b_rate_ratio` is the rate of B over that of A.
         root_scale: the update is scaled by alpha/sqrt(rank) instead of alpha/rank.
         kind: how the adapter is put on, started and saved; an entry of
             `harness.adapters.adapter.ADAPTERS`.
@@ -40,7 +40,7 @@ class Variant:
     summary: str
     source: str
     peft: Mapping[str, Any] = field(default_factory=dict)
-    optimiser: Mapping[str, float] = field(default_factory=dict)
+    optimizer: Mapping[str, float] = field(default_factory=dict)
     root_scale: bool = False
     method: str = "lora"
     frozen: tuple[str, ...] = ()
@@ -99,7 +99,7 @@ for _variant in (
         "LoRA whose B learns 16 times faster than its A",
         "arXiv:2402.12354",
         # The paper's section 5 recommends a ratio of about 2^4.
-        optimiser={"b_rate_ratio": 16.0},
+        optimizer={"b_rate_ratio": 16.0},
         proofs=("starts_as_base", "b_zero", "scale", "b_faster"),
     ),
     Variant(
@@ -210,7 +210,7 @@ FULL: Final = Variant(
 )
 
 
-class NotAVariant(NamedTuple):
+class RelatedMethod(NamedTuple):
     """What people look for among the variants, and where it is instead.
 
     Attributes:
@@ -219,13 +219,13 @@ class NotAVariant(NamedTuple):
         proof: what is checked.
     """
 
-    told: str
+    advice: str
     source: str
     proof: str
 
 
-NOT_VARIANTS: Final = {
-    "qlora": NotAVariant(
+RELATED_METHODS: Final = {
+    "qlora": RelatedMethod(
         "a quantised base, not a variant: write model.quantization: nf4, with any variant here "
         "that does not round or decompose the base itself",
         "arXiv:2305.14314",
@@ -234,7 +234,7 @@ NOT_VARIANTS: Final = {
 }
 
 
-def resolve(name: str, variants: Registry[Variant] = VARIANTS) -> Variant:
+def resolve_variant(name: str, variants: Registry[Variant] = VARIANTS) -> Variant:
     """The variant of that name; names joined by `+` mean all of them at once.
 
     Args:
@@ -248,13 +248,13 @@ def resolve(name: str, variants: Registry[Variant] = VARIANTS) -> Variant:
         return FULL
     parts = [part.strip() for part in name.split("+")]
     for part in parts:
-        if part in NOT_VARIANTS and part not in variants:
-            raise UserError(f"{part} is {NOT_VARIANTS[part].told}")
+        if part in RELATED_METHODS and part not in variants:
+            raise UserError(f"{part} is {RELATED_METHODS[part].advice}")
     if len(set(parts)) < len(parts):
         raise UserError(f"variant '{name}' names a part twice")
     joined = variants.get(parts[0])
     for part in parts[1:]:
-        joined = _join(joined, variants.get(part))
+        joined = _join_variants(joined, variants.get(part))
     return joined
 
 
@@ -262,7 +262,7 @@ def why_untrainable(variant: Variant, ranks: tuple[int, ...], quantization: str)
     """Why a variant cannot be trained at these ranks on such a base; None where it can.
 
     Args:
-        variant: as `resolve` answers it.
+        variant: as `resolve_variant` answers it.
         ranks: every rank that it would be trained at.
         quantization: `model.quantization`.
     """
@@ -281,44 +281,47 @@ def why_untrainable(variant: Variant, ranks: tuple[int, ...], quantization: str)
     return None
 
 
-def _join(one: Variant, other: Variant) -> Variant:
-    for first, second in ((one, other), (other, one)):
-        for name in second.name.split("+"):
-            if name in first.excludes:
-                told = f"{first.name} cannot be joined with {name}: {first.excludes[name]}"
-                raise UserError(f"variant '{one.name}+{other.name}': {told}")
-    both = [each.method for each in (one, other) if each.method != "lora"]
-    starts = [each for each in (one, other) if "init_lora_weights" in each.peft]
-    if len(both) > 1 or len(starts) > 1:
+def _join_variants(first: Variant, second: Variant) -> Variant:
+    variants = (first, second)
+    name = f"{first.name}+{second.name}"
+    for variant, partner in ((first, second), (second, first)):
+        for part in partner.name.split("+"):
+            if part in variant.excludes:
+                raise UserError(
+                    f"variant '{name}': {variant.name} cannot be joined with {part}: "
+                    f"{variant.excludes[part]}"
+                )
+    methods = [variant.method for variant in variants if variant.method != "lora"]
+    initialized = [variant for variant in variants if "init_lora_weights" in variant.peft]
+    if len(methods) > 1 or len(initialized) > 1:
         raise UserError(
-            f"variant '{one.name}+{other.name}': both decide what the adapter is made of or "
-            "starts from"
+            f"variant '{name}': both define the adapter's parametrization or its initialization"
         )
-    # Where another start was chosen, B is not zero.
-    other_start = any("b_zero" not in each.proofs for each in (one, other))
+    # With any other initialization than LoRA's, B does not start at zero.
+    b_starts_nonzero = any("b_zero" not in variant.proofs for variant in variants)
     proofs = tuple(
         proof
-        for proof in dict.fromkeys((*one.proofs, *other.proofs))
-        if not (proof == "b_zero" and other_start)
-        and (proof != "starts_as_base" or all(proof in each.proofs for each in (one, other)))
+        for proof in dict.fromkeys((*first.proofs, *second.proofs))
+        if not (proof == "b_zero" and b_starts_nonzero)
+        and (proof != "starts_as_base" or all(proof in variant.proofs for variant in variants))
     )
     return replace(
-        one,
-        name=f"{one.name}+{other.name}",
-        summary=f"{one.summary}; {other.summary}",
-        source=f"{one.source}, {other.source}",
-        peft={**one.peft, **other.peft},
-        optimiser={**one.optimiser, **other.optimiser},
-        root_scale=one.root_scale or other.root_scale,
-        method=both[0] if both else "lora",
-        frozen=tuple(dict.fromkeys((*one.frozen, *other.frozen))),
-        initial_rank=max(one.initial_rank, other.initial_rank),
-        even_rank=one.even_rank or other.even_rank,
-        bases=tuple(base for base in one.bases if base in other.bases),
+        first,
+        name=name,
+        summary=f"{first.summary}; {second.summary}",
+        source=f"{first.source}, {second.source}",
+        peft={**first.peft, **second.peft},
+        optimizer={**first.optimizer, **second.optimizer},
+        root_scale=first.root_scale or second.root_scale,
+        method=methods[0] if methods else "lora",
+        frozen=tuple(dict.fromkeys((*first.frozen, *second.frozen))),
+        initial_rank=max(first.initial_rank, second.initial_rank),
+        even_rank=first.even_rank or second.even_rank,
+        bases=tuple(base for base in first.bases if base in second.bases),
         proofs=proofs,
-        excludes={**one.excludes, **other.excludes},
-        # One of the two at most has a method, and so a class and a remark, of its own.
-        peft_class=other.peft_class if one.method == "lora" else one.peft_class,
-        snippet_remark=one.snippet_remark or other.snippet_remark,
-        packable=one.packable and other.packable,
+        excludes={**first.excludes, **second.excludes},
+        # At most one of the two has a method, and so a class and a remark, of its own.
+        peft_class=second.peft_class if first.method == "lora" else first.peft_class,
+        snippet_remark=first.snippet_remark or second.snippet_remark,
+        packable=first.packable and second.packable,
     )

@@ -1,4 +1,4 @@
-"""Data formats, one file each; importing this package lets each register itself."""
+"""Data formats, one module each; importing this package registers all of them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from harness.data.rows import (
     Row,
     RowSpec,
     Span,
+    find_leaks,
     fingerprint,
     input_key,
-    leaks,
 )
 
 for _module in pkgutil.iter_modules(__path__):
@@ -29,7 +29,7 @@ __all__ = [
     "Row",
     "RowSpec",
     "Span",
+    "find_leaks",
     "fingerprint",
     "input_key",
-    "leaks",
 ]

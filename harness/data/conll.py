@@ -1,7 +1,7 @@
-"""CoNLL columns: a token a line, an empty line between sentences, the tag in a column.
+"""CoNLL columns: a token per line, an empty line between sentences, the tag in a column.
 
-Texts are the tokens joined by blanks. `-DOCSTART-` lines begin a document, so that no document
-falls into two splits; without them every sentence is one of its own.
+A row is a sentence, its tokens joined by spaces. `-DOCSTART-` lines separate documents, so that
+no document is divided between splits; without them every sentence is its own document.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
-from harness.data.parsing import at, check_label, only_entities, read_text
+from harness.data.parsing import check_label, read_text, require_entity_rows, with_location
 from harness.data.rows import FORMATS, Options, Row, RowSpec
-from harness.data.tagging import Scheme, TagError, parse, scheme_of, sentence_to_text
+from harness.data.tagging import Scheme, TagError, detect_scheme, parse_tags, sentence_to_text
 from harness.errors import UserError
 
 _DOCUMENT: Final = "-DOCSTART-"
 
 
 class ConllOptions(Options):
-    """What may be said of CoNLL files.
+    """How CoNLL files are read.
 
     Attributes:
         token_column: the column of the tokens, from 0.
         tag_column: the column of the tags; -1 is the last.
-        scheme: of the tags; `auto`: as the file shows.
+        scheme: of the tags; `auto` detects it.
     """
 
     token_column: int = 0
@@ -47,35 +47,37 @@ class Conll:
     suffixes = (".conll", ".tsv", ".txt", ".iob", ".bio")
     options = ConllOptions
 
-    def read(self, path: Path, wanted: RowSpec) -> tuple[Row, ...]:
+    def read(self, path: Path, spec: RowSpec) -> tuple[Row, ...]:
         """All sentences of a file, checked; see `Format.read`."""
-        only_entities(path, wanted, "CoNLL")
-        options = _options(wanted)
-        found = list(_sentences(path, options))
-        scheme = _scheme(path, found, options)
+        require_entity_rows(path, spec, "CoNLL")
+        options = _options(spec)
+        sentences = list(_read_sentences(path, options))
+        scheme = _sentence_scheme(path, sentences, options)
         rows = []
-        for number, one in enumerate(found, start=1):
-            text, spans = _read(path, one, scheme)
+        for number, sentence in enumerate(sentences, start=1):
+            text, spans = _parse_sentence(path, sentence, scheme)
             for span in spans:
-                with at(f"{path}:{one.line + text.count(' ', 0, span.start)}"):
-                    check_label(span.label, wanted.labels, "the tag")
-            head = f"{path.stem}{one.document}-" if one.document else path.stem
-            kept = spans if wanted.kind == "entities" else ()
-            rows.append(Row(f"{head}{number}", text, kept))
+                with with_location(f"{path}:{sentence.line + text.count(' ', 0, span.start)}"):
+                    check_label(span.label, spec.labels, "the tag")
+            prefix = f"{path.stem}{sentence.document}-" if sentence.document else path.stem
+            entities = spans if spec.row_type == "entities" else ()
+            rows.append(Row(f"{prefix}{number}", text, entities))
         if not rows:
-            raise UserError(f"{path}: no sentence; a token a line with its tag is right")
+            raise UserError(f"{path}: no sentence; give a token and its tag on each line")
         return tuple(rows)
 
     def survey(self, path: Path) -> dict[str, Any]:
-        """Sentences, tokens, columns, letters of the tags, entities by label and the scheme."""
+        """Counts sentences, tokens, tag prefixes and entities by label; detects the scheme."""
         options = ConllOptions()
-        found = list(_sentences(path, options))
-        scheme = _scheme(path, found, options)
-        spans = [span for one in found for span in _read(path, one, scheme)[1]]
-        tags = [tag for one in found for tag in one.tags]
+        sentences = list(_read_sentences(path, options))
+        scheme = _sentence_scheme(path, sentences, options)
+        spans = [
+            span for sentence in sentences for span in _parse_sentence(path, sentence, scheme)[1]
+        ]
+        tags = [tag for sentence in sentences for tag in sentence.tags]
         first = next((line for line in read_text(path).split("\n") if line.strip()), "")
         return {
-            "sentences": len(found),
+            "sentences": len(sentences),
             "tokens": len(tags),
             "columns": len(_columns(first.rstrip("\r"))),
             "tag_prefixes": dict(sorted(Counter(tag.partition("-")[0] for tag in tags).items())),
@@ -84,15 +86,15 @@ class Conll:
         }
 
 
-def _options(wanted: RowSpec) -> ConllOptions:
-    return wanted.options if isinstance(wanted.options, ConllOptions) else ConllOptions()
+def _options(spec: RowSpec) -> ConllOptions:
+    return spec.options if isinstance(spec.options, ConllOptions) else ConllOptions()
 
 
 def _columns(line: str) -> list[str]:
     return line.split("\t") if "\t" in line else line.split()
 
 
-def _sentences(path: Path, options: ConllOptions) -> Iterator[_Sentence]:
+def _read_sentences(path: Path, options: ConllOptions) -> Iterator[_Sentence]:
     tokens: list[str] = []
     tags: list[str] = []
     document = begins = width = 0
@@ -107,13 +109,13 @@ def _sentences(path: Path, options: ConllOptions) -> Iterator[_Sentence]:
         width = width or len(cells)
         if len(cells) != width:
             raise UserError(
-                f"{path}:{number}: {len(cells)} columns, the lines before have {width}"
+                f"{path}:{number}: {len(cells)} columns, but the earlier lines have {width}"
             )
         last = max(options.token_column, options.tag_column)
         if width < 2 or last >= width:
             raise UserError(
                 f"{path}:{number}: {width} column{'s' if width > 1 else ''}; a token and its tag "
-                "with a tab or blanks between them are right"
+                "separated by a tab or spaces are needed"
             )
         begins = begins if tokens else number
         tokens.append(cells[options.token_column])
@@ -122,21 +124,21 @@ def _sentences(path: Path, options: ConllOptions) -> Iterator[_Sentence]:
         yield _Sentence(begins, document, tokens, tags)
 
 
-def _scheme(path: Path, found: list[_Sentence], options: ConllOptions) -> Scheme:
+def _sentence_scheme(path: Path, sentences: list[_Sentence], options: ConllOptions) -> Scheme:
     parsed = []
-    for one in found:
+    for sentence in sentences:
         try:
-            parsed.append(parse(one.tags))
+            parsed.append(parse_tags(sentence.tags))
         except TagError as fault:
-            raise UserError(f"{path}:{one.line + fault.place}: {fault.told}") from fault
-    return scheme_of(parsed) if options.scheme == "auto" else options.scheme
+            raise UserError(f"{path}:{sentence.line + fault.index}: {fault.reason}") from fault
+    return detect_scheme(parsed) if options.scheme == "auto" else options.scheme
 
 
-def _read(path: Path, one: _Sentence, scheme: Scheme) -> Any:
+def _parse_sentence(path: Path, sentence: _Sentence, scheme: Scheme) -> Any:
     try:
-        return sentence_to_text(one.tokens, one.tags, scheme)
+        return sentence_to_text(sentence.tokens, sentence.tags, scheme)
     except TagError as fault:
-        raise UserError(f"{path}:{one.line + fault.place}: {fault.told}") from fault
+        raise UserError(f"{path}:{sentence.line + fault.index}: {fault.reason}") from fault
 
 
 CONLL = FORMATS.add("conll", Conll())

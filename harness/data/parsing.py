@@ -1,11 +1,10 @@
-"""From one record, a mapping of names to values, to one row; says what is wrong with it.
+"""`parse_row`: one record, a mapping of names to values, becomes one checked `Row`.
 
 A record is `{"id", "text", "entities": [{"start", "end", "label", "text"}]}`, or
 `{"tokens", "ner_tags"}`, or `{"id", "input", "output"}` with or without an `instruction`, or
-`{"id", "text"}`; further keys are ignored, other names are mapped by `Wanted.fields`. Knows
-nothing of files.
+`{"id", "text"}`; further keys are ignored, `RowSpec.fields` maps other names.
 
-Gathers rows from records or finished rows, each with its line; ids have to differ.
+`parse_rows` does so for all records of a file, and puts the location of a record before its fault.
 """
 
 from __future__ import annotations
@@ -28,49 +27,49 @@ if TYPE_CHECKING:
 
 Record = Mapping[str, Any]
 
-#: Characters that no label may have, since written entities are told apart by them.
+#: Characters that no label may have: they separate entities in the text that a model writes.
 _RESERVED: Final = frozenset(":;|\\\n\r")
-#: What a file calls the tags of its tokens, unless `Wanted.fields` says otherwise.
+#: The usual name of the field of tags, as in data sets of the hub.
 _TAGS: Final = "ner_tags"
 
 
 class RowError(Exception):
-    """What is wrong with a record; the reader puts file and line before it."""
+    """A fault of a record; whoever reads the file adds file and line."""
 
 
-def parse_row(record: Record, wanted: RowSpec, default: str) -> Row:
+def parse_row(record: Record, spec: RowSpec, default_id: str) -> Row:
     """The row that a record holds.
 
     Args:
         record: names and values.
-        wanted: what the task asks of its rows.
-        default: id of a record that has none.
+        spec: what the task requires of its rows.
+        default_id: id of a record that has none.
 
     Raises:
         RowError: a value is missing or wrong.
     """
-    identity = record.get(wanted.fields.get("id", "id"), default)
+    identity = record.get(spec.fields.get("id", "id"), default_id)
     if isinstance(identity, bool) or not isinstance(identity, str | int) or identity == "":
         raise RowError(f"'id' is {quoted(identity)}; give a text that is not empty")
-    if wanted.kind == "pairs":
-        row = _pair(record, wanted, str(identity))
-    elif wanted.kind == "entities" and _has_tokens(record, wanted):
-        row = _tagged(record, wanted, str(identity))
+    if spec.row_type == "pairs":
+        row = _parse_pair(record, spec, str(identity))
+    elif spec.row_type == "entities" and _has_tokens(record, spec):
+        row = _parse_tagged(record, spec, str(identity))
     else:
-        text = _text(record, wanted, "text")
-        entities = _entities(record, wanted, text) if wanted.kind == "entities" else ()
+        text = _required_text(record, spec, "text")
+        entities = _parse_entities(record, spec, text) if spec.row_type == "entities" else ()
         row = Row(str(identity), text, entities)
-    if wanted.score is not None:
-        row = replace(row, score=_score(record, wanted.score))
-    if wanted.group is not None:
-        row = replace(row, group=_group(record, wanted.group))
+    if spec.score is not None:
+        row = replace(row, score=_parse_score(record, spec.score))
+    if spec.group is not None:
+        row = replace(row, group=_parse_group(record, spec.group))
     return row
 
 
-def _score(record: Record, name: str) -> float:
-    value = _value(record, name, name)
+def _parse_score(record: Record, name: str) -> float:
+    value = _required_value(record, name, name)
     try:
-        # a table of text, such as CSV, has "4" for 4
+        # In a table of texts, such as CSV, numbers are texts.
         score = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
         score = math.nan
@@ -79,65 +78,67 @@ def _score(record: Record, name: str) -> float:
     return score
 
 
-def _group(record: Record, name: str) -> str:
-    value = _value(record, name, name)
+def _parse_group(record: Record, name: str) -> str:
+    value = _required_value(record, name, name)
     if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
         raise RowError(f"'{name}' is {quoted(value)}; it should be a name or a whole number")
     return str(value)
 
 
-def _pair(record: Record, wanted: RowSpec, identity: str) -> Row:
-    asked = None
-    if wanted.fields.get("instruction", "instruction") in record:
-        asked = _text(record, wanted, "instruction")
-    name = wanted.fields.get("input", "input")
+def _parse_pair(record: Record, spec: RowSpec, identity: str) -> Row:
+    instruction = None
+    if spec.fields.get("instruction", "instruction") in record:
+        instruction = _required_text(record, spec, "instruction")
+    name = spec.fields.get("input", "input")
     # As in instruction tuning: an instruction may need no input.
-    text = "" if asked and record.get(name) == "" else _text(record, wanted, "input")
-    return Row(identity, text, output=_text(record, wanted, "output"), instruction=asked)
-
-
-def _has_tokens(record: Record, wanted: RowSpec) -> bool:
-    return "text" not in wanted.fields and (
-        "tokens" in wanted.fields or ("tokens" in record and "text" not in record)
+    text = "" if instruction and record.get(name) == "" else _required_text(record, spec, "input")
+    return Row(
+        identity, text, output=_required_text(record, spec, "output"), instruction=instruction
     )
 
 
-def _tagged(record: Record, wanted: RowSpec, identity: str) -> Row:
-    tokens = _words(record, wanted.fields.get("tokens", "tokens"))
-    name = wanted.fields.get("tags", _TAGS)
-    tags = _words(record, name)
+def _has_tokens(record: Record, spec: RowSpec) -> bool:
+    return "text" not in spec.fields and (
+        "tokens" in spec.fields or ("tokens" in record and "text" not in record)
+    )
+
+
+def _parse_tagged(record: Record, spec: RowSpec, identity: str) -> Row:
+    tokens = _required_words(record, spec.fields.get("tokens", "tokens"))
+    name = spec.fields.get("tags", _TAGS)
+    tags = _required_words(record, name)
     if len(tags) != len(tokens):
         raise RowError(
-            f"'{name}' has {len(tags)} tags for {len(tokens)} tokens; give each its own"
+            f"'{name}' has {len(tags)} tags for {len(tokens)} tokens; give one tag for each token"
         )
     try:
         text, spans = sentence_to_text(tokens, tags)
     except TagError as fault:
         raise RowError(f"'{name}': {fault}") from None
     for span in spans:
-        check_label(span.label, wanted.labels, f"'{name}'")
+        check_label(span.label, spec.labels, f"'{name}'")
     return Row(identity, text, spans)
 
 
-def _words(record: Record, name: str) -> list[str]:
-    values = _value(record, name, name)
-    if not isinstance(values, list | tuple) or not all(isinstance(one, str) for one in values):
+def _required_words(record: Record, name: str) -> list[str]:
+    values = _required_value(record, name, name)
+    if not isinstance(values, list | tuple) or not all(isinstance(value, str) for value in values):
         raise RowError(f"'{name}' is {quoted(values)}; it should be a list of words")
     if not values:
         raise RowError(f"'{name}' is empty; leave the row out")
     return list(values)
 
 
-def _value(record: Record, key: str, name: str) -> Any:
+def _required_value(record: Record, key: str, name: str) -> Any:
     if name not in record:
         mapped = "" if name == key else f" (task.yaml maps {key} to it)"
         raise RowError(f"no '{name}'{mapped}; the row has: {', '.join(record) or 'nothing'}")
     return record[name]
 
 
-def _text(record: Record, wanted: RowSpec, key: str) -> str:
-    name = wanted.fields.get(key, key)
-    text = _value(record, key, name)
+def _required_text(record: Record, spec: RowSpec, key: str) -> str:
+    name = spec.fields.get(key, key)
+    text = _required_value(record, key, name)
     if not isinstance(text, str):
         raise RowError(f"'{name}' is {quoted(text)}; it should be a text")
     if not text.strip():
@@ -145,29 +146,31 @@ def _text(record: Record, wanted: RowSpec, key: str) -> str:
     return text
 
 
-def _entities(record: Record, wanted: RowSpec, text: str) -> tuple[Span, ...]:
-    name = wanted.fields.get("entities", "entities")
+def _parse_entities(record: Record, spec: RowSpec, text: str) -> tuple[Span, ...]:
+    name = spec.fields.get("entities", "entities")
     if name not in record:
         raise RowError(f"no '{name}'; a text without any has \"{name}\": []")
     entities = record[name]
     if not isinstance(entities, list | tuple):
         raise RowError(f"'{name}' is {quoted(entities)}; it should be a list")
-    spans = [_span(item, text, wanted, f"{name}[{k}]") for k, item in enumerate(entities)]
+    spans = [_parse_span(item, text, spec, f"{name}[{k}]") for k, item in enumerate(entities)]
     return tuple(sorted(spans, key=lambda span: (span.start, span.end)))
 
 
-def _span(item: Any, text: str, wanted: RowSpec, where: str) -> Span:
+def _parse_span(item: Any, text: str, spec: RowSpec, location: str) -> Span:
     if not isinstance(item, dict):
-        raise RowError(f"{where} is {quoted(item)}; it should be an object with start, end, label")
-    start, end = _offset(item, "start", where), _offset(item, "end", where)
+        raise RowError(
+            f"{location} is {quoted(item)}; it should be an object with start, end, label"
+        )
+    start, end = _parse_offset(item, "start", location), _parse_offset(item, "end", location)
     label = item.get("label")
-    return span_at(text, start, end, label, item.get("text"), wanted.labels, where)
+    return span_at(text, start, end, label, item.get("text"), spec.labels, location)
 
 
-def _offset(item: dict[str, Any], key: str, where: str) -> int:
+def _parse_offset(item: dict[str, Any], key: str, location: str) -> int:
     value = item.get(key)
     if not isinstance(value, int) or isinstance(value, bool):
-        raise RowError(f"{where}.{key} is {quoted(value)}; it should be a whole number")
+        raise RowError(f"{location}.{key} is {quoted(value)}; it should be a whole number")
     return value
 
 
@@ -176,69 +179,73 @@ def span_at(
     start: int,
     end: int,
     label: Any,
-    given: Any,
+    stated: Any,
     labels: Sequence[str] | None,
-    where: str,
+    location: str,
 ) -> Span:
     """A checked entity.
 
     Args:
         text: of the row.
         start: offset of its first character.
-        end: offset behind its last.
+        end: offset after its last character.
         label: its label.
-        given: what the file says stands there; None where it does not say.
+        stated: the entity's text according to the file; None where the file has none.
         labels: those allowed; None: any.
-        where: what to call it in messages.
+        location: of the entity, for messages.
 
     Raises:
         RowError: offsets, text or label are wrong.
     """
     if not 0 <= start < end <= len(text):
         raise RowError(
-            f"{where}: offsets {start}..{end} do not lie in the text of {len(text)} characters; "
+            f"{location}: offsets {start}..{end} are outside the text of {len(text)} characters; "
             "0 <= start < end <= length is right"
         )
-    inside = text[start:end]
-    if given is not None and given != inside:
+    surface = text[start:end]
+    if stated is not None and stated != surface:
         raise RowError(
-            f"{where}: 'text' is {quoted(given)}, but text[{start}:{end}] is {quoted(inside)}; "
-            "offsets count characters from 0, the end is exclusive"
+            f"{location}: 'text' is {quoted(stated)}, but text[{start}:{end}] is "
+            f"{quoted(surface)}; offsets count characters from 0, the end is exclusive"
         )
-    if not inside.strip():
-        raise RowError(f"{where}: text[{start}:{end}] is blank; an entity has visible characters")
-    return Span(start, end, check_label(label, labels, where), inside)
+    if not surface.strip():
+        raise RowError(
+            f"{location}: text[{start}:{end}] is blank; an entity has visible characters"
+        )
+    return Span(start, end, check_label(label, labels, location), surface)
 
 
-def check_label(label: Any, labels: Sequence[str] | None, where: str) -> str:
-    """The label, if it may be one.
+def check_label(label: Any, labels: Sequence[str] | None, location: str) -> str:
+    """Checks a label and returns it.
 
     Raises:
-        RowError: it is no name, holds a reserved character or is unknown.
+        RowError: it is not a name, has a reserved character or is unknown.
     """
     if not isinstance(label, str) or not label.strip() or label != label.strip():
-        raise RowError(f"{where}.label is {quoted(label)}; it should be a name such as CONDITION")
+        raise RowError(
+            f"{location}.label is {quoted(label)}; it should be a name such as CONDITION"
+        )
     if _RESERVED & set(label):
         raise RowError(
-            f"{where}.label is {quoted(label)}; a label has no : ; | \\ and no line end"
+            f"{location}.label is {quoted(label)}; a label has no : ; | \\ and no line end"
         )
     if labels is not None and label not in labels:
-        raise RowError(f"{where}: unknown label '{label}'; {did_you_mean(label, labels)}")
+        raise RowError(f"{location}: unknown label '{label}'; {did_you_mean(label, labels)}")
     return label
 
 
 def quoted(value: Any) -> str:
-    """A value as JSON, cut to what fits a message."""
+    """A value as JSON, truncated to fit a message."""
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 @runtime_checkable
-class Recorded(Protocol):
-    """A format whose files hold records: names and values."""
+class RecordFormat(Protocol):
+    """A format whose files hold records, mappings of names to values."""
 
     def records(self, path: Path) -> Iterator[Record]:
-        """All records of a file, as they stand.
+        """All records of a file, unchecked.
 
         Raises:
             UserError: one cannot be read.
@@ -274,8 +281,8 @@ def read_text(path: Path) -> str:
 
 
 @contextmanager
-def at(place: str) -> Iterator[None]:
-    """Tells what is wrong with a row together with its place, such as `file:line`.
+def with_location(location: str) -> Iterator[None]:
+    """Turns a `RowError` into a `UserError` with its location, such as `file:line`.
 
     Raises:
         UserError: a `RowError` was raised inside.
@@ -283,57 +290,58 @@ def at(place: str) -> Iterator[None]:
     try:
         yield
     except RowError as fault:
-        raise UserError(f"{place}: {fault}") from fault
+        raise UserError(f"{location}: {fault}") from fault
 
 
 def location(path: Path, unit: str, number: int) -> str:
-    """Where a record stands: `file:line`, or `file: row number`."""
+    """The location of a record: `file:line`, or `file: row number`."""
     return f"{path}:{number}" if unit == "line" else f"{path}: {unit} {number}"
 
 
 def parse_rows(
     path: Path,
     records: Iterable[tuple[int, Callable[[], Record]]],
-    wanted: RowSpec,
-    empty: str,
+    spec: RowSpec,
+    advice: str,
     unit: str = "line",
 ) -> tuple[Row, ...]:
-    """Rows of records.
+    """Parses all records of a file.
 
     Args:
         path: for messages and for the ids of records without one.
-        records: number of the line (or row), and what answers the record or raises `RowError`.
-        wanted: what the task asks of its rows.
-        empty: what is right where there is no record at all.
+        records: number of the line (or row), and a function that returns the record or raises
+            `RowError`.
+        spec: what the task requires of its rows.
+        advice: what to do about a file without any record, for the message.
         unit: what the numbers count: `line`, or `row` where a row may take several lines.
 
     Raises:
-        UserError: told as `file:line: what`.
+        UserError: a record is faulty, or an id occurs twice; the message is `file:line: fault`.
     """
     rows: list[Row] = []
-    places: dict[str, int] = {}
+    numbers: dict[str, int] = {}
     for number, record in records:
-        with at(location(path, unit, number)):
-            row = parse_row(record(), wanted, f"{path.stem}{number}")
-        if row.id in places:
+        with with_location(location(path, unit, number)):
+            row = parse_row(record(), spec, f"{path.stem}{number}")
+        if row.id in numbers:
             raise UserError(
-                f"{location(path, unit, number)}: id '{row.id}' already stands in {unit} "
-                f"{places[row.id]}; every row needs an id of its own"
+                f"{location(path, unit, number)}: id '{row.id}' is already used in {unit} "
+                f"{numbers[row.id]}; every row needs a unique id"
             )
-        places[row.id] = number
+        numbers[row.id] = number
         rows.append(row)
     if not rows:
-        raise UserError(f"{path}: no rows; {empty}")
+        raise UserError(f"{path}: no rows; {advice}")
     return tuple(rows)
 
 
-def only_entities(path: Path, wanted: RowSpec, name: str) -> None:
-    """Refuses a task whose rows such a format cannot hold.
+def require_entity_rows(path: Path, spec: RowSpec, name: str) -> None:
+    """Checks that a format with entities can hold the rows of a task.
 
     Raises:
-        UserError: the task wants something else than entities or text.
+        UserError: the task needs rows other than entities or texts.
     """
-    if wanted.kind not in {"entities", "text"}:
+    if spec.row_type not in {"entities", "text"}:
         raise UserError(
-            f"{path}: {name} holds texts with entities, but the task's kind is {wanted.kind}"
+            f"{path}: {name} holds texts with entities, but the task's kind is {spec.row_type}"
         )

@@ -1,24 +1,13 @@
-"""Makes a split from another: by group, by seed, and in the proportions of the classes if wanted.
+"""Prepares rows: makes splits, filters by quality, finds duplicates and drops leaks.
 
-Groups are taken in the order of a hash of seed and name, so that the choice is the same on every
-platform, and a group more or less hardly moves the others. `StratifiedGroupKFold` of scikit-learn
-shuffles by position, knows one class a row and shares of 1/k only; hence the few lines here.
+Splits take whole groups, in the order of a hash of seed and name: the choice is the same on every
+platform, and one group more or less hardly changes it. (`StratifiedGroupKFold` of scikit-learn
+shuffles by position and knows one class per row and shares of 1/k only.)
 
-Leaves training rows out that are not good enough: a low score, a repetition, a bad length.
-
-Knows rows alone; which keys a task.yaml may say is in `harness.tasks.schema`.
-
-Texts that stand in the data nearly word for word more than once, within and across splits.
-
-A text is a near duplicate of another when at least 70 % of its word 8-grams occur in it, the
-measure and the threshold of PaLM (Chowdhery et al. 2022, section 8) with one text in the place of
-the whole training set. A text of three to seven words is one when its words are all the same.
-Words are runs of letters and digits in any case. Equal inputs are not counted here; see
-`harness.data.leaks`.
-
-Inputs that stand in the data more than once: where, how often, and with which answers.
-
-What to do about inputs that stand in two splits: say so, or leave them out.
+A text is a near duplicate of another if at least 70 % of its word 8-grams occur in it: the
+measure and threshold of PaLM (Chowdhery et al. 2022, section 8), with one text in the place of the
+whole training set. Texts of three to seven words are near duplicates if all their words are equal.
+Words are case-folded runs of letters and digits. Equal inputs are exact duplicates, not near ones.
 """
 
 from __future__ import annotations
@@ -32,37 +21,37 @@ from typing import Final, NamedTuple, Protocol
 
 from harness.data.rows import Leak, Row, input_key
 
-#: What `by` may say besides the name of a field.
+#: Values of `by` other than the name of a field.
 DOCUMENT: Final = "document"
 ROW: Final = "row"
 
-#: Answers the classes of a row.
+#: Returns the classes of a row.
 Labels = Callable[[Row], Collection[str]]
-#: Stands for having none.
-_NONE: Final = ""
+#: The class of rows that have none.
+_NO_LABEL: Final = ""
 
 
 class Split(NamedTuple):
-    """Rows in two parts, no group in both.
+    """Rows in two parts, with no group in both.
 
     Attributes:
-        kept: what stays.
-        carved: the new split.
-        groups: groups in `carved`.
+        remaining: in the old split.
+        taken: the new split.
+        groups: number of groups in `taken`.
     """
 
-    kept: tuple[Row, ...]
-    carved: tuple[Row, ...]
+    remaining: tuple[Row, ...]
+    taken: tuple[Row, ...]
     groups: int
 
 
 def hash_order(seed: int, name: str) -> str:
-    """What names are sorted by: as good as drawn, and always the same."""
+    """A pseudo-random sort key, equal on every platform."""
     return hashlib.sha256(f"{seed}:{name}".encode()).hexdigest()
 
 
-def grouped(rows: Sequence[Row], by: str) -> dict[str, list[Row]]:
-    """Rows by group, the groups in the order of the rows.
+def group_rows(rows: Sequence[Row], by: str) -> dict[str, list[Row]]:
+    """Rows by group, in order of first occurrence.
 
     Args:
         rows: of one split.
@@ -85,95 +74,95 @@ def grouped(rows: Sequence[Row], by: str) -> dict[str, list[Row]]:
 def split_off(
     rows: Sequence[Row], count: float, seed: int, by: str, labels: Labels | None = None
 ) -> Split:
-    """Takes whole groups out of a split.
+    """Moves whole groups of a split into a new one.
 
     Args:
         rows: of the split, at least two groups.
-        count: how much to take: groups, or rows where `labels` are given.
+        count: number of groups to take, or of rows where `labels` are given.
         seed: of the choice.
-        by: what groups are; see `grouped`.
-        labels: gives the classes of a row, which keep their proportions (nearly, where a row has
-            several or groups are large); no class loses its last group. None takes groups as they
-            come.
+        by: see `group_rows`.
+        labels: returns the classes of a row, which keep their proportions (approximately, where a
+            row has several or groups are large); no class loses its last group. None does not
+            stratify.
 
     Raises:
-        ValueError: there is one group only.
+        ValueError: there is only one group.
     """
-    groups = grouped(rows, by)
+    groups = group_rows(rows, by)
     if len(groups) < 2:
         raise ValueError("one group only")
     names = sorted(groups, key=lambda name: hash_order(seed, name))
     if labels is None:
-        chosen = set(names[: min(len(names) - 1, max(1, round(count)))])
+        selected = set(names[: min(len(names) - 1, max(1, round(count)))])
     else:
-        chosen = _stratified(names, groups, count / len(rows), labels)
-    inside = {id(row) for name in chosen for row in groups[name]}
+        selected = _stratified_groups(names, groups, count / len(rows), labels)
+    taken_ids = {id(row) for name in selected for row in groups[name]}
     return Split(
-        tuple(row for row in rows if id(row) not in inside),
-        tuple(row for row in rows if id(row) in inside),
-        len(chosen),
+        tuple(row for row in rows if id(row) not in taken_ids),
+        tuple(row for row in rows if id(row) in taken_ids),
+        len(selected),
     )
 
 
-def _stratified(
+def _stratified_groups(
     names: Sequence[str], groups: Mapping[str, Sequence[Row]], share: float, labels: Labels
 ) -> set[str]:
-    """Takes a group where that brings the counts of its classes nearer to their shares.
+    """Takes a group if that brings the counts of its classes closer to their targets.
 
-    Deviations are squared and divided by what is wanted, as in a chi-squared: a class of ten rows
-    counts as much as one of a thousand. With single rows of one class each, every class gives the
-    first rows of its own, its share rounded.
+    Squared deviations are divided by the target, as in a chi-squared statistic, so that a class of
+    ten rows counts as much as one of a thousand. With groups of one row and one class, each class
+    gives its first rows, up to its rounded share.
     """
-    counts = {name: _counts(groups[name], labels) for name in names}
+    counts = {name: _label_counts(groups[name], labels) for name in names}
     total: Counter[str] = Counter()
-    for one in counts.values():
-        total.update(one)
-    wanted = {label: share * number for label, number in total.items()}
-    have: Counter[str] = Counter()
-    chosen: set[str] = set()
+    for group_counts in counts.values():
+        total.update(group_counts)
+    target = {label: share * number for label, number in total.items()}
+    taken: Counter[str] = Counter()
+    selected: set[str] = set()
     for name in names:
-        nearer = sum(
-            ((have[label] + n - wanted[label]) ** 2 - (have[label] - wanted[label]) ** 2)
-            / wanted[label]
-            for label, n in counts[name].items()
+        change = sum(
+            ((taken[label] + count - target[label]) ** 2 - (taken[label] - target[label]) ** 2)
+            / target[label]
+            for label, count in counts[name].items()
         )
-        last = any(have[label] + n == total[label] for label, n in counts[name].items())
-        if nearer < 0 and not last:
-            chosen.add(name)
-            have.update(counts[name])
-    return chosen or {names[0]}
+        last = any(taken[label] + count == total[label] for label, count in counts[name].items())
+        if change < 0 and not last:
+            selected.add(name)
+            taken.update(counts[name])
+    return selected or {names[0]}
 
 
-def _counts(rows: Sequence[Row], labels: Labels) -> Counter[str]:
-    return Counter(label for row in rows for label in (set(labels(row)) or {_NONE}))
+def _label_counts(rows: Sequence[Row], labels: Labels) -> Counter[str]:
+    return Counter(label for row in rows for label in (set(labels(row)) or {_NO_LABEL}))
 
 
 class QualityLimits(Protocol):
-    """What a row has to keep to; see `harness.tasks.schema.Quality`."""
+    """Requirements on training rows; see `harness.tasks.schema.Quality`."""
 
     @property
     def min_score(self) -> float | None:
-        """Rows with a lower score go."""
+        """Rows with a lower score are dropped."""
 
     @property
     def drop_duplicates(self) -> bool:
-        """Whether rows go whose input and answer stand in an earlier row."""
+        """Whether rows are dropped whose input and answer occur in an earlier row."""
 
     @property
     def min_words(self) -> int | None:
-        """Rows with a shorter input go."""
+        """Rows with a shorter input are dropped."""
 
     @property
     def max_words(self) -> int | None:
-        """Rows with a longer input go."""
+        """Rows with a longer input are dropped."""
 
 
 class FilteredRows(NamedTuple):
-    """What is left.
+    """Rows that passed the quality filter.
 
     Attributes:
         rows: in their order.
-        left_out: how many went, by the first reason that held.
+        left_out: how many were dropped, by the first reason that applied.
     """
 
     rows: tuple[Row, ...]
@@ -181,27 +170,27 @@ class FilteredRows(NamedTuple):
 
 
 def filter_rows(rows: Sequence[Row], bounds: QualityLimits) -> FilteredRows:
-    """Leaves out what does not keep to the bounds."""
-    kept: list[Row] = []
+    """Drops rows that violate the limits."""
+    remaining: list[Row] = []
     reasons: Counter[str] = Counter()
-    met: set[tuple[object, ...]] = set()
+    seen: set[tuple[object, ...]] = set()
     for row in rows:
-        reason = _outside(row, bounds)
+        reason = _broken_limit(row, bounds)
         if not reason and bounds.drop_duplicates:
             content = (input_key(row), answer_key(row))
-            reason = "repeated" if content in met else ""
-            met.add(content)
+            reason = "repeated" if content in seen else ""
+            seen.add(content)
         if reason:
             reasons[reason] += 1
         else:
-            kept.append(row)
-    return FilteredRows(tuple(kept), dict(reasons))
+            remaining.append(row)
+    return FilteredRows(tuple(remaining), dict(reasons))
 
 
 def answer_key(row: Row) -> tuple[object, ...]:
-    """What belongs to the input, for comparing: the output, or the entities with their places.
+    """The answer of a row, for comparing: the output, or the entities with their positions.
 
-    Places count words and not characters, for inputs are compared without extra white space.
+    Positions count words, not characters, since inputs are compared with white space collapsed.
     """
     places = (
         (len(row.text[: span.start].split()), span.label, " ".join(span.text.casefold().split()))
@@ -210,7 +199,7 @@ def answer_key(row: Row) -> tuple[object, ...]:
     return (row.output and " ".join(row.output.split()), *places)
 
 
-def _outside(row: Row, bounds: QualityLimits) -> str:
+def _broken_limit(row: Row, bounds: QualityLimits) -> str:
     if bounds.min_score is not None and row.score is not None and row.score < bounds.min_score:
         return f"scored below {bounds.min_score:g}"
     words = len((row.text.strip() or row.instruction or "").split())
@@ -221,22 +210,22 @@ def _outside(row: Row, bounds: QualityLimits) -> str:
     return ""
 
 
-GRAM: Final = 8
-SHARE: Final = 0.7
-#: Shorter texts are no near duplicates: "5 %." is not told from "5."
-LEAST: Final = 3
+NGRAM: Final = 8
+MIN_SHARED: Final = 0.7
+#: Shorter texts are never near duplicates: as words, "5 %." and "5." are the same.
+MIN_WORDS: Final = 3
 
 _WORD: Final = re.compile(r"\w+")
 
 
 class NearDuplicate(NamedTuple):
-    """A row most of whose text stands in another row, too.
+    """A row most of whose text occurs in another row.
 
     Attributes:
         split: of the row.
         id: of the row.
         other_split: the same split, or an earlier one.
-        other_id: of the row that holds its text.
+        other_id: of the row that contains its text.
     """
 
     split: str
@@ -246,17 +235,16 @@ class NearDuplicate(NamedTuple):
 
 
 class _Text(NamedTuple):
-    place: int  # number of the split
+    split_index: int
     row: Row
     key: str
     grams: frozenset[int]
 
 
-def near_duplicates(splits: Mapping[str, Sequence[Row]]) -> tuple[NearDuplicate, ...]:
-    """Each row that is a near duplicate of one in its own or an earlier split, once for a split.
+def find_near_duplicates(splits: Mapping[str, Sequence[Row]]) -> tuple[NearDuplicate, ...]:
+    """Each row that is a near duplicate of one in its own or an earlier split, once per split.
 
-    Within a split the shorter of two is named, so that leaving the named ones out leaves one of
-    each.
+    Within a split the shorter of two is reported, so that dropping what is reported leaves one.
 
     Args:
         splits: rows by split, the training split first.
@@ -264,89 +252,94 @@ def near_duplicates(splits: Mapping[str, Sequence[Row]]) -> tuple[NearDuplicate,
     names = tuple(splits)
     texts = _texts(splits)
     frequency = Counter(gram for text in texts for gram in text.grams)
-    found: list[NearDuplicate] = []
+    duplicates: list[NearDuplicate] = []
     holders: dict[int, list[int]] = defaultdict(list)
     for number, text in enumerate(texts):
-        for other in _containing(text, texts, holders, frequency):
-            found.append(
-                NearDuplicate(names[text.place], text.row.id, names[other.place], other.row.id)
+        for container in _texts_containing(text, texts, holders, frequency):
+            duplicates.append(
+                NearDuplicate(
+                    names[text.split_index],
+                    text.row.id,
+                    names[container.split_index],
+                    container.row.id,
+                )
             )
         for gram in text.grams:
             holders[gram].append(number)
-    return tuple(found)
+    return tuple(duplicates)
 
 
 def _texts(splits: Mapping[str, Sequence[Row]]) -> list[_Text]:
-    """Split by split, long texts first."""
+    """Split by split, the longest texts first."""
     numbers: dict[tuple[str, ...], int] = {}
     texts: list[_Text] = []
-    for place, rows in enumerate(splits.values()):
-        own = []
+    for split_index, rows in enumerate(splits.values()):
+        split_texts = []
         for row in rows:
             words = _WORD.findall((row.text.strip() or row.instruction or "").casefold())
-            starts = range(max(1, len(words) - GRAM + 1) if len(words) >= LEAST else 0)
-            grams = (tuple(words[start : start + GRAM]) for start in starts)
-            held = frozenset(numbers.setdefault(gram, len(numbers)) for gram in grams)
-            own.append(_Text(place, row, input_key(row), held))
-        texts += sorted(own, key=lambda text: -len(text.grams))
+            starts = range(max(1, len(words) - NGRAM + 1) if len(words) >= MIN_WORDS else 0)
+            grams = (tuple(words[start : start + NGRAM]) for start in starts)
+            ngrams = frozenset(numbers.setdefault(gram, len(numbers)) for gram in grams)
+            split_texts.append(_Text(split_index, row, input_key(row), ngrams))
+        texts += sorted(split_texts, key=lambda text: -len(text.grams))
     return texts
 
 
-def _containing(
+def _texts_containing(
     text: _Text,
     texts: Sequence[_Text],
     holders: Mapping[int, Sequence[int]],
     frequency: Mapping[int, int],
 ) -> Iterator[_Text]:
-    """One text of each split, among those met before, that holds most of this one.
+    """One text of each split, among the earlier ones, that contains most of this one.
 
-    Such a text shares `needed` of the 8-grams, hence one at least of any `len - needed + 1`: only
-    the holders of the rarest so many are looked at, and what thousands of texts begin with costs
-    nothing.
+    Such a text shares at least `needed` of the 8-grams, hence at least one of any
+    `len - needed + 1` of them: only texts with one of the rarest so many are compared, so that a
+    beginning that thousands of texts share costs nothing.
     """
-    needed = math.ceil(SHARE * len(text.grams))
+    needed = math.ceil(MIN_SHARED * len(text.grams))
     rarest = sorted(text.grams, key=lambda gram: (frequency[gram], gram))
-    seen: set[int] = set()
-    done: set[int] = set()
+    checked: set[int] = set()
+    matched_splits: set[int] = set()
     for gram in rarest[: len(text.grams) - needed + 1]:
         for number in holders.get(gram, ()):
-            other = texts[number]
-            if other.place in done or number in seen:
+            candidate = texts[number]
+            if candidate.split_index in matched_splits or number in checked:
                 continue
-            seen.add(number)
-            if len(text.grams & other.grams) >= needed and text.key != other.key:
-                done.add(other.place)
-                yield other
+            checked.add(number)
+            if len(text.grams & candidate.grams) >= needed and text.key != candidate.key:
+                matched_splits.add(candidate.split_index)
+                yield candidate
 
 
-class Place(NamedTuple):
-    """A row, and another that it is held against."""
+class RowReference(NamedTuple):
+    """A row of a split, and in `other` the row that it is compared with, if any."""
 
     split: str
     id: str
     other: str = ""
 
 
-class Repeated(NamedTuple):
-    """Rows whose input stands in another row, too.
+class DuplicateCount(NamedTuple):
+    """How many rows of a split repeat the input of a row in the same or an earlier split.
 
     Attributes:
         split: of the rows.
-        other: the same split, where a row before is meant, or an earlier one.
-        exact: how many, apart from case and white space.
-        near: how many besides, by `harness.data.preparation`.
-        example: ids of a row and of the other; `=` exactly, `~` nearly.
+        other_split: the same split (an earlier row of it), or an earlier one.
+        exact: equal inputs, by `input_key`.
+        near: further rows that are near duplicates.
+        example: ids of a row and of the other; `=` for exact, `~` for near.
     """
 
     split: str
-    other: str
+    other_split: str
     exact: int
     near: int
     example: str
 
 
-def exact_duplicates(rows: Mapping[str, Sequence[Row]]) -> tuple[Repeated, ...]:
-    """What is there twice: in each split, and in each split and an earlier one.
+def count_duplicates(rows: Mapping[str, Sequence[Row]]) -> tuple[DuplicateCount, ...]:
+    """Counts exact and near duplicates within each split, and between it and each earlier one.
 
     Args:
         rows: by split, the training split first.
@@ -355,73 +348,79 @@ def exact_duplicates(rows: Mapping[str, Sequence[Row]]) -> tuple[Repeated, ...]:
     near: Counter[tuple[str, str]] = Counter()
     examples: dict[tuple[str, str], str] = {}
     first: dict[str, dict[str, str]] = {}
-    for split, own in rows.items():
-        met: dict[str, str] = {}
-        for row in own:
+    for split, split_rows in rows.items():
+        ids: dict[str, str] = {}
+        for row in split_rows:
             key = input_key(row)
-            for other, seen in (*first.items(), (split, met)):
+            for earlier, seen in (*first.items(), (split, ids)):
                 if key in seen:
-                    exact[split, other] += 1
-                    examples.setdefault((split, other), f"{row.id} = {seen[key]}")
-            met.setdefault(key, row.id)
-        first[split] = met
-    for one in near_duplicates(rows):
-        near[one.split, one.other_split] += 1
-        examples.setdefault((one.split, one.other_split), f"{one.id} ~ {one.other_id}")
+                    exact[split, earlier] += 1
+                    examples.setdefault((split, earlier), f"{row.id} = {seen[key]}")
+            ids.setdefault(key, row.id)
+        first[split] = ids
+    for duplicate in find_near_duplicates(rows):
+        near[duplicate.split, duplicate.other_split] += 1
+        examples.setdefault(
+            (duplicate.split, duplicate.other_split), f"{duplicate.id} ~ {duplicate.other_id}"
+        )
     names = list(rows)
-    pairs = [(one, other) for n, one in enumerate(names) for other in (one, *names[:n])]
+    pairs = [(split, earlier) for n, split in enumerate(names) for earlier in (split, *names[:n])]
     return tuple(
-        Repeated(*pair, exact[pair], near[pair], examples.get(pair, "")) for pair in pairs
+        DuplicateCount(*pair, exact[pair], near[pair], examples.get(pair, "")) for pair in pairs
     )
 
 
-def contradictions(rows: Mapping[str, Sequence[Row]]) -> tuple[Place, ...]:
-    """Rows whose input stands before with another answer.
+def find_contradictions(rows: Mapping[str, Sequence[Row]]) -> tuple[RowReference, ...]:
+    """Rows whose input occurs in an earlier row with another answer.
 
     Args:
         rows: by split, the training split first.
     """
-    met: dict[str, tuple[object, Place]] = {}
-    found: list[Place] = []
-    for split, own in rows.items():
-        for row in own:
+    answers: dict[str, tuple[object, RowReference]] = {}
+    contradicting: list[RowReference] = []
+    for split, split_rows in rows.items():
+        for row in split_rows:
             answer = answer_key(row)
-            other, place = met.setdefault(input_key(row), (answer, Place(split, row.id)))
-            if other != answer:
-                found.append(Place(split, row.id, f"{place.id} ({place.split})"))
-    return tuple(found)
+            first_answer, first_row = answers.setdefault(
+                input_key(row), (answer, RowReference(split, row.id))
+            )
+            if first_answer != answer:
+                contradicting.append(
+                    RowReference(split, row.id, f"{first_row.id} ({first_row.split})")
+                )
+    return tuple(contradicting)
 
 
-#: How many are named in a message.
+#: A message names so many examples.
 _EXAMPLES = 2
 
 
-def leak_message(found: Sequence[Leak]) -> str:
-    """How many inputs stand in more than one split, where, and two of them."""
-    counts = Counter((leak.split, leak.other_split) for leak in found)
-    places = ", ".join(
-        f"{number} of {split} in {other}" for (split, other), number in counts.items()
+def leak_message(leaks: Sequence[Leak]) -> str:
+    """How many inputs occur in more than one split, in which, and two examples."""
+    counts = Counter((leak.split, leak.other_split) for leak in leaks)
+    pairs = ", ".join(
+        f"{number} of {split} in {earlier}" for (split, earlier), number in counts.items()
     )
-    named = ", ".join(
+    examples = ", ".join(
         f"{leak.id} ({leak.split}) and {leak.other_id} ({leak.other_split})"
-        for leak in found[:_EXAMPLES]
+        for leak in leaks[:_EXAMPLES]
     )
-    stand = "input stands" if len(found) == 1 else "inputs stand"
-    return f"{len(found)} {stand} in more than one split ({places}), such as {named}"
+    occur = "input occurs" if len(leaks) == 1 else "inputs occur"
+    return f"{len(leaks)} {occur} in more than one split ({pairs}), such as {examples}"
 
 
 def drop_leaks(rows: Mapping[str, Sequence[Row]]) -> dict[str, tuple[Row, ...]]:
-    """Rows by split, less those whose input stands in a later split too.
+    """Rows by split, without those whose input occurs in a later split.
 
-    Training rows go before validation rows, and these before test rows: scores stay comparable
-    with those that others have on the same test rows.
+    Training rows are dropped rather than validation rows, and these rather than test rows, so
+    that scores stay comparable with others on the same test rows.
 
     Args:
         rows: by split, the training split first.
     """
-    kept: dict[str, tuple[Row, ...]] = {}
+    remaining: dict[str, tuple[Row, ...]] = {}
     later: set[str] = set()
-    for split, own in reversed(list(rows.items())):
-        kept[split] = tuple(row for row in own if input_key(row) not in later)
-        later.update(map(input_key, own))
-    return {split: kept[split] for split in rows}
+    for split, split_rows in reversed(list(rows.items())):
+        remaining[split] = tuple(row for row in split_rows if input_key(row) not in later)
+        later.update(map(input_key, split_rows))
+    return {split: remaining[split] for split in rows}

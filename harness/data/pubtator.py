@@ -1,6 +1,6 @@
 """PubTator: `id|t|title`, `id|a|abstract`, then one tab-separated line for each mention.
 
-A text is title, one blank, abstract, as the offsets count it. Lines of relations are passed over.
+A row's text is title, one space, abstract, as the offsets count it. Relations are ignored.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.data.parsing import at, only_entities, read_text, span_at
+from harness.data.parsing import read_text, require_entity_rows, span_at, with_location
 from harness.data.rows import FORMATS, Options, Row, RowSpec, Span
 from harness.errors import UserError
 
@@ -36,83 +36,91 @@ class Pubtator:
     suffixes = (".txt", ".pubtator")
     options = Options
 
-    def read(self, path: Path, wanted: RowSpec) -> tuple[Row, ...]:
+    def read(self, path: Path, spec: RowSpec) -> tuple[Row, ...]:
         """All documents of a file, checked; see `Format.read`."""
-        only_entities(path, wanted, "PubTator")
+        require_entity_rows(path, spec, "PubTator")
         rows = []
-        for one in _documents(path):
-            spans = [_span(path, one, mention, wanted) for mention in one.mentions]
+        for document in _read_documents(path):
+            spans = [_mention_span(path, document, mention, spec) for mention in document.mentions]
             spans.sort(key=lambda span: (span.start, span.end))
-            kept = tuple(spans) if wanted.kind == "entities" else ()
-            rows.append(Row(one.id, one.text, kept))
+            entities = tuple(spans) if spec.row_type == "entities" else ()
+            rows.append(Row(document.id, document.text, entities))
         if not rows:
-            raise UserError(f"{path}: no document; 'id|t|title' begins one")
+            raise UserError(f"{path}: no document; a line 'id|t|title' begins one")
         return tuple(rows)
 
     def survey(self, path: Path) -> dict[str, Any]:
-        """Documents, and mentions by label."""
-        found = _documents(path)
-        labels = Counter(cells[4] for one in found for _, cells in one.mentions)
-        return {"docs": len(found), "mentions": dict(labels)}
+        """Counts documents, and mentions by label."""
+        documents = _read_documents(path)
+        labels = Counter(cells[4] for document in documents for _, cells in document.mentions)
+        return {"docs": len(documents), "mentions": dict(labels)}
 
 
-def _documents(path: Path) -> list[_Document]:
-    found: dict[str, _Document] = {}
-    now: _Document | None = None
+def _read_documents(path: Path) -> list[_Document]:
+    documents: dict[str, _Document] = {}
+    current: _Document | None = None
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         line = line.rstrip("\r")
         if not line.strip():
-            now = None
+            current = None
             continue
         head = line.split("|", 2)
         if len(head) == 3 and head[1] in {"t", "a"} and "\t" not in head[0]:
-            now = _part(path, number, head, found, now)
+            current = _add_text(path, number, head, documents, current)
             continue
         cells = line.split("\t")
-        if now is None or cells[0] != now.id:
-            told = f"of '{now.id}'" if now else "of no document"
+        if current is None or cells[0] != current.id:
+            expected = f"of '{current.id}'" if current else "of no document"
             raise UserError(
-                f"{path}:{number}: a line of '{cells[0][:40]}' among those {told}; "
+                f"{path}:{number}: a line of '{cells[0][:40]}' among those {expected}; "
                 "'id|t|title' begins a document"
             )
         if len(cells) in {5, 6} or (len(cells) > 6 and cells[1].isdigit()):
-            now.mentions.append((number, cells))
+            current.mentions.append((number, cells))
         elif len(cells) != 4:  # id, type, first, second: a relation
             raise UserError(
-                f"{path}:{number}: {len(cells)} columns; id, start, end, text and label with tabs "
-                "between them are right"
+                f"{path}:{number}: {len(cells)} columns; id, start, end, text and label, "
+                "separated by tabs, are needed"
             )
-    for one in found.values():
-        if one.title is None:
-            raise UserError(f"{path}:{one.line}: document '{one.id}' has no title (id|t|...)")
-    return list(found.values())
-
-
-def _part(
-    path: Path, number: int, head: list[str], found: dict[str, _Document], now: _Document | None
-) -> _Document:
-    identity, kind, text = head
-    if now is None or now.id != identity:
-        if identity in found:
+    for document in documents.values():
+        if document.title is None:
             raise UserError(
-                f"{path}:{number}: document '{identity}' already stands in line "
-                f"{found[identity].line}; every document needs an id of its own"
+                f"{path}:{document.line}: document '{document.id}' has no title (id|t|...)"
             )
-        now = found[identity] = _Document(identity, number)
-    name = "title" if kind == "t" else "abstract"
-    if getattr(now, name) is not None:
+    return list(documents.values())
+
+
+def _add_text(
+    path: Path,
+    number: int,
+    head: list[str],
+    documents: dict[str, _Document],
+    document: _Document | None,
+) -> _Document:
+    identity, part, text = head
+    if document is None or document.id != identity:
+        if identity in documents:
+            raise UserError(
+                f"{path}:{number}: document '{identity}' already begins in line "
+                f"{documents[identity].line}; every document needs a unique id"
+            )
+        document = documents[identity] = _Document(identity, number)
+    name = "title" if part == "t" else "abstract"
+    if getattr(document, name) is not None:
         raise UserError(f"{path}:{number}: document '{identity}' has a second {name}")
-    setattr(now, name, text)
-    return now
+    setattr(document, name, text)
+    return document
 
 
-def _span(path: Path, one: _Document, mention: tuple[int, list[str]], wanted: RowSpec) -> Span:
-    number, (_, first, behind, text, label, *_) = mention
-    if not (first.isdigit() and behind.isdigit()):
-        raise UserError(f"{path}:{number}: offsets '{first}' and '{behind}' are no whole numbers")
-    with at(f"{path}:{number}"):
+def _mention_span(
+    path: Path, document: _Document, mention: tuple[int, list[str]], spec: RowSpec
+) -> Span:
+    number, (_, first, last, text, label, *_) = mention
+    if not (first.isdigit() and last.isdigit()):
+        raise UserError(f"{path}:{number}: offsets '{first}' and '{last}' are not whole numbers")
+    with with_location(f"{path}:{number}"):
         return span_at(
-            one.text, int(first), int(behind), label, text, wanted.labels, f"'{text[:40]}'"
+            document.text, int(first), int(last), label, text, spec.labels, f"'{text[:40]}'"
         )
 
 

@@ -1,7 +1,6 @@
-"""`Format`: from a file to rows in one shape, with a fingerprint and a check for leaks.
+"""`Row`, `Span` and the `Format` protocol: rows in one shape, whatever file they are read from.
 
-A format reads; of the task it knows what `RowSpec` says. A file with other names for its columns
-is read through `Wanted.fields`.
+Also the fingerprint of rows and the search for inputs that occur in two splits.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ from pydantic import BaseModel, ConfigDict
 
 from harness.registry import Registry
 
-#: What rows may be: notes with entities, input and output, or plain text.
-KINDS = ("entities", "pairs", "text")
+#: Types of rows: texts with entities, pairs of input and output, plain texts.
+ROW_TYPES = ("entities", "pairs", "text")
 
 
 class Span(NamedTuple):
@@ -35,13 +34,13 @@ class Row:
     """One row of a data set, whatever it was read from.
 
     Attributes:
-        id: unique within a split; what stands before its last `-` names the document.
+        id: unique within a split; the part before its last `-` names the document.
         text: the input.
-        entities: in the order of the text; none unless the kind is `entities`.
-        output: what belongs to the input; only where the kind is `pairs`.
-        instruction: what is asked of the input, where each row brings its own.
-        score: how good somebody found the row, where `Wanted.score` asked for it.
-        group: what it belongs to, where `Wanted.group` asked for it.
+        entities: in the order of the text; none unless the row type is `entities`.
+        output: the expected answer; only where the row type is `pairs`.
+        instruction: of the row, where each row has its own.
+        score: a quality score, read where `RowSpec.score` names its field.
+        group: such as a patient, read where `RowSpec.group` names its field.
     """
 
     id: str
@@ -54,39 +53,39 @@ class Row:
 
     @property
     def document(self) -> str:
-        """What the row was cut from: its id up to the last `-`, else the whole id."""
+        """The document that the row is part of: its id up to the last `-`, else the whole id."""
         return self.id.rpartition("-")[0] or self.id
 
-    def plain(self) -> dict[str, Any]:
-        """The row as plain values."""
-        found: dict[str, Any] = {"id": self.id, "text": self.text}
-        found["entities"] = [entity._asdict() for entity in self.entities]
+    def to_dict(self) -> dict[str, Any]:
+        """The row as plain values, without those that are None."""
+        fields: dict[str, Any] = {"id": self.id, "text": self.text}
+        fields["entities"] = [entity._asdict() for entity in self.entities]
         names = ("output", "instruction", "score", "group")
-        more = {name: getattr(self, name) for name in names}
-        return found | {name: value for name, value in more.items() if value is not None}
+        optional = {name: getattr(self, name) for name in names}
+        return fields | {name: value for name, value in optional.items() if value is not None}
 
 
 class Options(BaseModel):
-    """What a user may say of files in one format; most formats need nothing."""
+    """Options of one format (`data.options` in task.yaml); most formats have none."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 @dataclass(frozen=True)
 class RowSpec:
-    """What a task asks of its rows.
+    """What a task requires of its rows.
 
     Attributes:
-        kind: one of `KINDS`.
+        row_type: one of `ROW_TYPES`.
         labels: the labels that entities may have; None: any.
         fields: the file's names for `id`, `text`, `entities`, `input`, `output`, `instruction`,
-            `tokens` and `tags`, where they are others.
+            `tokens` and `tags`, where they differ.
         options: those of the format; None: its defaults.
-        score: the file's name for the number that becomes `Row.score`; None: nobody asks.
-        group: the file's name for what becomes `Row.group`; None: nobody asks.
+        score: the field that becomes `Row.score`, or None.
+        group: the field that becomes `Row.group`, or None.
     """
 
-    kind: str
+    row_type: str
     labels: Sequence[str] | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
     options: Options | None = None
@@ -95,29 +94,29 @@ class RowSpec:
 
 
 class Format(Protocol):
-    """A way to keep rows in files."""
+    """A file format for rows."""
 
     @property
     def name(self) -> str:
-        """What task.yaml calls it."""
+        """Its name in task.yaml."""
 
     @property
     def suffixes(self) -> tuple[str, ...]:
-        """Ends of file names, the usual one first; none where a split is a folder."""
+        """File name suffixes, the usual one first; empty where a split is a folder."""
 
     @property
     def options(self) -> type[Options]:
-        """What may be said of its files."""
+        """The model of `data.options`."""
 
-    def read(self, path: Path, wanted: RowSpec) -> tuple[Row, ...]:
+    def read(self, path: Path, spec: RowSpec) -> tuple[Row, ...]:
         """All rows of a file (of a folder, where there are no suffixes), checked.
 
         Raises:
-            UserError: the file or a row of it is faulty, told as `file:line: what`.
+            UserError: the file or a row of it is faulty; the message is `file:line: fault`.
         """
 
     def survey(self, path: Path) -> dict[str, Any]:
-        """What the file holds, counted without a task in mind: rows, columns, labels ...
+        """Counts what the file holds, independent of a task: rows, columns, labels ...
 
         Raises:
             UserError: as `read`.
@@ -131,7 +130,7 @@ def fingerprint(rows: Iterable[Row]) -> str:
     """SHA-256 (hex) over the rows as canonical JSON, one a line; equal on every platform."""
     digest = hashlib.sha256()
     for row in rows:
-        line = json.dumps(row.plain(), sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+        line = json.dumps(row.to_dict(), sort_keys=True, ensure_ascii=True, separators=(",", ":"))
         digest.update(line.encode() + b"\n")
     return digest.hexdigest()
 
@@ -146,21 +145,21 @@ class Leak(NamedTuple):
 
 
 def input_key(row: Row) -> str:
-    """What is asked, for comparing: instruction and input without case and extra white space."""
+    """Instruction and input, case-folded and with white space collapsed, for comparing rows."""
     return " ".join(f"{row.instruction or ''} {row.text}".casefold().split())
 
 
-def leaks(splits: Mapping[str, Sequence[Row]]) -> tuple[Leak, ...]:
-    """Rows whose input also stands in an earlier split; case and white space do not matter.
+def find_leaks(splits: Mapping[str, Sequence[Row]]) -> tuple[Leak, ...]:
+    """Rows whose input also occurs in an earlier split, by `input_key`.
 
     Args:
         splits: rows by split, the training split first.
     """
     first: dict[str, tuple[str, str]] = {}
-    found: list[Leak] = []
+    leaks: list[Leak] = []
     for split, rows in splits.items():
         for row in rows:
-            other = first.setdefault(input_key(row), (split, row.id))
-            if other[0] != split:
-                found.append(Leak(split, row.id, *other))
-    return tuple(found)
+            earlier = first.setdefault(input_key(row), (split, row.id))
+            if earlier[0] != split:
+                leaks.append(Leak(split, row.id, *earlier))
+    return tuple(leaks)

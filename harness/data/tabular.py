@@ -1,21 +1,7 @@
-"""CSV and TSV: a line of column names, then a row each; quoted values may hold line ends.
+"""Tabular formats: CSV and TSV, JSON lines, Parquet, saved data sets, and data sets of the hub.
 
-Columns are mapped as in `harness.data.parsing`; all values are texts. Entities do not fit into
-columns.
-
-JSON lines: one row a line, UTF-8; or one JSON list of rows. Names every fault with its place.
-
-Keys are those of `harness.data.parsing`. A row without an id is called by file and line.
-
-Parquet files and data sets that `datasets` saved to disk: records in columns.
-
-Columns are mapped as in `harness.data.parsing`; classes kept as numbers become their names.
-Uses `datasets`, which is imported when a file is read.
-
-Data sets of the Hugging Face hub, by id, configuration and revision; or a folder like one.
-
-Columns are mapped as in `harness.data.parsing`. Uses `datasets`, which keeps what it loaded in
-its own cache; imported when something is read.
+Columns are mapped as in `harness.data.parsing`. Values of CSV and TSV are texts, so these two
+cannot hold entities. `datasets` takes a second to import, so it is imported when a file is read.
 """
 
 from __future__ import annotations
@@ -30,9 +16,17 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from harness.data.parsing import Record, RowError, at, location, parse_rows, read_bytes, read_text
+from harness.data.parsing import (
+    Record,
+    RowError,
+    location,
+    parse_rows,
+    read_bytes,
+    read_text,
+    with_location,
+)
 from harness.data.rows import FORMATS, Options, Row, RowSpec
 from harness.errors import UserError, did_you_mean
 
@@ -54,33 +48,34 @@ class Delimited:
         self.suffixes = (f".{name}",)
         self._delimiter = delimiter
 
-    def read(self, path: Path, wanted: RowSpec) -> tuple[Row, ...]:
+    def read(self, path: Path, spec: RowSpec) -> tuple[Row, ...]:
         """All rows of a file, checked; see `Format.read`."""
-        if wanted.kind == "entities":
+        if spec.row_type == "entities":
             raise UserError(
-                f"{path}: {self.name} has no place for entities; use jsonl, conll, brat or "
-                "pubtator"
+                f"{path}: {self.name} cannot hold entities; use jsonl, conll, brat or pubtator"
             )
         header, lines = self._table(path)
-        for key in _COLUMNS[wanted.kind]:
-            name = wanted.fields.get(key, key)
+        for key in _COLUMNS[spec.row_type]:
+            name = spec.fields.get(key, key)
             if name not in header:
                 raise UserError(
                     f"{path}:1: no column '{name}'; {did_you_mean(name, header)} "
                     f"(fields: {{{key}: COLUMN}} in task.yaml names another)"
                 )
-        records = ((number, partial(_record, header, values)) for number, values in lines)
-        return parse_rows(path, records, wanted, "a line of column names, then rows, is right")
+        records = ((number, partial(_row_record, header, values)) for number, values in lines)
+        return parse_rows(
+            path, records, spec, "the file should have a line of column names, then rows"
+        )
 
     def records(self, path: Path) -> Iterator[Record]:
-        """All records of a file; see `harness.data.parsing.Recorded`."""
+        """All records of a file; see `harness.data.parsing.RecordFormat`."""
         header, lines = self._table(path)
         for number, values in lines:
-            with at(f"{path}:{number}"):
-                yield _record(header, values)
+            with with_location(f"{path}:{number}"):
+                yield _row_record(header, values)
 
     def survey(self, path: Path) -> dict[str, Any]:
-        """Rows, columns, lines of the file, byte order mark and kind of line ends."""
+        """Counts rows, columns and lines; reports a byte order mark and CRLF line ends."""
         header, lines = self._table(path)
         rows = sum(1 for _ in lines)
         content = path.read_bytes()
@@ -96,19 +91,24 @@ class Delimited:
         lines = self._lines(path)
         first = next(lines, None)
         if first is None:
-            raise UserError(f"{path}: empty; a line of column names, then rows, is right")
+            raise UserError(
+                f"{path}: empty; the file should have a line of column names, then rows"
+            )
         header = first[1]
         for name in header:
             if not name.strip() or header.count(name) > 1:
-                told = f"column '{name}' stands twice" if name.strip() else "a column has no name"
-                raise UserError(f"{path}:1: {told}; every column needs a name of its own")
+                problem = (
+                    f"column '{name}' occurs twice" if name.strip() else "a column has no name"
+                )
+                raise UserError(f"{path}:1: {problem}; every column needs a unique name")
         return header, lines
 
     def _lines(self, path: Path) -> Iterator[tuple[int, list[str]]]:
-        """Each row with the line of the file that it begins in."""
+        """Each row with the number of the line in which it begins."""
         text = read_text(path)
         if "\0" in text:
-            raise UserError(f"{path}:{_line(text, text.index(chr(0)))}: a NUL byte; is it a text?")
+            line = _line_number(text, text.index("\0"))
+            raise UserError(f"{path}:{line}: a NUL byte; is this a text file?")
         csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=self._delimiter, strict=True)
         begins = 1
@@ -123,11 +123,11 @@ class Delimited:
             ) from fault
 
 
-def _line(text: str, place: int) -> int:
-    return text.count("\n", 0, place) + 1
+def _line_number(text: str, position: int) -> int:
+    return text.count("\n", 0, position) + 1
 
 
-def _record(header: list[str], values: list[str]) -> dict[str, str]:
+def _row_record(header: list[str], values: list[str]) -> dict[str, str]:
     if len(values) != len(header):
         raise RowError(
             f"{len(values)} values for {len(header)} columns ({', '.join(header)}); a value with "
@@ -140,7 +140,7 @@ CSV = FORMATS.add("csv", Delimited("csv", ","))
 TSV = FORMATS.add("tsv", Delimited("tsv", "\t"))
 
 
-_RIGHT: Final = "give one JSON object a line"
+_ADVICE: Final = "give one JSON object per line"
 
 
 class JsonLines:
@@ -150,20 +150,20 @@ class JsonLines:
     suffixes = (".jsonl", ".json", ".ndjson")
     options = Options
 
-    def read(self, path: Path, wanted: RowSpec) -> tuple[Row, ...]:
+    def read(self, path: Path, spec: RowSpec) -> tuple[Row, ...]:
         """All rows of a file, checked; see `Format.read`."""
-        unit, records = _open(path)
-        return parse_rows(path, records, wanted, _RIGHT, unit)
+        unit, records = _numbered_records(path)
+        return parse_rows(path, records, spec, _ADVICE, unit)
 
     def records(self, path: Path) -> Iterator[Record]:
-        """All records of a file; see `harness.data.parsing.Recorded`."""
-        unit, found = _open(path)
-        for number, record in found:
-            with at(location(path, unit, number)):
+        """All records of a file; see `harness.data.parsing.RecordFormat`."""
+        unit, records = _numbered_records(path)
+        for number, record in records:
+            with with_location(location(path, unit, number)):
                 yield record()
 
     def survey(self, path: Path) -> dict[str, Any]:
-        """Rows, and in how many of them each key stands; see `Format.survey`."""
+        """Counts rows, and the rows that have each key; see `Format.survey`."""
         keys: Counter[str] = Counter()
         rows = 0
         for record in self.records(path):
@@ -172,53 +172,53 @@ class JsonLines:
         return {"rows": rows, "keys": dict(keys)}
 
 
-class _Opened(NamedTuple):
-    unit: str  # what the records are numbered by: `line` or `row`
-    records: Iterator[tuple[int, Callable[[], dict[str, Any]]]]
-
-
-def _open(path: Path) -> _Opened:
+def _numbered_records(
+    path: Path,
+) -> tuple[str, Iterator[tuple[int, Callable[[], dict[str, Any]]]]]:
+    """What numbers count (`line` or `row`), and the numbered records, decoded when called."""
     content = read_bytes(path)
     if path.suffix != ".json" or content.lstrip()[:1] != b"[":
         lines = enumerate(content.split(b"\n"), start=1)
-        return _Opened("line", ((n, partial(_decode, line)) for n, line in lines if line.strip()))
+        return "line", ((n, partial(_decode_line, line)) for n, line in lines if line.strip())
     try:
-        whole = json.loads(read_text(path))  # which names the line of a byte that is not UTF-8
+        rows = json.loads(read_text(path))  # it names the line of a byte that is not UTF-8
     except json.JSONDecodeError as fault:
         raise UserError(f"{path}:{fault.lineno}: not JSON: {fault.msg}") from fault
-    return _Opened("row", ((n, partial(_object, one)) for n, one in enumerate(whole, start=1)))
+    return "row", ((n, partial(_require_object, row)) for n, row in enumerate(rows, start=1))
 
 
-def _decode(line: bytes) -> dict[str, Any]:
+def _decode_line(line: bytes) -> dict[str, Any]:
     try:
-        return _object(json.loads(line.decode("utf-8")))
+        return _require_object(json.loads(line.decode("utf-8")))
     except UnicodeDecodeError as fault:
         raise RowError(f"byte {fault.start + 1} is not UTF-8; save the file as UTF-8") from fault
     except json.JSONDecodeError as fault:
-        raise RowError(f"not JSON: {fault.msg} at character {fault.colno}; {_RIGHT}") from fault
+        raise RowError(f"not JSON: {fault.msg} at character {fault.colno}; {_ADVICE}") from fault
 
 
-def _object(value: Any) -> dict[str, Any]:
+def _require_object(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise RowError(f"a JSON {type(value).__name__} where an object {{...}} should stand")
+        raise RowError(f"a JSON {type(value).__name__} instead of an object {{...}}")
     return value
 
 
 JSONL = FORMATS.add("jsonl", JsonLines())
 
 
-class Tables(ABC):
-    """Formats that `datasets` reads."""
+class DatasetFormat(ABC):
+    """A format that the `datasets` library reads."""
 
     options = Options
 
-    def read(self, path: Path, wanted: RowSpec) -> tuple[Row, ...]:
+    def read(self, path: Path, spec: RowSpec) -> tuple[Row, ...]:
         """All rows of a file or folder, checked; see `Format.read`."""
-        return parse_rows(path, records(self._table(path)), wanted, "one row is right", "row")
+        return parse_rows(
+            path, dataset_records(self._table(path)), spec, "give at least one row", "row"
+        )
 
     def records(self, path: Path) -> Iterator[Record]:
-        """All records of a file or folder; see `harness.data.parsing.Recorded`."""
-        for _, record in records(self._table(path)):
+        """All records of a file or folder; see `harness.data.parsing.RecordFormat`."""
+        for _, record in dataset_records(self._table(path)):
             yield record()
 
     def survey(self, path: Path) -> dict[str, Any]:
@@ -231,7 +231,7 @@ class Tables(ABC):
         """A `datasets.Dataset`."""
 
 
-class Parquet(Tables):
+class Parquet(DatasetFormat):
     """The format `parquet`."""
 
     name = "parquet"
@@ -244,12 +244,12 @@ class Parquet(Tables):
         try:
             return Dataset.from_parquet(str(path))
         except (OSError, ValueError, DatasetGenerationError) as fault:
-            told = _line_tables(fault.__cause__ or fault)
-            raise UserError(f"{path}: no Parquet file that can be read ({told})") from None
+            reason = _one_line(fault.__cause__ or fault)
+            raise UserError(f"{path}: not a readable Parquet file ({reason})") from None
 
 
-class Saved(Tables):
-    """The format `saved`: a folder that `Dataset.save_to_disk` wrote."""
+class SavedDataset(DatasetFormat):
+    """The format `saved`: a folder written by `Dataset.save_to_disk`."""
 
     name = "saved"
     suffixes: tuple[str, ...] = ()
@@ -258,97 +258,105 @@ class Saved(Tables):
         from datasets import Dataset, load_from_disk
 
         try:
-            found = load_from_disk(str(path))
+            dataset = load_from_disk(str(path))
         except (OSError, ValueError) as fault:
-            raise UserError(f"{path}: no saved data set ({_line_tables(fault)})") from None
-        if not isinstance(found, Dataset):
-            raise UserError(f"{path}: holds splits ({', '.join(found)}); give the folder above")
-        return found
+            raise UserError(f"{path}: not a saved data set ({_one_line(fault)})") from None
+        if not isinstance(dataset, Dataset):
+            splits = ", ".join(dataset)
+            raise UserError(f"{path}: holds several splits ({splits}); give the folder of one")
+        return dataset
 
 
-def records(table: Any) -> Iterator[tuple[int, Callable[[], dict[str, Any]]]]:
-    """Rows of a `datasets.Dataset`, numbered from 1, classes by their names."""
-    names = {column: _names(feature) for column, feature in table.features.items()}
+def dataset_records(table: Any) -> Iterator[tuple[int, Callable[[], dict[str, Any]]]]:
+    """Rows of a `datasets.Dataset`, numbered from 1; class indices become class names."""
+    classes = {column: _class_names(feature) for column, feature in table.features.items()}
+    names = {column: labels for column, labels in classes.items() if labels}
     for number, row in enumerate(table, start=1):
-        yield number, partial(_named, row, {key: one for key, one in names.items() if one})
+        yield number, partial(_with_class_names, row, names)
 
 
-def _names(feature: Any) -> list[str] | None:
+def _class_names(feature: Any) -> list[str] | None:
     inner = getattr(feature, "feature", feature)
-    found = getattr(inner, "names", None)
-    return list(found) if isinstance(found, list) else None
+    names = getattr(inner, "names", None)
+    return list(names) if isinstance(names, list) else None
 
 
-def _named(row: dict[str, Any], names: dict[str, list[str]]) -> dict[str, Any]:
-    def name(value: Any, of: list[str]) -> Any:
+def _with_class_names(row: dict[str, Any], names: dict[str, list[str]]) -> dict[str, Any]:
+    def name(value: Any, classes: list[str]) -> Any:
         if isinstance(value, list):
-            return [name(one, of) for one in value]
-        return of[value] if isinstance(value, int) and 0 <= value < len(of) else value
+            return [name(inner, classes) for inner in value]
+        return classes[value] if isinstance(value, int) and 0 <= value < len(classes) else value
 
     return {key: name(value, names[key]) if key in names else value for key, value in row.items()}
 
 
-def _line_tables(fault: BaseException) -> str:
+def _one_line(fault: BaseException) -> str:
     return " ".join(str(fault).split())[:160]
 
 
 PARQUET = FORMATS.add("parquet", Parquet())
-SAVED = FORMATS.add("saved", Saved())
+SAVED = FORMATS.add("saved", SavedDataset())
 
 
-#: An id on the hub: a name, or an owner's.
+#: An id on the hub: `name` or `owner/name`.
 _ID: Final = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
-def split_names(name: str, config: str | None, revision: str | None) -> tuple[str, ...]:
-    """Splits of a data set, as it calls them.
+def hub_split_names(name: str, config: str | None, revision: str | None) -> tuple[str, ...]:
+    """Names of the splits of a data set on the hub.
 
     Raises:
-        UserError: it cannot be had.
+        UserError: it cannot be loaded.
     """
-    return _split_names(name, config, revision)
+    return _cached_split_names(name, config, revision)
 
 
-@cache  # every question goes over the network
-def _split_names(name: str, config: str | None, revision: str | None) -> tuple[str, ...]:
+@cache  # each call goes over the network
+def _cached_split_names(name: str, config: str | None, revision: str | None) -> tuple[str, ...]:
     from datasets import get_dataset_split_names
 
-    return tuple(_told(name, lambda: get_dataset_split_names(name, config, revision=revision)))
+    return tuple(
+        _call_datasets(name, lambda: get_dataset_split_names(name, config, revision=revision))
+    )
 
 
-def read(
-    name: str, config: str | None, revision: str | None, split: str, wanted: RowSpec
+def read_hub(
+    name: str, config: str | None, revision: str | None, split: str, spec: RowSpec
 ) -> tuple[Row, ...]:
-    """All rows of a split, checked.
+    """All rows of a split of a hub data set, checked.
 
     Args:
         name: id on the hub, such as `org/name`, or a folder.
-        config: its configuration, where it has several.
+        config: its configuration (subset), where it has several.
         revision: branch, tag or commit; None: the default branch.
         split: as the data set calls it.
-        wanted: what the task asks of its rows.
+        spec: what the task requires of its rows.
 
     Raises:
-        UserError: it cannot be had, or a row is faulty, told as `name/split: row N: what`.
+        UserError: it cannot be loaded, or a row is faulty (`name/split: row N: fault`).
     """
     from datasets import load_dataset
 
-    splits = split_names(name, config, revision)
+    splits = hub_split_names(name, config, revision)
     if split not in splits:
         raise UserError(f"{name}: no split '{split}'; {did_you_mean(split, splits)}")
-    table: Any = _told(name, lambda: load_dataset(name, config, revision=revision, split=split))
-    return parse_rows(Path(name) / split, records(table), wanted, "one row is right", "row")
+    table: Any = _call_datasets(
+        name, lambda: load_dataset(name, config, revision=revision, split=split)
+    )
+    return parse_rows(
+        Path(name) / split, dataset_records(table), spec, "give at least one row", "row"
+    )
 
 
-def _told(name: str, action: Any) -> Any:
+def _call_datasets(name: str, action: Any) -> Any:
     if not Path(name).is_dir() and not _ID.fullmatch(name):
-        raise UserError(f"{name}: no such folder, and no id of the hub such as org/name")
+        raise UserError(f"{name}: neither a folder nor an id on the hub such as org/name")
     try:
         return action()
     except UserError:
         raise
     except Exception as fault:
-        told = " ".join(str(fault).split())[:200] or type(fault).__name__
+        reason = " ".join(str(fault).split())[:200] or type(fault).__name__
         raise UserError(
-            f"{name}: neither a data set of the hub nor a folder that can be loaded ({told})"
+            f"{name}: neither a data set on the hub nor a folder that can be loaded ({reason})"
         ) from None

@@ -1,13 +1,9 @@
-"""Tags of tokens (IOB1, IOB2, IOBES, BILOU) to entities with offsets.
+"""Tag schemes (IOB1, IOB2, IOBES, BILOU) to entity spans and back.
 
-Strict: a tag that its scheme does not allow at its place is a fault, never mended silently. Knows
-nothing of files.
-
-Entities as tags of tokens, and back.
-
-BIO: the first token of an entity is tagged `B-LABEL`, its further ones `I-LABEL`, all others `O`.
-A token belongs to the entity that it shares characters with, be it a word or a part of one. Knows
-offsets and labels, nothing of tokenizers, files or models.
+Tags of data files are read strictly: a tag that its scheme does not allow raises `TagError`.
+Tags that a model predicts are read leniently, as conlleval does (`tags_to_spans`). For training,
+`spans_to_tags` writes BIO: `B-LABEL` for the first token of an entity, `I-LABEL` for its further
+ones, `O` for all others.
 """
 
 from __future__ import annotations
@@ -17,94 +13,93 @@ from collections.abc import Iterable, Sequence
 from typing import Final, Literal, NamedTuple
 
 from harness.data.rows import Span
-from harness.data.rows import Span as Span_entity_tags
 
 Scheme = Literal["iob1", "iob2", "iobes"]
 
-#: BILOU's letters for what IOBES calls E and S.
-_SAME: Final = {"L": "E", "U": "S", "M": "I"}
+#: Prefixes of BILOU and BMEWO by what IOBES calls them.
+_BILOU: Final = {"L": "E", "U": "S", "M": "I"}
 _PREFIXES: Final = frozenset("BIES")
 
 
 class TagError(Exception):
-    """A tag that cannot stand where it stands.
+    """A tag that its scheme does not allow at its position.
 
     Args:
-        place: index of the token.
-        told: what is wrong.
+        index: of the token.
+        reason: what is wrong.
     """
 
-    def __init__(self, place: int, told: str) -> None:
-        super().__init__(f"token {place + 1}: {told}")
-        self.place = place
-        self.told = told
+    def __init__(self, index: int, reason: str) -> None:
+        super().__init__(f"token {index + 1}: {reason}")
+        self.index = index
+        self.reason = reason
 
 
 class Tag(NamedTuple):
-    """One tag taken apart: `B`, `I`, `E`, `S` or `O`, and the label (empty for `O`)."""
+    """One tag, split into its prefix (`B`, `I`, `E`, `S` or `O`) and label (empty for `O`)."""
 
     prefix: str
     label: str
 
 
-def parse(tags: Sequence[str]) -> list[Tag]:
-    """Takes tags apart; BILOU's L and U become E and S.
+def parse_tags(tags: Sequence[str]) -> list[Tag]:
+    """Splits tags into prefix and label; BILOU's L and U become E and S.
 
     Raises:
-        TagError: one is no tag.
+        TagError: one is not a tag.
     """
-    found = []
-    for place, tag in enumerate(tags):
+    parsed = []
+    for index, tag in enumerate(tags):
         prefix, mark, label = tag.partition("-")
-        prefix = _SAME.get(prefix, prefix)
+        prefix = _BILOU.get(prefix, prefix)
         if tag == "O":
-            found.append(Tag("O", ""))
+            parsed.append(Tag("O", ""))
         elif mark and label and prefix in _PREFIXES:
-            found.append(Tag(prefix, label))
+            parsed.append(Tag(prefix, label))
         else:
             raise TagError(
-                place, f"'{tag}' is no tag; O, B-LABEL, I-LABEL, E- or S-LABEL is right"
+                index, f"'{tag}' is not a tag; O, B-LABEL, I-LABEL, E- or S-LABEL is right"
             )
-    return found
+    return parsed
 
 
-def scheme_of(sentences: Iterable[Sequence[Tag]]) -> Scheme:
-    """The scheme that these sentences keep to.
+def detect_scheme(sentences: Iterable[Sequence[Tag]]) -> Scheme:
+    """The scheme that these sentences follow.
 
-    E and S tell IOBES. Of the others, IOB1 begins an entity with I unless one of the same label
-    stands right before it; IOB2 always with B.
+    Only IOBES has E and S. Of the others, IOB1 begins an entity with I unless it directly follows
+    one of the same label; IOB2 always begins with B.
     """
     begins_with_i = False
     for tags in sentences:
-        before = Tag("O", "")
+        previous = Tag("O", "")
         for tag in tags:
             if tag.prefix in "ES":
                 return "iobes"
-            begins_with_i |= tag.prefix == "I" and before.label != tag.label
-            before = tag
+            begins_with_i |= tag.prefix == "I" and previous.label != tag.label
+            previous = tag
     return "iob1" if begins_with_i else "iob2"
 
 
-def entities(tags: Sequence[Tag], scheme: Scheme) -> list[tuple[int, int, str]]:
-    """Entities as (first token, behind the last token, label).
+def entity_ranges(tags: Sequence[Tag], scheme: Scheme) -> list[tuple[int, int, str]]:
+    """Entities as (first token, token after the last, label).
 
     Raises:
-        TagError: a tag that the scheme does not allow there.
+        TagError: the scheme does not allow a tag at its position.
     """
-    found: list[tuple[int, int, str]] = []
+    ranges: list[tuple[int, int, str]] = []
     start: int | None = None
-    for place, tag in enumerate(tags):
-        before = tags[place - 1] if place else Tag("O", "")
-        follows = start is not None and before.label == tag.label
-        _check(place, tag, before, follows, scheme, open_=start is not None)
-        goes_on = tag.prefix in "IE" and follows
-        if start is not None and not goes_on:
-            found.append((start, place, before.label))
+    for index, tag in enumerate(tags):
+        previous = tags[index - 1] if index else Tag("O", "")
+        follows = start is not None and previous.label == tag.label
+        _check_tag(index, tag, previous, follows, scheme, open_=start is not None)
+        continues = tag.prefix in "IE" and follows
+        if start is not None and not continues:
+            ranges.append((start, index, previous.label))
             start = None
-        if tag.prefix in "BS" or (tag.prefix == "I" and not goes_on):
-            start = place
+        if tag.prefix in "BS" or (tag.prefix == "I" and not continues):
+            start = index
         if tag.prefix in "ES" and start is not None:
-            found.append((start, place + 1, tag.label))
+            ranges.append((start, index + 1, tag.label))
             start = None
     if start is not None:
         if scheme == "iobes":
@@ -112,28 +107,30 @@ def entities(tags: Sequence[Tag], scheme: Scheme) -> list[tuple[int, int, str]]:
                 len(tags) - 1,
                 f"the sentence ends inside {tags[-1].label}; E-{tags[-1].label} is right",
             )
-        found.append((start, len(tags), tags[-1].label))
-    return found
+        ranges.append((start, len(tags), tags[-1].label))
+    return ranges
 
 
-def _check(
-    place: int, tag: Tag, before: Tag, follows: bool, scheme: Scheme, *, open_: bool
+def _check_tag(
+    index: int, tag: Tag, previous: Tag, follows: bool, scheme: Scheme, *, open_: bool
 ) -> None:
     written = tag.prefix if tag.prefix == "O" else f"{tag.prefix}-{tag.label}"
-    after = "O" if before.prefix == "O" else f"{before.prefix}-{before.label}"
+    after = "O" if previous.prefix == "O" else f"{previous.prefix}-{previous.label}"
     if scheme == "iobes":
         if open_ and not (tag.prefix in "IE" and follows):
-            raise TagError(place, f"'{written}' after '{after}'; I- or E-{before.label} is right")
+            raise TagError(
+                index, f"'{written}' after '{after}'; I- or E-{previous.label} is right"
+            )
         if tag.prefix in "IE" and not open_:
-            raise TagError(place, f"'{written}' begins an entity; B- or S-{tag.label} is right")
+            raise TagError(index, f"'{written}' begins an entity; B- or S-{tag.label} is right")
     elif tag.prefix in "ES":
-        raise TagError(place, f"'{written}' is a tag of IOBES, the file says {scheme.upper()}")
+        raise TagError(index, f"'{written}' is a tag of IOBES, but the scheme is {scheme.upper()}")
     elif scheme == "iob2" and tag.prefix == "I" and not follows:
-        raise TagError(place, f"'{written}' after '{after}' begins an entity; B- is right in IOB2")
+        raise TagError(index, f"'{written}' after '{after}' begins an entity; B- is right in IOB2")
     elif scheme == "iob1" and tag.prefix == "B" and not follows:
         raise TagError(
-            place,
-            f"'{written}' after '{after}', but IOB1 has B- only behind an entity of the same "
+            index,
+            f"'{written}' after '{after}', but IOB1 has B- only after an entity of the same "
             "label, and another entity of the file begins with I-",
         )
 
@@ -141,163 +138,169 @@ def _check(
 def sentence_to_text(
     tokens: Sequence[str], tags: Sequence[str], scheme: Scheme | None = None
 ) -> tuple[str, tuple[Span, ...]]:
-    """Tokens joined by blanks, and the entities in that text.
+    """Tokens joined by spaces, and the entities in that text.
 
     Args:
         tokens: of one sentence.
-        tags: one a token.
-        scheme: None: as the sentence itself shows.
+        tags: one for each token.
+        scheme: None detects it from the sentence.
 
     Raises:
-        TagError: a tag is none, or not allowed there.
+        TagError: a tag is unknown, or not allowed at its position.
     """
-    parsed = parse(tags)
+    parsed = parse_tags(tags)
     starts, position = [], 0
     for token in tokens:
         starts.append(position)
         position += len(token) + 1
     text = " ".join(tokens)
     spans = []
-    for first, behind, label in entities(parsed, scheme or scheme_of([parsed])):
-        start, end = starts[first], starts[behind - 1] + len(tokens[behind - 1])
+    for first, stop, label in entity_ranges(parsed, scheme or detect_scheme([parsed])):
+        start, end = starts[first], starts[stop - 1] + len(tokens[stop - 1])
         spans.append(Span(start, end, label, text[start:end]))
     return text, tuple(spans)
 
 
 OUTSIDE: Final = "O"
 
-#: Where a token stands in its text: first character, and behind the last one.
-Place = tuple[int, int]
+#: Of a token in its text: first character, and the one after the last.
+Offsets = tuple[int, int]
 
 
 class NonOverlapping(NamedTuple):
-    """Entities of which none shares a character with another.
+    """Entities that do not overlap.
 
     Attributes:
-        kept: in the order of the text.
-        left_out: how many had to go.
+        entities: in the order of the text.
+        dropped: how many overlapped one of these.
     """
 
-    kept: tuple[Span_entity_tags, ...]
-    left_out: int
+    entities: tuple[Span, ...]
+    dropped: int
 
 
-def tags_of(labels: Iterable[str]) -> tuple[str, ...]:
-    """All tags for these labels, `O` first."""
+def all_tags(labels: Iterable[str]) -> tuple[str, ...]:
+    """All BIO tags of these labels, `O` first."""
     return (OUTSIDE, *(f"{prefix}-{label}" for label in labels for prefix in "BI"))
 
 
-def non_overlapping(entities: Sequence[Span_entity_tags]) -> NonOverlapping:
-    """Keeps of entities that overlap the longest, and of equally long ones the first.
+def non_overlapping(entities: Sequence[Span]) -> NonOverlapping:
+    """Keeps the longest of overlapping entities, and the first of equally long ones.
 
-    A token has one tag: of an entity inside another only the outer one can be said.
+    A token has one tag, so tags can express only the outer one of nested entities.
     """
-    kept: list[Span_entity_tags] = []
-    for one in sorted(entities, key=lambda span: (span.start - span.end, span.start)):
-        if all(one.end <= other.start or other.end <= one.start for other in kept):
-            kept.append(one)
-    return NonOverlapping(tuple(sorted(kept)), len(entities) - len(kept))
+    selected: list[Span] = []
+    for candidate in sorted(entities, key=lambda span: (span.start - span.end, span.start)):
+        if all(
+            candidate.end <= earlier.start or earlier.end <= candidate.start
+            for earlier in selected
+        ):
+            selected.append(candidate)
+    return NonOverlapping(tuple(sorted(selected)), len(entities) - len(selected))
 
 
-def tags(entities: Sequence[Span_entity_tags], places: Sequence[Place]) -> list[str]:
-    """One tag a token.
+def spans_to_tags(entities: Sequence[Span], offsets: Sequence[Offsets]) -> list[str]:
+    """One BIO tag for each token.
 
-    A token that reaches into two entities is tagged for the one that it shares more with.
+    A token that overlaps two entities gets the tag of the one with the larger overlap.
 
     Args:
-        entities: in the order of the text, none overlapping another; see `non_overlapping`.
-        places: of the tokens, in the order of the text.
+        entities: in the order of the text, without overlaps; see `non_overlapping`.
+        offsets: of the tokens, in the order of the text.
     """
-    ends = [one.end for one in entities]
-    found: list[str] = []
-    before: int | None = None
-    for start, end in places:
+    ends = [entity.end for entity in entities]
+    tags: list[str] = []
+    previous: int | None = None
+    for start, end in offsets:
         index = bisect_right(ends, start)
         best: int | None = None
         while index < len(entities) and entities[index].start < end:
-            if best is None or _shared(entities[index], start, end) > _shared(
+            if best is None or _overlap(entities[index], start, end) > _overlap(
                 entities[best], start, end
             ):
                 best = index
             index += 1
         if best is None:
-            found.append(OUTSIDE)
+            tags.append(OUTSIDE)
         else:
-            found.append(f"{'I' if best == before else 'B'}-{entities[best].label}")
-        before = best
-    return found
+            tags.append(f"{'I' if best == previous else 'B'}-{entities[best].label}")
+        previous = best
+    return tags
 
 
-def _shared(entity: Span_entity_tags, start: int, end: int) -> int:
+def _overlap(entity: Span, start: int, end: int) -> int:
     return min(entity.end, end) - max(entity.start, start)
 
 
-def spans(
-    tagged: Sequence[str], places: Sequence[Place], text: str
-) -> tuple[Span_entity_tags, ...]:
-    """The entities that tags say, with their offsets; `text[start:end]` is the surface.
+def tags_to_spans(
+    tagged: Sequence[str], offsets: Sequence[Offsets], text: str
+) -> tuple[Span, ...]:
+    """The entities of tags, with offsets; `text[start:end]` is the surface form.
 
-    Any sequence of tags is read as conlleval and seqeval's default mode do: `B-` always begins an
-    entity, and so does an `I-` that follows `O` or another label. White space at either end, which
-    some tokenizers count to a token, is left out.
+    Any sequence of tags is read, as by conlleval and seqeval's default mode: `B-` always begins an
+    entity, and so does an `I-` after `O` or another label. White space at either end, which some
+    tokenizers make part of a token, is stripped.
 
     Args:
-        tagged: one tag a token.
-        places: of the tokens.
-        text: where they stand.
+        tagged: one tag for each token.
+        offsets: of the tokens.
+        text: that the offsets refer to.
     """
-    found: list[Span_entity_tags] = []
-    for first, behind, label in _runs(tagged):
-        # Tokens may be parts of one character: an entity never begins inside another.
-        start = max(places[first][0], found[-1].end if found else 0)
-        surface = text[start : places[behind - 1][1]]
+    spans: list[Span] = []
+    for first, stop, label in _tag_runs(tagged):
+        # Byte-level tokens may be parts of one character: entities must not overlap even then.
+        start = max(offsets[first][0], spans[-1].end if spans else 0)
+        surface = text[start : offsets[stop - 1][1]]
         stripped = surface.strip()
         if stripped:
             start += len(surface) - len(surface.lstrip())
-            found.append(Span_entity_tags(start, start + len(stripped), label, stripped))
-    return tuple(found)
+            spans.append(Span(start, start + len(stripped), label, stripped))
+    return tuple(spans)
 
 
-def words(places: Sequence[Place], text: str) -> list[int]:
-    """The first token of each word, a token of anything else being a word of its own.
+def word_starts(offsets: Sequence[Offsets], text: str) -> list[int]:
+    """Index of the first token of each word; any other token is a word by itself.
 
-    A word is a run of letters and digits: of 15,471 entities in MACCROBAT and the NCBI disease
-    corpus 13 begin or end inside such a word, where white space alone ended words a third would.
-    Tokens that are parts of one character are never apart.
+    A word is a run of letters and digits. Of 15,471 entities in MACCROBAT and the NCBI disease
+    corpus 13 begin or end inside such a word; with words separated by white space alone a third
+    would. Tokens that are parts of one character belong to one word.
 
     Args:
-        places: of the tokens, in the order of the text.
-        text: where they stand.
+        offsets: of the tokens, in the order of the text.
+        text: that the offsets refer to.
     """
-    found: list[int] = []
-    behind = 0
-    for number, (start, end) in enumerate(places):
-        if not number or not (start < behind or _inside(text, start)):
-            found.append(number)
-        behind = max(behind, end)
-    return found
+    starts: list[int] = []
+    end_of_word = 0
+    for index, (start, end) in enumerate(offsets):
+        if not index or not (start < end_of_word or _is_inside_word(text, start)):
+            starts.append(index)
+        end_of_word = max(end_of_word, end)
+    return starts
 
 
-def inside_words(entities: Iterable[Span_entity_tags], text: str) -> int:
-    """How many entities begin or end inside a word, as `words` has it."""
-    return sum(_inside(text, one.start) or _inside(text, one.end) for one in entities)
+def count_inside_words(entities: Iterable[Span], text: str) -> int:
+    """How many entities begin or end inside a word as `word_starts` defines it."""
+    return sum(
+        _is_inside_word(text, entity.start) or _is_inside_word(text, entity.end)
+        for entity in entities
+    )
 
 
-def _inside(text: str, place: int) -> bool:
-    """Whether the characters around a place belong to one word."""
-    return 0 < place < len(text) and text[place - 1].isalnum() and text[place].isalnum()
+def _is_inside_word(text: str, position: int) -> bool:
+    """Whether the characters around a position belong to one word."""
+    return 0 < position < len(text) and text[position - 1].isalnum() and text[position].isalnum()
 
 
-def _runs(tagged: Sequence[str]) -> list[tuple[int, int, str]]:
-    """(first token, behind the last token, label) of each entity."""
-    found: list[tuple[int, int, str]] = []
-    for place, tag in enumerate(tagged):
+def _tag_runs(tagged: Sequence[str]) -> list[tuple[int, int, str]]:
+    """(first token, token after the last, label) of each entity."""
+    runs: list[tuple[int, int, str]] = []
+    for index, tag in enumerate(tagged):
         if tag == OUTSIDE:
             continue
         prefix, _, label = tag.partition("-")
-        first, behind, last = found[-1] if found else (0, -1, "")
-        if prefix == "I" and behind == place and last == label:
-            found[-1] = (first, place + 1, label)
+        first, stop, last_label = runs[-1] if runs else (0, -1, "")
+        if prefix == "I" and stop == index and last_label == label:
+            runs[-1] = (first, index + 1, label)
         else:
-            found.append((place, place + 1, label))
-    return found
+            runs.append((index, index + 1, label))
+    return runs

@@ -1,6 +1,6 @@
-"""Metrics, one file each; importing this package lets each register itself.
+"""Metrics; importing this package registers all of them.
 
-`find` answers those and, by names that begin with `evaluate:`, any of the `evaluate` library.
+`find_metric` also finds metrics of the `evaluate` library, by names that begin with `evaluate:`.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ for _module in pkgutil.iter_modules(__path__):
 __all__ = ["METRICS", "Metric", "find"]
 
 
-def find(name: str, folder: Path) -> Metric:
+def find_metric(name: str, folder: Path) -> Metric:
     """The metric that a task.yaml names.
 
     Args:
-        name: of `METRICS`, or one of the `evaluate` library, such as `evaluate:./my_metric.py`.
-        folder: the task's, which such a path is relative to.
+        name: in `METRICS`, or of one of the `evaluate` library, such as `evaluate:./my_metric.py`.
+        folder: of the task; such a path is relative to it.
 
     Raises:
         UserError: there is no such metric, or it cannot be loaded.
     """
     if name.startswith(evaluate_library.PREFIX):
-        return evaluate_library.find(name, folder)
+        return evaluate_library.load_metric(name, folder)
     try:
         return METRICS.get(name)
     except UserError as fault:
         if not re.fullmatch(r"[\w./-]+", name):
             raise
-        hint = f"one of the evaluate library is named {evaluate_library.PREFIX}{name}"
+        hint = f"metrics of the evaluate library are written {evaluate_library.PREFIX}{name}"
         raise UserError(f"{fault}; {hint}") from None

@@ -1,6 +1,6 @@
-"""One class of several: accuracy, F1 of all answers together (micro), F1 as a mean of classes.
+"""Accuracy, micro and macro F1 of classes; exact match of texts and of their final numbers.
 
-Exact match of texts, and of the numbers that they come to (as GSM8K writes them: `#### 72`).
+GSM8K writes the final number of an answer as `#### 72`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from harness.aggregates import Array
 
 
-def _known(prediction: str | None, reference: str, classes: tuple[str, ...]) -> None:
+def _check_classes(prediction: str | None, reference: str, classes: tuple[str, ...]) -> None:
     for name in (prediction, reference):
         if name is not None and name not in classes:
             raise ValueError(f"class {name!r} is none of {list(classes)}")
@@ -27,37 +27,41 @@ def _known(prediction: str | None, reference: str, classes: tuple[str, ...]) -> 
 def accuracy_statistics(
     prediction: str | None, reference: str, classes: tuple[str, ...]
 ) -> tuple[float, ...]:
-    """For each class whether the example was its and was called so, and whether it was its.
+    """For each class: 1 if the example is of it and was predicted as such; 1 if it is of it.
 
     Args:
-        prediction: a class; None if the answer could not be read.
-        reference: the right one.
+        prediction: a class; None if the answer could not be parsed.
+        reference: the right class.
         classes: all of them.
 
     Raises:
-        ValueError: a class is none of `classes`.
+        ValueError: a class is not in `classes`.
     """
-    _known(prediction, reference, classes)
-    flat: list[float] = []
+    _check_classes(prediction, reference, classes)
+    statistics: list[float] = []
     for name in classes:
-        flat += [float(name == reference == prediction), float(name == reference)]
-    return tuple(flat)
+        statistics += [float(name == reference == prediction), float(name == reference)]
+    return tuple(statistics)
 
 
 def f1_statistics(
     prediction: str | None, reference: str, classes: tuple[str, ...]
 ) -> tuple[float, ...]:
-    """True positive, false positive and miss of one example for each class."""
-    _known(prediction, reference, classes)
+    """True positives, false positives and false negatives of one example for each class."""
+    _check_classes(prediction, reference, classes)
     flat: list[float] = []
     for name in classes:
-        found, wanted = name == prediction, name == reference
-        flat += [float(found and wanted), float(found and not wanted), float(wanted and not found)]
+        predicted, actual = name == prediction, name == reference
+        flat += [
+            float(predicted and actual),
+            float(predicted and not actual),
+            float(actual and not predicted),
+        ]
     return tuple(flat)
 
 
-def by_class(sums: Array, classes: tuple[str, ...]) -> dict[str, float]:
-    """Accuracy on the examples of each class (its recall); classes without any are left out."""
+def accuracy_by_class(sums: Array, classes: tuple[str, ...]) -> dict[str, float]:
+    """Accuracy on the examples of each class (its recall); classes without examples have none."""
     rows = zip(classes, sums.tolist(), strict=True)
     return {f"{name}.accuracy": hits / count for name, (hits, count) in rows if count}
 
@@ -71,7 +75,7 @@ METRICS.add(
         100.0,
         "points of accuracy",
         accuracy_statistics,
-        by_class,
+        accuracy_by_class,
         ("choice",),
     ),
 )
@@ -107,35 +111,35 @@ _NUMBER: Final = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?<=\d)"
 _MARK: Final = "####"
 
 
-def exact(prediction: str, reference: str, classes: tuple[str, ...]) -> tuple[float, ...]:
-    """Whether both are the same text, white space collapsed, case kept; and 1 for the example."""
+def exact_match(prediction: str, reference: str, classes: tuple[str, ...]) -> tuple[float, ...]:
+    """1 if both texts are equal (white space collapsed, case-sensitive); 1 for the example."""
     del classes
     return float(prediction.split() == reference.split()), 1.0
 
 
-def number(prediction: str, reference: str, classes: tuple[str, ...]) -> tuple[float, ...]:
-    """Whether both come to the same number; and 1 for the example.
+def number_match(prediction: str, reference: str, classes: tuple[str, ...]) -> tuple[float, ...]:
+    """1 if both have the same final number; 1 for the example.
 
     Raises:
-        ValueError: the reference holds no number (a fault of the data).
+        ValueError: the reference has no number (a fault of the data).
     """
     del classes
-    wanted = final_number(reference)
-    if wanted is None:
+    expected = final_number(reference)
+    if expected is None:
         raise ValueError(f"no number in the right answer {reference[:60]!r}")
-    return float(final_number(prediction) == wanted), 1.0
+    return float(final_number(prediction) == expected), 1.0
 
 
 def final_number(text: str) -> Decimal | None:
-    """The number that a text comes to: the first behind the last `####`, else the last of all.
+    """The final number of a text: the first after the last `####`, else the last of all.
 
-    Thousands may be set apart by commas (Cobbe et al. 2021, arXiv:2110.14168, section 2).
+    Commas may separate thousands (Cobbe et al. 2021, arXiv:2110.14168, section 2).
     """
     _, mark, answer = text.rpartition(_MARK)
-    found = [hit for hit in _NUMBER.findall(answer if mark else text) if hit]
-    if not found:
+    numbers = [hit for hit in _NUMBER.findall(answer if mark else text) if hit]
+    if not numbers:
         return None
-    return Decimal(found[0 if mark else -1].replace(",", ""))
+    return Decimal(numbers[0 if mark else -1].replace(",", ""))
 
 
 def _add(name: str, unit: str, score: Callable[..., tuple[float, ...]]) -> None:
@@ -144,5 +148,5 @@ def _add(name: str, unit: str, score: Callable[..., tuple[float, ...]]) -> None:
     )
 
 
-_add("exact_match", "points of exact match", exact)
-_add("number_match", "points of number match", number)
+_add("exact_match", "points of exact match", exact_match)
+_add("number_match", "points of number match", number_match)

@@ -1,7 +1,7 @@
 """`Metric`: from a prediction and a reference to numbers that can be summed over examples.
 
 A metric keeps sufficient statistics for each example and class, so that any multiset of examples
-can be scored again without a model. Knows nothing of tasks, models or studies.
+(a bootstrap resample, say) can be scored again without a model.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ class Metric:
 
     Attributes:
         name: as task.yaml and the report call it.
-        form: key of `harness.aggregates.FORMS`; says what is kept for each example and class.
-        direction: `maximize` or `minimize`; empty where nobody but the task's author knows.
-        scale: factor from the metric to what people read.
-        unit: what people read, such as `points of F1`.
-        score: `score(prediction, reference, classes)` gives the statistics of one example: for
-            each class in order the numbers that the form names, flat.
-        breakdown: `breakdown(sums, classes)` gives named values besides the aggregate from sums
-            of shape (classes, parts).
-        kinds: kinds of task whose answers it can score.
-        reads: what `score` is given: `answer` (what the task's kind makes of a text, such as
-            label and surface form of each mention) or `spans` (things with `start`, `end`, which
-            is exclusive, and `label`, on both sides).
-        digest: SHA-256 (hex) of a script of the task's that computes it, else empty: part of what
-            makes two tasks equal.
+        form: key of `harness.aggregates.FORMS`: the statistics kept for each example and class.
+        direction: `maximize` or `minimize`; empty where only the task's author knows.
+        scale: factor from the metric to the unit that reports use.
+        unit: that unit, such as `points of F1`.
+        score: `score(prediction, reference, classes)` returns the statistics of one example:
+            for each class in order the parts of the form, flat.
+        breakdown: `breakdown(sums, classes)` returns further named values, from sums of shape
+            (classes, parts).
+        task_types: types of task whose answers it can score.
+        reads: what `score` takes: `answer` (as the task type parses a text, such as label and
+            surface form of each mention) or `spans` (objects with `start`, exclusive `end` and
+            `label`).
+        digest: SHA-256 (hex) of the task's script that computes it, else empty; part of the
+            task's digest.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Metric:
     unit: str
     score: Callable[[Any, Any, tuple[str, ...]], tuple[float, ...]]
     breakdown: Callable[[Array, tuple[str, ...]], dict[str, float]]
-    kinds: tuple[str, ...] = ("entities",)
+    task_types: tuple[str, ...] = ("entities",)
     reads: str = "answer"
     digest: str = ""
 
@@ -53,7 +53,7 @@ class Metric:
         """Statistics summed over examples, shape (classes, parts).
 
         Args:
-            rows: what `score` gave for each example, shape (examples, classes x parts); may be
+            rows: what `score` returned for each example, shape (examples, classes x parts); may be
                 empty.
             classes: the classes that `score` was called with.
         """
@@ -64,7 +64,7 @@ class Metric:
     def aggregate(
         self, rows: Sequence[Sequence[float]] | Array, classes: tuple[str, ...]
     ) -> float:
-        """The metric over all classes for any multiset of rows; its form sums or averages them."""
+        """The metric over all classes, for any multiset of rows."""
         return float(FORMS[self.form].over_classes(self.sums(rows, classes)))
 
     def values(
@@ -76,19 +76,19 @@ class Metric:
         """All values reported for a split: the metric under its name, its breakdown, `unparsed`.
 
         Args:
-            rows: what `score` gave for each example.
+            rows: what `score` returned for each example.
             classes: the classes that `score` was called with.
-            unparsed: for each example whether its output could not be read, or nothing.
+            unparsed: for each example whether its output could not be parsed; may be empty.
         """
-        found = {self.name: self.aggregate(rows, classes)}
-        found |= self.breakdown(self.sums(rows, classes), classes)
+        reported = {self.name: self.aggregate(rows, classes)}
+        reported |= self.breakdown(self.sums(rows, classes), classes)
         if len(unparsed):
-            found["unparsed"] = sum(map(bool, unparsed)) / len(unparsed)
-        return found
+            reported["unparsed"] = sum(map(bool, unparsed)) / len(unparsed)
+        return reported
 
 
 def no_class_values(sums: Array, classes: tuple[str, ...]) -> dict[str, float]:
-    """For metrics of whole texts, which have no classes."""
+    """The breakdown of metrics without classes: empty."""
     del sums, classes
     return {}
 

@@ -1,13 +1,12 @@
-"""ROUGE (Lin 2004) with stemming, as `rouge_score` has it: F1 of shared n-grams or of the LCS.
+"""ROUGE, and perplexity by token and word and bits per byte.
 
-`rougeL` takes a text as one sequence, `rougeLsum` sentence by sentence (a line each).
+ROUGE (Lin 2004) is `rouge_score`'s with stemming: F1 of shared n-grams or of the longest common
+subsequence. `rougeL` takes a text as one sequence, `rougeLsum` line by line.
 
-How likely a model finds a text: perplexity by token and by word, bits by byte; less is better.
-
-By token it depends on the tokenizer, so it compares adapters of one base and no two bases; words
-and bytes are the text's own. They are counted as lm-evaluation-harness counts them (its task
-wikitext), so that figures can be put beside published ones: words are what is left when a text is
-cut at each stretch of white space, an empty end included.
+Perplexity by token depends on the tokenizer, so it compares adapters of one base model but not two
+base models; words and bytes belong to the text. They are counted as lm-evaluation-harness does
+(its task wikitext), so that values can be compared with published ones: words are the parts of a
+text split at white space, including an empty part at either end.
 """
 
 from __future__ import annotations
@@ -33,15 +32,15 @@ def _scorer(name: str) -> Any:
     return RougeScorer([name], use_stemmer=True)
 
 
-def score(
+def score_rouge(
     prediction: str, reference: str, classes: tuple[str, ...], name: str
 ) -> tuple[float, ...]:
     """F1 of one example, and 1 for the example.
 
     Args:
-        prediction: what was written.
-        reference: what should have been.
-        classes: not used; a text has none.
+        prediction: the generated text.
+        reference: the right text.
+        classes: not used.
         name: one of `NAMES`.
     """
     del classes
@@ -57,18 +56,18 @@ for _name in NAMES:
             "maximize",
             100.0,
             f"points of {_name.replace('rouge', 'ROUGE-')}",
-            partial(score, name=_name),
+            partial(score_rouge, name=_name),
             no_class_values,
             ("pairs",),
         ),
     )
 
 
-_GAP: Final = re.compile(r"\s+")
+_WHITE_SPACE: Final = re.compile(r"\s+")
 
 
 class Likelihood(NamedTuple):
-    """What a model says of one text.
+    """How likely a model finds one text.
 
     Attributes:
         nll: negative log-likelihood in nats, summed over the scored tokens.
@@ -79,22 +78,26 @@ class Likelihood(NamedTuple):
     tokens: int
 
 
-def by_token(
+def nll_by_token(
     prediction: Likelihood, reference: str, classes: tuple[str, ...]
 ) -> tuple[float, ...]:
-    """The negative log-likelihood in nats and the number of scored tokens."""
+    """Negative log-likelihood in nats, and the number of scored tokens."""
     del reference, classes
     return float(prediction.nll), float(prediction.tokens)
 
 
-def by_word(prediction: Likelihood, reference: str, classes: tuple[str, ...]) -> tuple[float, ...]:
-    """The negative log-likelihood in nats and the number of words of the text."""
+def nll_by_word(
+    prediction: Likelihood, reference: str, classes: tuple[str, ...]
+) -> tuple[float, ...]:
+    """Negative log-likelihood in nats, and the number of words of the text."""
     del classes
-    return float(prediction.nll), float(len(_GAP.split(reference)))
+    return float(prediction.nll), float(len(_WHITE_SPACE.split(reference)))
 
 
-def by_byte(prediction: Likelihood, reference: str, classes: tuple[str, ...]) -> tuple[float, ...]:
-    """The negative log-likelihood in nats and the number of bytes of the text in UTF-8."""
+def nll_by_byte(
+    prediction: Likelihood, reference: str, classes: tuple[str, ...]
+) -> tuple[float, ...]:
+    """Negative log-likelihood in nats, and the number of UTF-8 bytes of the text."""
     del classes
     return float(prediction.nll), float(len(reference.encode()))
 
@@ -103,6 +106,6 @@ def _add(name: str, form: str, unit: str, score: Callable[..., tuple[float, ...]
     METRICS.add(name, Metric(name, form, "minimize", 1.0, unit, score, no_class_values, ("text",)))
 
 
-_add("perplexity", "perplexity", "perplexity", by_token)
-_add("word_perplexity", "word_perplexity", "perplexity by word", by_word)
-_add("bits_per_byte", "bits", "bits per byte", by_byte)
+_add("perplexity", "perplexity", "perplexity", nll_by_token)
+_add("word_perplexity", "word_perplexity", "perplexity by word", nll_by_word)
+_add("bits_per_byte", "bits", "bits per byte", nll_by_byte)

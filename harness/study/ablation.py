@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 from harness.analysis.ablation import at_edge, tuned_rate
 from harness.config.sweep import Sweep
-from harness.config.variants import FULL, resolve
+from harness.config.variants import FULL, resolve_variant
 from harness.results import StudyResults
 from harness.storage.records import WIDENED, Decide, round_number
 from harness.study.planning import ABLATE_SHARE, TimeBudget, trial_seconds
@@ -112,7 +112,7 @@ def cell_record(cell: AblationCell, rate: float, budget: float) -> dict[str, Any
         "rate": rate,
         "key": config.key,
         "config": asdict(config),
-        "scale": resolve(config.variant).scale(config.rank, config.alpha),
+        "scale": resolve_variant(config.variant).scale(config.rank, config.alpha),
     }
 
 

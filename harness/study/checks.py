@@ -7,7 +7,7 @@ from pathlib import Path
 
 from harness.config.sweep import Sweep
 from harness.data import preparation
-from harness.data.rows import leaks
+from harness.data.rows import find_leaks
 from harness.errors import UserError
 from harness.metrics.evaluate_library import PREFIX
 from harness.study.objectives import directions
@@ -40,7 +40,7 @@ def check_sweep(sweep: Sweep) -> tuple[str, ...]:
     directions(sweep.search.objectives, task)
     _check_model(sweep)
     notes = (*task.notes, *_ablation_notes(sweep), *_full_notes(sweep))
-    if task.kind.bare or not sweep.baselines.shots:
+    if task.type.supports_zero_shot or not sweep.baselines.shots:
         return notes
     return (*notes, "baselines.shots: the bare base is not scored, for its head is new")
 
@@ -76,12 +76,12 @@ def check_folder(folder: Path) -> Path:
 
 def leaked(task: Task) -> dict[str, int]:
     """How many inputs of a split stand in an earlier one, too; splits without such left out."""
-    found = leaks({split: task.rows(split) for split in SPLITS})
+    found = find_leaks({split: task.rows(split) for split in SPLITS})
     return dict(Counter(leak.split for leak in found))
 
 
 def _refuse_leaks(sweep: Sweep, task: Task) -> None:
-    found = leaks({split: task.rows(split) for split in SPLITS})
+    found = find_leaks({split: task.rows(split) for split in SPLITS})
     if found and not sweep.data.allow_leaks:
         raise UserError(
             f"{preparation.leak_message(found)}: scores on them would be too good; take them out "
@@ -120,7 +120,7 @@ def _check_model(sweep: Sweep) -> None:
     space = sweep.space
     for targets in space.target_modules:
         try:
-            target_names(empty_base_model(sweep.model, load_task_for(sweep).kind.head), targets)
+            target_names(empty_base_model(sweep.model, load_task_for(sweep).type.head), targets)
         except UserError as error:
             raise UserError(f"space.target_modules: {error}") from None
     if "float16" in space.compute_dtype and not cuda():
@@ -148,7 +148,7 @@ def parameters(sweep: Sweep, config: TrialConfig) -> int:
     """
     from harness.adapters.attach import count_parameters
 
-    return count_parameters(sweep.model, config, head=load_task_for(sweep).kind.head)
+    return count_parameters(sweep.model, config, head=load_task_for(sweep).type.head)
 
 
 def _full_notes(sweep: Sweep) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from harness.analysis.ablation import tuned_rate
 from harness.analysis.claim_tests import evaluate_claims, missing
 from harness.analysis.claims import ADDED, BASE, FULL, Arm, added, arm_config, cell_of
 from harness.config.sweep import Sweep
-from harness.config.variants import resolve, why_untrainable
+from harness.config.variants import resolve_variant, why_untrainable
 from harness.errors import UserError
 from harness.results import StudyResults
 from harness.storage.records import Decide
@@ -121,7 +121,9 @@ def _cell(sweep: Sweep, incumbent: TrialConfig, arm: Arm) -> AblationCell | str:
     values["rank"] = int(values["rank"])
     config = TrialConfig(**{**values, "seed": 0})
     try:
-        told = why_untrainable(resolve(config.variant), (config.rank,), sweep.model.quantization)
+        told = why_untrainable(
+            resolve_variant(config.variant), (config.rank,), sweep.model.quantization
+        )
     except UserError as error:
         told = str(error)
     if told is not None:

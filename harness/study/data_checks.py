@@ -11,8 +11,14 @@ from transformers import PreTrainedTokenizerBase
 from harness.config.sweep import Sweep
 from harness.models.base_model import BaseModel, load_config, load_tokenizer
 from harness.tasks import data_card
-from harness.tasks.data_card import BaselineScore, DataCard, Limits, PreparationCounts, Texts
-from harness.tasks.task import SPLITS, Answers, Task, load_task_for
+from harness.tasks.data_card import (
+    BaselineScore,
+    DataCard,
+    PreparationCounts,
+    RowTexts,
+    TokenLimits,
+)
+from harness.tasks.task import SPLITS, AnswerMode, Task, load_task_for
 from harness.training.tokenization import PromptBuilder
 
 
@@ -37,39 +43,39 @@ def data_card_of(sweep: Sweep) -> DataCard:
         {split: _texts(task, prompting, split) for split in SPLITS},
         lambda texts: [len(ids) for ids in prompting.encode(texts)],
         _limits(sweep, task, prompting),
-        task.kind.labels_of if task.kind.labelled else None,
-        PreparationCounts(*task.history),
+        task.type.labels_of if task.type.labelled else None,
+        PreparationCounts(*task.preparation),
         tuple(_floors(task)),
     )
 
 
-def _texts(task: Task, prompting: PromptBuilder, split: str) -> Sequence[Texts]:
+def _texts(task: Task, prompting: PromptBuilder, split: str) -> Sequence[RowTexts]:
     examples = task.examples(split)
-    if not task.kind.fields:  # nothing is asked: the text alone is read
-        return [Texts("", example.text) for example in examples]
+    if not task.type.fields:  # nothing is asked: the text alone is read
+        return [RowTexts("", example.text) for example in examples]
     shots = task.few_shot_examples(task.file.shots)
     answers = [task.target(example) for example in examples]
     if task.file.chat:  # a turn begins on its own, without a blank
         answers = [answer.lstrip() for answer in answers]
     return [
-        Texts(prompting.text(example, shots), answer)
+        RowTexts(prompting.text(example, shots), answer)
         for example, answer in zip(examples, answers, strict=True)
     ]
 
 
-def _limits(sweep: Sweep, task: Task, prompting: PromptBuilder) -> Limits:
-    length, answers = sweep.training.max_length, task.kind.answers
-    if answers is Answers.LIKELIHOOD:
-        return Limits(length, None, 1 + len(prompting.tail))
-    if answers is Answers.TAGGED:
-        return Limits(length, None, load_tokenizer(sweep.model).num_special_tokens_to_add())
-    written = answers is Answers.WRITTEN
+def _limits(sweep: Sweep, task: Task, prompting: PromptBuilder) -> TokenLimits:
+    length, answers = sweep.training.max_length, task.type.answers
+    if answers is AnswerMode.LIKELIHOOD:
+        return TokenLimits(length, None, 1 + len(prompting.tail))
+    if answers is AnswerMode.TAGGED:
+        return TokenLimits(length, None, load_tokenizer(sweep.model).num_special_tokens_to_add())
+    written = answers is AnswerMode.GENERATED
     longest = task.max_new_tokens
     if not written:
-        names = prompting.answers([task.write(name) for name in task.kind.classes])
+        names = prompting.answers([task.write(name) for name in task.type.classes])
         longest = max(len(ids) for ids in names) + len(prompting.tail)
     context = getattr(load_config(sweep.model), "max_position_embeddings", None)
-    return Limits(
+    return TokenLimits(
         length,
         task.max_new_tokens if written else None,
         len(prompting.head) + len(prompting.tail),

@@ -86,7 +86,7 @@ def time_trial(sweep: Sweep, threads: int) -> Timing:
 
     task = load_task_for(sweep)
     model = resolve_precision(sweep.model, task, sweep.training, threads, lambda _, chosen: chosen)
-    base = base_model.load(model, threads, task.kind.head)
+    base = base_model.load(model, threads, task.type.head)
     short = sweep.training.model_copy(
         update={"epochs": None, "steps": _TIMED_STEPS, "readings": 0}
     )

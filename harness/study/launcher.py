@@ -279,7 +279,7 @@ def _main() -> None:
         model = model.model_copy(update={"dtype": "float32"})
     task = load_task_for(sweep)
     short = sweep.training.model_copy(update={"steps": _STEPS, "epochs": None, "readings": 0})
-    trainer = PackedTrainer(base_model.load(model, threads, task.kind.head), task, short)
+    trainer = PackedTrainer(base_model.load(model, threads, task.type.head), task, short)
     seconds_a_token(trainer, 1)  # what is done once only is not to be timed
     _say(given, _READY + "\n")
     sys.stdin.readline()

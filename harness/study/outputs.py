@@ -18,7 +18,7 @@ from harness.errors import UserError
 from harness.results import ANSWER_COLUMNS, PASSAGE_COLUMNS, StudyResults, Texts
 from harness.tasks.entities import Entities
 from harness.tasks.task import Task, load_task_for
-from harness.tasks.types import Answers, Choice, Example
+from harness.tasks.types import AnswerMode, Choice, Example
 
 #: So many seeds of a configuration are read at most, the first ones.
 SEEDS: Final = 5
@@ -83,7 +83,7 @@ def _nothing(split: str, why: str) -> Texts:
 
 
 def _input(task: Task, example: Example) -> str:
-    return example.target if task.kind.answers is Answers.LIKELIHOOD else example.text
+    return example.target if task.type.answers is AnswerMode.LIKELIHOOD else example.text
 
 
 def _predictions(
@@ -101,9 +101,9 @@ def _predictions(
 
 def _compared(task: Task, output: str, example: Example) -> list[tuple[Any, ...]]:
     """Rows of `ANSWER_COLUMNS` behind who and seed."""
-    if isinstance(task.kind, Entities):
-        return _entities(task.kind, output, example)
-    if isinstance(task.kind, Choice):
+    if isinstance(task.type, Entities):
+        return _entities(task.type, output, example)
+    if isinstance(task.type, Choice):
         wanted, got = example.reference, task.parse(output).prediction
         right = got == wanted
         outcome, instead = ("found", "") if right else ("missed", got or "")
@@ -113,7 +113,7 @@ def _compared(task: Task, output: str, example: Example) -> list[tuple[Any, ...]
 
 def _entities(kind: Entities, output: str, example: Example) -> list[tuple[Any, ...]]:
     """Each entity of the text and each that is none, as multisets of label and form."""
-    fold = kind.given.fold_case
+    fold = kind.context.fold_case
 
     def form(text: str) -> str:
         plain = " ".join(text.split())

@@ -62,7 +62,7 @@ def _rates(sweep: Sweep, variant: str, count: int) -> list[float]:
         places = sorted({int((k + 0.5) / count * len(levels)) for k in range(count)})
         found = [levels[place] for place in places]
     else:
-        span = given.span(variant)
+        span = given.range_of(variant)
         wide = span.high / span.low
         found = [float(f"{span.low * wide ** ((k + 0.5) / count):.3g}") for k in range(count)]
         found = [min(max(rate, span.low), span.high) for rate in found]

@@ -26,7 +26,7 @@ from harness.config import sweep as sweeps
 from harness.config.settings import ModelSettings
 from harness.config.space import SearchSpace
 from harness.config.sweep import Sweep
-from harness.config.variants import Variant, resolve
+from harness.config.variants import Variant, resolve_variant
 from harness.errors import UserError
 from harness.models import base_model, shared_weights
 from harness.models.base_model import BaseModel
@@ -98,9 +98,9 @@ class BaselineJobs:
 
     def _missing(self) -> Iterator[tuple[str, str, int | None]]:
         named: list[tuple[str, int | None]] = [(name, None) for name in self.task.baselines]
-        kind = self.task.kind
-        counts = self.sweep.baselines.shots if kind.shots else (0,)
-        named += [(f"base_{count}_shot", count) for count in counts if kind.bare]
+        kind = self.task.type
+        counts = self.sweep.baselines.shots if kind.supports_few_shot else (0,)
+        named += [(f"base_{count}_shot", count) for count in counts if kind.supports_zero_shot]
         jobs = [(name, split, shots) for split in _SPLITS for name, shots in named]
         there, known = self.records.baselines(), self.records.attributes()
         for place, (name, split, shots) in enumerate(jobs):
@@ -138,7 +138,7 @@ def record_model_facts(model: PreTrainedModel, space: SearchSpace, decide: Decid
         if layers != EXTRA_SETTINGS["layers"]:
             found[f"{group} in {layers}"] = target_names(model, group, layers)
     decide("modules", {name: list(each) for name, each in found.items()})
-    decide("variants", {name: _traits(resolve(name)) for name in space.variant})
+    decide("variants", {name: _traits(resolve_variant(name)) for name in space.variant})
 
 
 def full(model: PreTrainedModel, workers: int, decide: Decide) -> None:
@@ -160,7 +160,7 @@ def _traits(variant: Variant) -> dict[str, Any]:
     """What a reader needs to write the configuration down."""
     return {
         "peft": dict(variant.peft),
-        "optimiser": dict(variant.optimiser),
+        "optimiser": dict(variant.optimizer),
         "kind": variant.method,
         "frozen": list(variant.frozen),
         "initial_rank": variant.initial_rank,
@@ -188,7 +188,7 @@ def load_study_base(
     noted = records.attributes().get("dtype")
     threads = assignment.threads
     model = resolve_precision(sweep.model, task, sweep.training, threads, records.set_once, noted)
-    base = base_model.load(model, threads, task.kind.head)
+    base = base_model.load(model, threads, task.type.head)
     first = records.set_once("base_fingerprint", base.fingerprint)
     if first != base.fingerprint:
         raise UserError(

@@ -20,7 +20,7 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]*[A-Z0-9])|\n+")
 _ABBREVIATED = re.compile(r"(?:\b(?:Dr|Mr|Mrs|Ms|Prof|St|vs|e\.g|i\.e|approx|No)|\b[A-Z])\.$")
 
 
-def copied(text: str) -> str:
+def copy_input(text: str) -> str:
     """The input itself, on one line: what a summary has to beat in ROUGE."""
     return " ".join(text.split())
 
@@ -34,8 +34,8 @@ def first_sentence(text: str) -> str:
     for end in _SENTENCE_END.finditer(text):
         head = text[: end.end()].strip()
         if "\n" in end.group() or not _ABBREVIATED.search(head):
-            return copied(head)
-    return copied(text)
+            return copy_input(head)
+    return copy_input(text)
 
 
 def most_frequent(classes: Iterable[str]) -> str:
@@ -63,7 +63,7 @@ def _tokens(text: str) -> list[_Token]:
     return [_Token(hit.group().casefold(), *hit.span()) for hit in _TOKEN.finditer(text)]
 
 
-def _words(text: str) -> _Form:
+def _form_of(text: str) -> _Form:
     return tuple(token.text for token in _tokens(text))
 
 
@@ -84,55 +84,55 @@ class EntityDictionary:
         counts: dict[_Form, Counter[str]] = defaultdict(Counter)
         for _, mentions in notes:
             for label, text in mentions:
-                if words := _words(text):
+                if words := _form_of(text):
                     counts[words][label] += 1
-        self._labels = {words: seen.most_common(1)[0][0] for words, seen in counts.items()}
-        self._look_for(self._labels)
-        self._look_for(self._labels.keys() - self._doubtful(notes))
+        self._labels = {words: labels.most_common(1)[0][0] for words, labels in counts.items()}
+        self._index_forms(self._labels)
+        self._index_forms(self._labels.keys() - self._mostly_wrong(notes))
 
-    def _look_for(self, forms: Iterable[_Form]) -> None:
+    def _index_forms(self, forms: Iterable[_Form]) -> None:
         """Has `places` look for these forms, and no others."""
-        self._sought = frozenset(forms)
+        self._forms = frozenset(forms)
         lengths: dict[str, set[int]] = defaultdict(set)
-        for words in self._sought:
+        for words in self._forms:
             lengths[words[0]].add(len(words))
         self._lengths = {word: sorted(found, reverse=True) for word, found in lengths.items()}
 
-    def _doubtful(self, notes: Iterable[tuple[str, Sequence[Mention]]]) -> set[_Form]:
+    def _mostly_wrong(self, notes: Iterable[tuple[str, Sequence[Mention]]]) -> set[_Form]:
         """Forms that are wrong more often than right where they are found in these texts."""
         balance: Counter[_Form] = Counter()
         for text, mentions in notes:
-            right = Counter((label, _words(surface)) for label, surface in mentions)
+            expected = Counter((label, _form_of(surface)) for label, surface in mentions)
             for label, surface in self.find(text):
-                words = _words(surface)
-                balance[words] += 1 if right[label, words] > 0 else -1
-                right[label, words] -= 1
-        return {words for words, more in balance.items() if more < 0}
+                words = _form_of(surface)
+                balance[words] += 1 if expected[label, words] > 0 else -1
+                expected[label, words] -= 1
+        return {words for words, value in balance.items() if value < 0}
 
     def __contains__(self, text: object) -> bool:
         """Whether that surface form, in any case, was an entity in training."""
-        return isinstance(text, str) and _words(text) in self._labels
+        return isinstance(text, str) and _form_of(text) in self._labels
 
     def find(self, text: str) -> tuple[Mention, ...]:
         """All entries in a text, from left to right, none inside another."""
         return tuple(
             Mention(label, " ".join(text[start:end].split()))
-            for start, end, label in self.places(text)
+            for start, end, label in self.find_offsets(text)
         )
 
-    def places(self, text: str) -> tuple[tuple[int, int, str], ...]:
+    def find_offsets(self, text: str) -> tuple[tuple[int, int, str], ...]:
         """The same as (first character, behind the last one, label)."""
         tokens = _tokens(text)
-        found: list[tuple[int, int, str]] = []
-        place = 0
-        while place < len(tokens):
+        entries: list[tuple[int, int, str]] = []
+        index = 0
+        while index < len(tokens):
             step = 1
-            for length in self._lengths.get(tokens[place].text, ()):
-                window = tokens[place : place + length]
+            for length in self._lengths.get(tokens[index].text, ()):
+                window = tokens[index : index + length]
                 words = tuple(token.text for token in window)
-                if words in self._sought:
-                    found.append((window[0].start, window[-1].end, self._labels[words]))
+                if words in self._forms:
+                    entries.append((window[0].start, window[-1].end, self._labels[words]))
                     step = len(words)
                     break
-            place += step
-        return tuple(found)
+            index += step
+        return tuple(entries)

@@ -1,9 +1,7 @@
-"""What a user should know of their data before anything trains, as tables and plain sentences.
+"""`DataCard`: what a user should know of their data before training, as tables and warnings.
 
-Rows by split, their texts and a function that counts tokens come in; counts, lengths, repetitions,
-contradictions and warnings go out. Knows no files, models or kinds of task; prints nothing.
-
-What a data card shows that somebody should act on, in plain sentences; knows no files.
+`make_data_card` counts rows, classes, lengths in tokens, duplicates and contradictions;
+`warnings` says in sentences what should be acted on.
 """
 
 from __future__ import annotations
@@ -16,7 +14,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from harness.data.preparation import Place, Repeated, contradictions, exact_duplicates
+from harness.data.preparation import (
+    DuplicateCount,
+    RowReference,
+    count_duplicates,
+    find_contradictions,
+)
 
 if TYPE_CHECKING:
     from harness.data.rows import Row
@@ -25,44 +28,44 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 
 TRAIN: Final = "train"
-#: Below so many test examples the score of a class cannot rank anything.
-FEW: Final = 30
+#: With fewer test examples the score of a class is too noisy to rank anything.
+MIN_TEST_EXAMPLES: Final = 30
 
 
-class Texts(NamedTuple):
-    """What a row becomes.
+class RowTexts(NamedTuple):
+    """The texts that a row is turned into.
 
     Attributes:
-        prompt: what the model is given.
-        answer: what it should write.
+        prompt: the model's input.
+        answer: the expected output.
     """
 
     prompt: str
     answer: str
 
 
-class Limits(NamedTuple):
-    """What texts are held against, in tokens.
+class TokenLimits(NamedTuple):
+    """Limits on texts, in tokens.
 
     Attributes:
         max_length: of a training example.
-        max_new_tokens: of an answer; None where none is written.
-        marks: tokens put around an example: start and end of text.
-        room: of a prompt that is scored, beside the answer in the model's context; None where the
-            model does not say.
+        max_new_tokens: of an answer; None where none is generated.
+        special_tokens: tokens added to an example: start and end of text.
+        prompt_room: of a prompt that is scored: the model's context less the answer; None where
+            the model has no limit.
     """
 
     max_length: int
     max_new_tokens: int | None
-    marks: int = 0
-    room: int | None = None
+    special_tokens: int = 0
+    prompt_room: int | None = None
 
 
 class PreparationCounts(NamedTuple):
-    """What was done to the rows before.
+    """What was done to the training rows.
 
     Attributes:
-        left_out: training rows that went, by reason.
+        left_out: training rows that were dropped, by reason.
         augmented: training rows that a hook added.
     """
 
@@ -70,7 +73,7 @@ class PreparationCounts(NamedTuple):
     augmented: int
 
 
-class Count(NamedTuple):
+class SplitCount(NamedTuple):
     """Rows of a split; `labelled` counts those with a label, and is None where rows have none."""
 
     split: str
@@ -86,19 +89,19 @@ class ClassCount(NamedTuple):
     rows: tuple[int, ...]
 
 
-class Length(NamedTuple):
-    """Tokens of prompts or answers: `cut` is the share that does not fit."""
+class LengthSummary(NamedTuple):
+    """Tokens of prompts or answers; `cut_share` is the share of texts that do not fit."""
 
     split: str
     what: str
     median: float
-    high: float
-    most: int
-    cut: float
+    percentile_95: float
+    longest: int
+    cut_share: float
 
 
 class BaselineScore(NamedTuple):
-    """What an answer without any training reaches on the test split, as people read it."""
+    """Test score of a baseline that trains no model, in the unit that reports use."""
 
     name: str
     value: float
@@ -107,246 +110,270 @@ class BaselineScore(NamedTuple):
 
 @dataclass(frozen=True)
 class DataCard:
-    """The tables.
+    """Tables on the data of a task.
 
     Attributes:
         counts: rows of each split.
         classes: rows of each class; empty where there are no classes.
         lengths: in tokens.
-        repeated: within and across splits.
-        contradictions: rows whose input stands in another row with another answer.
+        duplicates: exact and near, within and across splits.
+        contradictions: rows whose input occurs in an earlier row with another answer.
         empty: rows whose answer is blank.
-        overlong: rows whose answer is longer than may be written.
+        overlong: rows whose answer exceeds `max_new_tokens`.
         too_long: training rows whose answer alone is too long to train on.
-        floors: naive answers on the test split.
-        given: what was done before.
-        limits: what lengths were held against.
+        baselines: of answers without a model, on the test split.
+        preparation: what was done to the training rows.
+        limits: that lengths were compared with.
     """
 
-    counts: tuple[Count, ...]
+    counts: tuple[SplitCount, ...]
     classes: tuple[ClassCount, ...]
-    lengths: tuple[Length, ...]
-    repeated: tuple[Repeated, ...]
-    contradictions: tuple[Place, ...]
-    empty: tuple[Place, ...]
-    overlong: tuple[Place, ...]
-    too_long: tuple[Place, ...]
-    floors: tuple[BaselineScore, ...]
-    given: PreparationCounts
-    limits: Limits
+    lengths: tuple[LengthSummary, ...]
+    duplicates: tuple[DuplicateCount, ...]
+    contradictions: tuple[RowReference, ...]
+    empty: tuple[RowReference, ...]
+    overlong: tuple[RowReference, ...]
+    too_long: tuple[RowReference, ...]
+    baselines: tuple[BaselineScore, ...]
+    preparation: PreparationCounts
+    limits: TokenLimits
 
 
 def make_data_card(
     rows: Mapping[str, Sequence[Row]],
-    texts: Mapping[str, Sequence[Texts]],
+    texts: Mapping[str, Sequence[RowTexts]],
     tokens: Callable[[Sequence[str]], Sequence[int]],
-    limits: Limits,
+    limits: TokenLimits,
     labels: Callable[[Row], Collection[str]] | None,
-    given: PreparationCounts,
-    floors: Sequence[BaselineScore] = (),
+    preparation: PreparationCounts,
+    baselines: Sequence[BaselineScore] = (),
 ) -> DataCard:
-    """Looks at the rows of a task.
+    """Describes the rows of a task.
 
     Args:
         rows: by split, the training split first.
-        texts: what each row becomes, in the order of the rows.
-        tokens: gives the length of each text.
-        limits: what lengths are held against.
+        texts: prompt and answer of each row, in the order of the rows.
+        tokens: returns the length of each text.
+        limits: that lengths are compared with.
         labels: the labels or the class of a row; None where rows have none.
-        given: what was done to the rows before.
-        floors: what naive answers reach.
+        preparation: what was done to the training rows.
+        baselines: scores of answers without a model.
     """
-    sizes = {split: _sizes(own, tokens) for split, own in texts.items()}
-    overlong, too_long = _long(rows, sizes, limits)
+    sizes = {split: _token_counts(split_rows, tokens) for split, split_rows in texts.items()}
+    overlong, too_long = _overlong_rows(rows, sizes, limits)
     return DataCard(
         counts=tuple(
-            Count(
+            SplitCount(
                 split,
-                len(own),
-                len({row.document for row in own}),
-                None if labels is None else sum(bool(labels(row)) for row in own),
+                len(split_rows),
+                len({row.document for row in split_rows}),
+                None if labels is None else sum(bool(labels(row)) for row in split_rows),
             )
-            for split, own in rows.items()
+            for split, split_rows in rows.items()
         ),
-        classes=() if labels is None else _classes(rows, labels),
-        lengths=tuple(_lengths(sizes, limits)),
-        repeated=exact_duplicates(rows),
-        contradictions=contradictions(rows),
+        classes=() if labels is None else _class_counts(rows, labels),
+        lengths=tuple(_summarize_lengths(sizes, limits)),
+        duplicates=count_duplicates(rows),
+        contradictions=find_contradictions(rows),
         empty=tuple(
-            Place(split, row.id)
-            for split, own in rows.items()
-            for row, text in zip(own, texts[split], strict=True)
+            RowReference(split, row.id)
+            for split, split_rows in rows.items()
+            for row, text in zip(split_rows, texts[split], strict=True)
             if not text.answer.strip()
         ),
         overlong=overlong,
         too_long=too_long,
-        floors=tuple(floors),
-        given=given,
+        baselines=tuple(baselines),
+        preparation=preparation,
         limits=limits,
     )
 
 
-def _classes(
+def _class_counts(
     rows: Mapping[str, Sequence[Row]], labels: Callable[[Row], Collection[str]]
 ) -> tuple[ClassCount, ...]:
-    """Most frequent in training first."""
+    """The most frequent class of the training split first."""
     counts = {
-        split: Counter(label for row in own for label in set(labels(row)))
-        for split, own in rows.items()
+        split: Counter(label for row in split_rows for label in set(labels(row)))
+        for split, split_rows in rows.items()
     }
     names = sorted(set().union(*counts.values()))
-    found = [ClassCount(name, tuple(one[name] for one in counts.values())) for name in names]
-    return tuple(sorted(found, key=lambda one: -one.rows[0]))
+    classes = [ClassCount(name, tuple(count[name] for count in counts.values())) for name in names]
+    return tuple(sorted(classes, key=lambda each: -each.rows[0]))
 
 
-class _Sizes(NamedTuple):
+class _TokenCounts(NamedTuple):
     prompts: Array
     answers: Array
 
 
-def _sizes(texts: Sequence[Texts], tokens: Callable[[Sequence[str]], Sequence[int]]) -> _Sizes:
-    return _Sizes(
+def _token_counts(
+    texts: Sequence[RowTexts], tokens: Callable[[Sequence[str]], Sequence[int]]
+) -> _TokenCounts:
+    return _TokenCounts(
         np.asarray(tokens([text.prompt for text in texts]), dtype=int),
         np.asarray(tokens([text.answer for text in texts]), dtype=int),
     )
 
 
-def _lengths(sizes: Mapping[str, _Sizes], limits: Limits) -> Iterator[Length]:
+def _summarize_lengths(
+    sizes: Mapping[str, _TokenCounts], limits: TokenLimits
+) -> Iterator[LengthSummary]:
     for split, (prompts, answers) in sizes.items():
-        cut = np.zeros(len(prompts), dtype=bool)
+        too_long = np.zeros(len(prompts), dtype=bool)
         if split == TRAIN:
-            cut = prompts + answers + limits.marks > limits.max_length
-        elif limits.room is not None:
-            cut = prompts > limits.room
+            too_long = prompts + answers + limits.special_tokens > limits.max_length
+        elif limits.prompt_room is not None:
+            too_long = prompts > limits.prompt_room
         if prompts.any():
-            yield _length(split, "prompt", prompts, cut)
-            cut = answers > (limits.max_new_tokens or np.inf)
-        yield _length(split, "answer" if prompts.any() else "text", answers, cut)
+            yield _summarize(split, "prompt", prompts, too_long)
+            too_long = answers > (limits.max_new_tokens or np.inf)
+        yield _summarize(split, "answer" if prompts.any() else "text", answers, too_long)
 
 
-def _length(split: str, what: str, found: Array, cut: Array) -> Length:
-    if not len(found):
-        return Length(split, what, 0.0, 0.0, 0, 0.0)
-    median, high = np.percentile(found, [50, 95])
-    return Length(split, what, float(median), float(high), int(found.max()), float(cut.mean()))
+def _summarize(split: str, what: str, counts: Array, too_long: Array) -> LengthSummary:
+    if not len(counts):
+        return LengthSummary(split, what, 0.0, 0.0, 0, 0.0)
+    median, high = np.percentile(counts, [50, 95])
+    return LengthSummary(
+        split, what, float(median), float(high), int(counts.max()), float(too_long.mean())
+    )
 
 
-def _long(
-    rows: Mapping[str, Sequence[Row]], sizes: Mapping[str, _Sizes], limits: Limits
-) -> tuple[tuple[Place, ...], tuple[Place, ...]]:
-    """Rows whose answer cannot be written whole, and training rows whose answer cannot be met."""
-    overlong: list[Place] = []
-    too_long: list[Place] = []
-    for split, own in rows.items():
-        asks = sizes[split].prompts.any()  # texts alone are cut into pieces, all of them used
-        for row, size in zip(own, sizes[split].answers, strict=True):
+def _overlong_rows(
+    rows: Mapping[str, Sequence[Row]], sizes: Mapping[str, _TokenCounts], limits: TokenLimits
+) -> tuple[tuple[RowReference, ...], tuple[RowReference, ...]]:
+    """Rows whose answer exceeds `max_new_tokens`; training rows whose answer leaves no room."""
+    overlong: list[RowReference] = []
+    too_long: list[RowReference] = []
+    for split, split_rows in rows.items():
+        # Language modelling has no prompts: it splits texts into pieces and uses all of them.
+        prompted = sizes[split].prompts.any()
+        for row, size in zip(split_rows, sizes[split].answers, strict=True):
             if limits.max_new_tokens is not None and size > limits.max_new_tokens:
-                overlong.append(Place(split, row.id))
-            if split == TRAIN and asks and size + limits.marks >= limits.max_length:
-                too_long.append(Place(split, row.id))
+                overlong.append(RowReference(split, row.id))
+            if split == TRAIN and prompted and size + limits.special_tokens >= limits.max_length:
+                too_long.append(RowReference(split, row.id))
     return tuple(overlong), tuple(too_long)
 
 
-#: How many classes or rows are named.
-_NAMED = 4
+#: A warning names so many classes or rows at most.
+_MAX_NAMED = 4
 
 
 def warnings(card: DataCard) -> tuple[str, ...]:
-    """One sentence each, the most serious first; none where there is nothing to say."""
-    return (*_leaking(card), *_repeating(card), *_answers(card), *_cut(card), *_few(card))
+    """One sentence for each problem, the most serious first."""
+    return (
+        *_leak_warnings(card),
+        *_duplicate_warnings(card),
+        *_answer_warnings(card),
+        *_length_warnings(card),
+        *_size_warnings(card),
+    )
 
 
-def _leaking(card: DataCard) -> Iterator[str]:
-    for one in card.repeated:
-        if one.split == one.other:
+def _leak_warnings(card: DataCard) -> Iterator[str]:
+    for pair in card.duplicates:
+        if pair.split == pair.other_split:
             continue
-        where = f"in {one.other}, such as {one.example}"
-        if one.exact:
-            near = f" ({one.near} more nearly)" if one.near else ""
+        if pair.exact:
+            near = f" ({pair.near} more nearly)" if pair.near else ""
             yield (
-                f"{_rows(one.exact)} of {one.split} {_have(one.exact)} an input that stands "
-                f"{where}{near}: scores on them are too good"
+                f"{_count_rows(pair.exact)} of {pair.split} {_have(pair.exact)} the same input as "
+                f"a row of {pair.other_split}, such as {pair.example}{near}: scores on them are "
+                "inflated"
             )
-        elif one.near:
+        elif pair.near:
+            are = "is a near duplicate" if pair.near == 1 else "are near duplicates"
             yield (
-                f"{_rows(one.near)} of {one.split} {'stands' if one.near == 1 else 'stand'} "
-                f"nearly word for word {where}: scores on them may be too good"
+                f"{_count_rows(pair.near)} of {pair.split} {are} of a row of {pair.other_split}, "
+                f"such as {pair.example}: scores on them may be inflated"
             )
 
 
-def _repeating(card: DataCard) -> Iterator[str]:
-    for one in card.repeated:
-        if one.split != one.other or not one.exact:
+def _duplicate_warnings(card: DataCard) -> Iterator[str]:
+    for pair in card.duplicates:
+        if pair.split != pair.other_split or not pair.exact:
             continue
-        means = "weigh double in training" if one.split == TRAIN else "count twice in its score"
-        advice = "; quality: {drop_duplicates: true} leaves them out" * (one.split == TRAIN)
-        yield (
-            f"{_rows(one.exact)} of {one.split} repeat{'s' * (one.exact == 1)} an input of an "
-            f"earlier one, such as {one.example}: these {means}{advice}"
+        effect = (
+            "training weights it twice" if pair.split == TRAIN else "the score counts it twice"
         )
-    found = card.contradictions
-    if found:
+        advice = "; quality: {drop_duplicates: true} drops duplicates" * (pair.split == TRAIN)
         yield (
-            f"{_rows(len(found))} {_have(len(found))} an input that stands with another answer "
-            f"elsewhere, such as {found[0].id} ({found[0].split}) and {found[0].other}: no model "
-            "can get both right"
+            f"{_count_rows(pair.exact)} of {pair.split} repeat{'s' * (pair.exact == 1)} the input "
+            f"of an earlier row, such as {pair.example}: {effect}{advice}"
+        )
+    if card.contradictions:
+        count, first = len(card.contradictions), card.contradictions[0]
+        yield (
+            f"{_count_rows(count)} {_have(count)} the same input as an earlier row but another "
+            f"answer, such as {first.id} ({first.split}) and {first.other}: no model can get both "
+            "right"
         )
 
 
-def _answers(card: DataCard) -> Iterator[str]:
+def _answer_warnings(card: DataCard) -> Iterator[str]:
     if card.empty:
         count = len(card.empty)
-        yield f"{_rows(count)} {_have(count)} a blank answer: {_named(card.empty)}"
+        yield f"{_count_rows(count)} {_have(count)} a blank answer: {_list_rows(card.empty)}"
     if card.overlong:
+        count = len(card.overlong)
         yield (
-            f"{_rows(len(card.overlong))} {_have(len(card.overlong))} an answer of more than "
-            f"max_new_tokens: {card.limits.max_new_tokens}, which cannot be written whole: "
-            f"{_named(card.overlong)}"
+            f"{_count_rows(count)} {_have(count)} an answer longer than max_new_tokens: "
+            f"{card.limits.max_new_tokens}, which no model can complete: "
+            f"{_list_rows(card.overlong)}"
         )
     if card.too_long:
+        count = len(card.too_long)
         yield (
-            f"{_rows(len(card.too_long))} of train {_have(len(card.too_long))} an answer that "
-            f"alone fills training.max_length: {card.limits.max_length}, and "
-            f"{'is' if len(card.too_long) == 1 else 'are'} not trained on: {_named(card.too_long)}"
+            f"{_count_rows(count)} of train {_have(count)} an answer that alone fills "
+            f"training.max_length: {card.limits.max_length}, and "
+            f"{'is' if count == 1 else 'are'} not trained on: {_list_rows(card.too_long)}"
         )
 
 
-def _cut(card: DataCard) -> Iterator[str]:
-    for one in card.lengths:
-        if one.what == "answer" or not one.cut:
+def _length_warnings(card: DataCard) -> Iterator[str]:
+    for summary in card.lengths:
+        if summary.what == "answer" or not summary.cut_share:
             continue
         limit = f"training.max_length: {card.limits.max_length}"
-        fate = "cut into pieces" if one.what == "text" else "cut"
-        if one.split != TRAIN:
-            limit = f"the {card.limits.room} tokens that the model's context leaves them"
-        yield f"{_percent(one.cut)} of the {one.what}s of {one.split} are {fate} to fit {limit}"
+        treatment = "split into pieces" if summary.what == "text" else "truncated"
+        if summary.split != TRAIN:
+            limit = f"the {card.limits.prompt_room} tokens that the model's context leaves them"
+        yield (
+            f"{_percent(summary.cut_share)} of the {summary.what}s of {summary.split} are "
+            f"{treatment} to fit {limit}"
+        )
 
 
-def _few(card: DataCard) -> Iterator[str]:
-    test = next((n for n, one in enumerate(card.counts) if one.split == "test"), None)
-    if test is None:
+def _size_warnings(card: DataCard) -> Iterator[str]:
+    splits = [count.split for count in card.counts]
+    if "test" not in splits:
         return
-    rare = sorted((one.rows[test], one.name) for one in card.classes if one.rows[test] < FEW)
-    few = [f"{name} ({count})" for count, name in rare]
-    if few and len(few) == len(card.classes):
+    test = splits.index("test")
+    sizes = {each.name: each.rows[test] for each in card.classes}
+    rare = sorted((count, name) for name, count in sizes.items() if count < MIN_TEST_EXAMPLES)
+    if rare and len(rare) == len(sizes):
         yield (
-            f"no class has {FEW} test examples (at most {max(c.rows[test] for c in card.classes)})"
-            ": the scores of single classes cannot rank anything"
+            f"no class has {MIN_TEST_EXAMPLES} test examples (at most {max(sizes.values())}): "
+            "scores of single classes are too noisy to rank anything"
         )
-    elif few:
+    elif rare:
+        names = _list_names([f"{name} ({count})" for count, name in rare])
         yield (
-            f"under {FEW} test examples: {_list(few)}: the score of such a class cannot rank "
-            "anything"
+            f"fewer than {MIN_TEST_EXAMPLES} test examples: {names}: the score of such a class is "
+            "too noisy to rank anything"
         )
-    if card.counts[test].rows < FEW:
-        yield f"test has {_rows(card.counts[test].rows)}: its scores cannot rank anything"
+    if card.counts[test].rows < MIN_TEST_EXAMPLES:
+        rows = _count_rows(card.counts[test].rows)
+        yield f"test has {rows}: its scores are too noisy to rank anything"
 
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %" if share >= 0.0005 else "under 0.1 %"
 
 
-def _rows(count: int) -> str:
+def _count_rows(count: int) -> str:
     return f"{count} row{'s' * (count != 1)}"
 
 
@@ -354,10 +381,10 @@ def _have(count: int) -> str:
     return "has" if count == 1 else "have"
 
 
-def _named(places: Sequence[Place]) -> str:
-    return _list([f"{place.id} ({place.split})" for place in places])
+def _list_rows(rows: Sequence[RowReference]) -> str:
+    return _list_names([f"{row.id} ({row.split})" for row in rows])
 
 
-def _list(names: Sequence[str]) -> str:
-    more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+def _list_names(names: Sequence[str]) -> str:
+    more = len(names) - _MAX_NAMED
+    return ", ".join(names[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -11,11 +11,19 @@ from typing import Any, ClassVar, Final
 
 from harness.config.settings import TOKEN_CLASSIFICATION, Head
 from harness.data.rows import Row, Span
-from harness.data.tagging import tags_of
+from harness.data.tagging import all_tags
 from harness.metrics.metric import Metric
 from harness.tasks.baselines import EntityDictionary
 from harness.tasks.entity_format import Mention
-from harness.tasks.types import HEADED, TASK_TYPES, Answers, Example, Parsed, TaskType, TypeContext
+from harness.tasks.types import (
+    HEAD_TYPES,
+    TASK_TYPES,
+    AnswerMode,
+    Example,
+    Parsed,
+    TaskType,
+    TypeContext,
+)
 
 
 class Entities(TaskType):
@@ -25,13 +33,13 @@ class Entities(TaskType):
     places where the mentions stand, see `locate_mentions`.
     """
 
-    rows = "entities"
+    row_type = "entities"
     fields: ClassVar[tuple[str, ...]] = ("text",)
     labelled = True
 
-    def __init__(self, given: TypeContext) -> None:
-        super().__init__(given)
-        self.classes = given.labels
+    def __init__(self, context: TypeContext) -> None:
+        super().__init__(context)
+        self.classes = context.labels
 
     @staticmethod
     def labels_of(row: Row) -> Collection[str]:
@@ -43,16 +51,16 @@ class Entities(TaskType):
         reference = tuple(
             Mention(span.label, " ".join(span.text.split())) for span in row.entities
         )
-        target = self.given.layout.write(reference)
+        target = self.context.entity_format.write(reference)
         return Example(row.id, {"text": row.text}, reference, target, row)
 
     def parse(self, output: str) -> Parsed:
         """Reads the first line of an output; see `EntityFormat.parse`."""
-        return Parsed(*self.given.layout.parse(output))
+        return Parsed(*self.context.entity_format.parse(output))
 
     def write(self, prediction: Iterable[Any]) -> str:
         """The line that says these mentions."""
-        return self.given.layout.write(prediction)
+        return self.context.entity_format.write(prediction)
 
     def metric_inputs(self, metric: Metric, prediction: Any, example: Example) -> tuple[Any, Any]:
         """Mentions with mentions, or spans with spans; case folded where the task says so."""
@@ -60,7 +68,7 @@ class Entities(TaskType):
             row = example.row
             assert row is not None, "spans need the row that they stand in"
             return self.spans(prediction, row.text), row.entities
-        return self._comparable(self.mentions(prediction)), self._comparable(example.reference)
+        return self._fold_case(self.mentions(prediction)), self._fold_case(example.reference)
 
     def mentions(self, prediction: Iterable[Any]) -> tuple[Mention, ...]:
         """A prediction's mentions, as those of a reference."""
@@ -68,10 +76,10 @@ class Entities(TaskType):
 
     def spans(self, prediction: Iterable[Any], text: str) -> tuple[Span, ...]:
         """A prediction's entities at their places in a text."""
-        return locate_mentions(prediction, text, self.given.fold_case)
+        return locate_mentions(prediction, text, self.context.fold_case)
 
-    def _comparable(self, mentions: Iterable[Mention]) -> list[Mention]:
-        if self.given.fold_case:
+    def _fold_case(self, mentions: Iterable[Mention]) -> list[Mention]:
+        if self.context.fold_case:
             return [Mention(label, text.casefold()) for label, text in mentions]
         return list(mentions)
 
@@ -79,11 +87,11 @@ class Entities(TaskType):
     def dictionary(self) -> EntityDictionary:
         """The entities of the training split."""
         return EntityDictionary(
-            (example.text, example.reference) for example in self.given.training()
+            (example.text, example.reference) for example in self.context.training()
         )
 
     @property
-    def untrained(self) -> Mapping[str, Callable[[Example], tuple[Any, ...]]]:
+    def baselines(self) -> Mapping[str, Callable[[Example], tuple[Any, ...]]]:
         """The dictionary of training entities."""
         return {"dictionary": lambda example: self.dictionary.find(example.text)}
 
@@ -106,37 +114,37 @@ def locate_mentions(
         text: where they should stand.
         fold_case: whether case is disregarded.
     """
-    taken: dict[tuple[str, str], int] = {}
-    found: list[Span] = []
+    used: dict[tuple[str, str], int] = {}
+    spans: list[Span] = []
     beyond = len(text) + 1
     for label, surface in mentions:
         key = (label, surface.casefold() if fold_case else surface)
-        places = _places(surface, text, fold_case)
-        number = taken.get(key, 0)
-        taken[key] = number + 1
-        if number < len(places):
-            start, end = places[number]
+        occurrences = _occurrences(surface, text, fold_case)
+        number = used.get(key, 0)
+        used[key] = number + 1
+        if number < len(occurrences):
+            start, end = occurrences[number]
         else:
             start, end = beyond, beyond + 1
             beyond += 2
-        found.append(Span(start, end, label, surface))
-    return tuple(found)
+        spans.append(Span(start, end, label, surface))
+    return tuple(spans)
 
 
-def _places(surface: str, text: str, fold_case: bool) -> list[tuple[int, int]]:
+def _occurrences(surface: str, text: str, fold_case: bool) -> list[tuple[int, int]]:
     body = r"\s+".join(re.escape(word) for word in surface.split())
     if not body:
         return []
     flags = re.IGNORECASE if fold_case else re.NOFLAG
-    whole = [hit.span() for hit in re.finditer(rf"(?<!\w){body}(?!\w)", text, flags)]
-    return whole or [hit.span() for hit in re.finditer(body, text, flags)]
+    whole_words = [hit.span() for hit in re.finditer(rf"(?<!\w){body}(?!\w)", text, flags)]
+    return whole_words or [hit.span() for hit in re.finditer(body, text, flags)]
 
 
 TASK_TYPES.add("entities", Entities)
 
 
 #: A mention and where it stands, as in `insulin [3:10]`.
-_PLACED: Final = re.compile(r"(.*) \[(\d+):(\d+)\]", re.DOTALL)
+_MENTION_WITH_OFFSETS: Final = re.compile(r"(.*) \[(\d+):(\d+)\]", re.DOTALL)
 
 
 class TaggedEntities(Entities):
@@ -147,13 +155,13 @@ class TaggedEntities(Entities):
     """
 
     fields = ()
-    answers = Answers.TAGGED
-    shots = False
-    bare = False
+    answers = AnswerMode.TAGGED
+    supports_few_shot = False
+    supports_zero_shot = False
 
-    def __init__(self, given: TypeContext) -> None:
-        super().__init__(given)
-        self.head = Head(TOKEN_CLASSIFICATION, tags_of(given.labels))
+    def __init__(self, context: TypeContext) -> None:
+        super().__init__(context)
+        self.head = Head(TOKEN_CLASSIFICATION, all_tags(context.labels))
 
     def example(self, row: Row) -> Example:
         """The text, and its entities as a line with their places."""
@@ -161,22 +169,24 @@ class TaggedEntities(Entities):
 
     def write(self, prediction: Iterable[Any]) -> str:
         """The line of the mentions, each with its place: ` MED: insulin [3:10] | DOSE: none`."""
-        return self.given.layout.write(
-            (one.label, f"{one.text} [{one.start}:{one.end}]") for one in prediction
+        return self.context.entity_format.write(
+            (span.label, f"{span.text} [{span.start}:{span.end}]") for span in prediction
         )
 
     def parse(self, output: str) -> Parsed:
         """Reads such a line; a mention without a place cannot be read."""
-        mentions, unparsed = self.given.layout.parse(output)
-        read = [(label, _PLACED.fullmatch(text)) for label, text in mentions]
-        found = tuple(
-            Span(int(hit[2]), int(hit[3]), label, hit[1]) for label, hit in read if hit is not None
+        mentions, unparsed = self.context.entity_format.parse(output)
+        read = [(label, _MENTION_WITH_OFFSETS.fullmatch(text)) for label, text in mentions]
+        spans = tuple(
+            Span(int(match[2]), int(match[3]), label, match[1])
+            for label, match in read
+            if match is not None
         )
-        return Parsed(found, unparsed or len(found) < len(mentions))
+        return Parsed(spans, unparsed or len(spans) < len(mentions))
 
     def mentions(self, prediction: Iterable[Any]) -> tuple[Mention, ...]:
         """Label and surface of each span."""
-        return tuple(Mention(one.label, " ".join(one.text.split())) for one in prediction)
+        return tuple(Mention(span.label, " ".join(span.text.split())) for span in prediction)
 
     def spans(self, prediction: Iterable[Any], text: str) -> tuple[Span, ...]:
         """The spans themselves."""
@@ -184,15 +194,15 @@ class TaggedEntities(Entities):
         return tuple(prediction)
 
     @property
-    def untrained(self) -> Mapping[str, Callable[[Example], tuple[Any, ...]]]:
+    def baselines(self) -> Mapping[str, Callable[[Example], tuple[Any, ...]]]:
         """The dictionary of training entities, at the places where it finds them."""
-        return {"dictionary": self._found}
+        return {"dictionary": self._dictionary_spans}
 
-    def _found(self, example: Example) -> tuple[Span, ...]:
+    def _dictionary_spans(self, example: Example) -> tuple[Span, ...]:
         return tuple(
             Span(start, end, label, example.text[start:end])
-            for start, end, label in self.dictionary.places(example.text)
+            for start, end, label in self.dictionary.find_offsets(example.text)
         )
 
 
-HEADED["entities", TOKEN_CLASSIFICATION] = TaggedEntities
+HEAD_TYPES["entities", TOKEN_CLASSIFICATION] = TaggedEntities

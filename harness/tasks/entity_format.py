@@ -76,23 +76,23 @@ class EntityFormat:
         """Reads the first line of an output; never raises."""
         line = output.partition("\n")[0]
         labels = {self.names.get(label, label): label for label in self.labels}
-        found: list[Mention] = []
-        met: list[str] = []
+        mentions: list[Mention] = []
+        seen_labels: list[str] = []
         faulty = False
-        for part in _split(line, self.between_labels):
+        for part in _split_unescaped(line, self.between_labels):
             head, colon, tail = part.partition(self.after_label)
             label = labels.get(head.strip())
             if not colon or label is None:
                 faulty = True
                 continue
-            met.append(label)
-            items = [item.strip() for item in _split(tail, self.between_items)]
+            seen_labels.append(label)
+            items = [item.strip() for item in _split_unescaped(tail, self.between_items)]
             if items == [self.empty]:
                 continue
             texts = [_unescape(item) for item in items if item not in ("", self.empty)]
             faulty = faulty or len(texts) < len(items)
-            found += [Mention(label, text) for text in texts]
-        return Parsed(tuple(found), faulty or sorted(met) != sorted(self.labels))
+            mentions += [Mention(label, text) for text in texts]
+        return Parsed(tuple(mentions), faulty or sorted(seen_labels) != sorted(self.labels))
 
     def _escape(self, text: str) -> str:
         if text == self.empty:
@@ -101,17 +101,17 @@ class EntityFormat:
         return re.sub(f"[{marks}]", lambda hit: _ESCAPE + hit.group(), text)
 
 
-def _split(text: str, mark: str) -> list[str]:
+def _split_unescaped(text: str, mark: str) -> list[str]:
     """Cuts at every `mark` that does not stand behind a backslash."""
     parts: list[str] = []
-    start = place = 0
-    while place < len(text):
-        if text[place] == _ESCAPE:
-            place += 1
-        elif text[place] == mark:
-            parts.append(text[start:place])
-            start = place + 1
-        place += 1
+    start = position = 0
+    while position < len(text):
+        if text[position] == _ESCAPE:
+            position += 1
+        elif text[position] == mark:
+            parts.append(text[start:position])
+            start = position + 1
+        position += 1
     return [*parts, text[start:]]
 
 

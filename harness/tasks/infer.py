@@ -1,14 +1,7 @@
-"""From columns to a kind of task and its fields, with the reasons in plain words.
+"""`init`: infers format, task type and fields from a user's files, with reasons in words.
 
-Goes by what columns are called and by what they hold; where that does not decide it, asks.
-
-What the columns of a user's records hold: texts, classes, numbers, tokens, entities.
-
-Counts; knows nothing of tasks.
-
-From a path that a user gives to its format and its splits.
-
-Knows what lies in a folder, nothing of what the rows are for.
+Goes by the names of files and columns and by their content; raises an error that names the option
+to give where these do not decide.
 """
 
 from __future__ import annotations
@@ -24,11 +17,11 @@ from harness.data.brat import BratOptions
 from harness.data.rows import FORMATS, RowSpec
 from harness.errors import UserError, did_you_mean
 
-#: A class has so many characters at most; more are a text.
+#: A longer value is a text, not a class.
 _CLASS_LENGTH: Final = 60
-#: So many different values at most are classes.
+#: More different values are not classes.
 _CLASSES: Final = 300
-#: Each class stands in so many rows at least, all in all.
+#: Mean number of rows of a class, at least.
 _ROWS_A_CLASS: Final = 3
 
 
@@ -40,13 +33,13 @@ class Column:
         name: as the file has it.
         holds: `text`, `number`, `words` (a list of texts), `spans` (a list of objects with start,
             end and label), or `other`.
-        rows: in how many records it stands.
-        empty: in how many of them there is nothing.
-        values: how many different ones there are; 0 unless they are texts or numbers.
-        rarest: in how many records the rarest value stands.
+        rows: number of records that have it.
+        empty: number of these in which it is empty.
+        values: number of different values; 0 unless they are texts or numbers.
+        rarest: number of records with the rarest value.
         words: mean number of words of a text.
-        longest: characters of the longest.
-        lines: whether a text has several lines.
+        longest: characters of the longest text.
+        multiline: whether a text has several lines.
     """
 
     name: str
@@ -57,7 +50,7 @@ class Column:
     rarest: int = 0
     words: float = 0.0
     longest: int = 0
-    lines: bool = False
+    multiline: bool = False
 
     @property
     def unique(self) -> bool:
@@ -71,22 +64,22 @@ class Column:
             self.holds == "text"
             and 2 <= self.values <= min(_CLASSES, self.rows // _ROWS_A_CLASS)
             and self.longest <= _CLASS_LENGTH
-            and not self.lines
+            and not self.multiline
         )
 
 
-def columns(records: Sequence[Mapping[str, Any]]) -> tuple[Column, ...]:
-    """The columns of records, in the order in which they come up."""
-    found: dict[str, list[Any]] = {}
+def describe_columns(records: Sequence[Mapping[str, Any]]) -> tuple[Column, ...]:
+    """The columns of records, in order of first occurrence."""
+    values_by_name: dict[str, list[Any]] = {}
     for record in records:
         for name, value in record.items():
-            found.setdefault(str(name), []).append(value)
-    return tuple(_column(name, values) for name, values in found.items())
+            values_by_name.setdefault(str(name), []).append(value)
+    return tuple(_describe_column(name, values) for name, values in values_by_name.items())
 
 
-def _column(name: str, values: list[Any]) -> Column:
+def _describe_column(name: str, values: list[Any]) -> Column:
     full = [value for value in values if value is not None and value != "" and value != []]
-    holds = _holds(full)
+    holds = _common_type(full)
     empty = len(values) - len(full)
     if holds not in {"text", "number"}:
         return Column(name, holds, len(values), empty)
@@ -107,25 +100,27 @@ def _column(name: str, values: list[Any]) -> Column:
     )
 
 
-def _holds(values: Iterable[Any]) -> str:
-    kinds = {_kind(value) for value in values}
-    return kinds.pop() if len(kinds) == 1 else "other"
+def _common_type(values: Iterable[Any]) -> str:
+    types = {_value_type(value) for value in values}
+    return types.pop() if len(types) == 1 else "other"
 
 
-def _kind(value: Any) -> str:
+def _value_type(value: Any) -> str:
     if isinstance(value, str):
         return "text"
     if isinstance(value, int | float) and not isinstance(value, bool):
         return "number"
     if isinstance(value, list | tuple):
-        if all(isinstance(one, str) for one in value):
+        if all(isinstance(item, str) for item in value):
             return "words"
-        if all(isinstance(one, dict) and {"start", "end", "label"} <= one.keys() for one in value):
+        if all(
+            isinstance(item, dict) and {"start", "end", "label"} <= item.keys() for item in value
+        ):
             return "spans"
     return "other"
 
 
-#: What inputs and outputs are often called; a name stands in one list only.
+#: Usual names of inputs and outputs; no name is in both lists.
 INPUTS: Final = (
     "input", "text", "question", "dialogue", "dialog", "conversation", "message", "sentence",
     "utterance", "document", "article", "passage", "note_text", "query", "prompt", "source",
@@ -141,71 +136,77 @@ _INSTRUCTION: Final = "instruction"
 
 
 class InferredTask(NamedTuple):
-    """What a task is taken to be.
+    """A task as inferred from its columns.
 
     Attributes:
-        kind: one of `harness.tasks.KINDS`.
+        task_type: key of `harness.tasks.types.TASK_TYPES`.
         fields: as in task.yaml, only names that differ from the usual ones.
         input: the input's column; None where the format has no columns.
         output: the output's column, if there is one.
-        instructed: whether rows bring instructions that differ.
-        why: sentences for the user.
+        instructed: whether rows have different instructions.
+        reasons: sentences for the user.
     """
 
-    kind: str
+    task_type: str
     fields: Mapping[str, str]
     input: Column | None
     output: Column | None
     instructed: bool
-    why: tuple[str, ...]
+    reasons: tuple[str, ...]
 
 
 def infer_task(
-    columns: Sequence[Column], rows: int, kind: str | None, fields: Mapping[str, str]
+    columns: Sequence[Column], rows: int, task_type: str | None, fields: Mapping[str, str]
 ) -> InferredTask:
-    """What columns make of a task.
+    """Infers task type and fields from columns.
 
     Args:
         columns: of the training records.
         rows: how many records there are.
-        kind: what the user says it is, or None.
-        fields: what the user says of columns, by the name that task.yaml has for them.
+        task_type: given by the user, or None.
+        fields: columns given by the user, by task.yaml's names for them.
 
     Raises:
-        UserError: a column is not there, or it cannot be told which is which.
+        UserError: a column does not exist, or the columns do not decide.
     """
     by_name = {column.name: column for column in columns}
     for key, name in fields.items():
         if name not in by_name:
             raise UserError(f"--field {key}={name}: no such column; {did_you_mean(name, by_name)}")
-    found = _entities(by_name, fields) if kind in (None, "entities") else None
-    if found is None and kind == "entities":
+    inferred = _infer_entities(by_name, fields) if task_type in (None, "entities") else None
+    if inferred is None and task_type == "entities":
         raise UserError(
-            f"--kind entities: no column of {_list(columns)} holds entities (lists of start, end, "
-            "label); --field entities=COLUMN, or --field tokens=COLUMN and --field tags=COLUMN, "
-            "name them"
+            f"--kind entities: no column of {_column_names(columns)} holds entities (lists of "
+            "start, end, label); --field entities=COLUMN, or --field tokens=COLUMN and --field "
+            "tags=COLUMN, name them"
         )
-    return found or _of_texts(columns, rows, kind, fields)
+    return inferred or _infer_from_texts(columns, rows, task_type, fields)
 
 
-def _entities(by_name: Mapping[str, Column], fields: Mapping[str, str]) -> InferredTask | None:
-    """A task of entities, if a column holds some."""
+def _infer_entities(
+    by_name: Mapping[str, Column], fields: Mapping[str, str]
+) -> InferredTask | None:
+    """A task of type entities, if a column holds some."""
     spans = [column.name for column in by_name.values() if column.holds == "spans"]
-    place = fields.get("entities", spans[0] if spans else None)
-    if place is not None:
-        identity = _identity(tuple(by_name.values()), fields)
-        texts = [one for one in by_name.values() if one.holds == "text" and one is not identity]
-        text = _named(texts, fields.get("text"), "text", INPUTS)
+    column = fields.get("entities", spans[0] if spans else None)
+    if column is not None:
+        identity = _id_column(tuple(by_name.values()), fields)
+        texts = [
+            each for each in by_name.values() if each.holds == "text" and each is not identity
+        ]
+        text = _find_column(texts, fields.get("text"), "text", INPUTS)
         if text is None and len(texts) == 1:
             text = texts[0]
         if text is None:
             raise UserError(
-                f"column '{place}' holds entities, but which of {_list(by_name.values())} is the "
-                "text cannot be told; say --field text=COLUMN"
+                f"column '{column}' holds entities, but it is unclear which of "
+                f"{_column_names(by_name.values())} is the text; say --field text=COLUMN"
             )
-        why = f"entities, for `{place}` holds lists of start, end and label"
-        found = {"entities": place, "text": text.name}
-        return InferredTask("entities", _other_names(fields, found), text, None, False, (why,))
+        why = f"entities, for `{column}` holds lists of start, end and label"
+        detected = {"entities": column, "text": text.name}
+        return InferredTask(
+            "entities", _renamed_fields(fields, detected), text, None, False, (why,)
+        )
     tokens = by_name.get(fields.get("tokens", "tokens"))
     tagged = [name for name in by_name if "tag" in name.casefold() and by_name[name] != tokens]
     tags = fields.get("tags", tagged[0] if tagged else None)
@@ -213,71 +214,79 @@ def _entities(by_name: Mapping[str, Column], fields: Mapping[str, str]) -> Infer
         return None
     if by_name[tags].holds != "words":
         raise UserError(
-            f"column '{tags}' holds no lists of words; tags are written out, such as B-Disease"
+            f"column '{tags}' does not hold lists of words; tags are names such as B-Disease"
         )
     why = f"entities, for `{tokens.name}` holds lists of words and `{tags}` their tags"
-    found = {"tokens": tokens.name, "tags": tags}
-    return InferredTask("entities", _other_names(fields, found), tokens, None, False, (why,))
+    detected = {"tokens": tokens.name, "tags": tags}
+    return InferredTask("entities", _renamed_fields(fields, detected), tokens, None, False, (why,))
 
 
-def _of_texts(
-    columns: Sequence[Column], rows: int, kind: str | None, fields: Mapping[str, str]
+def _infer_from_texts(
+    columns: Sequence[Column], rows: int, task_type: str | None, fields: Mapping[str, str]
 ) -> InferredTask:
     by_name = {column.name: column for column in columns}
-    identity = _identity(columns, fields)
+    identity = _id_column(columns, fields)
     instruction = by_name.get(fields.get("instruction", _INSTRUCTION))
     texts = [
         column
         for column in columns
         if column.holds == "text" and column.values > 1 and column is not identity
     ]
-    aside = [column for column in texts if column is not instruction]
-    if len(aside) > 1 or (kind == "text" and aside):
-        texts = aside  # else the instruction is the input
-    source, answer = _roles(columns, texts, kind, fields)
-    found = {} if identity is None else {"id": identity.name}
+    others = [column for column in texts if column is not instruction]
+    if len(others) > 1 or (task_type == "text" and others):
+        texts = others  # otherwise the instruction is the input
+    source, answer = _input_and_output(columns, texts, task_type, fields)
+    roles = {} if identity is None else {"id": identity.name}
     if answer is None:
-        chosen = "text"
-        found["text"] = source.name
+        inferred_type = "text"
+        roles["text"] = source.name
     else:
-        chosen = kind or ("choice" if answer.classes else "pairs")
-        found |= {"input": source.name, "output": answer.name}
-    told = _why(chosen, source, answer, rows)
+        inferred_type = task_type or ("choice" if answer.classes else "pairs")
+        roles |= {"input": source.name, "output": answer.name}
+    reasons = _reasons(inferred_type, source, answer, rows)
     if answer is not None:
-        told += _left([one for one in texts if one not in (source, answer, instruction)])
-    varied = instruction is not None and instruction is not source and instruction.values > 1
-    if instruction is not None and instruction is not source and not varied:
-        told += (f"`{instruction.name}` says the same in every row and stays out of the prompt",)
-    more = {key: name for key, name in fields.items() if key == _INSTRUCTION}
-    return InferredTask(chosen, _other_names(more, found), source, answer, varied, told)
+        reasons += _unused_columns(
+            [one for one in texts if one not in (source, answer, instruction)]
+        )
+    instructed = instruction is not None and instruction is not source and instruction.values > 1
+    if instruction is not None and instruction is not source and not instructed:
+        reasons += (
+            f"`{instruction.name}` is the same in every row and is not part of the prompt",
+        )
+    extra = {key: name for key, name in fields.items() if key == _INSTRUCTION}
+    return InferredTask(
+        inferred_type, _renamed_fields(extra, roles), source, answer, instructed, reasons
+    )
 
 
-def _identity(columns: Sequence[Column], fields: Mapping[str, str]) -> Column | None:
+def _id_column(columns: Sequence[Column], fields: Mapping[str, str]) -> Column | None:
     if "id" in fields:
         return next(column for column in columns if column.name == fields["id"])
     usual = (column for column in columns if column.name.casefold() in _IDS and column.unique)
     return next(usual, None)
 
 
-def _roles(
+def _input_and_output(
     columns: Sequence[Column],
     texts: Sequence[Column],
-    kind: str | None,
+    task_type: str | None,
     fields: Mapping[str, str],
 ) -> tuple[Column, Column | None]:
-    """Which column is the input and which the output, if there is one."""
+    """The column of the input, and that of the output if there is one."""
     if not texts:
-        raise UserError(f"no column of {_list(columns)} holds texts that differ from row to row")
-    alone = kind == "text" or (kind is None and len(texts) == 1)
-    asked = fields.get("input", fields.get("text"))
-    source = _named(texts, asked, "text" if alone else "input", INPUTS)
-    if alone:
-        _refuse_numbers(columns, kind)
+        raise UserError(
+            f"no column of {_column_names(columns)} holds texts that differ between rows"
+        )
+    single = task_type == "text" or (task_type is None and len(texts) == 1)
+    requested = fields.get("input", fields.get("text"))
+    source = _find_column(texts, requested, "text" if single else "input", INPUTS)
+    if single:
+        _refuse_numbers(columns, task_type)
         source = texts[0] if len(texts) == 1 else source
         if source is None:
             raise _undecided(texts, "text")
         return source, None
-    answer = _named(
+    answer = _find_column(
         [one for one in texts if one is not source], fields.get("output"), "output", OUTPUTS
     )
     rest = [column for column in texts if column not in (source, answer)]
@@ -288,91 +297,93 @@ def _roles(
     elif source is None and answer is not None and len(rest) == 1:
         source = rest.pop()
     if source is not None and answer is None:
-        left = rest if len(rest) == 1 else [one for one in rest if not one.classes]
-        answer = left[0] if len(left) == 1 else None
+        remaining = rest if len(rest) == 1 else [one for one in rest if not one.classes]
+        answer = remaining[0] if len(remaining) == 1 else None
     if source is None or answer is None:
         missing = {"input": source, "output": answer}
         raise _undecided(texts, *(key for key, column in missing.items() if column is None))
     return source, answer
 
 
-def _refuse_numbers(columns: Sequence[Column], kind: str | None) -> None:
-    """Classes that are numbers would be overlooked; rows have to have texts."""
+def _refuse_numbers(columns: Sequence[Column], task_type: str | None) -> None:
+    """Refuses numeric classes instead of ignoring their column; answers have to be texts."""
     for column in columns:
-        if kind is None and column.name.casefold() in OUTPUTS and column.holds == "number":
+        if task_type is None and column.name.casefold() in OUTPUTS and column.holds == "number":
             raise UserError(
                 f"column '{column.name}' holds numbers ({column.values} different ones); write "
-                "what they stand for as text, or say --kind text to pass over it"
+                "their meaning as text, or say --kind text to ignore the column"
             )
 
 
-def _named(
-    columns: Sequence[Column], asked: str | None, key: str, usual: Sequence[str]
+def _find_column(
+    columns: Sequence[Column], requested: str | None, key: str, usual: Sequence[str]
 ) -> Column | None:
-    """The column that the user names, or the one of the key's name, or the only usual one."""
+    """The column that the user names, or the one named like the key, or the only usual one."""
     by_name = {column.name: column for column in columns}
-    if asked is not None or key in by_name:
-        return by_name.get(key if asked is None else asked)
-    found = [column for column in columns if column.name.casefold() in usual]
-    return found[0] if len(found) == 1 else None
+    if requested is not None or key in by_name:
+        return by_name.get(key if requested is None else requested)
+    matches = [column for column in columns if column.name.casefold() in usual]
+    return matches[0] if len(matches) == 1 else None
 
 
-def _why(kind: str, source: Column, answer: Column | None, rows: int) -> tuple[str, ...]:
+def _reasons(task_type: str, source: Column, answer: Column | None, rows: int) -> tuple[str, ...]:
     if answer is None:
-        return (f"text, for `{source.name}` is the only column that is read: language modelling",)
+        return (f"text, for `{source.name}` is the only column used: language modelling",)
     values = f"{answer.values:,} different values in {rows:,} rows"
-    if kind == "choice":
-        least = f", each at least {answer.rarest} times" if answer.rarest > 1 else ""
-        first = f"choice, for column `{answer.name}` has {values}{least}"
+    if task_type == "choice":
+        minimum = f", each at least {answer.rarest} times" if answer.rarest > 1 else ""
+        first = f"choice, for column `{answer.name}` has {values}{minimum}"
     else:
         mean = f"{answer.words:.0f} words on average"
         first = f"pairs, for column `{answer.name}` has {values}, of {mean}"
     return (first, f"`{source.name}` is the input, of {source.words:.0f} words on average")
 
 
-def _left(columns: Sequence[Column]) -> tuple[str, ...]:
-    """What is said of texts that are neither input nor output."""
+def _unused_columns(columns: Sequence[Column]) -> tuple[str, ...]:
+    """Reports text columns that are neither input nor output."""
     if not columns:
         return ()
     names = " and ".join(f"`{column.name}`" for column in columns)
     if len(columns) > 1:
-        told = f"{names} are passed over; --field output=COLUMN would make one the output"
-        return (told,)
+        message = f"{names} are not used; --field output=COLUMN makes one the output"
+        return (message,)
     name = columns[0].name
-    return (f"{names} is passed over; --field output={name} would make it the output",)
+    return (f"{names} is not used; --field output={name} makes it the output",)
 
 
-def _other_names(given: Mapping[str, str], found: Mapping[str, str]) -> dict[str, str]:
-    """What task.yaml has to say: names that are not the usual ones."""
+def _renamed_fields(requested: Mapping[str, str], detected: Mapping[str, str]) -> dict[str, str]:
+    """The fields that task.yaml has to name: those with other names than the usual ones."""
     usual = {"tags": "ner_tags"}
-    whole = {**found, **given}
-    return {key: name for key, name in whole.items() if name != usual.get(key, key)}
+    names = {**detected, **requested}
+    return {key: name for key, name in names.items() if name != usual.get(key, key)}
 
 
 def _undecided(columns: Sequence[Column], *keys: str) -> UserError:
-    which = " and which ".join(f"is the {key}" for key in keys)
+    roles = " and which ".join(f"is the {key}" for key in keys)
     options = " ".join(f"--field {key}=COLUMN" for key in keys)
-    return UserError(f"which column of {_list(columns)} {which} cannot be told; say {options}")
+    return UserError(
+        f"it is unclear which column of {_column_names(columns)} {roles}; say {options}"
+    )
 
 
-def _list(columns: Iterable[Column]) -> str:
+def _column_names(columns: Iterable[Column]) -> str:
     return ", ".join(column.name for column in columns)
 
 
-#: Documents of more words than this are taken line by line, if their lines are short.
+#: Documents of more words are read line by line, if their lines are short.
 _LONG: Final = 150
 
 
 class DataSource(NamedTuple):
-    """Data as task.yaml names them.
+    """A user's data, as task.yaml describes them.
 
     Attributes:
         format: key of `harness.data.FORMATS`.
-        folder: where the splits lie.
-        names: what files or folders call the splits that are there.
-        train: the training split.
+        folder: of the splits.
+        names: of the files or folders of the splits that exist.
+        train: path of the training split.
         options: for `data.options`.
-        why: sentences for the user.
+        reasons: sentences for the user.
     """
 
     format: str
@@ -380,74 +391,80 @@ class DataSource(NamedTuple):
     names: dict[str, str]
     train: Path
     options: dict[str, Any]
-    why: tuple[str, ...]
+    reasons: tuple[str, ...]
 
     @property
     def splits(self) -> dict[str, str]:
-        """For `data.splits`: names that are not the usual ones."""
+        """For `data.splits`: names other than the usual ones."""
         return {split: name for split, name in self.names.items() if split != name}
 
 
-def find_data(path: Path, chosen: str | None) -> DataSource:
-    """What lies at a path: one file, one split, or a folder of splits.
+def find_data(path: Path, format_name: str | None) -> DataSource:
+    """Finds the splits at a path: one file, one split, or a folder of splits.
 
     Args:
-        path: as the user gave it.
-        chosen: the format that the user names, or None.
+        path: given by the user.
+        format_name: given by the user, or None.
 
     Raises:
-        UserError: nothing lies there, or nothing that can be told.
+        UserError: the path does not exist, or its format or splits are unclear.
     """
-    if chosen is not None and chosen not in FORMATS:
-        raise UserError(f"--format {chosen}: unknown; {did_you_mean(chosen, FORMATS.names())}")
+    if format_name is not None and format_name not in FORMATS:
+        raise UserError(
+            f"--format {format_name}: unknown; {did_you_mean(format_name, FORMATS.names())}"
+        )
     if not path.exists():
         raise UserError(f"--data {path}: no such file or folder")
-    alone = path.is_file() or discovery.format_of(path) is not None
-    laid = _one(path, chosen) if alone else _folder(path, chosen)
-    place = path.resolve().parent if alone else path.resolve()
-    train = discovery.path_of(FORMATS.get(laid.format), place, laid.names["train"])
+    is_split = path.is_file() or discovery.detect_format(path) is not None
+    layout = _single_split(path, format_name) if is_split else _folder_splits(path, format_name)
+    folder = path.resolve().parent if is_split else path.resolve()
+    train = discovery.split_path(FORMATS.get(layout.format), folder, layout.names["train"])
     if train is None:
-        suffixes = ", ".join(FORMATS.get(laid.format).suffixes)
-        raise UserError(f"{path}: format {laid.format} is read from files that end in {suffixes}")
-    options, told = _options(laid.format, train)
-    why = [f"{path}: {laid.format}", *told]
-    if laid.beside:
-        why.append(f"left aside: {', '.join(laid.beside)}")
-    return DataSource(laid.format, place, dict(laid.names), train, options, tuple(why))
-
-
-def _one(path: Path, chosen: str | None) -> discovery.FolderLayout:
-    """One split alone, unless those beside it are named as its own splits."""
-    name = chosen or discovery.format_of(path)
-    if name is None:
+        suffixes = ", ".join(FORMATS.get(layout.format).suffixes)
         raise UserError(
-            f"{path}: neither its name nor its first lines say what it is; say --format "
+            f"{path}: format {layout.format} is read from files that end in {suffixes}"
+        )
+    options, why_options = _format_options(layout.format, train)
+    why = [f"{path}: {layout.format}", *why_options]
+    if layout.unused:
+        why.append(f"not used: {', '.join(layout.unused)}")
+    return DataSource(layout.format, folder, dict(layout.names), train, options, tuple(why))
+
+
+def _single_split(path: Path, format_name: str | None) -> discovery.FolderLayout:
+    """A single split, unless other files of its folder are named as splits of the same data."""
+    detected = format_name or discovery.detect_format(path)
+    if detected is None:
+        raise UserError(
+            f"{path}: neither its name nor its first lines show its format; say --format "
             f"{'|'.join(FORMATS.names())}"
         )
     stem = path.stem if path.is_file() else path.name
-    for laid in discovery.inspect_folder(path.resolve().parent):
-        if laid.format == name and laid.names["train"] == stem:
-            return laid
-    return discovery.FolderLayout(name, {"train": stem})
+    for layout in discovery.inspect_folder(path.resolve().parent):
+        if layout.format == detected and layout.names["train"] == stem:
+            return layout
+    return discovery.FolderLayout(detected, {"train": stem})
 
 
-def _folder(path: Path, chosen: str | None) -> discovery.FolderLayout:
-    found = [laid for laid in discovery.inspect_folder(path) if chosen in (None, laid.format)]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        formats = "|".join(laid.format for laid in found)
+def _folder_splits(path: Path, format_name: str | None) -> discovery.FolderLayout:
+    layouts = [
+        layout for layout in discovery.inspect_folder(path) if format_name in (None, layout.format)
+    ]
+    if len(layouts) == 1:
+        return layouts[0]
+    if layouts:
+        formats = "|".join(layout.format for layout in layouts)
         raise UserError(f"{path}: has training files of several formats; say --format {formats}")
-    there = sorted(one.name for one in path.iterdir() if not one.name.startswith("."))
-    shown = ", ".join(there[:8]) + (", ..." if len(there) > 8 else "")
+    names = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith("."))
+    listing = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
     raise UserError(
-        f"{path}: no training split that can be read ({shown or 'it is empty'}); name a file "
+        f"{path}: no readable training split ({listing or 'it is empty'}); name a file "
         "train, or give one file with --data"
     )
 
 
-def _options(name: str, train: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """BRAT documents line by line where they are long and no entity goes over a line's end."""
+def _format_options(name: str, train: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Reads BRAT line by line if documents are long and no entity crosses a line's end."""
     if name != "brat":
         return {}, ()
     reader = FORMATS.get(name)
@@ -460,5 +477,5 @@ def _options(name: str, train: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
     mean = sum(words) / documents
     if mean <= _LONG or max(words) > _LONG:
         return {}, ()
-    told = f"a row is a line of a document, for documents have {mean:.0f} words on average"
-    return {"passages": "line"}, (told,)
+    reason = f"a row is a line of a document, since documents have {mean:.0f} words on average"
+    return {"passages": "line"}, (reason,)

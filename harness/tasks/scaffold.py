@@ -1,8 +1,6 @@
-"""The text of a task.yaml and of its sweep, with comments; knows nothing of the data itself.
+"""`init`: writes a commented task.yaml and a sweep for a user's data.
 
-Makes a task and a sweep from data: finds, guesses, loads the task once, then writes.
-
-Nothing is written before the task could be loaded, and no row is copied.
+Infers the task, loads it once as a check, then writes; no row is copied.
 """
 
 from __future__ import annotations
@@ -15,182 +13,195 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from harness.data.parsing import Recorded
-from harness.data.rows import FORMATS, leaks
+from harness.data.parsing import RecordFormat
+from harness.data.rows import FORMATS, find_leaks
 from harness.errors import UserError, did_you_mean
 from harness.tasks import task
-from harness.tasks.infer import DataSource, InferredTask, columns, find_data, infer_task
+from harness.tasks.infer import DataSource, InferredTask, describe_columns, find_data, infer_task
 from harness.tasks.types import TASK_TYPES
 
 if TYPE_CHECKING:
     from harness.tasks.infer import Column
 
 
-#: An input of more words stands on lines of its own.
+#: A prompt puts inputs of more words on lines of their own.
 _LONG: Final = 60
 
 
-class Lengths(NamedTuple):
-    """What is taken down of a task's examples.
+class ExampleLengths(NamedTuple):
+    """Lengths of a task's training examples.
 
     Attributes:
-        answer: characters of the longest answers, all but one in a hundred.
-        whole: the same of prompt and answer together.
-        rows: training rows.
+        answer: characters of an answer, 99th percentile.
+        total: characters of prompt and answer together, 99th percentile.
+        rows: number of training rows.
         words: mean number of words of an answer.
         numbered: whether all answers end in a line such as `#### 72`.
     """
 
     answer: int = 0
-    whole: int = 0
+    total: int = 0
     rows: int = 0
     words: float = 0.0
     numbered: bool = False
 
 
-class Source(NamedTuple):
-    """What `data` says in task.yaml.
+class DataSection(NamedTuple):
+    """The section `data` of a task.yaml.
 
     Attributes:
-        given: what the user gave with --data.
-        folder: where the splits lie, seen from the task's folder.
+        data_argument: the value of --data.
+        folder: of the splits, relative to the task's folder.
         format: key of `harness.data.FORMATS`.
-        splits: what the files call the splits, where not as usual.
-        options: those of the format.
-        whole: whether all three splits are there.
-        leaks: rows whose input also stands in another split.
+        splits: names of the splits, where not the usual ones.
+        options: of the format.
+        has_all_splits: whether none has to be made from train.
+        leaks: number of rows whose input also occurs in another split.
     """
 
-    given: str
+    data_argument: str
     folder: str
     format: str
     splits: Mapping[str, str]
     options: Mapping[str, Any]
-    whole: bool
+    has_all_splits: bool
     leaks: int = 0
 
 
-class Measured(NamedTuple):
-    """Metrics by kind, the objective first, with a margin and what it means."""
+class MetricChoice(NamedTuple):
+    """Metrics, the objective first, with a margin and its meaning in words."""
 
     metrics: tuple[str, ...]
     direction: str
     margin: float
-    told: str
+    margin_meaning: str
 
 
-def measured(kind: str, lengths: Lengths) -> Measured:
-    """What a task of a kind is scored by."""
-    if kind == "entities":
-        return Measured(("entity_f1",), "maximize", 0.02, "2 points of F1")
-    if kind == "choice":
-        return Measured(("accuracy", "class_f1"), "maximize", 0.01, "1 point of accuracy")
-    if kind == "text":
+def choose_metrics(task_type: str, lengths: ExampleLengths) -> MetricChoice:
+    """Default metrics and margin of a task type."""
+    if task_type == "entities":
+        return MetricChoice(("entity_f1",), "maximize", 0.02, "2 points of F1")
+    if task_type == "choice":
+        return MetricChoice(("accuracy", "class_f1"), "maximize", 0.01, "1 point of accuracy")
+    if task_type == "text":
         metrics = ("bits_per_byte", "word_perplexity", "perplexity")
-        return Measured(metrics, "minimize", 0.005, "about 2 % of perplexity by word")
+        return MetricChoice(metrics, "minimize", 0.005, "about 2 % of perplexity by word")
     if lengths.numbered:
-        return Measured(("number_match",), "maximize", 0.02, "2 of 100 numbers")
+        return MetricChoice(("number_match",), "maximize", 0.02, "2 of 100 numbers")
     if lengths.words <= 4:
-        return Measured(("exact_match", "rougeL"), "maximize", 0.02, "2 of 100 answers")
-    return Measured(("rougeL", "rouge1", "rouge2"), "maximize", 0.01, "1 point of ROUGE-L")
+        return MetricChoice(("exact_match", "rougeL"), "maximize", 0.02, "2 of 100 answers")
+    return MetricChoice(("rougeL", "rouge1", "rouge2"), "maximize", 0.01, "1 point of ROUGE-L")
 
 
-def task_text(name: str, source: Source, guess: InferredTask, lengths: Lengths) -> str:
-    """A task.yaml.
+def render_task_yaml(
+    name: str, source: DataSection, inferred: InferredTask, lengths: ExampleLengths
+) -> str:
+    """The text of a task.yaml, with comments.
 
     Args:
         name: of the task.
-        source: where the rows are.
-        guess: kind and fields.
+        source: the section `data`.
+        inferred: type and fields.
         lengths: of the examples, as far as known.
     """
-    chosen = measured(guess.kind, lengths)
+    metrics = choose_metrics(inferred.task_type, lengths)
+    reason = _one_line(inferred.reasons[0].partition(", ")[2]) or "by its format"
     lines = [
-        f"# Made by: python -m harness init {name} --data {_plain(source.given)}",
-        "# What each key may say stands in docs/tasks.md. The rows stay where they are.",
+        f"# Made by: python -m harness init {name} --data {_one_line(source.data_argument)}",
+        "# docs/tasks.md explains every key. The rows stay where they are.",
         f"name: {name}",
-        f"summary: {_quoted(_summary(guess, source))}",
-        "public: false # true, if anybody may see its rows: reports show some of them",
-        f"kind: {guess.kind} # {_plain(guess.why[0].partition(', ')[2]) or 'as its format says'}",
+        f"summary: {_yaml_string(_summary(inferred, source))}",
+        "public: false # true if anybody may see the rows: reports show some of them",
+        f"kind: {inferred.task_type} # {reason}",
     ]
-    if guess.kind in {"entities", "choice"}:
-        lines.append("labels: auto # those of the training rows")
-    lines += ["", "data:", f"  folder: {_quoted(source.folder)}", f"  format: {source.format}"]
-    if source.options:
-        lines.append(f"  options: {_mapping(source.options)}")
-    if source.splits:
-        lines.append(f"  splits: {_mapping(source.splits)} # what the files call them")
-    if guess.kind == "entities" and not source.whole:
-        lines.append("  split: {stratify: true} # so that each label stays in training")
-    if source.leaks:
-        told = "row stands" if source.leaks == 1 else "rows stand"
-        lines.append(f"  leaks: drop # {source.leaks} {told} in two splits, and leave the earlier")
-    if guess.fields:
-        lines.append(f"fields: {_mapping(guess.fields)} # what the files call them")
-    lines += ["", *_asked(guess, lengths), ""]
+    if inferred.task_type in {"entities", "choice"}:
+        lines.append("labels: auto # from the training rows")
     lines += [
-        f"metrics: [{', '.join(chosen.metrics)}]",
+        "",
+        "data:",
+        f"  folder: {_yaml_string(source.folder)}",
+        f"  format: {source.format}",
+    ]
+    if source.options:
+        lines.append(f"  options: {_yaml_mapping(source.options)}")
+    if source.splits:
+        lines.append(f"  splits: {_yaml_mapping(source.splits)} # names in the files")
+    if inferred.task_type == "entities" and not source.has_all_splits:
+        lines.append("  split: {stratify: true} # keeps each label in the training rows")
+    if source.leaks:
+        rows_word = "row stands" if source.leaks == 1 else "rows stand"
+        lines.append(
+            f"  leaks: drop # {source.leaks} {rows_word} in two splits, and leave the earlier"
+        )
+    if inferred.fields:
+        lines.append(f"fields: {_yaml_mapping(inferred.fields)} # what the files call them")
+    lines += ["", *_prompt_lines(inferred, lengths), ""]
+    lines += [
+        f"metrics: [{', '.join(metrics.metrics)}]",
         "objective:",
-        f"  metric: {chosen.metrics[0]}",
-        f"  direction: {chosen.direction}",
-        "  # Yours to choose, before you look at a score: differences of at most this much do not",
-        f"  # matter to you. Here: {chosen.told}.",
-        f"  margin: {chosen.margin}",
+        f"  metric: {metrics.metrics[0]}",
+        f"  direction: {metrics.direction}",
+        "  # Choose it before you look at a score: differences of at most this much do not",
+        f"  # matter in practice. Here: {metrics.margin_meaning}.",
+        f"  margin: {metrics.margin}",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _asked(guess: InferredTask, lengths: Lengths) -> list[str]:
-    """Prompt, and what belongs to it."""
-    if guess.kind == "text":
+def _prompt_lines(inferred: InferredTask, lengths: ExampleLengths) -> list[str]:
+    """The lines of the prompt and of the keys that depend on it."""
+    if inferred.task_type == "text":
         return [
-            "# Texts longer than a window are scored in overlapping ones, each token once.",
+            "# Texts longer than a window are scored in overlapping windows, each token once.",
             "window: {length: 1024, stride: 512}",
         ]
     lines = [
-        "# The model goes on from the end of the prompt. It is learnt with the answers, so that",
-        "# short is better than polite.",
-        f"prompt: {_quoted(prompt(guess))}",
-        "truncate: left # the side of the input that is cut where an example is too long",
+        "# The model continues from the end of the prompt. Training teaches it the format of the",
+        "# answers, so a short prompt suffices.",
+        f"prompt: {_yaml_string(suggest_prompt(inferred))}",
+        "truncate: left # side at which the input of a long example is truncated",
     ]
-    if guess.kind == "choice":
-        return [*lines, "answers: likelihood # the likeliest class; generation: the one it writes"]
-    if guess.kind == "entities":
-        lines.append("# target.names gives labels short names, which makes answers short:")
+    if inferred.task_type == "choice":
+        return [
+            *lines,
+            "answers: likelihood # the most likely class; generation: the one the model writes",
+        ]
+    if inferred.task_type == "entities":
+        lines.append("# target.names gives labels short names, which shortens answers:")
         lines.append("# target: {names: {SOME_LONG_LABEL: SLL}}")
-    longest = f" # 99 of 100 answers have at most {lengths.answer} characters"
-    return [*lines, f"max_new_tokens: {new_tokens(lengths)}{longest}"]
+    longest = f" # 99 % of the answers have at most {lengths.answer} characters"
+    return [*lines, f"max_new_tokens: {suggest_max_new_tokens(lengths)}{longest}"]
 
 
-def prompt(guess: InferredTask) -> str:
-    """A prompt of the columns' own names."""
-    if guess.kind == "entities":
+def suggest_prompt(inferred: InferredTask) -> str:
+    """A prompt that uses the names of the columns."""
+    if inferred.task_type == "entities":
         return "Text: {text}\n"
-    asked, answer = _title(guess.input, "Input"), _title(guess.output, "Output")
-    column = guess.input
-    long = column is not None and (column.lines or column.words > _LONG)
-    middle = "\n{input}\n" if long else " {input}\n"
-    before = "{instruction}\n" if guess.instructed else ""
-    return f"{before}{asked}:{middle}{answer}:"
+    input_title, output_title = _title(inferred.input, "Input"), _title(inferred.output, "Output")
+    column = inferred.input
+    long = column is not None and (column.multiline or column.words > _LONG)
+    input_block = "\n{input}\n" if long else " {input}\n"
+    before = "{instruction}\n" if inferred.instructed else ""
+    return f"{before}{input_title}:{input_block}{output_title}:"
 
 
-def new_tokens(lengths: Lengths) -> int:
-    """Tokens of an answer, by its characters: two and a half a token, as in small vocabularies."""
-    return max(16, _rounded(lengths.answer / 2.5, 16))
+def suggest_max_new_tokens(lengths: ExampleLengths) -> int:
+    """Tokens of an answer, at 2.5 characters a token, as with small vocabularies."""
+    return max(16, _round_up(lengths.answer / 2.5, 16))
 
 
-def max_length(lengths: Lengths) -> int:
-    """Tokens of a training example, within what most small models were made for."""
-    return min(1024, max(96, _rounded(lengths.whole / 2.2, 32)))
+def suggest_max_length(lengths: ExampleLengths) -> int:
+    """Tokens of a training example, within the context of most small models."""
+    return min(1024, max(96, _round_up(lengths.total / 2.2, 32)))
 
 
-def sweep_text(name: str, guess: InferredTask, lengths: Lengths) -> str:
-    """A sweep of the task, of moderate size, with a quick preset."""
+def render_sweep_yaml(name: str, inferred: InferredTask, lengths: ExampleLengths) -> str:
+    """The text of a moderate sweep of the task, with a quick preset."""
     epochs = 4 if lengths.rows < 500 else 3 if lengths.rows < 3000 else 2
-    length = 512 if guess.kind == "text" else max_length(lengths)
-    texts = guess.kind == "text"
-    # A choice is made by running all its classes after each prompt.
-    classes = guess.output.values if guess.kind == "choice" and guess.output else 0
+    length = 512 if inferred.task_type == "text" else suggest_max_length(lengths)
+    texts = inferred.task_type == "text"
+    # Choosing the most likely class scores every class after each prompt.
+    classes = inferred.output.values if inferred.task_type == "choice" and inferred.output else 0
     return _SWEEP.format(
         name=name,
         epochs=epochs,
@@ -198,38 +209,39 @@ def sweep_text(name: str, guess: InferredTask, lengths: Lengths) -> str:
         length=length,
         packing="true " if texts else "false",
         micro=4 if length > 384 else 8,
-        score=32 if classes < 2 else min(512, _rounded(4 * classes, 32)),
+        score=32 if classes < 2 else min(512, _round_up(4 * classes, 32)),
         shots="[0]" if texts or classes > 20 else "[0, 2]" if length > 512 else "[0, 5]",
     )
 
 
-def _rounded(value: float, step: int) -> int:
+def _round_up(value: float, step: int) -> int:
     return int(-(-value // step) * step)
 
 
-def _summary(guess: InferredTask, source: Source) -> str:
-    place = re.split(r"[\\/]", source.given.rstrip("\\/"))[-1]
-    if guess.output is not None and guess.input is not None:
-        return f"{guess.kind}: from {guess.input.name} to {guess.output.name}, of {place}"
-    return f"{guess.kind}, of {place}"
+def _summary(inferred: InferredTask, source: DataSection) -> str:
+    data_name = re.split(r"[\\/]", source.data_argument.rstrip("\\/"))[-1]
+    if inferred.output is not None and inferred.input is not None:
+        columns = f"from {inferred.input.name} to {inferred.output.name}"
+        return f"{inferred.task_type}: {columns}, of {data_name}"
+    return f"{inferred.task_type}, of {data_name}"
 
 
-def _title(column: Column | None, other: str) -> str:
+def _title(column: Column | None, default: str) -> str:
     name = "" if column is None else " ".join(column.name.replace("_", " ").split())
-    return name[:1].upper() + name[1:] if re.fullmatch(r"[A-Za-z][A-Za-z ]*", name) else other
+    return name[:1].upper() + name[1:] if re.fullmatch(r"[A-Za-z][A-Za-z ]*", name) else default
 
 
-def _quoted(text: str) -> str:
+def _yaml_string(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def _mapping(values: Mapping[str, Any]) -> str:
-    inside = ", ".join(f"{key}: {_quoted(value)}" for key, value in values.items())
+def _yaml_mapping(values: Mapping[str, Any]) -> str:
+    inside = ", ".join(f"{key}: {_yaml_string(value)}" for key, value in values.items())
     return f"{{{inside}}}"
 
 
-def _plain(text: str) -> str:
-    """Text for a comment: one line."""
+def _one_line(text: str) -> str:
+    """Text on one line, for a comment."""
     return " ".join(text.split())
 
 
@@ -299,17 +311,17 @@ class ScaffoldResult(NamedTuple):
 
     Attributes:
         files: task.yaml and the sweep.
-        why: what was found and why it was taken for that, in sentences.
+        reasons: what was inferred and why, in sentences.
     """
 
     files: tuple[Path, Path]
-    why: tuple[str, ...]
+    reasons: tuple[str, ...]
 
 
 def create_task(
     name: str,
     data: Path,
-    kind: str | None = None,
+    task_type: str | None = None,
     format_name: str | None = None,
     fields: Mapping[str, str] | None = None,
     force: bool = False,
@@ -319,93 +331,106 @@ def create_task(
     Args:
         name: of the task.
         data: a file, or a folder of splits.
-        kind: one of `harness.tasks.KINDS`, where it should not be guessed.
-        format_name: one of `harness.data.FORMATS`, the same.
-        fields: columns by task.yaml's names for them, the same.
-        force: write over files that are there.
+        task_type: key of `TASK_TYPES`, or None to infer it.
+        format_name: key of `FORMATS`, or None to infer it.
+        fields: columns by task.yaml's names for them, instead of inferred ones.
+        force: overwrite existing files.
 
     Raises:
-        UserError: a name is wrong, the files are there already, or the data cannot be told.
+        UserError: a name is wrong, a file exists, or the task cannot be inferred.
     """
     folder, sweep = Path("tasks") / name, Path("sweeps") / f"{name}.yaml"
     if not _NAME.fullmatch(name):
         raise UserError(f"{name}: a task's name has letters, digits, _ and - only")
-    if kind is not None and kind not in TASK_TYPES:
-        raise UserError(f"--kind {kind}: unknown kind; {did_you_mean(kind, TASK_TYPES.names())}")
+    if task_type is not None and task_type not in TASK_TYPES:
+        raise UserError(
+            f"--kind {task_type}: unknown kind; {did_you_mean(task_type, TASK_TYPES.names())}"
+        )
     for file in (folder / "task.yaml", sweep):
         if file.exists() and not force:
-            raise UserError(f"{file}: is there already; --force writes over it")
-    found = find_data(data, format_name)
-    chosen = _guess(found, kind, fields or {})
-    whole = set(found.names) == set(task.SPLITS)
-    place = _seen_from(folder, found.folder)
-    source = Source(str(data), place, found.format, found.splits, found.options, whole)
-    made = _loaded(name, source, found, chosen)
-    twice = leaks({split: made.rows(split) for split in task.SPLITS})
-    if twice:
-        source = source._replace(leaks=len(twice))
-        made = _loaded(name, source, found, chosen)
-    lengths = _lengths(made, chosen)
-    texts = (task_text(name, source, chosen, lengths), sweep_text(name, chosen, lengths))
+            raise UserError(f"{file}: exists already; --force overwrites it")
+    data_source = find_data(data, format_name)
+    inferred = _infer(data_source, task_type, fields or {})
+    complete = set(data_source.names) == set(task.SPLITS)
+    relative = _relative_folder(folder, data_source.folder)
+    source = DataSection(
+        str(data), relative, data_source.format, data_source.splits, data_source.options, complete
+    )
+    draft = _load_draft(name, source, data_source, inferred)
+    leaking = find_leaks({split: draft.rows(split) for split in task.SPLITS})
+    if leaking:
+        source = source._replace(leaks=len(leaking))
+        draft = _load_draft(name, source, data_source, inferred)
+    lengths = _measure_examples(draft, inferred)
+    texts = (
+        render_task_yaml(name, source, inferred, lengths),
+        render_sweep_yaml(name, inferred, lengths),
+    )
     for file, text in zip((folder / "task.yaml", sweep), texts, strict=True):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
-    counts = ", ".join(f"{len(made.rows(split)):,} {split}" for split in task.SPLITS)
-    why = (*found.why, *chosen.why, f"rows: {counts}", *made.notes)
+    counts = ", ".join(f"{len(draft.rows(split)):,} {split}" for split in task.SPLITS)
+    why = (*data_source.reasons, *inferred.reasons, f"rows: {counts}", *draft.notes)
     return ScaffoldResult((folder / "task.yaml", sweep), why)
 
 
-def _guess(found: DataSource, kind: str | None, fields: Mapping[str, str]) -> InferredTask:
-    reader = FORMATS.get(found.format)
-    if isinstance(reader, Recorded):
-        records = list(reader.records(found.train))
+def _infer(
+    data_source: DataSource, task_type: str | None, fields: Mapping[str, str]
+) -> InferredTask:
+    reader = FORMATS.get(data_source.format)
+    if isinstance(reader, RecordFormat):
+        records = list(reader.records(data_source.train))
         if not records:
-            raise UserError(f"{found.train}: no rows")
-        return infer_task(columns(records), len(records), kind, fields)
+            raise UserError(f"{data_source.train}: no rows")
+        return infer_task(describe_columns(records), len(records), task_type, fields)
     if fields:
-        raise UserError(f"--field: format {found.format} has no columns to name")
-    why = f"{kind or 'entities'}, for {found.format} holds texts with entities"
-    return InferredTask(kind or "entities", {}, None, None, False, (why,))
+        raise UserError(f"--field: format {data_source.format} has no columns to name")
+    why = f"{task_type or 'entities'}, for {data_source.format} holds texts with entities"
+    return InferredTask(task_type or "entities", {}, None, None, False, (why,))
 
 
-def _loaded(name: str, source: Source, found: DataSource, chosen: InferredTask) -> task.Task:
-    """The task, as it would be read; every fault of the data comes up here."""
-    text = task_text(name, source._replace(folder=str(found.folder)), chosen, Lengths())
-    with tempfile.TemporaryDirectory() as place:
-        draft = Path(place) / name
+def _load_draft(
+    name: str, source: DataSection, data_source: DataSource, inferred: InferredTask
+) -> task.Task:
+    """Loads the task from a draft of its task.yaml, which raises every fault of the data."""
+    text = render_task_yaml(
+        name, source._replace(folder=str(data_source.folder)), inferred, ExampleLengths()
+    )
+    with tempfile.TemporaryDirectory() as temporary:
+        draft = Path(temporary) / name
         draft.mkdir()
         (draft / "task.yaml").write_text(text, encoding="utf-8")
         try:
             return task.load_task(str(draft))
         except UserError as fault:
-            # what the draft says is what the user would have to say
+            # The user has to correct their own task.yaml, not the draft.
             raise UserError(str(fault).replace(str(draft), f"tasks/{name}")) from None
 
 
-def _lengths(made: task.Task, chosen: InferredTask) -> Lengths:
-    """Taken down of the training examples."""
-    examples = made.examples("train")
-    if chosen.kind == "text":
-        return Lengths(rows=len(examples))
-    answers = [one.target for one in examples]
-    whole = [len(made.prompt(one)) + len(one.target) for one in examples]
-    return Lengths(
-        _nearly_longest([len(text) for text in answers]),
-        _nearly_longest(whole),
+def _measure_examples(draft: task.Task, inferred: InferredTask) -> ExampleLengths:
+    """Lengths of the training examples."""
+    examples = draft.examples("train")
+    if inferred.task_type == "text":
+        return ExampleLengths(rows=len(examples))
+    answers = [example.target for example in examples]
+    totals = [len(draft.prompt(example)) + len(example.target) for example in examples]
+    return ExampleLengths(
+        _percentile_99([len(text) for text in answers]),
+        _percentile_99(totals),
         len(examples),
         sum(len(text.split()) for text in answers) / len(answers),
         all(_NUMBER.search(text) for text in answers),
     )
 
 
-def _nearly_longest(numbers: Sequence[int]) -> int:
-    """All but one in a hundred are at most this."""
+def _percentile_99(numbers: Sequence[int]) -> int:
+    """The 99th percentile (nearest rank)."""
     return sorted(numbers)[max(0, -(-99 * len(numbers) // 100) - 1)]
 
 
-def _seen_from(folder: Path, data: Path) -> str:
-    """The data's folder as seen from the task's, where both lie under the working folder."""
-    here = Path.cwd()
-    if data.is_relative_to(here):
-        return Path(os.path.relpath(data, here / folder)).as_posix()
+def _relative_folder(folder: Path, data: Path) -> str:
+    """The data's folder relative to the task's, if both are below the working folder."""
+    working = Path.cwd()
+    if data.is_relative_to(working):
+        return Path(os.path.relpath(data, working / folder)).as_posix()
     return str(data)

@@ -23,16 +23,16 @@ from harness.data.rows import FORMATS, Options
 from harness.errors import UserError, did_you_mean, first_fault
 from harness.metrics.evaluate_library import PREFIX
 from harness.metrics.metric import METRICS
-from harness.tasks.types import HEADED, TASK_TYPES, type_for_head
+from harness.tasks.types import HEAD_TYPES, TASK_TYPES, type_for_head
 
 
-class Keys(BaseModel):
+class TaskSection(BaseModel):
     """A frozen section that refuses unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Sizes(Keys):
+class Sizes(TaskSection):
     """How many examples the generator writes for each split."""
 
     train: int = Field(ge=1)
@@ -40,7 +40,7 @@ class Sizes(Keys):
     test: int = Field(ge=1)
 
 
-class Split(Keys):
+class Split(TaskSection):
     """How splits that are not given are made from the training rows.
 
     Attributes:
@@ -63,7 +63,7 @@ class Split(Keys):
         return self
 
 
-class Quality(Keys):
+class Quality(TaskSection):
     """Which training rows are good enough; validation and test keep all of theirs.
 
     Attributes:
@@ -89,7 +89,7 @@ class Quality(Keys):
         return self
 
 
-class Data(Keys):
+class Data(TaskSection):
     """Where examples come from: a generator in the task's folder, files there, or the hub.
 
     Attributes:
@@ -136,8 +136,8 @@ class Data(Keys):
             self.read_options()
         except ValidationError as fault:
             first = fault.errors(include_url=False)[0]
-            where = ".".join(map(str, first["loc"]))
-            raise ValueError(f"options.{where}: {first['msg']} (format {self.format})") from None
+            path = ".".join(map(str, first["loc"]))
+            raise ValueError(f"options.{path}: {first['msg']} (format {self.format})") from None
         return self
 
     def read_options(self) -> Options:
@@ -145,7 +145,7 @@ class Data(Keys):
         return FORMATS.get(self.format).options.model_validate(self.options)
 
 
-class Target(Keys):
+class Target(TaskSection):
     """How entities are written: see `harness.tasks.entity_format.EntityFormat`.
 
     Attributes:
@@ -180,7 +180,7 @@ class Target(Keys):
         return self
 
 
-class Window(Keys):
+class Window(TaskSection):
     """How a long text is scored: in windows that overlap, each token once.
 
     Attributes:
@@ -198,7 +198,7 @@ class Window(Keys):
         return self
 
 
-class ObjectiveKeys(Keys):
+class ObjectiveSection(TaskSection):
     """What a study optimises.
 
     Attributes:
@@ -212,7 +212,7 @@ class ObjectiveKeys(Keys):
     margin: float = Field(ge=0)
 
 
-class TaskFile(Keys):
+class TaskFile(TaskSection):
     """The keys of task.yaml.
 
     Attributes:
@@ -267,9 +267,9 @@ class TaskFile(Keys):
     fold_case: bool = False
     unseen_excludes: tuple[str, ...] = ()
     metrics: tuple[str, ...]
-    objective: ObjectiveKeys
+    objective: ObjectiveSection
 
-    def names(self) -> dict[str, str]:
+    def field_names(self) -> dict[str, str]:
         """`fields` as plain words."""
         return {str(field): name for field, name in self.fields.items()}
 
@@ -282,18 +282,18 @@ class TaskFile(Keys):
 
     @model_validator(mode="after")
     def _prompted(self) -> Self:
-        if self.head != GENERATION.name and (self.kind, self.head) not in HEADED:
-            kinds = [kind for kind, head in HEADED if head == self.head]
-            raise ValueError(f"head: {self.head} is for tasks of kind {' or '.join(kinds)}")
+        if self.head != GENERATION.name and (self.kind, self.head) not in HEAD_TYPES:
+            types = [task_type for task_type, head in HEAD_TYPES if head == self.head]
+            raise ValueError(f"head: {self.head} is for tasks of kind {' or '.join(types)}")
         fields = type_for_head(self.kind, self.head).fields
         if not fields:
-            given = {"prompt": self.prompt, "system": self.system}
-            told = [name for name, value in given.items() if value is not None]
-            told += [name for name in ("chat", "shots") if getattr(self, name)]
-            if told:
-                own = self.head == GENERATION.name
-                which = f"kind {self.kind}" if own else f"head {self.head}"
-                raise ValueError(f"{told[0]}: a task of {which} asks nothing")
+            unused = {"prompt": self.prompt, "system": self.system}
+            present = [name for name, value in unused.items() if value is not None]
+            present += [name for name in ("chat", "shots") if getattr(self, name)]
+            if present:
+                generation = self.head == GENERATION.name
+                which = f"kind {self.kind}" if generation else f"head {self.head}"
+                raise ValueError(f"{present[0]}: a task of {which} asks nothing")
             return self
         if self.prompt is None:
             raise ValueError(f"prompt: is missing; it has to name {{{fields[0]}}}")
@@ -314,10 +314,10 @@ class TaskFile(Keys):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        kind = TASK_TYPES.get(self.kind)
-        if kind.labelled and self.labels == "auto" and self.data.generator is not None:
+        task_type = TASK_TYPES.get(self.kind)
+        if task_type.labelled and self.labels == "auto" and self.data.generator is not None:
             raise ValueError("labels: a generator's labels have to be named")
-        if not kind.labelled and self.labels != "auto":
+        if not task_type.labelled and self.labels != "auto":
             raise ValueError(f"labels: a task of kind {self.kind} has none")
         for label in self.target.names if self.labels != "auto" else ():
             if label not in self.labels:
@@ -335,19 +335,19 @@ class TaskFile(Keys):
                 continue  # loaded with the task, since it may lie in its folder
             if name not in METRICS:
                 raise ValueError(f"metrics: unknown metric '{name}'; {_known_metrics(name)}")
-            if self.kind not in (kinds := METRICS.get(name).kinds):
+            if self.kind not in (types := METRICS.get(name).task_types):
                 raise ValueError(
-                    f"metrics: {name} scores tasks of kind {' or '.join(kinds)}, not {self.kind}"
+                    f"metrics: {name} scores tasks of kind {' or '.join(types)}, not {self.kind}"
                 )
-        chosen = self.objective.metric
-        if chosen not in self.metrics:
+        metric = self.objective.metric
+        if metric not in self.metrics:
             raise ValueError(
-                f"objective.metric: '{chosen}' is none of the task's metrics; "
-                f"{did_you_mean(chosen, self.metrics)}"
+                f"objective.metric: '{metric}' is none of the task's metrics; "
+                f"{did_you_mean(metric, self.metrics)}"
             )
-        right = "" if chosen.startswith(PREFIX) else METRICS.get(chosen).direction
-        if right and self.objective.direction != right:
-            raise ValueError(f"objective.direction: {chosen} is to {right}")
+        direction = "" if metric.startswith(PREFIX) else METRICS.get(metric).direction
+        if direction and self.objective.direction != direction:
+            raise ValueError(f"objective.direction: {metric} is to {direction}")
         return self
 
 

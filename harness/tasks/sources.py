@@ -1,10 +1,6 @@
-"""Where a task's rows come from: its generator, files in its folder or the user's, or the hub.
+"""Where a task's raw rows come from: a generator script, files, a user's folder, or the hub.
 
-Gives the splits that are there, as they are there. Knows nothing of what is done to them then.
-
-Rows that Python in a task's folder gives; what it does wrong is told with file and row.
-
-Knows how a function is found and called, not what it is for.
+`read_splits` returns the splits that exist, unchanged; `harness.tasks.dataset` prepares them.
 """
 
 from __future__ import annotations
@@ -31,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def load_module(path: Path) -> ModuleType:
-    """Runs a Python file of a task's folder, which is no package, and answers it as a module.
+    """Runs a Python file of a task's folder, which is not a package, as a module.
 
     Raises:
         UserError: there is no such file, or it fails.
@@ -42,66 +38,72 @@ def load_module(path: Path) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    with _told(path, "cannot be run"):
+    sys.modules[spec.name] = module  # dataclasses look up their module there
+    with _locate_faults(path, "cannot be run"):
         spec.loader.exec_module(module)
     return module
 
 
-def function(module: ModuleType, name: str, path: Path) -> Callable[..., Any]:
+def find_function(module: ModuleType, name: str, path: Path) -> Callable[..., Any]:
     """A function of a module.
 
     Raises:
-        UserError: it has none of that name.
+        UserError: the module has none of that name.
     """
-    found = getattr(module, name, None)
-    if not callable(found):
-        there = [own for own, value in vars(module).items() if callable(value) and own[0] != "_"]
-        raise UserError(f"{path}: no function '{name}'; {did_you_mean(name, there)}")
-    return found  # type: ignore[no-any-return]
+    attribute = getattr(module, name, None)
+    if not callable(attribute):
+        names = [
+            other_name
+            for other_name, value in vars(module).items()
+            if callable(value) and other_name[0] != "_"
+        ]
+        raise UserError(f"{path}: no function '{name}'; {did_you_mean(name, names)}")
+    return attribute  # type: ignore[no-any-return]
 
 
-def records(path: Path, name: str, *given: Any) -> list[dict[str, Any]]:
-    """What a function of a file gives: a list of rows as dicts.
+def call_for_records(path: Path, name: str, *arguments: Any) -> list[dict[str, Any]]:
+    """Calls a function of a file, which returns a list of rows as dicts.
 
     Args:
         path: the file.
         name: the function.
-        *given: its arguments.
+        *arguments: of the function.
 
     Raises:
-        UserError: the file, the function or what it gives is faulty.
+        UserError: the file, the function or what it returns is faulty.
     """
-    wanted = function(load_module(path), name, path)
-    with _told(path, name):
-        found = wanted(*given)
-        made = None if isinstance(found, dict | str | None) else list(found)
-    if made is None:
-        raise UserError(f"{path}: {name} gave a {type(found).__name__}; a list of dicts is right")
-    for number, one in enumerate(made, start=1):
-        if not isinstance(one, dict):
-            kind = type(one).__name__
-            raise UserError(f"{path}: {name}: row {number} is a {kind}; a dict is right")
-    return made
+    function = find_function(load_module(path), name, path)
+    with _locate_faults(path, name):
+        returned = function(*arguments)
+        records = None if isinstance(returned, dict | str | None) else list(returned)
+    if records is None:
+        raise UserError(
+            f"{path}: {name} returned a {type(returned).__name__}; return a list of dicts"
+        )
+    for number, record in enumerate(records, start=1):
+        if not isinstance(record, dict):
+            type_name = type(record).__name__
+            raise UserError(f"{path}: {name}: row {number} is a {type_name}; it should be a dict")
+    return records
 
 
 def checked_rows(
-    path: Path, name: str, made: list[dict[str, Any]], wanted: RowSpec
+    path: Path, name: str, records: list[dict[str, Any]], spec: RowSpec
 ) -> tuple[Row, ...]:
-    """Rows of what a function gave, checked as those of a file are.
+    """Parses records that a function returned, with the same checks as for a file.
 
     Raises:
-        UserError: told as `file: function: row N: what`.
+        UserError: a record is faulty; the message is `file: function: row N: fault`.
     """
-    numbered = ((number, lambda one=one: one) for number, one in enumerate(made, start=1))
+    numbered = ((n, record.copy) for n, record in enumerate(records, start=1))
     return parse_rows(
-        path.with_name(f"{path.name}: {name}"), numbered, wanted, "one is right", "row"
+        path.with_name(f"{path.name}: {name}"), numbered, spec, "return at least one", "row"
     )
 
 
 @contextmanager
-def _told(path: Path, what: str) -> Iterator[None]:
-    """Turns what goes wrong in a file into one line with its place."""
+def _locate_faults(path: Path, what: str) -> Iterator[None]:
+    """Turns an exception of a user's file into one line with file and line number."""
     try:
         yield
     except UserError:
@@ -114,9 +116,9 @@ def _told(path: Path, what: str) -> Iterator[None]:
         ]
         if isinstance(fault, SyntaxError) and fault.filename == str(path):
             lines.append(fault.lineno)
-        place = f"{path}:{lines[-1]}" if lines else str(path)
+        location = f"{path}:{lines[-1]}" if lines else str(path)
         reason = " ".join(str(fault).split())
-        raise UserError(f"{place}: {what}: {type(fault).__name__}: {reason}") from fault
+        raise UserError(f"{location}: {what}: {type(fault).__name__}: {reason}") from fault
 
 
 SPLITS: Final = discovery.SPLITS
@@ -126,186 +128,187 @@ Rows = dict[str, tuple[Row, ...]]
 
 
 class LoadedSplits(NamedTuple):
-    """The splits that are there.
+    """The splits that exist.
 
     Attributes:
-        rows: by split; the training split is always there.
-        place: what to call the whole in messages.
-        train: what to call the training split.
+        rows: by split; always with a training split.
+        source: name of the data in messages.
+        train: name of the training split in messages.
     """
 
     rows: Rows
-    place: str
+    source: str
     train: str
 
 
-def read(file: TaskFile, folder: Path, data: Path | None, seed: int) -> LoadedSplits:
-    """Reads all splits that are there.
+def read_splits(file: TaskFile, folder: Path, data: Path | None, seed: int) -> LoadedSplits:
+    """Reads all splits that exist.
 
     Args:
         file: the task's keys.
         folder: where task.yaml lies.
-        data: the user's own folder, in the place of what task.yaml says.
+        data: the user's folder, instead of what task.yaml says.
         seed: of a generator.
 
     Raises:
         UserError: the data are missing or faulty.
     """
     if data is None and file.data.generator is not None:
-        return _generated(file, folder / file.data.generator, seed)
+        return _read_generator(file, folder / file.data.generator, seed)
     if data is None and file.data.hub is not None:
-        found = _hub(file, file.data.hub)
+        loaded = _read_hub(file, file.data.hub)
     else:
-        place = data if data is not None else folder / str(file.data.folder)
-        fixed = None if data is not None or file.labels == "auto" else tuple(file.labels)
-        found = _files(file, place, fixed, users=data is not None)
-    _check_asked(file, found)
-    return found
+        data_folder = data if data is not None else folder / str(file.data.folder)
+        labels = None if data is not None or file.labels == "auto" else tuple(file.labels)
+        loaded = _read_folder(file, data_folder, labels, users=data is not None)
+    _check_score_and_group(file, loaded)
+    return loaded
 
 
 def row_spec(file: TaskFile, labels: Collection[str] | None) -> RowSpec:
-    """What a task asks of its rows, in its own names."""
-    return RowSpec(TASK_TYPES.get(file.kind).rows, None if labels is None else tuple(labels))
+    """What a task requires of its rows, with the usual field names."""
+    return RowSpec(TASK_TYPES.get(file.kind).row_type, None if labels is None else tuple(labels))
 
 
-def _in_training(wanted: RowSpec, file: TaskFile, there: Collection[str]) -> RowSpec:
-    """What is asked of training rows besides: the score, and what they are split by."""
+def _training_spec(spec: RowSpec, file: TaskFile, provided: Collection[str]) -> RowSpec:
+    """Adds the fields that only training rows need: the score, and what they are grouped by."""
     score = None if file.quality.min_score is None else file.quality.score_field
     by = file.data.split.by
-    made = by not in (DOCUMENT, ROW) and len(there) < len(SPLITS)
-    return replace(wanted, score=score, group=by if made else None)
+    derived = by not in (DOCUMENT, ROW) and len(provided) < len(SPLITS)
+    return replace(spec, score=score, group=by if derived else None)
 
 
-def _check_asked(file: TaskFile, found: LoadedSplits) -> None:
-    """Formats that keep no records have neither scores nor fields."""
+def _check_score_and_group(file: TaskFile, loaded: LoadedSplits) -> None:
+    """Formats without records have neither scores nor further fields."""
     keys = file.quality
     by = file.data.split.by
-    whole = len(found.rows) == len(SPLITS)
-    for row in found.rows["train"]:
+    complete = len(loaded.rows) == len(SPLITS)
+    for row in loaded.rows["train"]:
         if keys.min_score is not None and row.score is None:
             raise UserError(
-                f"{found.train}: format {file.data.format} keeps no '{keys.score_field}' with "
-                "its rows; leave quality.min_score out of task.yaml"
+                f"{loaded.train}: format {file.data.format} has no field '{keys.score_field}'; "
+                "leave quality.min_score out of task.yaml"
             )
-        if not whole and by not in (DOCUMENT, ROW) and row.group is None:
+        if not complete and by not in (DOCUMENT, ROW) and row.group is None:
             raise UserError(
-                f"{found.train}: format {file.data.format} keeps no '{by}' with its rows; "
+                f"{loaded.train}: format {file.data.format} has no field '{by}'; "
                 "data.split.by in task.yaml can be document or row"
             )
 
 
-def _generated(file: TaskFile, script: Path, seed: int) -> LoadedSplits:
+def _read_generator(file: TaskFile, script: Path, seed: int) -> LoadedSplits:
     sizes = file.data.sizes
-    assert sizes is not None  # checked by the model
-    fixed = None if file.labels == "auto" else tuple(file.labels)
-    wanted = row_spec(file, fixed)
+    assert sizes is not None  # checked by the model of task.yaml
+    labels = None if file.labels == "auto" else tuple(file.labels)
+    spec = row_spec(file, labels)
     rows = {}
     for split in SPLITS:
-        made = records(script, _GENERATE, split, getattr(sizes, split), seed)
-        asked = _in_training(wanted, file, SPLITS) if split == "train" else wanted
-        rows[split] = checked_rows(script, f"{_GENERATE} {split}", made, asked)
+        records = call_for_records(script, _GENERATE, split, getattr(sizes, split), seed)
+        split_spec = _training_spec(spec, file, SPLITS) if split == "train" else spec
+        rows[split] = checked_rows(script, f"{_GENERATE} {split}", records, split_spec)
     return LoadedSplits(rows, str(script), f"{script}: {_GENERATE} train")
 
 
-def _files(
-    file: TaskFile, place: Path, labels: tuple[str, ...] | None, users: bool = False
+def _read_folder(
+    file: TaskFile, folder: Path, labels: tuple[str, ...] | None, users: bool = False
 ) -> LoadedSplits:
     keys = file.data
-    if not place.is_dir():
-        readme = place.parent / "README.md"
-        told = f" ({readme} may say where the data are from)" if readme.is_file() else ""
-        hint = "" if users else f"; --data FOLDER names another{told}"
-        usual = _usual(FORMATS.get(keys.format), keys.splits.get("train", "train"))
-        raise UserError(f"{place}: no such folder; it should hold {usual}{hint}")
+    if not folder.is_dir():
+        readme = folder.parent / "README.md"
+        readme_hint = f" ({readme} may say where to get the data)" if readme.is_file() else ""
+        hint = "" if users else f"; --data FOLDER names another{readme_hint}"
+        usual = _usual_file_name(FORMATS.get(keys.format), keys.splits.get("train", "train"))
+        raise UserError(f"{folder}: no such folder; it should hold {usual}{hint}")
     splits = {str(split): name for split, name in keys.splits.items()}
-    given = discovery.DataFiles(keys.format, splits, file.names())
+    files = discovery.DataFiles(keys.format, splits, file.field_names())
     if users:
-        given = discovery.resolve_files(place, *given)
-    reader = FORMATS.get(given.format)
+        files = discovery.resolve_files(folder, *files)
+    reader = FORMATS.get(files.format)
     paths: dict[str, Path] = {}
     for split in SPLITS:
-        name = given.splits.get(split, split)
-        path = discovery.path_of(reader, place, name)
+        name = files.splits.get(split, split)
+        path = discovery.split_path(reader, folder, name)
         if path is not None:
             paths[split] = path
-        elif split == "train" or split in given.splits:
-            kind = "file" if reader.suffixes else "folder"
+        elif split == "train" or split in files.splits:
+            noun = "file" if reader.suffixes else "folder"
             raise UserError(
-                f"{place / _usual(reader, name)}: no such {kind}; a data folder needs train, and "
-                f"what data.splits in task.yaml names{_instead(reader, place, name)}"
+                f"{folder / _usual_file_name(reader, name)}: no such {noun}; a data folder needs "
+                "train, and "
+                f"what data.splits in task.yaml names{_suggest_alternative(reader, folder, name)}"
             )
         else:
-            _refuse_other_name(split, str(place), _there(reader, place))
-    options = keys.read_options() if given.format == keys.format else None
-    wanted = RowSpec(TASK_TYPES.get(file.kind).rows, labels, given.fields, options)
-    asked = _in_training(wanted, file, paths)
+            _refuse_other_name(split, str(folder), _candidate_names(reader, folder))
+    options = keys.read_options() if files.format == keys.format else None
+    spec = RowSpec(TASK_TYPES.get(file.kind).row_type, labels, files.fields, options)
+    training_spec = _training_spec(spec, file, paths)
     rows = {
-        split: reader.read(path, asked if split == "train" else wanted)
+        split: reader.read(path, training_spec if split == "train" else spec)
         for split, path in paths.items()
     }
-    # a file or folder of a name of its own is what the user knows; what it lies in says little
-    alone = len(paths) == 1 and given.splits.get("train", "train") != "train"
-    called = paths["train"] if alone else place.resolve()
-    return LoadedSplits(rows, called.name, str(paths["train"]))
+    # A single file with an unusual name says more to the user than its folder does.
+    single = len(paths) == 1 and files.splits.get("train", "train") != "train"
+    source = paths["train"] if single else folder.resolve()
+    return LoadedSplits(rows, source.name, str(paths["train"]))
 
 
-def _hub(file: TaskFile, name: str) -> LoadedSplits:
+def _read_hub(file: TaskFile, name: str) -> LoadedSplits:
     from harness.data import tabular
 
     keys = file.data
-    fixed = None if file.labels == "auto" else tuple(file.labels)
-    wanted = RowSpec(TASK_TYPES.get(file.kind).rows, fixed, file.names())
-    there = tabular.split_names(name, keys.config, keys.revision)
+    labels = None if file.labels == "auto" else tuple(file.labels)
+    spec = RowSpec(TASK_TYPES.get(file.kind).row_type, labels, file.field_names())
+    available = tabular.hub_split_names(name, keys.config, keys.revision)
     names: dict[str, str] = {}
     for split in SPLITS:
-        called = keys.splits.get(split, split)
-        if called in there:
-            names[split] = called
+        hub_name = keys.splits.get(split, split)
+        if hub_name in available:
+            names[split] = hub_name
         elif split == "train" or split in keys.splits:
             raise UserError(
-                f"{name}: no split '{called}', only {', '.join(there)}; "
+                f"{name}: no split '{hub_name}', only {', '.join(available)}; "
                 f"data.splits: {{{split}: NAME}} in task.yaml names another"
             )
         else:
-            _refuse_other_name(split, name, there)
-    asked = _in_training(wanted, file, names)
+            _refuse_other_name(split, name, available)
+    training_spec = _training_spec(spec, file, names)
     rows = {
-        split: tabular.read(
-            name, keys.config, keys.revision, called, asked if split == "train" else wanted
+        split: tabular.read_hub(
+            name, keys.config, keys.revision, hub_name, training_spec if split == "train" else spec
         )
-        for split, called in names.items()
+        for split, hub_name in names.items()
     }
     return LoadedSplits(rows, Path(name).name, f"{name}/{names['train']}")
 
 
-def _refuse_other_name(split: str, place: str, there: Collection[str]) -> None:
-    """Nobody who has a split `dev` wants validation rows taken out of train."""
-    other = next((name for name in discovery.ALIASES[split][1:] if name in there), None)
-    if other is not None:
+def _refuse_other_name(split: str, source: str, available: Collection[str]) -> None:
+    """Refuses to make a split from train if the data have it under another usual name."""
+    alias = next((name for name in discovery.ALIASES[split][1:] if name in available), None)
+    if alias is not None:
         raise UserError(
-            f"{place}: no {split}, but {other}; data.splits: {{{split}: {other}}} in task.yaml "
-            f"takes it, and without it {split} is made from train"
+            f"{source}: no {split}, but {alias}; add data.splits: {{{split}: {alias}}} to "
+            f"task.yaml to use it, or rename {alias} to have {split} made from train"
         )
 
 
-def _instead(reader: Format, place: Path, name: str) -> str:
-    """What else could be read there."""
-    for other, one in FORMATS:
-        path = discovery.path_of(one, place, name)
+def _suggest_alternative(reader: Format, folder: Path, name: str) -> str:
+    """A hint at data in another format or under another name."""
+    for format_name, candidate in FORMATS:
+        path = discovery.split_path(candidate, folder, name)
         if path is not None:
-            return f" ({path.name} is there: data.format: {other} in task.yaml reads it)"
-    if name == "train" and len(there := _there(reader, place)) == 1:
-        return f" (data.splits: {{train: {there[0]}}} in task.yaml takes the one that is there)"
+            return f" ({path.name} exists: data.format: {format_name} in task.yaml reads it)"
+    if name == "train" and len(names := _candidate_names(reader, folder)) == 1:
+        return f" (data.splits: {{train: {names[0]}}} in task.yaml reads the only one)"
     return ""
 
 
-def _there(reader: Format, place: Path) -> tuple[str, ...]:
-    """Names of what could be a split."""
-    found = sorted(place.iterdir())
+def _candidate_names(reader: Format, folder: Path) -> tuple[str, ...]:
+    """Names of files or folders that could be a split."""
+    entries = sorted(folder.iterdir())
     if not reader.suffixes:
-        return tuple(path.name for path in found if path.is_dir())
-    return tuple(path.stem for path in found if path.suffix in reader.suffixes)
+        return tuple(path.name for path in entries if path.is_dir())
+    return tuple(path.stem for path in entries if path.suffix in reader.suffixes)
 
 
-def _usual(reader: Format, name: str) -> str:
+def _usual_file_name(reader: Format, name: str) -> str:
     return f"{name}{reader.suffixes[0] if reader.suffixes else '/'}"

@@ -23,18 +23,22 @@ from harness.config import catalog
 from harness.config.sweep import Sweep
 from harness.data.rows import Row, fingerprint
 from harness.errors import UserError, did_you_mean
-from harness.metrics import find
+from harness.metrics import find_metric
 from harness.metrics.metric import Metric
 from harness.results import Objective
 from harness.tasks import dataset
 from harness.tasks.dataset import SPLITS, PreparationLog
 from harness.tasks.entity_format import EntityFormat
 from harness.tasks.schema import TaskFile, read_task_file
-from harness.tasks.types import Answers, Example, Parsed, TaskType, TypeContext, type_for_head
+from harness.tasks.types import AnswerMode, Example, Parsed, TaskType, TypeContext, type_for_head
 
 
 def choose_few_shot(
-    training: Sequence[Example], kind: TaskType, labels: Sequence[str], count: int, seed: int = 0
+    training: Sequence[Example],
+    task_type: TaskType,
+    labels: Sequence[str],
+    count: int,
+    seed: int = 0,
 ) -> tuple[Example, ...]:
     """Chooses examples that a prompt has room for and that show what there is.
 
@@ -43,7 +47,7 @@ def choose_few_shot(
 
     Args:
         training: the training examples.
-        kind: says what an example shows.
+        task_type: says what an example shows.
         labels: what there is to be shown.
         count: how many; 0 gives none.
         seed: of the choice.
@@ -51,24 +55,24 @@ def choose_few_shot(
     pool = sorted(training, key=lambda one: (len(one.text), one.id))
     pool = pool[: max(count, (len(pool) + 1) // 2)]
     random.Random(f"few shot {seed}").shuffle(pool)
-    chosen: list[Example] = []
+    examples: list[Example] = []
     missing = set(labels)
-    while pool and len(chosen) < count:
-        best = max(pool, key=lambda one: len(missing.intersection(kind.labels_shown(one))))
+    while pool and len(examples) < count:
+        best = max(pool, key=lambda one: len(missing.intersection(task_type.labels_shown(one))))
         pool.remove(best)
-        chosen.append(best)
-        missing -= set(kind.labels_shown(best))
+        examples.append(best)
+        missing -= set(task_type.labels_shown(best))
         missing = missing or set(labels)
-    return tuple(chosen)
+    return tuple(examples)
 
 
-__all__ = ["SPLITS", "Answers", "Example", "Parsed", "Scored", "Task", "load_task"]
+__all__ = ["SPLITS", "AnswerMode", "Evaluation", "Example", "Parsed", "Task", "load_task"]
 
-_UNTOUCHED: Final = PreparationLog({}, 0)
+_NO_PREPARATION: Final = PreparationLog({}, 0)
 _FIELD: Final = re.compile(r"\{(input|text|instruction)\}")
 
 
-class Scored(NamedTuple):
+class Evaluation(NamedTuple):
     """What predictions come to.
 
     Attributes:
@@ -104,7 +108,7 @@ class Task:
         labels: tuple[str, ...],
         rows: Callable[[str], tuple[Row, ...]],
         notes: tuple[str, ...] = (),
-        history: PreparationLog = _UNTOUCHED,
+        history: PreparationLog = _NO_PREPARATION,
     ) -> None:
         """Made by `load_task`; `rows` gives the rows of a split when they are first needed."""
         self.name = file.name
@@ -114,14 +118,14 @@ class Task:
         self.public = file.public
         self.max_new_tokens = file.max_new_tokens
         self.labels = labels
-        self.metrics = _metrics(file, folder)
+        self.metrics = _load_metrics(file, folder)
         self.notes = notes
-        self.history = history
+        self.preparation = history
         self._rows = rows
         self._examples: dict[str, tuple[Example, ...]] = {}
-        target, names = file.target, _names(folder, file, labels)
+        target, names = file.target, _label_names(folder, file, labels)
         marks = (target.after_label, target.between_items, target.between_labels, target.empty)
-        given = TypeContext(
+        context = TypeContext(
             labels,
             lambda: self.examples("train"),
             EntityFormat(labels, *marks, names),
@@ -130,7 +134,7 @@ class Task:
             file.metrics,
             file.answers == "generation",
         )
-        self.kind: TaskType = type_for_head(file.kind, file.head)(given)
+        self.type: TaskType = type_for_head(file.kind, file.head)(context)
 
     def rows(self, split: str) -> tuple[Row, ...]:
         """The rows of `train`, `validation` or `test`, as they were read.
@@ -145,7 +149,7 @@ class Task:
     def examples(self, split: str) -> tuple[Example, ...]:
         """The examples of `train`, `validation` or `test`, always in the same order."""
         if split not in self._examples:
-            self._examples[split] = tuple(self.kind.example(row) for row in self.rows(split))
+            self._examples[split] = tuple(self.type.example(row) for row in self.rows(split))
         return self._examples[split]
 
     def prompt(self, example: Example) -> str:
@@ -175,11 +179,11 @@ class Task:
 
     def write(self, prediction: Any) -> str:
         """An answer that says a prediction; `parse` reads it back."""
-        return self.kind.write(prediction)
+        return self.type.write(prediction)
 
     def parse(self, text: str) -> Parsed:
         """Reads an output; never raises."""
-        return self.kind.parse(text)
+        return self.type.parse(text)
 
     @property
     def metric(self) -> Metric:
@@ -195,7 +199,7 @@ class Task:
             direction=keys.direction,
             margin=keys.margin,
             form=metric.form,
-            classes=self.kind.classes,
+            classes=self.type.classes,
             scale=metric.scale,
             unit=metric.unit,
         )
@@ -210,23 +214,21 @@ class Task:
             example: what was asked.
             metric: another than the objective's.
         """
-        chosen = metric or self.metric
-        return chosen.score(
-            *self.kind.metric_inputs(chosen, prediction, example), self.kind.classes
-        )
+        used = metric or self.metric
+        return used.score(*self.type.metric_inputs(used, prediction, example), self.type.classes)
 
     def values(
         self, rows: Sequence[Sequence[float]], unparsed: Sequence[bool] = ()
     ) -> dict[str, float]:
         """The objective's values for a split, from what `score` gave; see `Metric.values`."""
-        return self.metric.values(rows, self.kind.classes, unparsed)
+        return self.metric.values(rows, self.type.classes, unparsed)
 
     def evaluate(
         self,
         predictions: Iterable[Any],
         examples: Sequence[Example],
         unparsed: Sequence[bool] = (),
-    ) -> Scored:
+    ) -> Evaluation:
         """Scores predictions by all metrics of the task.
 
         Args:
@@ -234,24 +236,24 @@ class Task:
             examples: what was asked.
             unparsed: for each example whether its output could not be read.
         """
-        found = list(predictions)
+        all_predictions = list(predictions)
         rows: dict[str, list[tuple[float, ...]]] = {}
         for metric in self.metrics:
             rows[metric.name] = [
                 tuple(map(float, self.score(prediction, example, metric)))
-                for prediction, example in zip(found, examples, strict=True)
+                for prediction, example in zip(all_predictions, examples, strict=True)
             ]
         objective = rows[self.metric.name]
-        others = {
-            metric.name: metric.aggregate(rows[metric.name], self.kind.classes)
+        aggregates = {
+            metric.name: metric.aggregate(rows[metric.name], self.type.classes)
             for metric in self.metrics
         }
-        return Scored(tuple(objective), {**others, **self.values(objective, unparsed)})
+        return Evaluation(tuple(objective), {**aggregates, **self.values(objective, unparsed)})
 
     @property
     def baselines(self) -> Mapping[str, Callable[[Example], Any]]:
         """What a model has to beat, by name: answers of nothing that was trained."""
-        return self.kind.untrained
+        return self.type.baselines
 
     def baseline_predictions(self, name: str, split: str) -> tuple[Any, ...]:
         """What the entry `name` of `untrained` answers to each example of a split."""
@@ -260,43 +262,43 @@ class Task:
 
     def few_shot_examples(self, count: int, seed: int = 0) -> tuple[Example, ...]:
         """Training examples to show before a prompt; see `harness.tasks.task.choose_few_shot`."""
-        return choose_few_shot(self.examples("train"), self.kind, self.labels, count, seed)
+        return choose_few_shot(self.examples("train"), self.type, self.labels, count, seed)
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 (hex) over task.yaml, scripts of metrics and all rows: equal for equal tasks."""
-        whole = hashlib.sha256((self.folder / "task.yaml").read_bytes())
+        digest = hashlib.sha256((self.folder / "task.yaml").read_bytes())
         for metric in self.metrics:
-            whole.update(metric.digest.encode())
+            digest.update(metric.digest.encode())
         for split in SPLITS:
-            whole.update(f"{split} {fingerprint(self._rows(split))}\n".encode())
-        return whole.hexdigest()
+            digest.update(f"{split} {fingerprint(self._rows(split))}\n".encode())
+        return digest.hexdigest()
 
 
-def _metrics(file: TaskFile, folder: Path) -> tuple[Metric, ...]:
-    found = tuple(find(name, folder) for name in file.metrics)
-    for metric in found:
-        if file.kind not in metric.kinds:
+def _load_metrics(file: TaskFile, folder: Path) -> tuple[Metric, ...]:
+    metrics = tuple(find_metric(name, folder) for name in file.metrics)
+    for metric in metrics:
+        if file.kind not in metric.task_types:
             raise UserError(
                 f"{folder / 'task.yaml'}: metrics: {metric.name} scores tasks of kind "
-                f"{' or '.join(metric.kinds)}, not {file.kind}"
+                f"{' or '.join(metric.task_types)}, not {file.kind}"
             )
-    return found
+    return metrics
 
 
-def _names(folder: Path, file: TaskFile, labels: Sequence[str]) -> dict[str, str]:
+def _label_names(folder: Path, file: TaskFile, labels: Sequence[str]) -> dict[str, str]:
     """How these labels are written; the user's own data may have others than task.yaml."""
-    chosen = {label: name for label, name in file.target.names.items() if label in labels}
-    first: dict[str, str] = {}
+    names = {label: name for label, name in file.target.names.items() if label in labels}
+    owners: dict[str, str] = {}
     for label in labels:
-        name = chosen.get(label, label)
-        other = first.setdefault(name if file.kind == "entities" else name.casefold(), label)
-        if other != label:
+        name = names.get(label, label)
+        owner = owners.setdefault(name if file.kind == "entities" else name.casefold(), label)
+        if owner != label:
             raise UserError(
                 f"{folder / 'task.yaml'}: target.names: two labels would be written '{name}'; "
                 "rename one of them in the data"
             )
-    return chosen
+    return names
 
 
 def load_task(
@@ -322,7 +324,7 @@ def load_task(
     if limit is not None and limit < 1:
         raise UserError(f"limit: {limit} examples; at least 1 is right")
     source = dataset.prepare_dataset(file, folder, data, limit, seed)
-    return Task(file, folder, source.labels, source.rows, source.notes, source.history)
+    return Task(file, folder, source.labels, source.rows, source.notes, source.preparation)
 
 
 #: So many tasks are kept at most; a process rarely has more than one.

@@ -20,18 +20,18 @@ from harness.config.settings import GENERATION, Head
 from harness.data.rows import Row
 from harness.metrics.metric import Metric
 from harness.registry import Registry
-from harness.tasks.baselines import copied, first_sentence, most_frequent
+from harness.tasks.baselines import copy_input, first_sentence, most_frequent
 from harness.tasks.entity_format import EntityFormat
 
 #: The one class of statistics where answers have no classes.
-ALL: Final = ("all",)
+NO_CLASSES: Final = ("all",)
 
 
-class Answers(StrEnum):
+class AnswerMode(StrEnum):
     """How an answer is had from a model."""
 
-    WRITTEN = "written"  # decoded greedily
-    CHOSEN = "chosen"  # the likeliest of several texts
+    GENERATED = "written"  # decoded greedily
+    MOST_LIKELY = "chosen"  # the likeliest of several texts
     LIKELIHOOD = "likelihood"  # no answer: how likely the example's text is
     TAGGED = "tagged"  # read off the tags of the text's own tokens
 
@@ -89,7 +89,7 @@ class TypeContext:
 
     labels: tuple[str, ...]
     training: Callable[[], Sequence[Example]]
-    layout: EntityFormat
+    entity_format: EntityFormat
     names: Mapping[str, str] = field(default_factory=dict)
     fold_case: bool = False
     metrics: tuple[str, ...] = ()
@@ -100,7 +100,7 @@ class TaskType(ABC):
     """What rows of one sort ask of a model.
 
     Attributes:
-        rows: what the rows are, one of `harness.data.rows.KINDS`.
+        rows: what the rows are, one of `harness.data.rows.ROW_TYPES`.
         fields: what a prompt may be filled with; the first is the input, which it has to name.
         labelled: whether rows have labels: entities' or classes.
         answers: how an answer is had.
@@ -110,17 +110,17 @@ class TaskType(ABC):
         head: what has to stand on the base.
     """
 
-    rows: ClassVar[str]
+    row_type: ClassVar[str]
     fields: ClassVar[tuple[str, ...]]
     labelled: ClassVar[bool] = False
-    answers: Answers = Answers.WRITTEN
-    shots: ClassVar[bool] = True
-    bare: ClassVar[bool] = True
+    answers: AnswerMode = AnswerMode.GENERATED
+    supports_few_shot: ClassVar[bool] = True
+    supports_zero_shot: ClassVar[bool] = True
 
-    def __init__(self, given: TypeContext) -> None:
-        self.given = given
+    def __init__(self, context: TypeContext) -> None:
+        self.context = context
         self.head: Head = GENERATION
-        self.classes: tuple[str, ...] = ALL
+        self.classes: tuple[str, ...] = NO_CLASSES
 
     @staticmethod
     def labels_of(row: Row) -> Collection[str]:
@@ -146,7 +146,7 @@ class TaskType(ABC):
         return prediction, example.reference
 
     @property
-    def untrained(self) -> Mapping[str, Callable[[Example], Any]]:
+    def baselines(self) -> Mapping[str, Callable[[Example], Any]]:
         """What a model has to beat, by name: answers of nothing that was trained."""
         return {}
 
@@ -157,24 +157,24 @@ class TaskType(ABC):
 
 TASK_TYPES: Registry[type[TaskType]] = Registry("kind of task")
 #: What a kind is under another head than the one that writes, by names of kind and head.
-HEADED: Final[dict[tuple[str, str], type[TaskType]]] = {}
+HEAD_TYPES: Final[dict[tuple[str, str], type[TaskType]]] = {}
 
 
-def type_for_head(kind: str, head: str) -> type[TaskType]:
+def type_for_head(task_type: str, head: str) -> type[TaskType]:
     """What a kind of `TASK_TYPES` is under a head; there has to be such a one."""
-    return TASK_TYPES.get(kind) if head == GENERATION.name else HEADED[kind, head]
+    return TASK_TYPES.get(task_type) if head == GENERATION.name else HEAD_TYPES[task_type, head]
 
 
 def prompt_fields(row: Row) -> dict[str, str]:
     """What a prompt can be filled with: the input under both its names, and the instruction."""
-    found = {"input": row.text, "text": row.text}
-    return found if row.instruction is None else {**found, "instruction": row.instruction}
+    fields = {"input": row.text, "text": row.text}
+    return fields if row.instruction is None else {**fields, "instruction": row.instruction}
 
 
 class TextToText(TaskType):
     """An input and the text that belongs to it; what a model writes is taken as it is."""
 
-    rows = "pairs"
+    row_type = "pairs"
     fields = ("input", "text", "instruction")
 
     def example(self, row: Row) -> Example:
@@ -190,17 +190,17 @@ class TextToText(TaskType):
     def metric_inputs(self, metric: Metric, prediction: Any, example: Example) -> tuple[Any, Any]:
         """Both texts; case folded where the task says so."""
         del metric
-        if self.given.fold_case:
+        if self.context.fold_case:
             return prediction.casefold(), example.reference.casefold()
         return prediction, example.reference
 
     @property
-    def untrained(self) -> Mapping[str, Callable[[Example], str]]:
+    def baselines(self) -> Mapping[str, Callable[[Example], str]]:
         """The input copied, and its first sentence, where overlap with the answer is measured."""
-        if not any(name.startswith("rouge") for name in self.given.metrics):
+        if not any(name.startswith("rouge") for name in self.context.metrics):
             return {}
         return {
-            "copied_input": lambda example: copied(example.text),
+            "copied_input": lambda example: copy_input(example.text),
             "first_sentence": lambda example: first_sentence(example.text),
         }
 
@@ -216,14 +216,14 @@ class Choice(TaskType):
     advantage over a longer one that begins like it.
     """
 
-    rows = "pairs"
+    row_type = "pairs"
     fields = ("input", "text", "instruction")
     labelled = True
 
-    def __init__(self, given: TypeContext) -> None:
-        super().__init__(given)
-        self.classes = given.labels
-        self.answers = Answers.WRITTEN if given.generate else Answers.CHOSEN
+    def __init__(self, context: TypeContext) -> None:
+        super().__init__(context)
+        self.classes = context.labels
+        self.answers = AnswerMode.GENERATED if context.generate else AnswerMode.MOST_LIKELY
         self._read = {self._named(name): name for name in self.classes}
 
     @staticmethod
@@ -238,27 +238,27 @@ class Choice(TaskType):
 
     def write(self, prediction: str | None) -> str:
         """A class as a model writes it; nothing for no class."""
-        return "" if prediction is None else f" {self.given.names.get(prediction, prediction)}"
+        return "" if prediction is None else f" {self.context.names.get(prediction, prediction)}"
 
     def parse(self, output: str) -> Parsed:
         """The class that the first line names, white space and case aside; else None."""
-        found = self._read.get(_plain(output.strip().partition("\n")[0]))
-        return Parsed(found, found is None)
+        label = self._read.get(_normalized(output.strip().partition("\n")[0]))
+        return Parsed(label, label is None)
 
     @property
-    def untrained(self) -> Mapping[str, Callable[[Example], str]]:
+    def baselines(self) -> Mapping[str, Callable[[Example], str]]:
         """The most frequent class of the training split."""
         return {"most_frequent": lambda _: self._usual}
 
     @cached_property
     def _usual(self) -> str:
-        return most_frequent(example.reference for example in self.given.training())
+        return most_frequent(example.reference for example in self.context.training())
 
     def _named(self, name: str) -> str:
-        return _plain(self.given.names.get(name, name))
+        return _normalized(self.context.names.get(name, name))
 
 
-def _plain(text: str) -> str:
+def _normalized(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
@@ -268,10 +268,10 @@ TASK_TYPES.add("choice", Choice)
 class Text(TaskType):
     """A text alone; the prediction is a `harness.metrics.text.Likelihood` of it."""
 
-    rows = "text"
+    row_type = "text"
     fields = ()
-    answers = Answers.LIKELIHOOD
-    shots = False
+    answers = AnswerMode.LIKELIHOOD
+    supports_few_shot = False
 
     def example(self, row: Row) -> Example:
         """The text, as target and as reference."""

@@ -16,7 +16,7 @@ from harness.adapters.adapter import merged
 from harness.data import tagging
 from harness.errors import UserError
 from harness.models.base_model import BaseModel
-from harness.tasks.task import Answers, Example, Task
+from harness.tasks.task import AnswerMode, Example, Task
 from harness.training import likelihood, token_classification
 from harness.training.generation import ForwardContext, greedy_decode, no_context
 from harness.training.losses import predict_tags
@@ -104,7 +104,7 @@ def score(
     job = _ScoringJob(base, task, tokenized, split, indices, shots, batch_size)
     # An unmerged DoRA layer would otherwise compute the norms of its weights at each token.
     with merged(base.model), DoraCaching():
-        answers = _ANSWERS[task.kind.answers](job)
+        answers = _ANSWERS[task.type.answers](job)
     return score_answers(task, split, [examples_of_split[index] for index in indices], answers)
 
 
@@ -138,7 +138,7 @@ def score_together(
     job = _ScoringJob(
         base, task, tokens, split, indices, None, batch_size, (*adapters,), forward_context
     )
-    answers = _ANSWERS[task.kind.answers](job)
+    answers = _ANSWERS[task.type.answers](job)
     scored_examples = [examples_of_split[index] for index in indices]
     return [
         score_answers(task, split, scored_examples, answers[start : start + len(indices)])
@@ -172,7 +172,7 @@ def _parse(task: Task, texts: Sequence[str]) -> list[Answer]:
 def _choose_class(job: _ScoringJob) -> list[Answer]:
     """The most likely of the classes."""
     task, tokens = job.task, job.tokens
-    names = task.kind.classes
+    names = task.type.classes
     answers = tokens.answers([task.write(name) for name in names])
     try:
         best = likelihood.most_likely_answers(
@@ -220,21 +220,21 @@ def _tag_entities(job: _ScoringJob) -> list[Answer]:
     base, task = job.base, job.task
     split_texts = job.tokens.tagged(job.split)
     texts = [split_texts[index] for index in job.indices]
-    labels = task.kind.head.labels
+    labels = task.type.head.labels
     answers = []
     log_probabilities = predict_tags(base.model, texts, job.pad, job.batch_size)
     for text, tags in zip(texts, log_probabilities, strict=True):
         word_tags = token_classification.word_level_tags(tags, text.words, labels)
-        spans = tagging.spans(word_tags, text.offsets, text.text)
+        spans = tagging.tags_to_spans(word_tags, text.offsets, text.text)
         answers.append(Answer(spans, task.write(spans), unparsed=False))
     return answers
 
 
-_ANSWERS: Final[dict[Answers, Callable[[_ScoringJob], list[Answer]]]] = {
-    Answers.WRITTEN: _generate,
-    Answers.CHOSEN: _choose_class,
-    Answers.LIKELIHOOD: _measure_likelihood,
-    Answers.TAGGED: _tag_entities,
+_ANSWERS: Final[dict[AnswerMode, Callable[[_ScoringJob], list[Answer]]]] = {
+    AnswerMode.GENERATED: _generate,
+    AnswerMode.MOST_LIKELY: _choose_class,
+    AnswerMode.LIKELIHOOD: _measure_likelihood,
+    AnswerMode.TAGGED: _tag_entities,
 }
 
 

@@ -384,7 +384,7 @@ class TrainingRun:
 
 def _traits(adapter: Adapter) -> dict[str, float]:
     """The variant's traits for the optimiser, its ratio of rates as the trial has it."""
-    traits, ratio = dict(adapter.variant.optimiser), adapter.config.level("b_rate_ratio")
+    traits, ratio = dict(adapter.variant.optimizer), adapter.config.level("b_rate_ratio")
     if ratio != "own" and "b_rate_ratio" in traits:
         traits["b_rate_ratio"] = float(ratio)
     return traits

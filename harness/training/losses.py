@@ -10,7 +10,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from harness.models.batches import Batch, collate
-from harness.tasks.task import Answers, Task
+from harness.tasks.task import AnswerMode, Task
 from harness.training.generation import length_sorted_batches
 from harness.training.token_classification import TaggedText
 
@@ -153,11 +153,11 @@ def predict_tags(
 #: The loss of a batch in nats, summed over its targets, a scalar that gradients flow through.
 Loss = Callable[[Batch], torch.Tensor]
 
-_LOSSES: Final[dict[Answers, Callable[[PreTrainedModel], Loss]]] = {
-    Answers.WRITTEN: CompletionLoss,
-    Answers.CHOSEN: CompletionLoss,
-    Answers.LIKELIHOOD: CompletionLoss,
-    Answers.TAGGED: TaggingLoss,
+_LOSSES: Final[dict[AnswerMode, Callable[[PreTrainedModel], Loss]]] = {
+    AnswerMode.GENERATED: CompletionLoss,
+    AnswerMode.MOST_LIKELY: CompletionLoss,
+    AnswerMode.LIKELIHOOD: CompletionLoss,
+    AnswerMode.TAGGED: TaggingLoss,
 }
 
 
@@ -168,4 +168,4 @@ def loss_for(model: PreTrainedModel, task: Task) -> Loss:
         model: the frozen base model, without an adapter.
         task: the task to train.
     """
-    return _LOSSES[task.kind.answers](model)
+    return _LOSSES[task.type.answers](model)

@@ -27,7 +27,7 @@ from harness.models import token_classifier
 from harness.models.base_model import BaseModel, quick_checksum
 from harness.models.memory import PeakMemory, is_out_of_memory, weight_bytes
 from harness.registry import Registry
-from harness.tasks.task import Answers, Task
+from harness.tasks.task import AnswerMode, Task
 from harness.training import evaluation, loop
 from harness.training.loop import DivergedError, TrainingProgress, TrainingRun
 from harness.training.losses import keeps_sequences_apart, loss_for
@@ -419,7 +419,7 @@ def make_tokens(base: BaseModel, task: Task, training: TrainingSettings) -> Toke
 
     Texts share rows where that is wanted, of a task of texts alone, if they are kept apart here.
     """
-    texts = task.kind.answers is Answers.LIKELIHOOD
+    texts = task.type.answers is AnswerMode.LIKELIHOOD
     packing = training.packing and texts and keeps_sequences_apart(base.model)
     return TokenizedTask(base, task, training.max_length, packing)
 

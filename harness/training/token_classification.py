@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from harness.data import tagging
-from harness.data.tagging import OUTSIDE, Place
+from harness.data.tagging import OUTSIDE, Offsets
 from harness.errors import UserError
 from harness.models.base_model import BaseModel, start_token
 from harness.models.batches import IGNORED, TokenSequence
@@ -81,7 +81,7 @@ class TaggedText(NamedTuple):
     """
 
     text: str
-    offsets: tuple[Place, ...]
+    offsets: tuple[Offsets, ...]
     words: tuple[int, ...]
     parts: tuple[TokenSequence, ...]
 
@@ -142,22 +142,22 @@ class TextTagger:
         Raises:
             UserError: the texts have no token.
         """
-        numbers = {tag: number for number, tag in enumerate(self._task.kind.head.labels)}
+        numbers = {tag: number for number, tag in enumerate(self._task.type.head.labels)}
         sequences: list[TokenSequence] = []
         entities = overlapping = inexact = long = 0
         for example, (ids, offsets) in zip(examples, self._encode(examples), strict=True):
             entities_of_text = () if example.row is None else example.row.entities
             flattened = tagging.non_overlapping(entities_of_text)
-            tags = tagging.tags(flattened.kept, offsets)
-            recovered = {span[:3] for span in tagging.spans(tags, offsets, example.text)}
+            tags = tagging.spans_to_tags(flattened.entities, offsets)
+            recovered = {span[:3] for span in tagging.tags_to_spans(tags, offsets, example.text)}
             entities, overlapping = (
                 entities + len(entities_of_text),
-                overlapping + flattened.left_out,
+                overlapping + flattened.dropped,
             )
             inexact += sum(
                 span[:3] not in recovered
-                or (self.by_word and tagging.inside_words([span], example.text) > 0)
-                for span in flattened.kept
+                or (self.by_word and tagging.count_inside_words([span], example.text) > 0)
+                for span in flattened.entities
             )
             text_windows = self._windows(len(ids))
             long += len(text_windows) > 1
@@ -201,11 +201,11 @@ class TextTagger:
         rows = [example.row for example in self._task.examples("train") if example.row is not None]
         return (
             sum(len(row.entities) for row in rows),
-            sum(tagging.inside_words(row.entities, row.text) for row in rows),
+            sum(tagging.count_inside_words(row.entities, row.text) for row in rows),
         )
 
-    def _words(self, text: str, offsets: Sequence[Place]) -> tuple[int, ...]:
-        return tuple(tagging.words(offsets, text) if self.by_word else range(len(offsets)))
+    def _words(self, text: str, offsets: Sequence[Offsets]) -> tuple[int, ...]:
+        return tuple(tagging.word_starts(offsets, text) if self.by_word else range(len(offsets)))
 
     def _windows(self, tokens: int) -> tuple[Window, ...]:
         if self.length is None:
@@ -229,7 +229,7 @@ class TextTagger:
             ),
         )
 
-    def _encode(self, examples: Sequence[Example]) -> list[tuple[list[int], tuple[Place, ...]]]:
+    def _encode(self, examples: Sequence[Example]) -> list[tuple[list[int], tuple[Offsets, ...]]]:
         if not examples:
             return []
         encoded = self._tokenizer(
@@ -272,7 +272,7 @@ def word_level_tags(
 
     Args:
         log_probabilities: log-probability of each tag at each token, shape (tokens, tags).
-        words: the first token of each word, see `harness.data.tagging.words`.
+        words: the first token of each word, see `harness.data.tagging.word_starts`.
         labels: names of the tags; each `B-` has its `I-`.
     """
     if not len(log_probabilities):

@@ -15,7 +15,7 @@ from harness.config.settings import TrainingSettings
 from harness.errors import UserError
 from harness.models.base_model import BaseModel, start_token
 from harness.models.batches import TokenSequence, pack_sequences
-from harness.tasks.task import Answers, Example, Task
+from harness.tasks.task import AnswerMode, Example, Task
 from harness.training.token_classification import TaggedText, TextTagger
 
 #: Placeholder answer, to find what a chat template appends to one.
@@ -236,10 +236,10 @@ class TokenizedTask:
         """
         if self._training is None:
             tokenize = {
-                Answers.LIKELIHOOD: self._text_sequences,
-                Answers.TAGGED: self._tag_windows,
+                AnswerMode.LIKELIHOOD: self._text_sequences,
+                AnswerMode.TAGGED: self._tag_windows,
             }
-            self._training = tokenize.get(self._task.kind.answers, self._answer_sequences)()
+            self._training = tokenize.get(self._task.type.answers, self._answer_sequences)()
         return self._training
 
     def answers(self, texts: Sequence[str]) -> tuple[tuple[int, ...], ...]:
@@ -304,8 +304,8 @@ class TokenizedTask:
         return () if token_id is None else (int(token_id),)
 
     def _longest_answer(self) -> int:
-        if self._task.kind.answers is Answers.CHOSEN:
-            names = [self._task.write(name) for name in self._task.kind.classes]
+        if self._task.type.answers is AnswerMode.MOST_LIKELY:
+            names = [self._task.write(name) for name in self._task.type.classes]
             return max(len(ids) for ids in self.answers(names))
         return self._task.max_new_tokens
 
@@ -370,7 +370,7 @@ class TokenizedTask:
 def token_notes(task: Task, tokens: TrainingTokens, training: TrainingSettings) -> tuple[str, ...]:
     """Messages about the training tokens: what was cut, left out or not packed."""
     length, notes = training.max_length, list(tokens.notes)
-    texts = task.kind.answers is Answers.LIKELIHOOD
+    texts = task.type.answers is AnswerMode.LIKELIHOOD
     if tokens.cut and texts:
         notes.append(f"{tokens.cut} training texts were cut into pieces of {length} tokens")
     elif tokens.cut:

@@ -31,6 +31,6 @@ def test_leaks_that_are_allowed_stand_on_the_first_screen(tmp_path: Path, leakin
     said = any("Scores are too good" in line for line in not_supported(results, None))
     page = html.unescape(write(results, tmp_path / "report.html").read_text(encoding="utf-8"))
     screen = page[page.index('class="hero') : page.index("<h3>Evidence</h3>")]
-    shown = "1 input stands in more than one split (1 of test in train), such as e-0" in screen
+    shown = "1 input occurs in more than one split (1 of test in train), such as e-0" in screen
     assert (said, shown) == (leaking, leaking)
     assert "quality: 3 of 9 training rows left out (3 scored below 3)" in screen

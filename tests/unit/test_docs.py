@@ -66,7 +66,7 @@ def test_every_metric_stands_in_the_table_of_metrics() -> None:
     del told["evaluate:..."]
     better = {"maximize": "more", "minimize": "less"}
     assert told == {
-        name: (", ".join(metric.kinds), better[metric.direction]) for name, metric in METRICS
+        name: (", ".join(metric.task_types), better[metric.direction]) for name, metric in METRICS
     }
 
 

@@ -262,7 +262,7 @@ def _seconds(
     model: ModelSettings, task: Task, training: TrainingSettings, threads: int | None
 ) -> float | None:
     """Expected seconds of a trial, training and scoring; None if its steps do not run."""
-    base = base_model.load(model, threads, task.kind.head)
+    base = base_model.load(model, threads, task.type.head)
     short = training.model_copy(update={"steps": _STEPS, "epochs": None, "readings": 0})
     tokens = make_tokens(base, task, short)
     trainer = PackedTrainer(base, task, short, tokens=tokens)

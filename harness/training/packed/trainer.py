@@ -16,11 +16,11 @@ from peft.tuners.lora.layer import LoraLayer
 from harness.adapters import adapter as merging
 from harness.adapters.adapter import Adapter
 from harness.config.settings import TrainingSettings
-from harness.config.variants import VARIANTS, Variant, resolve
+from harness.config.variants import VARIANTS, Variant, resolve_variant
 from harness.errors import UserError
 from harness.models.base_model import BaseModel
 from harness.registry import Registry
-from harness.tasks.task import Answers, Task
+from harness.tasks.task import AnswerMode, Task
 from harness.training import evaluation
 from harness.training.loop import TrainingRun
 from harness.training.packed import compatibility
@@ -147,7 +147,7 @@ class PackedTrainer(SequentialTrainer):
         if self._why_not is not None:
             return True
         try:
-            variant = resolve(request.config.variant, self._variants)
+            variant = resolve_variant(request.config.variant, self._variants)
         except UserError:
             return True  # told there
         return compatibility.why_not_packable(request.config, variant) is not None
@@ -288,6 +288,6 @@ class PackedTrainer(SequentialTrainer):
 
 def refusal(base: BaseModel, task: Task) -> str | None:
     """Why nothing can be packed on this base, for this task; None where it can."""
-    if task.kind.answers is Answers.TAGGED:
+    if task.type.answers is AnswerMode.TAGGED:
         return "a head that tags tokens belongs to one adapter"
     return compatibility.why_base_not_packable(base)

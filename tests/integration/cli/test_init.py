@@ -152,7 +152,7 @@ def test_inputs_in_two_splits_are_told_and_left_out(capsys: pytest.CaptureFixtur
     jsonl("data/train.jsonl", messages(40))
     jsonl("data/validation.jsonl", messages(8, 36))
     assert init("--data", "data") == 0
-    told = "4 of train left out, for their input stands in a later split, too"
+    told = "4 of train dropped, because their input also occurs in a later split"
     assert told in capsys.readouterr().out
     assert read_task_file(Path("tasks/mine/task.yaml")).data.leaks == "drop"
     assert sizes() == [28, 8, 8]
@@ -176,7 +176,7 @@ def test_nothing_is_overwritten_unless_it_is_asked_for(capsys: pytest.CaptureFix
         ("x.jsonl", '{"a": "b"}\n{"a": \n', [], "x.jsonl:2: not JSON"),
         ("x.jsonl", "", [], "x.jsonl: no rows"),
         ("x.csv", "a,b\n1\n", [], "x.csv:2: 1 values for 2 columns"),
-        ("x.csv", "", [], "x.csv: empty; a line of column names"),
+        ("x.csv", "", [], "x.csv: empty; the file should have a line of column names"),
         ("x.txt", "Just a text.\n", [], "x.txt: neither its name nor its first lines say"),
         ("x.txt", "Just a text.\n", ["--format=cnll"], "--format cnll: unknown; did you mean 'co"),
         ("x.conll", "a\tO\nb\tX-Y\n", [], "x.conll:2"),

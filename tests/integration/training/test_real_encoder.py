@@ -69,7 +69,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     kept += ["head: token_classification", "metrics: [entity_f1, span_f1_strict]"]
     (folder / "task.yaml").write_text("\n".join(kept), encoding="utf-8")
     task = load_task(f"{folder}/", limit=72)
-    base = base_model.load(ModelSettings(name=str(ENCODER)), 1, task.kind.head)
+    base = base_model.load(ModelSettings(name=str(ENCODER)), 1, task.type.head)
     before = checksum(base.model)
     heard: list[list[np.ndarray]] = []
 
@@ -108,7 +108,7 @@ def test_offsets_are_those_of_whole_words_in_the_text(trained: Trained) -> None:
     for example, text in zip(examples, texts, strict=True):
         spans = trained.task.parse(text).prediction
         assert all(example.text[one.start : one.end] == one.text for one in spans)
-        assert tagging.inside_words(spans, example.text) == 0
+        assert tagging.count_inside_words(spans, example.text) == 0
         found += len(set(spans) & set(example.row.entities))
     assert found > 0.5 * sum(len(example.row.entities) for example in examples)
 
@@ -121,14 +121,14 @@ def test_a_gold_entity_comes_back_exactly_from_the_parts_of_its_words(trained: T
         TextTagger(trained.base, task, None).tokenize(examples), examples, strict=True
     ):
         gold = example.row.entities
-        tags = tagging.tags(gold, text.offsets)
-        assert tagging.spans(tags, text.offsets, text.text) == gold
+        tags = tagging.spans_to_tags(gold, text.offsets)
+        assert tagging.tags_to_spans(tags, text.offsets, text.text) == gold
         split += len(text.offsets) - len(text.words)
     assert split > 100
 
 
 def test_what_is_saved_says_the_same_of_every_token(trained: Trained) -> None:
-    labels = trained.task.kind.head.labels
+    labels = trained.task.type.head.labels
     fresh = AutoModelForTokenClassification.from_pretrained(ENCODER, num_labels=len(labels))
     loaded = PeftModel.from_pretrained(fresh, str(trained.result.adapter)).eval()
     base = trained.base

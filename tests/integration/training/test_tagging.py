@@ -43,7 +43,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def base(model_folder: Path, task: Task) -> BaseModel:
-    return base_model.load(ModelSettings(name=str(model_folder)), 1, task.kind.head)
+    return base_model.load(ModelSettings(name=str(model_folder)), 1, task.type.head)
 
 
 def train(base: BaseModel, task: Task, request: TrialRequest, **settings: object) -> TrialResult:
@@ -186,7 +186,7 @@ def test_a_head_that_is_not_trained_is_found_out(
 
 def test_a_causal_model_can_be_given_a_head(task: Task, tmp_path: Path) -> None:
     folder = toy.save_model(tmp_path / "llama")
-    base = base_model.load(ModelSettings(name=str(folder)), 1, task.kind.head)
+    base = base_model.load(ModelSettings(name=str(folder)), 1, task.type.head)
     request = TrialRequest(0, config(), splits=("train",), adapter_dir=str(tmp_path / "it"))
     result = train(base, task, request)
     assert result.scores["train"].values["span_f1_strict"] > 0.9
@@ -200,7 +200,7 @@ def test_a_causal_model_can_be_given_a_head(task: Task, tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore")  # of bitsandbytes and what it stands on
 def test_a_head_on_a_quantised_base_stays_whole(task: Task, model_folder: Path) -> None:
     settings = ModelSettings(name=str(model_folder), quantization="nf4")
-    base = base_model.load(settings, 1, task.kind.head)
+    base = base_model.load(settings, 1, task.type.head)
     assert type(base.model.classifier) is torch.nn.Linear
     result = train(base, task, TrialRequest(0, config("dora"), splits=("train",)))
     assert (result.outcome, result.error) == (Outcome.COMPLETE, None)

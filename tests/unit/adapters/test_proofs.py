@@ -45,11 +45,11 @@ def train(
 
 @pytest.mark.parametrize("name", [*VARIANTS.names(), *JOINED])
 def test_a_variant_does_what_its_name_says(name: str, base: BaseModel, task: Task) -> None:
-    from harness.config.variants import resolve
+    from harness.config.variants import resolve_variant
 
     result = train(base, task, name)
     assert (result.outcome, result.error) == (Outcome.COMPLETE, None)
-    assert result.proofs == resolve(name).proofs
+    assert result.proofs == resolve_variant(name).proofs
 
 
 @pytest.mark.parametrize("name", [name for name in VARIANTS.names() if name != "lora"])
@@ -59,7 +59,7 @@ def test_plain_lora_under_a_variants_name_is_found_out(
     """For each variant: what it would be if its keyword, trait or kind were silently ignored."""
     false: Registry[Variant] = Registry("variant")
     told = VARIANTS.get(name)
-    false.add(name, replace(told, peft={}, optimiser={}, method="lora", frozen=()))
+    false.add(name, replace(told, peft={}, optimizer={}, method="lora", frozen=()))
     result = train(base, task, name, false)
     assert result.outcome is Outcome.FAILED
     assert (result.error or "").startswith("not what the variant's name says: ")

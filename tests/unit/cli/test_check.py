@@ -15,15 +15,15 @@ import pytest
 from harness import cli
 from harness.cli.card import print_card
 from harness.config import catalog
-from harness.data.preparation import Place, Repeated
+from harness.data.preparation import DuplicateCount, RowReference
 from harness.tasks.data_card import (
     BaselineScore,
     ClassCount,
-    Count,
     DataCard,
-    Length,
-    Limits,
+    LengthSummary,
     PreparationCounts,
+    SplitCount,
+    TokenLimits,
 )
 from tests import toy_tags
 from tests.task_folders import pair_row, write_rows, write_task
@@ -80,12 +80,12 @@ def test_a_task_is_checked_without_a_sweep(
     assert code == 0
     assert "task mine: 40 train, 2 validation, 40 test examples; objective rougeL" in out
     # the same input twice in one split is told, not stopped
-    assert "1 row of validation repeats an input of an earlier one, such as v-2 = v-1" in (
+    assert "1 row of validation repeats the input of an earlier row, such as v-2 = v-1" in (
         " ".join(out.split())
     )
     code, _, err = run(capsys, "check", "nothing")
     assert code == 2
-    known = sorted({*catalog.sweeps(), *catalog.tasks()})
+    known = sorted({*catalog.list_sweeps(), *catalog.list_tasks()})
     assert {"alone", "ner_medical", "variants_ner"} <= set(known)
     assert err == f"error: no sweep and no task 'nothing'; known: {', '.join(known)}\n"
 
@@ -97,11 +97,11 @@ def test_inputs_in_two_splits_stop_every_verb(
     place = leaking(workplace / "leaky")
     code, out, err = run(capsys, verb, "ner_medical", "--set", f"task={place}")
     assert code == 2
-    assert err.startswith("error: 1 input stands in more than one split (1 of validation in train)"
+    assert err.startswith("error: 1 input occurs in more than one split (1 of validation in train)"
                           ", such as v-0 (validation) and t-1 (train)")  # fmt: skip
     assert "--allow-leaks" in err
     # the card stands before the fault
-    card = "1 row of validation has an input that stands in train" in " ".join(out.split())
+    card = "1 row of validation has the same input as a row of train" in " ".join(out.split())
     assert card == (verb == "check")
     assert not (workplace / "results").exists()
 
@@ -110,8 +110,8 @@ def test_leaks_may_be_allowed(capsys: pytest.CaptureFixture[str], workplace: Pat
     place = leaking(workplace / "leaky")
     code, out, _ = run(capsys, "check", place, "--allow-leaks")
     assert code == 0
-    assert "note: 1 input stands in more than one split" in out
-    assert "scores on them are too good" in out
+    assert "note: 1 input occurs in more than one split" in out
+    assert "scores on them are inflated" in out
 
 
 def test_a_faulty_row_is_named_with_its_file(
@@ -127,17 +127,21 @@ def test_a_faulty_row_is_named_with_its_file(
 
 LONG = "balance_not_updated_after_cheque_or_cash_deposit"
 CARD = DataCard(
-    counts=(Count("train", 900, 40, 800), Count("validation", 9, 3, 9), Count("test", 90, 4, 90)),
+    counts=(
+        SplitCount("train", 900, 40, 800),
+        SplitCount("validation", 9, 3, 9),
+        SplitCount("test", 90, 4, 90),
+    ),
     classes=(ClassCount(LONG, (900, 9, 90)), ClassCount("B", (30, 1, 3))),
-    lengths=(Length("train", "prompt", 41.5, 90.4, 300, 0.125),),
-    repeated=(Repeated("validation", "train", 1, 17, f"{LONG}-1 = {LONG}-2"),),
-    contradictions=(Place("test", "a", "b (train)"),),
+    lengths=(LengthSummary("train", "prompt", 41.5, 90.4, 300, 0.125),),
+    duplicates=(DuplicateCount("validation", "train", 1, 17, f"{LONG}-1 = {LONG}-2"),),
+    contradictions=(RowReference("test", "a", "b (train)"),),
     empty=(),
     overlong=(),
     too_long=(),
-    floors=(BaselineScore("dictionary", 41.25, "points of F1"),),
-    given=PreparationCounts({"scored below 4": 12}, 40),
-    limits=Limits(256, 100, 2, 400),
+    baselines=(BaselineScore("dictionary", 41.25, "points of F1"),),
+    preparation=PreparationCounts({"scored below 4": 12}, 40),
+    limits=TokenLimits(256, 100, 2, 400),
 )
 
 
@@ -167,8 +171,8 @@ def test_every_table_and_warning_is_there_as_plain_text() -> None:
         "prompt  train      42    90      300        12.5",
         "validation  train        1      17  balance_not_updated",
         "dictionary   41.2  points of F1",
-        "warning: 1 row of validation has an input that stands in train",
-        "warning: under 30 test examples: B (3)",
+        "warning: 1 row of validation has the same input as a row of train",
+        "warning: fewer than 30 test examples: B (3)",
     ):
         assert part in text, part
 
@@ -184,9 +188,14 @@ def test_no_line_is_wider_than_eighty_columns(
 
 
 def test_what_says_nothing_is_left_out() -> None:
-    counts = (Count("train", 9, 9, None), Count("test", 40, 1, None))
+    counts = (SplitCount("train", 9, 9, None), SplitCount("test", 40, 1, None))
     card = dataclasses.replace(
-        CARD, counts=counts, classes=(), floors=(), given=PreparationCounts({}, 0), repeated=()
+        CARD,
+        counts=counts,
+        classes=(),
+        baselines=(),
+        preparation=PreparationCounts({}, 0),
+        duplicates=(),
     )
     text = "\n".join(printed(card, io.StringIO()))
     assert text.startswith("Rows\nsplit  rows\ntrain     9\n")

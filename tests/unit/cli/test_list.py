@@ -22,7 +22,7 @@ def write(file: Path, text: str) -> None:
 @pytest.fixture
 def empty(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with nothing in it, and nothing bundled."""
-    monkeypatch.setattr(catalog, "bundled", lambda: workplace)
+    monkeypatch.setattr(catalog, "bundled_folder", lambda: workplace)
     return workplace
 
 

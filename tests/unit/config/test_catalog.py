@@ -17,7 +17,7 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write(bundled / "sweeps" / "ner_medical.yaml", "task: ner_medical\n")
     write(bundled / "sweeps" / "summaries.yaml", "task: summaries\n")
     write(bundled / "tasks" / "ner_medical" / "task.yaml", "description: x\n")
-    monkeypatch.setattr(catalog, "bundled", lambda: bundled)
+    monkeypatch.setattr(catalog, "bundled_folder", lambda: bundled)
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
@@ -40,11 +40,11 @@ def test_the_working_folder_goes_first(shipped: Path) -> None:
     task = write(Path.cwd() / "tasks" / "ner_medical" / "task.yaml", "description: mine\n")
     assert catalog.find_sweep("ner_medical") == sweep
     assert catalog.find_task("ner_medical") == task.parent
-    assert catalog.sweeps() == {
+    assert catalog.list_sweeps() == {
         "ner_medical": sweep,
         "summaries": shipped / "sweeps" / "summaries.yaml",
     }
-    assert catalog.tasks() == {"ner_medical": task.parent}
+    assert catalog.list_tasks() == {"ner_medical": task.parent}
 
 
 @pytest.mark.usefixtures("shipped")
@@ -87,7 +87,7 @@ def test_an_unknown_task(name: str, message: str) -> None:
 
 def test_a_folder_without_task_yaml_is_no_task(shipped: Path) -> None:
     (shipped / "tasks" / "empty").mkdir()
-    assert "empty" not in catalog.tasks()
+    assert "empty" not in catalog.list_tasks()
     with pytest.raises(UserError, match="unknown task 'empty'"):
         catalog.find_task("empty")
 
@@ -96,9 +96,9 @@ def test_one_root_is_not_looked_through_twice(
     shipped: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(shipped)
-    assert catalog.roots() == (shipped,)
+    assert catalog.search_folders() == (shipped,)
 
 
 def test_what_is_shipped_is_there() -> None:
-    assert (catalog.bundled() / "sweeps" / "ner_medical.yaml").is_file()
-    assert (catalog.bundled() / "tasks" / "ner_medical" / "task.yaml").is_file()
+    assert (catalog.bundled_folder() / "sweeps" / "ner_medical.yaml").is_file()
+    assert (catalog.bundled_folder() / "tasks" / "ner_medical" / "task.yaml").is_file()

@@ -6,11 +6,11 @@ from harness.config.sweep import load_sweep, parse_sweep
 from harness.errors import UserError
 
 
-@pytest.mark.parametrize("name", sorted(catalog.sweeps()))
+@pytest.mark.parametrize("name", sorted(catalog.list_sweeps()))
 @pytest.mark.parametrize("preset", [None, "quick", "standard", "thorough"])
 def test_shipped_sweeps_are_sound_in_every_preset(name, preset):
     sweep = load_sweep(name, preset=preset)
-    assert sweep.task in catalog.tasks()
+    assert sweep.task in catalog.list_tasks()
 
 
 def test_the_frozen_sweep_reads_back_as_the_same_sweep():

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from harness.config.variants import VARIANTS, resolve, why_untrainable
+from harness.config.variants import VARIANTS, resolve_variant, why_untrainable
 from harness.errors import UserError
 
 
@@ -27,29 +27,29 @@ def test_the_scale_is_the_papers() -> None:
 
 
 def test_variants_can_be_joined() -> None:
-    both = resolve("dora+lora_plus")
+    both = resolve_variant("dora+lora_plus")
     assert both.name == "dora+lora_plus"
     assert both.peft == {"use_dora": True}
-    assert both.optimiser == {"b_rate_ratio": 16.0}
+    assert both.optimizer == {"b_rate_ratio": 16.0}
     assert set(both.proofs) == {"starts_as_base", "b_zero", "scale", "magnitude", "b_faster"}
-    start = resolve("rslora+pissa")
+    start = resolve_variant("rslora+pissa")
     assert start.peft == {"use_rslora": True, "init_lora_weights": "pissa"}
     assert (start.method, start.root_scale, start.bases) == ("decomposed", True, ("none",))
     # PiSSA's B is not zero at first, whatever it is joined with.
     assert set(start.proofs) == {"starts_as_base", "scale", "decomposed"}
-    assert resolve("lora+loftq").proofs == ("scale", "less_error")
+    assert resolve_variant("lora+loftq").proofs == ("scale", "less_error")
 
 
 def test_a_joined_variant_has_the_class_and_remark_of_the_part_with_a_method() -> None:
     for name in ("dora+eva", "eva+dora"):
-        assert (resolve(name).peft_class, resolve(name).snippet_remark[:3]) == (
+        assert (resolve_variant(name).peft_class, resolve_variant(name).snippet_remark[:3]) == (
             "LoraConfig",
             "EVA",
         )
-        assert resolve(name).packable
+        assert resolve_variant(name).packable
     for name in ("adalora+lora_plus", "lora_plus+adalora"):
-        assert resolve(name).peft_class == "AdaLoraConfig"
-        assert not resolve(name).packable
+        assert resolve_variant(name).peft_class == "AdaLoraConfig"
+        assert not resolve_variant(name).packable
 
 
 @pytest.mark.parametrize(
@@ -60,9 +60,9 @@ def test_a_joined_variant_has_the_class_and_remark_of_the_part_with_a_method() -
         ("dora+dora", "names a part twice"),
         ("adalora+dora", "adalora cannot be joined with dora: its layers have no magnitude"),
         ("dora+adalora", "adalora cannot be joined with dora"),
-        ("adalora+loftq", "both decide"),
-        ("pissa+olora", "both decide"),
-        ("orthogonal+eva", "both decide"),
+        ("adalora+loftq", "both define"),
+        ("pissa+olora", "both define"),
+        ("orthogonal+eva", "both define"),
         ("vera+lora_plus", "vera cannot be joined with lora_plus: it trains no B"),
         ("rslora+dora+adalora", "cannot be joined with"),
         ("qlora", "model.quantization: nf4"),
@@ -70,20 +70,20 @@ def test_a_joined_variant_has_the_class_and_remark_of_the_part_with_a_method() -
 )
 def test_what_cannot_be_is_refused_in_one_line(name: str, told: str) -> None:
     with pytest.raises(UserError) as refused:
-        resolve(name)
+        resolve_variant(name)
     assert told in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
 def test_ranks_and_quantised_bases_may_rule_a_variant_out() -> None:
-    assert why_untrainable(resolve("orthogonal"), (2, 8), "none") is None
-    told = why_untrainable(resolve("orthogonal"), (8, 7), "none")
+    assert why_untrainable(resolve_variant("orthogonal"), (2, 8), "none") is None
+    told = why_untrainable(resolve_variant("orthogonal"), (8, 7), "none")
     assert told == "variant orthogonal needs even ranks, but space.rank has 7"
     for name in ("pissa", "olora", "loftq", "rslora+pissa"):
         assert "needs model.quantization: none, not nf4" in (
-            why_untrainable(resolve(name), (8,), "nf4") or ""
+            why_untrainable(resolve_variant(name), (8,), "nf4") or ""
         )
-        assert why_untrainable(resolve(name), (8,), "none") is None
-    assert why_untrainable(resolve("dora"), (7,), "nf4") is None
-    told = why_untrainable(resolve("rslora+dora"), (7,), "int8") or ""
+        assert why_untrainable(resolve_variant(name), (8,), "none") is None
+    assert why_untrainable(resolve_variant("dora"), (7,), "nf4") is None
+    told = why_untrainable(resolve_variant("rslora+dora"), (7,), "int8") or ""
     assert "needs model.quantization: none or nf4, not int8" in told

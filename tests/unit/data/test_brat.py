@@ -68,15 +68,18 @@ def test_a_line_end_inside_an_entity_is_a_blank_in_its_text(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("notes", "told"),
     [
-        ("T1\tSIGN 0 99\tPain\n", "doc.ann:1: offsets 0..99 do not lie in the text of 28"),
+        ("T1\tSIGN 0 99\tPain\n", "doc.ann:1: offsets 0..99 are outside the text of 28"),
         (
             "T1\tSIGN 1 5\tPain\n",
             "doc.ann:1: the text is 'Pain', but at its offsets stands 'ain '",
         ),
-        ("T1\tSIGN 0\n", "doc.ann:1: 'T1\tSIGN 0' is no line of BRAT; 'T1<tab>LABEL START END"),
-        ("T1 SIGN 0 4 Pain\n", "doc.ann:1: 'T1 SIGN 0 4 Pain' is no line of BRAT"),
-        ("\nQ1\tSIGN 0 4\tPain\n", "doc.ann:2: 'Q1\tSIGN 0 4\tPain' is no line of BRAT"),
-        ("T1\tSIGN 0 4\tPain\nT1\tSITE 8 12\tleft\n", "doc.ann:2: T1 already stands in line 1"),
+        (
+            "T1\tSIGN 0\n",
+            "doc.ann:1: 'T1\tSIGN 0' is not a BRAT annotation; 'T1<tab>LABEL START END",
+        ),
+        ("T1 SIGN 0 4 Pain\n", "doc.ann:1: 'T1 SIGN 0 4 Pain' is not a BRAT annotation"),
+        ("\nQ1\tSIGN 0 4\tPain\n", "doc.ann:2: 'Q1\tSIGN 0 4\tPain' is not a BRAT annotation"),
+        ("T1\tSIGN 0 4\tPain\nT1\tSITE 8 12\tleft\n", "doc.ann:2: T1 is already used in line 1"),
         (b"T1\tSIGN 0 4\t\xff\n", "doc.ann:1: byte 13 of the file is not UTF-8"),
     ],
 )
@@ -92,11 +95,11 @@ def test_a_fault_is_named_with_file_and_line(
 def test_files_without_their_other_half_are_told(tmp_path: Path) -> None:
     place = folder(tmp_path / "dev", "")
     (place / "alone.txt").write_text("x")
-    with pytest.raises(UserError, match=r"alone\.ann: no such file, but alone\.txt is there"):
+    with pytest.raises(UserError, match=r"alone\.ann: no such file, but alone\.txt exists"):
         BRAT.read(place, RowSpec("entities"))
     (place / "alone.txt").unlink()
     (place / "alone.ann").write_text("")
-    with pytest.raises(UserError, match=r"alone\.txt: no such file, but alone\.ann is there"):
+    with pytest.raises(UserError, match=r"alone\.txt: no such file, but alone\.ann exists"):
         BRAT.read(place, RowSpec("entities"))
 
 

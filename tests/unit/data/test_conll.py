@@ -47,14 +47,14 @@ def test_texts_alone_can_be_had(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("a\tO\nb\n", ":2: 1 columns, the lines before have 2"),
-        ("a\nb\n", ":1: 1 column; a token and its tag with a tab or blanks between"),
-        ("a\tO\nb\tX-C\n", ":2: 'X-C' is no tag"),
+        ("a\tO\nb\n", ":2: 1 columns, but the earlier lines have 2"),
+        ("a\nb\n", ":1: 1 column; a token and its tag separated by a tab or spaces"),
+        ("a\tO\nb\tX-C\n", ":2: 'X-C' is not a tag"),
         ("a\tO\n\nb\tB-C\nc\tI-D\nd\tO\n", ":3: 'B-C' after 'O', but IOB1 has B- only"),
         ("a\tS-C\nb\tI-C\n", ":2: 'I-C' begins an entity; B- or S-C is right"),
         ("a\tB-C\nb\tI-C\n\nc\tS-C\n", ":2: the sentence ends inside C"),
         (b"a\tO\n\xff\tO\n", ":2: byte 5 of the file is not UTF-8; save it as UTF-8"),
-        ("\n\n", "no sentence; a token a line with its tag is right"),
+        ("\n\n", "no sentence; give a token and its tag on each line"),
         ("a b\tB-C|D\n", ':1: the tag.label is "C|D"; a label has no : ; |'),
     ],
 )

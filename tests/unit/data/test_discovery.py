@@ -10,10 +10,10 @@ import pytest
 from harness.data.discovery import (
     DataFiles,
     FolderLayout,
-    format_of,
+    detect_format,
     inspect_folder,
-    path_of,
     resolve_files,
+    split_path,
 )
 from harness.data.rows import FORMATS
 
@@ -54,13 +54,13 @@ def test_a_file_is_known_by_its_suffix_or_its_lines(
 ) -> None:
     path = tmp_path / name
     path.write_text(text, encoding="utf-8")
-    assert format_of(path) == expected
+    assert detect_format(path) == expected
 
 
 def test_a_folder_may_be_a_split(tmp_path: Path) -> None:
-    assert format_of(made(tmp_path / "b", a_txt="Gout.", a_ann="")) == "brat"
-    assert format_of(made(tmp_path / "s", dataset_info_json="{}", state_json="{}")) == "saved"
-    assert format_of(made(tmp_path / "n", readme_md="")) is None
+    assert detect_format(made(tmp_path / "b", a_txt="Gout.", a_ann="")) == "brat"
+    assert detect_format(made(tmp_path / "s", dataset_info_json="{}", state_json="{}")) == "saved"
+    assert detect_format(made(tmp_path / "n", readme_md="")) is None
 
 
 @pytest.mark.parametrize(
@@ -105,10 +105,10 @@ def test_each_format_has_its_splits_and_what_has_no_training_split_is_none(tmp_p
 def test_a_path_is_a_file_or_a_folder_as_the_format_wants(tmp_path: Path) -> None:
     made(tmp_path, train_tsv=TABLE)
     made(tmp_path / "notes", a_txt="", a_ann="")
-    assert path_of(FORMATS.get("tsv"), tmp_path, "train") == tmp_path / "train.tsv"
-    assert path_of(FORMATS.get("brat"), tmp_path, "notes") == tmp_path / "notes"
-    assert path_of(FORMATS.get("brat"), tmp_path, "train") is None
-    assert path_of(FORMATS.get("csv"), tmp_path, "train") is None
+    assert split_path(FORMATS.get("tsv"), tmp_path, "train") == tmp_path / "train.tsv"
+    assert split_path(FORMATS.get("brat"), tmp_path, "notes") == tmp_path / "notes"
+    assert split_path(FORMATS.get("brat"), tmp_path, "train") is None
+    assert split_path(FORMATS.get("csv"), tmp_path, "train") is None
 
 
 class TestAUsersFolder:

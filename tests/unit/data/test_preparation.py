@@ -7,16 +7,16 @@ import pytest
 
 from harness.data.preparation import (
     answer_key,
-    contradictions,
+    count_duplicates,
     drop_leaks,
-    exact_duplicates,
     filter_rows,
-    grouped,
+    find_contradictions,
+    find_near_duplicates,
+    group_rows,
     leak_message,
-    near_duplicates,
     split_off,
 )
-from harness.data.rows import Row, Span, leaks
+from harness.data.rows import Row, Span, find_leaks
 from harness.tasks.schema import Quality
 
 
@@ -36,53 +36,53 @@ def present(row: Row) -> set[str]:
 def test_no_document_falls_into_both_parts_and_equal_seeds_give_equal_parts() -> None:
     rows = rows_of("a" * 60, by=3)
     cut = split_off(rows, 4, 7, "document")
-    assert (cut.groups, len(cut.carved)) == (4, 12)
-    assert not {r.document for r in cut.kept} & {r.document for r in cut.carved}
-    assert sorted([*cut.kept, *cut.carved], key=lambda row: int(row.id.split("-")[1])) == rows
+    assert (cut.groups, len(cut.taken)) == (4, 12)
+    assert not {r.document for r in cut.remaining} & {r.document for r in cut.taken}
+    assert sorted([*cut.remaining, *cut.taken], key=lambda row: int(row.id.split("-")[1])) == rows
     assert split_off(rows, 4, 7, "document") == cut
-    assert len({split_off(rows, 4, seed, "document").carved for seed in range(5)}) == 5
+    assert len({split_off(rows, 4, seed, "document").taken for seed in range(5)}) == 5
 
 
 def test_a_document_more_moves_no_other() -> None:
     rows = rows_of("a" * 60, by=3)
     more = [*rows, Row("new-0", "text")]
-    before = {row.document for row in split_off(rows, 4, 7, "document").carved}
-    assert len(before - {row.document for row in split_off(more, 4, 7, "document").carved}) <= 1
+    before = {row.document for row in split_off(rows, 4, 7, "document").taken}
+    assert len(before - {row.document for row in split_off(more, 4, 7, "document").taken}) <= 1
 
 
 def test_rows_with_the_same_input_stay_together() -> None:
     rows = [Row(str(n), f"Text  {n // 2}" if n % 2 else f"text {n // 2}") for n in range(40)]
     cut = split_off(rows, 5, 0, "row")
-    assert len(cut.carved) == 10
-    assert not {r.text.split()[1] for r in cut.kept} & {r.text.split()[1] for r in cut.carved}
+    assert len(cut.taken) == 10
+    assert not {r.text.split()[1] for r in cut.remaining} & {r.text.split()[1] for r in cut.taken}
 
 
 def test_groups_may_be_what_a_field_says() -> None:
     rows = [Row(f"r{n}", f"text {n}", group=f"patient {n % 5}") for n in range(30)]
-    assert {len(own) for own in grouped(rows, "patient").values()} == {6}
+    assert {len(own) for own in group_rows(rows, "patient").values()} == {6}
     cut = split_off(rows, 2, 0, "patient")
-    assert not {r.group for r in cut.kept} & {r.group for r in cut.carved}
+    assert not {r.group for r in cut.remaining} & {r.group for r in cut.taken}
 
 
 def test_one_group_cannot_be_cut_and_one_stays() -> None:
     with pytest.raises(ValueError, match="one group only"):
         split_off([Row("a-1", "x"), Row("a-2", "y")], 1, 0, "document")
-    assert len(split_off(rows_of("ab"), 2, 0, "document").kept) == 1
+    assert len(split_off(rows_of("ab"), 2, 0, "document").remaining) == 1
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_classes_of_single_rows_keep_their_proportions_to_the_row(seed: int) -> None:
     rows = rows_of("a" * 100 + "b" * 40 + "c" * 12 + "d" * 2)
     cut = split_off(rows, 0.2 * len(rows), seed, "document", output)
-    assert Counter(row.output for row in cut.carved) == {"a": 20, "b": 8, "c": 2}
+    assert Counter(row.output for row in cut.taken) == {"a": 20, "b": 8, "c": 2}
     plain = split_off(rows, 0.2 * len(rows), seed, "document")
-    assert Counter(r.output for r in plain.carved) != Counter(r.output for r in cut.carved)
+    assert Counter(r.output for r in plain.taken) != Counter(r.output for r in cut.taken)
 
 
 def test_classes_keep_their_proportions_nearly_where_groups_are_large() -> None:
     rows = rows_of("aaab" * 60 + "aacc" * 30, by=4)
     cut = split_off(rows, 0.2 * len(rows), 0, "document", output)
-    counts, whole = (Counter(r.output for r in part) for part in (cut.carved, rows))
+    counts, whole = (Counter(r.output for r in part) for part in (cut.taken, rows))
     # no nearer than one document
     assert {name: pytest.approx(0.2 * number, abs=4) for name, number in whole.items()} == counts
 
@@ -94,11 +94,11 @@ def test_labels_of_texts_keep_their_proportions_nearly() -> None:
         spans = tuple(Span(0, 1, label, "t") for label in labels)
         rows.append(Row(f"r{n}", f"text {n}", spans))
     cut = split_off(rows, 60, 1, "document", present)
-    counts = Counter(label for row in cut.carved for label in present(row) or {"none"})
+    counts = Counter(label for row in cut.taken for label in present(row) or {"none"})
     assert counts["A"] == pytest.approx(30, abs=2)
     assert counts["B"] == pytest.approx(12, abs=2)
     assert counts["C"] == pytest.approx(2.4, abs=1)
-    assert len(cut.carved) == pytest.approx(60, abs=5)
+    assert len(cut.taken) == pytest.approx(60, abs=5)
 
 
 def test_no_class_loses_its_last_group() -> None:
@@ -106,7 +106,7 @@ def test_no_class_loses_its_last_group() -> None:
     rows = [*rows_of("a" * 8, by=2), *rare]
     for seed in range(20):
         cut = split_off(rows, 9, seed, "document", output)
-        assert {row.output for row in cut.kept} == {"a", "z"}
+        assert {row.output for row in cut.remaining} == {"a", "z"}
 
 
 WORDS = [f"w{n}" for n in range(40)]
@@ -121,7 +121,7 @@ def text(*changes: tuple[int, str], words: int = 40) -> str:
 
 
 def found(**splits: list[Row]) -> set[tuple[str, str, str, str]]:
-    return {tuple(one) for one in near_duplicates(splits)}
+    return {tuple(one) for one in find_near_duplicates(splits)}
 
 
 def test_seventy_percent_of_the_word_8_grams_is_the_border() -> None:
@@ -161,7 +161,7 @@ def test_one_is_named_for_each_earlier_split_and_for_its_own() -> None:
         "validation": [Row("c", text((39, "z")))],
         "test": [Row("d", text((0, "u"))), Row("e", text((0, "v")))],
     }
-    counts = [(one.split, one.other_split) for one in near_duplicates(rows)]
+    counts = [(one.split, one.other_split) for one in find_near_duplicates(rows)]
     assert sorted(counts) == sorted(
         [
             ("train", "train"),
@@ -200,7 +200,7 @@ def test_it_finds_what_comparing_all_with_all_finds() -> None:
         for other in train
         if row.text != other.text and len(grams(row) & grams(other)) >= 0.7 * len(grams(row))
     }
-    told = near_duplicates({"train": train, "test": test})
+    told = find_near_duplicates({"train": train, "test": test})
     assert {one.id for one in told if one.split != one.other_split} == across
     assert 5 < len(across) < 90
     texts = {row.id: row for row in rows}
@@ -217,13 +217,13 @@ ROWS = {
 
 
 def test_counts_places_and_two_examples_are_told() -> None:
-    assert leak_message(leaks(ROWS)) == (
-        "4 inputs stand in more than one split (1 of validation in train, 2 of test in train, "
+    assert leak_message(find_leaks(ROWS)) == (
+        "4 inputs occur in more than one split (1 of validation in train, 2 of test in train, "
         "1 of test in validation), such as e (validation) and b (train), h (test) and c (train)"
     )
     one = {"train": ROWS["train"], "test": ROWS["test"][:1]}
-    assert leak_message(leaks(one)).startswith(
-        "1 input stands in more than one split (1 of test in train)"
+    assert leak_message(find_leaks(one)).startswith(
+        "1 input occurs in more than one split (1 of test in train)"
     )
 
 
@@ -235,7 +235,7 @@ def test_rows_of_the_earlier_split_go_and_the_test_split_stays_whole() -> None:
         "test": ["h", "i", "j"],
     }
     assert list(kept) == list(ROWS)
-    assert leaks(kept) == ()
+    assert find_leaks(kept) == ()
 
 
 def kept(rows: list[Row], **bounds: object) -> tuple[list[str], dict[str, int]]:
@@ -307,7 +307,7 @@ def test_each_split_is_held_against_itself_and_those_before() -> None:
         "validation": [Row("e", "SAME")],
         "test": [Row("f", "same"), Row("g", LONG.replace("w29", "x"))],
     }
-    found = {(one.split, one.other): one[2:] for one in exact_duplicates(rows)}
+    found = {(one.split, one.other_split): one[2:] for one in count_duplicates(rows)}
     assert found == {
         ("train", "train"): (1, 0, "b = a"),
         ("validation", "validation"): (0, 0, ""),
@@ -327,8 +327,8 @@ def test_the_same_input_with_another_answer_is_a_contradiction() -> None:
         ],
         "test": [Row("d", "x", output="2")],
     }
-    assert [tuple(one) for one in contradictions(pairs)] == [("test", "d", "a (train)")]
+    assert [tuple(one) for one in find_contradictions(pairs)] == [("test", "d", "a (train)")]
     span = Span(0, 4, "C", "gout")
     notes = {"train": [Row("a", "gout", (span,)), Row("b", "gout")]}
-    assert [one.id for one in contradictions(notes)] == ["b"]
-    assert contradictions({"train": [Row("a", "text"), Row("b", "text")]}) == ()
+    assert [one.id for one in find_contradictions(notes)] == ["b"]
+    assert find_contradictions({"train": [Row("a", "text"), Row("b", "text")]}) == ()

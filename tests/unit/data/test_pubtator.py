@@ -30,16 +30,16 @@ def test_relations_are_passed_over_and_an_abstract_may_be_missing(tmp_path: Path
     ("text", "told"),
     [
         (f"{HEAD}7\t0\t5\tGout\tC\tD\n", ":3: 'Gout': 'text' is \"Gout\", but text[0:5] is"),
-        (f"{HEAD}7\t0\t99\tGout\tC\tD\n", ":3: 'Gout': offsets 0..99 do not lie in the text"),
-        (f"{HEAD}7\tzero\t4\tGout\tC\tD\n", ":3: offsets 'zero' and '4' are no whole numbers"),
-        (f"{HEAD}7\t0\t4\n", ":3: 3 columns; id, start, end, text and label with tabs"),
+        (f"{HEAD}7\t0\t99\tGout\tC\tD\n", ":3: 'Gout': offsets 0..99 are outside the text"),
+        (f"{HEAD}7\tzero\t4\tGout\tC\tD\n", ":3: offsets 'zero' and '4' are not whole numbers"),
+        (f"{HEAD}7\t0\t4\n", ":3: 3 columns; id, start, end, text and label, separated by tabs"),
         (f"{HEAD}8\t0\t4\tGout\tC\tD\n", ":3: a line of '8' among those of '7'"),
         ("7\t0\t4\tGout\tC\tD\n", ":1: a line of '7' among those of no document"),
-        (f"{HEAD}\n{HEAD}", ":4: document '7' already stands in line 1"),
+        (f"{HEAD}\n{HEAD}", ":4: document '7' already begins in line 1"),
         (f"{HEAD}7|t|Again.\n", ":3: document '7' has a second title"),
         ("7|a|It hurts.\n", ":1: document '7' has no title (id|t|...)"),
         (b"7|t|\xff\n", ":1: byte 5 of the file is not UTF-8"),
-        ("\n", ": no document; 'id|t|title' begins one"),
+        ("\n", ": no document; a line 'id|t|title' begins one"),
     ],
 )
 def test_a_fault_is_named_with_its_line(text: str | bytes, told: str, tmp_path: Path) -> None:

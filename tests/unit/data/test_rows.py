@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from harness.data.rows import FORMATS, Format, Leak, Row, RowSpec, Span, fingerprint, leaks
+from harness.data.rows import FORMATS, Format, Leak, Row, RowSpec, Span, find_leaks, fingerprint
 from harness.errors import UserError
 
 ROWS = (
@@ -31,7 +31,7 @@ SENTENCES = (
 
 def plain(rows: tuple[Row, ...]) -> list[dict[str, Any]]:
     if rows is not PAIRS:
-        return [row.plain() for row in rows]
+        return [row.to_dict() for row in rows]
     return [{"id": row.id, "input": row.text, "output": row.output} for row in rows]
 
 
@@ -182,8 +182,8 @@ def test_a_document_is_what_stands_before_the_last_dash() -> None:
 def test_a_leak_is_the_same_text_in_two_splits() -> None:
     train = (Row("t-0", "Gout today."), Row("t-1", "Gout today."), Row("t-2", "Asthma."))
     test = (Row("e-0", "gout  TODAY."), Row("e-1", "Asthma"))
-    assert leaks({"train": train, "test": test}) == (Leak("test", "e-0", "train", "t-0"),)
-    assert leaks({"train": train, "test": test[1:]}) == ()
+    assert find_leaks({"train": train, "test": test}) == (Leak("test", "e-0", "train", "t-0"),)
+    assert find_leaks({"train": train, "test": test[1:]}) == ()
 
 
 def test_a_leak_of_pairs_is_the_same_instruction_and_input() -> None:
@@ -195,7 +195,7 @@ def test_a_leak_of_pairs_is_the_same_instruction_and_input() -> None:
             Row("d", "x", output="1"),
         ],
     }
-    assert leaks(rows) == (Leak("test", "b", "train", "a"),)
+    assert find_leaks(rows) == (Leak("test", "b", "train", "a"),)
 
 
 def test_score_and_group_are_read_where_they_are_asked_for(tmp_path: Path) -> None:

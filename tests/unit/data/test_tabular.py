@@ -61,13 +61,13 @@ def test_plain_text(tmp_path: Path) -> None:
         ('input,output\na,b\n"c,d\n', ":3: "),
         ('input,output\n"a"b,c\n', ":2: "),
         ("input,output\na,\n", ":2: 'output' is empty"),
-        ("input,input\na,b\n", ":1: column 'input' stands twice"),
+        ("input,input\na,b\n", ":1: column 'input' occurs twice"),
         ("input,,output\na,b,c\n", ":1: a column has no name"),
-        ("", ": empty; a line of column names"),
-        ("input,output\n", ": no rows; a line of column names"),
+        ("", ": empty; the file should have a line of column names"),
+        ("input,output\n", ": no rows; the file should have a line of column names"),
         (b"input,output\na,\xff\n", ":2: byte 16 of the file is not UTF-8"),
         (b"input,output\na,\0\n", ":2: a NUL byte"),
-        ("id,input,output\n1,a,b\n\n1,c,d\n", ":4: id '1' already stands in line 2"),
+        ("id,input,output\n1,a,b\n\n1,c,d\n", ":4: id '1' is already used in line 2"),
     ],
 )
 def test_a_fault_is_named_with_its_line(text: str | bytes, told: str, tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_a_fault_is_named_with_its_line(text: str | bytes, told: str, tmp_path: 
 
 
 def test_it_holds_no_entities(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="csv has no place for entities; use jsonl, conll"):
+    with pytest.raises(UserError, match="csv cannot hold entities; use jsonl, conll"):
         CSV.read(file(tmp_path, "text\nx\n"), RowSpec("entities"))
 
 
@@ -208,7 +208,7 @@ def test_a_byte_order_mark_blank_lines_and_windows_line_ends_do_no_harm(tmp_path
 FAULTS: dict[str, tuple[Any, str]] = {
     "bad json": (b'{"id": "n-0", "text": }', "not JSON: Expecting value at character 23"),
     "not utf-8": (b'{"id": "\xff"}', "byte 9 is not UTF-8; save the file as UTF-8"),
-    "a list": (b"[1]", "a JSON list where an object {...} should stand"),
+    "a list": (b"[1]", "a JSON list instead of an object {...}"),
     "no text": ({"id": "n", "entities": []}, "no 'text'; the row has: id, entities"),
     "empty text": (row(text=" \n"), "'text' is empty; leave the row out or give it a text"),
     "text no text": (row(text=5), "'text' is 5; it should be a text"),
@@ -219,9 +219,9 @@ FAULTS: dict[str, tuple[Any, str]] = {
     "offset no number": (row(entity(), entity("5")), 'entities[1].start is "5"'),
     "offset a truth": (row(entity(end=True)), "entities[0].end is true"),
     "offset missing": (row({"start": 0, "label": "C"}), "entities[0].end is null"),
-    "beyond the end": (row(entity(9, 99)), "offsets 9..99 do not lie in the text of 16 char"),
-    "negative": (row(entity(-3, 2)), "offsets -3..2 do not lie in the text"),
-    "turned round": (row(entity(4, 4)), "offsets 4..4 do not lie in the text"),
+    "beyond the end": (row(entity(9, 99)), "offsets 9..99 are outside the text of 16 char"),
+    "negative": (row(entity(-3, 2)), "offsets -3..2 are outside the text"),
+    "turned round": (row(entity(4, 4)), "offsets 4..4 are outside the text"),
     "other text": (
         row(entity(0, 5, text="Gout")),
         'entities[0]: \'text\' is "Gout", but text[0:5] is "Gout "',
@@ -247,7 +247,7 @@ def test_a_fault_is_named_with_file_and_line(fault: str, tmp_path: Path) -> None
 
 
 def test_an_id_that_stands_twice_is_named_with_both_lines(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"train\.jsonl:3: id 'n-0' already stands in line 1"):
+    with pytest.raises(UserError, match=r"train\.jsonl:3: id 'n-0' is already used in line 1"):
         read(tmp_path, row(), row(id="n-1"), row())
 
 
@@ -257,7 +257,7 @@ def test_output_that_is_missing_is_named(tmp_path: Path) -> None:
 
 
 def test_an_empty_file_and_a_missing_one_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"train\.jsonl: no rows; give one JSON object a line"):
+    with pytest.raises(UserError, match=r"train\.jsonl: no rows; give one JSON object per line"):
         read(tmp_path, b"")
     with pytest.raises(UserError, match=r"none\.jsonl: cannot be read \(No such file"):
         JSONL.read(tmp_path / "none.jsonl", RowSpec("entities"))
@@ -286,7 +286,7 @@ def test_a_json_file_may_be_one_list_of_rows(tmp_path: Path) -> None:
     assert [one.text for one in JSONL.read(path, RowSpec("text"))] == ["One.", "Two."]
     assert JSONL.survey(path) == {"rows": 2, "keys": {"text": 2}}
     for content, told in (
-        ('[{"text": "One."}, 5]', "train.json: row 2: a JSON int where an object"),
+        ('[{"text": "One."}, 5]', "train.json: row 2: a JSON int instead of an object"),
         ('[{"text": "One."}\n{}]', "train.json:2: not JSON: Expecting ',' delimiter"),
     ):
         path.write_text(content)
@@ -324,7 +324,7 @@ def test_classes_kept_as_numbers_become_their_names(tmp_path: Path) -> None:
 def test_the_folder_above_the_splits_is_told(tmp_path: Path) -> None:
     one = Dataset.from_dict({"text": ["a"]})
     DatasetDict({"train": one, "validation": one}).save_to_disk(tmp_path)
-    with pytest.raises(UserError, match=r"holds splits \(train, validation\)"):
+    with pytest.raises(UserError, match=r"holds several splits \(train, validation\)"):
         SAVED.read(tmp_path, RowSpec("text"))
     assert SAVED.read(tmp_path / "train", RowSpec("text")) == (Row("train1", "a"),)
 
@@ -339,11 +339,11 @@ def test_a_fault_is_named_with_its_row(tmp_path: Path) -> None:
 def test_files_of_another_kind_are_told(tmp_path: Path) -> None:
     path = tmp_path / "dev.parquet"
     path.write_bytes(b"PAR1 or so")
-    with pytest.raises(UserError, match=r"dev\.parquet: no Parquet file that can be read") as told:
+    with pytest.raises(UserError, match=r"dev\.parquet: not a readable Parquet file") as told:
         PARQUET.read(path, RowSpec("text"))
     assert "\n" not in str(told.value)
     (tmp_path / "saved").mkdir()
-    with pytest.raises(UserError, match="saved: no saved data set"):
+    with pytest.raises(UserError, match="saved: not a saved data set"):
         SAVED.read(tmp_path / "saved", RowSpec("text"))
 
 
@@ -366,9 +366,9 @@ def like_a_hub(tmp_path: Path) -> str:
 
 
 def test_a_data_set_of_the_hub_is_read_by_configuration_and_split(like_a_hub: str) -> None:
-    assert tabular.split_names(like_a_hub, "small", None) == ("train", "dev")
+    assert tabular.hub_split_names(like_a_hub, "small", None) == ("train", "dev")
     wanted = RowSpec("text", fields={"text": "sentence"})
-    rows = tabular.read(like_a_hub, "large", None, "dev", wanted)
+    rows = tabular.read_hub(like_a_hub, "large", None, "dev", wanted)
     assert [row.text for row in rows] == ["l dev 0", "l dev 1"]
 
 
@@ -376,11 +376,13 @@ def test_what_the_hub_does_not_have_is_told_in_one_line(like_a_hub: str, tmp_pat
     wanted = RowSpec("text", fields={"text": "sentence"})
     for name, config, split, told in (
         (like_a_hub, "small", "devel", "no split 'devel'; did you mean 'dev'?"),
-        (like_a_hub, "medium", "dev", "neither a data set of the hub nor a folder"),
-        (str(tmp_path / "none"), None, "dev", "none: no such folder, and no id of the hub"),
+        (like_a_hub, "medium", "dev", "neither a data set on the hub nor a folder"),
+        (str(tmp_path / "none"), None, "dev", "none: neither a folder nor an id on the hub"),
         (like_a_hub, "small", "dev", "row 1: no 'text'"),
     ):
         with pytest.raises(UserError) as fault:
-            tabular.read(name, config, None, split, RowSpec("text") if "row" in told else wanted)
+            tabular.read_hub(
+                name, config, None, split, RowSpec("text") if "row" in told else wanted
+            )
         assert told in str(fault.value)
         assert "\n" not in str(fault.value)

@@ -11,18 +11,18 @@ from seqeval.scheme import IOB1, IOB2, IOBES, Entities
 
 from harness.data.rows import Span
 from harness.data.tagging import (
-    Place,
+    Offsets,
     TagError,
-    entities,
-    inside_words,
+    all_tags,
+    count_inside_words,
+    detect_scheme,
+    entity_ranges,
     non_overlapping,
-    parse,
-    scheme_of,
+    parse_tags,
     sentence_to_text,
-    spans,
-    tags,
-    tags_of,
-    words,
+    spans_to_tags,
+    tags_to_spans,
+    word_starts,
 )
 
 ORACLES = {"iob1": IOB1, "iob2": IOB2, "iobes": IOBES}
@@ -58,7 +58,7 @@ def test_entities_are_those_of_seqeval(scheme: str) -> None:
     for _ in range(400):
         spans, size = drawn(generator)
         tags = written(spans, size, scheme)
-        assert entities(parse(tags), scheme) == spans
+        assert entity_ranges(parse_tags(tags), scheme) == spans
         (oracle,) = Entities([tags], ORACLES[scheme]).entities
         assert [(one.start, one.end, one.tag) for one in oracle] == spans
 
@@ -66,11 +66,11 @@ def test_entities_are_those_of_seqeval(scheme: str) -> None:
 @pytest.mark.parametrize("scheme", ORACLES)
 def test_a_file_shows_its_scheme(scheme: str) -> None:
     spans = [(0, 2, "A"), (2, 3, "A"), (4, 5, "B")]
-    assert scheme_of([parse(written(spans, 6, scheme))]) == scheme
+    assert detect_scheme([parse_tags(written(spans, 6, scheme))]) == scheme
 
 
 def test_bilou_is_iobes_with_other_letters() -> None:
-    assert parse(["B-A", "L-A", "U-B", "O"]) == parse(["B-A", "E-A", "S-B", "O"])
+    assert parse_tags(["B-A", "L-A", "U-B", "O"]) == parse_tags(["B-A", "E-A", "S-B", "O"])
 
 
 def test_offsets_are_those_of_the_joined_tokens() -> None:
@@ -84,13 +84,13 @@ def test_offsets_are_those_of_the_joined_tokens() -> None:
 @pytest.mark.parametrize(
     ("tags", "scheme", "place", "told"),
     [
-        (["O", "X-A"], "iob2", 1, "'X-A' is no tag"),
-        (["B"], "iob2", 0, "'B' is no tag"),
-        (["B-"], "iob2", 0, "'B-' is no tag"),
+        (["O", "X-A"], "iob2", 1, "'X-A' is not a tag"),
+        (["B"], "iob2", 0, "'B' is not a tag"),
+        (["B-"], "iob2", 0, "'B-' is not a tag"),
         (["O", "I-A"], "iob2", 1, "'I-A' after 'O' begins an entity; B- is right in IOB2"),
         (["B-A", "I-B"], "iob2", 1, "'I-B' after 'B-A' begins an entity"),
-        (["I-A", "O", "B-A"], "iob1", 2, "'B-A' after 'O', but IOB1 has B- only behind"),
-        (["B-A", "S-A"], "iob2", 1, "'S-A' is a tag of IOBES, the file says IOB2"),
+        (["I-A", "O", "B-A"], "iob1", 2, "'B-A' after 'O', but IOB1 has B- only after"),
+        (["B-A", "S-A"], "iob2", 1, "'S-A' is a tag of IOBES, but the scheme is IOB2"),
         (["I-A", "E-A"], "iobes", 0, "'I-A' begins an entity; B- or S-A is right"),
         (["B-A", "O"], "iobes", 1, "'O' after 'B-A'; I- or E-A is right"),
         (["B-A", "E-B"], "iobes", 1, "'E-B' after 'B-A'; I- or E-A is right"),
@@ -101,12 +101,12 @@ def test_a_tag_that_cannot_stand_there_is_told(
     tags: list[str], scheme: str, place: int, told: str
 ) -> None:
     with pytest.raises(TagError) as fault:
-        entities(parse(tags), scheme)
+        entity_ranges(parse_tags(tags), scheme)
     assert told in str(fault.value)
-    assert fault.value.place == place
+    assert fault.value.index == place
 
 
-def places_of(text: str, *tokens: str) -> list[Place]:
+def places_of(text: str, *tokens: str) -> list[Offsets]:
     """Where tokens stand that follow each other in a text."""
     found, start = [], 0
     for token in tokens:
@@ -124,60 +124,60 @@ def of(text: str, surface: str, label: str = "A", nth: int = 0) -> Span:
 
 
 def test_there_are_two_tags_for_each_label_and_one_for_none() -> None:
-    assert tags_of(("MED", "DOSE")) == ("O", "B-MED", "I-MED", "B-DOSE", "I-DOSE")
+    assert all_tags(("MED", "DOSE")) == ("O", "B-MED", "I-MED", "B-DOSE", "I-DOSE")
 
 
 def test_parts_of_words_are_tagged_and_read_back() -> None:
     text = "Took metformin 5 mg."
     places = places_of(text, "Took", "met", "for", "min", "5", "mg", ".")
     entities = [of(text, "metformin"), of(text, "5 mg", "B")]
-    found = tags(entities, places)
+    found = spans_to_tags(entities, places)
     assert found == ["O", "B-A", "I-A", "I-A", "B-B", "I-B", "O"]
-    assert list(spans(found, places, text)) == entities
+    assert list(tags_to_spans(found, places, text)) == entities
 
 
 def test_an_entity_may_be_a_part_of_a_word() -> None:
     text = "A tumour-suppressor gene"
     places = places_of(text, "A", "tum", "our", "-", "suppressor", "gene")
-    found = tags([of(text, "tumour")], places)
+    found = spans_to_tags([of(text, "tumour")], places)
     assert found == ["O", "B-A", "I-A", "O", "O", "O"]
-    assert list(spans(found, places, text)) == [of(text, "tumour")]
+    assert list(tags_to_spans(found, places, text)) == [of(text, "tumour")]
 
 
 def test_entities_side_by_side_stay_two() -> None:
     text = "iron zinc"
     places = places_of(text, "iron", "zinc")
     both = [of(text, "iron"), of(text, "zinc")]
-    assert tags(both, places) == ["B-A", "B-A"]
-    assert list(spans(["B-A", "B-A"], places, text)) == both
+    assert spans_to_tags(both, places) == ["B-A", "B-A"]
+    assert list(tags_to_spans(["B-A", "B-A"], places, text)) == both
 
 
 def test_a_token_of_two_entities_is_the_ones_that_it_shares_more_with() -> None:
     both = [Span(0, 1, "A", "5"), Span(1, 3, "B", "mg")]
-    assert tags(both, [(0, 3), (3, 7)]) == ["B-B", "O"]
-    assert tags(both, [(0, 2), (2, 7)]) == ["B-A", "B-B"]
+    assert spans_to_tags(both, [(0, 3), (3, 7)]) == ["B-B", "O"]
+    assert spans_to_tags(both, [(0, 2), (2, 7)]) == ["B-A", "B-B"]
 
 
 def test_a_token_that_reaches_out_of_its_entity_takes_more_along() -> None:
     text = "insulins"
-    found = tags([Span(0, 7, "A", "insulin")], [(0, 8)])
-    assert spans(found, [(0, 8)], text) == (Span(0, 8, "A", "insulins"),)
+    found = spans_to_tags([Span(0, 7, "A", "insulin")], [(0, 8)])
+    assert tags_to_spans(found, [(0, 8)], text) == (Span(0, 8, "A", "insulins"),)
 
 
 def test_white_space_that_a_tokenizer_counts_to_a_token_is_left_out() -> None:
     text = "on  Lasix \n"
     places = [(0, 2), (2, 3), (3, 9), (9, 11)]
-    assert spans(["O", "B-A", "I-A", "I-A"], places, text) == (Span(4, 9, "A", "Lasix"),)
-    assert spans(["O", "O", "O", "B-A"], places, text) == ()
+    assert tags_to_spans(["O", "B-A", "I-A", "I-A"], places, text) == (Span(4, 9, "A", "Lasix"),)
+    assert tags_to_spans(["O", "O", "O", "B-A"], places, text) == ()
 
 
 def test_tokens_that_are_parts_of_one_character_are_no_entities_of_their_own() -> None:
     text = "5 µg"
     places = [(0, 1), (1, 2), (2, 3), (2, 3), (3, 4)]
     whole = Span(0, 4, "A", "5 µg")
-    assert tags([whole], places) == ["B-A", *["I-A"] * 4]
-    assert spans(tags([whole], places), places, text) == (whole,)
-    assert spans(["O", "O", "B-A", "B-A", "I-A"], places, text) == (
+    assert spans_to_tags([whole], places) == ["B-A", *["I-A"] * 4]
+    assert tags_to_spans(spans_to_tags([whole], places), places, text) == (whole,)
+    assert tags_to_spans(["O", "O", "B-A", "B-A", "I-A"], places, text) == (
         Span(2, 3, "A", "µ"),
         Span(3, 4, "A", "g"),
     )
@@ -197,15 +197,15 @@ def test_ill_formed_tags_are_read_as_conlleval_reads_them(
     said: list[str], wanted: list[tuple[int, int, str]]
 ) -> None:
     text, places = "xyz", [(0, 1), (1, 2), (2, 3)]
-    assert [one[:3] for one in spans(said, places, text)] == wanted
+    assert [one[:3] for one in tags_to_spans(said, places, text)] == wanted
 
 
 def test_any_tags_are_read_as_seqeval_reads_them() -> None:
-    draw, every = random.Random(3), tags_of(("A", "B_C", "D-E"))
+    draw, every = random.Random(3), all_tags(("A", "B_C", "D-E"))
     for _ in range(300):
         said = [draw.choice(every) for _ in range(draw.randint(1, 12))]
         places = [(place, place + 1) for place in range(len(said))]
-        found = spans(said, places, "x" * len(said))
+        found = tags_to_spans(said, places, "x" * len(said))
         assert [(one.label, one.start, one.end - 1) for one in found] == get_entities(said)
 
 
@@ -228,7 +228,7 @@ def test_what_is_kept_never_overlaps_and_comes_back_from_its_tags(
     assert len(kept) + left_out == len(every)
     assert all(one.end <= other.start for one, other in pairwise(kept))
     places = [(place, place + 1) for place in range(len(text))]
-    assert spans(tags(kept, places), places, text) == kept
+    assert tags_to_spans(spans_to_tags(kept, places), places, text) == kept
 
 
 def test_a_word_is_a_run_of_letters_and_digits() -> None:
@@ -236,24 +236,24 @@ def test_a_word_is_a_run_of_letters_and_digits() -> None:
     places = places_of(
         text, "On", "met", "-", "for", "min", "5", "mg", "(", "a", "_", "b", ")", "."
     )
-    firsts = [text[slice(*places[first])] for first in words(places, text)]
+    firsts = [text[slice(*places[first])] for first in word_starts(places, text)]
     assert firsts == ["On", "met", "-", "for", "5", "(", "a", "_", "b", ")", "."]
 
 
 def test_words_are_found_whatever_white_space_a_tokenizer_counts_to_tokens() -> None:
     text = "on Lasix  now"
-    assert words([(0, 2), (2, 5), (5, 8), (8, 9), (9, 13)], text) == [0, 1, 3, 4]
-    assert words([(0, 2), (3, 3), (3, 5), (5, 8), (10, 13)], text) == [0, 1, 2, 4]
+    assert word_starts([(0, 2), (2, 5), (5, 8), (8, 9), (9, 13)], text) == [0, 1, 3, 4]
+    assert word_starts([(0, 2), (3, 3), (3, 5), (5, 8), (10, 13)], text) == [0, 1, 2, 4]
 
 
 def test_parts_of_one_character_are_one_word() -> None:
     text = "5 \U0001f600 \xb5g"
     places = [(0, 1), (2, 3), (2, 3), (2, 3), (4, 5), (4, 5), (5, 6)]
-    assert words(places, text) == [0, 1, 4]
-    assert words([], "") == []
+    assert word_starts(places, text) == [0, 1, 4]
+    assert word_starts([], "") == []
 
 
 def test_entities_inside_words_are_counted() -> None:
     text = "tumours of lungs"
-    assert inside_words([of(text, "tumours"), of(text, "lungs")], text) == 0
-    assert inside_words([of(text, "tumour"), of(text, "ungs"), of(text, "of")], text) == 2
+    assert count_inside_words([of(text, "tumours"), of(text, "lungs")], text) == 0
+    assert count_inside_words([of(text, "tumour"), of(text, "ungs"), of(text, "of")], text) == 2

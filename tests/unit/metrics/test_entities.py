@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from nervaluate.evaluator import Evaluator
 
-from harness.metrics.entities import ENTITY_F1, score
+from harness.metrics.entities import ENTITY_F1, score_mentions
 from harness.metrics.metric import METRICS
 
 CLASSES = ("MEDICATION", "CONDITION")
@@ -16,34 +16,38 @@ CLASSES = ("MEDICATION", "CONDITION")
 def test_counts_stand_class_after_class() -> None:
     found = [("MEDICATION", "heparin"), ("MEDICATION", "aspirin"), ("CONDITION", "gout")]
     gold = [("MEDICATION", "heparin"), ("CONDITION", "gout"), ("CONDITION", "asthma")]
-    assert score(found, gold, CLASSES) == (1.0, 1.0, 0.0, 1.0, 0.0, 1.0)
+    assert score_mentions(found, gold, CLASSES) == (1.0, 1.0, 0.0, 1.0, 0.0, 1.0)
 
 
 def test_the_label_counts() -> None:
-    found = score([("CONDITION", "heparin")], [("MEDICATION", "heparin")], CLASSES)
+    found = score_mentions([("CONDITION", "heparin")], [("MEDICATION", "heparin")], CLASSES)
     assert found == (0.0, 0.0, 1.0, 0.0, 1.0, 0.0)
 
 
 def test_repeated_mentions_count_as_often_as_they_stand() -> None:
     gold = [("CONDITION", "gout")] * 3
-    assert score([("CONDITION", "gout")], gold, CLASSES)[3:] == (1.0, 0.0, 2.0)
-    assert score([("CONDITION", "gout")] * 4, gold, CLASSES)[3:] == (3.0, 1.0, 0.0)
+    assert score_mentions([("CONDITION", "gout")], gold, CLASSES)[3:] == (1.0, 0.0, 2.0)
+    assert score_mentions([("CONDITION", "gout")] * 4, gold, CLASSES)[3:] == (3.0, 1.0, 0.0)
 
 
 def test_case_counts_and_white_space_does_not() -> None:
     gold = [("CONDITION", "Crohn's  disease")]
-    assert score([("CONDITION", " Crohn's disease")], gold, CLASSES)[3:] == (1.0, 0.0, 0.0)
-    assert score([("CONDITION", "crohn's disease")], gold, CLASSES)[3:] == (0.0, 1.0, 1.0)
+    assert score_mentions([("CONDITION", " Crohn's disease")], gold, CLASSES)[3:] == (
+        1.0,
+        0.0,
+        0.0,
+    )
+    assert score_mentions([("CONDITION", "crohn's disease")], gold, CLASSES)[3:] == (0.0, 1.0, 1.0)
 
 
 def test_the_order_of_mentions_does_not_matter() -> None:
     gold = [("CONDITION", "gout"), ("MEDICATION", "heparin"), ("CONDITION", "asthma")]
-    assert score(gold[::-1], gold, CLASSES) == score(gold, gold, CLASSES)
+    assert score_mentions(gold[::-1], gold, CLASSES) == score_mentions(gold, gold, CLASSES)
 
 
 def test_a_label_that_is_no_class_is_a_fault_of_the_program() -> None:
     with pytest.raises(ValueError, match="DRUG"):
-        score([("DRUG", "heparin")], [], CLASSES)
+        score_mentions([("DRUG", "heparin")], [], CLASSES)
 
 
 def test_values_by_hand() -> None:

@@ -63,7 +63,7 @@ def script(
 def fault(folder: Path, name: str = "evaluate:./mine.py") -> str:
     """What is said of a metric when it is found or scores an example: one line that names it."""
     with pytest.raises(UserError) as caught:
-        metrics.find(name, folder).score("a b", "a c", ALL)
+        metrics.find_metric(name, folder).score("a b", "a c", ALL)
     text = str(caught.value)
     assert "\n" not in text
     assert text.startswith(f"{name}: ")
@@ -71,30 +71,30 @@ def fault(folder: Path, name: str = "evaluate:./mine.py") -> str:
 
 
 def test_a_registered_metric_is_found_by_its_name(tmp_path: Path) -> None:
-    assert metrics.find("rougeL", tmp_path) is METRICS.get("rougeL")
+    assert metrics.find_metric("rougeL", tmp_path) is METRICS.get("rougeL")
 
 
 def test_a_typo_is_answered(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"unknown metric 'rougel'; did you mean 'rougeL'\?"):
-        metrics.find("rougel", tmp_path)
-    with pytest.raises(UserError, match="is named evaluate:chrf"):
-        metrics.find("chrf", tmp_path)
+        metrics.find_metric("rougel", tmp_path)
+    with pytest.raises(UserError, match="are written evaluate:chrf"):
+        metrics.find_metric("chrf", tmp_path)
 
 
 def test_a_script_scores_each_example_and_is_averaged(tmp_path: Path) -> None:
     script(tmp_path, OVERLAP)
-    metric = metrics.find("evaluate:./mine.py", tmp_path)
+    metric = metrics.find_metric("evaluate:./mine.py", tmp_path)
     rows = [metric.score(*pair, ALL) for pair in [("a b", "a b"), ("a b", "a c"), ("", "a")]]
     assert [row[0] for row in rows] == pytest.approx([1.0, 1 / 3, 0.0])
     assert metric.aggregate(rows, ALL) == pytest.approx(4 / 9)
     assert metric.values(rows, ALL) == {"evaluate:./mine.py": pytest.approx(4 / 9)}
     assert (metric.form, metric.direction, metric.unit) == ("mean", "", "mine")
-    assert metric.kinds == ("pairs", "choice")
+    assert metric.task_types == ("pairs", "choice")
 
 
 def test_it_is_what_the_library_says_of_each_example(tmp_path: Path) -> None:
     path = script(tmp_path, OVERLAP)
-    theirs, ours = evaluate.load(str(path)), metrics.find("evaluate:./mine.py", tmp_path)
+    theirs, ours = evaluate.load(str(path)), metrics.find_metric("evaluate:./mine.py", tmp_path)
     for pair in [("a b c", "b c d"), ("x", "x y z"), ("p q", "q")]:
         expected = theirs.compute(predictions=[pair[0]], references=[pair[1]])["overlap"]
         assert ours.score(*pair, ALL) == (pytest.approx(expected), 1.0)
@@ -103,16 +103,16 @@ def test_it_is_what_the_library_says_of_each_example(tmp_path: Path) -> None:
 def test_a_folder_with_a_script_of_its_name(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     script(tmp_path / "mine", OVERLAP)
-    metric = metrics.find("evaluate:./mine", tmp_path)
+    metric = metrics.find_metric("evaluate:./mine", tmp_path)
     assert metric.score("a b", "a c", ALL)[0] == pytest.approx(1 / 3)
 
 
 def test_one_of_several_values_is_picked_by_its_name(tmp_path: Path) -> None:
     script(tmp_path, '        return {"low": 0.25, "high": [0.75], "words": "none"}')
-    metric = metrics.find("evaluate:./mine.py#high", tmp_path)
+    metric = metrics.find_metric("evaluate:./mine.py#high", tmp_path)
     assert metric.score("a", "b", ALL) == (0.75, 1.0)
     assert metric.unit == "high"
-    assert "pick one: evaluate:./mine.py#low, evaluate:./mine.py#high" in fault(tmp_path)
+    assert "select one: evaluate:./mine.py#low, evaluate:./mine.py#high" in fault(tmp_path)
     name = "evaluate:./mine.py#hihg"
     assert "no number 'hihg'; did you mean 'high'?" in fault(tmp_path, name)
 
@@ -120,7 +120,7 @@ def test_one_of_several_values_is_picked_by_its_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["string", "int32"])
 def test_one_class_of_several(tmp_path: Path, kind: str) -> None:
     script(tmp_path, RIGHT, kind)
-    metric = metrics.find("evaluate:./mine.py", tmp_path)
+    metric = metrics.find_metric("evaluate:./mine.py", tmp_path)
     classes = ("ask", "tell", "thank")
     wanted = ["ask", "tell", "tell", "thank"]
     found = ["ask", "ask", "tell", None]
@@ -135,14 +135,14 @@ def test_one_class_of_several(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize(
     ("body", "told"),
     [
-        ("        return None", "gave None; a number under a name is right"),
-        ("        return 0.5", "gave 0.5; a number under a name"),
-        ("        return {'kind': 'good'}", "gave {'kind': 'good'}; a number under a name"),
+        ("        return None", "returned None instead of named numbers"),
+        ("        return 0.5", "returned 0.5 instead of named numbers"),
+        ("        return {'kind': 'good'}", "returned {'kind': 'good'} instead of named numbers"),
         (
             "        raise KeyError('no such word')",
             "raised KeyError: 'no such word' on prediction",
         ),
-        ("        return {'r': float('nan')}", "gave nan for one example; a metric that has a"),
+        ("        return {'r': float('nan')}", "returned nan for a single example; only metrics"),
     ],
 )
 def test_what_gives_no_number_is_named(tmp_path: Path, body: str, told: str) -> None:
@@ -163,7 +163,7 @@ def test_a_script_that_is_no_metric_is_named(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("import no_such_library_here\n", encoding="utf-8")
     assert "no_such_library_here" in fault(tmp_path)
     (tmp_path / "mine.py").write_text("import evaluate\n\nX = 1\n", encoding="utf-8")
-    assert "has no class made of evaluate.Metric" in fault(tmp_path)
+    assert "has no subclass of evaluate.Metric" in fault(tmp_path)
 
 
 def test_a_script_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -177,21 +177,21 @@ def test_a_script_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_a_metric_that_asks_for_more_is_refused(tmp_path: Path) -> None:
     wanted = ("predictions", "references", "sources")
     script(tmp_path, "        return {'x': 1.0}", inputs=wanted)
-    assert "asks for predictions, references, sources;" in fault(tmp_path)
+    assert "needs predictions, references, sources;" in fault(tmp_path)
 
 
 def test_a_name_that_cannot_be_had_from_the_hub_is_named(tmp_path: Path) -> None:
     text = fault(tmp_path, "evaluate:no_such_metric_anywhere")
-    assert "neither in the evaluate library's cache nor to be had from the hub" in text
-    assert text.endswith("is named evaluate:./no_such_metric_anywhere.py")
+    assert "not in the evaluate library's cache, and cannot be downloaded" in text
+    assert text.endswith("as evaluate:./no_such_metric_anywhere.py")
 
 
 def test_its_digest_follows_the_script(tmp_path: Path) -> None:
     script(tmp_path, OVERLAP)
-    first = metrics.find("evaluate:./mine.py", tmp_path)
-    again = metrics.find("evaluate:./mine.py", tmp_path)
+    first = metrics.find_metric("evaluate:./mine.py", tmp_path)
+    again = metrics.find_metric("evaluate:./mine.py", tmp_path)
     script(tmp_path, RIGHT)
-    other = metrics.find("evaluate:./mine.py", tmp_path)
+    other = metrics.find_metric("evaluate:./mine.py", tmp_path)
     assert first.digest == again.digest != other.digest
     assert len(other.digest) == 64
     assert METRICS.get("accuracy").digest == ""

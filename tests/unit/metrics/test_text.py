@@ -108,4 +108,8 @@ def test_no_likelihood_is_below_the_least_value(name: str) -> None:
 def test_they_are_for_texts_and_less_is_better() -> None:
     for name in ("perplexity", "word_perplexity", "bits_per_byte"):
         metric = METRICS.get(name)
-        assert (metric.kinds, metric.direction, metric.reads) == (("text",), "minimize", "answer")
+        assert (metric.task_types, metric.direction, metric.reads) == (
+            ("text",),
+            "minimize",
+            "answer",
+        )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.config.variants import VARIANTS, resolve
+from harness.config.variants import VARIANTS, resolve_variant
 from harness.report.snippets import add_seeds, commands, lora_config, rerun_command
 from harness.study.worker import _traits
 
@@ -92,7 +92,7 @@ def test_what_a_configuration_cannot_say_is_told() -> None:
 
 @pytest.mark.parametrize("variant", [*VARIANTS.names(), "dora+lora_plus", "pissa+rslora"])
 def test_studies_that_did_not_record_class_and_remark_give_the_same_snippet(variant: str) -> None:
-    recorded = _traits(resolve(variant))
+    recorded = _traits(resolve_variant(variant))
     older = {k: v for k, v in recorded.items() if k not in ("peft_class", "snippet_remark")}
     pick = {**PICK, "variant": variant}
     assert lora_config(pick, MODULES, older) == lora_config(pick, MODULES, recorded)

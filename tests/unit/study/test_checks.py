@@ -125,14 +125,14 @@ def test_inputs_in_two_splits_stop_a_sweep(tmp_path):
     with pytest.raises(UserError) as fault:
         checks.check_sweep(load_sweep("ner_medical", wanted))
     assert str(fault.value) == (
-        "2 inputs stand in more than one split (1 of validation in train, 1 of test in train), "
+        "2 inputs occur in more than one split (1 of validation in train, 1 of test in train), "
         "such as v-0 (validation) and t-1 (train), e-0 (test) and t-2 (train): scores on them "
         f"would be too good; take them out of one split, say data.leaks: drop in {tmp_path}"
         "/task.yaml to train without them, or run with --allow-leaks, which the report tells"
     )
     notes = checks.check_sweep(load_sweep("ner_medical", [*wanted, "data.allow_leaks=true"]))
-    assert notes[0].startswith("2 inputs stand in more than one split")
-    assert notes[0].endswith("scores on them are too good")
+    assert notes[0].startswith("2 inputs occur in more than one split")
+    assert notes[0].endswith("scores on them are inflated")
 
 
 def test_leaks_are_counted_by_split(tmp_path):

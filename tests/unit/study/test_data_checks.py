@@ -25,9 +25,9 @@ def sweep_of(place: str, **training: object) -> Sweep:
 def test_the_shipped_task_has_nothing_worse_than_near_repetitions() -> None:
     card = data_card_of(load_sweep("ner_medical", ["data.limit=60"]))
     assert [one.rows for one in card.counts] == [60, 60, 60]
-    assert not any(one.exact for one in card.repeated)
+    assert not any(one.exact for one in card.duplicates)
     assert (card.empty, card.overlong, card.contradictions, card.too_long) == ((), (), (), ())
-    (floor,) = card.floors
+    (floor,) = card.baselines
     assert floor.name == "dictionary"
     assert 10 < floor.value < 90
 
@@ -46,7 +46,7 @@ def test_it_knows_what_training_cuts_and_leaves_out(length: int, tmp_path: Path)
     card = data_card_of(sweep)
     tokens = TokenizedTask(base_model.load(sweep.model), load_task_for(sweep), length).training()
     assert len(card.too_long) == tokens.left_out
-    assert round(16 * card.lengths[0].cut) == tokens.cut + tokens.left_out
+    assert round(16 * card.lengths[0].cut_share) == tokens.cut + tokens.left_out
     assert card.lengths[0].what == "prompt"
     assert {place.split for place in card.overlong} == {"train", "validation", "test"}
 
@@ -57,14 +57,14 @@ def test_a_choice_has_the_room_of_its_longest_class_and_writes_nothing(tmp_path:
         write_rows(tmp_path, split, rows)
     card = data_card_of(sweep_of(write_task(tmp_path, "choice")))
     assert card.limits.max_new_tokens is None
-    assert card.limits.room is not None
-    longest = max(one.most for one in card.lengths if one.what == "answer")
-    assert card.limits.room + longest + card.limits.marks == 1024
+    assert card.limits.prompt_room is not None
+    longest = max(one.longest for one in card.lengths if one.what == "answer")
+    assert card.limits.prompt_room + longest + card.limits.special_tokens == 1024
     assert {one.name: one.rows for one in card.classes} == {
         "yes": (2, 2, 2),
         "no idea at all": (2, 2, 2),
     }
-    assert [(one.name, one.value) for one in card.floors] == [("most_frequent", 50.0)]
+    assert [(one.name, one.value) for one in card.baselines] == [("most_frequent", 50.0)]
 
 
 def test_worked_examples_count_as_prompt(tmp_path: Path) -> None:
@@ -89,6 +89,6 @@ def test_public_data_are_looked_at_in_one_go(tmp_path: Path) -> None:
     for one in card.classes:
         whole = one.rows[0] + one.rows[2]
         assert one.rows[2] == pytest.approx(0.2 * whole, abs=0.51)
-    assert not any(one.exact for one in card.repeated)
-    near = {(one.split, one.other): one.near for one in card.repeated}
+    assert not any(one.exact for one in card.duplicates)
+    near = {(one.split, one.other_split): one.near for one in card.duplicates}
     assert near["test", "train"] > 10

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.tasks.baselines import EntityDictionary, copied, first_sentence, most_frequent
+from harness.tasks.baselines import EntityDictionary, copy_input, first_sentence, most_frequent
 from harness.tasks.entity_format import Mention
 
 
@@ -111,7 +111,7 @@ def test_the_first_sentence_of_a_text(text: str, found: str) -> None:
 
 
 def test_a_copy_stands_on_one_line() -> None:
-    assert copied(" Doctor: Hello.\n\nPatient:  Hi. ") == "Doctor: Hello. Patient: Hi."
+    assert copy_input(" Doctor: Hello.\n\nPatient:  Hi. ") == "Doctor: Hello. Patient: Hi."
 
 
 def test_the_most_frequent_class_and_among_equals_the_first() -> None:

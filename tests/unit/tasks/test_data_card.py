@@ -5,18 +5,18 @@ from collections.abc import Sequence
 
 import pytest
 
-from harness.data.preparation import Place, Repeated
+from harness.data.preparation import DuplicateCount, RowReference
 from harness.data.rows import Row, Span
 from harness.tasks import data_card
 from harness.tasks.data_card import (
     BaselineScore,
     ClassCount,
-    Count,
     DataCard,
-    Length,
-    Limits,
+    LengthSummary,
     PreparationCounts,
-    Texts,
+    RowTexts,
+    SplitCount,
+    TokenLimits,
     warnings,
 )
 
@@ -40,23 +40,23 @@ ROWS = {
     "test": [tagged("d-0", "C"), tagged("d-1", "B")],
 }
 TEXTS = {
-    "train": [Texts("p " * n, "a " * m) for n, m in ((10, 1), (20, 2), (90, 30))],
-    "validation": [Texts("p " * 10, "a")],
-    "test": [Texts("p " * 50, ""), Texts("p " * 5, "a " * 7)],
+    "train": [RowTexts("p " * n, "a " * m) for n, m in ((10, 1), (20, 2), (90, 30))],
+    "validation": [RowTexts("p " * 10, "a")],
+    "test": [RowTexts("p " * 50, ""), RowTexts("p " * 5, "a " * 7)],
 }
 
 
-LIMITS = Limits(40, 5, 2, 45)
+LIMITS = TokenLimits(40, 5, 2, 45)
 
 
-def made(limits: Limits = LIMITS) -> DataCard:
+def made(limits: TokenLimits = LIMITS) -> DataCard:
     return data_card.make_data_card(
         ROWS,
         TEXTS,
         words,
         limits,
         labels_of,
-        PreparationCounts({"repeated": 2}, 7),
+        PreparationCounts({"duplicates": 2}, 7),
         (BaselineScore("dictionary", 41.25, "points of F1"),),
     )
 
@@ -90,32 +90,32 @@ def test_lengths_are_those_of_the_tokenizer_with_the_share_that_does_not_fit() -
 
 
 def test_an_example_that_just_fits_is_not_cut() -> None:
-    texts = {"train": [Texts("p " * 33, "a " * 5), Texts("p " * 34, "a " * 5)]}
+    texts = {"train": [RowTexts("p " * 33, "a " * 5), RowTexts("p " * 34, "a " * 5)]}
     rows = {"train": ROWS["train"][:2]}
     card = data_card.make_data_card(
-        rows, texts, words, Limits(40, 5, 2), None, PreparationCounts({}, 0)
+        rows, texts, words, TokenLimits(40, 5, 2), None, PreparationCounts({}, 0)
     )
-    assert card.lengths[0].cut == 0.5
+    assert card.lengths[0].cut_share == 0.5
     assert card.counts[0].labelled is None
     assert card.classes == ()
 
 
 def test_rows_whose_answers_are_blank_or_too_long_are_named() -> None:
     card = made()
-    assert card.empty == (Place("test", "d-0"),)
-    assert card.overlong == (Place("train", "b-0"), Place("test", "d-1"))
+    assert card.empty == (RowReference("test", "d-0"),)
+    assert card.overlong == (RowReference("train", "b-0"), RowReference("test", "d-1"))
     assert card.too_long == ()
-    assert made(Limits(32, 5, 2)).too_long == (Place("train", "b-0"),)
-    assert made(Limits(33, 5, 2)).too_long == ()
+    assert made(TokenLimits(32, 5, 2)).too_long == (RowReference("train", "b-0"),)
+    assert made(TokenLimits(33, 5, 2)).too_long == ()
 
 
 def test_texts_alone_have_no_prompt_and_are_never_overlong() -> None:
     rows = {"train": [Row("a", "x")], "test": [Row("b", "y")]}
-    texts = {"train": [Texts("", "w " * 50)], "test": [Texts("", "w " * 50)]}
+    texts = {"train": [RowTexts("", "w " * 50)], "test": [RowTexts("", "w " * 50)]}
     card = data_card.make_data_card(
-        rows, texts, words, Limits(40, None, 2), None, PreparationCounts({}, 0)
+        rows, texts, words, TokenLimits(40, None, 2), None, PreparationCounts({}, 0)
     )
-    assert [(one.split, one.what, one.most, one.cut) for one in card.lengths] == [
+    assert [(one.split, one.what, one.longest, one.cut_share) for one in card.lengths] == [
         ("train", "text", 50, 1.0),
         ("test", "text", 50, 0.0),
     ]
@@ -124,26 +124,32 @@ def test_texts_alone_have_no_prompt_and_are_never_overlong() -> None:
 
 def test_what_was_done_before_and_the_floors_are_kept() -> None:
     card = made()
-    assert card.given == ({"repeated": 2}, 7)
-    assert card.floors[0].value == 41.25
+    assert card.preparation == ({"duplicates": 2}, 7)
+    assert card.baselines[0].value == 41.25
 
 
 SOUND = DataCard(
     counts=(
-        Count("train", 90, 90, 90),
-        Count("validation", 30, 30, 30),
-        Count("test", 60, 60, 60),
+        SplitCount("train", 90, 90, 90),
+        SplitCount("validation", 30, 30, 30),
+        SplitCount("test", 60, 60, 60),
     ),
     classes=(ClassCount("A", (60, 20, 40)), ClassCount("B", (30, 10, 30))),
-    lengths=(Length("train", "prompt", 9, 9, 9, 0.0), Length("test", "answer", 9, 9, 9, 0.0)),
-    repeated=(Repeated("train", "train", 0, 3, "x ~ y"), Repeated("test", "train", 0, 0, "")),
+    lengths=(
+        LengthSummary("train", "prompt", 9, 9, 9, 0.0),
+        LengthSummary("test", "answer", 9, 9, 9, 0.0),
+    ),
+    duplicates=(
+        DuplicateCount("train", "train", 0, 3, "x ~ y"),
+        DuplicateCount("test", "train", 0, 0, ""),
+    ),
     contradictions=(),
     empty=(),
     overlong=(),
     too_long=(),
-    floors=(),
-    given=PreparationCounts({}, 0),
-    limits=Limits(256, 100, 2, 400),
+    baselines=(),
+    preparation=PreparationCounts({}, 0),
+    limits=TokenLimits(256, 100, 2, 400),
 )
 
 
@@ -153,78 +159,79 @@ def test_sound_data_have_none_and_near_repetitions_in_training_are_no_fault() ->
 
 CASES = {
     "an exact leak": (
-        {"repeated": (Repeated("test", "train", 2, 1, "a = b"),)},
-        "2 rows of test have an input that stands in train, such as a = b (1 more nearly): scores "
-        "on them are too good",
+        {"duplicates": (DuplicateCount("test", "train", 2, 1, "a = b"),)},
+        "2 rows of test have the same input as a row of train, such as a = b (1 more nearly): "
+        "scores on them are inflated",
     ),
     "a near leak": (
-        {"repeated": (Repeated("test", "validation", 0, 1, "a ~ b"),)},
-        "1 row of test stands nearly word for word in validation, such as a ~ b: scores on them "
-        "may be too good",
+        {"duplicates": (DuplicateCount("test", "validation", 0, 1, "a ~ b"),)},
+        "1 row of test is a near duplicate of a row of validation, such as a ~ b: scores on them "
+        "may be inflated",
     ),
     "repeated training rows": (
-        {"repeated": (Repeated("train", "train", 1, 0, "a = b"),)},
-        "1 row of train repeats an input of an earlier one, such as a = b: these weigh double in "
-        "training; quality: {drop_duplicates: true} leaves them out",
+        {"duplicates": (DuplicateCount("train", "train", 1, 0, "a = b"),)},
+        "1 row of train repeats the input of an earlier row, such as a = b: training weights it "
+        "twice; quality: {drop_duplicates: true} drops duplicates",
     ),
     "repeated test rows": (
-        {"repeated": (Repeated("test", "test", 3, 0, "a = b"),)},
-        "3 rows of test repeat an input of an earlier one, such as a = b: these count twice in "
-        "its score",
+        {"duplicates": (DuplicateCount("test", "test", 3, 0, "a = b"),)},
+        "3 rows of test repeat the input of an earlier row, such as a = b: the score counts it "
+        "twice",
     ),
     "two answers": (
-        {"contradictions": (Place("test", "a", "b (train)"),)},
-        "1 row has an input that stands with another answer elsewhere, such as a (test) and b "
+        {"contradictions": (RowReference("test", "a", "b (train)"),)},
+        "1 row has the same input as an earlier row but another answer, such as a (test) and b "
         "(train): no model can get both right",
     ),
     "blank answers": (
-        {"empty": (Place("train", "a"), Place("test", "b"))},
+        {"empty": (RowReference("train", "a"), RowReference("test", "b"))},
         "2 rows have a blank answer: a (train), b (test)",
     ),
     "long answers": (
-        {"overlong": tuple(Place("train", f"t{n}") for n in range(6))},
-        "6 rows have an answer of more than max_new_tokens: 100, which cannot be written whole: "
+        {"overlong": tuple(RowReference("train", f"t{n}") for n in range(6))},
+        "6 rows have an answer longer than max_new_tokens: 100, which no model can complete: "
         "t0 (train), t1 (train), t2 (train), t3 (train) and 2 more",
     ),
     "answers that fill an example": (
-        {"too_long": (Place("train", "a"),)},
+        {"too_long": (RowReference("train", "a"),)},
         "1 row of train has an answer that alone fills training.max_length: 256, and is not "
         "trained on: a (train)",
     ),
     "cut prompts": (
-        {"lengths": (Length("train", "prompt", 9, 9, 300, 0.125),)},
-        "12.5 % of the prompts of train are cut to fit training.max_length: 256",
+        {"lengths": (LengthSummary("train", "prompt", 9, 9, 300, 0.125),)},
+        "12.5 % of the prompts of train are truncated to fit training.max_length: 256",
     ),
     "few cut prompts": (
-        {"lengths": (Length("train", "prompt", 9, 9, 300, 0.0001),)},
-        "under 0.1 % of the prompts of train are cut to fit training.max_length: 256",
+        {"lengths": (LengthSummary("train", "prompt", 9, 9, 300, 0.0001),)},
+        "under 0.1 % of the prompts of train are truncated to fit training.max_length: 256",
     ),
     "prompts beyond the context": (
-        {"lengths": (Length("test", "prompt", 9, 9, 500, 0.5),)},
-        "50.0 % of the prompts of test are cut to fit the 400 tokens that the model's context "
-        "leaves them",
+        {"lengths": (LengthSummary("test", "prompt", 9, 9, 500, 0.5),)},
+        "50.0 % of the prompts of test are truncated to fit the 400 tokens that the model's "
+        "context leaves them",
     ),
     "texts in pieces": (
-        {"lengths": (Length("train", "text", 9, 9, 300, 0.5),)},
-        "50.0 % of the texts of train are cut into pieces to fit training.max_length: 256",
+        {"lengths": (LengthSummary("train", "text", 9, 9, 300, 0.5),)},
+        "50.0 % of the texts of train are split into pieces to fit training.max_length: 256",
     ),
     "a rare class": (
         {"classes": (ClassCount("A", (1, 1, 40)), ClassCount("B", (9, 9, 29)))},
-        "under 30 test examples: B (29): the score of such a class cannot rank anything",
+        "fewer than 30 test examples: B (29): the score of such a class is too noisy to rank "
+        "anything",
     ),
     "many rare classes": (
         {"classes": tuple(ClassCount(name, (9, 9, n + 25)) for n, name in enumerate("CDEFGH"))},
-        "under 30 test examples: C (25), D (26), E (27), F (28) and 1 more: the score of such a "
-        "class cannot rank anything",
+        "fewer than 30 test examples: C (25), D (26), E (27), F (28) and 1 more: the score of "
+        "such a class is too noisy to rank anything",
     ),
     "rare classes alone": (
         {"classes": (ClassCount("A", (1, 1, 2)), ClassCount("B", (1, 1, 3)))},
-        "no class has 30 test examples (at most 3): the scores of single classes cannot rank "
-        "anything",
+        "no class has 30 test examples (at most 3): scores of single classes are too noisy to "
+        "rank anything",
     ),
     "a small test split": (
-        {"counts": (Count("train", 9, 9, None), Count("test", 7, 7, None))},
-        "test has 7 rows: its scores cannot rank anything",
+        {"counts": (SplitCount("train", 9, 9, None), SplitCount("test", 7, 7, None))},
+        "test has 7 rows: its scores are too noisy to rank anything",
     ),
 }
 

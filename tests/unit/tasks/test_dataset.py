@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness import embedded
-from harness.data.rows import Row, RowSpec, Span, leaks
+from harness.data.rows import Row, RowSpec, Span, find_leaks
 from harness.errors import UserError
 from harness.tasks.dataset import augmentation_rows
 from harness.tasks.task import SPLITS, Task, load_task
@@ -84,7 +84,7 @@ def test_labels_that_the_task_does_not_know_come_last(data: Path) -> None:
 
 def test_a_label_that_stands_in_no_training_row_is_told(data: Path) -> None:
     write(data, "validation", [("v-0", "CONDITON", "gout")])
-    with pytest.raises(UserError, match="label 'CONDITON' stands in validation but in no training "
+    with pytest.raises(UserError, match="label 'CONDITON' occurs in validation but in no training "
                        "row; did you mean 'CONDITION'"):  # fmt: skip
         load_task("ner_medical", data)
 
@@ -95,7 +95,7 @@ def test_the_same_text_in_two_splits_is_noted(data: Path) -> None:
         load_task("ner_medical", data)
         .notes[-1]
         .startswith(
-            "8 inputs stand in more than one split (8 of test in validation), such as v-0 (test) "
+            "8 inputs occur in more than one split (8 of test in validation), such as v-0 (test) "
             "and v-0 (validation)"
         )
     )
@@ -211,9 +211,7 @@ def test_files_and_splits_may_have_names_of_their_own(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"devel\.conll: no such file; a data folder needs train"):
         load_task(str(folder))
     (folder / "devel.jsonl").write_text("{}")
-    with pytest.raises(
-        UserError, match=r"devel\.jsonl is there: data\.format: jsonl in task\.yaml"
-    ):
+    with pytest.raises(UserError, match=r"devel\.jsonl exists: data\.format: jsonl in task\.yaml"):
         load_task(str(folder))
 
 
@@ -328,7 +326,7 @@ def test_a_label_that_a_made_split_takes_out_of_train_names_the_remedy(tmp_path:
         assert load_task(write_task(tmp_path, "entities", data=keys)).labels == ("RARE", "USUAL")
     assert 0 < len(told) < 12
     advice = "data.split: {stratify: true} in task.yaml keeps each label in train"
-    assert all("'RARE' stands in" in one and one.endswith(advice) for one in told)
+    assert all("'RARE' occurs in" in one and one.endswith(advice) for one in told)
 
 
 def test_rows_of_one_patient_fall_into_one_split(tmp_path: Path) -> None:
@@ -354,10 +352,10 @@ def test_a_format_without_records_has_neither_fields_nor_scores(tmp_path: Path) 
     lines = "".join(f"In\tO\nword{n}\tB-NAME\n\n" for n in range(9))
     (tmp_path / "train.conll").write_text(lines)
     keys = {"format": "conll", "split": {"by": "patient"}}
-    with pytest.raises(UserError, match=r"train\.conll: format conll keeps no 'patient' with its"):
+    with pytest.raises(UserError, match=r"train\.conll: format conll has no field 'patient'"):
         load_task(write_task(tmp_path, "entities", data=keys))
     keys = {"format": "conll"}
-    with pytest.raises(UserError, match=r"train\.conll: format conll keeps no 'score' with its"):
+    with pytest.raises(UserError, match=r"train\.conll: format conll has no field 'score'"):
         load_task(write_task(tmp_path, "entities", data=keys, quality={"min_score": 4}))
     assert len(load_task(write_task(tmp_path, "entities", data=keys)).rows("train")) == 6
 
@@ -367,11 +365,11 @@ def test_a_made_split_shares_no_input_with_what_it_was_made_from(tmp_path: Path)
     rows += [entity_row(f"{k}-9", "A", "gout", "As above:") for k in range(20)]
     write_rows(tmp_path, "train", rows)
     task = load_task(write_task(tmp_path, "entities"))
-    assert not leaks({split: task.rows(split) for split in SPLITS})
+    assert not find_leaks({split: task.rows(split) for split in SPLITS})
     assert task.notes[-1] == (
-        "14 of train and 2 of validation left out, for their input stands in a later split, too"
+        "14 of train and 2 of validation dropped, because their input also occurs in a later split"
     )
-    assert task.history.left_out == {"in a later split": 14}
+    assert task.preparation.left_out == {"in a later split": 14}
 
 
 def scored(folder: Path) -> list[dict[str, object]]:
@@ -394,7 +392,7 @@ def test_training_rows_that_are_not_good_enough_are_left_out_and_counted(tmp_pat
     assert ids(task, "train") == ["t-0", "t-2", "t-4"]
     assert ids(task, "test") == ["e", "f"]  # every row of the others stays
     assert task.notes == ("quality: 3 of 6 training rows left out (2 scored below 4, 1 repeated)",)
-    assert task.history == ({"scored below 4": 2, "repeated": 1}, 0)
+    assert task.preparation == ({"scored below 4": 2, "repeated": 1}, 0)
 
 
 def test_a_training_row_without_its_score_is_told(tmp_path: Path) -> None:
@@ -447,13 +445,13 @@ def test_leaking_rows_may_be_dropped_before_the_test_split(tmp_path: Path) -> No
     )
     write_rows(tmp_path, "test", [pair_row("e-0", "o", "text  2"), pair_row("e-1", "o", "other")])
     stopped = load_task(write_task(tmp_path, "pairs"))
-    assert stopped.notes[-1].startswith("3 inputs stand in more than one split")
+    assert stopped.notes[-1].startswith("3 inputs occur in more than one split")
     place = write_task(tmp_path, "pairs", data={"leaks": "drop"})
     task = load_task(place)
     assert [len(task.rows(split)) for split in SPLITS] == [7, 1, 2]
-    assert not leaks({split: task.rows(split) for split in SPLITS})
+    assert not find_leaks({split: task.rows(split) for split in SPLITS})
     assert task.notes == (
-        "2 of train and 1 of validation left out, for their input stands in a later split, too",
+        "2 of train and 1 of validation dropped, because their input also occurs in a later split",
     )
     write_rows(tmp_path, "validation", [pair_row("v-1", "o", "other")])
     with pytest.raises(UserError, match="no row of validation is left"):
@@ -479,7 +477,7 @@ def test_a_hook_adds_to_the_training_rows_alone_after_the_splits_are_made(tmp_pa
         assert task.rows(split) == plain.rows(split)
     assert ids(task, "train") == [*ids(plain, "train"), *(f"{i}~1" for i in ids(plain, "train"))]
     added = len(plain.rows("train"))
-    assert task.history.augmented == added
+    assert task.preparation.augmented == added
     assert task.notes[-1] == f"task.py: training_rows added {added} training rows"
     assert task.digest != plain.digest
     hook.write_text(HOOK.replace("again", "anew"))
@@ -499,7 +497,7 @@ def test_a_hook_that_writes_a_test_text_leaks(tmp_path: Path) -> None:
         load_task(write_task(tmp_path, "pairs"))
         .notes[-1]
         .startswith(
-            "1 input stands in more than one split (1 of test in train), such as e-0 (test) and "
+            "1 input occurs in more than one split (1 of test in train), such as e-0 (test) and "
             "t-0~1 (train)"
         )
     )
@@ -648,7 +646,7 @@ def test_a_hook_may_add_nothing_and_several_rows_of_one(tmp_path: Path) -> None:
         ),
         (
             "def training_rows(rows, seed): return [{'id': 'n-9', 'text': 'x', 'entities': []}]",
-            'task.py: training_rows: row 1: id "n-9" is none of the training rows',
+            'task.py: training_rows: row 1: id "n-9" is not that of a training row',
         ),
         (
             "def training_rows(rows, seed): return [rows[0], {'id': 'n-2', 'text': 'x'}]",
@@ -677,5 +675,5 @@ def test_faults_name_file_function_and_row(tmp_path: Path, body: str, told: str)
 def test_a_folder_that_cannot_be_written_to_is_told(tmp_path: Path) -> None:
     hook(tmp_path, "def training_rows(rows, seed): return []")
     (tmp_path / "augmented").write_text("in the way")
-    with pytest.raises(UserError, match=r"augmented: cannot be written to .*kept there"):
+    with pytest.raises(UserError, match=r"augmented: cannot be written to .*cached there"):
         augmentation_rows(tmp_path, ROWS, 0, WANTED)

@@ -10,7 +10,7 @@ from harness.data.rows import Span
 from harness.tasks.entities import Entities, TaggedEntities
 from harness.tasks.entity_format import Mention
 from harness.tasks.task import Task, load_task
-from harness.tasks.types import HEADED, TASK_TYPES, Answers, type_for_head
+from harness.tasks.types import HEAD_TYPES, TASK_TYPES, AnswerMode, type_for_head
 from tests import toy, toy_tags
 
 TEXT = "Iron; iron [1:2]\npills and ferric  iron."
@@ -28,16 +28,16 @@ def task(tmp_path: Path) -> Task:
 
 
 def test_the_head_makes_it_another_kind(task: Task, tmp_path: Path) -> None:
-    assert type(task.kind) is TaggedEntities
-    assert task.kind.answers is Answers.TAGGED
-    assert not task.kind.shots
-    assert not task.kind.bare
-    assert task.kind.head.labels == ("O", "B-MED", "I-MED", "B-DOSE", "I-DOSE")
+    assert type(task.type) is TaggedEntities
+    assert task.type.answers is AnswerMode.TAGGED
+    assert not task.type.supports_few_shot
+    assert not task.type.supports_zero_shot
+    assert task.type.head.labels == ("O", "B-MED", "I-MED", "B-DOSE", "I-DOSE")
     written = toy.load_task(tmp_path / "written")
-    assert type(written.kind) is Entities
-    assert written.kind.head == GENERATION
-    assert written.kind.bare
-    assert set(HEADED) == {("entities", "token_classification")}
+    assert type(written.type) is Entities
+    assert written.type.head == GENERATION
+    assert written.type.supports_zero_shot
+    assert set(HEAD_TYPES) == {("entities", "token_classification")}
     assert all(
         type_for_head(name, "generation") is TASK_TYPES.get(name) for name in TASK_TYPES.names()
     )
@@ -46,7 +46,7 @@ def test_the_head_makes_it_another_kind(task: Task, tmp_path: Path) -> None:
 def test_nothing_is_asked(task: Task) -> None:
     (example,) = task.examples("test")
     assert task.prompt(example) == ""
-    assert task.kind.fields == ()
+    assert task.type.fields == ()
 
 
 def test_places_are_written_and_read_back(task: Task) -> None:
@@ -94,6 +94,6 @@ def test_the_dictionary_of_training_entities_has_places_too(task: Task) -> None:
 
 def test_what_was_never_seen_is_counted_as_for_written_mentions(task: Task) -> None:
     (example,) = task.examples("test")
-    assert task.kind.mentions(example.row.entities) == example.reference
+    assert task.type.mentions(example.row.entities) == example.reference
     assert example.reference[1] == Mention("MED", "iron [1:2] pills")
-    assert task.kind.seen_in_training(example) == (True,) * 4
+    assert task.type.seen_in_training(example) == (True,) * 4

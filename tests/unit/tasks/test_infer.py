@@ -17,7 +17,7 @@ from harness.tasks.infer import (
     OUTPUTS,
     Column,
     InferredTask,
-    columns,
+    describe_columns,
     find_data,
     infer_task,
 )
@@ -45,7 +45,7 @@ def few(n: int) -> str:
 
 
 def found(records: list[dict[str, Any]], kind: str | None = None, **fields: str) -> InferredTask:
-    return infer_task(columns(records), len(records), kind, fields)
+    return infer_task(describe_columns(records), len(records), kind, fields)
 
 
 def told(records: list[dict[str, Any]], kind: str | None = None, **fields: str) -> str:
@@ -86,55 +86,57 @@ def test_kinds_and_fields(
     records: list[dict[str, Any]], kind: str, fields: dict[str, str]
 ) -> None:
     one = found(records)
-    assert (one.kind, dict(one.fields)) == (kind, fields)
+    assert (one.task_type, dict(one.fields)) == (kind, fields)
     assert not one.instructed
 
 
 def test_the_reason_counts_classes() -> None:
-    assert found(rows(message=long, intent=few)).why == (
+    assert found(rows(message=long, intent=few)).reasons == (
         "choice, for column `intent` has 2 different values in 12 rows, each at least 6 times",
         "`message` is the input, of 20 words on average",
     )
 
 
 def test_texts_that_stay_out_are_named() -> None:
-    why = found(rows(section=few, section_text=other, dialogue=long)).why
-    assert why[-1] == "`section` is passed over; --field output=section would make it the output"
-    why = found(rows(text=long, title=few, place=lambda n: f"s{n % 5}", summary=other)).why
+    why = found(rows(section=few, section_text=other, dialogue=long)).reasons
+    assert why[-1] == "`section` is not used; --field output=section makes it the output"
+    why = found(rows(text=long, title=few, place=lambda n: f"s{n % 5}", summary=other)).reasons
     assert why[-1] == (
-        "`title` and `place` are passed over; --field output=COLUMN would make one the output"
+        "`title` and `place` are not used; --field output=COLUMN makes one the output"
     )
-    assert "passed over" not in " ".join(found(rows(input=long, output=few)).why)
+    assert "not used" not in " ".join(found(rows(input=long, output=few)).reasons)
 
 
 def test_instructions_that_differ_belong_into_the_prompt() -> None:
     one = found(rows(instruction=other, input=long, output=few))
-    assert (one.kind, one.instructed) == ("choice", True)
+    assert (one.task_type, one.instructed) == ("choice", True)
     same = found(rows(instruction=lambda _: "Answer!", input=long, output=few))
     assert not same.instructed
-    assert same.why[-1] == "`instruction` says the same in every row and stays out of the prompt"
+    assert (
+        same.reasons[-1] == "`instruction` is the same in every row and is not part of the prompt"
+    )
 
 
 def test_entities_as_spans_and_as_tags() -> None:
     span = [{"start": 0, "end": 2, "label": "X"}]
     one = found(rows(note=long, found=lambda _: span))
-    assert (one.kind, dict(one.fields)) == ("entities", {"entities": "found", "text": "note"})
+    assert (one.task_type, dict(one.fields)) == ("entities", {"entities": "found", "text": "note"})
     one = found(rows(tokens=lambda n: ["a", f"b{n}"], tags=lambda _: ["O", "B-X"]))
-    assert (one.kind, dict(one.fields)) == ("entities", {"tags": "tags"})
+    assert (one.task_type, dict(one.fields)) == ("entities", {"tags": "tags"})
     one = found(rows(tokens=lambda n: ["a", f"b{n}"], ner_tags=lambda _: ["O", "B-X"]))
-    assert (one.kind, dict(one.fields)) == ("entities", {})
+    assert (one.task_type, dict(one.fields)) == ("entities", {})
 
 
 def test_what_the_user_says_goes_before_what_is_guessed() -> None:
     records = rows(section=few, talk=long, note=other)
-    assert found(records, input="talk", output="section").kind == "choice"
+    assert found(records, input="talk", output="section").task_type == "choice"
     assert dict(found(records, input="talk", output="section").fields) == {
         "input": "talk",
         "output": "section",
     }
-    assert found(rows(input=long, output=few), kind="pairs").kind == "pairs"
+    assert found(rows(input=long, output=few), kind="pairs").task_type == "pairs"
     one = found(records, kind="text", text="talk")
-    assert (one.kind, dict(one.fields)) == ("text", {"text": "talk"})
+    assert (one.task_type, dict(one.fields)) == ("text", {"text": "talk"})
     assert dict(found(rows(a=long, b=few), text="a", output="b").fields)["input"] == "a"
 
 
@@ -142,17 +144,17 @@ def test_what_the_user_says_goes_before_what_is_guessed() -> None:
     ("records", "part"),
     [
         (rows(foo=long, bar=other),
-         "which column of foo, bar is the input and which is the output cannot be told; say "
+         "it is unclear which column of foo, bar is the input and which is the output; say "
          "--field input=COLUMN --field output=COLUMN"),
         (rows(dialogue=long, header=other, section_text=other),
-         "which column of dialogue, header, section_text is the output cannot be told; say "
+         "it is unclear which column of dialogue, header, section_text is the output; say "
          "--field output=COLUMN"),
         (rows(text=long, label=lambda n: n % 2), "column 'label' holds numbers (2 different"),
         (rows(n=int), "no column of n holds texts"),
         (rows(a=few, b=long, found=lambda _: [{"start": 0, "end": 1, "label": "X"}]),
-         "column 'found' holds entities, but which of a, b, found is the text cannot be told"),
+         "column 'found' holds entities, but it is unclear which of a, b, found is the text"),
         (rows(tokens=lambda _: ["a"], tags=lambda _: [1]),
-         "column 'tags' holds no lists of words"),
+         "column 'tags' does not hold lists of words"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_told_lists_the_columns_and_the_option(
@@ -169,9 +171,7 @@ def test_a_wrong_field_or_kind_is_told() -> None:
     assert "--kind entities: no column of message, intent holds entities" in told(
         records, kind="entities"
     )
-    assert "is the text cannot be told; say --field text=COLUMN" in told(
-        rows(foo=long, bar=other), kind="text"
-    )
+    assert "is the text; say --field text=COLUMN" in told(rows(foo=long, bar=other), kind="text")
 
 
 ROWS = [
@@ -187,12 +187,12 @@ ROWS = [
 
 
 def column(values: list[Any]) -> Column:
-    (found,) = columns([{"c": value} for value in values])
+    (found,) = describe_columns([{"c": value} for value in values])
     return found
 
 
 def test_columns_come_in_order_with_what_they_hold() -> None:
-    assert [(one.name, one.holds, one.values) for one in columns(ROWS)] == [
+    assert [(one.name, one.holds, one.values) for one in describe_columns(ROWS)] == [
         ("id", "number", 6),
         ("text", "text", 6),
         ("label", "text", 2),
@@ -242,7 +242,7 @@ def test_classes_are_few_short_and_stand_several_times(values: list[Any], classe
 
 def test_words_length_and_lines_of_texts() -> None:
     found = column(["one two three", "one\ntwo"])
-    assert (found.words, found.longest, found.lines, found.unique) == (2.5, 13, True, True)
+    assert (found.words, found.longest, found.multiline, found.unique) == (2.5, 13, True, True)
     assert not column(["a", "a"]).unique
 
 
@@ -277,7 +277,7 @@ def test_one_file_is_the_training_split_and_brings_those_named_like_it(tmp_path:
 def test_what_is_left_aside_is_told(tmp_path: Path) -> None:
     found = find_data(files(tmp_path, "train.jsonl", "dev.jsonl", "valid.jsonl"), None)
     assert found.names == {"train": "train", "validation": "valid"}
-    assert found.why[-1] == "left aside: dev"
+    assert found.reasons[-1] == "not used: dev"
 
 
 def test_a_format_that_the_user_names_decides(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from harness.data.rows import Row, Span, fingerprint, leaks
+from harness.data.rows import Row, Span, find_leaks, fingerprint
 from harness.tasks.sources import load_module
 from harness.tasks.task import SPLITS, Task, load_task
 
@@ -102,7 +102,7 @@ def test_at_least_half_of_the_mentions_are_new(task: Task, split: str, label: st
         flag
         for example in task.examples(split)
         for mention, flag in zip(
-            example.reference, task.kind.seen_in_training(example), strict=True
+            example.reference, task.type.seen_in_training(example), strict=True
         )
         if mention.label == label
     ]
@@ -112,7 +112,7 @@ def test_at_least_half_of_the_mentions_are_new(task: Task, split: str, label: st
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_at_least_half_of_all_mentions_are_new_dosages_included(task: Task, split: str) -> None:
     flags = [
-        flag for example in task.examples(split) for flag in task.kind.seen_in_training(example)
+        flag for example in task.examples(split) for flag in task.type.seen_in_training(example)
     ]
     assert sum(flags) / len(flags) <= 0.5
 
@@ -240,7 +240,7 @@ def test_numbers_with_units_that_are_no_dosage_stand_in_the_notes(task: Task) ->
 
 def test_no_text_stands_in_two_splits(generator: ModuleType) -> None:
     found = {split: rows(generator, split, 600, 0) for split in SPLITS}
-    assert leaks(found) == ()
+    assert find_leaks(found) == ()
     for each in found.values():
         assert len({row.text for row in each}) == len(each)
 

@@ -14,7 +14,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from harness import embedded
-from harness.data.rows import fingerprint, leaks
+from harness.data.rows import find_leaks, fingerprint
 from harness.embedded.recipe import vocabulary
 from harness.tasks.sources import load_module
 from harness.tasks.task import SPLITS, Task, load_task
@@ -228,7 +228,7 @@ def test_reports_are_no_near_copies_of_training(task: Task, split: str) -> None:
 
 
 def test_no_report_stands_twice(task: Task) -> None:
-    assert leaks({split: task.rows(split) for split in SPLITS}) == ()
+    assert find_leaks({split: task.rows(split) for split in SPLITS}) == ()
     for split in SPLITS:
         assert len({row.text for row in task.rows(split)}) == len(task.rows(split))
 

@@ -12,19 +12,19 @@ from harness.config.sweep import load_sweep
 from harness.metrics.metric import METRICS
 from harness.tasks.infer import Column, InferredTask
 from harness.tasks.scaffold import (
-    Lengths,
-    Source,
-    max_length,
-    measured,
-    new_tokens,
-    prompt,
-    sweep_text,
-    task_text,
+    DataSection,
+    ExampleLengths,
+    choose_metrics,
+    render_sweep_yaml,
+    render_task_yaml,
+    suggest_max_length,
+    suggest_max_new_tokens,
+    suggest_prompt,
 )
 from harness.tasks.schema import TaskFile
 
-SOURCE = Source("my data", "../../my data", "jsonl", {}, {}, True)
-LENGTHS = Lengths(answer=100, whole=400, rows=1000, words=9.0)
+SOURCE = DataSection("my data", "../../my data", "jsonl", {}, {}, True)
+LENGTHS = ExampleLengths(answer=100, total=400, rows=1000, words=9.0)
 
 
 def column(name: str, **more: Any) -> Column:
@@ -42,7 +42,7 @@ def a_guess(kind: str, asked: str = "message", answer: str = "intent") -> Inferr
 @pytest.mark.parametrize("kind", ["entities", "pairs", "choice", "text"])
 @pytest.mark.parametrize("odd", ["message", 'a: "b" # c', "two\nlines", "{braces}", "ünï", "yes"])
 def test_a_task_of_any_kind_and_column_is_read_back(kind: str, odd: str) -> None:
-    text = task_text("mine", SOURCE, a_guess(kind, odd, f"{odd} too"), LENGTHS)
+    text = render_task_yaml("mine", SOURCE, a_guess(kind, odd, f"{odd} too"), LENGTHS)
     file = TaskFile.model_validate(yaml.safe_load(text))
     assert (file.name, file.kind, file.data.folder) == ("mine", kind, "../../my data")
     assert odd in file.fields.values()
@@ -52,9 +52,11 @@ def test_a_task_of_any_kind_and_column_is_read_back(kind: str, odd: str) -> None
 
 
 def test_what_is_said_of_the_data_is_written() -> None:
-    source = Source("x", "/x", "brat", {"train": "all notes"}, {"passages": "line"}, False, 3)
+    source = DataSection("x", "/x", "brat", {"train": "all notes"}, {"passages": "line"}, False, 3)
     guess = InferredTask("entities", {}, None, None, False, ("entities, for so",))
-    data = TaskFile.model_validate(yaml.safe_load(task_text("mine", source, guess, LENGTHS))).data
+    data = TaskFile.model_validate(
+        yaml.safe_load(render_task_yaml("mine", source, guess, LENGTHS))
+    ).data
     assert (data.format, data.splits, data.options) == (
         "brat",
         {"train": "all notes"},
@@ -67,7 +69,7 @@ def test_what_is_said_of_the_data_is_written() -> None:
 @pytest.mark.parametrize("preset", [None, "quick"])
 def test_a_sweep_of_any_kind_is_read_back(kind: str, preset: str | None, workplace: Path) -> None:
     file = workplace / "mine.yaml"
-    file.write_text(sweep_text("mine", a_guess(kind), LENGTHS), encoding="utf-8")
+    file.write_text(render_sweep_yaml("mine", a_guess(kind), LENGTHS), encoding="utf-8")
     sweep = load_sweep(str(file), preset=preset)
     assert sweep.task == "mine"
     assert sweep.training.packing is (kind == "text")
@@ -77,27 +79,30 @@ def test_a_sweep_of_any_kind_is_read_back(kind: str, preset: str | None, workpla
 
 
 def test_the_prompt_is_made_of_the_columns_names() -> None:
-    assert prompt(a_guess("choice")) == "Message: {input}\nIntent:"
-    assert prompt(a_guess("pairs", "user_talk", "x1")) == "User talk: {input}\nOutput:"
-    assert prompt(a_guess("entities")) == "Text: {text}\n"
-    long = a_guess("pairs")._replace(input=column("talk", lines=True), instructed=True)
-    assert prompt(long) == "{instruction}\nTalk:\n{input}\nIntent:"
+    assert suggest_prompt(a_guess("choice")) == "Message: {input}\nIntent:"
+    assert suggest_prompt(a_guess("pairs", "user_talk", "x1")) == "User talk: {input}\nOutput:"
+    assert suggest_prompt(a_guess("entities")) == "Text: {text}\n"
+    long = a_guess("pairs")._replace(input=column("talk", multiline=True), instructed=True)
+    assert suggest_prompt(long) == "{instruction}\nTalk:\n{input}\nIntent:"
 
 
 @pytest.mark.parametrize(
     ("lengths", "metric"),
     [
-        (Lengths(numbered=True, words=20.0), "number_match"),
-        (Lengths(words=2.0), "exact_match"),
-        (Lengths(words=20.0), "rougeL"),
+        (ExampleLengths(numbered=True, words=20.0), "number_match"),
+        (ExampleLengths(words=2.0), "exact_match"),
+        (ExampleLengths(words=20.0), "rougeL"),
     ],
 )
-def test_answers_choose_the_metric_of_pairs(lengths: Lengths, metric: str) -> None:
-    assert measured("pairs", lengths).metrics[0] == metric
+def test_answers_choose_the_metric_of_pairs(lengths: ExampleLengths, metric: str) -> None:
+    assert choose_metrics("pairs", lengths).metrics[0] == metric
 
 
 def test_lengths_become_tokens_with_room() -> None:
-    assert (new_tokens(Lengths(answer=3)), new_tokens(Lengths(answer=100))) == (16, 48)
-    assert max_length(Lengths(whole=10)) == 96
-    assert max_length(Lengths(whole=400)) == 192
-    assert max_length(Lengths(whole=100_000)) == 1024
+    assert (
+        suggest_max_new_tokens(ExampleLengths(answer=3)),
+        suggest_max_new_tokens(ExampleLengths(answer=100)),
+    ) == (16, 48)
+    assert suggest_max_length(ExampleLengths(total=10)) == 96
+    assert suggest_max_length(ExampleLengths(total=400)) == 192
+    assert suggest_max_length(ExampleLengths(total=100_000)) == 1024

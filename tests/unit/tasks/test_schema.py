@@ -36,7 +36,7 @@ def test_keys_that_are_left_out_have_defaults(tmp_path: Path) -> None:
     assert (file.target.after_label, file.target.between_items) == (":", ";")
 
 
-@pytest.mark.parametrize("name", catalog.tasks())
+@pytest.mark.parametrize("name", catalog.list_tasks())
 def test_every_task_that_is_shipped_is_right(name: str) -> None:
     assert read_task_file(catalog.find_task(name) / "task.yaml").name == name
 

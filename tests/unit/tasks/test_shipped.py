@@ -16,12 +16,12 @@ import yaml
 
 from harness.config import catalog
 from harness.config.sweep import load_sweep
-from harness.data.rows import FORMATS, RowSpec, leaks
+from harness.data.rows import FORMATS, RowSpec, find_leaks
 from harness.errors import UserError
 from harness.metrics.text import Likelihood
 from harness.tasks.sources import load_module
 from harness.tasks.task import SPLITS, Task, load_task
-from harness.tasks.types import Answers
+from harness.tasks.types import AnswerMode
 
 ROOT = Path(__file__).parents[3]
 PUBLIC = (
@@ -56,14 +56,14 @@ def test_all_folders_with_a_sample_are_tested() -> None:
 
 def test_a_sample_has_twenty_rows_and_none_twice(task: Task) -> None:
     assert [len(task.examples(split)) for split in SPLITS] == [12, 4, 4]
-    assert leaks({split: task.rows(split) for split in SPLITS}) == ()
+    assert find_leaks({split: task.rows(split) for split in SPLITS}) == ()
     assert task.notes == ()
 
 
 def test_prompts_hold_the_input_and_answers_read_back(task: Task) -> None:
     for split in SPLITS:
         for example in task.examples(split):
-            if task.kind.answers is Answers.LIKELIHOOD:
+            if task.type.answers is AnswerMode.LIKELIHOOD:
                 assert (task.prompt(example), example.target) == ("", example.text)
                 continue
             assert example.text in task.prompt(example)
@@ -75,7 +75,7 @@ def test_prompts_hold_the_input_and_answers_read_back(task: Task) -> None:
 
 def test_right_answers_are_best_and_no_answers_worst(task: Task) -> None:
     examples = task.examples("test")
-    if task.kind.answers is Answers.LIKELIHOOD:
+    if task.type.answers is AnswerMode.LIKELIHOOD:
         sure = task.evaluate([Likelihood(0.0, 10)] * 4, examples).values
         unsure = task.evaluate([Likelihood(50.0, 10)] * 4, examples).values
         assert all(sure[metric.name] < unsure[metric.name] for metric in task.metrics)
@@ -93,7 +93,7 @@ def test_right_answers_are_best_and_no_answers_worst(task: Task) -> None:
 
 def test_answers_fit_what_may_be_written(task: Task) -> None:
     longest = max(len(one.target) for split in SPLITS for one in task.examples(split))
-    if task.kind.answers is Answers.WRITTEN:
+    if task.type.answers is AnswerMode.GENERATED:
         assert longest / 2 < task.max_new_tokens
 
 
@@ -127,7 +127,7 @@ def test_without_data_a_user_is_told_where_they_should_be(name: str) -> None:
         load_task(name)
     told = str(fault.value)
     assert "\n" not in told
-    assert "--data FOLDER" in told or "neither a data set of the hub" in told
+    assert "--data FOLDER" in told or "neither a data set on the hub" in told
 
 
 def jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:

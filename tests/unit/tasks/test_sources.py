@@ -7,7 +7,7 @@ import pytest
 
 from harness.data.rows import RowSpec
 from harness.errors import UserError
-from harness.tasks.sources import checked_rows, load_module, records
+from harness.tasks.sources import call_for_records, checked_rows, load_module
 from harness.tasks.task import load_task
 from tests.task_folders import pair_row, write_rows, write_task
 
@@ -29,8 +29,8 @@ def test_no_split_is_made_where_another_name_may_mean_it(
     write_rows(tmp_path, "train", rows("train"))
     write_rows(tmp_path, other, rows(other))
     assert told(write_task(tmp_path, "pairs")) == (
-        f"{tmp_path}: no {split}, but {other}; data.splits: {{{split}: {other}}} in task.yaml "
-        f"takes it, and without it {split} is made from train"
+        f"{tmp_path}: no {split}, but {other}; add data.splits: {{{split}: {other}}} to task.yaml "
+        f"to use it, or rename {other} to have {split} made from train"
     )
     task = load_task(write_task(tmp_path, "pairs", data={"splits": {split: other}}))
     assert len(task.rows(split)) == 10
@@ -56,7 +56,7 @@ def test_a_split_that_task_yaml_names_has_to_be_there(split: str, tmp_path: Path
 def test_the_only_file_that_is_there_is_offered_as_train(tmp_path: Path) -> None:
     write_rows(tmp_path, "everything", rows("x"))
     assert told(write_task(tmp_path, "pairs")).endswith(
-        "(data.splits: {train: everything} in task.yaml takes the one that is there)"
+        "(data.splits: {train: everything} in task.yaml reads the only one)"
     )
     task = load_task(write_task(tmp_path, "pairs", data={"splits": {"train": "everything"}}))
     assert [len(task.rows(split)) for split in ("train", "validation", "test")] == [7, 1, 2]
@@ -74,8 +74,8 @@ def test_ids_that_name_no_documents_are_found_out(tmp_path: Path) -> None:
     task = load_task(write_task(tmp_path, "pairs"))
     assert [len(task.rows(split)) for split in ("train", "validation", "test")] == [7, 1, 2]
     assert task.notes[0] == (
-        "all training ids begin with 'd-', so they were taken to name no documents; "
-        "data.split: {by: FIELD} in task.yaml names what belongs together"
+        "all training ids begin with 'd-', so they were taken not to name documents; "
+        "data.split: {by: FIELD} in task.yaml names the field to group by"
     )
 
 
@@ -94,7 +94,7 @@ def test_a_generator_is_checked_as_a_file_is(tmp_path: Path) -> None:
     sizes = {"train": 1, "validation": 1, "test": 1}
     keys = {"folder": None, "generator": "g.py", "sizes": sizes}
     place = write_task(tmp_path, "entities", data=keys, labels=["A"])
-    assert "g.py: generate train: row 1: entities[0]: offsets 0..9 do not lie in" in told(place)
+    assert "g.py: generate train: row 1: entities[0]: offsets 0..9 are outside the" in told(place)
 
 
 def script(folder: Path, body: str) -> Path:
@@ -111,7 +111,7 @@ def test_a_module_may_hold_dataclasses(tmp_path: Path) -> None:
 
 def test_rows_may_come_from_a_generator_function(tmp_path: Path) -> None:
     path = script(tmp_path, "def f(n):\n    for k in range(n):\n        yield {'id': str(k)}\n")
-    assert records(path, "f", 2) == [{"id": "0"}, {"id": "1"}]
+    assert call_for_records(path, "f", 2) == [{"id": "0"}, {"id": "1"}]
 
 
 @pytest.mark.parametrize(
@@ -122,14 +122,14 @@ def test_rows_may_come_from_a_generator_function(tmp_path: Path) -> None:
         ("def f(n)\n", r"generate\.py:1: cannot be run: SyntaxError"),
         ("def f(n):\n    a = 1\n    return {}[n]", r"generate\.py:3: f: KeyError: 2$"),
         ("def f(n):\n    yield {}\n    1 / 0", r"generate\.py:3: f: ZeroDivisionError"),
-        ("def f(n): return 'rows'", r"generate\.py: f gave a str; a list of dicts is right"),
-        ("def f(n): return None", r"generate\.py: f gave a NoneType; a list of dicts is right"),
-        ("def f(n): return [{}, 'x']", r"generate\.py: f: row 2 is a str; a dict is right"),
+        ("def f(n): return 'rows'", r"generate\.py: f returned a str; return a list of dicts"),
+        ("def f(n): return None", r"generate\.py: f returned a NoneType; return a list of dicts"),
+        ("def f(n): return [{}, 'x']", r"generate\.py: f: row 2 is a str; it should be a dict"),
     ],
 )
 def test_faults_are_told_with_file_line_and_function(tmp_path: Path, body: str, told: str) -> None:
     with pytest.raises(UserError, match=told) as fault:
-        records(script(tmp_path, body), "f", 2)
+        call_for_records(script(tmp_path, body), "f", 2)
     assert "\n" not in str(fault.value)
 
 
@@ -142,5 +142,7 @@ def test_rows_are_checked_as_those_of_files_are(tmp_path: Path) -> None:
     ):
         checked_rows(path, "f", [wrong], RowSpec("entities"))
     pair = {"id": "1", "input": "a", "output": "b"}
-    with pytest.raises(UserError, match=r"generate\.py: f: row 2: id '1' already stands in row 1"):
+    with pytest.raises(
+        UserError, match=r"generate\.py: f: row 2: id '1' is already used in row 1"
+    ):
         checked_rows(path, "f", [pair, pair], RowSpec("pairs"))

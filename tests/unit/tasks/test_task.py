@@ -147,7 +147,7 @@ def test_case_counts_unless_task_yaml_folds_it(
 def test_the_dictionary_finds_what_stood_in_training(tmp_path: Path) -> None:
     mine = small(tmp_path / "small")
     assert mine.baseline_predictions("dictionary", "test") == ((Mention("C", "GOUT"),), ())
-    assert [mine.kind.seen_in_training(one) for one in mine.examples("test")] == [
+    assert [mine.type.seen_in_training(one) for one in mine.examples("test")] == [
         (False, True, False, False),
         (False,),
     ]
@@ -301,7 +301,7 @@ def test_a_hook_does_not_make_its_own_task_look_changed(place, tmp_path, loads):
     )
     sweep = parse_sweep({"task": place}, "x")
     first = load_task_for(sweep)
-    assert first.history.augmented == 1
+    assert first.preparation.augmented == 1
     assert load_task_for(sweep) is first
     os.utime(tmp_path / "task.py")
     assert load_task_for(sweep).digest == first.digest

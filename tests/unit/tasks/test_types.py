@@ -11,7 +11,7 @@ from harness.metrics.metric import METRICS
 from harness.tasks.entities import locate_mentions
 from harness.tasks.entity_format import Mention
 from harness.tasks.task import Task, load_task
-from harness.tasks.types import TASK_TYPES, Answers
+from harness.tasks.types import TASK_TYPES, AnswerMode
 
 HEAD = "name: mine\nsummary: x\ndata: {folder: .}\n"
 ENDS = {
@@ -77,7 +77,7 @@ def test_guesses_of_nothing_trained_can_be_scored(tmp_path: Path, kind: str) -> 
 
 def test_kinds_that_are_registered() -> None:
     assert set(TASK_TYPES.names()) >= {*ROWS, "text"}
-    assert all(set(metric.kinds) <= set(TASK_TYPES.names()) for _, metric in METRICS)
+    assert all(set(metric.task_types) <= set(TASK_TYPES.names()) for _, metric in METRICS)
 
 
 def test_a_pair_has_its_instruction_in_the_prompt(tmp_path: Path) -> None:
@@ -136,11 +136,11 @@ def several(*names: str) -> list[dict[str, object]]:
 def test_the_classes_of_a_choice_are_those_of_the_training_rows(tmp_path: Path) -> None:
     task = make(tmp_path, "choice", rows=several("b", "a", "b", "c"))
     assert task.labels == task.objective.classes == ("a", "b", "c")
-    assert task.kind.answers is Answers.CHOSEN
+    assert task.type.answers is AnswerMode.MOST_LIKELY
     assert task.baseline_predictions("most_frequent", "test") == ("b",) * 4
     assert {one.reference for one in task.few_shot_examples(3)} <= {"a", "b", "c"}
     written = make(tmp_path, "choice", "answers: generation\n", several("b", "a"))
-    assert written.kind.answers is Answers.WRITTEN
+    assert written.type.answers is AnswerMode.GENERATED
 
 
 def test_a_choice_is_read_with_its_written_name(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_a_class_that_training_lacks_is_told(tmp_path: Path) -> None:
     make(tmp_path, "choice", rows=several("card", "cash"))
     row = json.dumps({"id": "x", "input": "y", "output": "cadr"})
     (tmp_path / "test.jsonl").write_text(row)
-    with pytest.raises(UserError, match="label 'cadr' stands in test but in no training row"):
+    with pytest.raises(UserError, match="label 'cadr' occurs in test but in no training row"):
         load_task(f"{tmp_path}/")
 
 

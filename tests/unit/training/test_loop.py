@@ -227,7 +227,7 @@ def attached_groups(base: BaseModel, variant: str, decay: float) -> list[dict]:
     with attach.attached_adapter(base, config):
         names = {id(p): name for name, p in base.model.named_parameters()}
         made = make_optimizer(
-            base.model.named_parameters(), 1e-3, decay, VARIANTS.get(variant).optimiser
+            base.model.named_parameters(), 1e-3, decay, VARIANTS.get(variant).optimizer
         )
         return [
             {**group, "params": [names[id(p)] for p in group["params"]]}

@@ -20,7 +20,7 @@ from harness.config.settings import ModelSettings
 from harness.models import base_model, token_classifier
 from harness.models.base_model import BaseModel
 from harness.models.batches import IGNORED, Batch, TokenSequence, collate
-from harness.tasks.task import Answers, Task
+from harness.tasks.task import AnswerMode, Task
 from harness.training.losses import CompletionLoss, TaggingLoss, loss_for, predict_tags
 from harness.training.tokenization import TokenizedTask
 from tests import toy, toy_tags
@@ -115,7 +115,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory, task: Task) -> BaseModel:
     folder = toy_tags.save_encoder(tmp_path_factory.mktemp("encoder"))
-    found = base_model.load(ModelSettings(name=str(folder)), 1, task.kind.head)
+    found = base_model.load(ModelSettings(name=str(folder)), 1, task.type.head)
     token_classifier.init_head(found.model, 3)
     return found
 
@@ -155,7 +155,7 @@ def test_each_token_has_its_tag_whatever_runs_beside_it(
     for tags, alone in zip(found, predict_tags(encoder.model, texts, 0, 1), strict=True):
         np.testing.assert_allclose(tags, alone, atol=1e-5)
         np.testing.assert_allclose(np.exp(tags).sum(axis=1), 1, atol=1e-5)
-    wanted = [(len(text.offsets), len(task.kind.head.labels)) for text in texts]
+    wanted = [(len(text.offsets), len(task.type.head.labels)) for text in texts]
     assert [tags.shape for tags in found] == wanted
     if length == 64:
         with torch.no_grad():
@@ -166,7 +166,7 @@ def test_each_token_has_its_tag_whatever_runs_beside_it(
 
 
 def test_the_task_chooses_the_loss(encoder: BaseModel, task: Task, tmp_path: Path) -> None:
-    assert task.kind.answers is Answers.TAGGED
+    assert task.type.answers is AnswerMode.TAGGED
     assert isinstance(loss_for(encoder.model, task), TaggingLoss)
     folder = toy.save_model(tmp_path / "model")
     writing = base_model.load(ModelSettings(name=str(folder)), 1)

@@ -21,7 +21,7 @@ from transformers import PreTrainedTokenizerFast
 from harness.config.settings import ModelSettings, TrainingSettings
 from harness.data import tagging as entity_tags
 from harness.data.rows import Span
-from harness.data.tagging import spans, tags_of
+from harness.data.tagging import all_tags, tags_to_spans
 from harness.errors import UserError
 from harness.models import base_model
 from harness.models.base_model import BaseModel
@@ -41,13 +41,13 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory, task: Task) -> BaseModel:
     folder = toy_tags.save_encoder(tmp_path_factory.mktemp("encoder"))
-    return base_model.load(ModelSettings(name=str(folder)), 1, task.kind.head)
+    return base_model.load(ModelSettings(name=str(folder)), 1, task.type.head)
 
 
 @pytest.fixture(scope="module")
 def causal(tmp_path_factory: pytest.TempPathFactory, task: Task) -> BaseModel:
     folder = toy.save_model(tmp_path_factory.mktemp("causal"))
-    return base_model.load(ModelSettings(name=str(folder)), 1, task.kind.head)
+    return base_model.load(ModelSettings(name=str(folder)), 1, task.type.head)
 
 
 def task_of(folder: Path, text: str, *entities: tuple[int, int, str]) -> Task:
@@ -65,13 +65,13 @@ def read_off(base: BaseModel, task: Task, length: int | None = None) -> list[tup
     tagger = TextTagger(base, task, length)
     examples = task.examples("train")
     parts = iter(tagger.tokenize_training(examples).sequences)
-    labels = task.kind.head.labels
+    labels = task.type.head.labels
     found = []
     for text, example in zip(tagger.tokenize(examples), examples, strict=True):
         mine = [next(parts) for _ in text.parts]
         tags = [labels[tag] for part in mine for tag in part.tags if tag != IGNORED]
         assert len(tags) == len(text.offsets)
-        found.append(entity_tags.spans(tags, text.offsets, example.text))
+        found.append(entity_tags.tags_to_spans(tags, text.offsets, example.text))
     return found
 
 
@@ -127,7 +127,7 @@ def test_an_entity_out_of_whose_sight_a_window_begins_is_not_learnt_there(
     tagger = TextTagger(causal, task, 13)  # a start token and twelve bytes
     begins = 0
     for part in tagger.tokenize_training(task.examples("train")).sequences:
-        tags = [task.kind.head.labels[tag] for tag in part.tags if tag != IGNORED]
+        tags = [task.type.head.labels[tag] for tag in part.tags if tag != IGNORED]
         begins += tags.count("B-MED")
         assert "I-MED" not in tags or "B-MED" in tags
     assert begins == 1
@@ -148,7 +148,7 @@ def test_what_cannot_be_learnt_is_told(encoder: BaseModel, tmp_path: Path) -> No
     tokens = TokenizedTask(encoder, nested, 64)
     (note,) = token_notes(nested, tokens.training(), TrainingSettings(epochs=1))
     assert note.startswith("2 of 3 training entities overlap longer ones and are not learned")
-    labels = nested.kind.head.labels
+    labels = nested.type.head.labels
     (part,) = tokens.training().sequences
     assert [labels[tag] for tag in part.tags[1:-1]] == ["O", "B-MED", "I-MED", "O", "O"]
     inside = task_of(tmp_path / "inside", "Takes no drugs now.", (9, 13, "MED"))
@@ -167,7 +167,7 @@ def test_a_word_is_read_as_a_whole_where_entities_are_whole_words(
     assert tagger.by_word
     texts = tagger.tokenize(task.examples("train"))
     for text in texts:
-        assert list(text.words) == entity_tags.words(text.offsets, text.text)
+        assert list(text.words) == entity_tags.word_starts(text.offsets, text.text)
     assert any(len(text.words) < len(text.offsets) for text in texts)
     inside = task_of(tmp_path, "Takes no drugs now.", (9, 13, "MED"))
     (text,) = TextTagger(encoder, inside, None).tokenize(inside.examples("train"))
@@ -249,7 +249,7 @@ def test_neighbours_share_a_third(tokens: int, room: int) -> None:
         assert one.end - other.start >= round(room * OVERLAP)
 
 
-LABELS = tags_of(("A", "B-2"))
+LABELS = all_tags(("A", "B-2"))
 
 
 def said(*tokens: dict[str, float]) -> np.ndarray:
@@ -322,7 +322,7 @@ def test_words_of_one_token_have_their_likeliest_tag(seed: int) -> None:
 
 def edges(tagged: Sequence[str]) -> set[int]:
     places = [(place, place + 1) for place in range(len(tagged))]
-    return {at for one in spans(tagged, places, "x" * len(tagged)) for at in one[:2]}
+    return {at for one in tags_to_spans(tagged, places, "x" * len(tagged)) for at in one[:2]}
 
 
 def test_no_entity_begins_or_ends_inside_a_word() -> None:

@@ -93,7 +93,7 @@ def tagged(tmp_path_factory: pytest.TempPathFactory) -> Task:
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory, tagged: Task) -> BaseModel:
     folder = toy_tags.save_encoder(tmp_path_factory.mktemp("encoder"))
-    return base_model.load(ModelSettings(name=str(folder)), 1, tagged.kind.head)
+    return base_model.load(ModelSettings(name=str(folder)), 1, tagged.type.head)
 
 
 def test_a_head_that_tags_tokens_is_trained_one_adapter_after_the_other(

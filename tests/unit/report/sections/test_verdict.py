@@ -70,7 +70,7 @@ def test_what_was_left_out_and_the_snippet_are_there(full: StudyResults, shown: 
 
 
 def test_what_was_noted_of_the_data_stands_on_the_first_screen(full: StudyResults) -> None:
-    notes = ["3 inputs stand in more than one split", "quality: 2 of 9 training rows left out"]
+    notes = ["3 inputs occur in more than one split", "quality: 2 of 9 training rows left out"]
     noted = dataclasses.replace(full, provenance={**full.provenance, "task_notes": notes})
     text = html.unescape(verdict.render(noted))
     assert all(text.index(one) < text.index("<h3>Evidence</h3>") for one in notes)

@@ -13,7 +13,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from harness.config.variants import FULL, VARIANTS, resolve
+from harness.config.variants import FULL, VARIANTS, resolve_variant
 from harness.models.base_model import BaseModel
 from harness.training.packed import compatibility
 from harness.training.packed import layout as attention
@@ -146,12 +146,12 @@ PACKED = (
 
 @pytest.mark.parametrize("variant", PACKED)
 def test_a_variant_whose_layers_are_plain_is_packed(variant: str) -> None:
-    assert compatibility.why_not_packable(config(variant), resolve(variant)) is None
+    assert compatibility.why_not_packable(config(variant), resolve_variant(variant)) is None
 
 
 @pytest.mark.parametrize("variant", sorted({*VARIANTS.names(), FULL.name} - {*PACKED}))
 def test_any_other_is_refused(variant: str) -> None:
-    refused = compatibility.why_not_packable(config(variant), resolve(variant))
+    refused = compatibility.why_not_packable(config(variant), resolve_variant(variant))
     assert refused == f"variant {variant} has layers of its own"
 
 
@@ -167,7 +167,7 @@ def test_any_other_is_refused(variant: str) -> None:
 )
 def test_a_setting_that_all_would_share_is_refused(name: str, level: str) -> None:
     wanted = config().with_level(name, level)
-    assert compatibility.why_not_packable(wanted, resolve("lora")) == f"{name}: {level}"
+    assert compatibility.why_not_packable(wanted, resolve_variant("lora")) == f"{name}: {level}"
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,8 @@ def test_a_setting_that_all_would_share_is_refused(name: str, level: str) -> Non
 )
 def test_a_setting_of_a_slot_s_own_is_packed(name: str, level: str) -> None:
     assert (
-        compatibility.why_not_packable(config().with_level(name, level), resolve("lora")) is None
+        compatibility.why_not_packable(config().with_level(name, level), resolve_variant("lora"))
+        is None
     )
 
 
@@ -191,7 +192,9 @@ def test_layers_are_the_linear_ones_without_the_head() -> None:
 
 def test_magnitudes_of_weights_that_are_taken_apart_are_refused() -> None:
     config = TrialConfig("dora+pissa", 4, 8.0, 0.0, "qv", 1e-3, 0)
-    assert "magnitudes" in (compatibility.why_not_packable(config, resolve("dora+pissa")) or "")
+    assert "magnitudes" in (
+        compatibility.why_not_packable(config, resolve_variant("dora+pissa")) or ""
+    )
 
 
 def test_attention_in_chunks_is_refused_whatever_their_size() -> None:
