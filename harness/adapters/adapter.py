@@ -149,13 +149,13 @@ class Adapter:
         # PEFT's own unloading would leave the trained copy of a module in the base.
         for name, module in [*self.base.named_modules()]:
             if isinstance(module, ModulesToSaveWrapper):
-                self._put_back(name, module.original_module)
+                self._restore_module(name, module.original_module)
         if self._model is not None:
             self._model.unload()
         for name, layer in self.layers().items():
-            self._put_back(name, layer.get_base_layer())
+            self._restore_module(name, layer.get_base_layer())
 
-    def _put_back(self, name: str, module: torch.nn.Module) -> None:
+    def _restore_module(self, name: str, module: torch.nn.Module) -> None:
         parent, _, leaf = name.rpartition(".")
         setattr(self.base.get_submodule(parent), leaf, module)
 

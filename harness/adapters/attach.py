@@ -83,6 +83,7 @@ def attached_adapter(
         yield adapter
     finally:
         adapter.remove()
+        # PiSSA, LoftQ, full fine-tuning and a new head replace `data`, never write into it.
         for weight, data in base_weights:
             if weight.data_ptr() != data.data_ptr():
                 weight.data = data

@@ -35,20 +35,21 @@ def fuse_lora_layers(model: nn.Module) -> int:
     Returns:
         The number of replaced layers.
     """
-    taken = 0
+    replaced = 0
     for module in model.modules():
-        forward = _forward_of(module)
+        forward = _fused_forward(module)
         if forward is not None:
             module.forward = MethodType(forward, module)
-            taken += 1
-    return taken
+            replaced += 1
+    return replaced
 
 
-def _forward_of(module: nn.Module) -> Callable[..., Tensor] | None:
+def _fused_forward(module: nn.Module) -> Callable[..., Tensor] | None:
     """The fused `forward` of a layer; None where PEFT's own has to stay."""
     if type(module) is not LoraLinear or len(module.active_adapters) != 1:
         return None
     base, name = module.base_layer, module.active_adapters[0]
+    # Exact types: a subclass, such as a quantised layer, may compute something else.
     if type(base) is not nn.Linear or name not in module.lora_A or module.fan_in_fan_out:
         return None
     lora_a, lora_b = module.lora_A[name], module.lora_B[name]
@@ -59,23 +60,23 @@ def _forward_of(module: nn.Module) -> Callable[..., Tensor] | None:
         return None
     if not module.lora_variant:
         return _lora
-    is_plain_dora = type(module.lora_variant.get(name)) is DoraLinearVariant
-    return _dora if is_plain_dora and lora_a.weight.dtype == torch.float32 else None
+    is_dora = type(module.lora_variant.get(name)) is DoraLinearVariant
+    return _dora if is_dora and lora_a.weight.dtype == torch.float32 else None
 
 
 def _lora(layer: LoraLinear, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """Replaces `peft.tuners.lora.layer.Linear.forward`."""
-    return _run(_FusedLora, layer, x, (), args, kwargs)
+    return _apply_fused(_FusedLora, layer, x, (), args, kwargs)
 
 
 def _dora(layer: LoraLinear, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """The same with DoRA's magnitude."""
     name = layer.active_adapters[0]
     magnitude = layer.lora_magnitude_vector[name].get_parameter("weight")
-    return _run(_FusedDora, layer, x, (magnitude,), args, kwargs)
+    return _apply_fused(_FusedDora, layer, x, (magnitude,), args, kwargs)
 
 
-def _run(
+def _apply_fused(
     function: type[Function],
     layer: LoraLinear,
     x: Tensor,
@@ -89,6 +90,7 @@ def _run(
         layer.disable_adapters or layer.merged or args or kwargs or x.dtype != lora_a.dtype
     )
     if unsupported or not torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type):
+        # Scoring (no gradient) takes this branch too, so that its bits are PEFT's.
         output: Tensor = LoraLinear.forward(layer, x, *args, **kwargs)
         return output
     rows = x.reshape(-1, x.shape[-1])
@@ -126,7 +128,7 @@ class _FusedLora(Function):
     ) -> Tensor:
         low_rank = lora_rows @ lora_a.T
         ctx.save_for_backward(lora_rows, weight, lora_a, lora_b, low_rank)
-        ctx.scale, ctx.same = scale, lora_rows is rows
+        ctx.scale, ctx.no_dropout = scale, lora_rows is rows
         return functional.linear(rows, weight, bias).addmm_(low_rank, lora_b.T, alpha=scale)
 
     @staticmethod
@@ -139,9 +141,9 @@ class _FusedLora(Function):
         gradient_rows = gradient_lora_rows = None
         if ctx.needs_input_grad[0]:
             gradient_rows = gradient @ weight
-            if ctx.same:
+            if ctx.no_dropout:
                 gradient_rows.addmm_(low_rank_gradient, lora_a)
-        if not ctx.same and ctx.needs_input_grad[1]:
+        if not ctx.no_dropout and ctx.needs_input_grad[1]:
             gradient_lora_rows = low_rank_gradient @ lora_a
         return gradient_rows, gradient_lora_rows, None, None, gradient_a, gradient_b, None
 
@@ -180,7 +182,7 @@ class _FusedDora(Function):
                 functional.linear(rows, weight, bias).sub_(base_output).addcmul_(direction, ratio)
             )
         ctx.save_for_backward(lora_rows, weight, lora_a, lora_b, low_rank, direction, norm, ratio)
-        ctx.scale, ctx.same = scale, lora_rows is rows
+        ctx.scale, ctx.no_dropout = scale, lora_rows is rows
         return out
 
     @staticmethod
@@ -193,7 +195,7 @@ class _FusedDora(Function):
         gradient_a = low_rank_gradient.T @ lora_rows if ctx.needs_input_grad[4] else None
         gradient_b = (scaled_gradient.T @ low_rank).mul_(scale)
         gradient_rows = gradient_lora_rows = None
-        if ctx.same:
+        if ctx.no_dropout:
             if ctx.needs_input_grad[0]:
                 gradient_rows = (scaled_gradient @ weight).addmm_(low_rank_gradient, lora_a)
         else:

@@ -125,7 +125,7 @@ class StartsAsBase(Proof):
         )
 
 
-class BZero(Proof):
+class ZeroB(Proof):
     """B is zero at the start, and not at the end."""
 
     def check_before(self) -> None:
@@ -160,7 +160,7 @@ class Scale(Proof):
             )
 
 
-class BFaster(Proof):
+class FasterB(Proof):
     """Every B has the learning rate of A times the variant's ratio (LoRA+, arXiv:2402.12354)."""
 
     def check_before(self) -> None:
@@ -192,19 +192,19 @@ class Magnitude(Proof):
 
     def check_before(self) -> None:
         """Counts the magnitudes."""
-        self._first = self.context.adapter_weights("lora_magnitude_vector")
+        self._initial = self.context.adapter_weights("lora_magnitude_vector")
         outputs = [layer.out_features for layer in self.context.lora().values()]
-        sizes = [vector.numel() for vector in self._first.values()]
+        sizes = [vector.numel() for vector in self._initial.values()]
         require(sizes == outputs, f"{len(sizes)} layers of {len(outputs)} have magnitudes")
 
     def check_after(self) -> None:
         """Compares them with the initial ones."""
         last = self.context.adapter_weights("lora_magnitude_vector")
-        unchanged = [name for name in last if torch.equal(last[name], self._first[name])]
+        unchanged = [name for name in last if torch.equal(last[name], self._initial[name])]
         require(not unchanged, f"{len(unchanged)} magnitudes have not changed")
 
 
-class Cancelling(Proof):
+class CancellingInit(Proof):
     """A and B are both non-zero at the start, and their product is zero."""
 
     def check_before(self) -> None:
@@ -216,13 +216,13 @@ class Cancelling(Proof):
             require(float((b @ a).norm()) <= 1e-4 * size, f"{name}: B A is not zero at the start")
 
 
-class AFrozen(Proof):
+class FrozenA(Proof):
     """A is not trained, and is the same at the end as at the start."""
 
     def check_before(self) -> None:
         """Looks for A among the trained parameters."""
-        self._first = self.context.adapter_weights("lora_A")
-        require(bool(self._first), "there is no A")
+        self._initial = self.context.adapter_weights("lora_A")
+        require(bool(self._initial), "there is no A")
         optimized = {id(p) for group in self.context.groups for p in group["params"]}
         named = self.context.adapter.base.named_parameters()
         trained = [
@@ -233,7 +233,7 @@ class AFrozen(Proof):
     def check_after(self) -> None:
         """Compares with the first."""
         last = self.context.adapter_weights("lora_A")
-        moved = [name for name in last if not torch.equal(last[name], self._first[name])]
+        moved = [name for name in last if not torch.equal(last[name], self._initial[name])]
         require(not moved, f"{len(moved)} A have changed")
 
 
@@ -279,21 +279,21 @@ class Quantised(Proof):
             require(state.nested, f"{name}: its scales are not quantised")
 
 
-class HeadTrained(Proof):
+class TrainedHead(Proof):
     """The new head is randomly initialised, fully trained, and not the same at the end."""
 
     def check_before(self) -> None:
         """Looks for the head among the optimizer's parameters."""
-        self._first = {name: part.detach().clone() for name, part in self._parts().items()}
+        self._initial = {name: part.detach().clone() for name, part in self._parts().items()}
         optimized = {id(p) for group in self.context.groups for p in group["params"]}
         untrained = [name for name, part in self._parts().items() if id(part) not in optimized]
-        require(bool(self._first) and not untrained, "the head is not trained")
-        initialized = all(bool(part.any()) for part in self._first.values() if part.ndim > 1)
+        require(bool(self._initial) and not untrained, "the head is not trained")
+        initialized = all(bool(part.any()) for part in self._initial.values() if part.ndim > 1)
         require(initialized, "the head is not initialised")
 
     def check_after(self) -> None:
         """Compares it with its initial weights."""
-        unchanged = [n for n, part in self._parts().items() if torch.equal(part, self._first[n])]
+        unchanged = [n for n, part in self._parts().items() if torch.equal(part, self._initial[n])]
         require(not unchanged, f"{len(unchanged)} weights of the head have not changed")
 
     def _parts(self) -> dict[str, torch.nn.Parameter]:
@@ -304,13 +304,13 @@ class HeadTrained(Proof):
 
 for _name, _proof in {
     "starts_as_base": StartsAsBase,
-    "b_zero": BZero,
+    "b_zero": ZeroB,
     "scale": Scale,
-    "b_faster": BFaster,
+    "b_faster": FasterB,
     "magnitude": Magnitude,
-    "cancelling": Cancelling,
-    "a_frozen": AFrozen,
+    "cancelling": CancellingInit,
+    "a_frozen": FrozenA,
     "quantised": Quantised,
-    "head_trained": HeadTrained,
+    "head_trained": TrainedHead,
 }.items():
     PROOFS.add(_name, _proof)

@@ -89,7 +89,7 @@ def _linear_modules(model: nn.Module) -> tuple[str, ...]:
         if isinstance(module, nn.Linear | Conv1D)
         and module is not head
         and any(part.isdigit() for part in name.split("."))
-        and _leaf(name) not in _ROUTERS
+        and _last_name(name) not in _ROUTERS
     )
 
 
@@ -103,12 +103,12 @@ def _matching_modules(linear: Iterable[str], part: str) -> set[str]:
         return set(linear) - attention
     if part in GROUPS:
         leaf_names = frozenset().union(*(_ROLES[letter] for letter in part))
-        separate = {name for name in attention if _leaf(name) in leaf_names}
-        fused = {name for name in attention if _leaf(name) in _FUSED}
+        separate = {name for name in attention if _last_name(name) in leaf_names}
+        fused = {name for name in attention if _last_name(name) in _FUSED}
         if fused and not separate and part != "qkv":
             raise UserError(
                 f"target modules '{part}' do not exist on this model: query, key and value are "
-                f"one matrix ({', '.join(sorted({_leaf(name) for name in fused}))}); use qkv"
+                f"one matrix ({', '.join(sorted({_last_name(name) for name in fused}))}); use qkv"
             )
         return separate or fused
     return {name for name in linear if name == part or name.endswith(f".{part}")}
@@ -167,12 +167,12 @@ def _block_of(name: str) -> str:
     return ".".join(parts[: next(i for i, part in enumerate(parts) if part.isdigit()) + 1])
 
 
-def _leaf(name: str) -> str:
+def _last_name(name: str) -> str:
     return name.rpartition(".")[2]
 
 
 def _no_match_message(part: str, linear: tuple[str, ...]) -> str:
-    leaves = sorted({_leaf(name) for name in linear})
+    leaves = sorted({_last_name(name) for name in linear})
     hint = did_you_mean(part, (*GROUPS, *leaves))
     existing = ", ".join(leaves) or "no linear layer inside numbered blocks"
     suggestion = "" if hint.startswith("known:") else f"; {hint}"

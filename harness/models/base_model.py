@@ -72,7 +72,7 @@ def _tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     seen: set[int] = set()
     for name, value in sorted(model.state_dict().items()):
         if isinstance(value, torch.Tensor) and value.numel():
-            if value.data_ptr() in seen:  # tied weights
+            if value.data_ptr() in seen:  # tied weights count once, as they are stored once
                 continue
             seen.add(value.data_ptr())
             yield name, value
@@ -243,11 +243,11 @@ def resolve_model(settings: ModelSettings) -> ModelSource:
     """
     name = settings.name
     if name.startswith(_BUILTIN):
-        short = name.removeprefix(_BUILTIN)
-        if short not in embedded.names():
-            hint = did_you_mean(short, embedded.names())
-            raise UserError(f"model.name: no embedded model '{short}'; {hint}")
-        return ModelSource(str(embedded.path(short)), {}, local=True)
+        builtin_name = name.removeprefix(_BUILTIN)
+        if builtin_name not in embedded.names():
+            hint = did_you_mean(builtin_name, embedded.names())
+            raise UserError(f"model.name: no embedded model '{builtin_name}'; {hint}")
+        return ModelSource(str(embedded.path(builtin_name)), {}, local=True)
     path = Path(name).expanduser()
     if path.suffix == ".gguf":
         if not path.is_file():

@@ -23,6 +23,7 @@ from harness.training.losses import predict_tags
 from harness.training.tokenization import TokenizedTask
 from harness.trial import SplitScores
 
+#: Cached for each tokenizer, since it takes decoding the whole vocabulary.
 _newline_ids: weakref.WeakKeyDictionary[Any, frozenset[int]] = weakref.WeakKeyDictionary()
 
 

@@ -181,12 +181,12 @@ class BatchDecoder:
         ids = self._ids[rows, first:]
         end = self._filled + self._ids.shape[1]
         keywords: dict[str, Any] = {}
-        if padded:
+        if padded:  # without a mask, attention may take a faster causal kernel
             keywords["attention_mask"] = self._mask[rows, first:end]
         if _accepts(self._model, "position_ids"):
             keywords["position_ids"] = self._positions[rows, self._filled + first : end]
         if _accepts(self._model, "logits_to_keep"):
-            keywords["logits_to_keep"] = 1
+            keywords["logits_to_keep"] = 1  # logits of all prompt tokens would need much memory
         with self._forward_context(self._adapters[rows], ids.shape[1]):
             output = self._model(input_ids=ids, past_key_values=cache, use_cache=True, **keywords)
         if cache is self._cache:

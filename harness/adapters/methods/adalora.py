@@ -81,11 +81,11 @@ class RanksPruned(Proof):
 
     def check_before(self) -> None:
         """Counts the ranks."""
-        self._first = _ranks(self.context)
+        self._initial = _ranks(self.context)
         adapter = self.context.adapter
         initial_rank = adapter.variant.rank_at_start(adapter.config.rank)
         require(
-            set(self._first.values()) == {initial_rank},
+            set(self._initial.values()) == {initial_rank},
             f"layers do not all start at rank {initial_rank}",
         )
 
@@ -93,7 +93,7 @@ class RanksPruned(Proof):
         """Counts them again."""
         final_ranks = _ranks(self.context)
         budget = self.context.adapter.config.rank * len(final_ranks)
-        require(final_ranks != self._first, "no rank has changed")
+        require(final_ranks != self._initial, "no rank has changed")
         total = sum(final_ranks.values())
         require(total == budget, f"{total} ranks are left, the budget is {budget}")
 

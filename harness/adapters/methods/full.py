@@ -42,7 +42,7 @@ class FullFineTuning(Adapter):
         self.base.save_pretrained(str(folder))
 
 
-class AllTrained(Proof):
+class AllWeightsTrained(Proof):
     """Every weight of the base is trained, and has changed at the end."""
 
     def check_before(self) -> None:
@@ -83,4 +83,4 @@ def why_untrainable(model: PreTrainedModel, free: int | None = None) -> str:
 
 
 ADAPTERS.add("full", FullFineTuning)
-PROOFS.add("all_trained", AllTrained)
+PROOFS.add("all_trained", AllWeightsTrained)

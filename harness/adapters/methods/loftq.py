@@ -120,14 +120,14 @@ class LoftQ(Adapter):
             for name, tensor in self.base.state_dict().items()
             if ".lora_" not in name and ".modules_to_save." not in name
         }
-        draft = Path(tempfile.mkdtemp(prefix=f".{base.name}-", dir=folder.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=f".{base.name}-", dir=folder.parent))
         try:
-            self.base.save_pretrained(str(draft), state_dict=state)
-            draft.chmod(0o755)
+            self.base.save_pretrained(str(temporary), state_dict=state)
+            temporary.chmod(0o755)
             with contextlib.suppress(FileExistsError, OSError):  # another worker was faster
-                draft.replace(base)
+                temporary.replace(base)
         finally:
-            shutil.rmtree(draft, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 class LessError(Proof):

@@ -41,17 +41,17 @@ class ResidualAdapter(Adapter):
         for weight in self._weights():
             weight.data = weight.data.clone()  # OLoRA subtracts in place
         super().inject()
-        self._first = {name: part.clone() for name, part in self._state().items()}
+        self._initial = {name: part.clone() for name, part in self._state().items()}
 
     def save(self, folder: Path) -> None:
         """Writes the change since initialization as a plain LoRA of twice the rank."""
         tensors = {}
-        for name, part in self._state().items():
+        for name, tensor in self._state().items():
             if "lora_A" in name:
-                part = torch.cat([part, self._first[name]], dim=0)
+                tensor = torch.cat([tensor, self._initial[name]], dim=0)
             elif "lora_B" in name:
-                part = torch.cat([part, -self._first[name]], dim=1)
-            tensors[name] = part.contiguous()
+                tensor = torch.cat([tensor, -self._initial[name]], dim=1)
+            tensors[name] = tensor.contiguous()
         config = copy.deepcopy(self.model.peft_config["default"])
         assert isinstance(config, LoraConfig)
         config.init_lora_weights = True
@@ -75,7 +75,7 @@ class ResidualAdapter(Adapter):
         return {name: part.detach().cpu() for name, part in state.items()}
 
 
-class AddsUp(Proof):
+class ResidualSum(Proof):
     """The frozen residual and the initial adapter add up to the original weight."""
 
     def check_before(self) -> None:
@@ -91,4 +91,4 @@ class AddsUp(Proof):
 
 
 ADAPTERS.add("decomposed", ResidualAdapter)
-PROOFS.add("decomposed", AddsUp)
+PROOFS.add("decomposed", ResidualSum)

@@ -63,13 +63,13 @@ class VectorsOnly(Proof):
             bool(trained) and not unexpected,
             f"{len(unexpected)} weights besides vectors are trained",
         )
-        self._first = {name: weight.detach().clone() for name, weight in trained.items()}
+        self._initial = {name: weight.detach().clone() for name, weight in trained.items()}
 
     def check_after(self) -> None:
         """Compares the vectors with the initial ones."""
         current = dict(self.context.adapter.base.named_parameters())
         moved = any(
-            not torch.equal(current[name], initial) for name, initial in self._first.items()
+            not torch.equal(current[name], initial) for name, initial in self._initial.items()
         )
         require(moved, "no vector has changed")
 
