@@ -20,6 +20,8 @@ ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "harness" / "embedded" / "recipe"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 REQUIREMENTS = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
+#: Packages that are imported under another name than they are installed by.
+IMPORT_NAMES = {"pyyaml": "yaml", "scikit-learn": "sklearn"}
 PINS = {
     canonicalize_name(name): release
     for name, release in re.findall(
@@ -112,6 +114,17 @@ def imported_modules(file: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             modules |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     return modules
+
+
+def test_every_dependency_is_imported_somewhere() -> None:
+    imported = {
+        module.partition(".")[0]
+        for file in (ROOT / "harness").rglob("*.py")
+        for module in imported_modules(file)
+    }
+    names = [canonicalize_name(Requirement(text).name) for text in PROJECT["dependencies"]]
+    packages = {IMPORT_NAMES.get(name, name.replace("-", "_")) for name in names}
+    assert packages - imported == set()
 
 
 def test_nothing_in_the_wheel_imports_the_pretraining() -> None:
