@@ -108,6 +108,15 @@ def test_the_arrows_of_the_architecture_page_are_those_of_the_table() -> None:
     assert reachable(drawn) == reachable(table)
 
 
+def test_every_file_that_the_architecture_page_names_exists() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    paths = re.findall(r"`((?:harness|tests)/[\w/.]+)`", page)
+    modules = re.findall(r"participant \w+ as ([\w/]+\.py)$", page, re.M)
+    paths += [f"harness/{module}" for module in modules]
+    assert len(paths) > 40
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
 def test_every_page_of_the_documentation_stands_in_its_index() -> None:
     index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
     pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"index.md"}
