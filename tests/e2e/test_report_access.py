@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
+from harness.report import charts
 from tests.e2e import pages
 from tests.e2e.visits import Visit
 
@@ -24,41 +25,30 @@ A4 = 688  # pixels of A4 (794 at 96 dpi) less the page's margins of 14 mm
 #: Places of faults are told by their HTML; to work out selectors, too, takes long.
 OPTIONS = {"resultTypes": ["violations"], "selectors": False}
 #: What the keyboard must reach, whichever way it is made to.
-STOPS = "a[href], summary, button:not([disabled]):not([hidden]), select, .scroll, pre"
-#: Every text of a chart: what it says, its colour as it is seen, and that of what lies below it.
+STOPS = ".plot, a[href], summary, button:not([disabled]):not([hidden]), select, .scroll, pre"
+#: Every text of a chart beside its cells: what it says, its color as it is seen, and the page's.
 INKS = """() => {
-  const numbers = colour => colour.match(/[\\d.]+/g).map(Number);
-  const over = (top, share, below) =>
-    top.slice(0, 3).map((v, i) => share * v + (1 - share) * below[i]);
-  const opacity = node => node.closest('svg.chart') === node ? 1
+  const numbers = color => color.match(/[\\d.]+/g).map(Number);
+  const opacity = node => node.closest('.plot') === node ? 1
     : Number(getComputedStyle(node).opacity) * opacity(node.parentElement);
   const paper = numbers(getComputedStyle(document.body).backgroundColor);
-  const texts = [...document.querySelectorAll('svg.chart text')];
-  return texts.filter(one => one.checkVisibility()).map(one => {
-    const box = one.getBoundingClientRect();
-    const x = box.x + box.width / 2, y = box.y + box.height / 2;
-    let below = paper;
-    for (const rect of one.closest('svg.chart').querySelectorAll('rect')) {
-      const at = rect.getBoundingClientRect();
-      if (x < at.left || x > at.right || y < at.top || y > at.bottom) continue;
-      const style = getComputedStyle(rect);
-      below = over(numbers(style.fill), Number(style.fillOpacity), below);
-    }
-    const ink = over(numbers(getComputedStyle(one).fill), opacity(one), below);
-    return [one.textContent, ink, below];
+  return [...document.querySelectorAll('.plot text')]
+    .filter(one => one.checkVisibility() && !one.closest('.heatmap-label')).map(one => {
+    const share = opacity(one), ink = numbers(getComputedStyle(one).fill);
+    const seen = ink.slice(0, 3).map((v, i) => share * v + (1 - share) * paper[i]);
+    return [one.textContent, seen, paper];
   });
 }"""
-#: Every visible chart: its title, its box, and the centres of what is drawn in its plot, as
-#: shares of the plot.
-DRAWN = """() => [...document.querySelectorAll('svg.chart')].filter(
+#: Every visible chart: its title, its size, and the centers of its marks, as shares of the chart.
+DRAWN = """() => [...document.querySelectorAll('.plot')].filter(
   one => one.checkVisibility()).map(one => {
-  const box = one.getBoundingClientRect(), plot = one.querySelector('svg.plot');
-  const left = box.x + plot.x.baseVal.value, top = box.y + plot.y.baseVal.value;
-  const marks = [...plot.querySelectorAll('.mark, path, rect:not(.band)')].map(mark => {
-    const at = mark.getBoundingClientRect();
-    return [(at.x + at.width / 2 - left) / plot.width.baseVal.value,
-            (at.y + at.height / 2 - top) / plot.height.baseVal.value];
-  });
+  const box = one.getBoundingClientRect();
+  const marks = [...one.querySelectorAll('path.point, path.js-line, .heatmaplayer image')].map(
+    mark => {
+      const at = mark.getBoundingClientRect();
+      return [(at.x + at.width / 2 - box.x) / box.width,
+              (at.y + at.height / 2 - box.y) / box.height];
+    });
   return {title: one.getAttribute('aria-label'), width: box.width, height: box.height, marks};
 })"""
 
@@ -73,7 +63,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", pages.NAMES)
 def test_axe_finds_nothing(browser: Browser, folder: Path, name: str) -> None:
     with Visit(browser, folder / f"{name}.html") as visit:
-        visit.unfold()
+        visit.draw()
         # Trials are alike: these hold one of each kind.
         visit.ask(
             "document.querySelectorAll('#all-trials tr:nth-child(n+20)').forEach(o => o.remove())"
@@ -91,11 +81,20 @@ def test_axe_finds_nothing(browser: Browser, folder: Path, name: str) -> None:
 def test_texts_of_charts_have_contrast(browser: Browser, folder: Path, dark: bool) -> None:
     # axe cannot tell what lies below a text of an SVG.
     with Visit(browser, folder / "full.html", dark=dark) as visit:
-        visit.unfold()
+        visit.draw()
         inks = visit.ask(INKS)
     assert len(inks) > 100
     faint = {text for text, ink, below in inks if _contrast(ink, below) < 4.5}
     assert faint == set()
+
+
+@pytest.mark.parametrize("colors", [charts.LIGHT, charts.DARK], ids=["light", "dark"])
+@pytest.mark.parametrize("fill", ["fill_low", "fill_high", "tint"])
+def test_texts_on_fills_have_contrast(colors: dict[str, str], fill: str) -> None:
+    ink, below = (
+        [int(colors[name][at : at + 2], 16) for at in (1, 3, 5)] for name in ("ink", fill)
+    )
+    assert _contrast(ink, below) >= 4.5
 
 
 def _contrast(one: Sequence[float], other: Sequence[float]) -> float:
@@ -168,6 +167,7 @@ def test_nothing_is_cut_on_paper(browser: Browser, folder: Path, name: str, widt
         assert folded > 0 or name in {"empty", "index", "one"}
         visit.page.emulate_media(media="print")
         visit.ask("dispatchEvent(new Event('beforeprint'))")
+        assert visit.page.locator(".plot:not(:has(.main-svg))").count() == 0
         assert visit.page.locator("details:not([open])").count() == 0
         assert visit.over_the_edge() == []
         wide = "[...document.querySelectorAll('.scroll, pre')].filter(one => one.checkVisibility()"
@@ -183,9 +183,14 @@ def test_a_pdf_has_its_text_and_the_page_is_as_it_was(browser: Browser, folder: 
         visit.page.locator("summary").first.click()  # opened by hand, it stays open
         state = "[...document.querySelectorAll('details')].map(one => one.open)"
         before = visit.ask(state)
-        visit.ask(f"addEventListener('beforeprint', () => {{ window.printed = {state}; }})")
+        widths = "[...document.querySelectorAll('.plot')].map(one => one._fullLayout?.width)"
+        visit.ask(
+            f"addEventListener('beforeprint', () => {{ window.printed = [{state}, {widths}]; }})"
+        )
         pdf = visit.page.pdf(prefer_css_page_size=True)
-        assert visit.ask("window.printed") == [True] * len(before)
+        opened, drawn = visit.ask("window.printed")
+        assert opened == [True] * len(before)
+        assert all(0 < width <= A4 for width in drawn)  # none was drawn before
         assert visit.ask(state) == before
     assert len(set(before)) == 2
     assert len(re.findall(rb"/Type\s*/Page\b", pdf)) > 5
@@ -206,11 +211,11 @@ def _streams(pdf: bytes) -> Iterator[bytes]:
 @pytest.mark.parametrize("width", [360, 1280])
 def test_every_chart_is_drawn(browser: Browser, folder: Path, name: str, width: int) -> None:
     with Visit(browser, folder / f"{name}.html", width) as visit:
-        visit.unfold()
-        charts = visit.ask(DRAWN)
+        visit.draw()
+        drawn = visit.ask(DRAWN)
         assert visit.over_the_edge() == []
-    assert len(charts) > (20 if name == "full" else 0)
-    for chart in charts:
+    assert len(drawn) > (20 if name == "full" else 0)
+    for chart in drawn:
         assert chart["width"] > 200, chart["title"]
         assert chart["height"] > 60, chart["title"]
         assert chart["marks"], chart["title"]

@@ -19,6 +19,17 @@ _OVER = """() => [...document.querySelectorAll('body *')]
   .map(one => `${one.closest('[id]')?.id}: ${one.outerHTML.slice(0, 120)}`)"""
 
 
+#: Goes through the page as a reader does, until each visible chart is drawn.
+_DRAW = """async () => {
+  for (const plot of document.querySelectorAll('.plot')) {
+    if (!plot.checkVisibility()) continue;
+    plot.scrollIntoView();
+    while (!plot.querySelector('.main-svg')) await new Promise(requestAnimationFrame);
+  }
+  scrollTo(0, 0);
+}"""
+
+
 class Visit:
     """One page opened, with all that it said and asked for.
 
@@ -65,6 +76,11 @@ class Visit:
     def unfold(self) -> None:
         """Opens all that is folded away."""
         self.ask("document.querySelectorAll('details').forEach(one => { one.open = true; })")
+
+    def draw(self) -> None:
+        """Opens all that is folded away and has each visible chart drawn."""
+        self.unfold()
+        self.ask(_DRAW)
 
     def over_the_edge(self) -> list[str]:
         """The visible elements that lie outside the window at its left or right."""
