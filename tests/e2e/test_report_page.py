@@ -96,10 +96,10 @@ def test_a_mark_shows_its_exact_values(browser: Browser, folder: Path) -> None:
         assert box is not None
         visit.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
         visit.page.wait_for_selector("#ablation-rank .hoverlayer text")
-        shown = plot.locator(".hoverlayer").inner_text()
+        shown = plot.locator(".hoverlayer").text_content()
         row = visit.page.locator("#ablation-rank tbody tr").last
         score, interval = row.locator("td").first.inner_text().split("\n")
-        assert f"32: {score} ({interval}) points of F1" in shown
+        assert f"32: {score} ({interval}) points of F1" in str(shown)
 
 
 def test_the_legend_switches_a_series(browser: Browser, folder: Path) -> None:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Dialog, Page
 
-#: Visible elements outside the view at either side. What scrolls in a frame of its own is let be.
+#: Visible elements outside the view at either side. What scrolls in a frame of its own is let be,
+#: as is what plotly measures texts in.
 _OVER = """() => [...document.querySelectorAll('body *')]
-  .filter(one => one.checkVisibility() && !one.closest('.scroll > *, pre > *, .skip'))
+  .filter(one => one.checkVisibility())
+  .filter(one => !one.closest('.scroll > *, pre > *, .skip, #js-plotly-tester'))
   .filter(one => {
     const box = one.getBoundingClientRect();
     const wide = document.documentElement.clientWidth;
