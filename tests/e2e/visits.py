@@ -9,10 +9,10 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Dialog, Page
 
 #: Visible elements outside the view at either side. What scrolls in a frame of its own is let be,
-#: as is what plotly measures texts in.
+#: as is what plotly measures texts in, and what it drags axes by, which charts clip.
 _OVER = """() => [...document.querySelectorAll('body *')]
   .filter(one => one.checkVisibility())
-  .filter(one => !one.closest('.scroll > *, pre > *, .skip, #js-plotly-tester'))
+  .filter(one => !one.closest('.scroll > *, pre > *, .skip, #js-plotly-tester, .draglayer'))
   .filter(one => {
     const box = one.getBoundingClientRect();
     const wide = document.documentElement.clientWidth;
