@@ -32,13 +32,12 @@ def adapter_pack(
     task: Task,
     configs: Sequence[TrialConfig],
     training: TrainingSettings,
-    by_hand: bool = False,
     enters: bool = False,
 ) -> Iterator[tuple[AdapterPack, dict[int, SlotTrainingRun]]]:
     """An adapter pack, and a training run for each configuration, by slot."""
     sequences = TokenizedTask(base, task, 200).training().sequences
     pack, runs = (
-        AdapterPack(base, compatibility.layers(base.model), by_hand, enters),
+        AdapterPack(base, compatibility.layers(base.model), enters),
         dict[int, SlotTrainingRun](),
     )
     with ExitStack() as stack:

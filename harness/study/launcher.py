@@ -271,15 +271,14 @@ def _main() -> None:
     sweep = sweeps.parse_sweep(body, "sweep")
     from harness.models import base_model
     from harness.tasks.task import load_task_for
-    from harness.training.packed.selection import seconds_a_token
-    from harness.training.packed.trainer import PackedTrainer
+    from harness.training.packed.selection import make_timing_trainer, seconds_a_token
 
     model = sweep.model
     if model.dtype == "auto":  # settled by workers, which there are none of yet
         model = model.model_copy(update={"dtype": "float32"})
     task = load_task_for(sweep)
     short = sweep.training.model_copy(update={"steps": _STEPS, "epochs": None, "readings": 0})
-    trainer = PackedTrainer(base_model.load(model, threads, task.type.head), task, short)
+    trainer = make_timing_trainer(base_model.load(model, threads, task.type.head), task, short)
     seconds_a_token(trainer, 1)  # what is done once only is not to be timed
     _say(given, _READY + "\n")
     sys.stdin.readline()

@@ -11,16 +11,14 @@ from typing import Final
 import torch
 from torch import nn
 from transformers import PreTrainedModel
-from transformers.activations import SiLUActivation
 from transformers.pytorch_utils import Conv1D
 
 from harness.config.variants import FULL, Variant
 from harness.models import base_model
 from harness.models.base_model import BaseModel
 from harness.training.losses import in_float32
-from harness.training.packed import llama
 from harness.training.packed.layers import PackedLinear, packed_layers
-from harness.training.packed.layout import Layout, SelectedRows, use_layout, use_packed_attention
+from harness.training.packed.layout import Layout, use_layout, use_packed_attention
 from harness.training.packed.prefix_cache import OwnLayers
 from harness.trial import EXTRA_SETTINGS, TrialConfig
 
@@ -35,9 +33,6 @@ _HALF_TOLERANCE: Final = 0.15
 #: Sliding windows up to this many tokens are tried with a sequence that is longer.
 _WINDOW: Final = 512
 _LINEAR: Final = (nn.Linear, Conv1D)
-#: What a layer that is gone through by hand, and its attention, may consist of.
-_LAYER: Final = {"self_attn", "mlp", *llama.NORMS}
-_WITHIN: Final = {*llama.ATTENTION, "q_norm", "k_norm"}
 
 
 def layers(model: PreTrainedModel) -> tuple[str, ...]:
@@ -72,26 +67,6 @@ def why_base_not_packable(base: BaseModel) -> str | None:
 
 
 @torch.no_grad()
-def supports_manual_backward(base: BaseModel) -> bool:
-    """Whether `Decoder` can go through this base: on a processor, where it says the same.
-
-    Like `why_base_not_packable`, this is tried. On a GPU the base's own kernels are kept.
-    """
-    model = base.model
-    if base.device.type != "cpu" or not is_llama_shaped(model):
-        return False
-    packed = {
-        name: PackedLinear(model.get_submodule(name), torch.zeros(())) for name in layers(model)
-    }
-    ids, layout = _probe(base)
-    rows = SelectedRows(layout, range(len(ids)))
-    nothing = torch.zeros(0, device=base.device)
-    asked = llama.Asked(ids, layout, rows, nothing, nothing)
-    found = llama.Decoder(model, packed).logits(asked)
-    return _alike(found, _alone(base, ids, layout))
-
-
-@torch.no_grad()
 def supports_prefix_cache(base: BaseModel) -> bool:
     """Whether a base's own layers can go on from what the lower ones made of a text before.
 
@@ -117,38 +92,6 @@ def supports_prefix_cache(base: BaseModel) -> bool:
             if not _alike(found, whole):
                 return False
     return own.count > 1
-
-
-def is_llama_shaped(model: PreTrainedModel) -> bool:
-    """Whether a model is made of the known pieces; whether they say the same is to be tried."""
-    inner = getattr(model, model.base_model_prefix, None)
-    layers = getattr(inner, "layers", None)
-    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
-    parts = {name for name, _ in inner.named_children()} if isinstance(inner, nn.Module) else {}
-    return (
-        parts == {"embed_tokens", "layers", "norm", "rotary_emb"}
-        and isinstance(layers, nn.ModuleList)
-        and type(head) is nn.Linear
-        and head.bias is None
-        and all(_layer_shaped(layer) for layer in layers)
-    )
-
-
-def _layer_shaped(layer: nn.Module) -> bool:
-    children = dict(layer.named_children())
-    if children.keys() != _LAYER:
-        return False
-    attention, mlp = dict(children["self_attn"].named_children()), children["mlp"]
-    linears = [attention.get(name) for name in llama.ATTENTION]
-    linears += [getattr(mlp, name, None) for name in llama.GATED]
-    norms = [children[name] for name in llama.NORMS]
-    norms += [attention[name] for name in ("q_norm", "k_norm") if name in attention]
-    return (
-        attention.keys() <= _WITHIN
-        and all(type(linear) is nn.Linear for linear in linears)
-        and all(hasattr(norm, "variance_epsilon") for norm in norms)
-        and isinstance(getattr(mlp, "act_fn", None), SiLUActivation | nn.SiLU)
-    )
 
 
 @torch.no_grad()

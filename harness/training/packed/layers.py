@@ -91,7 +91,7 @@ class LoopKernel:
             part = parts.get(slot)
             if part is not None:
                 here = slice(start, end)
-                found = part.forward(rows[here], out[here], frozen, layout.among.get(slot))
+                found = part.forward(rows[here], out[here], frozen)
                 kept.append((part, here, found))
         return kept
 
@@ -178,7 +178,7 @@ class BatchedKernel:
         seen, dropped = rows, dict[int, Dropped]()
         for place, (share, part) in enumerate(plain):
             here = rows[share.start : share.end]
-            drawn = part.dropout.draw(here, layout.among.get(share.slot))
+            drawn = part.dropout.draw(here)
             if drawn is not None:
                 seen = rows.clone() if seen is rows else seen
                 seen[share.start : share.end] = drawn.of(here)
@@ -364,20 +364,19 @@ class PackedLinear:
         """Whether anybody in this pass has a part here."""
         return any(share.slot in self.parts for share in layout.shares)
 
-    def run(self, rows: Tensor, layout: Layout, cast: Tensor | None = None) -> tuple[Tensor, Kept]:
+    def run(self, rows: Tensor, layout: Layout) -> tuple[Tensor, Kept]:
         """Goes forward.
 
         Args:
             rows: shape (rows, in).
             layout: whose they are.
-            cast: `frozen.cast(rows)`, where several layers see the same rows.
 
         Returns:
             The outputs, and what the way back needs.
         """
         frozen = self.frozen
         with frozen.held():
-            out = frozen.forward(rows, cast)
+            out = frozen.forward(rows)
             kept = self._kernel.forward(self.parts, rows, out, frozen, layout)
         if frozen.bias is not None:
             out += frozen.bias

@@ -8,8 +8,7 @@ Registered with Transformers, whose models call it in the place of their own. On
 core runs in float32: its way back in bfloat16 took three times as long. Knows layouts only.
 """
 
-from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -36,18 +35,6 @@ class SlotRows(NamedTuple):
     slot: int
     start: int
     end: int
-
-
-class SequencePositions(NamedTuple):
-    """Some rows of a slot among all that it has in a pass.
-
-    Attributes:
-        whole: how many it has.
-        places: of these ones, shape (rows,).
-    """
-
-    whole: int
-    places: torch.Tensor
 
 
 class Padding(NamedTuple):
@@ -111,13 +98,11 @@ class Layout:
         shares: rows of the slots; those of no slot see the bare base.
         lengths: tokens of each sequence; they lie end to end.
         device: where the rows lie.
-        among: by slot, which rows these are where they are not all; see `SelectedRows`.
     """
 
     shares: tuple[SlotRows, ...]
     lengths: tuple[int, ...]
     device: torch.device | str = "cpu"
-    among: Mapping[int, SequencePositions] = field(default_factory=dict)
     _blocks: dict[tuple[int, ...], Blocks] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -190,32 +175,6 @@ class Layout:
     def positions(self) -> torch.Tensor:
         """Places within their sequence, shape (1, rows)."""
         return torch.cat([torch.arange(length) for length in self.lengths])[None].to(self.device)
-
-
-class SelectedRows:
-    """Some rows of a layout, in their order; a layer may go on with these alone.
-
-    Args:
-        layout: of all rows.
-        rows: of which.
-        fill: how many of no slot follow, so that there is a round number.
-    """
-
-    def __init__(self, layout: Layout, rows: Sequence[int], fill: int = 0) -> None:
-        self.rows = torch.tensor([*rows, *[0] * fill], device=layout.device)
-        self._count = sum(layout.lengths)
-        shares, among, start = [], {}, 0
-        for slot, first, last in layout.shares:
-            end = bisect_left(rows, last, start)
-            shares.append(SlotRows(slot, start, end))
-            among[slot] = SequencePositions(last - first, self.rows[start:end] - first)
-            start = end
-        self.layout = Layout(tuple(shares), layout.lengths, layout.device, among)
-
-    def spread(self, gradient: torch.Tensor) -> torch.Tensor:
-        """Gradients of the picked rows as those of all rows, zero for the others."""
-        whole = gradient.new_zeros(self._count, gradient.shape[1])
-        return whole.index_add_(0, self.rows, gradient)
 
 
 _active: ContextVar[Layout | None] = ContextVar("layout", default=None)

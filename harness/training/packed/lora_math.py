@@ -18,7 +18,6 @@ from torch.nn import functional
 
 from harness.adapters.fast_layers import DroppedPositions, dropout
 from harness.models import base_model
-from harness.training.packed.layout import SequencePositions
 
 
 class Dropped(Protocol):
@@ -77,43 +76,29 @@ class Dropout:
         self._stream: DroppedPositions | None = None
         self._own: torch.Generator | None = None
 
-    def draw(self, rows: Tensor, among: SequencePositions | None = None) -> Dropped | None:
+    def draw(self, rows: Tensor) -> Dropped | None:
         """What is dropped this time; None where nothing ever is.
 
         Args:
             rows: shape (rows, in).
-            among: which of the slot's rows these are; what is drawn does not depend on it.
         """
         if not self._p:
             return None
-        return (self._places if rows.device.type == "cpu" else self._mask)(rows, among)
+        return (self._places if rows.device.type == "cpu" else self._mask)(rows)
 
-    def _places(self, rows: Tensor, among: SequencePositions | None) -> Places:
+    def _places(self, rows: Tensor) -> Places:
         if self._stream is None:
             self._stream = DroppedPositions(self._p, self._seed())
-        count, width = (rows.shape[0] if among is None else among.whole), rows.shape[1]
-        places = self._stream.take(count * width)
-        return Places(places if among is None else _moved(places, among, width), self._p)
+        return Places(self._stream.take(rows.numel()), self._p)
 
-    def _mask(self, rows: Tensor, among: SequencePositions | None) -> Mask:
+    def _mask(self, rows: Tensor) -> Mask:
         if self._own is None:
             self._own = torch.Generator(rows.device).manual_seed(self._seed())
-        shape = (rows.shape[0] if among is None else among.whole, rows.shape[1])
-        dropped = torch.rand(shape, generator=self._own, device=rows.device) < self._p
-        return Mask(dropped if among is None else dropped[among.places], self._p)
+        drawn = torch.rand(rows.shape, generator=self._own, device=rows.device)
+        return Mask(drawn < self._p, self._p)
 
     def _seed(self) -> int:
         return int(torch.randint(1 << 62, (), generator=self._generator))
-
-
-def _moved(places: Tensor, among: SequencePositions, width: int) -> Tensor:
-    """Places in all rows as places in those that go on; the others' are left out."""
-    goes = torch.full((among.whole,), -1, device=places.device)
-    goes[among.places] = torch.arange(len(among.places), device=places.device)
-    row = places.div(width, rounding_mode="floor")
-    now = goes[row]
-    kept = now >= 0
-    return now.sub_(row).mul_(width).add_(places)[kept]
 
 
 class AdapterOp(Protocol):
@@ -124,7 +109,6 @@ class AdapterOp(Protocol):
         rows: Tensor,
         out: Tensor,
         layer: "FrozenWeight",
-        among: SequencePositions | None = None,
     ) -> Any:
         """Adds to `out` what the adapter makes of `rows`; answers what `backward` needs.
 
@@ -132,7 +116,6 @@ class AdapterOp(Protocol):
             rows: the slot's inputs, shape (rows, in).
             out: what the frozen weights made of them, without bias, shape (rows, out).
             layer: the frozen weights.
-            among: which of the slot's rows these are; None for all.
         """
         ...
 
@@ -174,23 +157,13 @@ class FrozenWeight:
         """Around several uses of the weights, which need them in full only once."""
         return nullcontext()
 
-    def cast(self, rows: Tensor) -> Tensor:
-        """Rows in the weights' precision."""
-        return rows.to(self.dtype)
-
-    def forward(self, rows: Tensor, cast: Tensor | None = None) -> Tensor:
-        """`rows Wᵀ` without bias in the rows' precision, shape (rows, out).
-
-        Args:
-            rows: shape (rows, in).
-            cast: `cast(rows)`, if that was made before.
-        """
-        given = self.cast(rows) if cast is None else cast
-        return functional.linear(given, self.weight).to(rows.dtype)
+    def forward(self, rows: Tensor) -> Tensor:
+        """`rows Wᵀ` without bias in the rows' precision; (rows, in) to (rows, out)."""
+        return functional.linear(rows.to(self.dtype), self.weight).to(rows.dtype)
 
     def backward(self, gradient: Tensor) -> Tensor:
         """`gradient W` in the gradient's precision, shape (rows, in)."""
-        return (self.cast(gradient) @ self.weight).to(gradient.dtype)
+        return (gradient.to(self.dtype) @ self.weight).to(gradient.dtype)
 
 
 class TrainedWeight:
@@ -265,11 +238,9 @@ class LoraOp:
         self.first, self.second, self.scale, self.dropout = first, second, scale, dropout
         self.removed = removed
 
-    def _seen(
-        self, rows: Tensor, among: SequencePositions | None
-    ) -> tuple[Tensor, Dropped | None, Tensor]:
+    def _seen(self, rows: Tensor) -> tuple[Tensor, Dropped | None, Tensor]:
         """What dropout leaves of the rows, what it takes, and the products of the rest with A."""
-        dropped = self.dropout.draw(rows, among)
+        dropped = self.dropout.draw(rows)
         seen = rows if dropped is None else dropped.of(rows)
         return seen, dropped, seen @ self.first.value.T
 
@@ -278,11 +249,10 @@ class LoraOp:
         rows: Tensor,
         out: Tensor,
         layer: FrozenWeight,
-        among: SequencePositions | None = None,
     ) -> tuple[Any, ...]:
         """See `AdapterOp`."""
         del layer
-        seen, dropped, low = self._seen(rows, among)
+        seen, dropped, low = self._seen(rows)
         out.addmm_(low, self.second.value.T, alpha=self.scale)
         if self.removed is not None:
             self.removed.forward(rows, out)
@@ -357,12 +327,11 @@ class DoraOp(LoraOp):
         rows: Tensor,
         out: Tensor,
         layer: FrozenWeight,
-        among: SequencePositions | None = None,
     ) -> tuple[Any, ...]:
         """See `AdapterOp`."""
         norm = row_norms(layer, self.first.value, self.second.value, self.scale)
         share = (self.magnitude.value.to(norm.dtype) / norm).to(rows.dtype)
-        seen, dropped, low = self._seen(rows, among)
+        seen, dropped, low = self._seen(rows)
         if dropped is None:
             direction = out.addmm(low, self.second.value.T, alpha=self.scale)
             torch.mul(direction, share, out=out)

@@ -36,12 +36,10 @@ from harness.training.packed import layers as kernels
 from harness.training.packed.layers import PackedLinear, make_inference_lora, packed_layers
 from harness.training.packed.layout import (
     Layout,
-    SelectedRows,
     SlotRows,
     use_layout,
     use_packed_attention,
 )
-from harness.training.packed.llama import Asked, Decoder
 from harness.training.packed.lora_math import AdapterOp, DoraOp, Dropout, LoraOp, RemovedInit
 from harness.training.packed.prefix_cache import OwnLayers
 from harness.training.packed.slot import FlatWeights, SlotTrainingRun
@@ -113,8 +111,8 @@ class AdapterPack:
     Args:
         base: no adapter attached.
         layers: names of the linear layers that adapters may be on.
-        by_hand: whether the base's layers are gone through by `Decoder`; see `fitting.by_hand`.
-        enters: else, whether they are left out below the lowest adapter; see `fitting.enters`.
+        enters: whether layers are left out below the lowest adapter; see
+            `compatibility.supports_prefix_cache`.
 
     Attributes:
         dtype: what adapters' products are made in.
@@ -124,7 +122,6 @@ class AdapterPack:
         self,
         base: BaseModel,
         layers: Sequence[str],
-        by_hand: bool = False,
         enters: bool = False,
     ) -> None:
         self._base = base
@@ -134,12 +131,10 @@ class AdapterPack:
             name: PackedLinear(base.model.get_submodule(name), self._anchor, kernel)
             for name in layers
         }
-        self._decoder = Decoder(base.model, self.layers) if by_hand else None
         gpu = base.device.type == "cuda"
         self._own = OwnLayers(base.model, self.layers, together=gpu) if enters else None
-        own = next(base.model.parameters()).dtype
-        self.dtype = own if self._decoder is None else self._decoder.dtype
-        half = own in (torch.bfloat16, torch.float16)
+        self.dtype = next(base.model.parameters()).dtype
+        half = self.dtype in (torch.bfloat16, torch.float16)
         self._rounded = _ROUNDED if half and base.device.type == "cpu" else 1
 
     @property
@@ -149,9 +144,8 @@ class AdapterPack:
 
     def give_back(self) -> None:
         """Gives back memory that only saves time: some ran out."""
-        for way in (self._decoder, self._own):
-            if way is not None:
-                way.below.give_back()
+        if self._own is not None:
+            self._own.below.give_back()
 
     def answers(self, batch: Sequence[TokenSequence]) -> int:
         """How many answer tokens some sequences have."""
@@ -219,27 +213,18 @@ class AdapterPack:
         Returns:
             Each slot's summed loss by its divisor, nats a token.
         """
-        if self._decoder is None:
-            losses = self.losses(batches)
-            means = torch.stack([loss / answers[slot] for slot, loss in losses.items()])
-            means.sum().backward()  # type: ignore[no-untyped-call]
-            return dict(zip(losses, means.tolist(), strict=True))
-        with torch.no_grad():
-            asked, counts = self._asked(batches, answers)
-            each = self._decoder.gradients(asked)[: sum(counts)]
-        parts = torch.split(each, counts)
-        found = zip(batches, parts, strict=True)
-        return {slot: part.sum().item() / answers[slot] for slot, part in found}
+        losses = self.losses(batches)
+        means = torch.stack([loss / answers[slot] for slot, loss in losses.items()])
+        means.sum().backward()  # type: ignore[no-untyped-call]
+        return dict(zip(losses, means.tolist(), strict=True))
 
     def losses(self, batches: Batches) -> dict[int, Tensor]:
         """The summed loss of each slot's answers in nats; gradients flow through.
 
-        By the base's own layers, whatever `by_hand` says.
-
         Args:
             batches: sequences of each slot.
         """
-        rows = self._rows(batches, each=True)
+        rows = self._rows(batches)
         device = self.device
         with ExitStack() as stack:
             stack.enter_context(packed_layers(self.layers))
@@ -253,36 +238,21 @@ class AdapterPack:
         parts = torch.split(each, rows.counts)
         return {slot: part.sum() for slot, part in zip(batches, parts, strict=True)}
 
-    def _asked(self, batches: Batches, answers: Mapping[int, int]) -> tuple[Asked, list[int]]:
-        """What the decoder is asked for, and how many answer tokens each slot has."""
-        rows = self._rows(batches, each=False)
-        fill = -len(rows.picked) % self._rounded
-        picked = SelectedRows(rows.layout, rows.picked, fill)
-        factors = [
-            1 / answers[slot]
-            for slot, count in zip(batches, rows.counts, strict=True)
-            for _ in range(count)
-        ]
-        device = self.device
-        targets = torch.tensor([*rows.targets, *[0] * fill], device=device)
-        shares = torch.tensor([*factors, *[0.0] * fill], device=device, dtype=self.dtype)
-        return Asked(rows.ids, rows.layout, picked, targets, shares), rows.counts
-
-    def _rows(self, batches: Batches, each: bool) -> _Rows:
-        """Lays sequences end to end, filled up to a round number: each slot's rows, or all."""
+    def _rows(self, batches: Batches) -> _Rows:
+        """Lays sequences end to end, each slot's rows filled up to a round number."""
         sequences: list[TokenSequence] = []
         shares: list[SlotRows] = []
         pad = int(self._base.tokenizer.pad_token_id)
         row = 0
-        for place, (slot, batch) in enumerate(batches.items(), 1):
+        for slot, batch in batches.items():
             sequences += batch
             start = row
             row += sum(len(one.ids) for one in batch)
-            missing = -row % self._rounded if each or place == len(batches) else 0
+            missing = -row % self._rounded
             if missing:
                 sequences.append(TokenSequence((pad,) * missing, missing))
-            shares.append(SlotRows(slot, start, row + missing if each else row))
             row += missing
+            shares.append(SlotRows(slot, start, row))
         layout = Layout(tuple(shares), lengths(sequences), self.device)
         ids = torch.tensor([token for one in sequences for token in one.ids], device=self.device)
         return _Rows(ids, layout, *answer_rows(sequences, shares))

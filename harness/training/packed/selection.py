@@ -24,7 +24,6 @@ from harness.models.memory import PeakMemory, available_bytes
 from harness.tasks.task import Task
 from harness.training.evaluation import score
 from harness.training.loop import step_count
-from harness.training.packed import compatibility
 from harness.training.packed.trainer import PackedTrainer, refusal
 from harness.training.sequential import SequentialTrainer, make_tokens
 from harness.training.tokenization import TokenizedTask
@@ -107,8 +106,7 @@ def choose_engine(
     if engine.kind == "auto" and engine.slots is None and base.device.type == "cpu":
         # Timed, it comes to one slot or to a few percent that the next run would not find again;
         # and equal seeds shall give equal numbers.
-        kind = "packed" if compatibility.supports_manual_backward(base) else "sequential"
-        return EngineChoice(kind, 1, "one adapter's rows keep a processor busy", {})
+        return EngineChoice("sequential", 1, "one adapter's rows keep a processor busy", {})
     if engine.slots is not None:
         return EngineChoice("packed", engine.slots, "as asked for", {})
     # A few steps each; how long they are and how many rows they have is as in the study.
@@ -147,14 +145,31 @@ def _grown(base: BaseModel, peak: PeakMemory) -> int:
     return max(0, peak.bytes() - weights)
 
 
-def seconds_a_token(trainer: PackedTrainer, slots: int) -> float | None:
+def make_timing_trainer(
+    base: BaseModel, task: Task, training: TrainingSettings, tokens: TokenizedTask | None = None
+) -> SequentialTrainer:
+    """The engine that `engine.kind: auto` means on this device, for timing one adapter.
+
+    Args:
+        base: no adapter attached.
+        task: what is trained.
+        training: of few steps.
+        tokens: of the task's examples, if they were made before.
+    """
+    if base.device.type == "cpu":
+        return SequentialTrainer(base, task, training, tokens=tokens)
+    return PackedTrainer(base, task, training, tokens=tokens)
+
+
+def seconds_a_token(trainer: SequentialTrainer, slots: int) -> float | None:
     """Seconds of training a token, several rank-16 adapters together; None if they do not run.
 
     Args:
         trainer: of few steps.
-        slots: adapters together.
+        slots: adapters together; 1 unless the trainer is packed.
     """
-    trainer.slots = slots
+    if isinstance(trainer, PackedTrainer):
+        trainer.slots = slots
     requests = [
         TrialRequest(
             number, TrialConfig("lora", 16, 16.0, 0.0, "all_linear", 1e-4, number), splits=()
@@ -265,7 +280,7 @@ def _seconds(
     base = base_model.load(model, threads, task.type.head)
     short = training.model_copy(update={"steps": _STEPS, "epochs": None, "readings": 0})
     tokens = make_tokens(base, task, short)
-    trainer = PackedTrainer(base, task, short, tokens=tokens)
+    trainer = make_timing_trainer(base, task, short, tokens)
     # What is done once only is not to be timed.
     times = [seconds_a_token(trainer, 1) for _ in range(1 + _REPEATS)][1:]
     token = min((each for each in times if each is not None), default=None)

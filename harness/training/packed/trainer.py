@@ -81,11 +81,8 @@ class PackedTrainer(SequentialTrainer):
         super().__init__(base, task, training, variants, tokens)
         self.slots = slots
         self._why_not = refusal(base, task)
-        by_hand = self._why_not is None and compatibility.supports_manual_backward(base)
-        enters = (
-            self._why_not is None and not by_hand and compatibility.supports_prefix_cache(base)
-        )
-        self._pack = AdapterPack(base, compatibility.layers(base.model), by_hand, enters)
+        enters = self._why_not is None and compatibility.supports_prefix_cache(base)
+        self._pack = AdapterPack(base, compatibility.layers(base.model), enters)
         self._passes = MicroBatcher(self._pack, training)
         self._taken: dict[int, _Slot] = {}
         self._places: dict[int, int] = {}  # adapter -> slot

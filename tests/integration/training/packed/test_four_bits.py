@@ -78,7 +78,7 @@ def test_weights_are_made_whole_twice_a_step_however_many_share_them(
     training = TRAINING.model_copy(update={"micro_batch_size": 4})
     for slots in (1, 3):
         configs = [CONFIGS[2].replace(seed=seed) for seed in range(slots)]
-        with packs.adapter_pack(coded, task, configs, training, by_hand=False) as (pack, runs):
+        with packs.adapter_pack(coded, task, configs, training) as (pack, runs):
             batches = {slot: each.draw() for slot, each in runs.items()}
             answers = {slot: pack.answers(each) for slot, each in batches.items()}
             pack.gradients(batches, answers)  # squared norms of rows are made once

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from harness.config.settings import TrainingSettings
 from harness.models.base_model import BaseModel
 from harness.tasks.task import Task
-from harness.training.packed import compatibility, layers
+from harness.training.packed import layers
 from harness.training.packed.layers import BatchedKernel
 from harness.training.packed.trainer import PackedTrainer
 from harness.training.sequential import SequentialTrainer
@@ -37,17 +37,14 @@ NEIGHBOURS = (
 )
 
 
-@pytest.fixture(params=["by hand", "by its own layers", "as on a GPU"])
+@pytest.fixture(params=["as on a processor", "as on a GPU"])
 def way(
     request: pytest.FixtureRequest, double: BaseModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """How the packed engine goes through the base."""
     gpu = double.device.type == "cuda"
-    assert compatibility.supports_manual_backward(double) != gpu
     if gpu and request.param != "as on a GPU":
         pytest.skip("this is a GPU")
-    if request.param != "by hand":
-        monkeypatch.setattr(compatibility, "supports_manual_backward", lambda _: False)
     if request.param == "as on a GPU":
         monkeypatch.setattr(layers, "kernel_for", lambda _: BatchedKernel())
 

@@ -20,7 +20,7 @@ from harness.training.packed.layers import (
     kernel_for,
     make_inference_lora,
 )
-from harness.training.packed.layout import Layout, SelectedRows, SlotRows
+from harness.training.packed.layout import Layout, SlotRows
 from harness.training.packed.lora_math import (
     AdapterOp,
     DoraOp,
@@ -88,10 +88,6 @@ def shares(*counts: int) -> Layout:
     return Layout(tuple(given), (ends[-1],))
 
 
-def some_of(layout: Layout, *rows: int) -> Layout:
-    return SelectedRows(layout, rows, fill=3).layout
-
-
 def used(
     kernel: Kernel, parts: dict[int, AdapterOp], layout: Layout, count: int
 ) -> Sequence[Tensor]:
@@ -120,9 +116,6 @@ def used(
     [
         pytest.param(shares(5, 5, 5, 5), 20, id="equal"),
         pytest.param(shares(7, 2, 1, 4), 17, id="unlike, and rows of nobody"),
-        pytest.param(some_of(shares(7, 2, 1, 4), 0, 3, 5, 8, 10, 13), 9, id="picked"),
-        pytest.param(some_of(shares(7, 2, 1, 4), 1, 2, 12), 6, id="picked, some have none"),
-        pytest.param(some_of(shares(7, 2, 1, 4), 9), 4, id="picked, one slot's alone"),
     ],
 )
 def test_kernels_say_the_same(make: object, layout: Layout, count: int) -> None:

@@ -18,8 +18,6 @@ from harness.models.base_model import BaseModel
 from harness.training.packed import layout as attention
 from harness.training.packed.layout import (
     Layout,
-    SelectedRows,
-    SlotRows,
     current_layout,
     packed_attention,
     use_layout,
@@ -80,23 +78,6 @@ def test_places_lie_where_the_rows_lie() -> None:
     assert layout.padding is not None
     found = (layout.positions, layout.padding.places, layout.padding.back)
     assert [each.device.type for each in found] == ["meta"] * 3
-
-
-def test_picked_rows_are_their_slots_and_filled_up_with_nobody_s() -> None:
-    layout = Layout((SlotRows(4, 0, 5), SlotRows(2, 5, 9), SlotRows(7, 9, 12)), (5, 4, 3))
-    picked = SelectedRows(layout, [1, 3, 4, 9, 11], fill=3)
-    assert picked.rows.tolist() == [1, 3, 4, 9, 11, 0, 0, 0]
-    assert picked.layout.shares == (SlotRows(4, 0, 3), SlotRows(2, 3, 3), SlotRows(7, 3, 5))
-    wholes = {slot: each.whole for slot, each in picked.layout.among.items()}
-    places = {slot: each.places.tolist() for slot, each in picked.layout.among.items()}
-    assert wholes == {4: 5, 2: 4, 7: 3}
-    assert places == {4: [1, 3, 4], 2: [], 7: [0, 2]}
-
-
-def test_gradients_of_picked_rows_are_spread_over_all() -> None:
-    picked = SelectedRows(Layout((SlotRows(0, 0, 4),), (4,)), [1, 3], fill=1)
-    gradient = torch.tensor([[1.0], [2.0], [0.0]])
-    assert picked.spread(gradient).tolist() == [[0.0], [1.0], [0.0], [2.0]]
 
 
 HEADS, WIDTH = 4, 8

@@ -14,7 +14,7 @@ from harness.models.base_model import BaseModel
 from harness.tasks.task import Task
 from harness.training.packed import compatibility
 from harness.training.packed.layout import Layout
-from harness.training.packed.pack import AdapterPack, MicroBatcher
+from harness.training.packed.pack import MicroBatcher
 from harness.training.packed.prefix_cache import Below
 from harness.training.packed.trainer import PackedTrainer
 from harness.training.sequential import SequentialTrainer
@@ -31,11 +31,6 @@ def config(rank: int, layers: str, seed: int) -> TrialConfig:
     return TrialConfig("lora", rank, 8.0, 0.0, "all_linear", 5e-3, seed).with_level(
         "layers", layers
     )
-
-
-@pytest.fixture
-def by_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compatibility, "supports_manual_backward", lambda _: False)
 
 
 @pytest.mark.parametrize("architecture", toy_bases.ARCHITECTURES)
@@ -69,7 +64,6 @@ def test_a_model_of_one_layer_has_nothing_to_leave_out() -> None:
     assert not compatibility.supports_prefix_cache(toy_bases.random_base(one))
 
 
-@pytest.mark.usefixtures("by_its_own")
 @pytest.mark.parametrize("architecture", ["llama", "gemma2", "gpt2"])
 def test_trials_of_several_epochs_are_those_of_the_other_engine(
     architecture: str, task: Task, monkeypatch: pytest.MonkeyPatch
@@ -96,7 +90,6 @@ def test_trials_of_several_epochs_are_those_of_the_other_engine(
         )
 
 
-@pytest.mark.usefixtures("by_its_own")
 def test_a_trial_s_digits_do_not_depend_on_those_before_it(base: BaseModel, task: Task) -> None:
     last = TrialRequest(9, config(2, "1", 5), ())
     alone = list(PackedTrainer(base, task, TRAINING, 1).train(iter([last]), go_on))[-1]
@@ -216,54 +209,3 @@ def test_no_more_is_kept_than_there_is_room_for() -> None:
     for _ in range(2):
         assert below.rows(1, *texts((1,), (2,), (3,)))[:, 0].tolist() == [11, 21, 31]
     assert layers.calls == [(1, (1,)), (1, (2,)), (1, (3,)), (1, (3,))]
-
-
-def test_trials_of_several_epochs_are_those_of_the_other_engine_of_below(
-    double: BaseModel, task: Task
-) -> None:
-    configs = [config(2, "upper_half", 1), config(4, "all", 2), config(3, "1", 3)]
-    requests = [TrialRequest(number, each, ()) for number, each in enumerate(configs)]
-    wanted, found = (
-        {one.number: one for one in trainer.train(iter(requests), go_on)}
-        for trainer in (
-            SequentialTrainer(double, task, TRAINING),
-            PackedTrainer(double, task, TRAINING, 2),
-        )
-    )
-    for number, result in found.items():
-        assert result.outcome is Outcome.COMPLETE
-        losses = [each.loss for each in result.measurements]
-        assert losses == pytest.approx(
-            [each.loss for each in wanted[number].measurements], rel=1e-9
-        )
-
-
-def test_a_trial_s_digits_do_not_depend_on_those_before_it_of_below(
-    base: BaseModel, task: Task
-) -> None:
-    assert compatibility.supports_manual_backward(base)
-    last = TrialRequest(9, config(2, "1", 5), ())
-    alone = list(PackedTrainer(base, task, TRAINING, 1).train(iter([last]), go_on))[-1]
-    before = [TrialRequest(0, config(4, "1", 7), ()), last]
-    after = list(PackedTrainer(base, task, TRAINING, 1).train(iter(before), go_on))[-1]
-    assert [each.loss for each in after.measurements] == [each.loss for each in alone.measurements]
-
-
-def test_frozen_layers_do_no_work_the_second_time(
-    double: BaseModel, task: Task, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with packs.adapter_pack(double, task, [config(2, "1", 1)], TRAINING, by_hand=True) as (
-        pack,
-        runs,
-    ):
-        assert isinstance(pack, AdapterPack)
-        run = runs[0]
-        batch = run.draw()
-        first = pack.gradients({0: batch}, {0: pack.answers(batch)})
-        frozen = pack.layers["model.layers.0.mlp.up_proj"].frozen
-
-        def never(*_: object) -> Tensor:
-            raise AssertionError("a frozen layer below all adapters ran again")
-
-        monkeypatch.setattr(frozen, "forward", never)
-        assert pack.gradients({0: batch}, {0: pack.answers(batch)}) == first

@@ -16,7 +16,7 @@ from harness.errors import UserError
 from harness.models import base_model
 from harness.models.base_model import BaseModel
 from harness.tasks.task import Task
-from harness.training.packed import compatibility, selection
+from harness.training.packed import selection
 from harness.training.packed.pack import AdapterPack
 from harness.training.packed.selection import (
     EngineChoice,
@@ -139,20 +139,12 @@ def test_where_not_even_one_runs_that_is_told(
     assert found == EngineChoice("packed", 1, "no number of slots could be timed", {})
 
 
-@pytest.mark.parametrize(("by_hand", "kind"), [(True, "packed"), (False, "sequential")])
 def test_on_a_processor_nothing_is_timed_unless_it_is_asked_for(
-    by_hand: bool,
-    kind: str,
-    base: BaseModel,
-    task: Task,
-    figures: Figures,
-    monkeypatch: pytest.MonkeyPatch,
+    base: BaseModel, task: Task, figures: Figures
 ) -> None:
     asked = figures({1: 8e-6, 2: 1e-6})
-    assert compatibility.supports_manual_backward(base)
-    monkeypatch.setattr(compatibility, "supports_manual_backward", lambda _: by_hand)
     found = choose_engine(base, task, TRAINING, EngineSettings())
-    assert found == EngineChoice(kind, 1, "one adapter's rows keep a processor busy", {})
+    assert found == EngineChoice("sequential", 1, "one adapter's rows keep a processor busy", {})
     assert asked == []
 
 
