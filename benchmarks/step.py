@@ -36,7 +36,7 @@ WARM_UP = 2
 def _peft_alone() -> Iterator[None]:
     with (
         mock.patch.object(attach, "fuse_lora_layers", return_value=0),
-        mock.patch.object(attach, "quicken", return_value=None),
+        mock.patch.object(attach, "use_fast_dropout", return_value=None),
     ):
         yield
 
