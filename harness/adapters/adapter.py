@@ -24,6 +24,7 @@ from harness.config.variants import Variant
 from harness.errors import UserError
 from harness.models import token_classifier
 from harness.models.batches import TokenSequence
+from harness.models.memory import MEMORY
 from harness.registry import Registry
 from harness.trial import TrialConfig
 
@@ -210,9 +211,6 @@ ADAPTERS.add("lora", Adapter)
 
 #: Layer classes whose weight is a plain matrix that an update can be added to.
 _MERGEABLE: Final = frozenset({nn.Linear, Conv1D})
-#: Most weights that are copied for merged scoring: 256 MB in float32. With larger matrices the
-#: unmerged adapter costs little beside the base.
-_MAX_MERGED_WEIGHTS: Final = 64_000_000
 
 
 def can_merge(layers: Iterable[BaseTunerLayer]) -> bool:
@@ -221,7 +219,7 @@ def can_merge(layers: Iterable[BaseTunerLayer]) -> bool:
     weights = [base.get_parameter("weight") for base in bases]
     plain = all(type(base) in _MERGEABLE for base in bases)
     exact = all(weight.dtype == torch.float32 for weight in weights)
-    return plain and exact and sum(map(torch.numel, weights)) <= _MAX_MERGED_WEIGHTS
+    return plain and exact and sum(map(torch.numel, weights)) <= MEMORY.merge_limit
 
 
 @contextmanager
@@ -230,7 +228,7 @@ def merged(model: PreTrainedModel) -> Iterator[None]:
 
     The frozen tensors are neither written to nor recomputed: the merged ones replace them within
     the context. Nothing happens where the merged weights would be rounded (a base in half
-    precision or quantised) or large (`_MAX_MERGED_WEIGHTS`), or without an adapter.
+    precision or quantised) or large (`MemoryPolicy.merge_limit`), or without an adapter.
     """
     layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
     if not can_merge(layers):

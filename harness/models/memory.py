@@ -1,13 +1,12 @@
-"""Tells what memory a trial took at its peak, and whether an error means that memory ran out.
+"""Memory: the policy of what it is used for, what is free, what trials and base models take.
 
-Reads the kernel's own high-water mark, so that nothing has to be sampled on the way.
-
-What the frozen base takes in memory: its linear layers, and all that stays as it is.
-
-Knows how bitsandbytes keeps 4-bit and 8-bit weights, nothing of adapters.
+Two decisions on memory are made elsewhere: `training.micro_batch_size` in a sweep bounds the
+examples in one pass (`harness.training.loop.retry_out_of_memory` halves it where memory runs
+out), and `harness.study.launcher` chooses the number of workers.
 """
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -18,21 +17,48 @@ from transformers.pytorch_utils import Conv1D
 
 from harness.models import token_classifier
 
-_RESET: Final = Path("/proc/self/clear_refs")
+# proc(5): writing 5 here resets the process's peak resident set size.
+_CLEAR_REFS: Final = Path("/proc/self/clear_refs")
 _STATUS: Final = Path("/proc/self/status")
-_MEMORY: Final = Path("/proc/meminfo")
-_PHRASES: Final = ("not enough memory", "can't allocate memory", "out of memory")
+_MEMINFO: Final = Path("/proc/meminfo")
+_MESSAGES: Final = ("not enough memory", "can't allocate memory", "out of memory")
+
+
+@dataclass(frozen=True)
+class MemoryPolicy:
+    """The bounds that decide what memory is used for.
+
+    Attributes:
+        free_share: share of the free memory that adapters in one pack are expected to fill; the
+            rest is for longer batches than those that were timed.
+        merge_limit: weights that scoring merges an adapter into at most, since merging copies
+            them (256 MB in float32); a larger model gains little by it.
+        bytes_per_full_weight: bytes that full fine-tuning takes for each weight beside the frozen
+            base: copy, gradient and AdamW's two moments, each in float32.
+        cache_limit: bytes of hidden states that the packed engine's prefix cache keeps at most.
+        cache_share: the same as a share of the memory that is free when it is first used.
+    """
+
+    free_share: float = 0.7
+    merge_limit: int = 64_000_000
+    bytes_per_full_weight: int = 16
+    cache_limit: int = 512 << 20
+    cache_share: float = 0.1
+
+
+#: The policy that holds.
+MEMORY: Final = MemoryPolicy()
 
 
 class PeakMemory:
-    """The highest memory in use since this object was made.
+    """The highest memory in use since this object was created.
 
     On a GPU the memory allocated there; else the resident memory of the process. Where the
-    kernel's mark cannot be reset (not Linux, or forbidden), it is the mark since the process
+    kernel's mark cannot be reset (not Linux, or forbidden), it is the peak since the process
     began.
 
     Args:
-        device: where the model lies.
+        device: where the model is.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -41,7 +67,8 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats(device)
             return
         try:
-            _RESET.write_text("5")  # proc(5): resets the peak resident set size
+            # The kernel's own high-water mark: nothing has to be sampled while a trial runs.
+            _CLEAR_REFS.write_text("5")
         except OSError:
             return
 
@@ -49,24 +76,24 @@ class PeakMemory:
         """The peak so far, in bytes."""
         if self._device.type == "cuda":
             return torch.cuda.max_memory_allocated(self._device)
-        return _read(_STATUS, "VmHWM:") or _lifetime_peak()
+        return _read_bytes(_STATUS, "VmHWM:") or _process_peak()
 
 
 def weight_bytes(model: nn.Module) -> int:
-    """Bytes of all weights and buffers of a model, each counted once."""
-    kept = {id(each): each for each in (*model.parameters(), *model.buffers())}
-    return sum(each.nbytes for each in kept.values())
+    """Bytes of all weights and buffers of a model; one that is shared counts once."""
+    tensors = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    return sum(tensor.nbytes for tensor in tensors.values())
 
 
 def available_bytes() -> int:
-    """Bytes of memory that are free: on the GPU where there is one, else in the machine."""
+    """Bytes of memory that are free: on the GPU if there is one, else in the machine."""
     if torch.cuda.is_available():
         return int(torch.cuda.mem_get_info()[0])
-    return _read(_MEMORY, "MemAvailable:") or sys.maxsize
+    return _read_bytes(_MEMINFO, "MemAvailable:") or sys.maxsize
 
 
-def _read(file: Path, name: str) -> int | None:
-    """A figure of the kernel's in bytes; None where it does not tell."""
+def _read_bytes(file: Path, name: str) -> int | None:
+    """A figure of a kernel file, in bytes; None if there is no such file or line."""
     try:
         for line in file.read_text().splitlines():
             if line.startswith(name):
@@ -76,7 +103,7 @@ def _read(file: Path, name: str) -> int | None:
     return None
 
 
-def _lifetime_peak() -> int:
+def _process_peak() -> int:
     import resource  # not on every platform
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -84,11 +111,14 @@ def _lifetime_peak() -> int:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether this error says that memory ran out."""
+    """Whether this error means that memory ran out, on a GPU or in the machine."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
+    # On a processor torch raises a plain RuntimeError.
     text = str(error).lower()
-    return isinstance(error, RuntimeError | OSError) and any(each in text for each in _PHRASES)
+    return isinstance(error, RuntimeError | OSError) and any(
+        message in text for message in _MESSAGES
+    )
 
 
 class Footprint(NamedTuple):
@@ -107,29 +137,32 @@ class Footprint(NamedTuple):
 
 def footprint(model: PreTrainedModel) -> Footprint:
     """Measures a base without adapter."""
-    own, new = model.get_output_embeddings(), token_classifier.find_head(model)  # type: ignore[no-untyped-call]
-    head = own if new is None else new.module
-    linear = plain = 0
+    task_head = token_classifier.find_head(model)
+    language_head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    head = language_head if task_head is None else task_head.module
+    linear = in_bfloat16 = 0
     counted: set[int] = set()
     for module in model.modules():
         if isinstance(module, nn.Linear | Conv1D) and module is not head:
             weight = module.get_parameter("weight")
             counted.add(id(weight))
-            linear += _bytes(weight)
+            linear += _tensor_bytes(weight)
             rows, columns = _shape(module)
-            plain += 2 * rows * columns
+            in_bfloat16 += 2 * rows * columns
     rest = [weight for weight in model.parameters() if id(weight) not in counted]
-    return Footprint(linear, plain, sum(map(_bytes, [*rest, *model.buffers()])))
+    return Footprint(linear, in_bfloat16, sum(map(_tensor_bytes, [*rest, *model.buffers()])))
 
 
 def _shape(module: nn.Linear | Conv1D) -> tuple[int, int]:
     if isinstance(module, nn.Linear):
+        # A 4-bit weight's own shape is that of its packed codes.
         return module.out_features, module.in_features
     rows, columns = module.weight.shape
     return int(rows), int(columns)
 
 
-def _bytes(tensor: torch.Tensor) -> int:
+def _tensor_bytes(tensor: torch.Tensor) -> int:
+    """Bytes of a tensor with the scales of bitsandbytes' 8-bit and 4-bit weights."""
     state: Any = getattr(tensor, "quant_state", None)
     parts = [tensor, getattr(tensor, "SCB", None)]
     while state is not None:  # scales, and with double quantisation the scales' scales

@@ -4,7 +4,6 @@ The base itself does not change: while this is attached, its parameters hold cop
 """
 
 from pathlib import Path
-from typing import Final
 
 import torch
 from transformers import PreTrainedModel
@@ -12,9 +11,7 @@ from transformers import PreTrainedModel
 from harness.adapters.adapter import ADAPTERS, Adapter
 from harness.adapters.proofs import PROOFS, Proof, require
 from harness.errors import UserError
-
-#: Memory of a weight besides the frozen base: copy, gradient and AdamW's two moments in float32.
-BYTES_PER_WEIGHT: Final = 16
+from harness.models.memory import MEMORY
 
 
 class FullFineTuning(Adapter):
@@ -75,7 +72,7 @@ def why_untrainable(model: PreTrainedModel, free: int | None = None) -> str:
         return "the weights of a quantised base model cannot be trained"
     if dtypes != {torch.float32}:
         return "its weights have to be float32 (model.dtype)"
-    needed = BYTES_PER_WEIGHT * sum(weight.numel() for weight in model.parameters())
+    needed = MEMORY.bytes_per_full_weight * sum(weight.numel() for weight in model.parameters())
     if free is not None and needed > free:
         gigabytes = (needed / 2**30, free / 2**30)
         return "it needs {:.1f} GiB more a worker, {:.1f} are free".format(*gigabytes)

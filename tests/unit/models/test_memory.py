@@ -33,7 +33,7 @@ def test_the_peak_sees_what_was_freed_and_forgets_earlier_peaks() -> None:
 def test_without_the_kernels_files_the_peak_of_the_process_is_told(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(memory, "_RESET", tmp_path / "none" / "a")
+    monkeypatch.setattr(memory, "_CLEAR_REFS", tmp_path / "none" / "a")
     monkeypatch.setattr(memory, "_STATUS", tmp_path / "none" / "b")
     assert PeakMemory(CPU).bytes() > 50 * 2**20
 
