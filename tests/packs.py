@@ -32,12 +32,12 @@ def adapter_pack(
     task: Task,
     configs: Sequence[TrialConfig],
     training: TrainingSettings,
-    enters: bool = False,
+    prefix_cache: bool = False,
 ) -> Iterator[tuple[AdapterPack, dict[int, SlotTrainingRun]]]:
     """An adapter pack, and a training run for each configuration, by slot."""
     sequences = TokenizedTask(base, task, 200).training().sequences
     pack, runs = (
-        AdapterPack(base, compatibility.layers(base.model), enters),
+        AdapterPack(base, compatibility.packable_layers(base.model), prefix_cache),
         dict[int, SlotTrainingRun](),
     )
     with ExitStack() as stack:

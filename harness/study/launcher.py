@@ -271,7 +271,7 @@ def _main() -> None:
     sweep = sweeps.parse_sweep(body, "sweep")
     from harness.models import base_model
     from harness.tasks.task import load_task_for
-    from harness.training.packed.selection import make_timing_trainer, seconds_a_token
+    from harness.training.packed.selection import make_timing_trainer, seconds_per_token
 
     model = sweep.model
     if model.dtype == "auto":  # settled by workers, which there are none of yet
@@ -279,10 +279,10 @@ def _main() -> None:
     task = load_task_for(sweep)
     short = sweep.training.model_copy(update={"steps": _STEPS, "epochs": None, "readings": 0})
     trainer = make_timing_trainer(base_model.load(model, threads, task.type.head), task, short)
-    seconds_a_token(trainer, 1)  # what is done once only is not to be timed
+    seconds_per_token(trainer, 1)  # what is done once only is not to be timed
     _say(given, _READY + "\n")
     sys.stdin.readline()
-    seconds = seconds_a_token(trainer, 1)
+    seconds = seconds_per_token(trainer, 1)
     if seconds:
         _say(given, f"{1 / seconds}\n")
 

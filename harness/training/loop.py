@@ -1,28 +1,19 @@
-"""One adapter's training: steps, gradients, rate; counts what was done and notices divergence.
+"""THE training loop: one adapter, step by step, from the first batch to the last.
 
-Knows nothing of scoring, pruning or saving.
-
-AdamW over an adapter's weights, and how the learning rate rises and falls.
-
-What a forward pass computes in, and the scaling of losses that float16 needs.
-
-Knows nothing of adapters or trials.
-
-Gradient checkpointing of a frozen base: activations are computed again on the way back.
-
-Transformers' own only acts in training mode, in which a base's dropout would act too. Here each
-block is wrapped for the time being, so that results are those without. Knows nothing of adapters.
+`TrainingRun` comes first and reads from top to bottom; below it stands what it is made of:
+micro-batches that shrink where memory runs out, optimizer, learning-rate schedule, mixed precision
+and gradient checkpointing.
 """
 
 import math
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import torch
 from torch.utils.checkpoint import checkpoint
@@ -34,8 +25,246 @@ from harness.config.settings import TrainingSettings
 from harness.errors import UserError
 from harness.models.base_model import BaseModel, transformer_blocks
 from harness.models.batches import TokenSequence, collate, data_order
+from harness.models.memory import is_out_of_memory
 from harness.training.losses import Loss
 from harness.trial import Purpose, derive_seed
+
+#: Steps over which the loss that is checked for divergence is averaged.
+_RUNNING_STEPS: Final = 10
+
+
+class DivergedError(Exception):
+    """The loss is not a number or above its bound; the message is one line."""
+
+
+@dataclass
+class TrainingProgress:
+    """What a trial's training has come to so far.
+
+    Attributes:
+        step: optimizer steps.
+        tokens: training tokens, padding excluded.
+        seconds: wall seconds of training.
+        losses: mean loss of each step since the last reading, nats a token.
+        pack: adapters that shared a step at most.
+        changed: what was changed because memory ran out, in one line, else None.
+    """
+
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    losses: list[float] = field(default_factory=list)
+    pack: int = 1
+    changed: str | None = None
+
+    def take_loss(self) -> float:
+        """The mean loss since the last reading; the next one starts from nothing."""
+        losses, self.losses = self.losses, []
+        return sum(losses) / len(losses) if losses else math.nan
+
+
+class TrainingRun:
+    """The training of one adapter, which is attached to `base.model`.
+
+    Args:
+        base: the frozen base with the adapter.
+        loss: made for that base.
+        sequences: training examples.
+        adapter: attached; its configuration has seed, learning rate and the optimizer's traits.
+        training: batch size, schedule and bounds.
+        steps: steps of this trial.
+        progress: is updated after each step.
+    """
+
+    def __init__(
+        self,
+        base: BaseModel,
+        loss: Loss,
+        sequences: tuple[TokenSequence, ...],
+        adapter: Adapter,
+        training: TrainingSettings,
+        steps: int,
+        progress: TrainingProgress,
+    ) -> None:
+        self._base, self._loss, self._sequences = base, loss, sequences
+        self._adapter, self._config, self._training = adapter, adapter.config, training
+        self._steps, self._progress = steps, progress
+        self._micro_batch = training.micro_batch
+        self.parameters = [p for p in base.model.parameters() if p.requires_grad]
+        self._optimizer = make_optimizer(
+            base.model.named_parameters(),
+            self._config.learning_rate,
+            training.weight_decay,
+            _optimizer_traits(adapter),
+            str(self._config.level("optimizer")),
+        )
+        self._precision = MixedPrecision(str(self._config.level("compute_dtype")), base.device)
+        self._running_losses: deque[float] = deque(maxlen=_RUNNING_STEPS)
+
+    @property
+    def groups(self) -> list[dict[str, Any]]:
+        """The optimizer's parameter groups, each with its peak learning rate as `peak`."""
+        return self._optimizer.param_groups
+
+    def __iter__(self) -> Iterator[int]:
+        """Trains step by step.
+
+        Yields:
+            The number of steps so far, after each step.
+
+        Raises:
+            DivergedError: the loss or the gradient is not a number, or the loss above its bound.
+        """
+        # Dropout draws from the global generator. Seeding it here keeps its masks independent of
+        # what was drawn before, such as the adapter's initial weights.
+        torch.manual_seed(derive_seed(self._config.seed, Purpose.DROPOUT))
+        attach.set_dropout(self._base.model, on=True)
+        checkpointing = self._config.level("gradient_checkpointing") == "on"
+        with checkpointed(self._base.model) if checkpointing else nullcontext():
+            for step, batch in zip(range(self._steps), self._batches(), strict=False):
+                start = time.perf_counter()
+                set_rate(self._optimizer, schedule_factor(step, self._steps, self._training))
+                loss = self._train_step(batch)
+                self._progress.step = step + 1
+                self._progress.losses.append(loss)
+                self._progress.seconds += time.perf_counter() - start
+                self._check_divergence(loss)
+                yield step + 1
+
+    def release(self) -> None:
+        """Leaves the trained weights in the adapter's own parameters; here they always are."""
+
+    def _batches(self) -> Iterator[list[TokenSequence]]:
+        """The batches of this trial, in the order that its seed gives."""
+        lengths = [len(sequence.ids) for sequence in self._sequences]
+        for indices in data_order(lengths, self._training.batch_size, self._config.seed):
+            yield [self._sequences[index] for index in indices]
+
+    def _train_step(self, batch: Sequence[TokenSequence]) -> float:
+        """One optimizer step; returns the mean loss of the batch's answer tokens."""
+        loss = self._backward(batch)
+        penalty = self._adapter.regularization_loss()
+        if penalty is not None:  # it moves the weights, but is not part of the reported loss
+            self._precision.scale(penalty).backward()  # type: ignore[no-untyped-call]
+        self._precision.unscale(self._optimizer)
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self._training.max_gradient_norm)
+        overflow = math.isfinite(loss) and not torch.isfinite(norm)
+        if overflow and not self._precision.scales_loss:
+            raise DivergedError(f"diverged at step {self._progress.step + 1}: gradient {norm}")
+        self._precision.step(self._optimizer)
+        self._adapter.after_step(self._progress.step + 1)
+        self._optimizer.zero_grad(set_to_none=True)
+        return loss
+
+    def _backward(self, batch: Sequence[TokenSequence]) -> float:
+        """Adds up the gradients of a batch's mean loss, in micro-batches that fit in memory."""
+        generators = _random_state(self._base.device)
+
+        def discard() -> None:
+            self._optimizer.zero_grad(set_to_none=True)
+            # The next attempt draws the dropout masks that smaller micro-batches would have had
+            # from the start, so its result does not depend on the failed one.
+            _set_random_state(generators, self._base.device)
+
+        return retry_out_of_memory(
+            lambda: self._accumulate_gradients(batch), discard, self._halve_micro_batch
+        )
+
+    def _accumulate_gradients(self, batch: Sequence[TokenSequence]) -> float:
+        pad, size = int(self._base.tokenizer.pad_token_id), self._micro_batch
+        parts = [
+            collate(batch[start : start + size], pad, self._base.device)
+            for start in range(0, len(batch), size)
+        ]
+        # Dividing by the answer tokens of the full batch makes accumulation equal one large batch.
+        answers = sum(part.targets.numel() for part in parts)
+        total = 0.0
+        for part in parts:
+            with self._precision.forward():
+                loss = self._loss(part) / answers
+            self._precision.scale(loss).backward()  # type: ignore[no-untyped-call]
+            total += loss.item()
+        self._progress.tokens += sum(part.tokens for part in parts)
+        return total
+
+    def _halve_micro_batch(self) -> bool:
+        if self._micro_batch == 1:
+            return False
+        self._micro_batch //= 2
+        self._progress.changed = micro_batch_note(self._micro_batch, self._training.micro_batch)
+        return True
+
+    def _check_divergence(self, loss: float) -> None:
+        self._running_losses.append(loss)
+        running = sum(self._running_losses) / len(self._running_losses)
+        if not math.isfinite(running):
+            raise DivergedError(f"diverged at step {self._progress.step}: loss {loss}")
+        if running > self._training.divergence:
+            raise DivergedError(
+                f"diverged at step {self._progress.step}: running loss {running:.3g} is above "
+                f"{self._training.divergence:g}"
+            )
+
+
+Result = TypeVar("Result")
+
+
+def retry_out_of_memory(
+    compute: Callable[[], Result], discard: Callable[[], None], shrink: Callable[[], bool]
+) -> Result:
+    """Computes something in smaller and smaller pieces for as long as memory runs out.
+
+    Args:
+        compute: one attempt.
+        discard: undoes what a failed attempt left behind, such as a part of the gradients.
+        shrink: makes the pieces smaller, as by halving the micro-batch; False if they cannot be.
+
+    Raises:
+        Exception: memory runs out with the smallest pieces, or something else went wrong.
+    """
+    while True:
+        try:
+            return compute()
+        except Exception as error:
+            discard()
+            if not is_out_of_memory(error) or not shrink():
+                raise
+        # Outside of the handler, whose error would keep the failed pass's activations alive.
+        torch.cuda.empty_cache()
+
+
+def micro_batch_note(size: int, configured: int) -> str:
+    """One line for the user: micro-batches are smaller than configured.
+
+    Args:
+        size: sequences that fit.
+        configured: sequences of the setting.
+    """
+    sequences = f"{size} sequence{'s' * (size != 1)}"
+    return f"memory ran out: micro-batches of {sequences} instead of {configured}"
+
+
+def _random_state(device: torch.device) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """States of the global generators that dropout on this device draws from."""
+    gpu = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+    return torch.get_rng_state(), gpu
+
+
+def _set_random_state(
+    state: tuple[torch.Tensor, torch.Tensor | None], device: torch.device
+) -> None:
+    cpu, gpu = state
+    torch.set_rng_state(cpu)
+    if gpu is not None:
+        torch.cuda.set_rng_state(gpu, device)
+
+
+def _optimizer_traits(adapter: Adapter) -> dict[str, float]:
+    """The variant's optimizer traits, with the ratio of learning rates that the trial sets."""
+    traits, ratio = dict(adapter.variant.optimizer), adapter.config.level("b_rate_ratio")
+    if ratio != "own" and "b_rate_ratio" in traits:
+        traits["b_rate_ratio"] = float(ratio)
+    return traits
 
 
 def parameter_groups(
@@ -44,38 +273,38 @@ def parameter_groups(
     weight_decay: float,
     traits: Mapping[str, float],
 ) -> list[dict[str, Any]]:
-    """Groups of the parameters that require a gradient, as an optimiser takes them.
+    """Groups of the parameters that require a gradient, as an optimizer takes them.
 
     Matrices decay, vectors (DoRA's magnitudes) do not. With the trait `b_rate_ratio` the B
     matrices learn that many times faster (LoRA+, Hayou et al. 2024, eq. 7). Each group keeps its
     peak rate as `peak`.
 
     Args:
-        named: parameters by name, as `named_parameters()` gives them.
+        named: parameters by name, as `named_parameters()` yields them.
         rate: peak learning rate.
         weight_decay: decoupled decay of the matrices.
-        traits: `Variant.optimiser`.
+        traits: `Variant.optimizer`.
 
     Raises:
-        ValueError: a trait that this optimiser does not know.
+        ValueError: a trait that this optimizer does not know.
     """
     unknown = set(traits) - {"b_rate_ratio"}
     if unknown:
-        raise ValueError(f"unknown optimiser traits: {', '.join(sorted(unknown))}")
+        raise ValueError(f"unknown optimizer traits: {', '.join(sorted(unknown))}")
     ratio = traits.get("b_rate_ratio", 1.0)
-    found: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
+    groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
     for name, parameter in named:
         if parameter.requires_grad:
-            which = ("lora_B" in name and ratio != 1.0, parameter.ndim >= 2)
-            found.setdefault(which, []).append(parameter)
+            is_faster, is_matrix = "lora_B" in name and ratio != 1.0, parameter.ndim >= 2
+            groups.setdefault((is_faster, is_matrix), []).append(parameter)
     return [
         {
             "params": parameters,
-            "lr": rate * (ratio if faster else 1.0),
-            "peak": rate * (ratio if faster else 1.0),
-            "weight_decay": weight_decay if decays else 0.0,
+            "lr": rate * (ratio if is_faster else 1.0),
+            "peak": rate * (ratio if is_faster else 1.0),
+            "weight_decay": weight_decay if is_matrix else 0.0,
         }
-        for (faster, decays), parameters in found.items()
+        for (is_faster, is_matrix), parameters in groups.items()
     ]
 
 
@@ -84,37 +313,37 @@ def make_optimizer(
     rate: float,
     weight_decay: float,
     traits: Mapping[str, float],
-    kind: str = "adamw",
+    name: str = "adamw",
 ) -> torch.optim.Optimizer:
     """AdamW over all parameters that require a gradient, in `parameter_groups`.
 
     Args:
-        named: parameters by name, as `named_parameters()` gives them.
+        named: parameters by name, as `named_parameters()` yields them.
         rate: peak learning rate.
         weight_decay: decoupled decay of the matrices.
-        traits: `Variant.optimiser`.
-        kind: `adamw`, or bitsandbytes' `adamw_8bit` and `paged_adamw_8bit`.
+        traits: `Variant.optimizer`.
+        name: `adamw`, or bitsandbytes' `adamw_8bit` and `paged_adamw_8bit`.
 
     Raises:
-        ValueError: a trait that this optimiser does not know.
+        ValueError: a trait that this optimizer does not know.
     """
-    settings = parameter_groups(named, rate, weight_decay, traits)
-    if kind == "adamw":
-        return torch.optim.AdamW(settings, lr=rate, fused=True)
+    groups = parameter_groups(named, rate, weight_decay, traits)
+    if name == "adamw":
+        return torch.optim.AdamW(groups, lr=rate, fused=True)
     from bitsandbytes.optim.adamw import AdamW8bit, PagedAdamW8bit  # slow to import
 
-    kinds = {"adamw_8bit": AdamW8bit, "paged_adamw_8bit": PagedAdamW8bit}
+    classes = {"adamw_8bit": AdamW8bit, "paged_adamw_8bit": PagedAdamW8bit}
     with warnings.catch_warnings():
         # Without a GPU there is nothing to page out of: it runs all the same, as it says.
         warnings.filterwarnings("ignore", message=".*[Pp]aged.*")
-        made: torch.optim.Optimizer = kinds[kind](settings, lr=rate)
-    return made
+        optimizer: torch.optim.Optimizer = classes[name](groups, lr=rate)
+    return optimizer
 
 
-def set_rate(optimiser: torch.optim.Optimizer, share: float) -> None:
-    """Sets each group's rate to a share of its peak."""
-    for group in optimiser.param_groups:
-        group["lr"] = group["peak"] * share
+def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """Sets each group's learning rate to a share of its peak."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak"] * factor
 
 
 def schedule_factor(step: int, steps: int, training: TrainingSettings) -> float:
@@ -124,22 +353,27 @@ def schedule_factor(step: int, steps: int, training: TrainingSettings) -> float:
     step: linearly, along half a cosine, or not at all.
 
     Args:
-        step: steps done before this one, from 0.
+        step: steps before this one, from 0.
         steps: all steps of this trial.
         training: schedule, warm-up and floor.
     """
-    rising = round(training.warmup * steps)
-    if step < rising:
-        return (step + 1) / (rising + 1)
+    warmup_steps = round(training.warmup * steps)
+    if step < warmup_steps:
+        # Neither 0 at the first step, which would learn nothing, nor the peak already at the last.
+        return (step + 1) / (warmup_steps + 1)
     if training.schedule == "constant":
         return 1.0
-    done = (step - rising) / max(1, steps - 1 - rising)
-    left = 1 - done if training.schedule == "linear" else (1 + math.cos(math.pi * done)) / 2
-    return training.floor + (1 - training.floor) * left
+    progress = (step - warmup_steps) / max(1, steps - 1 - warmup_steps)
+    decay = 1 - progress if training.schedule == "linear" else _half_cosine(progress)
+    return training.floor + (1 - training.floor) * decay
+
+
+def _half_cosine(progress: float) -> float:
+    return (1 + math.cos(math.pi * progress)) / 2
 
 
 def step_count(training: TrainingSettings, examples: int, budget: float) -> int:
-    """Optimiser steps of a trial, at least one; the schedule spans just these.
+    """Optimizer steps of a trial, at least one; the schedule spans exactly these.
 
     Args:
         training: epochs or steps, and the batch size.
@@ -160,12 +394,12 @@ _DTYPES: Final = {
 }
 
 
-class Precision:
-    """Mixed precision of one training.
+class MixedPrecision:
+    """What the forward pass computes in, and the loss scaling that float16 needs.
 
     Args:
         name: `base` (as the weights are), `float32`, `bfloat16` or `float16`.
-        device: where the model lies.
+        device: where the model is.
 
     Raises:
         UserError: float16 without a GPU.
@@ -175,47 +409,51 @@ class Precision:
         if name == "float16" and device.type != "cuda":
             raise UserError("compute_dtype: float16 needs a GPU; use bfloat16 or float32")
         self._dtype, self._device = _DTYPES.get(name), device.type
+        # Gradients of float16 underflow unless the loss is scaled; bfloat16 has float32's range.
         self._scaler = torch.amp.GradScaler(device.type) if name == "float16" else None
 
     @property
-    def scales(self) -> bool:
+    def scales_loss(self) -> bool:
         """Whether losses are scaled; then gradients may overflow now and then."""
         return self._scaler is not None
 
     def forward(self) -> AbstractContextManager[object]:
-        """Around the forward pass."""
+        """The context of the forward pass."""
         if self._dtype is None:
             return nullcontext()
         return torch.autocast(self._device, self._dtype, enabled=self._dtype != torch.float32)
 
-    def scaled(self, loss: torch.Tensor) -> torch.Tensor:
-        """The loss to go backwards from."""
+    def scale(self, loss: torch.Tensor) -> torch.Tensor:
+        """The loss to call `backward` on."""
         return loss if self._scaler is None else self._scaler.scale(loss)
 
-    def unscale(self, optimiser: torch.optim.Optimizer) -> None:
-        """Gradients as they are, for clipping."""
+    def unscale(self, optimizer: torch.optim.Optimizer) -> None:
+        """Takes the scale out of the gradients, before they are clipped."""
         if self._scaler is not None:
-            self._scaler.unscale_(optimiser)
+            self._scaler.unscale_(optimizer)
 
-    def step(self, optimiser: torch.optim.Optimizer) -> None:
-        """The optimiser's step; a scaler leaves it out where gradients overflowed."""
+    def step(self, optimizer: torch.optim.Optimizer) -> None:
+        """The optimizer's step; a scaler skips it where gradients overflowed."""
         if self._scaler is None:
-            optimiser.step()
+            optimizer.step()
         else:
-            self._scaler.step(optimiser)
+            self._scaler.step(optimizer)
             self._scaler.update()
 
 
 @contextmanager
 def checkpointed(model: PreTrainedModel) -> Iterator[int]:
-    """Keeps only the inputs of each block while gradients are wanted.
+    """Gradient checkpointing: activations inside a block are computed again on the way back.
+
+    Transformers' own acts in training mode only, in which a base's dropout would act, too. Here
+    each block is wrapped instead, so that results are those without checkpointing.
 
     Yields:
-        How many blocks there are.
+        The number of blocks.
     """
     blocks = [block for stack in transformer_blocks(model) for block in stack]
     for block in blocks:
-        block.forward = partial(_again, block.forward)
+        block.forward = partial(_checkpoint, block.forward)
     try:
         yield len(blocks)
     finally:
@@ -223,168 +461,5 @@ def checkpointed(model: PreTrainedModel) -> Iterator[int]:
             block.__dict__.pop("forward", None)
 
 
-def _again(forward: Callable[..., Any], *args: Any, **keywords: Any) -> Any:
+def _checkpoint(forward: Callable[..., Any], *args: Any, **keywords: Any) -> Any:
     return checkpoint(forward, *args, use_reentrant=False, **keywords)
-
-
-#: Steps over which the running loss is averaged.
-_RUNNING: Final = 10
-
-
-class DivergedError(Exception):
-    """The loss is no number any more, or above the bound; says so in one line."""
-
-
-@dataclass
-class TrainingProgress:
-    """What was done so far.
-
-    Attributes:
-        step: optimiser steps.
-        tokens: training tokens, padding excluded.
-        seconds: wall seconds of training.
-        losses: mean loss of each step since the last reading, nats a token.
-        pack: adapters that were trained together at most.
-        changed: what had to be changed for want of memory, in one line, else None.
-    """
-
-    step: int = 0
-    tokens: int = 0
-    seconds: float = 0.0
-    losses: list[float] = field(default_factory=list)
-    pack: int = 1
-    changed: str | None = None
-
-    def take_loss(self) -> float:
-        """The mean loss since the last reading, which is then forgotten."""
-        losses, self.losses = self.losses, []
-        return sum(losses) / len(losses) if losses else math.nan
-
-
-class TrainingRun:
-    """One adapter in training; the adapter is attached to `base.model`.
-
-    Args:
-        base: the frozen base with the adapter.
-        loss: made for that base.
-        sequences: training examples.
-        adapter: put on the base; names seed, rate and the optimiser's traits.
-        training: batch size, schedule and bounds.
-        steps: steps of this trial.
-        progress: counts what is done.
-    """
-
-    def __init__(
-        self,
-        base: BaseModel,
-        loss: Loss,
-        sequences: tuple[TokenSequence, ...],
-        adapter: Adapter,
-        training: TrainingSettings,
-        steps: int,
-        progress: TrainingProgress,
-    ) -> None:
-        self._base, self._loss, self._sequences = base, loss, sequences
-        self._adapter, self._config, self._training = adapter, adapter.config, training
-        self._steps, self._progress = steps, progress
-        self.parameters = [p for p in base.model.parameters() if p.requires_grad]
-        self._optimiser = make_optimizer(
-            base.model.named_parameters(),
-            self._config.learning_rate,
-            training.weight_decay,
-            _traits(adapter),
-            str(self._config.level("optimizer")),
-        )
-        self._precision = Precision(str(self._config.level("compute_dtype")), base.device)
-        self._running: deque[float] = deque(maxlen=_RUNNING)
-
-    @property
-    def groups(self) -> list[dict[str, Any]]:
-        """The optimiser's parameter groups, each with its rate at the peak as `peak`."""
-        return self._optimiser.param_groups
-
-    def __iter__(self) -> Iterator[int]:
-        """Trains step by step.
-
-        Dropout is drawn from the global generator, which is seeded for it here: nothing that was
-        drawn before, such as the adapter's first weights, can shift it.
-
-        Yields:
-            Steps done, after each step.
-
-        Raises:
-            DivergedError: the loss or the gradient is no number, or the loss above its bound.
-        """
-        torch.manual_seed(derive_seed(self._config.seed, Purpose.DROPOUT))
-        lengths = [len(sequence.ids) for sequence in self._sequences]
-        batches = data_order(lengths, self._training.batch_size, self._config.seed)
-        attach.set_dropout(self._base.model, on=True)
-        if self._config.level("gradient_checkpointing") == "on":
-            with checkpointed(self._base.model):
-                yield from self._steps_of(batches)
-        else:
-            yield from self._steps_of(batches)
-
-    def release(self) -> None:
-        """Leaves the adapter's weights where they belong; here they always are."""
-
-    def _steps_of(self, batches: Iterator[tuple[int, ...]]) -> Iterator[int]:
-        for step, batch in zip(range(self._steps), batches, strict=False):
-            start = time.perf_counter()
-            share = schedule_factor(step, self._steps, self._training)
-            set_rate(self._optimiser, share)
-            loss = self._step(batch)
-            self._progress.step = step + 1
-            self._progress.losses.append(loss)
-            self._progress.seconds += time.perf_counter() - start
-            self._check(loss)
-            yield step + 1
-
-    def _step(self, batch: tuple[int, ...]) -> float:
-        """One optimiser step; the mean loss of its answer tokens."""
-        training, pad = self._training, int(self._base.tokenizer.pad_token_id)
-        sequences = [self._sequences[index] for index in batch]
-        parts = [
-            collate(sequences[start : start + training.micro_batch], pad, self._base.device)
-            for start in range(0, len(sequences), training.micro_batch)
-        ]
-        # Dividing by the tokens of the whole batch makes accumulation equal one large batch.
-        answers = sum(part.targets.numel() for part in parts)
-        total = 0.0
-        for part in parts:
-            with self._precision.forward():
-                loss = self._loss(part) / answers
-            self._precision.scaled(loss).backward()  # type: ignore[no-untyped-call]
-            total += loss.item()
-            self._progress.tokens += part.tokens
-        penalty = self._adapter.regularization_loss()
-        if penalty is not None:  # it moves the weights, but is no part of the loss that is told
-            self._precision.scaled(penalty).backward()  # type: ignore[no-untyped-call]
-        self._precision.unscale(self._optimiser)
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, training.max_gradient_norm)
-        overflown = math.isfinite(total) and not torch.isfinite(norm)
-        if overflown and not self._precision.scales:
-            raise DivergedError(f"diverged at step {self._progress.step + 1}: gradient {norm}")
-        self._precision.step(self._optimiser)
-        self._adapter.after_step(self._progress.step + 1)
-        self._optimiser.zero_grad(set_to_none=True)
-        return total
-
-    def _check(self, loss: float) -> None:
-        self._running.append(loss)
-        running = sum(self._running) / len(self._running)
-        if not math.isfinite(running):
-            raise DivergedError(f"diverged at step {self._progress.step}: loss {loss}")
-        if running > self._training.divergence:
-            raise DivergedError(
-                f"diverged at step {self._progress.step}: running loss {running:.3g} is above "
-                f"{self._training.divergence:g}"
-            )
-
-
-def _traits(adapter: Adapter) -> dict[str, float]:
-    """The variant's traits for the optimiser, its ratio of rates as the trial has it."""
-    traits, ratio = dict(adapter.variant.optimizer), adapter.config.level("b_rate_ratio")
-    if ratio != "own" and "b_rate_ratio" in traits:
-        traits["b_rate_ratio"] = float(ratio)
-    return traits

@@ -1,11 +1,11 @@
-"""Trains one adapter at a time through PEFT: the plain engine. Knows nothing of Optuna or storage.
+"""The sequential engine: trains one adapter at a time through PEFT.
 
-All trials of a process share one frozen base. An adapter is put on, trained, scored and taken off
-again; after each trial the base is proven to be what it was.
+All trials of a process share one frozen base. A trial attaches its adapter, trains it (the loop
+itself is `harness.training.loop`), takes readings on the way, scores it, saves it and detaches it
+again; after each trial a checksum proves that the base is unchanged.
 
-One trial in progress, whichever engine it runs on: what is known of it, and how it can end.
-
-Scoring a split part by part, so that whoever looks on may end it early.
+A trial is a generator, so that the packed engine can run several in turns: it pauses after each
+optimizer step, and wherever it needs scores. Here it is simply run to its end.
 """
 
 import time
@@ -37,11 +37,11 @@ from harness.trial import Cost, Measurement, Outcome, SplitScores, TrialRequest,
 
 
 class ScoreRequest(NamedTuple):
-    """What a trial asks of its engine: to be scored as it is now.
+    """A trial's request to its engine: score the adapter with its present weights.
 
     Attributes:
-        split: which examples.
-        examples: so many, evenly spaced over the split, or these ones; None for all.
+        split: name of the split.
+        examples: so many, evenly spaced over the split, or a slice of it; None for all.
     """
 
     split: str
@@ -49,12 +49,25 @@ class ScoreRequest(NamedTuple):
 
 
 class PrunedError(Exception):
-    """The trial was ended from outside; says where."""
+    """The pruner or a race ended the trial; the message says at which step."""
 
 
 @dataclass
 class RunningTrial:
-    """One trial in progress: what is known of it whatever way it ends."""
+    """One trial in progress: what its result needs, however it ends.
+
+    Attributes:
+        request: the configuration, and what to do with it.
+        progress: updated by the training loop.
+        measurements: readings so far.
+        score_seconds: wall seconds of scoring.
+        parameters: trained parameters.
+        inference_memory: bytes of the base with the adapter.
+        best: highest objective of a reading so far; more is better whatever the metric.
+        best_reading: its number, from 1.
+        best_weights: the trained parameters at that reading.
+        proofs: names of the proofs that held.
+    """
 
     request: TrialRequest
     progress: TrainingProgress = field(default_factory=TrainingProgress)
@@ -67,22 +80,22 @@ class RunningTrial:
     best_weights: list[torch.Tensor] | None = None
     proofs: tuple[str, ...] = ()
 
-    def note(self, value: float, parameters: list[torch.nn.Parameter]) -> None:
-        """Keeps the weights if this reading (more is better) is the best so far."""
+    def keep_best(self, value: float, parameters: list[torch.nn.Parameter]) -> None:
+        """Copies the weights if the last reading's value (more is better) is the best so far."""
         if self.best is None or value > self.best:
             self.best, self.best_reading = value, len(self.measurements)
             self.best_weights = [parameter.detach().clone() for parameter in parameters]
 
 
 def rung_steps(steps: int, readings: int) -> tuple[int, ...]:
-    """Steps after which readings are taken: they cut the training into `readings` + 1 parts."""
+    """Steps after which readings are taken; they cut the training into `readings` + 1 parts."""
     rungs = {round(steps * rung / (readings + 1)) for rung in range(1, readings + 1)}
     return tuple(sorted(rungs - {0, steps}))
 
 
 @torch.no_grad()
 def restore(parameters: list[torch.nn.Parameter], weights: list[torch.Tensor]) -> None:
-    """Puts weights back into parameters."""
+    """Copies weights into parameters."""
     for parameter, weight in zip(parameters, weights, strict=True):
         parameter.copy_(weight)
 
@@ -100,7 +113,7 @@ def error_message(error: Exception) -> str:
 
 
 #: Parts at most; each look at them costs some of the error that may be spent.
-_MOST: Final = 4
+_MAX_PARTS: Final = 4
 
 
 def split_parts(task: Task, split: str, batch: int) -> tuple[slice, ...]:
@@ -111,67 +124,68 @@ def split_parts(task: Task, split: str, batch: int) -> tuple[slice, ...]:
         split: its name.
         batch: examples decoded together; a part is no smaller, or scoring would take longer.
     """
-    many = max(1, min(_MOST, len(task.examples(split)) // batch))
-    return tuple(slice(part, None, many) for part in range(many))
+    count = max(1, min(_MAX_PARTS, len(task.examples(split)) // batch))
+    return tuple(slice(part, None, count) for part in range(count))
 
 
 def score_in_parts(
     score: Callable[[slice | None], Generator[Any, Any, SplitScores]],
     task: Task,
-    wanted: Sequence[slice | None],
-    ask: Callable[[SplitScores], str | None] | None,
+    parts: Sequence[slice | None],
+    race: Callable[[SplitScores], str | None] | None,
 ) -> Generator[Any, Any, SplitScores]:
-    """Scores part after part.
+    """Scores part after part, so that a race can end a trial that is behind early.
 
     Args:
-        score: scores one.
-        task: computes the metrics' values of all.
-        wanted: the parts.
-        ask: told what there is after each part but the last; answers why to stop, or None.
+        score: scores one part.
+        task: computes the metrics' values of all parts together.
+        parts: slices of the split; None for all of it.
+        race: called with the scores so far after each part but the last; returns why to stop,
+            or None.
 
     Raises:
-        PrunedError: it said so.
+        PrunedError: the race said so.
     """
-    found: list[SplitScores] = []
-    for place, part in enumerate(wanted, 1):
-        found.append((yield from score(part)))
-        if ask is not None and place < len(wanted):
-            why = ask(merge_scores(task, found))
-            if why is not None:
-                raise PrunedError(why)
-    return merge_scores(task, found)
+    scores: list[SplitScores] = []
+    for count, part in enumerate(parts, 1):
+        scores.append((yield from score(part)))
+        if race is not None and count < len(parts):
+            reason = race(merge_scores(task, scores))
+            if reason is not None:
+                raise PrunedError(reason)
+    return merge_scores(task, scores)
 
 
-def merge_scores(task: Task, found: Sequence[SplitScores]) -> SplitScores:
-    """Parts of a split as one, in the order of the task's examples.
+def merge_scores(task: Task, parts: Sequence[SplitScores]) -> SplitScores:
+    """Scores of a split from those of its parts, in the order of the task's examples.
 
     Args:
         task: computes the metrics' values.
-        found: one or more parts, no example in two of them.
+        parts: one or more; no example is in two of them.
     """
-    if len(found) == 1:
-        return found[0]
-    place = {example.id: at for at, example in enumerate(task.examples(found[0].split))}
+    if len(parts) == 1:
+        return parts[0]
+    order = {example.id: index for index, example in enumerate(task.examples(parts[0].split))}
     rows = [
         row
-        for each in found
-        for row in zip(each.ids, each.predictions, each.unparsed, each.statistics, strict=True)
+        for part in parts
+        for row in zip(part.ids, part.predictions, part.unparsed, part.statistics, strict=True)
     ]
     ids, predictions, unparsed, statistics = zip(
-        *sorted(rows, key=lambda row: place[row[0]]), strict=True
+        *sorted(rows, key=lambda row: order[row[0]]), strict=True
     )
     values = task.values([*statistics], [*unparsed])
-    return SplitScores(found[0].split, ids, predictions, unparsed, statistics, values)
+    return SplitScores(parts[0].split, ids, predictions, unparsed, statistics, values)
 
 
-#: Where a trial stops: with nothing, after its start and each step, or for scores that it wants.
-Stop = ScoreRequest | None
-#: One trial: goes on when asked to, and answers its result at the end.
-TrialRun = Generator[Stop, SplitScores | None, TrialResult]
+#: What a trial yields at a pause: nothing after its start and each step, or a request for scores.
+Pause = ScoreRequest | None
+#: One trial: sent the scores that it requested, returns its result.
+TrialRun = Generator[Pause, SplitScores | None, TrialResult]
 
 
 class SequentialTrainer:
-    """The plain engine.
+    """The engine of one adapter at a time.
 
     Args:
         base: no adapter attached; stays as it is.
@@ -189,7 +203,7 @@ class SequentialTrainer:
         variants: Registry[Variant] = VARIANTS,
         tokens: TokenizedTask | None = None,
     ) -> None:
-        """Makes the training tokens and notes the base's checksum.
+        """Tokenizes the training examples and takes the base's checksum.
 
         Raises:
             UserError: no training example fits into `max_length`.
@@ -199,9 +213,10 @@ class SequentialTrainer:
         self._sequences = self._tokens.training().sequences
         self._loss = loss_for(base.model, task)
         self._checksum = quick_checksum(base.model)
-        self._weights = _weights(base.model)
+        # What the proofs compare with: the base's weights, and its output on one example.
+        self._layer_weights = _layer_weights(base.model)
         self._probe = torch.tensor([self._sequences[0].ids], device=base.device)
-        self._bare = token_classifier.probe_output(base.model, self._probe)
+        self._base_output = token_classifier.probe_output(base.model, self._probe)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -218,41 +233,31 @@ class SequentialTrainer:
         """
         for request in trials:
             if request is not None:
-                with _random(self._base):
-                    yield self._whole(self._life(request, report, race))
+                with _preserved_random_state(self._base):
+                    yield _run_to_end(self._run_trial(request, report, race))
 
-    def _whole(self, life: TrialRun) -> TrialResult:
-        """A life from its beginning to its end."""
-        while True:
-            try:
-                next(life)
-            except StopIteration as end:
-                result: TrialResult = end.value
-                return result
+    def _run_trial(self, request: TrialRequest, report: Report, race: Race | None) -> TrialRun:
+        """One trial: attaches, trains, scores, saves and detaches.
 
-    def _life(self, request: TrialRequest, report: Report, race: Race | None) -> TrialRun:
-        """One trial: stops after its start and after each step, and wherever `_scored` does.
-
-        Whatever goes wrong inside it ends as its result.
+        Pauses after its start and after each step, and wherever `_score_split` does. Any error
+        inside becomes a failed result: the next trial is not affected.
         """
         trial, peak = RunningTrial(request), PeakMemory(self._base.device)
         scores: dict[str, SplitScores] = {}
         outcome, error, folder = Outcome.COMPLETE, None, None
         try:
-            with self._attached(trial) as adapter:
+            with self._attach(trial) as adapter:
                 yield from self._fit(trial, adapter, report)
                 for split in request.splits:
-                    score = partial(self._scored, trial, adapter, split)
-                    ask = partial(race, request.number) if race and not scores else None
-                    batch = self._training.score_batch_size
-                    many = (
-                        split_parts(self._task, split, batch)
-                        if ask and request.readings
-                        else (None,)
-                    )
-                    scores[split] = yield from score_in_parts(score, self._task, many, ask)
+                    # Only the first split, on which trials are compared, can be raced.
+                    raced = partial(race, request.number) if race and not scores else None
+                    parts: Sequence[slice | None] = (None,)
+                    if raced and request.readings:
+                        parts = split_parts(self._task, split, self._training.score_batch_size)
+                    score = partial(self._score_split, trial, adapter, split)
+                    scores[split] = yield from score_in_parts(score, self._task, parts, raced)
                 if request.adapter_dir is not None:
-                    with self._present(adapter):
+                    with self._on_base(adapter):
                         folder = str(attach.save_adapter(adapter, request.adapter_dir))
         except PrunedError as reason:
             outcome, error = Outcome.PRUNED, str(reason)
@@ -282,41 +287,42 @@ class SequentialTrainer:
             changed=trial.progress.changed,
         )
 
-    def _present(self, adapter: Adapter) -> AbstractContextManager[None]:
-        """Has an adapter on the base meanwhile; here it always is."""
-        del adapter
-        return nullcontext()
-
-    def _run(self, trial: RunningTrial, adapter: Adapter) -> TrainingRun:
-        """What steps a trial."""
-        steps, sequences = adapter.context.steps, self._sequences
-        return TrainingRun(
-            self._base, self._loss, sequences, adapter, self._training, steps, trial.progress
-        )
-
     @contextmanager
-    def _attached(self, trial: RunningTrial) -> Iterator[Adapter]:
+    def _attach(self, trial: RunningTrial) -> Iterator[Adapter]:
+        """Attaches a trial's adapter, and detaches it in the end."""
         config = trial.request.config
         steps = loop.step_count(self._training, len(self._sequences), config.budget)
         pad = int(self._base.tokenizer.pad_token_id)
-        given = InitContext(steps, self._sequences, pad)
-        with attach.attached_adapter(self._base, config, self._variants, given) as adapter:
+        context = InitContext(steps, self._sequences, pad)
+        with attach.attached_adapter(self._base, config, self._variants, context) as adapter:
             trained = (p for p in self._base.model.parameters() if p.requires_grad)
             trial.parameters = sum(weight.numel() for weight in trained)
             trial.inference_memory = weight_bytes(self._base.model)
             yield adapter
 
+    def _on_base(self, adapter: Adapter) -> AbstractContextManager[None]:
+        """Has an adapter on the base inside the context; in this engine it always is."""
+        del adapter
+        return nullcontext()
+
+    def _make_run(self, trial: RunningTrial, adapter: Adapter) -> TrainingRun:
+        """The training loop of a trial."""
+        steps, sequences = adapter.context.steps, self._sequences
+        return TrainingRun(
+            self._base, self._loss, sequences, adapter, self._training, steps, trial.progress
+        )
+
     def _fit(
         self, trial: RunningTrial, adapter: Adapter, report: Report
-    ) -> Generator[Stop, SplitScores | None, None]:
-        """Trains to the end, to the last useful reading, or until `report` says stop.
+    ) -> Generator[Pause, SplitScores | None, None]:
+        """Trains to the last step, until readings stop improving, or until `report` says stop.
 
         Raises:
             ProofError: the variant does not do what its name says.
         """
         training, steps = self._training, adapter.context.steps
-        run = self._run(trial, adapter)
-        with self._present(adapter), torch.no_grad():
+        run = self._make_run(trial, adapter)
+        with self._on_base(adapter), torch.no_grad():
             proofs = self._proofs(adapter, run)
             for proof in proofs.values():
                 proof.check_before()
@@ -324,15 +330,15 @@ class SequentialTrainer:
         yield None
         for step in run:
             if step in rungs or step == steps:
-                yield from self._read(trial, adapter, run, step == steps, report)
-                if self._is_stale(trial):
+                yield from self._take_reading(trial, adapter, run, step == steps, report)
+                if self._has_stopped_improving(trial):
                     break
             if step < steps:
                 yield None
         run.release()
-        with self._present(adapter), torch.no_grad():
+        with self._on_base(adapter), torch.no_grad():
             attach.set_dropout(self._base.model, on=False)
-            if trial.progress.step == steps:  # what a variant ends as is not there before
+            if trial.progress.step == steps:  # AdaLoRA, say, has its final ranks only then
                 for proof in proofs.values():
                     proof.check_after()
                 trial.proofs = tuple(proofs)
@@ -340,33 +346,40 @@ class SequentialTrainer:
                 restore(run.parameters, trial.best_weights)
 
     def _proofs(self, adapter: Adapter, run: TrainingRun) -> dict[str, Proof]:
-        subject = ProofContext(adapter, run.groups, self._probe, self._bare, self._weights)
+        """The proofs of the trial's variant, and those of its base and head, by name."""
+        context = ProofContext(
+            adapter, run.groups, self._probe, self._base_output, self._layer_weights
+        )
         names = adapter.variant.proofs
         if getattr(self._base.model.config, "quantization_config", None) is not None:
             names = (*names, "quantised")
         if token_classifier.find_head(self._base.model) is not None:
             names = (*names, "head_trained")
-        return {name: PROOFS.get(name)(subject) for name in names}
+        return {name: PROOFS.get(name)(context) for name in names}
 
-    def _read(
+    def _take_reading(
         self, trial: RunningTrial, adapter: Adapter, run: TrainingRun, last: bool, report: Report
-    ) -> Generator[Stop, SplitScores | None, None]:
-        """One reading: the loss so far and, where somebody asks for it, the objective.
+    ) -> Generator[Pause, SplitScores | None, None]:
+        """One reading: the mean loss since the last one and, where it is needed, the objective.
 
-        The last weights are read only where they compete with earlier ones.
+        At the last step the objective is needed only where these weights compete with earlier
+        ones (`restore_best`): the trial is scored after it anyway.
+
+        Raises:
+            PrunedError: `report` ended the trial.
         """
         progress, training = trial.progress, self._training
         value = None
         keeps_best = training.restore_best or (training.early_stopping is not None and not last)
         if keeps_best or (trial.request.readings and not last):
-            with self._present(adapter):
+            with self._on_base(adapter):
                 attach.set_dropout(self._base.model, on=False)
             split = trial.request.splits[0] if trial.request.splits else "validation"
-            scores = yield from self._scored(trial, adapter, split, training.reading_examples)
+            scores = yield from self._score_split(trial, adapter, split, training.reading_examples)
             value = evaluation.objective_value(self._task, scores)
-            with self._present(adapter):
+            with self._on_base(adapter):
                 attach.set_dropout(self._base.model, on=True)
-        batches = -(-len(self._sequences) // training.batch_size)
+        batches = -(-len(self._sequences) // training.batch_size)  # an epoch's, rounded up
         measurement = Measurement(
             step=progress.step,
             epoch=progress.step / batches,
@@ -377,36 +390,38 @@ class SequentialTrainer:
         )
         trial.measurements.append(measurement)
         if value is not None and keeps_best:
-            trial.note(value * self._task.objective.sign, run.parameters)
+            trial.keep_best(value * self._task.objective.sign, run.parameters)
         if trial.request.readings and not last and not report(trial.request.number, measurement):
             objective = self._task.objective.name
             raise PrunedError(f"pruned at step {progress.step}: {objective} {value:.4g}")
 
-    def _is_stale(self, trial: RunningTrial) -> bool:
+    def _has_stopped_improving(self, trial: RunningTrial) -> bool:
         patience = self._training.early_stopping
         return patience is not None and len(trial.measurements) - trial.best_reading >= patience
 
-    def _scored(
+    def _score_split(
         self,
         trial: RunningTrial,
         adapter: Adapter,
         split: str,
         examples: int | slice | None = None,
-    ) -> Generator[Stop, SplitScores | None, SplitScores]:
-        """Scores an adapter as it is now; here without a stop."""
+    ) -> Generator[Pause, SplitScores | None, SplitScores]:
+        """Scores an adapter with its present weights; in this engine without a pause."""
         yield from ()
-        return self._score(trial, adapter, ScoreRequest(split, examples))
+        return self._score_alone(trial, adapter, ScoreRequest(split, examples))
 
-    def _score(self, trial: RunningTrial, adapter: Adapter, wanted: ScoreRequest) -> SplitScores:
-        """Scores an adapter by itself."""
+    def _score_alone(
+        self, trial: RunningTrial, adapter: Adapter, request: ScoreRequest
+    ) -> SplitScores:
+        """Scores one adapter on the base."""
         start = time.perf_counter()
         try:
-            with self._present(adapter):
+            with self._on_base(adapter):
                 return evaluation.score(
                     self._base,
                     self._task,
-                    wanted.split,
-                    wanted.examples,
+                    request.split,
+                    request.examples,
                     batch_size=self._training.score_batch_size,
                     tokens=self._tokens,
                 )
@@ -417,14 +432,24 @@ class SequentialTrainer:
 def make_tokens(base: BaseModel, task: Task, training: TrainingSettings) -> TokenizedTask:
     """A task's examples as tokens of this base, for any engine.
 
-    Texts share rows where that is wanted, of a task of texts alone, if they are kept apart here.
+    With `training.packing`, texts of a task without answers share rows, on a base that keeps
+    sequences of one row apart.
     """
     texts = task.type.answers is AnswerMode.LIKELIHOOD
     packing = training.packing and texts and keeps_sequences_apart(base.model)
     return TokenizedTask(base, task, training.max_length, packing)
 
 
-def _weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+def _run_to_end(run: TrialRun) -> TrialResult:
+    while True:
+        try:
+            next(run)
+        except StopIteration as end:
+            result: TrialResult = end.value
+            return result
+
+
+def _layer_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """The weights of the base's layers by the layer's name; views, no copies."""
     return {
         name.removesuffix(".weight"): weight.data
@@ -434,7 +459,7 @@ def _weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 @contextmanager
-def _random(base: BaseModel) -> Iterator[None]:
-    """Leaves the global random state as it was found."""
+def _preserved_random_state(base: BaseModel) -> Iterator[None]:
+    """Restores the global random generators in the end."""
     with torch.random.fork_rng(devices=[base.device] if base.device.type == "cuda" else []):
         yield

@@ -1,13 +1,13 @@
-"""The one interface of an engine: trials are pulled, results are yielded."""
+"""`Trainer`, the interface of an engine: trials are pulled, results are yielded."""
 
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from harness.trial import Measurement, SplitScores, TrialRequest, TrialResult
 
-#: Takes a trial's number and a reading; False means: end this trial now.
+#: Called with a trial's number and a reading; False ends the trial.
 Report = Callable[[int, Measurement], bool]
-#: Takes a trial's number and what of its last scores is there; tells why the rest is not worth it.
+#: Called with a trial's number and its scores of a part of the split; returns why to stop scoring.
 Race = Callable[[int, SplitScores], str | None]
 
 
@@ -28,12 +28,12 @@ class Trainer(Protocol):
     ) -> Iterator[TrialResult]:
         """Trains trial after trial, or several at once.
 
-        A trial is taken only when there is room for it, so that whoever hands out trials knows
-        all earlier results. A trial that fails is yielded as failed and takes no other along.
+        A trial is pulled only when there is a slot for it, so that whoever hands out trials knows
+        all earlier results. A trial that fails is yielded as failed and does not affect others.
 
         Args:
-            trials: handed out when asked for; None where there is none just now, so that trials
-                in progress go on.
+            trials: the next trial when asked; None if there is none just now, while trials in
+                progress continue.
             report: called at each reading of a trial with `readings`.
             race: called as a trial with `readings` is scored at its end, after each part of the
                 objective's split but the last, where answers are decoded in several batches.

@@ -104,7 +104,7 @@ def summarize(results: StudyResults) -> dict[str, Any]:
 
 def differences(study: Mapping[str, Any], record: Mapping[str, Any], exact: bool) -> list[str]:
     """What differs between a study and the record of one, a line for each."""
-    found = []
+    lines = []
     names = ("number", "stage", "key", "seed", "state")
     rows, recorded = (
         [[trial[x] for x in names] for trial in x["trials"]] for x in (study, record)
@@ -119,10 +119,10 @@ def differences(study: Mapping[str, Any], record: Mapping[str, Any], exact: bool
         ]
         losses = trial["losses"] == pytest.approx(before["losses"], rel=loss_bound, abs=0)
         if not (scores and losses):
-            found.append(f"{trial}, recorded {before}")
+            lines.append(f"{trial}, recorded {before}")
     if exact and study["predictions"] != record["predictions"]:
-        found.append(f"predictions {study['predictions']}, recorded {record['predictions']}")
-    return found
+        lines.append(f"predictions {study['predictions']}, recorded {record['predictions']}")
+    return lines
 
 
 @pytest.mark.usefixtures("workers_here")

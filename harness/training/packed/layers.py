@@ -1,14 +1,7 @@
-"""Two ways to go through the adapters' parts of one layer: slot by slot, or all in one product.
+"""A frozen linear layer that several adapters share: one matrix product for the rows of all.
 
-Knows layouts and parts, nothing of models, variants or trials.
-
-Trained adapters in a shared forward pass without a way back: as answers are decoded.
-
-Knows PEFT's layers and layouts, nothing of tasks or trials.
-
-A frozen linear layer that several adapters share: one matrix product for the rows of all.
-
-Knows layouts and parts, nothing of models, variants or trials.
+Two kernels go through the adapters' parts of a layer: slot by slot, or all slots in one batched
+product. `InferenceLora` is an adapter in a forward pass without gradients, as answers are decoded.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,7 +31,7 @@ from harness.training.packed.lora_math import (
 
 
 class Kernel(Protocol):
-    """Goes through the parts of one layer, forwards and backwards; keeps nothing itself."""
+    """Computes the adapters' parts of one layer and their gradients; has no state itself."""
 
     def forward(
         self,
@@ -48,34 +41,34 @@ class Kernel(Protocol):
         frozen: FrozenWeight,
         layout: Layout,
     ) -> Any:
-        """Adds to `out` what the adapters make of their rows; answers what the way back needs.
+        """Adds the adapters' outputs to `out`; returns what the backward pass needs.
 
         Args:
             parts: by slot.
             rows: inputs of all slots, shape (rows, in).
-            out: what the frozen weights made of them, without bias, shape (rows, out).
+            out: outputs of the frozen weights, without bias, shape (rows, out).
             frozen: these weights.
-            layout: whose rows they are.
+            layout: which rows are whose.
         """
         ...
 
-    def backward_outputs(self, kept: Any, gradient: Tensor, needed: bool) -> Tensor:
-        """The gradient that flows through the frozen weights; adds up those of the adapters.
+    def backward_outputs(self, state: Any, gradient: Tensor, needed: bool) -> Tensor:
+        """The gradient for the frozen weights' product; adds up those of the adapters.
 
         Args:
-            kept: what `forward` answered.
+            state: what `forward` returned.
             gradient: of the outputs, shape (rows, out); not changed.
-            needed: whether the answer is of use.
+            needed: whether the returned gradient is used.
         """
         ...
 
-    def backward_inputs(self, kept: Any, into: Tensor, frozen: FrozenWeight) -> None:
-        """Adds to the inputs' gradient what flows through the adapters, shape (rows, in)."""
+    def backward_inputs(self, state: Any, into: Tensor, frozen: FrozenWeight) -> None:
+        """Adds the adapters' share to the inputs' gradient, shape (rows, in)."""
         ...
 
 
 class LoopKernel:
-    """Each slot with its exact rank: nothing is computed in vain, as a processor likes it."""
+    """Slot by slot, each with its exact rank: on a processor no padding is the fastest."""
 
     def forward(
         self,
@@ -86,68 +79,68 @@ class LoopKernel:
         layout: Layout,
     ) -> Any:
         """See `Kernel`."""
-        kept = []
+        state = []
         for slot, start, end in layout.shares:
             part = parts.get(slot)
             if part is not None:
-                here = slice(start, end)
-                found = part.forward(rows[here], out[here], frozen)
-                kept.append((part, here, found))
-        return kept
+                span = slice(start, end)
+                state.append((part, span, part.forward(rows[span], out[span], frozen)))
+        return state
 
-    def backward_outputs(self, kept: Any, gradient: Tensor, needed: bool) -> Tensor:
+    def backward_outputs(self, state: Any, gradient: Tensor, needed: bool) -> Tensor:
         """See `Kernel`."""
-        through: Tensor | None = None
-        for part, here, found in kept:
-            own = gradient[here]
-            flowing = part.backward_outputs(found, own)
-            if flowing is not own and needed:
-                through = gradient.clone() if through is None else through
-                through[here] = flowing
-        return gradient if through is None else through
+        changed: Tensor | None = None
+        for part, span, part_state in state:
+            slot_gradient = gradient[span]
+            passed_on = part.backward_outputs(part_state, slot_gradient)
+            # DoRA alone scales it; the gradient itself belongs to autograd, so a copy is changed.
+            if passed_on is not slot_gradient and needed:
+                changed = gradient.clone() if changed is None else changed
+                changed[span] = passed_on
+        return gradient if changed is None else changed
 
-    def backward_inputs(self, kept: Any, into: Tensor, frozen: FrozenWeight) -> None:
+    def backward_inputs(self, state: Any, into: Tensor, frozen: FrozenWeight) -> None:
         """See `Kernel`."""
-        for part, here, found in kept:
-            part.backward_inputs(found, into[here], frozen)
+        for part, span, part_state in state:
+            part.backward_inputs(part_state, into[span], frozen)
 
 
 class _Batch(NamedTuple):
-    """What the way back needs of the slots that share products.
+    """What the backward pass needs of the slots that share products.
 
     Attributes:
-        parts: one a slot.
-        blocks: their rows, each slot's filled up to the longest.
-        seen: the inputs that dropout left, shape (slots, longest, in).
-        low: scale times their products with A, zero where a block is filled up, shape
+        parts: one for each slot.
+        blocks: their rows, each slot's padded to the longest.
+        inputs: after dropout, shape (slots, longest, in).
+        low: scale times their products with A, zero where a block is padded, shape
             (slots, longest, rank).
-        dropped: by place among the slots, what dropout took of its rows.
-        first: A of all, filled up to the highest rank, (slots, rank, in).
+        dropped: by index among the slots, what dropout took of its rows.
+        first: A of all, padded to the highest rank, (slots, rank, in).
         second: B of all, (slots, out, rank).
         scales: of all, (slots, 1, 1).
-        back: the gradient of `low`, once it is known.
+        low_gradient: the gradient of `low`; filled on the way back.
     """
 
     parts: Sequence[LoraOp]
     blocks: Blocks
-    seen: Tensor
+    inputs: Tensor
     low: Tensor
     dropped: Mapping[int, Dropped]
     first: Tensor
     second: Tensor
     scales: Tensor
-    back: list[Tensor]
+    low_gradient: list[Tensor]
 
 
 class BatchedKernel:
-    """All plain LoRA slots in one batched product, ranks and rows filled up with zeros.
+    """All plain LoRA slots in one batched product, ranks and rows padded with zeros.
 
     On a GPU a product of rank 8 is over before the next one is launched, so fewer and larger ones
     win. What is not a plain A and B (DoRA, PiSSA, OLoRA) goes slot by slot.
     """
 
     def __init__(self) -> None:
-        self._apart = LoopKernel()
+        self._slot_by_slot = LoopKernel()
 
     def forward(
         self,
@@ -164,10 +157,10 @@ class BatchedKernel:
             if type(part) is LoraOp and part.removed is None and share.end > share.start:
                 plain.append((share, part))
         if len(plain) < 2:
-            return None, self._apart.forward(parts, rows, out, frozen, layout)
-        together = {share.slot for share, _ in plain}
-        rest = {slot: part for slot, part in parts.items() if slot not in together}
-        others = self._apart.forward(rest, rows, out, frozen, layout)
+            return None, self._slot_by_slot.forward(parts, rows, out, frozen, layout)
+        batched = {share.slot for share, _ in plain}
+        rest = {slot: part for slot, part in parts.items() if slot not in batched}
+        others = self._slot_by_slot.forward(rest, rows, out, frozen, layout)
         return self._batched(plain, rows, out, layout), others
 
     def _batched(
@@ -175,48 +168,48 @@ class BatchedKernel:
     ) -> _Batch:
         parts = [part for _, part in plain]
         blocks = layout.blocks(tuple(share.slot for share, _ in plain))
-        seen, dropped = rows, dict[int, Dropped]()
-        for place, (share, part) in enumerate(plain):
-            here = rows[share.start : share.end]
-            drawn = part.dropout.draw(here)
-            if drawn is not None:
-                seen = rows.clone() if seen is rows else seen
-                seen[share.start : share.end] = drawn.of(here)
-                dropped[place] = drawn
-        seen = blocks.of(seen)
-        first, second = _filled(parts, layout)
-        scales = layout.numbers(tuple(part.scale for part in parts), seen.dtype)[:, None, None]
-        low = blocks.emptied(torch.bmm(seen, first.mT)).mul_(scales)
+        inputs, dropped = rows, dict[int, Dropped]()
+        for index, (share, part) in enumerate(plain):
+            slot_rows = rows[share.start : share.end]
+            mask = part.dropout.draw(slot_rows)
+            if mask is not None:
+                inputs = rows.clone() if inputs is rows else inputs
+                inputs[share.start : share.end] = mask.of(slot_rows)
+                dropped[index] = mask
+        inputs = blocks.of(inputs)
+        first, second = _padded_matrices(parts, layout)
+        scales = layout.numbers(tuple(part.scale for part in parts), inputs.dtype)[:, None, None]
+        low = blocks.zero_padding(torch.bmm(inputs, first.mT)).mul_(scales)
         out.index_add_(0, blocks.rows, blocks.back(torch.bmm(low, second.mT)))
-        return _Batch(parts, blocks, seen, low, dropped, first, second, scales, [])
+        return _Batch(parts, blocks, inputs, low, dropped, first, second, scales, [])
 
-    def backward_outputs(self, kept: Any, gradient: Tensor, needed: bool) -> Tensor:
+    def backward_outputs(self, state: Any, gradient: Tensor, needed: bool) -> Tensor:
         """See `Kernel`."""
         batch: _Batch | None
-        batch, others = kept
+        batch, others = state
         if batch is not None:
-            flowing = batch.blocks.of(gradient)
-            back = batch.blocks.emptied(torch.bmm(flowing, batch.second)).mul_(batch.scales)
-            batch.back.append(back)
-            _add([part.first for part in batch.parts], torch.bmm(back.mT, batch.seen))
-            _add([part.second for part in batch.parts], torch.bmm(flowing.mT, batch.low))
-        return self._apart.backward_outputs(others, gradient, needed)
+            outputs = batch.blocks.of(gradient)
+            low = batch.blocks.zero_padding(torch.bmm(outputs, batch.second)).mul_(batch.scales)
+            batch.low_gradient.append(low)
+            _add_gradients([part.first for part in batch.parts], torch.bmm(low.mT, batch.inputs))
+            _add_gradients([part.second for part in batch.parts], torch.bmm(outputs.mT, batch.low))
+        return self._slot_by_slot.backward_outputs(others, gradient, needed)
 
-    def backward_inputs(self, kept: Any, into: Tensor, frozen: FrozenWeight) -> None:
+    def backward_inputs(self, state: Any, into: Tensor, frozen: FrozenWeight) -> None:
         """See `Kernel`."""
         batch: _Batch | None
-        batch, others = kept
+        batch, others = state
         if batch is not None:
-            flowing = batch.blocks.back(torch.bmm(batch.back[0], batch.first))
-            for place, drawn in batch.dropped.items():
-                here = batch.blocks.parts[place]
-                flowing[here] = drawn.of(flowing[here])
-            into.index_add_(0, batch.blocks.rows, flowing)
-        self._apart.backward_inputs(others, into, frozen)
+            inputs = batch.blocks.back(torch.bmm(batch.low_gradient[0], batch.first))
+            for index, mask in batch.dropped.items():
+                span = batch.blocks.parts[index]
+                inputs[span] = mask.of(inputs[span])
+            into.index_add_(0, batch.blocks.rows, inputs)
+        self._slot_by_slot.backward_inputs(others, into, frozen)
 
 
-def _filled(parts: Sequence[LoraOp], layout: Layout) -> tuple[Tensor, Tensor]:
-    """A and B of all, filled up to the highest rank: (slots, rank, in), (slots, out, rank).
+def _padded_matrices(parts: Sequence[LoraOp], layout: Layout) -> tuple[Tensor, Tensor]:
+    """A and B of all, padded to the highest rank: (slots, rank, in), (slots, out, rank).
 
     In as many operations for thirty slots as for two.
     """
@@ -226,27 +219,28 @@ def _filled(parts: Sequence[LoraOp], layout: Layout) -> tuple[Tensor, Tensor]:
     if len(set(ranks)) == 1:
         return torch.stack(first), torch.stack(second)
     rank = max(ranks)
-    # The row behind the last is the one that fills up.
-    of_all = torch.cat([*first, first[0].new_zeros(1, first[0].shape[1])])
-    beside = torch.cat([*second, second[0].new_zeros(len(second[0]), 1)], dim=1)
-    places = layout.filling(ranks)
+    # The row of zeros behind the last one is what padding is taken from.
+    first_rows = torch.cat([*first, first[0].new_zeros(1, first[0].shape[1])])
+    second_columns = torch.cat([*second, second[0].new_zeros(len(second[0]), 1)], dim=1)
+    index = layout.padding_index(ranks)
     return (
-        of_all[places].view(len(parts), rank, -1),
-        beside[:, places].view(-1, len(parts), rank).transpose(0, 1),
+        first_rows[index].view(len(parts), rank, -1),
+        second_columns[:, index].view(-1, len(parts), rank).transpose(0, 1),
     )
 
 
-def _add(trained: Sequence[TrainedWeight], gradients: Tensor) -> None:
-    """Adds each slot's corner of the filled-up gradients, (slots, rows, columns), to its own."""
-    wide = next((each.gradient.dtype for each in trained if each.gradient is not None), None)
-    if wide is None:
+def _add_gradients(weights: Sequence[TrainedWeight], gradients: Tensor) -> None:
+    """Adds each slot's part of padded gradients, (slots, rows, columns), to its weight's."""
+    dtype = next((w.gradient.dtype for w in weights if w.gradient is not None), None)
+    if dtype is None:
         return
     pairs = [
-        (each.gradient, found[: each.value.shape[0], : each.value.shape[1]])
-        for each, found in zip(trained, gradients.to(wide), strict=True)
-        if each.gradient is not None
+        (weight.gradient, padded[: weight.value.shape[0], : weight.value.shape[1]])
+        for weight, padded in zip(weights, gradients.to(dtype), strict=True)
+        if weight.gradient is not None
     ]
-    torch._foreach_add_([gradient for gradient, _ in pairs], [found for _, found in pairs])
+    totals, parts = [total for total, _ in pairs], [part for _, part in pairs]
+    torch._foreach_add_(totals, parts)
 
 
 def kernel_for(device: torch.device) -> Kernel:
@@ -255,11 +249,11 @@ def kernel_for(device: torch.device) -> Kernel:
 
 
 class InferenceLora(NamedTuple):
-    """What one adapter does to its rows of a linear layer, all that is constant made once.
+    """What one adapter does to its rows of a linear layer, constants computed in advance.
 
     Attributes:
         first: A, shape (rank, in); the matrices that PiSSA or OLoRA took out below it.
-        second: scale B, shape (out, rank); what was taken out beside it, with a minus.
+        second: scale B, shape (out, rank); to its right what was taken out, negated.
         share: DoRA's magnitude by norm, shape (out,), or None.
     """
 
@@ -268,11 +262,11 @@ class InferenceLora(NamedTuple):
     share: Tensor | None
 
     def add(self, rows: Tensor, out: Tensor) -> None:
-        """Makes of the frozen weights' outputs those of the adapted ones.
+        """Turns outputs of the frozen weights into those of the adapted ones, in place.
 
         Args:
             rows: inputs, shape (rows, in).
-            out: outputs without bias, shape (rows, out); changed in place.
+            out: outputs without bias, shape (rows, out).
         """
         low = rows.to(self.first.dtype) @ self.first.T
         if out.dtype == low.dtype:
@@ -302,14 +296,11 @@ def make_inference_lora(layer: LoraLayer, part: LoraOp, frozen: FrozenWeight) ->
         share = (vector.get_parameter("weight").to(norms.dtype) / norms).to(first.dtype)
     if part.removed is None:
         return InferenceLora(first, scale * second, share)
-    taken = part.removed
-    below = torch.cat((first, taken.first.to(first.dtype)))
-    beside = torch.cat((scale * second, -taken.scale * taken.second.to(second.dtype)), dim=1)
-    return InferenceLora(below, beside, share)
-
-
-#: What a layer's way back needs: whatever its kernel kept.
-Kept = Any
+    removed = part.removed
+    both_first = torch.cat((first, removed.first.to(first.dtype)))
+    removed_second = -removed.scale * removed.second.to(second.dtype)
+    both_second = torch.cat((scale * second, removed_second), dim=1)
+    return InferenceLora(both_first, both_second, share)
 
 
 class PackedLinear:
@@ -317,79 +308,82 @@ class PackedLinear:
 
     Args:
         layer: `nn.Linear`, `Conv1D` or bitsandbytes' layer of 4-bit weights, frozen.
-        anchor: a scalar that requires a gradient, so that there is a way back to the adapters
+        anchor: a scalar that requires a gradient, so that autograd goes back to the adapters
             although nothing below the lowest one requires a gradient.
-        kernel: how the adapters' parts are gone through; slot by slot by default.
+        kernel: computes the adapters' parts; slot by slot by default.
+
+    Attributes:
+        frozen: the layer's weights.
+        parts: the adapters' parts by slot.
+        inference: where there are some, they run in the place of `parts`, without gradients;
+            see `AdapterPack.inference`.
     """
 
     def __init__(self, layer: nn.Module, anchor: Tensor, kernel: Kernel | None = None) -> None:
-        """Keeps a view of the weights; the layer goes on as it is until `parts` has a part."""
+        """Takes a view of the weights; without parts the layer runs as it is."""
         self.layer, self._anchor = layer, anchor
         self._kernel: Kernel = kernel or LoopKernel()
         weight = layer.get_parameter("weight").detach()
-        own = cast("Tensor | None", layer.bias)
-        bias = None if own is None else own.detach()
+        bias = cast("Tensor | None", layer.bias)
+        bias = None if bias is None else bias.detach()
         if base_model.is_4bit(layer):
             self.frozen: FrozenWeight = FourBitWeight(layer, bias)
         else:
             self.frozen = FrozenWeight(weight.T if isinstance(layer, Conv1D) else weight, bias)
-        #: Parts by slot.
         self.parts: dict[int, AdapterOp] = {}
-        #: Where there are some, they are what runs; see `Pack.standing`.
-        self.still: dict[int, InferenceLora] = {}
+        self.inference: dict[int, InferenceLora] = {}
 
     def __call__(self, x: Tensor) -> Tensor:
-        """`x` is (..., in); answers (..., out)."""
+        """(..., in) to (..., out)."""
         layout = current_layout()
-        if layout is not None and self.still:
-            return self._stands(x, layout)
-        if layout is None or not self.learns(layout):
+        if layout is not None and self.inference:
+            return self._infer(x, layout)
+        if layout is None or not self.has_adapter(layout):
             return functional.linear(x, self.frozen.weight, self.frozen.bias)
         rows = x.reshape(-1, x.shape[-1])
         out = _Packed.apply(rows, self._anchor, self, layout)  # type: ignore[no-untyped-call]
         return cast("Tensor", out.view(*x.shape[:-1], out.shape[-1]))
 
-    def _stands(self, x: Tensor, layout: Layout) -> Tensor:
-        """Nothing is learnt."""
+    def _infer(self, x: Tensor, layout: Layout) -> Tensor:
         frozen, rows = self.frozen, x.reshape(-1, x.shape[-1])
         out = functional.linear(rows, frozen.weight)
         for slot, start, end in layout.shares:
-            if slot in self.still:
-                self.still[slot].add(rows[start:end], out[start:end])
+            if slot in self.inference:
+                self.inference[slot].add(rows[start:end], out[start:end])
         if frozen.bias is not None:
             out += frozen.bias
         return out.view(*x.shape[:-1], out.shape[-1])
 
-    def learns(self, layout: Layout) -> bool:
-        """Whether anybody in this pass has a part here."""
+    def has_adapter(self, layout: Layout) -> bool:
+        """Whether an adapter of this pass has a part in this layer."""
         return any(share.slot in self.parts for share in layout.shares)
 
-    def run(self, rows: Tensor, layout: Layout) -> tuple[Tensor, Kept]:
-        """Goes forward.
+    def run_forward(self, rows: Tensor, layout: Layout) -> tuple[Tensor, Any]:
+        """The forward pass.
 
         Args:
             rows: shape (rows, in).
-            layout: whose they are.
+            layout: which rows are whose.
 
         Returns:
-            The outputs, and what the way back needs.
+            The outputs, and what the backward pass needs.
         """
         frozen = self.frozen
-        with frozen.held():
+        with frozen.dequantized():
             out = frozen.forward(rows)
-            kept = self._kernel.forward(self.parts, rows, out, frozen, layout)
+            state = self._kernel.forward(self.parts, rows, out, frozen, layout)
         if frozen.bias is not None:
             out += frozen.bias
-        return out, kept
+        return out, state
 
-    def back(self, kept: Kept, gradient: Tensor, needed: bool) -> Tensor | None:
-        """Adds up gradients of the parts; answers that of the inputs, where it is needed."""
-        through = self._kernel.backward_outputs(kept, gradient, needed)
+    def run_backward(self, state: Any, gradient: Tensor, needed: bool) -> Tensor | None:
+        """Adds up gradients of the parts; returns that of the inputs, where it is needed."""
+        through = self._kernel.backward_outputs(state, gradient, needed)
         if not needed:
             return None
-        with self.frozen.held():
+        with self.frozen.dequantized():
             into = self.frozen.backward(through)
-            self._kernel.backward_inputs(kept, into, self.frozen)
+            self._kernel.backward_inputs(state, into, self.frozen)
         return into
 
 
@@ -401,29 +395,29 @@ class _Packed(Function):
         ctx: Any, rows: Tensor, anchor: Tensor, layer: PackedLinear, layout: Layout
     ) -> Tensor:
         del anchor
-        out, ctx.kept = layer.run(rows, layout)
+        out, ctx.state = layer.run_forward(rows, layout)
         ctx.layer = layer
         return out
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        kept, ctx.kept = ctx.kept, None  # freed before the layers below are gone through
+        state, ctx.state = ctx.state, None  # frees it before the layers below need memory
         layer: PackedLinear = ctx.layer
-        return layer.back(kept, gradient, ctx.needs_input_grad[0]), None, None, None
+        return layer.run_backward(state, gradient, ctx.needs_input_grad[0]), None, None, None
 
 
 @contextmanager
 def packed_layers(layers: Mapping[str, PackedLinear]) -> Iterator[None]:
-    """Has the layers of a model run as packed ones; on leaving they are as they were.
+    """Has the layers of a model run as packed ones inside the context.
 
     Args:
         layers: by name.
     """
-    modules: list[Any] = [each.layer for each in layers.values()]
+    modules: list[Any] = [packed.layer for packed in layers.values()]
     before = [module.__dict__.get("forward") for module in modules]
     try:
-        for module, each in zip(modules, layers.values(), strict=True):
-            module.forward = each
+        for module, packed in zip(modules, layers.values(), strict=True):
+            module.forward = packed
         yield
     finally:
         for module, forward in zip(modules, before, strict=True):

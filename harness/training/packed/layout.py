@@ -1,11 +1,7 @@
-"""Which rows of a batch belong to which slot, and which of them are one sequence.
+"""Which rows of a packed batch belong to which slot and sequence, and attention within these.
 
-Set around a forward pass, read by the packed layers and the packed attention. Knows no model.
-
-Causal attention within each of several sequences that lie end to end in one row.
-
-Registered with Transformers, whose models call it in the place of their own. On a processor the
-core runs in float32: its way back in bfloat16 took three times as long. Knows layouts only.
+All sequences of a pass lie end to end in one row. A `Layout` is set around the forward pass and
+read by the packed layers and by `packed_attention`, which takes the place of Transformers' own.
 """
 
 from collections.abc import Iterator
@@ -24,10 +20,10 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 
 class SlotRows(NamedTuple):
-    """Neighbouring rows of one slot.
+    """A run of rows that belong to one slot.
 
     Attributes:
-        slot: whose.
+        slot: its number.
         start: the first row.
         end: the row behind the last.
     """
@@ -43,15 +39,15 @@ class Padding(NamedTuple):
     Attributes:
         sequences: how many there are.
         longest: tokens of the longest.
-        places: where each padded place takes its row from, shape (sequences * longest,); padding
-            takes its sequence's first.
-        back: where each row stands among the padded places, shape (rows,).
+        sources: the row that each padded position is taken from, shape (sequences * longest,);
+            padding is taken from its sequence's first.
+        inverse: the padded position of each row, shape (rows,).
     """
 
     sequences: int
     longest: int
-    places: torch.Tensor
-    back: torch.Tensor
+    sources: torch.Tensor
+    inverse: torch.Tensor
 
 
 class Blocks(NamedTuple):
@@ -62,32 +58,32 @@ class Blocks(NamedTuple):
         longest: rows of the longest.
         rows: of the slots, one slot's behind the other's, shape (rows,).
         parts: where each slot's are among these.
-        places: where each place of a block takes its row from, shape (slots * longest,); one that
-            fills up takes its slot's first.
-        inside: where each of `rows` stands among the places, shape (rows,).
-        real: whether a place is no filling, shape (slots, longest, 1); None where all are.
+        sources: the row that each position of a block is taken from, shape (slots * longest,);
+            padding is taken from its slot's first.
+        inverse: the position in the blocks of each of `rows`, shape (rows,).
+        mask: whether a position is not padding, shape (slots, longest, 1); None where all are.
     """
 
     slots: int
     longest: int
     rows: torch.Tensor
     parts: tuple[slice, ...]
-    places: torch.Tensor
-    inside: torch.Tensor
-    real: torch.Tensor | None
+    sources: torch.Tensor
+    inverse: torch.Tensor
+    mask: torch.Tensor | None
 
     def of(self, rows: torch.Tensor) -> torch.Tensor:
         """Rows of a pass, (rows, width), as blocks, (slots, longest, width)."""
-        return rows[self.places].view(self.slots, self.longest, -1)
+        return rows[self.sources].view(self.slots, self.longest, -1)
 
-    def emptied(self, blocks: torch.Tensor) -> torch.Tensor:
-        """Blocks with zeros where they are filled up."""
-        return blocks if self.real is None else blocks * self.real
+    def zero_padding(self, blocks: torch.Tensor) -> torch.Tensor:
+        """Blocks with zeros for padding."""
+        return blocks if self.mask is None else blocks * self.mask
 
     def back(self, blocks: torch.Tensor) -> torch.Tensor:
         """Blocks as rows, in the order of `rows`."""
         flat = blocks.flatten(0, 1)
-        return flat if self.real is None else flat[self.inside]
+        return flat if self.mask is None else flat[self.inverse]
 
 
 @dataclass(frozen=True)
@@ -95,9 +91,9 @@ class Layout:
     """Rows of a forward pass.
 
     Attributes:
-        shares: rows of the slots; those of no slot see the bare base.
+        shares: rows of the slots; those of no slot see the base without an adapter.
         lengths: tokens of each sequence; they lie end to end.
-        device: where the rows lie.
+        device: where the rows are.
     """
 
     shares: tuple[SlotRows, ...]
@@ -106,7 +102,7 @@ class Layout:
     _blocks: dict[tuple[int, ...], Blocks] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
-    _fillings: dict[tuple[int, ...], torch.Tensor] = field(
+    _padding_indices: dict[tuple[int, ...], torch.Tensor] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
     _numbers: dict[tuple[tuple[float, ...], torch.dtype], torch.Tensor] = field(
@@ -121,59 +117,66 @@ class Layout:
             return None
         lengths = torch.tensor(self.lengths)
         starts = lengths.cumsum(0) - lengths
-        within = torch.arange(longest)
-        real = within < lengths[:, None]
-        # Padding is a sequence's own: what another one has may be no number any more.
-        places = starts[:, None] + torch.where(real, within, 0)
-        back = torch.nonzero(real.flatten()).flatten()
-        places, back = places.flatten().to(self.device), back.to(self.device)
-        return Padding(len(self.lengths), longest, places, back)
+        positions = torch.arange(longest)
+        mask = positions < lengths[:, None]
+        # Padding comes from the same sequence: those of a diverged neighbour may have NaN.
+        index = starts[:, None] + torch.where(mask, positions, 0)
+        inverse = torch.nonzero(mask.flatten()).flatten()
+        index, inverse = index.flatten().to(self.device), inverse.to(self.device)
+        return Padding(len(self.lengths), longest, index, inverse)
 
     def blocks(self, slots: tuple[int, ...]) -> Blocks:
-        """Rows of some slots, which have some each, as blocks; found once for all layers."""
+        """Rows of some slots, none of them without rows, as blocks; cached for all layers."""
         if slots not in self._blocks:
             shares = {share.slot: share for share in self.shares}
             spans = [(shares[slot].start, shares[slot].end) for slot in slots]
             counts = [end - start for start, end in spans]
             longest = max(counts)
-            within = torch.arange(longest)
-            real = within < torch.tensor(counts)[:, None]
+            positions = torch.arange(longest)
+            mask = positions < torch.tensor(counts)[:, None]
             starts = torch.tensor([start for start, _ in spans])[:, None]
-            places = (starts + torch.where(real, within, 0)).flatten().to(self.device)
+            index = (starts + torch.where(mask, positions, 0)).flatten().to(self.device)
             ends = torch.tensor(counts).cumsum(0).tolist()
             self._blocks[slots] = Blocks(
                 len(slots),
                 longest,
                 torch.cat([torch.arange(*span) for span in spans]).to(self.device),
                 tuple(slice(end - count, end) for end, count in zip(ends, counts, strict=True)),
-                places,
-                torch.nonzero(real.flatten()).flatten().to(self.device),
-                None if bool(real.all()) else real[:, :, None].to(self.device),
+                index,
+                torch.nonzero(mask.flatten()).flatten().to(self.device),
+                None if bool(mask.all()) else mask[:, :, None].to(self.device),
             )
         return self._blocks[slots]
 
-    def filling(self, counts: tuple[int, ...]) -> torch.Tensor:
-        """Places in blocks of some rows each, those end to end, as places of equal blocks.
+    def padding_index(self, counts: tuple[int, ...]) -> torch.Tensor:
+        """The index that pads groups of rows, which lie end to end, to the size of the largest.
 
-        What fills a block up comes from the row behind the last. Found once for all layers.
+        Padding is taken from the row behind the last. Cached for all layers.
+
+        Args:
+            counts: rows of each group.
+
+        Returns:
+            Shape (groups * largest,).
         """
-        if counts not in self._fillings:
-            within = torch.arange(max(counts))
+        if counts not in self._padding_indices:
+            positions = torch.arange(max(counts))
             sizes = torch.tensor(counts)
             starts = (sizes.cumsum(0) - sizes)[:, None]
-            places = torch.where(within < sizes[:, None], starts + within, sum(counts))
-            self._fillings[counts] = places.flatten().to(self.device)
-        return self._fillings[counts]
+            index = torch.where(positions < sizes[:, None], starts + positions, sum(counts))
+            self._padding_indices[counts] = index.flatten().to(self.device)
+        return self._padding_indices[counts]
 
-    def numbers(self, given: tuple[float, ...], dtype: torch.dtype) -> torch.Tensor:
-        """Some numbers where the rows lie, shape (numbers,); brought there once for all layers."""
-        if (given, dtype) not in self._numbers:
-            self._numbers[given, dtype] = torch.tensor(given, dtype=dtype, device=self.device)
-        return self._numbers[given, dtype]
+    def numbers(self, values: tuple[float, ...], dtype: torch.dtype) -> torch.Tensor:
+        """Some numbers as a tensor on the device of the rows, shape (numbers,); cached."""
+        if (values, dtype) not in self._numbers:
+            # Each transfer to a GPU makes it wait, and every layer asks for the same numbers.
+            self._numbers[values, dtype] = torch.tensor(values, dtype=dtype, device=self.device)
+        return self._numbers[values, dtype]
 
     @cached_property
     def positions(self) -> torch.Tensor:
-        """Places within their sequence, shape (1, rows)."""
+        """Each row's position in its sequence, shape (1, rows)."""
         return torch.cat([torch.arange(length) for length in self.lengths])[None].to(self.device)
 
 
@@ -187,7 +190,7 @@ def current_layout() -> Layout | None:
 
 @contextmanager
 def use_layout(layout: Layout) -> Iterator[None]:
-    """Runs what is inside with this layout."""
+    """Sets the layout inside the context."""
     token = _active.set(layout)
     try:
         yield
@@ -195,7 +198,7 @@ def use_layout(layout: Layout) -> Iterator[None]:
         _active.reset(token)
 
 
-#: What Transformers knows it by.
+#: The name of packed attention in Transformers' registry.
 NAME: Final = "harness_packed"
 
 
@@ -205,13 +208,13 @@ class _Pad(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, padding: Padding) -> Tensor:
         ctx.padding = padding
-        rows = x.index_select(0, padding.places)
+        rows = x.index_select(0, padding.sources)
         return rows.view(padding.sequences, padding.longest, *x.shape[1:])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        # Causal rows never see what lies behind them: the padding's own gradients are zero.
-        return gradient.flatten(0, 1).index_select(0, ctx.padding.back), None
+        # Attention is causal and padding comes last: its own gradients are zero.
+        return gradient.flatten(0, 1).index_select(0, ctx.padding.inverse), None
 
 
 class _Unpad(Function):
@@ -220,14 +223,14 @@ class _Unpad(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, padding: Padding) -> Tensor:
         ctx.padding = padding
-        return x.flatten(0, 1).index_select(0, padding.back)
+        return x.flatten(0, 1).index_select(0, padding.inverse)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         padding: Padding = ctx.padding
-        whole = gradient.new_zeros(padding.sequences * padding.longest, *gradient.shape[1:])
-        whole.index_copy_(0, padding.back, gradient)
-        return whole.view(padding.sequences, padding.longest, *gradient.shape[1:]), None
+        padded = gradient.new_zeros(padding.sequences * padding.longest, *gradient.shape[1:])
+        padded.index_copy_(0, padding.inverse, gradient)
+        return padded.view(padding.sequences, padding.longest, *gradient.shape[1:]), None
 
 
 def packed_attention(
@@ -242,14 +245,14 @@ def packed_attention(
     softcap: float | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """In the place of Transformers' attention functions, within `use_layout`.
+    """Causal attention within each sequence, as Transformers calls it; inside of `use_layout`.
 
     Args:
         module: the attention layer, which knows how many query heads share a key.
         query: shape (1, heads, rows, width).
         key: shape (1, key heads, rows, width).
         value: shape as `key`.
-        attention_mask: not used: sequences are told apart by the layout.
+        attention_mask: not used: the layout has the sequences.
         scaling: of the products; None for the root of the width.
         dropout: is 0 in evaluation mode, in which the base always is.
         sliding_window: tokens that a token sees, itself included; None for all before it.
@@ -262,16 +265,17 @@ def packed_attention(
     layout = current_layout()
     assert layout is not None, "packed attention outside of a layout"
     padding, dtype = layout.padding, query.dtype
+    # On a processor torch's backward pass in bfloat16 takes three times as long as in float32.
     if query.device.type == "cpu" and dtype in (torch.bfloat16, torch.float16):
         query, key, value = query.float(), key.float(), value.float()
     count, groups = len(layout.lengths), query.shape[1] // key.shape[1]
-    query, key, value = (_sequences(each, count, padding) for each in (query, key, value))
+    query, key, value = (_sequences(x, count, padding) for x in (query, key, value))
     if groups > 1:
-        key, value = (each.repeat_interleave(groups, dim=1) for each in (key, value))
+        key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))
     longest = max(layout.lengths)
-    mask = _window(longest, sliding_window, query)
+    mask = _window_mask(longest, sliding_window, query)
     if softcap is not None:
-        out = _capped(query, key, value, mask, scaling, softcap)
+        out = _softcapped_attention(query, key, value, mask, scaling, softcap)
     else:
         out = functional.scaled_dot_product_attention(
             query, key, value, attn_mask=mask, is_causal=mask is None, scale=scaling
@@ -279,8 +283,8 @@ def packed_attention(
     out = out.transpose(1, 2).to(dtype)
     if padding is None:
         return out.reshape(1, -1, *out.shape[2:]), None
-    found: Tensor = _Unpad.apply(out, padding)  # type: ignore[no-untyped-call]
-    return found[None], None
+    unpadded: Tensor = _Unpad.apply(out, padding)  # type: ignore[no-untyped-call]
+    return unpadded[None], None
 
 
 def _sequences(x: Tensor, count: int, padding: Padding | None) -> Tensor:
@@ -288,20 +292,20 @@ def _sequences(x: Tensor, count: int, padding: Padding | None) -> Tensor:
     rows = x[0].transpose(0, 1)
     if padding is None:
         return rows.reshape(count, -1, *rows.shape[1:]).transpose(1, 2)
-    found: Tensor = _Pad.apply(rows, padding)  # type: ignore[no-untyped-call]
-    return found.transpose(1, 2)
+    padded: Tensor = _Pad.apply(rows, padding)  # type: ignore[no-untyped-call]
+    return padded.transpose(1, 2)
 
 
-def _window(longest: int, window: int | None, like: Tensor) -> Tensor | None:
-    """Which tokens each token sees, where that is not simply all before it."""
+def _window_mask(longest: int, window: int | None, like: Tensor) -> Tensor | None:
+    """Which tokens each token sees, shape (longest, longest); None for all before it."""
     if window is None or window >= longest:
         return None
-    places = torch.arange(longest, device=like.device)
-    distance = places[:, None] - places
+    positions = torch.arange(longest, device=like.device)
+    distance = positions[:, None] - positions
     return (distance >= 0) & (distance < window)
 
 
-def _capped(
+def _softcapped_attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -322,7 +326,7 @@ ALL_ATTENTION_FUNCTIONS.register(NAME, packed_attention)
 
 @contextmanager
 def use_packed_attention(model: PreTrainedModel) -> Iterator[None]:
-    """Has a model use packed attention meanwhile."""
+    """Has a model use packed attention inside the context."""
     configs = [model.config, model.config.get_text_config()]
     before = [config._attn_implementation for config in configs]
     try:

@@ -1,11 +1,7 @@
-"""What one slot's adapter does to its own rows of a linear layer, forwards and backwards.
+"""The math of one slot's adapter on its rows of a linear layer: LoRA, DoRA, dropout, 4-bit bases.
 
-Formulas are PEFT's; gradients are written here by hand, and added up in buffers, since a pack
-has many small ones. Knows nothing of models, optimisers or trials.
-
-Dropout of one slot's inputs, drawn apart from its neighbours'. Knows no layer.
-
-FrozenWeight weights in 4 bits that many adapters share: made whole once for all of them.
+Formulas are PEFT's. Their gradients are written out here and added up in buffers: autograd's
+bookkeeping for the many small tensors of a pack costs more than the products.
 """
 
 from collections.abc import Iterator
@@ -21,31 +17,31 @@ from harness.models import base_model
 
 
 class Dropped(Protocol):
-    """What dropout takes from some rows."""
+    """The elements of some rows that dropout sets to zero."""
 
     def of(self, rows: Tensor) -> Tensor:
-        """What is left of rows, or of a gradient with respect to them."""
+        """Rows, or a gradient with respect to them, after dropout."""
         ...
 
 
-class Places(NamedTuple):
-    """Dropped elements as a processor likes them: few numbers.
+class DroppedIndices(NamedTuple):
+    """Dropped elements by index: on a processor few numbers are the fastest.
 
     Attributes:
-        places: of the elements, counted through all rows.
+        indices: of the elements, in the flattened rows.
         p: with which probability.
     """
 
-    places: Tensor
+    indices: Tensor
     p: float
 
     def of(self, rows: Tensor) -> Tensor:
         """See `Dropped`."""
-        return dropout(rows, self.places, self.p)
+        return dropout(rows, self.indices, self.p)
 
 
-class Mask(NamedTuple):
-    """Dropped elements as a GPU likes them: nothing whose size it has to be asked for.
+class DroppedMask(NamedTuple):
+    """Dropped elements as a mask: its size is known, so that no GPU has to be waited for.
 
     Attributes:
         dropped: whether an element is, shape of the rows.
@@ -61,10 +57,10 @@ class Mask(NamedTuple):
 
 
 class Dropout:
-    """Dropout of one slot, from a generator of its own: no neighbour can shift it.
+    """Dropout of one slot, with a generator for this slot alone: no neighbour can shift it.
 
-    On a processor as `harness.adapters.fast_layers` draws it, but all layers from one stream:
-    there is no checkpointing here, which would have to draw the same once more.
+    On a processor it is drawn as in `harness.adapters.fast_layers`, but for all layers from one
+    stream: there is no checkpointing here, which would have to draw the same once more.
 
     Args:
         p: share of elements set to zero, in [0, 1).
@@ -74,35 +70,35 @@ class Dropout:
     def __init__(self, p: float, generator: torch.Generator) -> None:
         self._p, self._generator = p, generator
         self._stream: DroppedPositions | None = None
-        self._own: torch.Generator | None = None
+        self._gpu_generator: torch.Generator | None = None
 
     def draw(self, rows: Tensor) -> Dropped | None:
-        """What is dropped this time; None where nothing ever is.
+        """Draws the elements to drop; None where the probability is 0.
 
         Args:
             rows: shape (rows, in).
         """
         if not self._p:
             return None
-        return (self._places if rows.device.type == "cpu" else self._mask)(rows)
+        return (self._indices if rows.device.type == "cpu" else self._mask)(rows)
 
-    def _places(self, rows: Tensor) -> Places:
+    def _indices(self, rows: Tensor) -> DroppedIndices:
         if self._stream is None:
             self._stream = DroppedPositions(self._p, self._seed())
-        return Places(self._stream.take(rows.numel()), self._p)
+        return DroppedIndices(self._stream.take(rows.numel()), self._p)
 
-    def _mask(self, rows: Tensor) -> Mask:
-        if self._own is None:
-            self._own = torch.Generator(rows.device).manual_seed(self._seed())
-        drawn = torch.rand(rows.shape, generator=self._own, device=rows.device)
-        return Mask(drawn < self._p, self._p)
+    def _mask(self, rows: Tensor) -> DroppedMask:
+        if self._gpu_generator is None:
+            self._gpu_generator = torch.Generator(rows.device).manual_seed(self._seed())
+        uniform = torch.rand(rows.shape, generator=self._gpu_generator, device=rows.device)
+        return DroppedMask(uniform < self._p, self._p)
 
     def _seed(self) -> int:
         return int(torch.randint(1 << 62, (), generator=self._generator))
 
 
 class AdapterOp(Protocol):
-    """One slot's share in one layer."""
+    """One slot's adapter in one layer."""
 
     def forward(
         self,
@@ -110,21 +106,21 @@ class AdapterOp(Protocol):
         out: Tensor,
         layer: "FrozenWeight",
     ) -> Any:
-        """Adds to `out` what the adapter makes of `rows`; answers what `backward` needs.
+        """Adds the adapter's outputs to `out`; returns the state that `backward_*` need.
 
         Args:
             rows: the slot's inputs, shape (rows, in).
-            out: what the frozen weights made of them, without bias, shape (rows, out).
+            out: outputs of the frozen weights, without bias, shape (rows, out).
             layer: the frozen weights.
         """
         ...
 
-    def backward_outputs(self, kept: Any, gradient: Tensor) -> Tensor:
-        """The gradient that flows through the frozen weights; adds up those of the adapter."""
+    def backward_outputs(self, state: Any, gradient: Tensor) -> Tensor:
+        """The gradient for the frozen weights' product; adds up those of the adapter."""
         ...
 
-    def backward_inputs(self, kept: Any, into: Tensor, layer: "FrozenWeight") -> None:
-        """Adds to the inputs' gradient what flows through the adapter, shape (rows, in)."""
+    def backward_inputs(self, state: Any, into: Tensor, layer: "FrozenWeight") -> None:
+        """Adds the adapter's share to the inputs' gradient, shape (rows, in)."""
         ...
 
 
@@ -144,17 +140,17 @@ class FrozenWeight:
     def squares(self) -> Tensor:
         """The squared norm of each row, shape (out,), in float32 or better."""
         if self._squares is None:
-            wide = self.weight if self.weight.dtype == torch.float64 else self.weight.float()
-            self._squares = wide.square().sum(dim=1)
+            is_double = self.weight.dtype == torch.float64
+            self._squares = (self.weight if is_double else self.weight.float()).square().sum(dim=1)
         return self._squares
 
     @property
     def dtype(self) -> torch.dtype:
-        """What products are made in."""
+        """What products are computed in."""
         return self.weight.dtype
 
-    def held(self) -> AbstractContextManager[None]:
-        """Around several uses of the weights, which need them in full only once."""
+    def dequantized(self) -> AbstractContextManager[None]:
+        """A context for several uses of the weights: those in 4 bits are dequantized once."""
         return nullcontext()
 
     def forward(self, rows: Tensor) -> Tensor:
@@ -171,8 +167,8 @@ class TrainedWeight:
 
     Attributes:
         value: as products take it, in the base's precision.
-        gradient: where gradients are added up, in the precision it is trained in; None where it
-            is not trained.
+        gradient: the sum of gradients, in the precision it is trained in; None where it is not
+            trained.
     """
 
     __slots__ = ("gradient", "value")
@@ -185,14 +181,14 @@ class TrainedWeight:
         if self.gradient is not None:
             self.gradient.add_(gradient)
 
-    def add_product(self, left: Tensor, right: Tensor, scale: float = 1.0) -> None:
-        """Adds `scale left right` to the gradient of a matrix."""
+    def add_product(self, a: Tensor, b: Tensor, scale: float = 1.0) -> None:
+        """Adds `scale a b` to the gradient of a matrix."""
         if self.gradient is None:
             return
-        if self.gradient.dtype == left.dtype:
-            self.gradient.addmm_(left, right, alpha=scale)
+        if self.gradient.dtype == a.dtype:
+            self.gradient.addmm_(a, b, alpha=scale)
         else:
-            self.gradient.add_(left @ right, alpha=scale)
+            self.gradient.add_(a @ b, alpha=scale)
 
 
 class RemovedInit:
@@ -208,11 +204,11 @@ class RemovedInit:
         self.first, self.second, self.scale = first, second, scale
 
     def forward(self, rows: Tensor, out: Tensor) -> None:
-        """Takes it away from what the frozen weights made."""
+        """Subtracts it from the frozen weights' outputs."""
         out.addmm_(rows @ self.first.T, self.second.T, alpha=-self.scale)
 
     def backward(self, gradient: Tensor, into: Tensor) -> None:
-        """Takes it away from the inputs' gradient."""
+        """Subtracts it from the inputs' gradient."""
         into.addmm_(gradient @ self.second, self.first, alpha=-self.scale)
 
 
@@ -238,11 +234,11 @@ class LoraOp:
         self.first, self.second, self.scale, self.dropout = first, second, scale, dropout
         self.removed = removed
 
-    def _seen(self, rows: Tensor) -> tuple[Tensor, Dropped | None, Tensor]:
-        """What dropout leaves of the rows, what it takes, and the products of the rest with A."""
+    def _through_first(self, rows: Tensor) -> tuple[Tensor, Dropped | None, Tensor]:
+        """The rows after dropout, what was dropped, and their products with A."""
         dropped = self.dropout.draw(rows)
-        seen = rows if dropped is None else dropped.of(rows)
-        return seen, dropped, seen @ self.first.value.T
+        inputs = rows if dropped is None else dropped.of(rows)
+        return inputs, dropped, inputs @ self.first.value.T
 
     def forward(
         self,
@@ -252,31 +248,31 @@ class LoraOp:
     ) -> tuple[Any, ...]:
         """See `AdapterOp`."""
         del layer
-        seen, dropped, low = self._seen(rows)
+        inputs, dropped, low = self._through_first(rows)
         out.addmm_(low, self.second.value.T, alpha=self.scale)
         if self.removed is not None:
             self.removed.forward(rows, out)
-        return seen, dropped, low, []
+        return inputs, dropped, low, []
 
-    def backward_outputs(self, kept: Any, gradient: Tensor) -> Tensor:
+    def backward_outputs(self, state: Any, gradient: Tensor) -> Tensor:
         """See `AdapterOp`."""
-        seen, _, low, back = kept
-        back.append((gradient @ self.second.value).mul_(self.scale))
-        self.first.add_product(back[0].T, seen)
+        inputs, _, low, gradients = state
+        low_gradient = (gradient @ self.second.value).mul_(self.scale)
+        self.first.add_product(low_gradient.T, inputs)
         self.second.add_product(gradient.T, low, self.scale)
-        back.append(gradient)
+        gradients += [low_gradient, gradient]
         return gradient
 
-    def backward_inputs(self, kept: Any, into: Tensor, layer: FrozenWeight) -> None:
+    def backward_inputs(self, state: Any, into: Tensor, layer: FrozenWeight) -> None:
         """See `AdapterOp`."""
         del layer
-        _, dropped, _, back = kept
+        _, dropped, _, (low_gradient, gradient) = state
         if dropped is None:
-            into.addmm_(back[0], self.first.value)
+            into.addmm_(low_gradient, self.first.value)
         else:
-            into.add_(dropped.of(back[0] @ self.first.value))
+            into.add_(dropped.of(low_gradient @ self.first.value))
         if self.removed is not None:
-            self.removed.backward(back[1], into)
+            self.removed.backward(gradient, into)
 
 
 def row_norms(layer: FrozenWeight, first: Tensor, second: Tensor, scale: float) -> Tensor:
@@ -290,18 +286,19 @@ def row_norms(layer: FrozenWeight, first: Tensor, second: Tensor, scale: float) 
         second: B, shape (out, rank).
         scale: on B A.
     """
-    across = layer.weight.to(first.dtype) @ first.T
-    across.addmm_(second, first @ first.T, beta=2 * scale, alpha=scale**2)
+    products = layer.weight.to(first.dtype) @ first.T
+    products.addmm_(second, first @ first.T, beta=2 * scale, alpha=scale**2)
     squares = layer.squares
-    return (squares + across.mul_(second).sum(dim=1, dtype=squares.dtype)).clamp_(min=0).sqrt_()
+    update = products.mul_(second).sum(dim=1, dtype=squares.dtype)
+    return (squares + update).clamp_(min=0).sqrt_()
 
 
 class DoraOp(LoraOp):
     """LoRA on the direction, `share` on the size (Liu et al. 2024, arXiv:2402.09353, eq. 5).
 
-    `out = seen Wᵀ share + scale (seen Aᵀ) Bᵀ share`, share being the magnitude over the norm of
-    each row of `W + scale B A`; that norm is a constant on the way back (section 4.3). Under
-    dropout the frozen product of what dropout leaves counts for the direction, as in PEFT.
+    `out = inputs Wᵀ share + scale (inputs Aᵀ) Bᵀ share`, share being the magnitude over the norm
+    of each row of `W + scale B A`; that norm is a constant in the backward pass (section 4.3).
+    Under dropout the direction's frozen product is that of the inputs after dropout, as in PEFT.
 
     Args:
         first: A.
@@ -331,42 +328,45 @@ class DoraOp(LoraOp):
         """See `AdapterOp`."""
         norm = row_norms(layer, self.first.value, self.second.value, self.scale)
         share = (self.magnitude.value.to(norm.dtype) / norm).to(rows.dtype)
-        seen, dropped, low = self._seen(rows)
+        inputs, dropped, low = self._through_first(rows)
         if dropped is None:
             direction = out.addmm(low, self.second.value.T, alpha=self.scale)
             torch.mul(direction, share, out=out)
         else:
-            frozen = layer.forward(seen)
+            frozen = layer.forward(inputs)
             direction = torch.addmm(frozen, low, self.second.value.T, alpha=self.scale)
             out.sub_(frozen).addcmul_(direction, share)
-        return seen, dropped, low, [], direction, norm, share, []
+        return inputs, dropped, low, [], direction, norm, share, []
 
-    def backward_outputs(self, kept: Any, gradient: Tensor) -> Tensor:
+    def backward_outputs(self, state: Any, gradient: Tensor) -> Tensor:
         """See `AdapterOp`."""
         share: Tensor
-        seen, dropped, low, back, direction, norm, share, mixed = kept
+        inputs, dropped, low, gradients, direction, norm, share, frozen_gradient = state
         self.magnitude.add((gradient * direction).sum(dim=0, dtype=norm.dtype) / norm)
-        shared: Tensor = gradient * share
-        super().backward_outputs((seen, dropped, low, back), shared)
+        scaled: Tensor = gradient * share
+        super().backward_outputs((inputs, dropped, low, gradients), scaled)
         if dropped is None:
-            return shared
-        mixed.append(shared - gradient)
+            return scaled
+        # With dropout, out = rows Wᵀ + inputs Wᵀ (share - 1) + ...: the second term goes back
+        # through the dropout, in `backward_inputs`.
+        frozen_gradient.append(scaled - gradient)
         return gradient
 
-    def backward_inputs(self, kept: Any, into: Tensor, layer: FrozenWeight) -> None:
+    def backward_inputs(self, state: Any, into: Tensor, layer: FrozenWeight) -> None:
         """See `AdapterOp`."""
-        _, dropped, _, back, *_, mixed = kept
+        _, dropped, _, gradients, *_, frozen_gradient = state
+        low_gradient = gradients[0]
         if dropped is None:
-            into.addmm_(back[0], self.first.value)
+            into.addmm_(low_gradient, self.first.value)
         else:
-            through = layer.backward(mixed[0]).addmm_(back[0], self.first.value)
+            through = layer.backward(frozen_gradient[0]).addmm_(low_gradient, self.first.value)
             into.add_(dropped.of(through))
 
 
 class FourBitWeight(FrozenWeight):
-    """Made whole for the way forward and again for the way back, for all slots together.
+    """Weights in 4 bits, dequantized in each forward and backward pass once for all slots.
 
-    In between they are not kept: a base in full precision is what 4 bits are to avoid.
+    In between the result is not kept: a base in full precision is what 4 bits are to avoid.
 
     Args:
         layer: bitsandbytes' own.
@@ -375,25 +375,27 @@ class FourBitWeight(FrozenWeight):
 
     def __init__(self, layer: nn.Module, bias: Tensor | None) -> None:
         self._layer, self._dtype = layer, base_model.compute_dtype(layer)
-        self._whole: Tensor | None = None
+        self._dequantized: Tensor | None = None
         self.bias = bias
         self._squares = None
 
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
-        """Shape (out, in), made anew unless it is held."""
-        return base_model.dequantized_weight(self._layer) if self._whole is None else self._whole
+        """Shape (out, in); dequantized anew outside of `dequantized`."""
+        if self._dequantized is not None:
+            return self._dequantized
+        return base_model.dequantized_weight(self._layer)
 
     @property
     def dtype(self) -> torch.dtype:
-        """What products are made in."""
+        """What products are computed in."""
         return self._dtype
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Made whole once meanwhile."""
-        self._whole = base_model.dequantized_weight(self._layer)
+    def dequantized(self) -> Iterator[None]:
+        """See `FrozenWeight`."""
+        self._dequantized = base_model.dequantized_weight(self._layer)
         try:
             yield
         finally:
-            self._whole = None
+            self._dequantized = None

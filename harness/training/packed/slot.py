@@ -1,16 +1,8 @@
-"""One slot's training: its data order, rate, clipping and bounds, whoever computes gradients.
+"""One slot of a pack: its training run, its flat weights, and its adapter beside the base.
 
-Knows nothing of its neighbours.
-
-All trained weights of one adapter in a few flat buffers: one operation where there were many.
-
-Weights, gradients and Adam's states of a group lie end to end; the adapter's own parameters are
-views of them. Knows nothing of models, layouts or trials.
-
-Takes an adapter's layers off the base without giving them up, and puts them back.
-
-So several adapters that PEFT made can live beside one base, of which one at most is on it at any
-time. Knows PEFT's layers, nothing of training.
+`SlotTrainingRun` is the training loop of a slot, whose gradients the pack computes. `FlatWeights`
+holds its weights in a few long buffers. `DetachedAdapter` takes PEFT's layers off the base and
+puts them back, so that several adapters can exist of which one at most is on the base.
 """
 
 import time
@@ -23,20 +15,18 @@ import torch
 from torch import Tensor, nn
 
 from harness.adapters.adapter import Adapter
-from harness.models.batches import TokenSequence, data_order
+from harness.models.batches import TokenSequence
 from harness.training import loop
 from harness.training.loop import DivergedError, TrainingRun
 from harness.training.packed.lora_math import TrainedWeight
 from harness.trial import Purpose, derive_seed
 
 
-class _Views(NamedTuple):
-    parameter: nn.Parameter
-    trained: TrainedWeight
-
-
 class FlatWeights:
-    """One adapter's trained weights, with their optimiser.
+    """One adapter's trained weights, with their optimizer.
+
+    Weights, gradients and Adam's states of a parameter group lie end to end in one buffer, so that
+    a step is a few operations where there were hundreds; the adapter's own parameters are views.
 
     Args:
         groups: as `harness.training.loop.parameter_groups` makes them.
@@ -45,79 +35,83 @@ class FlatWeights:
 
     def __init__(self, groups: Sequence[Mapping[str, Any]], dtype: torch.dtype) -> None:
         self._dtype = dtype
-        self._views: dict[int, _Views] = {}
+        self._views: dict[int, tuple[nn.Parameter, TrainedWeight]] = {}
         self._buffers: list[nn.Parameter] = []
-        self._products: list[Tensor | None] = []
-        settings: list[dict[str, Any]] = []
+        self._rounded: list[Tensor | None] = []
+        flat_groups: list[dict[str, Any]] = []
         for group in groups:
-            buffer, product = self._flatten(group["params"], dtype)
-            settings.append({**group, "params": [buffer]})
+            buffer, rounded = self._flatten(group["params"], dtype)
+            flat_groups.append({**group, "params": [buffer]})
             self._buffers.append(buffer)
-            self._products.append(product)
-        self.optimiser = torch.optim.AdamW(settings, lr=1.0, fused=True)
+            self._rounded.append(rounded)
+        self.optimizer = torch.optim.AdamW(flat_groups, lr=1.0, fused=True)
         self.refresh()
 
     def _flatten(
         self, parameters: Sequence[nn.Parameter], dtype: torch.dtype
     ) -> tuple[nn.Parameter, Tensor | None]:
-        buffer = nn.Parameter(torch.cat([each.detach().flatten() for each in parameters]))
+        """The buffer of some parameters, and its copy in `dtype` where that is another."""
+        buffer = nn.Parameter(torch.cat([p.detach().flatten() for p in parameters]))
         buffer.grad = torch.zeros_like(buffer)
         # Vectors scale whole outputs: they are never rounded.
-        plain = buffer.dtype == dtype or parameters[0].ndim < 2
-        product = None if plain else torch.empty_like(buffer, dtype=dtype)
+        as_is = buffer.dtype == dtype or parameters[0].ndim < 2
+        rounded = None if as_is else torch.empty_like(buffer, dtype=dtype)
         start = 0
-        for each in parameters:
-            here = slice(start, start + each.numel())
-            each.data = buffer.data[here].view(each.shape)
-            value = each.data if product is None else product[here].view(each.shape)
-            trained = TrainedWeight(value, buffer.grad[here].view(each.shape))
-            self._views[id(each)] = _Views(each, trained)
-            start += each.numel()
-        return buffer, product
+        for parameter in parameters:
+            span = slice(start, start + parameter.numel())
+            parameter.data = buffer.data[span].view(parameter.shape)
+            value = parameter.data if rounded is None else rounded[span].view(parameter.shape)
+            trained = TrainedWeight(value, buffer.grad[span].view(parameter.shape))
+            self._views[id(parameter)] = (parameter, trained)
+            start += parameter.numel()
+        return buffer, rounded
 
     def of(self, parameter: nn.Parameter) -> TrainedWeight:
-        """How products see a parameter; one that is not trained has no gradient."""
-        found = self._views.get(id(parameter))
-        if found is not None:
-            return found.trained
+        """A parameter as products take it; one that is not trained has no gradient."""
+        view = self._views.get(id(parameter))
+        if view is not None:
+            return view[1]
         return TrainedWeight(parameter.detach().to(self._dtype), None)
 
     def refresh(self) -> None:
         """Rounds the weights anew to what products take; after each step."""
-        for buffer, product in zip(self._buffers, self._products, strict=True):
-            if product is not None:
-                product.copy_(buffer.data)
+        for buffer, rounded in zip(self._buffers, self._rounded, strict=True):
+            if rounded is not None:
+                rounded.copy_(buffer.data)
 
     def clip(self, bound: float) -> Tensor:
-        """Scales gradients so that their norm is `bound` at most; answers the norm before."""
+        """Scales gradients so that their norm is `bound` at most; returns the norm before."""
         return nn.utils.clip_grad_norm_(self._buffers, bound)
 
     def step(self) -> None:
         """AdamW's step; gradients are zero afterwards."""
-        self.optimiser.step()
+        self.optimizer.step()
         self.clear()
         self.refresh()
 
     def clear(self) -> None:
-        """Gradients are zero again."""
+        """Sets gradients to zero."""
         for buffer in self._buffers:
             assert buffer.grad is not None
             buffer.grad.zero_()
 
     def release(self) -> None:
-        """Gives each parameter its own memory back."""
+        """Gives each parameter memory of its own."""
         for parameter, _ in self._views.values():
             parameter.data = parameter.data.clone()
         self._views.clear()
 
 
 class SlotTrainingRun(TrainingRun):
-    """A run whose gradients come from elsewhere: `draw`, add gradients up, `tell`, go on.
+    """A training run whose gradients the pack computes.
+
+    In each step the pack asks for `next_batch`, adds up gradients in `weights`, and calls
+    `record_step`; going on with the iteration then updates the weights.
 
     Attributes:
         weights: the adapter's, moved into flat buffers when they are first asked for.
-        dtype: what products with them are made in; of the base unless it is set before.
-        generator: of dropout; one of its own, so that no neighbour can shift the masks.
+        dtype: what products with them are computed in; the base's unless it is set before.
+        generator: of dropout; one for each slot, so that no neighbour can shift the masks.
     """
 
     _loss_value = 0.0
@@ -134,25 +128,24 @@ class SlotTrainingRun(TrainingRun):
         return torch.Generator().manual_seed(derive_seed(self._config.seed, Purpose.DROPOUT))
 
     @cached_property
-    def _order(self) -> Iterator[tuple[int, ...]]:
-        lengths = [len(sequence.ids) for sequence in self._sequences]
-        return data_order(lengths, self._training.batch_size, self._config.seed)
+    def _batch_iterator(self) -> Iterator[list[TokenSequence]]:
+        return self._batches()
 
-    def draw(self) -> Sequence[TokenSequence]:
+    def next_batch(self) -> Sequence[TokenSequence]:
         """The sequences of the next step."""
-        return [self._sequences[index] for index in next(self._order)]
+        return next(self._batch_iterator)
 
-    def tell(
+    def record_step(
         self, loss: float, tokens: int, seconds: float, pack: int, changed: str | None = None
     ) -> None:
-        """What the step that was drawn came to; gradients of the mean loss are added up.
+        """Takes what the pack computed for the last batch; its gradients are added up.
 
         Args:
             loss: mean loss of its answer tokens, nats a token.
             tokens: padding excluded.
             seconds: this slot's share of the time.
             pack: slots that shared the step.
-            changed: what was changed for want of memory, in one line.
+            changed: what was changed because memory ran out, in one line.
         """
         self._loss_value = loss
         progress = self._progress
@@ -162,93 +155,92 @@ class SlotTrainingRun(TrainingRun):
         progress.changed = changed
 
     def __iter__(self) -> Iterator[int]:
-        """Makes use of the gradients, step by step; each has to be told before.
+        """Updates the weights with the gradients that were added up, step by step.
 
         Yields:
-            Steps done, after each step.
+            The number of steps so far, after each step.
 
         Raises:
-            DivergedError: the loss or the gradient is no number, or the loss above its bound.
+            DivergedError: the loss or the gradient is not a number, or the loss above its bound.
         """
         training, progress = self._training, self._progress
         for step in range(self._steps):
             start = time.perf_counter()
-            share = loop.schedule_factor(step, self._steps, training)
-            loop.set_rate(self.weights.optimiser, share)
+            factor = loop.schedule_factor(step, self._steps, training)
+            loop.set_rate(self.weights.optimizer, factor)
             norm = self.weights.clip(training.max_gradient_norm)
+            progress.step = step + 1
+            progress.losses.append(self._loss_value)
             if not torch.isfinite(norm):
-                self._note(step + 1)
-                self._check(self._loss_value)
+                self._check_divergence(self._loss_value)
                 raise DivergedError(f"diverged at step {step + 1}: gradient {norm}")
             self.weights.step()
-            self._note(step + 1)
             progress.seconds += time.perf_counter() - start
-            self._check(self._loss_value)
+            self._check_divergence(self._loss_value)
             yield step + 1
-
-    def _note(self, step: int) -> None:
-        self._progress.step = step
-        self._progress.losses.append(self._loss_value)
 
     def release(self) -> None:
         """Gives the adapter's parameters memory of their own."""
         self.weights.release()
 
 
-class _Place(NamedTuple):
+class _WrappedLayer(NamedTuple):
+    """A layer that an adapter wraps, and where it is in the model."""
+
     parent: nn.Module
-    leaf: str
-    wrapped: nn.Module
-    bare: nn.Module
+    attribute: str
+    wrapper: nn.Module
+    layer: nn.Module
 
 
 class DetachedAdapter:
     """An adapter beside its base.
 
     Args:
-        adapter: on the base; taken aside at once.
-        bare: each frozen weight with its data as they are without the adapter.
+        adapter: on the base; detached at once.
+        frozen: each frozen weight with its data as they are without the adapter.
     """
 
-    def __init__(self, adapter: Adapter, bare: list[tuple[nn.Parameter, Tensor]]) -> None:
-        """Notes where each wrapped layer belongs, and takes the adapter aside."""
+    def __init__(self, adapter: Adapter, frozen: list[tuple[nn.Parameter, Tensor]]) -> None:
+        """Keeps where each wrapped layer belongs, and detaches the adapter."""
         self._base = adapter.base
-        self._places = []
-        for name, layer in adapter.layers().items():
-            parent, _, leaf = name.rpartition(".")
+        self._layers = []
+        for name, wrapper in adapter.layers().items():
+            parent, _, attribute = name.rpartition(".")
             owner = self._base.get_submodule(parent)
-            assert isinstance(layer, nn.Module)
-            self._places.append(_Place(owner, leaf, layer, layer.get_base_layer()))
-        # Some adapters take over a part of the frozen weights while they are on.
+            assert isinstance(wrapper, nn.Module)
+            layer = wrapper.get_base_layer()
+            self._layers.append(_WrappedLayer(owner, attribute, wrapper, layer))
+        # PiSSA and OLoRA replace frozen weights by their residual while they are attached.
         self._swapped = [
             (weight, data, weight.data)
-            for weight, data in bare
+            for weight, data in frozen
             if weight.data_ptr() != data.data_ptr()
         ]
-        self._noted: Any = None
+        self._peft_config: Any = None
         self.leave()
 
     def leave(self) -> None:
-        """Takes the adapter aside: the base is bare."""
-        for parent, leaf, _, bare in self._places:
-            setattr(parent, leaf, bare)
+        """Detaches the adapter: the base is as it was without it."""
+        for parent, attribute, _, layer in self._layers:
+            setattr(parent, attribute, layer)
         for weight, data, _ in self._swapped:
             weight.data = data
-        # PEFT takes a second adapter for a mistake where it finds this.
-        self._noted = self._base.__dict__.pop("peft_config", None)
+        # With this attribute, PEFT would take the next adapter for a second one on this model.
+        self._peft_config = self._base.__dict__.pop("peft_config", None)
 
     def enter(self) -> None:
-        """Puts the adapter back on the base, which is bare."""
-        for parent, leaf, wrapped, _ in self._places:
-            setattr(parent, leaf, wrapped)
-        for weight, _, own in self._swapped:
-            weight.data = own
-        if self._noted is not None:
-            self._base.peft_config = self._noted
+        """Attaches the adapter again; no other may be on the base."""
+        for parent, attribute, wrapper, _ in self._layers:
+            setattr(parent, attribute, wrapper)
+        for weight, _, data in self._swapped:
+            weight.data = data
+        if self._peft_config is not None:
+            self._base.peft_config = self._peft_config
 
     @contextmanager
     def present(self) -> Iterator[None]:
-        """On the base meanwhile."""
+        """Attached inside the context."""
         self.enter()
         try:
             yield

@@ -1,8 +1,8 @@
-"""Trains several adapters at once on one frozen base; what cannot be packed is trained alone.
+"""The packed engine: trains several adapters at once on one frozen base.
 
-Each trial lives its own life: its slot is given to the next one as soon as it ends, is pruned or
-fails, and its neighbours go on. Adapters are made, proven, scored and saved as the sequential
-engine does it. Knows nothing of Optuna or storage.
+Each trial has a slot of the pack. A slot goes to the next trial as soon as its own ends, is pruned
+or fails, and the others continue. Adapters are attached, proven, scored and saved as the
+sequential engine does it; a trial that cannot be packed is trained by that engine's code, alone.
 """
 
 import time
@@ -20,38 +20,48 @@ from harness.config.variants import VARIANTS, Variant, resolve_variant
 from harness.errors import UserError
 from harness.models.base_model import BaseModel
 from harness.registry import Registry
-from harness.tasks.task import AnswerMode, Task
+from harness.tasks.task import Task
 from harness.training import evaluation
 from harness.training.loop import TrainingRun
 from harness.training.packed import compatibility
 from harness.training.packed.pack import AdapterPack, MicroBatcher
 from harness.training.packed.slot import DetachedAdapter, SlotTrainingRun
 from harness.training.sequential import (
+    Pause,
     RunningTrial,
     ScoreRequest,
     SequentialTrainer,
-    Stop,
     TrialRun,
 )
 from harness.training.tokenization import TokenizedTask
 from harness.training.trainer import Race, Report
 from harness.trial import SplitScores, TrialRequest, TrialResult
 
-#: Seconds between looks for a new trial while others are in progress and none was to be had.
-_POLL: Final = 1.0
+#: Seconds until a free slot asks for a trial again, where there was none and others are running.
+_POLL_SECONDS: Final = 1.0
 
 
 @dataclass
 class _Slot:
-    """A place in the pack and who has it."""
+    """A slot that is taken by a trial.
 
-    life: TrialRun
+    Attributes:
+        trial_run: the trial, paused.
+        trial: what is known of it, once its adapter is attached; so are the fields below.
+        adapter: its adapter.
+        run: its training.
+        detached: the adapter beside the base.
+        wrapped: PEFT's layers of the adapter by name.
+        request: the scores that the trial waits for.
+    """
+
+    trial_run: TrialRun
     trial: RunningTrial | None = None
     adapter: Adapter | None = None
     run: SlotTrainingRun | None = None
-    parked: DetachedAdapter | None = None
+    detached: DetachedAdapter | None = None
     wrapped: dict[str, LoraLayer] = field(default_factory=dict)
-    wanted: ScoreRequest | None = None
+    request: ScoreRequest | None = None
 
 
 class PackedTrainer(SequentialTrainer):
@@ -80,13 +90,14 @@ class PackedTrainer(SequentialTrainer):
     ) -> None:
         super().__init__(base, task, training, variants, tokens)
         self.slots = slots
-        self._why_not = refusal(base, task)
-        enters = self._why_not is None and compatibility.supports_prefix_cache(base)
-        self._pack = AdapterPack(base, compatibility.layers(base.model), enters)
-        self._passes = MicroBatcher(self._pack, training)
-        self._taken: dict[int, _Slot] = {}
-        self._places: dict[int, int] = {}  # adapter -> slot
-        self._entering: int | None = None
+        self._why_not = compatibility.why_not_packable(base, task)
+        prefix_cache = self._why_not is None and compatibility.supports_prefix_cache(base)
+        layers = compatibility.packable_layers(base.model)
+        self._pack = AdapterPack(base, layers, prefix_cache)
+        self._micro_batcher = MicroBatcher(self._pack, training)
+        self._slots: dict[int, _Slot] = {}
+        self._slot_of: dict[int, int] = {}  # by the adapter's id
+        self._starting: int | None = None  # the slot whose adapter is being attached
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -102,109 +113,113 @@ class PackedTrainer(SequentialTrainer):
         Raises:
             RuntimeError: a trial changed the frozen base; no result can be trusted any more.
         """
-        waited = 0.0
+        next_poll = 0.0
         more = True
         try:
-            while more or self._taken:
-                free = more and len(self._taken) < self.slots
-                if free and not (self._taken and time.monotonic() < waited):
+            while more or self._slots:
+                is_free = more and len(self._slots) < self.slots
+                if is_free and not (self._slots and time.monotonic() < next_poll):
                     try:
                         request = next(trials)
                     except StopIteration:
                         more = False
                         continue
                     if request is None:
-                        waited = time.monotonic() + _POLL
+                        next_poll = time.monotonic() + _POLL_SECONDS
                     else:
-                        yield from self._begin(request, report, race)
+                        yield from self._start(request, report, race)
                     continue
-                if self._taken:
+                if self._slots:
                     yield from self._step()
         finally:
-            for place in list(self._taken):
-                self._taken[place].life.close()
-                self._leave(place)
+            for number in list(self._slots):
+                self._slots[number].trial_run.close()
+                self._free(number)
 
-    def _begin(
+    def _start(
         self, request: TrialRequest, report: Report, race: Race | None
     ) -> Iterator[TrialResult]:
         """Gives a trial a slot; one that cannot be packed is trained now, by itself."""
-        if self._alone(request):
+        if not self._is_packable(request):
             yield from super().train(iter([request]), report, race)
             return
-        place = next(place for place in range(self.slots) if place not in self._taken)
-        self._taken[place] = _Slot(self._life(request, report, race))
-        self._entering = place
+        number = next(number for number in range(self.slots) if number not in self._slots)
+        self._slots[number] = _Slot(self._run_trial(request, report, race))
+        self._starting = number
         try:
-            yield from self._on(place)
+            yield from self._resume(number)
         finally:
-            self._entering = None
+            self._starting = None
 
-    def _alone(self, request: TrialRequest) -> bool:
+    def _is_packable(self, request: TrialRequest) -> bool:
         if self._why_not is not None:
-            return True
+            return False
         try:
             variant = resolve_variant(request.config.variant, self._variants)
         except UserError:
-            return True  # told there
-        return compatibility.why_not_packable(request.config, variant) is not None
+            return False  # the sequential engine makes a failed result of it
+        return compatibility.why_config_not_packable(request.config, variant) is None
 
     def _step(self) -> Iterator[TrialResult]:
-        """One optimiser step of every slot."""
-        runs = {place: slot.run for place, slot in self._taken.items() if slot.run is not None}
-        lost = self._passes.step(runs)
-        for place in runs:
-            yield from self._on(place, lost.get(place))
-        yield from self._answer()
+        """One optimizer step of every slot."""
+        runs = {number: slot.run for number, slot in self._slots.items() if slot.run is not None}
+        errors = self._micro_batcher.step(runs)
+        for number in runs:
+            yield from self._resume(number, errors.get(number))
+        yield from self._answer_requests()
 
-    def _on(
-        self, place: int, told: SplitScores | Exception | None = None
+    def _resume(
+        self, number: int, answer: SplitScores | Exception | None = None
     ) -> Iterator[TrialResult]:
-        """Goes on with a life, with what it is told; one that is over frees its slot."""
-        slot = self._taken[place]
+        """Resumes a trial, with the scores that it asked for or an error; frees an ended one."""
+        slot = self._slots[number]
         try:
-            if isinstance(told, Exception):
-                slot.wanted = slot.life.throw(told)
+            if isinstance(answer, Exception):
+                slot.request = slot.trial_run.throw(answer)
             else:
-                slot.wanted = slot.life.send(told)
+                slot.request = slot.trial_run.send(answer)
         except StopIteration as end:
-            self._leave(place)
+            self._free(number)
             yield end.value
 
-    def _answer(self) -> Iterator[TrialResult]:
-        """Scores whoever wants it, those that want the same together, until nobody does.
+    def _answer_requests(self) -> Iterator[TrialResult]:
+        """Scores all slots that wait for scores, those with equal requests together.
 
-        One that nobody is with goes the same way, unless it can be merged: PEFT's own layers cost
-        more at each token.
+        A single one is scored by the pack, too, unless its adapter can be merged into the base:
+        PEFT's own layers cost more at each token.
         """
         while True:
-            wanting = {at: slot.wanted for at, slot in self._taken.items() if slot.wanted}
-            if not wanting:
+            waiting = {n: slot.request for n, slot in self._slots.items() if slot.request}
+            if not waiting:
                 return
-            first = next(iter(wanting.values()))
-            places = [place for place, wanted in wanting.items() if wanted == first]
-            merges = len(places) == 1 and merging.can_merge(
-                self._taken[places[0]].wrapped.values()
+            request = next(iter(waiting.values()))
+            numbers = [n for n, other_request in waiting.items() if other_request == request]
+            mergeable = len(numbers) == 1 and merging.can_merge(
+                self._slots[numbers[0]].wrapped.values()
             )
-            found = {} if merges else self._together(places, first)
-            for place in places:
-                yield from self._on(place, found.get(place) or self._by_itself(place, first))
+            scores = {} if mergeable else self._score_together(numbers, request)
+            for number in numbers:
+                answer = scores.get(number) or self._score_slot(number, request)
+                yield from self._resume(number, answer)
 
-    def _together(self, places: Sequence[int], wanted: ScoreRequest) -> dict[int, SplitScores]:
-        """The scores of several; nothing where that fails, since each is scored alone then."""
-        slots = {place: self._taken[place] for place in places}
+    def _score_together(
+        self, numbers: Sequence[int], request: ScoreRequest
+    ) -> dict[int, SplitScores]:
+        """The scores of several slots; empty where that fails: each is scored alone then."""
+        slots = {number: self._slots[number] for number in numbers}
+        wrapped = {number: slot.wrapped for number, slot in slots.items()}
         start = time.perf_counter()
         try:
-            with self._pack.inference({at: slot.wrapped for at, slot in slots.items()}) as around:
+            with self._pack.inference(wrapped) as forward_context:
                 scores = evaluation.score_together(
                     self._base,
                     self._task,
-                    wanted.split,
-                    wanted.examples,
+                    request.split,
+                    request.examples,
                     self._training.score_batch_size,
                     self._tokens,
-                    places,
-                    around,
+                    numbers,
+                    forward_context,
                 )
         except Exception:
             return {}
@@ -212,63 +227,63 @@ class PackedTrainer(SequentialTrainer):
             for slot in slots.values():
                 assert slot.trial is not None
                 slot.trial.score_seconds += (time.perf_counter() - start) / len(slots)
-        return dict(zip(places, scores, strict=True))
+        return dict(zip(numbers, scores, strict=True))
 
-    def _by_itself(self, place: int, wanted: ScoreRequest) -> SplitScores | Exception:
-        slot = self._taken[place]
+    def _score_slot(self, number: int, request: ScoreRequest) -> SplitScores | Exception:
+        slot = self._slots[number]
         assert slot.trial is not None
         assert slot.adapter is not None
         try:
-            return self._score(slot.trial, slot.adapter, wanted)
+            return self._score_alone(slot.trial, slot.adapter, request)
         except Exception as error:
             return error
 
-    def _scored(
+    def _score_split(
         self,
         trial: RunningTrial,
         adapter: Adapter,
         split: str,
         examples: int | slice | None = None,
-    ) -> Generator[Stop, SplitScores | None, SplitScores]:
-        if id(adapter) not in self._places:
-            return (yield from super()._scored(trial, adapter, split, examples))
+    ) -> Generator[Pause, SplitScores | None, SplitScores]:
+        if id(adapter) not in self._slot_of:
+            return (yield from super()._score_split(trial, adapter, split, examples))
         scores = yield ScoreRequest(split, examples)
         assert scores is not None
         return scores
 
-    def _leave(self, place: int) -> None:
-        self._pack.remove(place)
-        self._taken.pop(place, None)
+    def _free(self, number: int) -> None:
+        self._pack.remove(number)
+        self._slots.pop(number, None)
 
     @contextmanager
-    def _attached(self, trial: RunningTrial) -> Iterator[Adapter]:
-        place = self._entering
-        bare = [(weight, weight.data) for weight in self._base.model.parameters()]
-        with super()._attached(trial) as adapter:
-            if place is None:
+    def _attach(self, trial: RunningTrial) -> Iterator[Adapter]:
+        number = self._starting
+        frozen = [(weight, weight.data) for weight in self._base.model.parameters()]
+        with super()._attach(trial) as adapter:
+            if number is None:
                 yield adapter
                 return
-            slot = self._taken[place]
-            parked = slot.parked = DetachedAdapter(adapter, bare)
+            slot = self._slots[number]
+            detached = slot.detached = DetachedAdapter(adapter, frozen)
             slot.trial, slot.adapter = trial, adapter
-            self._places[id(adapter)] = place
+            self._slot_of[id(adapter)] = number
             try:
                 yield adapter
             finally:
-                del self._places[id(adapter)]
-                parked.enter()  # for PEFT takes off what is on
+                del self._slot_of[id(adapter)]
+                detached.enter()  # PEFT can remove only an adapter that is on the base
 
-    def _present(self, adapter: Adapter) -> AbstractContextManager[None]:
-        place = self._places.get(id(adapter))
-        parked = None if place is None else self._taken[place].parked
-        return super()._present(adapter) if parked is None else parked.present()
+    def _on_base(self, adapter: Adapter) -> AbstractContextManager[None]:
+        number = self._slot_of.get(id(adapter))
+        detached = None if number is None else self._slots[number].detached
+        return super()._on_base(adapter) if detached is None else detached.present()
 
-    def _run(self, trial: RunningTrial, adapter: Adapter) -> TrainingRun:
-        place = self._places.get(id(adapter))
-        if place is None:
-            return super()._run(trial, adapter)
-        slot, steps, training = self._taken[place], adapter.context.steps, self._training
-        with self._present(adapter):
+    def _make_run(self, trial: RunningTrial, adapter: Adapter) -> TrainingRun:
+        number = self._slot_of.get(id(adapter))
+        if number is None:
+            return super()._make_run(trial, adapter)
+        slot, steps, training = self._slots[number], adapter.context.steps, self._training
+        with self._on_base(adapter):
             run = SlotTrainingRun(
                 self._base, self._loss, self._sequences, adapter, training, steps, trial.progress
             )
@@ -278,13 +293,6 @@ class PackedTrainer(SequentialTrainer):
                 for name, layer in adapter.layers().items()
                 if isinstance(layer, LoraLayer)
             }
-        self._pack.add(place, adapter, run.weights, run.generator, slot.wrapped)
+        self._pack.add(number, adapter, run.weights, run.generator, slot.wrapped)
         slot.run = run
         return run
-
-
-def refusal(base: BaseModel, task: Task) -> str | None:
-    """Why nothing can be packed on this base, for this task; None where it can."""
-    if task.type.answers is AnswerMode.TAGGED:
-        return "a head that tags tokens belongs to one adapter"
-    return compatibility.why_base_not_packable(base)

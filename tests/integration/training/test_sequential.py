@@ -10,8 +10,10 @@ import torch
 from harness.config.settings import ModelSettings, TrainingSettings
 from harness.models import base_model
 from harness.models.base_model import BaseModel, checksum
+from harness.models.batches import Batch
 from harness.tasks.task import Task, load_task
 from harness.training import evaluation, sequential
+from harness.training.losses import CompletionLoss
 from harness.training.sequential import SequentialTrainer, rung_steps
 from harness.trial import Measurement, Outcome, TrialConfig, TrialRequest
 from tests import toy
@@ -100,6 +102,28 @@ class TestSequentialTrainer(TrainerContract):
         assert (found[0].error or "").startswith(told)
         assert found[0].cost.train_seconds > 0
         assert found[1].outcome is Outcome.COMPLETE
+
+    def test_a_trial_that_runs_out_of_memory_is_that_of_a_smaller_micro_batch(
+        self, base: BaseModel, task: Task, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        request = TrialRequest(0, config("dora", dropout=0.1), readings=True)
+        expected = self.run(base, task, [request], micro_batch_size=2, epochs=4)[0]
+        forward = CompletionLoss.__call__
+
+        def bounded(loss: CompletionLoss, batch: Batch) -> torch.Tensor:
+            value = forward(loss, batch)
+            if len(batch.ids) > 2:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return value
+
+        monkeypatch.setattr(CompletionLoss, "__call__", bounded)
+        result = self.run(base, task, [request], epochs=4)[0]
+        assert (result.outcome, result.error) == (Outcome.COMPLETE, None)
+        assert result.changed == "memory ran out: micro-batches of 2 sequences instead of 4"
+        assert expected.changed is None
+        assert losses(result) == losses(expected)
+        assert result.scores == expected.scores
+        assert result.cost.tokens == expected.cost.tokens
 
     def test_an_interrupt_passes_and_leaves_the_base_clean(
         self, base: BaseModel, task: Task

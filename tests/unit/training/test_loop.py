@@ -39,13 +39,31 @@ class Recording(CompletionLoss):
         return super().__call__(batch)
 
 
+class Bounded(Recording):
+    """Runs out of memory in the forward pass of more than so many sequences."""
+
+    def __init__(self, base: BaseModel, sequences: int) -> None:
+        super().__init__(base)
+        self.sequences = sequences
+
+    def __call__(self, batch: Batch) -> torch.Tensor:
+        loss = super().__call__(batch)  # which draws dropout, as a pass that fails late does
+        if len(batch.ids) > self.sequences:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return loss
+
+
 def train(
-    base: BaseModel, task: Task, config: TrialConfig, **settings: object
+    base: BaseModel,
+    task: Task,
+    config: TrialConfig,
+    loss: Recording | None = None,
+    **settings: object,
 ) -> tuple[Weights, TrainingProgress, list[Batch]]:
     """Adapter weights after training, what was counted, and the batches seen."""
     training = TrainingSettings(**({"steps": 6, "batch_size": 4} | settings))
     sequences = TokenizedTask(base, task, 200).training().sequences
-    loss, progress = Recording(base), TrainingProgress()
+    loss, progress = loss or Recording(base), TrainingProgress()
     with attach.attached_adapter(base, config) as adapter:
         run = TrainingRun(base, loss, sequences, adapter, training, training.steps or 0, progress)
         assert list(run) == list(range(1, (training.steps or 0) + 1))
@@ -125,6 +143,60 @@ def test_accumulation_equals_one_large_batch(base: BaseModel, task: Task, micro:
         torch.testing.assert_close(parts[name], weight, rtol=2e-3, atol=2e-4)
     assert small.losses == pytest.approx(large.losses, rel=1e-3)
     assert (small.tokens, small.step) == (large.tokens, large.step)
+
+
+@pytest.mark.parametrize(("fits", "sequences"), [(2, "2 sequences"), (1, "1 sequence")])
+def test_where_memory_runs_out_the_micro_batch_is_halved(
+    fits: int, sequences: str, base: BaseModel, task: Task
+) -> None:
+    bounded = Bounded(base, fits)
+    weights, progress, batches = train(base, task, config(dropout=0.2), bounded)
+    smaller, expected, _ = train(base, task, config(dropout=0.2), micro_batch_size=fits)
+    # To the last bit, dropout too: a failed pass leaves nothing behind.
+    assert all(torch.equal(weights[name], smaller[name]) for name in smaller)
+    assert progress.losses == expected.losses
+    assert progress.tokens == expected.tokens
+    assert progress.changed == f"memory ran out: micro-batches of {sequences} instead of 4"
+    assert expected.changed is None
+    # What did not fit once is not tried again.
+    sizes = [len(batch.ids) for batch in batches]
+    assert 1 <= sum(size > fits for size in sizes) <= 2  # from 4 to 1 it is halved twice
+
+
+def test_gradients_of_a_failed_attempt_do_not_count_twice(base: BaseModel, task: Task) -> None:
+    class Once(Recording):
+        def __call__(self, batch: Batch) -> torch.Tensor:
+            loss = super().__call__(batch)
+            if len(self.seen) == 2:  # the first micro-batch has added its gradients
+                raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate")
+            return loss
+
+    # All examples in each batch: none is shorter, and the first has several micro-batches.
+    size = len(TokenizedTask(base, task, 200).training().sequences)
+    settings = {"batch_size": size, "steps": 2}
+    weights, progress, _ = train(base, task, config(), Once(base), **settings, micro_batch_size=2)
+    smaller, expected, _ = train(base, task, config(), **settings, micro_batch_size=1)
+    assert all(torch.equal(weights[name], smaller[name]) for name in smaller)
+    assert (progress.losses, progress.tokens) == (expected.losses, expected.tokens)
+
+
+def test_one_sequence_that_does_not_fit_is_out_of_memory(base: BaseModel, task: Task) -> None:
+    with pytest.raises(torch.OutOfMemoryError):
+        train(base, task, config(), Bounded(base, 0))
+
+
+def test_any_other_error_is_no_reason_for_smaller_micro_batches(
+    base: BaseModel, task: Task
+) -> None:
+    class Broken(Recording):
+        def __call__(self, batch: Batch) -> torch.Tensor:
+            super().__call__(batch)
+            raise RuntimeError("no such shape")
+
+    broken = Broken(base)
+    with pytest.raises(RuntimeError, match="no such shape"):
+        train(base, task, config(), broken)
+    assert len(broken.seen) == 1
 
 
 def test_tokens_are_counted_without_padding(base: BaseModel, task: Task) -> None:
@@ -268,5 +340,5 @@ def test_magnitudes_do_not_decay(base: BaseModel) -> None:
 
 
 def test_a_trait_nobody_knows_is_refused() -> None:
-    with pytest.raises(ValueError, match="unknown optimiser traits: b_ratio"):
+    with pytest.raises(ValueError, match="unknown optimizer traits: b_ratio"):
         make_optimizer([("a", nn.Parameter(torch.ones(2, 2)))], 1e-3, 0.0, {"b_ratio": 2.0})

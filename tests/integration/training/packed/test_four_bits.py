@@ -79,17 +79,19 @@ def test_weights_are_made_whole_twice_a_step_however_many_share_them(
     for slots in (1, 3):
         configs = [CONFIGS[2].replace(seed=seed) for seed in range(slots)]
         with packs.adapter_pack(coded, task, configs, training) as (pack, runs):
-            batches = {slot: each.draw() for slot, each in runs.items()}
-            answers = {slot: pack.answers(each) for slot, each in batches.items()}
-            pack.gradients(batches, answers)  # squared norms of rows are made once
+            batches = {slot: each.next_batch() for slot, each in runs.items()}
+            answers = {slot: pack.answer_count(each) for slot, each in batches.items()}
+            pack.accumulate_gradients(batches, answers)  # squared norms of rows are made once
             with monkeypatch.context() as patched:
                 patched.setattr(four_bits, "dequantized_weight", counted)
-                pack.gradients(batches, answers)
+                pack.accumulate_gradients(batches, answers)
             frozen = [each.frozen for each in pack.layers.values()]
         counts[slots] = len(made)
         assert {made.count(layer) for layer in made} <= {1, 2}
         made.clear()
-        assert all(isinstance(each, FourBitWeight) and each._whole is None for each in frozen)
+        assert all(
+            isinstance(each, FourBitWeight) and each._dequantized is None for each in frozen
+        )
     assert counts[1] == counts[3] > 0
 
 
@@ -97,5 +99,5 @@ def test_eight_bits_are_trained_alone_and_that_is_said(model_folder: Path, task:
     base = base_model.load(ModelSettings(name=str(model_folder), quantization="int8"), 1)
     told = PackedTrainer(base, task, TRAINING, 2).notes
     assert any("quantised, and not in 4 bits" in note for note in told)
-    assert compatibility.layers(base.model) == ()
+    assert compatibility.packable_layers(base.model) == ()
     assert torch.get_num_threads() == 1

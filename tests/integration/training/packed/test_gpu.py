@@ -76,7 +76,7 @@ def test_memory_that_runs_out_makes_passes_smaller_and_takes_no_trial(task: Task
         torch.cuda.set_per_process_memory_fraction(1.0)
     for number, result in found.items():
         assert (result.outcome, result.error) == (Outcome.COMPLETE, None)
-        assert (result.changed or "").startswith("memory ran out: passes of ")
+        assert (result.changed or "").startswith("memory ran out: micro-batches of ")
         assert whole[number].changed is None
         assert losses(result) == pytest.approx(losses(whole[number]), rel=1e-3)
 

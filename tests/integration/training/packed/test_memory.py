@@ -28,35 +28,35 @@ def run(base: BaseModel, task: Task) -> dict[int, TrialResult]:
 
 
 @pytest.mark.parametrize(
-    ("room", "told"),
+    ("limit", "message"),
     [
-        (8, "passes of 2 sequences instead of 4"),
-        (4, "passes of 1 sequence instead of 4"),
-        (2, "passes of 1 sequence of 2 adapters"),
-        (1, "passes of 1 sequence of 1 adapter"),
+        (8, "micro-batches of 2 sequences instead of 4"),
+        (4, "micro-batches of 1 sequence instead of 4"),
+        (2, "micro-batches of 1 sequence of 2 adapters"),
+        (1, "micro-batches of 1 sequence of 1 adapter"),
     ],
 )
 def test_passes_are_halved_until_they_fit(
-    room: int, told: str, base: BaseModel, task: Task, monkeypatch: pytest.MonkeyPatch
+    limit: int, message: str, base: BaseModel, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = run(base, task)
-    real = AdapterPack.gradients
+    expected = run(base, task)
+    real = AdapterPack.accumulate_gradients
 
     def bounded(
         pack: AdapterPack, batches: Batches, answers: Mapping[int, int]
     ) -> dict[int, float]:
-        if sum(map(len, batches.values())) > room:
+        if sum(map(len, batches.values())) > limit:
             raise torch.OutOfMemoryError("out of memory")
         return real(pack, batches, answers)
 
-    monkeypatch.setattr(AdapterPack, "gradients", bounded)
-    found = run(base, task)
-    for number, result in whole.items():
+    monkeypatch.setattr(AdapterPack, "accumulate_gradients", bounded)
+    results = run(base, task)
+    for number, result in expected.items():
         assert result.changed is None
-        assert found[number].outcome is Outcome.COMPLETE
-        assert losses(found[number]) == pytest.approx(losses(result), rel=1e-4)
-        assert found[number].changed is not None
-        assert told in found[number].changed
+        assert results[number].outcome is Outcome.COMPLETE
+        assert losses(results[number]) == pytest.approx(losses(result), rel=1e-4)
+        assert results[number].changed is not None
+        assert message in results[number].changed
 
 
 def test_one_sequence_that_does_not_fit_fails_with_a_plain_line(
@@ -65,7 +65,7 @@ def test_one_sequence_that_does_not_fit_fails_with_a_plain_line(
     def never(*_: object) -> dict[int, float]:
         raise torch.OutOfMemoryError("out of memory")
 
-    monkeypatch.setattr(AdapterPack, "gradients", never)
-    found = run(base, task)
-    assert {result.outcome for result in found.values()} == {Outcome.FAILED}
-    assert "out of memory; smaller" in (found[0].error or "")
+    monkeypatch.setattr(AdapterPack, "accumulate_gradients", never)
+    results = run(base, task)
+    assert {result.outcome for result in results.values()} == {Outcome.FAILED}
+    assert "out of memory; smaller" in (results[0].error or "")

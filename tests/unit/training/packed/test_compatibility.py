@@ -86,7 +86,7 @@ def test_a_window_is_tried_with_sequences_that_are_longer(
 ) -> None:
     base = toy_bases.random_base(MistralConfig(**small(512), sliding_window=window))
     assert compatibility.why_base_not_packable(base) is None
-    monkeypatch.setattr(attention, "_window", lambda *_: None)  # as if it saw all before it
+    monkeypatch.setattr(attention, "_window_mask", lambda *_: None)  # as if it saw all before it
     assert "mistral does not keep sequences apart" in (
         compatibility.why_base_not_packable(base) or ""
     )
@@ -146,12 +146,12 @@ PACKED = (
 
 @pytest.mark.parametrize("variant", PACKED)
 def test_a_variant_whose_layers_are_plain_is_packed(variant: str) -> None:
-    assert compatibility.why_not_packable(config(variant), resolve_variant(variant)) is None
+    assert compatibility.why_config_not_packable(config(variant), resolve_variant(variant)) is None
 
 
 @pytest.mark.parametrize("variant", sorted({*VARIANTS.names(), FULL.name} - {*PACKED}))
 def test_any_other_is_refused(variant: str) -> None:
-    refused = compatibility.why_not_packable(config(variant), resolve_variant(variant))
+    refused = compatibility.why_config_not_packable(config(variant), resolve_variant(variant))
     assert refused == f"variant {variant} has layers of its own"
 
 
@@ -167,7 +167,10 @@ def test_any_other_is_refused(variant: str) -> None:
 )
 def test_a_setting_that_all_would_share_is_refused(name: str, level: str) -> None:
     wanted = config().with_level(name, level)
-    assert compatibility.why_not_packable(wanted, resolve_variant("lora")) == f"{name}: {level}"
+    assert (
+        compatibility.why_config_not_packable(wanted, resolve_variant("lora"))
+        == f"{name}: {level}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -175,7 +178,9 @@ def test_a_setting_that_all_would_share_is_refused(name: str, level: str) -> Non
 )
 def test_a_setting_of_a_slot_s_own_is_packed(name: str, level: str) -> None:
     assert (
-        compatibility.why_not_packable(config().with_level(name, level), resolve_variant("lora"))
+        compatibility.why_config_not_packable(
+            config().with_level(name, level), resolve_variant("lora")
+        )
         is None
     )
 
@@ -183,7 +188,7 @@ def test_a_setting_of_a_slot_s_own_is_packed(name: str, level: str) -> None:
 def test_layers_are_the_linear_ones_without_the_head() -> None:
     for name, per_block in {"llama": 7, "gpt2": 4, "gpt_neox": 4, "phi3": 4}.items():
         model = toy_bases.random_base(toy_bases.ARCHITECTURES[name]).model
-        found = compatibility.layers(model)
+        found = compatibility.packable_layers(model)
         assert len(found) == 2 * per_block
         assert all(hasattr(model.get_submodule(each), "weight") for each in found)
         head = model.get_output_embeddings()
@@ -193,7 +198,7 @@ def test_layers_are_the_linear_ones_without_the_head() -> None:
 def test_magnitudes_of_weights_that_are_taken_apart_are_refused() -> None:
     config = TrialConfig("dora+pissa", 4, 8.0, 0.0, "qv", 1e-3, 0)
     assert "magnitudes" in (
-        compatibility.why_not_packable(config, resolve_variant("dora+pissa")) or ""
+        compatibility.why_config_not_packable(config, resolve_variant("dora+pissa")) or ""
     )
 
 

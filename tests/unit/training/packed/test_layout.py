@@ -43,12 +43,12 @@ def test_padding_puts_each_row_in_its_place_and_takes_it_back(lengths: tuple[int
     assert padding is not None
     assert (padding.sequences, padding.longest) == (len(lengths), max(lengths))
     rows = torch.arange(1, sum(lengths) + 1)
-    padded = rows[padding.places].view(padding.sequences, padding.longest)
+    padded = rows[padding.sources].view(padding.sequences, padding.longest)
     for row, one in zip(padded, torch.split(rows, [*lengths]), strict=True):
         assert row[: len(one)].tolist() == one.tolist()
         # Its own first: a trial that has diverged would spoil the others' products.
         assert row[len(one) :].tolist() == [int(one[0])] * (max(lengths) - len(one))
-    assert torch.equal(padded.flatten()[padding.back], rows)
+    assert torch.equal(padded.flatten()[padding.inverse], rows)
 
 
 def test_a_layout_is_there_within_its_pass_alone() -> None:
@@ -76,7 +76,7 @@ def test_another_thread_does_not_see_it() -> None:
 def test_places_lie_where_the_rows_lie() -> None:
     layout = Layout((), (2, 3), device=torch.device("meta"))
     assert layout.padding is not None
-    found = (layout.positions, layout.padding.places, layout.padding.back)
+    found = (layout.positions, layout.padding.sources, layout.padding.inverse)
     assert [each.device.type for each in found] == ["meta"] * 3
 
 

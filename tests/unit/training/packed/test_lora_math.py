@@ -12,10 +12,10 @@ from torch import Tensor
 from harness.training.packed.lora_math import (
     DoraOp,
     Dropout,
+    DroppedIndices,
+    DroppedMask,
     FrozenWeight,
     LoraOp,
-    Mask,
-    Places,
     RemovedInit,
     TrainedWeight,
     row_norms,
@@ -31,11 +31,11 @@ class Injected(Dropout):
         super().__init__(0.0, torch.Generator())
         self.given = given
 
-    def draw(self, rows: Tensor) -> Places | None:
+    def draw(self, rows: Tensor) -> DroppedIndices | None:
         if self.given is None:
             return None
         assert rows.shape == self.given.shape
-        return Places((self.given.flatten() == 0).nonzero()[:, 0], 0.5)
+        return DroppedIndices((self.given.flatten() == 0).nonzero()[:, 0], 0.5)
 
 
 class Numbers(NamedTuple):
@@ -166,7 +166,7 @@ def test_what_was_taken_out_flows_back_past_dropout(dropped: bool, numbers: Numb
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a processor and as on a GPU."""
     if request.param == "mask":
-        monkeypatch.setattr(Dropout, "_places", Dropout._mask)
+        monkeypatch.setattr(Dropout, "_indices", Dropout._mask)
 
 
 def test_nothing_is_drawn_where_nothing_is_dropped() -> None:
@@ -193,7 +193,7 @@ def test_each_draw_is_another_and_the_generator_s() -> None:
 def test_the_share_that_is_dropped_is_p_and_the_mean_stays() -> None:
     rows = torch.ones(400, 500)
     dropped = Dropout(0.1, torch.Generator().manual_seed(3)).draw(rows)
-    assert isinstance(dropped, Places | Mask)
+    assert isinstance(dropped, DroppedIndices | DroppedMask)
     left = dropped.of(rows)
     # Four standard errors of 200,000 draws.
     assert float((left == 0).double().mean()) == pytest.approx(0.1, abs=0.0027)

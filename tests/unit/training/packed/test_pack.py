@@ -1,4 +1,4 @@
-"""A step is cut into passes; where memory runs out they are halved, and nothing else changes."""
+"""A step is cut into passes; where memory runs out they are halved, with the same result."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -27,8 +27,8 @@ TRAINING = TrainingSettings(steps=3, batch_size=4, micro_batch_size=4, readings=
 Batches = Mapping[int, Sequence[TokenSequence]]
 
 
-class Told(NamedTuple):
-    """What a step came to, of each slot."""
+class StepOutcome(NamedTuple):
+    """Losses, gradients and tokens of a step, by slot."""
 
     losses: dict[int, float]
     gradients: dict[int, list[Tensor]]
@@ -36,91 +36,93 @@ class Told(NamedTuple):
 
 
 class Memory:
-    """Lets passes of so many sequences through, and counts them."""
+    """Raises an error in passes of more than so many sequences, and records all passes."""
 
-    def __init__(self, patch: pytest.MonkeyPatch, room: int, error: Exception) -> None:
+    def __init__(self, patch: pytest.MonkeyPatch, limit: int, error: Exception) -> None:
         self.passes: list[dict[int, int]] = []
-        plain = AdapterPack.gradients
+        plain = AdapterPack.accumulate_gradients
 
         def gradients(
             pack: AdapterPack, batches: Batches, answers: Mapping[int, int]
         ) -> dict[int, float]:
             sizes = {slot: len(batch) for slot, batch in batches.items()}
             self.passes.append(sizes)
-            found = plain(pack, batches, answers)
-            if sum(sizes.values()) > room:
+            outcome = plain(pack, batches, answers)
+            if sum(sizes.values()) > limit:
                 raise error
-            return found
+            return outcome
 
-        patch.setattr(AdapterPack, "gradients", gradients)
+        patch.setattr(AdapterPack, "accumulate_gradients", gradients)
 
 
-def step(base: BaseModel, task: Task, training: TrainingSettings = TRAINING) -> Told:
+def step(base: BaseModel, task: Task, training: TrainingSettings = TRAINING) -> StepOutcome:
     """One step's gradients, before they are made use of."""
     with packs.adapter_pack(base, task, CONFIGS, TRAINING) as (pack, runs):
         assert MicroBatcher(pack, training).step(runs) == {}
-        return told(runs)
+        return step_outcome(runs)
 
 
-def told(runs: Mapping[int, SlotTrainingRun]) -> Told:
+def step_outcome(runs: Mapping[int, SlotTrainingRun]) -> StepOutcome:
     trained = {
         slot: [run.weights.of(each).gradient for each in run.parameters]
         for slot, run in runs.items()
     }
-    return Told(
+    return StepOutcome(
         {slot: run._loss_value for slot, run in runs.items()},
         {slot: [one.clone() for one in each if one is not None] for slot, each in trained.items()},
         {slot: run._progress.tokens for slot, run in runs.items()},
     )
 
 
-def same(found: Told, wanted: Told) -> None:
-    assert found.losses == pytest.approx(wanted.losses, rel=1e-12)
-    assert found.tokens == wanted.tokens
-    for slot, each in wanted.gradients.items():
-        assert len(found.gradients[slot]) == len(each) > 0
-        for one, other in zip(found.gradients[slot], each, strict=True):
+def assert_equal(outcome: StepOutcome, expected: StepOutcome) -> None:
+    assert outcome.losses == pytest.approx(expected.losses, rel=1e-12)
+    assert outcome.tokens == expected.tokens
+    for slot, each in expected.gradients.items():
+        assert len(outcome.gradients[slot]) == len(each) > 0
+        for one, other in zip(outcome.gradients[slot], each, strict=True):
             torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3])
 def test_smaller_passes_come_to_the_same(rows: int, double: BaseModel, task: Task) -> None:
-    wanted = step(double, task)
-    same(step(double, task, TRAINING.model_copy(update={"micro_batch_size": rows})), wanted)
+    expected = step(double, task)
+    assert_equal(
+        step(double, task, TRAINING.model_copy(update={"micro_batch_size": rows})), expected
+    )
 
 
 @pytest.mark.parametrize(
-    ("room", "rows", "together"), [(12, 4, None), (6, 2, None), (3, 1, None), (2, 1, 1)]
+    ("limit", "rows", "together"), [(12, 4, None), (6, 2, None), (3, 1, None), (2, 1, 1)]
 )
 def test_where_memory_runs_out_rows_are_halved_and_then_slots(
-    room: int,
+    limit: int,
     rows: int,
     together: int | None,
     double: BaseModel,
     task: Task,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    wanted = step(double, task)
-    memory = Memory(monkeypatch, room, torch.OutOfMemoryError("out of memory"))
+    expected = step(double, task)
+    memory = Memory(monkeypatch, limit, torch.OutOfMemoryError("out of memory"))
     with packs.adapter_pack(double, task, CONFIGS, TRAINING) as (pack, runs):
-        passes = MicroBatcher(pack, TRAINING)
-        assert passes.step(runs) == {}
-        assert (passes.rows, passes.together) == (rows, together)
-        same(told(runs), wanted)
-        failed = [sizes for sizes in memory.passes if sum(sizes.values()) > room]
+        batcher = MicroBatcher(pack, TRAINING)
+        assert batcher.step(runs) == {}
+        assert (batcher.micro_batch, batcher.slots) == (rows, together)
+        assert_equal(step_outcome(runs), expected)
+        failed = [sizes for sizes in memory.passes if sum(sizes.values()) > limit]
         for run in runs.values():
             next(iter(run))
         memory.passes.clear()
-        assert passes.step(runs) == {}  # what did not fit once is not tried again
-        assert all(sum(sizes.values()) <= room for sizes in memory.passes)
-    assert bool(failed) == (room < 12)
+        assert batcher.step(runs) == {}  # what did not fit once is not tried again
+        assert all(sum(sizes.values()) <= limit for sizes in memory.passes)
+    assert bool(failed) == (limit < 12)
 
 
 def test_what_was_added_up_before_memory_ran_out_does_not_count_twice(
     double: BaseModel, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wanted = step(double, task)
-    plain, seen = AdapterPack.gradients, [0]
+    expected = step(double, task)
+    plain, seen = AdapterPack.accumulate_gradients, [0]
 
     def gradients(
         pack: AdapterPack, batches: Batches, answers: Mapping[int, int]
@@ -130,8 +132,8 @@ def test_what_was_added_up_before_memory_ran_out_does_not_count_twice(
             raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate")
         return plain(pack, batches, answers)
 
-    monkeypatch.setattr(AdapterPack, "gradients", gradients)
-    same(step(double, task, TRAINING.model_copy(update={"micro_batch_size": 2})), wanted)
+    monkeypatch.setattr(AdapterPack, "accumulate_gradients", gradients)
+    assert_equal(step(double, task, TRAINING.model_copy(update={"micro_batch_size": 2})), expected)
     assert seen[0] == 2 + 4
 
 
@@ -139,7 +141,7 @@ def test_what_was_added_up_before_memory_ran_out_does_not_count_twice(
 def test_what_cannot_be_helped_is_the_loss_of_whom_it_meets(
     error: Exception, double: BaseModel, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wanted, plain = step(double, task), AdapterPack.gradients
+    expected, plain = step(double, task), AdapterPack.accumulate_gradients
 
     def gradients(
         pack: AdapterPack, batches: Batches, answers: Mapping[int, int]
@@ -148,20 +150,20 @@ def test_what_cannot_be_helped_is_the_loss_of_whom_it_meets(
             raise error
         return plain(pack, batches, answers)
 
-    monkeypatch.setattr(AdapterPack, "gradients", gradients)
+    monkeypatch.setattr(AdapterPack, "accumulate_gradients", gradients)
     with packs.adapter_pack(double, task, CONFIGS, TRAINING) as (pack, runs):
-        passes = MicroBatcher(pack, TRAINING)
-        assert passes.step(runs) == {1: error}
+        batcher = MicroBatcher(pack, TRAINING)
+        assert batcher.step(runs) == {1: error}
         # They were halved for a trial that is over now.
-        assert (passes.rows, passes.together) == (4, None)
+        assert (batcher.micro_batch, batcher.slots) == (4, None)
         assert error.__traceback__ is None  # it would keep the failed pass in memory
-        found = told(runs)
-    assert found.tokens == wanted.tokens | {1: 0}
+        outcome = step_outcome(runs)
+    assert outcome.tokens == expected.tokens | {1: 0}
     for slot in (0, 2):
-        assert found.losses[slot] == pytest.approx(wanted.losses[slot], rel=1e-12)
-        for one, other in zip(found.gradients[slot], wanted.gradients[slot], strict=True):
+        assert outcome.losses[slot] == pytest.approx(expected.losses[slot], rel=1e-12)
+        for one, other in zip(outcome.gradients[slot], expected.gradients[slot], strict=True):
             torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
-    assert not any(each.any() for each in found.gradients[1])
+    assert not any(each.any() for each in outcome.gradients[1])
 
 
 def test_any_other_error_is_no_reason_for_smaller_passes(
@@ -169,9 +171,9 @@ def test_any_other_error_is_no_reason_for_smaller_passes(
 ) -> None:
     memory = Memory(monkeypatch, 0, RuntimeError("no such shape"))
     with packs.adapter_pack(double, task, CONFIGS, TRAINING) as (pack, runs):
-        passes = MicroBatcher(pack, TRAINING)
-        assert {str(error) for error in passes.step(runs).values()} == {"no such shape"}
-        assert (passes.rows, passes.together) == (4, None)
+        batcher = MicroBatcher(pack, TRAINING)
+        assert {str(error) for error in batcher.step(runs).values()} == {"no such shape"}
+        assert (batcher.micro_batch, batcher.slots) == (4, None)
     assert [tuple(sizes) for sizes in memory.passes] == [(0, 1, 2), (0,), (1,), (2,)]
 
 
@@ -187,17 +189,17 @@ def test_no_trial_is_lost_where_memory_runs_out(
     def go_on(_number: int, _reading: Measurement) -> bool:
         return True
 
-    wanted = run(double, task, go_on)
+    expected = run(double, task, go_on)
     memory = Memory(monkeypatch, 2, torch.OutOfMemoryError("out of memory"))
-    found = run(double, task, go_on)
+    outcome = run(double, task, go_on)
     assert len([sizes for sizes in memory.passes if sum(sizes.values()) > 2]) == 3
-    for number, result in found.items():
+    for number, result in outcome.items():
         assert (result.outcome, result.error) == (Outcome.COMPLETE, None)
         losses = [reading.loss for reading in result.measurements]
         assert losses == pytest.approx(
-            [reading.loss for reading in wanted[number].measurements], rel=1e-9
+            [reading.loss for reading in expected[number].measurements], rel=1e-9
         )
-        assert result.scores == wanted[number].scores
+        assert result.scores == expected[number].scores
 
 
 def test_a_trial_that_needs_too_much_takes_no_other_along(
@@ -206,7 +208,7 @@ def test_a_trial_that_needs_too_much_takes_no_other_along(
     def go_on(_number: int, _reading: Measurement) -> bool:
         return True
 
-    wanted, plain = run(double, task, go_on), AdapterPack.gradients
+    expected, plain = run(double, task, go_on), AdapterPack.accumulate_gradients
 
     def gradients(
         pack: AdapterPack, batches: Batches, answers: Mapping[int, int]
@@ -215,10 +217,10 @@ def test_a_trial_that_needs_too_much_takes_no_other_along(
             raise torch.OutOfMemoryError("out of memory")
         return plain(pack, batches, answers)
 
-    monkeypatch.setattr(AdapterPack, "gradients", gradients)
-    found = run(double, task, go_on)
-    assert found[1].outcome is Outcome.FAILED
-    assert (found[1].error or "").startswith("out of memory; smaller")
+    monkeypatch.setattr(AdapterPack, "accumulate_gradients", gradients)
+    outcome = run(double, task, go_on)
+    assert outcome[1].outcome is Outcome.FAILED
+    assert (outcome[1].error or "").startswith("out of memory; smaller")
     for number in (0, 2):
-        assert (found[number].outcome, found[number].error) == (Outcome.COMPLETE, None)
-        assert found[number].scores == wanted[number].scores
+        assert (outcome[number].outcome, outcome[number].error) == (Outcome.COMPLETE, None)
+        assert outcome[number].scores == expected[number].scores

@@ -15,7 +15,7 @@ from harness.tasks.task import Task
 from harness.training.packed import compatibility
 from harness.training.packed.layout import Layout
 from harness.training.packed.pack import MicroBatcher
-from harness.training.packed.prefix_cache import Below
+from harness.training.packed.prefix_cache import PrefixCache
 from harness.training.packed.trainer import PackedTrainer
 from harness.training.sequential import SequentialTrainer
 from harness.trial import Outcome, TrialConfig, TrialRequest
@@ -101,33 +101,33 @@ def test_a_trial_s_digits_do_not_depend_on_those_before_it(base: BaseModel, task
 def test_lower_layers_do_no_work_the_second_time(
     double: BaseModel, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with packs.adapter_pack(double, task, [config(2, "1", 1)], TRAINING, enters=True) as (
+    with packs.adapter_pack(double, task, [config(2, "1", 1)], TRAINING, prefix_cache=True) as (
         pack,
         runs,
     ):
-        batch = runs[0].draw()
-        first = pack.gradients({0: batch}, {0: pack.answers(batch)})
+        batch = runs[0].next_batch()
+        first = pack.accumulate_gradients({0: batch}, {0: pack.answer_count(batch)})
 
         def never(*_: object, **__: object) -> None:
             raise AssertionError("a layer below all adapters ran again")
 
         lowest = double.model.model.layers[0].self_attn
         monkeypatch.setattr(lowest, "forward", never)
-        assert pack.gradients({0: batch}, {0: pack.answers(batch)}) == first
+        assert pack.accumulate_gradients({0: batch}, {0: pack.answer_count(batch)}) == first
 
 
 def test_what_was_kept_is_given_back_where_memory_runs_out(
     double: BaseModel, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with packs.adapter_pack(double, task, [config(2, "1", 1)], TRAINING, enters=True) as (
+    with packs.adapter_pack(double, task, [config(2, "1", 1)], TRAINING, prefix_cache=True) as (
         pack,
         runs,
     ):
-        batch = runs[0].draw()
-        wanted = pack.gradients({0: batch}, {0: pack.answers(batch)})
-        assert pack._own is not None
-        assert pack._own.below._found
-        monkeypatch.setattr(type(runs[0]), "draw", lambda _: batch)
+        batch = runs[0].next_batch()
+        wanted = pack.accumulate_gradients({0: batch}, {0: pack.answer_count(batch)})
+        assert pack._skipper is not None
+        assert len(pack._skipper.cache)
+        monkeypatch.setattr(type(runs[0]), "next_batch", lambda _: batch)
         own = pack.losses
 
         def once(_: Any) -> Any:
@@ -137,7 +137,7 @@ def test_what_was_kept_is_given_back_where_memory_runs_out(
         monkeypatch.setattr(pack, "losses", once)
         runs[0].weights.clear()
         assert MicroBatcher(pack, TRAINING).step(runs) == {}
-        assert not pack._own.below._found
+        assert not len(pack._skipper.cache)
         assert runs[0]._loss_value == pytest.approx(wanted[0], rel=1e-12)
 
 
@@ -163,49 +163,53 @@ def texts(*each: tuple[int, ...]) -> tuple[Tensor, Layout]:
 
 def test_each_text_goes_through_once_whoever_stands_beside_it() -> None:
     layers = Layers()
-    below = Below(layers)
-    found = below.rows(2, *texts((1, 2), (3,), (1, 2)))
+    cache = PrefixCache(layers)
+    found = cache.hidden_states(2, *texts((1, 2), (3,), (1, 2)))
     assert found[:, 0].tolist() == [12, 22, 32, 12, 22]
-    assert below.rows(2, *texts((4,), (3,)))[:, 0].tolist() == [42, 32]
+    assert cache.hidden_states(2, *texts((4,), (3,)))[:, 0].tolist() == [42, 32]
     assert layers.calls == [(2, (1, 2)), (2, (3,)), (2, (4,))]
 
 
 def test_new_texts_go_through_together_where_that_is_asked_for() -> None:
     layers = Layers()
-    below = Below(layers, room=3 * WIDTH * 8, together=True)
-    found = below.rows(2, *texts((1, 2), (3,), (1, 2)))
+    cache = PrefixCache(layers, limit=3 * WIDTH * 8, batched=True)
+    found = cache.hidden_states(2, *texts((1, 2), (3,), (1, 2)))
     assert found[:, 0].tolist() == [12, 22, 32, 12, 22]
-    assert below.rows(2, *texts((4,), (5, 3), (3,)))[:, 0].tolist() == [42, 52, 32, 32]
-    assert below.rows(2, *texts((1, 2), (3,)))[:, 0].tolist() == [12, 22, 32]
+    assert cache.hidden_states(2, *texts((4,), (5, 3), (3,)))[:, 0].tolist() == [42, 52, 32, 32]
+    assert cache.hidden_states(2, *texts((1, 2), (3,)))[:, 0].tolist() == [12, 22, 32]
     assert layers.calls == [(2, (1, 2, 3)), (2, (4, 5, 3))]
 
 
 def test_nothing_is_kept_once_memory_ran_out() -> None:
     layers = Layers()
-    below = Below(layers)
+    cache = PrefixCache(layers)
     for _ in range(2):
-        assert below.rows(1, *texts((1,)))[0, 0].item() == 11
-        below.give_back()
-    assert below.rows(1, *texts((1,)))[0, 0].item() == 11
+        assert cache.hidden_states(1, *texts((1,)))[0, 0].item() == 11
+        cache.disable()
+    assert cache.hidden_states(1, *texts((1,)))[0, 0].item() == 11
     assert len(layers.calls) == 3
 
 
 def test_what_is_kept_is_not_what_the_caller_changes() -> None:
-    below = Below(Layers())
-    below.rows(1, *texts((1,))).zero_()
-    assert below.rows(1, *texts((1,)))[0, 0].item() == 11
+    cache = PrefixCache(Layers())
+    cache.hidden_states(1, *texts((1,))).zero_()
+    assert cache.hidden_states(1, *texts((1,)))[0, 0].item() == 11
 
 
 def test_another_layer_begins_anew() -> None:
     layers = Layers()
-    below = Below(layers)
-    assert [below.rows(level, *texts((1,)))[0, 0].item() for level in (1, 2, 1)] == [11, 12, 11]
+    cache = PrefixCache(layers)
+    assert [cache.hidden_states(level, *texts((1,)))[0, 0].item() for level in (1, 2, 1)] == [
+        11,
+        12,
+        11,
+    ]
     assert len(layers.calls) == 3
 
 
 def test_no_more_is_kept_than_there_is_room_for() -> None:
     layers = Layers()
-    below = Below(layers, room=2 * WIDTH * 8)
+    cache = PrefixCache(layers, limit=2 * WIDTH * 8)
     for _ in range(2):
-        assert below.rows(1, *texts((1,), (2,), (3,)))[:, 0].tolist() == [11, 21, 31]
+        assert cache.hidden_states(1, *texts((1,), (2,), (3,)))[:, 0].tolist() == [11, 21, 31]
     assert layers.calls == [(1, (1,)), (1, (2,)), (1, (3,)), (1, (3,))]

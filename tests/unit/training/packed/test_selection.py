@@ -20,13 +20,13 @@ from harness.training.packed import selection
 from harness.training.packed.pack import AdapterPack
 from harness.training.packed.selection import (
     EngineChoice,
-    Precision,
+    PrecisionChoice,
     choose_engine,
+    choose_precision,
     make_trainer,
     resolve_precision,
-    seconds_a_token,
+    seconds_per_token,
 )
-from harness.training.packed.selection import choose_precision as choose_precision
 from harness.training.packed.trainer import PackedTrainer
 from harness.training.sequential import SequentialTrainer
 from tests import toy_bases
@@ -49,11 +49,11 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> Callable[[Mapping[int, float]], 
     def put(seconds: Mapping[int, float]) -> list[int]:
         asked: list[int] = []
 
-        def found(*given: Any) -> float | None:
+        def timed(*given: Any) -> float | None:
             asked.append(given[-1])
             return seconds.get(given[-1])
 
-        monkeypatch.setattr(selection, "seconds_a_token", found)
+        monkeypatch.setattr(selection, "seconds_per_token", timed)
         return asked
 
     return put
@@ -66,8 +66,8 @@ def test_the_sequential_engine_is_had_for_the_asking(
     base: BaseModel, task: Task, figures: Figures
 ) -> None:
     asked = figures({1: 1.0, 2: 0.1})
-    found = choose_engine(base, task, TRAINING, EngineSettings(kind="sequential"))
-    assert found == EngineChoice("sequential", 1, "as asked for", {})
+    choice = choose_engine(base, task, TRAINING, EngineSettings(kind="sequential"))
+    assert choice == EngineChoice("sequential", 1, "as asked for", {})
     assert asked == []
 
 
@@ -77,8 +77,8 @@ def test_slots_that_are_asked_for_are_not_measured(
     kind: Any, slots: int, base: BaseModel, task: Task, figures: Figures
 ) -> None:
     asked = figures({1: 1.0, 2: 0.1})
-    found = choose_engine(base, task, TRAINING, EngineSettings(kind=kind, slots=slots))
-    assert found == EngineChoice("packed", slots, "as asked for", {})
+    choice = choose_engine(base, task, TRAINING, EngineSettings(kind=kind, slots=slots))
+    assert choice == EngineChoice("packed", slots, "as asked for", {})
     assert asked == []
 
 
@@ -88,9 +88,9 @@ def test_slots_that_are_asked_for_are_not_measured(
 def test_what_cannot_be_packed_is_told(
     kind: Any, slots: int | None, lone: BaseModel, task: Task
 ) -> None:
-    found = choose_engine(lone, task, TRAINING, EngineSettings(kind=kind, slots=slots))
+    choice = choose_engine(lone, task, TRAINING, EngineSettings(kind=kind, slots=slots))
     why = "gptj does not keep sequences apart that lie end to end"
-    assert found == EngineChoice("sequential", 1, why, {})
+    assert choice == EngineChoice("sequential", 1, why, {})
 
 
 @pytest.mark.parametrize(
@@ -115,11 +115,11 @@ def test_the_most_slots_that_save_time(
     figures: Figures,
 ) -> None:
     seen = figures(seconds)
-    found = choose_engine(base, task, TRAINING, EngineSettings(kind="packed"))
-    told = {str(n): round(1e6 * seconds[n], 2) for n in seconds if n <= slots}
-    assert found.measured == told
+    choice = choose_engine(base, task, TRAINING, EngineSettings(kind="packed"))
+    microseconds = {str(n): round(1e6 * seconds[n], 2) for n in seconds if n <= slots}
+    assert choice.measured == microseconds
     # The first is not counted: it does what is done once only.
-    assert (found.kind, found.slots, seen) == ("packed", slots, [1, *asked])
+    assert (choice.kind, choice.slots, seen) == ("packed", slots, [1, *asked])
 
 
 @pytest.mark.parametrize("seconds", [{1: 8e-6, 2: 7.9e-6}, {1: 8e-6}])
@@ -127,31 +127,31 @@ def test_where_nothing_is_saved_there_is_one_slot(
     seconds: dict[int, float], base: BaseModel, task: Task, figures: Figures
 ) -> None:
     figures(seconds)
-    found = choose_engine(base, task, TRAINING, EngineSettings(kind="packed"))
-    assert (found.kind, found.slots, found.measured) == ("packed", 1, {"1": 8.0})
+    choice = choose_engine(base, task, TRAINING, EngineSettings(kind="packed"))
+    assert (choice.kind, choice.slots, choice.measured) == ("packed", 1, {"1": 8.0})
 
 
 def test_where_not_even_one_runs_that_is_told(
     base: BaseModel, task: Task, figures: Figures
 ) -> None:
     figures({})
-    found = choose_engine(base, task, TRAINING, EngineSettings(kind="packed"))
-    assert found == EngineChoice("packed", 1, "no number of slots could be timed", {})
+    choice = choose_engine(base, task, TRAINING, EngineSettings(kind="packed"))
+    assert choice == EngineChoice("packed", 1, "no number of slots could be timed", {})
 
 
 def test_on_a_processor_nothing_is_timed_unless_it_is_asked_for(
     base: BaseModel, task: Task, figures: Figures
 ) -> None:
     asked = figures({1: 8e-6, 2: 1e-6})
-    found = choose_engine(base, task, TRAINING, EngineSettings())
-    assert found == EngineChoice("sequential", 1, "one adapter's rows keep a processor busy", {})
+    choice = choose_engine(base, task, TRAINING, EngineSettings())
+    assert choice == EngineChoice("sequential", 1, "one adapter's rows keep a processor busy", {})
     assert asked == []
 
 
 def test_real_trials_are_timed(base: BaseModel, task: Task) -> None:
-    found = choose_engine(base, task, TRAINING, EngineSettings(kind="packed"))
-    assert found.slots in (1, 2, 4, 8)
-    assert all(value > 0 for value in found.measured.values())
+    choice = choose_engine(base, task, TRAINING, EngineSettings(kind="packed"))
+    assert choice.slots in (1, 2, 4, 8)
+    assert all(value > 0 for value in choice.measured.values())
 
 
 def test_sequential_with_slots_is_refused() -> None:
@@ -166,23 +166,23 @@ def test_no_more_slots_than_memory_has_room_for(
     # Each try takes 100 bytes a slot of 1,000; eight slots would need more than 70 % of them.
     left = iter([1000, 900, *[1000] * 2, 800, *[1000] * 2, 600, *[1000] * 8])
     monkeypatch.setattr(selection, "available_bytes", lambda: next(left))
-    found = choose_engine(base, task, TRAINING, EngineSettings(kind="packed"))
-    assert (found.slots, asked) == (4, [1, 1, 2, 4])
+    choice = choose_engine(base, task, TRAINING, EngineSettings(kind="packed"))
+    assert (choice.slots, asked) == (4, [1, 1, 2, 4])
 
 
 def test_slots_that_do_not_run_have_no_time(
     base: BaseModel, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = PackedTrainer(base, task, TRAINING)
-    found = seconds_a_token(trainer, 2)
-    assert found is not None
-    assert found > 0
+    seconds = seconds_per_token(trainer, 2)
+    assert seconds is not None
+    assert seconds > 0
 
     def losses(*_: object) -> None:
         raise torch.OutOfMemoryError("out of memory")
 
-    monkeypatch.setattr(AdapterPack, "gradients", losses)
-    assert seconds_a_token(trainer, 2) is None
+    monkeypatch.setattr(AdapterPack, "accumulate_gradients", losses)
+    assert seconds_per_token(trainer, 2) is None
 
 
 class Decisions(dict[str, Any]):
@@ -196,9 +196,9 @@ def test_the_engine_is_decided_once_for_a_study(base: BaseModel, task: Task) -> 
     decisions = Decisions()
 
     def made(asked: EngineSettings, noted: Mapping[str, Any] | None = None) -> SequentialTrainer:
-        found = make_trainer(base, task, TRAINING, asked, decisions.decide, noted)
-        assert isinstance(found, SequentialTrainer)
-        return found
+        trainer = make_trainer(base, task, TRAINING, asked, decisions.decide, noted)
+        assert isinstance(trainer, SequentialTrainer)
+        return trainer
 
     first = made(EngineSettings(slots=3))
     assert isinstance(first, PackedTrainer)
@@ -232,11 +232,11 @@ def figures_precision(monkeypatch: pytest.MonkeyPatch) -> PrecisionFigures:
     def put(seconds: Mapping[str, float]) -> list[str]:
         asked: list[str] = []
 
-        def found(model: ModelSettings, *_: Any) -> float | None:
+        def timed(model: ModelSettings, *_: Any) -> float | None:
             asked.append(model.dtype)
             return seconds.get(model.dtype)
 
-        monkeypatch.setattr(selection, "_seconds", found)
+        monkeypatch.setattr(selection, "_seconds_per_trial", timed)
         return asked
 
     return put
@@ -264,8 +264,8 @@ def test_half_the_precision_has_to_be_worth_it(
     figures_precision: PrecisionFigures,
 ) -> None:
     asked = figures_precision(seconds)
-    found = choose_precision(asked_for, task, TRAINING, 1)
-    assert found == Precision(dtype, why, seconds)
+    choice = choose_precision(asked_for, task, TRAINING, 1)
+    assert choice == PrecisionChoice(dtype, why, seconds)
     assert set(asked) == {"float32", "bfloat16"}
 
 
@@ -304,8 +304,10 @@ def test_the_decision_that_holds_is_kept(
     """Another worker was first, or the study goes on."""
     asked = figures_precision({"float32": 1.0, "bfloat16": 2.0})
     first = {"dtype": "bfloat16", "why": "the faster one here", "measured": {}}
-    found = resolve_precision(asked_for, task, TRAINING, 1, lambda name, _: {"dtype": first}[name])
-    assert found == asked_for.model_copy(update={"dtype": "bfloat16"})
+    resolved = resolve_precision(
+        asked_for, task, TRAINING, 1, lambda name, _: {"dtype": first}[name]
+    )
+    assert resolved == asked_for.model_copy(update={"dtype": "bfloat16"})
     assert asked
     asked.clear()
     noted = resolve_precision(
@@ -329,23 +331,23 @@ def test_a_trial_s_scoring_counts(
     def half(base: BaseModel) -> bool:
         return next(base.model.parameters()).dtype == torch.bfloat16
 
-    monkeypatch.setattr(selection, "seconds_a_token", token)
+    monkeypatch.setattr(selection, "seconds_per_token", token)
     assert choose_precision(
         asked_for, task, TRAINING.model_copy(update={"steps": 900}), 1
     ).dtype == ("bfloat16")
-    monkeypatch.setattr(selection, "_seconds_an_example", example)
-    found = choose_precision(asked_for, task, TRAINING.model_copy(update={"steps": 2}), 1)
-    assert found.dtype == "float32"
+    monkeypatch.setattr(selection, "_seconds_per_example", example)
+    choice = choose_precision(asked_for, task, TRAINING.model_copy(update={"steps": 2}), 1)
+    assert choice.dtype == "float32"
     rows = len(task.examples("validation"))
     readings = TRAINING.readings * min(TRAINING.reading_examples, rows)
-    assert found.measured["bfloat16"] - found.measured["float32"] / 2 == pytest.approx(
+    assert choice.measured["bfloat16"] - choice.measured["float32"] / 2 == pytest.approx(
         rows + readings, abs=0.02
     )
 
 
 def test_real_steps_are_timed(asked_for: ModelSettings, task: Task) -> None:
-    found = choose_precision(asked_for, task, TRAINING, 1)
-    assert found.dtype in {"float32", "bfloat16"}
-    assert set(found.measured) == {"float32", "bfloat16"}
-    assert all(value > 0 for value in found.measured.values())
+    choice = choose_precision(asked_for, task, TRAINING, 1)
+    assert choice.dtype in {"float32", "bfloat16"}
+    assert set(choice.measured) == {"float32", "bfloat16"}
+    assert all(value > 0 for value in choice.measured.values())
     assert torch.get_num_threads() == 1

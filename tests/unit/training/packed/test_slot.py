@@ -67,7 +67,7 @@ def test_steps_are_those_of_adamw_over_the_parameters(shapes: Shapes, near: floa
     training = TrainingSettings(steps=6, warmup=0.4)
     for step in range(6):
         share = loop.schedule_factor(step, 6, training)
-        for each in (reference, weights.optimiser):
+        for each in (reference, weights.optimizer):
             loop.set_rate(each, share)
         found = gradients(step, shapes)
         give(weights, named, found)
@@ -157,7 +157,7 @@ def test_released_parameters_have_memory_of_their_own() -> None:
     for name, each in named.items():
         assert torch.equal(each, held[name])
         assert each.untyped_storage().nbytes() == each.numel() * each.element_size() < whole
-    weights.optimiser.param_groups[0]["params"][0].data.zero_()
+    weights.optimizer.param_groups[0]["params"][0].data.zero_()
     assert all(torch.equal(each, held[name]) for name, each in named.items())
 
 
