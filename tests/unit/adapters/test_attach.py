@@ -42,8 +42,8 @@ SEQUENCES = tuple(
 CONTEXT = InitContext(20, SEQUENCES, 0)
 
 
-def attached(base: BaseModel, wanted: TrialConfig) -> AbstractContextManager[Adapter]:
-    return attach.attached_adapter(base, wanted, context=CONTEXT)
+def attached(base: BaseModel, trial_config: TrialConfig) -> AbstractContextManager[Adapter]:
+    return attach.attached_adapter(base, trial_config, context=CONTEXT)
 
 
 def stir(base: BaseModel) -> None:
@@ -89,13 +89,15 @@ class TestEveryVariant:
             "adapter_model.safetensors",
         }
         # LoftQ's base is another one, which lies beside its adapters.
-        others = [file for file in folder.parent.iterdir() if file != folder]
-        assert len(others) == (variant == "loftq")
-        fresh = AutoModelForCausalLM.from_pretrained(others[0] if others else model_folder)
+        other_folders = [file for file in folder.parent.iterdir() if file != folder]
+        assert len(other_folders) == (variant == "loftq")
+        fresh = AutoModelForCausalLM.from_pretrained(
+            other_folders[0] if other_folders else model_folder
+        )
         loaded = PeftModel.from_pretrained(fresh, str(folder)).eval()
         with torch.no_grad():
-            found = loaded(input_ids=IDS).logits
-        torch.testing.assert_close(found, trained, rtol=1e-5, atol=1e-5)
+            reloaded = loaded(input_ids=IDS).logits
+        torch.testing.assert_close(reloaded, trained, rtol=1e-5, atol=1e-5)
 
     def test_merged_it_writes_the_same_and_the_base_is_untouched(
         self, variant: str, base: BaseModel
@@ -106,27 +108,27 @@ class TestEveryVariant:
                 name: (parameter.data_ptr(), parameter.detach().clone())
                 for name, parameter in base.model.named_parameters()
             }
-            apart = logits(base)
+            unmerged = logits(base)
             with merged(base.model):
                 layers = [m for m in base.model.modules() if isinstance(m, BaseTunerLayer)]
                 assert all(layer.merged for layer in layers)
-                torch.testing.assert_close(logits(base), apart, rtol=1e-4, atol=1e-4)
-            assert torch.equal(logits(base), apart)
+                torch.testing.assert_close(logits(base), unmerged, rtol=1e-4, atol=1e-4)
+            assert torch.equal(logits(base), unmerged)
             for name, parameter in base.model.named_parameters():
-                place, value = frozen[name]
-                assert parameter.data_ptr() == place, name
+                pointer, value = frozen[name]
+                assert parameter.data_ptr() == pointer, name
                 assert torch.equal(parameter, value), name
 
     def test_parameters_are_counted_without_weights(
         self, variant: str, base: BaseModel, model_folder: Path
     ) -> None:
         for rank, targets in ((2, "q"), (4, "all_linear"), (16, "mlp")):
-            wanted = config(variant, rank=rank, target_modules=targets)
-            with attached(base, wanted):
-                real = sum(p.numel() for p in base.model.parameters() if p.requires_grad)
-            counted = attach.count_parameters(ModelSettings(name=str(model_folder)), wanted)
-            assert counted == real
-            assert attach.count_parameters(base.model, wanted) == real
+            trial_config = config(variant, rank=rank, target_modules=targets)
+            with attached(base, trial_config):
+                trainable = sum(p.numel() for p in base.model.parameters() if p.requires_grad)
+            counted = attach.count_parameters(ModelSettings(name=str(model_folder)), trial_config)
+            assert counted == trainable
+            assert attach.count_parameters(base.model, trial_config) == trainable
 
 
 def test_the_count_of_plain_lora_is_rank_times_both_widths(base: BaseModel) -> None:
@@ -144,8 +146,8 @@ def test_the_skeleton_has_no_weights_and_is_made_once(model_folder: Path) -> Non
     assert not any(isinstance(module, LoraLayer) for module in skeleton.modules())
 
 
-def weights(base: BaseModel, wanted: TrialConfig) -> dict[str, torch.Tensor]:
-    with attach.attached_adapter(base, wanted):
+def weights(base: BaseModel, trial_config: TrialConfig) -> dict[str, torch.Tensor]:
+    with attach.attached_adapter(base, trial_config):
         return {n: p.detach().clone() for n, p in base.model.named_parameters() if "lora_" in n}
 
 
@@ -154,9 +156,9 @@ def test_first_weights_follow_the_seed_and_nothing_else(base: BaseModel) -> None
     first = weights(base, config())
     torch.manual_seed(2)
     again = weights(base, config(learning_rate=5e-2, dropout=0.1))
-    other = weights(base, config(seed=8))
+    other_seed = weights(base, config(seed=8))
     assert all(torch.equal(first[name], again[name]) for name in first)
-    assert not all(torch.equal(first[name], other[name]) for name in first)
+    assert not all(torch.equal(first[name], other_seed[name]) for name in first)
 
 
 def test_the_global_generator_is_left_as_it_was(base: BaseModel) -> None:
@@ -171,9 +173,9 @@ def test_the_global_generator_is_left_as_it_was(base: BaseModel) -> None:
 
 def test_scale_follows_alpha_and_rank(base: BaseModel) -> None:
     for variant, scale in (("lora", 2.0), ("rslora", 4.0)):
-        wanted = config(variant, rank=4, alpha=8.0)
+        trial_config = config(variant, rank=4, alpha=8.0)
         assert VARIANTS.get(variant).scale(4, 8.0) == scale
-        with attach.attached_adapter(base, wanted):
+        with attach.attached_adapter(base, trial_config):
             layers = [m for m in base.model.modules() if isinstance(m, LoraLayer)]
             assert {layer.scaling["default"] for layer in layers} == {scale}
     with attach.attached_adapter(base, config(rank=4, alpha=2.0)):
@@ -258,8 +260,8 @@ HEAD_CONTEXT = InitContext(20, HEAD_SEQUENCES, 0)
 @pytest.fixture(scope="module", params=["bert", "llama"])
 def headed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
     folder = tmp_path_factory.mktemp(request.param)
-    made = (toy_tags.save_encoder if request.param == "bert" else toy.save_model)(folder)
-    return base_model.load(ModelSettings(name=str(made)), 1, HEAD)
+    model_folder = (toy_tags.save_encoder if request.param == "bert" else toy.save_model)(folder)
+    return base_model.load(ModelSettings(name=str(model_folder)), 1, HEAD)
 
 
 def head_logits(model: torch.nn.Module) -> torch.Tensor:
@@ -275,8 +277,8 @@ class TestEveryVariantWithAHead:
         before = token_classifier.probe_output(headed.model, HEAD_IDS)
         names = [name for name, _ in headed.model.named_modules()]
         with attach.attached_adapter(headed, config(variant), context=HEAD_CONTEXT):
-            found = token_classifier.probe_output(headed.model, HEAD_IDS)
-            same = torch.allclose(found, before, rtol=1e-4, atol=1e-4)
+            head_input = token_classifier.probe_output(headed.model, HEAD_IDS)
+            same = torch.allclose(head_input, before, rtol=1e-4, atol=1e-4)
             assert same == ("starts_as_base" in VARIANTS.get(variant).proofs)
             assert head_logits(headed.model).any()  # the head is drawn
             stir(headed)
@@ -305,31 +307,33 @@ class TestEveryVariantWithAHead:
     def test_merged_it_says_the_same(self, variant: str, headed: BaseModel) -> None:
         with attach.attached_adapter(headed, config(variant), context=HEAD_CONTEXT):
             stir(headed)
-            apart = head_logits(headed.model)
+            unmerged = head_logits(headed.model)
             with merged(headed.model):
                 layers = [m for m in headed.model.modules() if isinstance(m, BaseTunerLayer)]
                 assert all(layer.merged for layer in layers)
-                torch.testing.assert_close(head_logits(headed.model), apart, rtol=1e-4, atol=1e-4)
-            assert torch.equal(head_logits(headed.model), apart)
+                torch.testing.assert_close(
+                    head_logits(headed.model), unmerged, rtol=1e-4, atol=1e-4
+                )
+            assert torch.equal(head_logits(headed.model), unmerged)
 
     def test_parameters_are_counted_with_the_head(self, variant: str, headed: BaseModel) -> None:
         head = sum(p.numel() for p in token_classifier.find_head(headed.model).module.parameters())
         assert head == 3 * 32 + 3
-        wanted = config(variant, target_modules="qv")
-        with attach.attached_adapter(headed, wanted, context=HEAD_CONTEXT):
+        trial_config = config(variant, target_modules="qv")
+        with attach.attached_adapter(headed, trial_config, context=HEAD_CONTEXT):
             trained = {n: p for n, p in headed.model.named_parameters() if p.requires_grad}
-        real = sum(p.numel() for p in trained.values())
+        trainable = sum(p.numel() for p in trained.values())
         assert sum(p.numel() for n, p in trained.items() if "modules_to_save" in n) == head
         settings = ModelSettings(name=headed.name)
-        assert attach.count_parameters(settings, wanted, head=HEAD) == real
-        assert attach.count_parameters(headed.model, wanted) == real
+        assert attach.count_parameters(settings, trial_config, head=HEAD) == trainable
+        assert attach.count_parameters(headed.model, trial_config) == trainable
 
 
 def test_the_head_follows_the_seed_and_nothing_else(headed: BaseModel) -> None:
     name = token_classifier.find_head(headed.model).name
 
-    def head(wanted: TrialConfig) -> torch.Tensor:
-        with attach.attached_adapter(headed, wanted, context=HEAD_CONTEXT):
+    def head(trial_config: TrialConfig) -> torch.Tensor:
+        with attach.attached_adapter(headed, trial_config, context=HEAD_CONTEXT):
             parts = dict(headed.model.named_parameters())
             return parts[f"{name}.modules_to_save.default.weight"].detach().clone()
 
@@ -357,16 +361,18 @@ def test_a_skeleton_has_a_head_of_its_own(headed: BaseModel) -> None:
     settings = ModelSettings(name=headed.name)
     skeleton = attach.empty_base_model(settings, HEAD)
     assert token_classifier.labels(skeleton) == HEAD.labels
-    other = attach.empty_base_model(settings, Head(TOKEN_CLASSIFICATION, ("O", "B-X", "I-X")))
-    assert token_classifier.labels(other) == ("O", "B-X", "I-X")
+    other_labels = attach.empty_base_model(
+        settings, Head(TOKEN_CLASSIFICATION, ("O", "B-X", "I-X"))
+    )
+    assert token_classifier.labels(other_labels) == ("O", "B-X", "I-X")
     assert attach.empty_base_model(settings, HEAD) is skeleton
 
 
 def test_other_modules_may_be_saved_beside_the_head(headed: BaseModel) -> None:
     norm = next(n for n, _ in headed.model.named_modules() if n.lower().endswith("norm"))
-    wanted = config().with_level("modules_to_save", norm.rpartition(".")[2])
+    trial_config = config().with_level("modules_to_save", norm.rpartition(".")[2])
     before = checksum(headed.model)
-    with attach.attached_adapter(headed, wanted, context=HEAD_CONTEXT):
+    with attach.attached_adapter(headed, trial_config, context=HEAD_CONTEXT):
         stir(headed)
         trained = [n for n, p in headed.model.named_parameters() if p.requires_grad]
     assert any(f"{norm}.modules_to_save" in name for name in trained)

@@ -40,8 +40,8 @@ def test_outputs_and_gradients_are_those_of_peft(
 ) -> None:
     ours, theirs = (step(base, variant, dropout, fused) for fused in (True, False))
     assert len(ours) == len(theirs) > 20
-    for one, other in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    for actual, expected in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
 
 
 def taken(base: BaseModel) -> int:
@@ -83,8 +83,8 @@ def test_a_layer_with_a_bias_is_that_of_peft(variant: str, dropout: float) -> No
         out.square().sum().backward()
         gradients = [p.grad for p in model.parameters() if p.requires_grad]
         results.append([out.detach(), x.grad, *gradients])
-    for one, other in zip(*results, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    for first, second in zip(*results, strict=True):
+        torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-5)
 
 
 def test_a_layer_is_taken_again_after_merged_scoring(base: BaseModel) -> None:
@@ -109,9 +109,9 @@ def test_a_switched_off_adapter_gives_the_base(base: BaseModel) -> None:
 @pytest.mark.filterwarnings("ignore")  # of bitsandbytes and what it stands on
 def test_mixed_precision_and_quantised_layers_keep_the_usual_way(model_folder: str) -> None:
     for settings in ({"dtype": "bfloat16"}, {"quantization": "nf4"}):
-        other = load(ModelSettings(name=str(model_folder), **settings))
-        with attach.attached_adapter(other, config("lora")):
-            assert taken(other) == 0
+        base = load(ModelSettings(name=str(model_folder), **settings))
+        with attach.attached_adapter(base, config("lora")):
+            assert taken(base) == 0
 
 
 def dropped(p: float, *shape: int, seed: int = 0) -> torch.Tensor:
@@ -132,8 +132,8 @@ def test_elements_are_independent_of_their_neighbours_and_of_the_next_call() -> 
     torch.manual_seed(3)
     layer = FastDropout(0.5).train()
     first, second = ((layer(torch.ones(400_000)) == 0).double() for _ in range(2))
-    for one, other in ((first[1:], first[:-1]), (first[4:], first[:-4]), (first, second)):
-        assert abs(torch.corrcoef(torch.stack((one, other)))[0, 1].item()) < 0.007
+    for left, right in ((first[1:], first[:-1]), (first[4:], first[:-4]), (first, second)):
+        assert abs(torch.corrcoef(torch.stack((left, right)))[0, 1].item()) < 0.007
 
 
 @pytest.mark.parametrize("p", [0.02, 0.3, 0.8])
@@ -143,22 +143,24 @@ def test_gaps_between_dropped_elements_are_geometric(p: float) -> None:
     assert int(places[-1]) < 1_000_000
     gaps = places.diff()
     for gap in (1, 2, 5):
-        wanted = p * (1 - p) ** (gap - 1)
-        deviation = (wanted * (1 - wanted) / len(gaps)) ** 0.5
-        assert abs((gaps == gap).double().mean().item() - wanted) < 4 * deviation
+        expected = p * (1 - p) ** (gap - 1)
+        deviation = (expected * (1 - expected) / len(gaps)) ** 0.5
+        assert abs((gaps == gap).double().mean().item() - expected) < 4 * deviation
 
 
 @pytest.mark.parametrize("count", [1, 2, 17])
 def test_short_rows_are_dropped_from_to_their_ends(count: int) -> None:
     seen = [DroppedPositions(0.5, seed).take(count).unique() for seed in range(2000)]
-    shares = torch.stack([torch.bincount(each, minlength=count) for each in seen]).double()
+    shares = torch.stack(
+        [torch.bincount(row_positions, minlength=count) for row_positions in seen]
+    ).double()
     assert shares.max() == 1
     assert torch.allclose(shares.mean(0), torch.full((count,), 0.5).double(), atol=0.05)
 
 
 @pytest.mark.parametrize("p", [0.0003, 0.05, 0.7])
 def test_one_row_does_not_depend_on_the_pieces_in_which_it_is_asked_for(p: float) -> None:
-    whole = DroppedPositions(p, 4).take(30_011)
+    positions = DroppedPositions(p, 4).take(30_011)
     pieces, start = [], 0
     source = DroppedPositions(p, 4)
     for count in (1, 10_000, 3, 20_000, 7):
@@ -168,8 +170,8 @@ def test_one_row_does_not_depend_on_the_pieces_in_which_it_is_asked_for(p: float
     assert seen.max() < 30_011
     assert seen.numel() > 0
     # The last draw may be cut elsewhere, so only what both drew alike is compared.
-    alike = min(500, len(whole), len(seen))
-    assert torch.equal(seen[:alike], whole[:alike])
+    alike = min(500, len(positions), len(seen))
+    assert torch.equal(seen[:alike], positions[:alike])
 
 
 @pytest.mark.parametrize("count", [1, 64, 5000])

@@ -56,10 +56,10 @@ def test_a_variant_does_what_its_name_says(name: str, base: BaseModel, task: Tas
 def test_plain_lora_under_a_variants_name_is_found_out(
     name: str, base: BaseModel, task: Task
 ) -> None:
-    """For each variant: what it would be if its keyword, trait or kind were silently ignored."""
+    """For each variant: what it would be if its keyword, trait or method were silently ignored."""
     false: Registry[Variant] = Registry("variant")
-    told = VARIANTS.get(name)
-    false.add(name, replace(told, peft={}, optimizer={}, method="lora", frozen=()))
+    variant = VARIANTS.get(name)
+    false.add(name, replace(variant, peft={}, optimizer={}, method="lora", frozen=()))
     result = train(base, task, name, false)
     assert result.outcome is Outcome.FAILED
     assert (result.error or "").startswith("not what the variant's name says: ")
@@ -67,7 +67,7 @@ def test_plain_lora_under_a_variants_name_is_found_out(
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "message"),
     [
         (
             {"peft": {"init_lora_weights": False}},
@@ -78,11 +78,11 @@ def test_plain_lora_under_a_variants_name_is_found_out(
     ],
 )
 def test_a_lora_that_is_none_is_found_out(
-    changed: dict[str, object], told: str, base: BaseModel, task: Task
+    changed: dict[str, object], message: str, base: BaseModel, task: Task
 ) -> None:
     false: Registry[Variant] = Registry("variant")
     false.add("lora", replace(VARIANTS.get("lora"), **changed))
-    assert told in (train(base, task, "lora", false).error or "")
+    assert message in (train(base, task, "lora", false).error or "")
 
 
 def test_lora_plus_with_another_ratio_is_found_out(base: BaseModel, task: Task) -> None:
@@ -90,7 +90,7 @@ def test_lora_plus_with_another_ratio_is_found_out(base: BaseModel, task: Task) 
 
     real = loop.make_optimizer
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "make_optimizer", lambda *given: real(*given[:3], {}))
+        patch.setattr(loop, "make_optimizer", lambda *arguments: real(*arguments[:3], {}))
         result = train(base, task, "lora_plus")
     assert "B learns 1 times as fast, not 16" in (result.error or "") or "several" in (
         result.error or ""
@@ -135,7 +135,7 @@ CASES = [
 
 @pytest.fixture(scope="module")
 def others(tmp_path_factory: pytest.TempPathFactory) -> dict[str, BaseModel]:
-    made = {}
+    bases = {}
     for name, config in OTHERS.items():
         folder: Path = tmp_path_factory.mktemp(name)
         words = toy.tokenizer()
@@ -145,8 +145,8 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> dict[str, BaseModel]:
             torch.manual_seed(0)
             AutoModelForCausalLM.from_config(config).save_pretrained(folder)
         words.save_pretrained(folder)
-        made[name] = base_model.load(ModelSettings(name=str(folder)), threads=1)
-    return made
+        bases[name] = base_model.load(ModelSettings(name=str(folder)), threads=1)
+    return bases
 
 
 @pytest.mark.parametrize(("model", "name"), CASES)

@@ -81,7 +81,7 @@ def hits(model: PreTrainedModel, names: tuple[str, ...]) -> set[str]:
     return {
         name
         for name, _ in model.named_modules()
-        if any(name == each or name.endswith(f".{each}") for each in names)
+        if any(name == suffix or name.endswith(f".{suffix}") for suffix in names)
     }
 
 
@@ -139,12 +139,12 @@ def test_a_group_is_resolved_by_the_names_that_are_there(architecture: str, grou
 
 
 @pytest.mark.parametrize(("architecture", "group"), sorted(IMPOSSIBLE))
-def test_what_an_architecture_cannot_express_is_told(architecture: str, group: str) -> None:
-    with pytest.raises(UserError) as told:
+def test_an_impossible_group_is_an_error(architecture: str, group: str) -> None:
+    with pytest.raises(UserError) as raised:
         target_names(on_meta(architecture), group)
     if architecture in FUSED:
-        assert "query, key and value are one matrix" in str(told.value)
-        assert str(told.value).endswith("; use qkv")
+        assert "query, key and value are one matrix" in str(raised.value)
+        assert str(raised.value).endswith("; use qkv")
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ class Patchy(nn.Module):
         self.layers = nn.ModuleList([first, second])
 
 
-def test_a_group_that_some_blocks_do_not_have_is_told() -> None:
+def test_a_group_missing_in_some_blocks_is_an_error() -> None:
     for group in ("qv", "attention", "q_proj", "mlp+q_proj"):
         with pytest.raises(UserError, match=r"only 1 of 2 layers.*not layers\.1"):
             target_names(Patchy(), group)
@@ -215,16 +215,16 @@ def test_a_single_layer_can_be_named() -> None:
 
 
 @pytest.mark.parametrize("wrong", ["q_prj", "qvx", "lm_head", "embed_tokens", "q+", "norm"])
-def test_a_part_that_matches_nothing_is_told_with_the_names_that_exist(wrong: str) -> None:
-    with pytest.raises(UserError) as told:
+def test_a_part_without_match_is_an_error_with_the_existing_names(wrong: str) -> None:
+    with pytest.raises(UserError) as raised:
         target_names(on_meta("llama"), f"qv+{wrong}")
-    message = str(told.value)
+    message = str(raised.value)
     assert "match no layer of this model" in message
     assert "down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj" in message
     assert "\n" not in message
 
 
-def test_a_typo_is_answered_with_what_was_meant() -> None:
+def test_a_typo_gets_a_suggestion() -> None:
     with pytest.raises(UserError, match=r"'q_prj' match no layer.*did you mean 'q_proj'\?"):
         target_names(on_meta("llama"), "q_prj")
     with pytest.raises(UserError, match=r"did you mean 'all_linear'\?"):
@@ -235,13 +235,13 @@ def test_a_typo_is_answered_with_what_was_meant() -> None:
 def test_a_head_that_tags_tokens_is_never_a_target(architecture: str) -> None:
     with torch.device("meta"):
         model = AutoModelForTokenClassification.from_config(CONFIGS[architecture])
-        whole = AutoModel.from_config(CONFIGS[architecture])  # BERT's has a pooler
+        encoder = AutoModel.from_config(CONFIGS[architecture])  # BERT's has a pooler
     for group in ("qkv", "attention", "mlp", "all_linear"):
-        hit = hits(model, target_names(model, group)) | hits(whole, target_names(whole, group))
+        hit = hits(model, target_names(model, group)) | hits(encoder, target_names(encoder, group))
         assert not [n for n in hit if any(w in n for w in ("classifier", "score", "pooler"))]
     for name in ("classifier", "score", "pooler", "pooler.dense"):
         with pytest.raises(UserError, match="match no layer"):
-            target_names(whole, name)
+            target_names(encoder, name)
 
 
 def test_only_gpt2_keeps_its_weights_transposed() -> None:

@@ -25,9 +25,9 @@ from tests.toy import llama_config
 
 
 def refused(name: object, **settings: object) -> str:
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as raised:
         load(ModelSettings(name=str(name), **settings))
-    message = str(told.value)
+    message = str(raised.value)
     assert "\n" not in message
     assert message.startswith("model")
     return message
@@ -43,9 +43,9 @@ def test_a_loaded_base_is_frozen(base: BaseModel) -> None:
 
 def test_equal_folders_have_equal_fingerprints(base: BaseModel, tmp_path: Path) -> None:
     again = load(ModelSettings(name=str(toy.save_model(tmp_path / "a"))))
-    other = load(ModelSettings(name=str(toy.save_model(tmp_path / "b", seed=1))))
+    other_weights = load(ModelSettings(name=str(toy.save_model(tmp_path / "b", seed=1))))
     assert again.fingerprint == base.fingerprint
-    assert other.fingerprint != base.fingerprint
+    assert other_weights.fingerprint != base.fingerprint
 
 
 def test_a_tokenizer_that_adds_no_start_token_makes_another_base(
@@ -53,9 +53,9 @@ def test_a_tokenizer_that_adds_no_start_token_makes_another_base(
 ) -> None:
     folder = toy.save_model(tmp_path)
     toy.tokenizer(marks_start=False).save_pretrained(folder)
-    other = load(ModelSettings(name=str(folder)))
-    assert checksum(other.model) == checksum(base.model)
-    assert other.fingerprint != base.fingerprint
+    without_start = load(ModelSettings(name=str(folder)))
+    assert checksum(without_start.model) == checksum(base.model)
+    assert without_start.fingerprint != base.fingerprint
 
 
 def test_precision_is_as_asked(model_folder: Path) -> None:
@@ -93,11 +93,11 @@ def test_four_bits_stay_as_they_are_whatever_the_processor(
 
 
 def test_the_threads_are_set(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[int] = []
-    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    threads: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
     load(ModelSettings(name=str(model_folder)), threads=3)
     load(ModelSettings(name=str(model_folder)))
-    assert asked == [3]
+    assert threads == [3]
 
 
 @pytest.mark.parametrize("missing", ["pad", "pad and eos"])
@@ -108,10 +108,10 @@ def test_a_pad_token_is_chosen_without_a_new_embedding(tmp_path: Path, missing: 
     if missing == "pad and eos":
         tokenizer.eos_token = None
     tokenizer.save_pretrained(folder)
-    found = load(ModelSettings(name=str(folder)))
-    assert found.tokenizer.pad_token == ("</s>" if missing == "pad" else "<s>")
-    rows = found.model.get_input_embeddings().weight.shape[0]
-    assert len(found.tokenizer) == rows == len(toy.tokenizer())
+    base = load(ModelSettings(name=str(folder)))
+    assert base.tokenizer.pad_token == ("</s>" if missing == "pad" else "<s>")
+    rows = base.model.get_input_embeddings().weight.shape[0]
+    assert len(base.tokenizer) == rows == len(toy.tokenizer())
 
 
 def test_builtin_names_lead_to_the_package(
@@ -119,20 +119,20 @@ def test_builtin_names_lead_to_the_package(
 ) -> None:
     monkeypatch.setattr(embedded, "names", lambda: ("tiny",))
     monkeypatch.setattr(embedded, "path", lambda name: tmp_path / name)
-    place = resolve_model(ModelSettings(name="builtin:tiny"))
-    assert place == (str(tmp_path / "tiny"), {}, True)
+    source = resolve_model(ModelSettings(name="builtin:tiny"))
+    assert source == (str(tmp_path / "tiny"), {}, True)
     assert "no embedded model 'tinny'; did you mean 'tiny'?" in refused("builtin:tinny")
 
 
 def test_a_hub_id_keeps_its_revision() -> None:
-    place = resolve_model(ModelSettings(name="owner/name", revision="abc"))
-    assert place == ("owner/name", {"revision": "abc"}, False)
+    source = resolve_model(ModelSettings(name="owner/name", revision="abc"))
+    assert source == ("owner/name", {"revision": "abc"}, False)
 
 
 def test_a_gguf_file_is_named_with_its_folder(tmp_path: Path) -> None:
     (tmp_path / "x.gguf").write_bytes(b"")
-    place = resolve_model(ModelSettings(name=str(tmp_path / "x.gguf")))
-    assert place == (str(tmp_path), {"gguf_file": "x.gguf"}, True)
+    source = resolve_model(ModelSettings(name=str(tmp_path / "x.gguf")))
+    assert source == (str(tmp_path), {"gguf_file": "x.gguf"}, True)
     assert "no such GGUF file" in refused(tmp_path / "y.gguf")
     assert "cannot be loaded" in refused(tmp_path / "x.gguf")
 

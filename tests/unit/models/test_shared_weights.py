@@ -19,18 +19,18 @@ MARK = "0123456789abcdef" * 4
 
 def model(seed: int = 0, width: int = 64) -> nn.Module:
     torch.manual_seed(seed)
-    made = nn.Sequential(nn.Embedding(50, width), nn.Linear(width, width), nn.Linear(width, 50))
-    made[2].weight = made[0].weight  # tied
-    return made.requires_grad_(False)
+    network = nn.Sequential(nn.Embedding(50, width), nn.Linear(width, width), nn.Linear(width, 50))
+    network[2].weight = network[0].weight  # tied
+    return network.requires_grad_(False)
 
 
 def test_weights_are_the_same_and_tied_ones_stay_tied(tmp_path: Path) -> None:
-    one = model()
-    before = checksum(one)
-    assert share_weights(one, tmp_path, MARK, min_bytes=1)
-    assert checksum(one) == before
-    assert one[2].weight is one[0].weight
-    assert [each.name for each in tmp_path.iterdir()] == [NAME]
+    network = model()
+    before = checksum(network)
+    assert share_weights(network, tmp_path, MARK, min_bytes=1)
+    assert checksum(network) == before
+    assert network[2].weight is network[0].weight
+    assert [file.name for file in tmp_path.iterdir()] == [NAME]
 
 
 def test_the_second_maps_what_the_first_wrote(tmp_path: Path) -> None:
@@ -43,30 +43,32 @@ def test_the_second_maps_what_the_first_wrote(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"no tensors", None])
 def test_a_file_with_anything_else_is_written_anew(content: bytes | None, tmp_path: Path) -> None:
     if content is None:
-        save_file({name: each + 1 for name, each in model().named_parameters()}, tmp_path / NAME)
+        save_file(
+            {name: weight + 1 for name, weight in model().named_parameters()}, tmp_path / NAME
+        )
     else:
         (tmp_path / NAME).write_bytes(content)
-    one = model()
-    before = checksum(one)
-    assert share_weights(one, tmp_path, MARK, min_bytes=1)
-    assert checksum(one) == before
+    network = model()
+    before = checksum(network)
+    assert share_weights(network, tmp_path, MARK, min_bytes=1)
+    assert checksum(network) == before
 
 
 def test_what_is_changed_is_changed_for_oneself_alone(tmp_path: Path) -> None:
-    one, other = model(), model()
-    assert share_weights(one, tmp_path, MARK, min_bytes=1)
-    assert share_weights(other, tmp_path, MARK, min_bytes=1)
-    before = checksum(other)
-    one[1].weight.add_(1.0)
-    assert checksum(other) == before
+    first, second = model(), model()
+    assert share_weights(first, tmp_path, MARK, min_bytes=1)
+    assert share_weights(second, tmp_path, MARK, min_bytes=1)
+    before = checksum(second)
+    first[1].weight.add_(1.0)
+    assert checksum(second) == before
     assert share_weights(model(), tmp_path, MARK, min_bytes=1)  # nor is the file
 
 
 def test_without_room_all_stays_as_it_is(tmp_path: Path) -> None:
-    one = model()
-    before = checksum(one)
-    assert not share_weights(one, tmp_path / "nowhere", MARK, min_bytes=1)
-    assert checksum(one) == before
+    network = model()
+    before = checksum(network)
+    assert not share_weights(network, tmp_path / "nowhere", MARK, min_bytes=1)
+    assert checksum(network) == before
 
 
 def test_a_small_base_is_left_alone(tmp_path: Path) -> None:
@@ -76,11 +78,11 @@ def test_a_small_base_is_left_alone(tmp_path: Path) -> None:
 
 def test_files_are_removed_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "study.db").touch()
-    one = model()
-    assert share_weights(one, tmp_path, MARK, min_bytes=1)
+    network = model()
+    assert share_weights(network, tmp_path, MARK, min_bytes=1)
     remove_shared_weights(tmp_path)
-    assert [each.name for each in tmp_path.iterdir()] == ["study.db"]
-    assert torch.equal(one[1].weight, model()[1].weight)
+    assert [file.name for file in tmp_path.iterdir()] == ["study.db"]
+    assert torch.equal(network[1].weight, model()[1].weight)
 
 
 def test_whoever_runs_a_session_needs_no_torch_to_remove_them(tmp_path: Path) -> None:
@@ -118,15 +120,15 @@ sys.stdin.readline()
 def test_two_processes_have_one_copy(tmp_path: Path) -> None:
     words = [sys.executable, "-c", CHILD, str(tmp_path)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(words, **pipes) as one, subprocess.Popen(words, **pipes) as other:
-        both = (one, other)
+    with subprocess.Popen(words, **pipes) as first, subprocess.Popen(words, **pipes) as second:
+        both = (first, second)
         assert [process.stdout.readline() for process in both] == ["mapped\n"] * 2
         for process in both:
             process.stdin.write("\n")
             process.stdin.flush()
-            whole, share_of_it = (int(process.stdout.readline()) for _ in range(2))
-            assert whole >= 4096 * 8192 * 4 // 1024
-            assert share_of_it <= 0.55 * whole
+            resident, proportional = (int(process.stdout.readline()) for _ in range(2))
+            assert resident >= 4096 * 8192 * 4 // 1024
+            assert proportional <= 0.55 * resident
         for process in both:
             process.communicate("\n")
     assert shared_weights.MIN_BYTES < 4096 * 8192 * 4

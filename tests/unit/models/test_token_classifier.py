@@ -35,19 +35,19 @@ def encoder(folder: Path) -> BaseModel:
 
 
 def refused(name: Path, head: Head = HEAD) -> str:
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as raised:
         load(ModelSettings(name=str(name)), 1, head)
-    assert "\n" not in str(told.value)
-    return str(told.value)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
 
 
 def test_a_new_head_is_zero_and_the_same_in_every_process(
     encoder: BaseModel, folder: Path
 ) -> None:
-    found = token_classifier.find_head(encoder.model)
-    assert found is not None
-    assert found.name == "classifier"
-    assert not any(parameter.any() for parameter in found.module.parameters())
+    head = token_classifier.find_head(encoder.model)
+    assert head is not None
+    assert head.name == "classifier"
+    assert not any(parameter.any() for parameter in head.module.parameters())
     torch.manual_seed(99)
     assert load(ModelSettings(name=str(folder)), 1, HEAD).fingerprint == encoder.fingerprint
     assert token_classifier.labels(encoder.model) == TAGS
@@ -56,11 +56,11 @@ def test_a_new_head_is_zero_and_the_same_in_every_process(
 
 
 def test_a_causal_model_can_be_given_one(tmp_path: Path) -> None:
-    found = load(ModelSettings(name=str(toy.save_model(tmp_path))), 1, HEAD)
-    head = token_classifier.find_head(found.model)
+    base = load(ModelSettings(name=str(toy.save_model(tmp_path))), 1, HEAD)
+    head = token_classifier.find_head(base.model)
     assert head is not None
     assert head.name == "score"
-    assert found.model(input_ids=IDS).logits.shape == (1, 5, 3)
+    assert base.model(input_ids=IDS).logits.shape == (1, 5, 3)
 
 
 def test_a_language_model_has_none(tmp_path: Path) -> None:
@@ -79,28 +79,30 @@ def test_a_language_model_has_none(tmp_path: Path) -> None:
 
 
 def test_it_is_drawn_from_its_seed_alone(folder: Path) -> None:
-    own = load(ModelSettings(name=str(folder)), 1, HEAD)
-    weight = own.model.classifier.weight
-    kept, drawn = weight.data, []
+    base = load(ModelSettings(name=str(folder)), 1, HEAD)
+    weight = base.model.classifier.weight
+    zero_weight, initialised = weight.data, []
     for seed in (5, 5, 6):
-        torch.manual_seed(len(drawn))
+        torch.manual_seed(len(initialised))
         expected = torch.rand(2)
-        torch.manual_seed(len(drawn))
-        token_classifier.init_head(own.model, seed)
+        torch.manual_seed(len(initialised))
+        token_classifier.init_head(base.model, seed)
         assert torch.equal(torch.rand(2), expected)  # the global generator is left alone
-        drawn.append(weight.data.clone())
-    assert torch.equal(drawn[0], drawn[1])
-    assert not torch.equal(drawn[0], drawn[2])
-    assert not kept.any()  # the old weights are still there to be put back
-    assert float(drawn[0].std()) == pytest.approx(own.model.config.initializer_range, rel=0.3)
-    assert not own.model.classifier.bias.any()
+        initialised.append(weight.data.clone())
+    assert torch.equal(initialised[0], initialised[1])
+    assert not torch.equal(initialised[0], initialised[2])
+    assert not zero_weight.any()  # the old weights are still there to be put back
+    assert float(initialised[0].std()) == pytest.approx(
+        base.model.config.initializer_range, rel=0.3
+    )
+    assert not base.model.classifier.bias.any()
 
 
 def test_a_probe_reads_what_the_head_is_given(encoder: BaseModel) -> None:
-    found = token_classifier.probe_output(encoder.model, IDS)
+    head_input = token_classifier.probe_output(encoder.model, IDS)
     with torch.no_grad():
         hidden = encoder.model.bert(input_ids=IDS).last_hidden_state
-    assert torch.equal(found, hidden)
+    assert torch.equal(head_input, hidden)
     assert len(encoder.model.classifier._forward_pre_hooks) == 1  # the probe's own is gone
 
 
@@ -115,21 +117,21 @@ def test_a_head_in_half_precision_is_kept_in_full(folder: Path) -> None:
 
 
 def test_the_head_of_another_task_is_replaced(tmp_path: Path, encoder: BaseModel) -> None:
-    other = BertForTokenClassification(toy_tags.bert_config(num_labels=9))
-    other.bert.load_state_dict(encoder.model.bert.state_dict())
-    other.save_pretrained(tmp_path)
+    other_task = BertForTokenClassification(toy_tags.bert_config(num_labels=9))
+    other_task.bert.load_state_dict(encoder.model.bert.state_dict())
+    other_task.save_pretrained(tmp_path)
     toy_tags.tokenizer().save_pretrained(tmp_path)
-    found = load(ModelSettings(name=str(tmp_path)), 1, HEAD)
-    assert checksum(found.model) == checksum(encoder.model)
-    assert token_classifier.labels(found.model) == TAGS
+    base = load(ModelSettings(name=str(tmp_path)), 1, HEAD)
+    assert checksum(base.model) == checksum(encoder.model)
+    assert token_classifier.labels(base.model) == TAGS
 
 
-def test_weights_that_are_not_there_are_told(folder: Path, tmp_path: Path) -> None:
+def test_missing_weights_are_an_error(folder: Path, tmp_path: Path) -> None:
     for file in folder.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     state = load_file(tmp_path / "model.safetensors")
-    gone = next(name for name in sorted(state) if "layer.1.output.dense.weight" in name)
-    del state[gone]
+    missing = next(name for name in sorted(state) if "layer.1.output.dense.weight" in name)
+    del state[missing]
     save_file(state, tmp_path / "model.safetensors", metadata={"format": "pt"})
     message = refused(tmp_path)
     assert "1 weights of BertForTokenClassification are missing, such as bert." in message

@@ -73,17 +73,17 @@ def test_answers_have_a_bound(base: BaseModel, tmp_path: Path) -> None:
 def test_a_part_is_spread_evenly(base: BaseModel, task: Task) -> None:
     part = score(base, task, "validation", examples=2)
     assert part.ids == ("validation-0", "validation-2")
-    whole = score(base, task, "validation", examples=99)
-    assert len(whole.ids) == len(task.examples("validation"))
-    assert part.predictions[1] == whole.predictions[2]
+    all_scores = score(base, task, "validation", examples=99)
+    assert len(all_scores.ids) == len(task.examples("validation"))
+    assert part.predictions[1] == all_scores.predictions[2]
 
 
-@pytest.mark.parametrize(("count", "wanted"), [(200, 64), (5, 3), (7, 7), (3, 1)])
-def test_evenly_spaced_indices(count: int, wanted: int) -> None:
-    found = evenly_spaced(count, wanted)
-    assert len(set(found)) == wanted
-    assert list(found) == sorted(found)
-    gaps = np.diff((*found, count))
+@pytest.mark.parametrize(("count", "selection"), [(200, 64), (5, 3), (7, 7), (3, 1)])
+def test_evenly_spaced_indices(count: int, selection: int) -> None:
+    indices = evenly_spaced(count, selection)
+    assert len(set(indices)) == selection
+    assert list(indices) == sorted(indices)
+    gaps = np.diff((*indices, count))
     assert gaps.max() - gaps.min() <= 1
     assert evenly_spaced(count, None) == tuple(range(count))
 
@@ -150,17 +150,17 @@ def test_packed_texts_have_the_loss_and_gradient_that_they_have_alone(base: Base
     weight = base.model.get_input_embeddings().weight
     weight.requires_grad_(True)
     try:
-        found = []
-        for chosen in (texts, list(rows)):
-            batch = collate(chosen, 0, base.device)
+        results = []
+        for sequences in (texts, list(rows)):
+            batch = collate(sequences, 0, base.device)
             value = loss(batch)
             (gradient,) = torch.autograd.grad(value, weight)
-            found.append((value.item(), gradient, batch.targets.numel()))
+            results.append((value.item(), gradient, batch.targets.numel()))
     finally:
         weight.requires_grad_(False)
-    assert found[0][2] == found[1][2] == sum(len(text.ids) - 1 for text in texts)
-    assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
-    assert torch.allclose(found[0][1], found[1][1], atol=1e-4)
+    assert results[0][2] == results[1][2] == sum(len(text.ids) - 1 for text in texts)
+    assert results[0][0] == pytest.approx(results[1][0], rel=1e-5)
+    assert torch.allclose(results[0][1], results[1][1], atol=1e-4)
 
 
 def test_a_model_that_would_mix_texts_is_found_out(base: BaseModel) -> None:
@@ -180,22 +180,22 @@ def test_a_model_that_would_mix_texts_is_found_out(base: BaseModel) -> None:
 
 @pytest.mark.parametrize("packing", [False, True])
 def test_every_token_of_a_text_is_trained_on(base: BaseModel, prose: Task, packing: bool) -> None:
-    found = TokenizedTask(base, prose, 40, packing).training()
+    tokens = TokenizedTask(base, prose, 40, packing).training()
     tokenizer = base.tokenizer
     pieces = []
-    for row in found.sequences:
+    for row in tokens.sequences:
         assert row.start == 0
         assert len(row.ids) <= 40
         for start, end in zip((0, *row.breaks), (*row.breaks, len(row.ids)), strict=True):
             assert row.ids[start] == tokenizer.bos_token_id
             pieces.append(tokenizer.decode(row.ids[start + 1 : end]))
     texts = [example.target for example in prose.examples("train")]
-    assert found.cut == sum(len(text) + 2 > 40 for text in texts) > 0
+    assert tokens.cut == sum(len(text) + 2 > 40 for text in texts) > 0
     assert sorted("".join(sorted(pieces))) == sorted("".join(f"{text}</s>" for text in texts))
-    assert any(row.breaks for row in found.sequences) is packing
+    assert any(row.breaks for row in tokens.sequences) is packing
 
 
 def test_texts_are_scored_whole_behind_the_start(base: BaseModel, prose: Task) -> None:
-    found = TokenizedTask(base, prose, 8).texts("test")
-    for ids, example in zip(found, prose.examples("test"), strict=True):
+    texts = TokenizedTask(base, prose, 8).texts("test")
+    for ids, example in zip(texts, prose.examples("test"), strict=True):
         assert base.tokenizer.decode(ids) == f"<s>{example.target}"

@@ -27,8 +27,8 @@ PROMPTS = [(5, 6), (7, 8, 9), (4,), (5, 9, 6, 4, 7, 8, 9), (3, 4, 5, 6), (8, 8, 
 
 def alone(base: BaseModel, ids: Sequence[int]) -> Tensor:
     with torch.inference_mode():
-        found: Tensor = base.model(input_ids=torch.tensor([list(ids)])).logits[0, -1]
-    return found
+        logits: Tensor = base.model(input_ids=torch.tensor([list(ids)])).logits[0, -1]
+    return logits
 
 
 @pytest.mark.parametrize("at_once", [1, 7, 9, 1000])
@@ -43,13 +43,13 @@ def test_parts_lead_to_what_each_prompt_leads_to(
         )
         rows = [list(prompt) for prompt in PROMPTS]
         for token in (9, 5):
-            wanted = torch.stack([alone(base, row) for row in rows])
-            torch.testing.assert_close(decoder.logits(), wanted, rtol=1e-4, atol=1e-5)
+            expected = torch.stack([alone(base, row) for row in rows])
+            torch.testing.assert_close(decoder.logits(), expected, rtol=1e-4, atol=1e-5)
             decoder.append(torch.full((len(rows),), token))
             rows = [[*row, token] for row in rows]
         decoder.select_rows(torch.tensor([0, 3, 3]))
-        wanted = torch.stack([alone(base, rows[index]) for index in (0, 3, 3)])
-        torch.testing.assert_close(decoder.logits(), wanted, rtol=1e-4, atol=1e-5)
+        expected = torch.stack([alone(base, rows[index]) for index in (0, 3, 3)])
+        torch.testing.assert_close(decoder.logits(), expected, rtol=1e-4, atol=1e-5)
     assert len(read) == {1: 6, 7: 5, 9: 3, 1000: 1}[at_once] + 2
 
 
@@ -129,7 +129,7 @@ def hugging_face(
     )
     answers = []
     for row in out[:, longest:].tolist():
-        end = next((place for place, token in enumerate(row) if token in stop), len(row))
+        end = next((index for index, token in enumerate(row) if token in stop), len(row))
         answers.append(row[:end])
     return answers
 
@@ -138,15 +138,15 @@ def hugging_face(
 def test_it_writes_what_generate_writes(
     model: PreTrainedModel, prompts: list[list[int]], stop: set[int]
 ) -> None:
-    mine = greedy_decode(model, prompts, NEW, stop, pad=0, batch_size=len(prompts))
-    assert mine == hugging_face(model, prompts, stop)
-    assert any(mine)
+    answers = greedy_decode(model, prompts, NEW, stop, pad=0, batch_size=len(prompts))
+    assert answers == hugging_face(model, prompts, stop)
+    assert any(answers)
 
 
 def test_small_batches_write_the_same(model: PreTrainedModel, prompts: list[list[int]]) -> None:
-    whole = greedy_decode(model, prompts, NEW, {2, 5, 9}, pad=0, batch_size=8)
+    one_batch = greedy_decode(model, prompts, NEW, {2, 5, 9}, pad=0, batch_size=8)
     for size in (1, 3):
-        assert greedy_decode(model, prompts, NEW, {2, 5, 9}, pad=0, batch_size=size) == whole
+        assert greedy_decode(model, prompts, NEW, {2, 5, 9}, pad=0, batch_size=size) == one_batch
 
 
 def test_rows_that_have_ended_leave_the_batch(prompts: list[list[int]]) -> None:
@@ -164,9 +164,9 @@ def test_rows_that_have_ended_leave_the_batch(prompts: list[list[int]]) -> None:
     assert sizes[0] == 8
     assert sizes[-1] < 8
     assert sizes == sorted(sizes, reverse=True)
-    for answer, whole in zip(short, free, strict=True):
-        end = next((i for i, token in enumerate(whole) if token in stop), NEW)
-        assert answer == whole[:end]
+    for answer, full_answer in zip(short, free, strict=True):
+        end = next((i for i, token in enumerate(full_answer) if token in stop), NEW)
+        assert answer == full_answer[:end]
 
 
 def test_answers_come_in_the_order_of_the_prompts(model: PreTrainedModel) -> None:
@@ -180,23 +180,23 @@ def test_no_prompts_give_no_answers(model: PreTrainedModel) -> None:
     assert greedy_decode(model, [], NEW, (), pad=0, batch_size=4) == []
 
 
-def test_rows_of_one_owner_stay_side_by_side(prompts: list[list[int]]) -> None:
+def test_rows_of_one_adapter_stay_side_by_side(prompts: list[list[int]]) -> None:
     torch.manual_seed(3)
     model = AutoModelForCausalLM.from_config(CONFIGS["llama"]).eval()
     calls: list[tuple[list[int], int]] = []
 
     @contextmanager
-    def around(owners: Sequence[int], width: int) -> Iterator[None]:
-        calls.append((list(owners), width))
+    def record_calls(adapters: Sequence[int], width: int) -> Iterator[None]:
+        calls.append((list(adapters), width))
         yield
 
-    whole = greedy_decode(model, prompts, NEW, (), pad=0, batch_size=8)
-    stop = {answer[3] for answer in whole[:4]}
-    wanted = greedy_decode(model, prompts, NEW, stop, pad=0, batch_size=8)
-    found = greedy_decode(model, prompts * 2, NEW, stop, 0, 6, [4] * 8 + [2] * 8, around)
-    assert found == wanted * 2
-    assert {len(owners) for owners, _ in calls} >= {6, 4}
-    assert all(owners == sorted(owners) for owners, _ in calls)
-    assert {owner for owners, _ in calls for owner in owners} == {2, 4}
+    unstopped = greedy_decode(model, prompts, NEW, (), pad=0, batch_size=8)
+    stop = {answer[3] for answer in unstopped[:4]}
+    expected = greedy_decode(model, prompts, NEW, stop, pad=0, batch_size=8)
+    answers = greedy_decode(model, prompts * 2, NEW, stop, 0, 6, [4] * 8 + [2] * 8, record_calls)
+    assert answers == expected * 2
+    assert {len(adapters) for adapters, _ in calls} >= {6, 4}
+    assert all(adapters == sorted(adapters) for adapters, _ in calls)
+    assert {adapter for adapters, _ in calls for adapter in adapters} == {2, 4}
     longest = sorted(map(len, prompts * 2))
     assert [width for _, width in calls if width > 1] == [longest[5], longest[11], longest[15]]

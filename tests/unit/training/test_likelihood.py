@@ -22,7 +22,7 @@ def log_probability(base: BaseModel, ids: Sequence[int], start: int) -> float:
     with torch.no_grad():
         logits = base.model(input_ids=torch.tensor([list(ids)]), use_cache=False).logits[0]
     logs = logits.double().log_softmax(dim=-1)
-    return sum(float(logs[place - 1, ids[place]]) for place in range(start, len(ids)))
+    return sum(float(logs[position - 1, ids[position]]) for position in range(start, len(ids)))
 
 
 def sequences(count: int, longest: int, seed: int = 0) -> list[tuple[int, ...]]:
@@ -35,25 +35,25 @@ def sequences(count: int, longest: int, seed: int = 0) -> list[tuple[int, ...]]:
 
 @pytest.mark.parametrize("batch_size", [1, 3, 64])
 def test_texts_have_the_sum_of_their_tokens(base: BaseModel, batch_size: int) -> None:
-    found = sequences(9, 20)
-    scores = text_log_likelihoods(base.model, found, 64, 32, PAD, batch_size)
-    for ids, score in zip(found, scores, strict=True):
+    texts = sequences(9, 20)
+    scores = text_log_likelihoods(base.model, texts, 64, 32, PAD, batch_size)
+    for ids, score in zip(texts, scores, strict=True):
         assert score.tokens == len(ids) - 1
         assert score.nll == pytest.approx(-log_probability(base, ids, 1), abs=1e-3)
 
 
 def test_long_texts_are_scored_in_windows(base: BaseModel) -> None:
     ids = sequences(1, 2, seed=3)[0] + tuple(range(3, 53))
-    (found,) = text_log_likelihoods(base.model, [ids], 16, 6, PAD, 4)
-    wanted, done = -log_probability(base, ids[:16], 1), 16
+    (windowed,) = text_log_likelihoods(base.model, [ids], 16, 6, PAD, 4)
+    expected, done = -log_probability(base, ids[:16], 1), 16
     while done < len(ids):
         end = min(done + 6, len(ids))
-        wanted -= log_probability(base, ids[end - 16 : end], 16 - (end - done))
+        expected -= log_probability(base, ids[end - 16 : end], 16 - (end - done))
         done = end
-    assert found.tokens == len(ids) - 1
-    assert found.nll == pytest.approx(wanted, abs=1e-3)
-    (whole,) = text_log_likelihoods(base.model, [ids], 64, 32, PAD, 4)
-    assert whole.nll != pytest.approx(found.nll, abs=1e-3)
+    assert windowed.tokens == len(ids) - 1
+    assert windowed.nll == pytest.approx(expected, abs=1e-3)
+    (single_window,) = text_log_likelihoods(base.model, [ids], 64, 32, PAD, 4)
+    assert single_window.nll != pytest.approx(windowed.nll, abs=1e-3)
 
 
 @pytest.mark.parametrize(("length", "stride"), [(8, 7), (8, 3), (8, 1), (2, 1), (100, 50)])
@@ -71,13 +71,13 @@ def test_each_token_but_the_first_is_scored_once(size: int, length: int, stride:
 
 
 def test_few_logits_are_held_at_once(base: BaseModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = sequences(9, 20)
-    whole = text_log_likelihoods(base.model, found, 64, 32, PAD, 64)
+    texts = sequences(9, 20)
+    together = text_log_likelihoods(base.model, texts, 64, 32, PAD, 64)
     monkeypatch.setattr(likelihood, "_MAX_LOGITS", 1)
-    for one, other in zip(
-        whole, text_log_likelihoods(base.model, found, 64, 32, PAD, 64), strict=True
+    for actual, expected in zip(
+        together, text_log_likelihoods(base.model, texts, 64, 32, PAD, 64), strict=True
     ):
-        assert one.nll == pytest.approx(other.nll, abs=1e-4)
+        assert actual.nll == pytest.approx(expected.nll, abs=1e-4)
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -91,8 +91,8 @@ def test_the_likeliest_answer_is_that_of_a_full_count(
     alphabet = [draw.randrange(3, 250) for _ in range(3)]
     bodies = {tuple(draw.choice(alphabet) for _ in range(draw.randint(1, 5))) for _ in range(30)}
     answers = [(*body, 2) for body in sorted(bodies)]
-    found = most_likely_answers(base.model, prompts, answers, PAD, batch_size)
-    for prompt, index in zip(prompts, found, strict=True):
+    best = most_likely_answers(base.model, prompts, answers, PAD, batch_size)
+    for prompt, index in zip(prompts, best, strict=True):
         sums = [log_probability(base, (*prompt, *answer), len(prompt)) for answer in answers]
         assert sums[index] == pytest.approx(max(sums), abs=1e-4)
 
@@ -102,7 +102,7 @@ def test_one_answer_alone_is_the_likeliest(base: BaseModel) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answers", "told"),
+    ("answers", "indices"),
     [
         ([(5,), (6,), (5, 7)], (0, 2)),
         ([(5, 7), (5,)], (1, 0)),
@@ -111,11 +111,11 @@ def test_one_answer_alone_is_the_likeliest(base: BaseModel) -> None:
     ],
 )
 def test_answers_that_cannot_be_told_apart_are_refused(
-    base: BaseModel, answers: list[tuple[int, ...]], told: tuple[int, int]
+    base: BaseModel, answers: list[tuple[int, ...]], indices: tuple[int, int]
 ) -> None:
     with pytest.raises(AmbiguousError) as error:
         most_likely_answers(base.model, [(5,)], answers, PAD, 4)
-    assert error.value.answers == told
+    assert error.value.answers == indices
 
 
 def test_a_uniform_model_has_the_size_of_its_vocabulary_as_perplexity(base: BaseModel) -> None:
@@ -130,8 +130,8 @@ def test_a_uniform_model_has_the_size_of_its_vocabulary_as_perplexity(base: Base
             size = int(self.config.vocab_size)
             return type("Out", (), {"logits": torch.zeros(*input_ids.shape, size)})
 
-    found = text_log_likelihoods(Flat(), sequences(3, 9), 8, 4, PAD, 2)  # type: ignore[arg-type]
-    for one in found:
-        if one.tokens:
-            size = math.exp(one.nll / one.tokens)
+    likelihoods = text_log_likelihoods(Flat(), sequences(3, 9), 8, 4, PAD, 2)  # type: ignore[arg-type]
+    for text in likelihoods:
+        if text.tokens:
+            size = math.exp(text.nll / text.tokens)
             assert size == pytest.approx(int(base.model.config.vocab_size), rel=1e-5)

@@ -91,11 +91,11 @@ def test_gradients_equal_those_of_the_models_own_loss(batch: Batch) -> None:
     loss = CompletionLoss(model)
     assert loss.short
     (loss(batch) / batch.targets.numel()).backward()
-    mine = {name: p.grad.clone() for name, p in model.named_parameters()}
+    gradients = {name: p.grad.clone() for name, p in model.named_parameters()}
     model.zero_grad()
     hugging_face_loss(model, batch).backward()
     for name, parameter in model.named_parameters():
-        torch.testing.assert_close(mine[name], parameter.grad, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(gradients[name], parameter.grad, rtol=1e-4, atol=1e-6)
 
 
 def test_padding_does_not_matter(batch: Batch) -> None:
@@ -115,21 +115,21 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory, task: Task) -> BaseModel:
     folder = toy_tags.save_encoder(tmp_path_factory.mktemp("encoder"))
-    found = base_model.load(ModelSettings(name=str(folder)), 1, task.type.head)
-    token_classifier.init_head(found.model, 3)
-    return found
+    base = base_model.load(ModelSettings(name=str(folder)), 1, task.type.head)
+    token_classifier.init_head(base.model, 3)
+    return base
 
 
 def test_padding_changes_nothing(encoder: BaseModel, task: Task) -> None:
     sequences = TokenizedTask(encoder, task, 64).training().sequences
-    assert len({len(one.ids) for one in sequences}) > 3
+    assert len({len(sequence.ids) for sequence in sequences}) > 3
     loss = TaggingLoss(encoder.model)
     with torch.no_grad():
         together = loss(collate(sequences, 0, encoder.device))
-        apart = sum(loss(collate([one], 0, encoder.device)) for one in sequences)
+        separate = sum(loss(collate([sequence], 0, encoder.device)) for sequence in sequences)
         unmasked = loss(collate(sequences, 0, encoder.device)._replace(mask=None))
-    torch.testing.assert_close(together, apart)
-    assert abs(float(unmasked - apart)) > 1e-3
+    torch.testing.assert_close(together, separate)
+    assert abs(float(unmasked - separate)) > 1e-3
 
 
 def test_it_is_the_models_own_loss(encoder: BaseModel, task: Task) -> None:
@@ -138,10 +138,12 @@ def test_it_is_the_models_own_loss(encoder: BaseModel, task: Task) -> None:
     labels = torch.full_like(batch.ids, IGNORED)
     labels[batch.rows] = batch.targets
     with torch.no_grad():
-        own = encoder.model(input_ids=batch.ids, attention_mask=batch.mask, labels=labels).loss
-        found = TaggingLoss(encoder.model)(batch)
-    torch.testing.assert_close(found / batch.targets.numel(), own)
-    assert batch.tokens == sum(len(one.ids) for one in sequences)
+        model_loss = encoder.model(
+            input_ids=batch.ids, attention_mask=batch.mask, labels=labels
+        ).loss
+        loss = TaggingLoss(encoder.model)(batch)
+    torch.testing.assert_close(loss / batch.targets.numel(), model_loss)
+    assert batch.tokens == sum(len(sequence.ids) for sequence in sequences)
     assert batch.targets.numel() == batch.tokens - 2 * len(sequences)
 
 
@@ -151,15 +153,15 @@ def test_each_token_has_its_tag_whatever_runs_beside_it(
 ) -> None:
     texts = TokenizedTask(encoder, task, length).tagged("train")
     assert (max(len(text.parts) for text in texts) > 1) == (length == 12)
-    found = predict_tags(encoder.model, texts, 0, 64)
-    for tags, alone in zip(found, predict_tags(encoder.model, texts, 0, 1), strict=True):
+    predictions = predict_tags(encoder.model, texts, 0, 64)
+    for tags, alone in zip(predictions, predict_tags(encoder.model, texts, 0, 1), strict=True):
         np.testing.assert_allclose(tags, alone, atol=1e-5)
         np.testing.assert_allclose(np.exp(tags).sum(axis=1), 1, atol=1e-5)
-    wanted = [(len(text.offsets), len(task.type.head.labels)) for text in texts]
-    assert [tags.shape for tags in found] == wanted
+    shapes = [(len(text.offsets), len(task.type.head.labels)) for text in texts]
+    assert [tags.shape for tags in predictions] == shapes
     if length == 64:
         with torch.no_grad():
-            for text, tags in zip(texts, found, strict=True):
+            for text, tags in zip(texts, predictions, strict=True):
                 ids = torch.tensor([text.parts[0].ids])
                 logits = encoder.model(input_ids=ids).logits[0, 1:-1]
                 np.testing.assert_allclose(logits.log_softmax(-1), tags, atol=1e-5)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
 from harness.config.settings import ModelSettings, TrainingSettings
-from harness.data import tagging as entity_tags
+from harness.data import tagging
 from harness.data.rows import Span
 from harness.data.tagging import all_tags, tags_to_spans
 from harness.errors import UserError
@@ -66,13 +66,13 @@ def read_off(base: BaseModel, task: Task, length: int | None = None) -> list[tup
     examples = task.examples("train")
     parts = iter(tagger.tokenize_training(examples).sequences)
     labels = task.type.head.labels
-    found = []
+    entities = []
     for text, example in zip(tagger.tokenize(examples), examples, strict=True):
-        mine = [next(parts) for _ in text.parts]
-        tags = [labels[tag] for part in mine for tag in part.tags if tag != IGNORED]
+        sequences = [next(parts) for _ in text.parts]
+        tags = [labels[tag] for part in sequences for tag in part.tags if tag != IGNORED]
         assert len(tags) == len(text.offsets)
-        found.append(entity_tags.tags_to_spans(tags, text.offsets, example.text))
-    return found
+        entities.append(tagging.tags_to_spans(tags, text.offsets, example.text))
+    return entities
 
 
 @pytest.mark.parametrize("length", [None, 22])
@@ -81,9 +81,9 @@ def test_the_tags_that_are_learnt_say_the_entities_and_their_places(
     kind: str, length: int | None, task: Task, request: pytest.FixtureRequest
 ) -> None:
     base = request.getfixturevalue(kind)
-    wanted = [example.row.entities for example in task.examples("train")]
-    assert [tuple(sorted(one)) for one in read_off(base, task, length)] == [
-        tuple(sorted(one)) for one in wanted
+    expected = [example.row.entities for example in task.examples("train")]
+    assert [tuple(sorted(entities)) for entities in read_off(base, task, length)] == [
+        tuple(sorted(entities)) for entities in expected
     ]
 
 
@@ -113,9 +113,9 @@ def test_offsets_count_characters_whatever_the_text_holds(
         (len(text) - 5, len(text) - 1, "DOSE"),
     ]
     task = task_of(tmp_path, text, *places)
-    (found,) = read_off(request.getfixturevalue(kind), task)
-    assert [one[:3] for one in found] == places
-    assert [one.text for one in found] == ["ÉSOME", "5 µg"]
+    (entities,) = read_off(request.getfixturevalue(kind), task)
+    assert [entity[:3] for entity in entities] == places
+    assert [entity.text for entity in entities] == ["ÉSOME", "5 µg"]
 
 
 def test_an_entity_out_of_whose_sight_a_window_begins_is_not_learnt_there(
@@ -137,8 +137,8 @@ def test_an_entity_at_a_windows_edge_is_learnt_once(causal: BaseModel, tmp_path:
     for start in range(30):
         text = "a" * start + " Xarel " + "b" * (40 - start)
         task = task_of(tmp_path / str(start), text, (start + 1, start + 6, "MED"))
-        (found,) = read_off(causal, task, 25)
-        assert [one.text for one in found] == ["Xarel"]
+        (entities,) = read_off(causal, task, 25)
+        assert [entity.text for entity in entities] == ["Xarel"]
 
 
 def test_what_cannot_be_learnt_is_told(encoder: BaseModel, tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_a_word_is_read_as_a_whole_where_entities_are_whole_words(
     assert tagger.by_word
     texts = tagger.tokenize(task.examples("train"))
     for text in texts:
-        assert list(text.words) == entity_tags.word_starts(text.offsets, text.text)
+        assert list(text.words) == tagging.word_starts(text.offsets, text.text)
     assert any(len(text.words) < len(text.offsets) for text in texts)
     inside = task_of(tmp_path, "Takes no drugs now.", (9, 13, "MED"))
     (text,) = TextTagger(encoder, inside, None).tokenize(inside.examples("train"))
@@ -182,8 +182,8 @@ def test_a_few_entities_inside_words_do_not_part_all_words(
     few = task_of(tmp_path / "few", text, (9, 13, "MED"), *places[1:])
     assert TextTagger(encoder, few, None).by_word
     notes = TokenizedTask(encoder, few, None).training().notes
-    told = "1 of 100 training entities begin or end inside a word or a token of this model"
-    assert any(note.startswith(told) for note in notes)
+    message = "1 of 100 training entities begin or end inside a word or a token of this model"
+    assert any(note.startswith(message) for note in notes)
     more = task_of(tmp_path / "more", text, (9, 13, "MED"), (29, 33, "MED"), *places[2:])
     assert not TextTagger(encoder, more, None).by_word
 
@@ -223,30 +223,32 @@ def test_a_longer_text_has_windows_that_overlap() -> None:
 def test_each_token_is_read_off_the_window_in_which_it_is_farthest_from_the_edge(
     tokens: int, room: int
 ) -> None:
-    found = windows(tokens, room)
-    read = [place for one in found for place in range(one.read_start, one.read_end)]
+    all_windows = windows(tokens, room)
+    read = [token for window in all_windows for token in range(window.read_start, window.read_end)]
     assert read == list(range(tokens))
-    for one in found:
-        assert one.start <= one.read_start < one.read_end <= one.end
-        assert one.end - one.start == min(room, tokens)
+    for window in all_windows:
+        assert window.start <= window.read_start < window.read_end <= window.end
+        assert window.end - window.start == min(room, tokens)
 
-    def around(place: int, one: Window) -> float:
+    def distance_to_edge(token: int, window: Window) -> float:
         """Tokens to the nearer edge; the text's own ends are no edges."""
-        left = math.inf if one.start == 0 else place - one.start
-        right = math.inf if one.end == tokens else one.end - 1 - place
-        return min(left, right)
+        before = math.inf if window.start == 0 else token - window.start
+        right = math.inf if window.end == tokens else window.end - 1 - token
+        return min(before, right)
 
-    for one in found:
-        for place in range(one.read_start, one.read_end):
-            rivals = [other for other in found if other.start <= place < other.end]
-            assert around(place, one) >= max(around(place, other) for other in rivals)
+    for window in all_windows:
+        for token in range(window.read_start, window.read_end):
+            rivals = [rival for rival in all_windows if rival.start <= token < rival.end]
+            assert distance_to_edge(token, window) >= max(
+                distance_to_edge(token, rival) for rival in rivals
+            )
 
 
 @given(st.integers(1, 400), st.integers(3, 60))
 def test_neighbours_share_a_third(tokens: int, room: int) -> None:
-    found = windows(tokens, room)
-    for one, other in pairwise(found):
-        assert one.end - other.start >= round(room * OVERLAP)
+    all_windows = windows(tokens, room)
+    for window, following in pairwise(all_windows):
+        assert window.end - following.start >= round(room * OVERLAP)
 
 
 LABELS = all_tags(("A", "B-2"))
@@ -255,9 +257,9 @@ LABELS = all_tags(("A", "B-2"))
 def said(*tokens: dict[str, float]) -> np.ndarray:
     """Probabilities; what is not named shares the rest."""
     rows = []
-    for each in tokens:
-        rest = (1 - sum(each.values())) / (len(LABELS) - len(each))
-        rows.append([math.log(each.get(label, rest)) for label in LABELS])
+    for token in tokens:
+        rest = (1 - sum(token.values())) / (len(LABELS) - len(token))
+        rows.append([math.log(token.get(label, rest)) for label in LABELS])
     return np.array(rows, dtype=np.float32)
 
 
@@ -272,7 +274,7 @@ def likeliest(likely: np.ndarray) -> tuple[str, ...]:
     ways = [("O",) * size]
     for label in ("A", "B-2"):
         ways += [(f"{first}-{label}", *[f"I-{label}"] * (size - 1)) for first in "BI"]
-    number = {label: place for place, label in enumerate(LABELS)}
+    number = {label: index for index, label in enumerate(LABELS)}
     return max(ways, key=lambda way: sum(likely[at, number[tag]] for at, tag in enumerate(way)))
 
 
@@ -306,28 +308,28 @@ def test_nothing_is_read_off_nothing() -> None:
 def test_each_word_says_the_likeliest_of_what_it_may_say(seed: int) -> None:
     draw = random.Random(seed)
     sizes = [draw.randint(1, 4) for _ in range(12)]
-    starts = [sum(sizes[:place]) for place in range(len(sizes))]
+    starts = [sum(sizes[:index]) for index in range(len(sizes))]
     likely = drawn(draw, sum(sizes))
-    found = token_classification.word_level_tags(likely, starts, LABELS)
+    tags = token_classification.word_level_tags(likely, starts, LABELS)
     for start, size in zip(starts, sizes, strict=True):
-        assert tuple(found[start : start + size]) == likeliest(likely[start : start + size])
+        assert tuple(tags[start : start + size]) == likeliest(likely[start : start + size])
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_words_of_one_token_have_their_likeliest_tag(seed: int) -> None:
     likely = drawn(random.Random(seed), 30)
-    wanted = [LABELS[place] for place in likely.argmax(axis=1)]
-    assert token_classification.word_level_tags(likely, range(30), LABELS) == wanted
+    expected = [LABELS[index] for index in likely.argmax(axis=1)]
+    assert token_classification.word_level_tags(likely, range(30), LABELS) == expected
 
 
 def edges(tagged: Sequence[str]) -> set[int]:
-    places = [(place, place + 1) for place in range(len(tagged))]
-    return {at for one in tags_to_spans(tagged, places, "x" * len(tagged)) for at in one[:2]}
+    offsets = [(index, index + 1) for index in range(len(tagged))]
+    return {at for span in tags_to_spans(tagged, offsets, "x" * len(tagged)) for at in span[:2]}
 
 
 def test_no_entity_begins_or_ends_inside_a_word() -> None:
     draw = random.Random(1)
     for words in product([1, 2, 3], repeat=4):
-        starts = [sum(words[:place]) for place in range(4)]
-        found = token_classification.word_level_tags(drawn(draw, sum(words)), starts, LABELS)
-        assert edges(found) <= {*starts, sum(words)}
+        starts = [sum(words[:index]) for index in range(4)]
+        tags = token_classification.word_level_tags(drawn(draw, sum(words)), starts, LABELS)
+        assert edges(tags) <= {*starts, sum(words)}

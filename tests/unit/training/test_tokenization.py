@@ -39,9 +39,9 @@ def text_of(base: BaseModel, ids: tuple[int, ...]) -> str:
 
 
 def test_an_example_is_start_prompt_answer_end(base: BaseModel, task: Task) -> None:
-    found = TokenizedTask(base, task, 200).training()
-    assert (found.cut, found.left_out) == (0, 0)
-    for example, sequence in zip(task.examples("train"), found.sequences, strict=True):
+    tokens = TokenizedTask(base, task, 200).training()
+    assert (tokens.cut, tokens.left_out) == (0, 0)
+    for example, sequence in zip(task.examples("train"), tokens.sequences, strict=True):
         prompt, answer = sequence.ids[: sequence.start], sequence.ids[sequence.start :]
         assert text_of(base, prompt) == f"<s>{task.prompt(example)}"
         assert text_of(base, answer) == f"{task.target(example)}</s>"
@@ -63,30 +63,38 @@ def test_inputs_are_cut_on_the_tasks_side_and_answers_never(
     file = folder / "task.yaml"
     file.write_text(f"{file.read_text()}truncate: {side}\n")
     task = load_task(f"{folder}/")
-    whole = TokenizedTask(base, task, 200).training().sequences
-    length = sorted(len(sequence.ids) for sequence in whole)[5]
-    found = TokenizedTask(base, task, length).training()
-    assert found.left_out == 0
-    assert found.cut == sum(len(sequence.ids) > length for sequence in whole) > 0
-    for example, full, cut in zip(task.examples("train"), whole, found.sequences, strict=True):
+    uncut = TokenizedTask(base, task, 200).training().sequences
+    length = sorted(len(sequence.ids) for sequence in uncut)[5]
+    tokens = TokenizedTask(base, task, length).training()
+    assert tokens.left_out == 0
+    assert tokens.cut == sum(len(sequence.ids) > length for sequence in uncut) > 0
+    for example, full, cut in zip(task.examples("train"), uncut, tokens.sequences, strict=True):
         assert len(cut.ids) <= length
         assert cut.ids[cut.start :] == full.ids[full.start :]
         prompt = text_of(base, cut.ids[: cut.start])
         assert prompt.startswith("<s>N: ")  # what the task writes around the input stays
         assert prompt.endswith("\nE:")
-        kept = prompt.removeprefix("<s>N: ").removesuffix("\nE:")
-        assert example.text.endswith(kept) if side == "left" else example.text.startswith(kept)
+        remaining = prompt.removeprefix("<s>N: ").removesuffix("\nE:")
+        assert (
+            example.text.endswith(remaining)
+            if side == "left"
+            else example.text.startswith(remaining)
+        )
         if len(full.ids) > length:  # no further word would fit
             words = example.text.split(" ")
-            more = words[-len(kept.split(" ")) - 1] if side == "left" else words[len(kept.split())]
-            assert len(cut.ids) + len(f"{more} " if kept else more) > length
+            more = (
+                words[-len(remaining.split(" ")) - 1]
+                if side == "left"
+                else words[len(remaining.split())]
+            )
+            assert len(cut.ids) + len(f"{more} " if remaining else more) > length
 
 
 def test_examples_whose_answer_is_too_long_are_left_out(base: BaseModel, task: Task) -> None:
     answers = sorted(len(task.target(example)) + 2 for example in task.examples("train"))
-    found = TokenizedTask(base, task, answers[4] + 1).training()
-    assert found.left_out == sum(length > answers[4] for length in answers) > 0
-    assert len(found.sequences) + found.left_out == len(answers)
+    tokens = TokenizedTask(base, task, answers[4] + 1).training()
+    assert tokens.left_out == sum(length > answers[4] for length in answers) > 0
+    assert len(tokens.sequences) + tokens.left_out == len(answers)
 
 
 def test_a_length_that_holds_no_answer_is_the_users_mistake(base: BaseModel, task: Task) -> None:
@@ -119,18 +127,18 @@ def test_tokens_are_made_once(base: BaseModel, task: Task) -> None:
 
 def test_a_chat_template_wraps_prompt_and_answer(chatty: BaseModel, tmp_path: Path) -> None:
     task = task_with(tmp_path, "chat: true\nsystem: Be brief.\n")
-    found = TokenizedTask(chatty, task, 250).training()
-    assert found.cut == found.left_out == 0
-    for example, sequence in zip(task.examples("train"), found.sequences, strict=True):
+    tokens = TokenizedTask(chatty, task, 250).training()
+    assert tokens.cut == tokens.left_out == 0
+    for example, sequence in zip(task.examples("train"), tokens.sequences, strict=True):
         prompt = chatty.tokenizer.decode(sequence.ids[: sequence.start])
         answer = chatty.tokenizer.decode(sequence.ids[sequence.start :])
-        asked = task.prompt(example)
-        assert prompt == f"[system]Be brief.</s>\n[user]{asked}</s>\n[assistant]"
+        prompt_text = task.prompt(example)
+        assert prompt == f"[system]Be brief.</s>\n[user]{prompt_text}</s>\n[assistant]"
         assert answer == f"{task.target(example).strip()}</s>"
         assert sequence.ids.count(chatty.tokenizer.bos_token_id) == 0  # the template sets none
 
 
-def test_worked_examples_are_earlier_turns(chatty: BaseModel, tmp_path: Path) -> None:
+def test_few_shot_examples_are_earlier_turns(chatty: BaseModel, tmp_path: Path) -> None:
     task = task_with(tmp_path, "chat: true\n")
     (shot,) = task.few_shot_examples(1)
     (first, *_) = task.examples("test")
@@ -149,12 +157,12 @@ def test_what_ends_a_turn_ends_an_answer(base: BaseModel, tmp_path: Path) -> Non
     assert PromptBuilder(chatty, toy.load_task(tmp_path / "plain")).tail == (2,)
 
 
-def test_a_model_without_a_chat_template_is_told(base: BaseModel, tmp_path: Path) -> None:
+def test_a_model_without_a_chat_template_is_an_error(base: BaseModel, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"task\.yaml: chat: .* has no chat template"):
         TokenizedTask(base, task_with(tmp_path, "chat: true\n"), 100)
 
 
-def test_a_template_that_refuses_is_told_in_one_line(base: BaseModel, tmp_path: Path) -> None:
+def test_a_failing_template_is_an_error_of_one_line(base: BaseModel, tmp_path: Path) -> None:
     tokenizer = toy.tokenizer()
     tokenizer.chat_template = "{{ raise_exception('no system turns,\nplease') }}"
     chatty = dataclasses.replace(base, tokenizer=tokenizer)
@@ -162,15 +170,15 @@ def test_a_template_that_refuses_is_told_in_one_line(base: BaseModel, tmp_path: 
         TokenizedTask(chatty, task_with(tmp_path, "chat: true\n"), 100)
 
 
-def test_a_tasks_worked_examples_stand_before_each_prompt(base: BaseModel, tmp_path: Path) -> None:
+def test_few_shot_examples_precede_each_prompt(base: BaseModel, tmp_path: Path) -> None:
     task = task_with(tmp_path, "shots: 2\n")
-    found = TokenizedTask(base, task, 250).training()
-    shown = task.few_shot_examples(3)
-    for example, sequence in zip(task.examples("train"), found.sequences, strict=True):
+    tokens = TokenizedTask(base, task, 250).training()
+    pool = task.few_shot_examples(3)
+    for example, sequence in zip(task.examples("train"), tokens.sequences, strict=True):
         prompt = base.tokenizer.decode(sequence.ids[: sequence.start]).removeprefix("<s>")
-        shots = [one for one in shown if one.id != example.id][:2]  # never its own answer
-        wanted = "".join(f"{task.prompt(one)}{one.target}\n" for one in shots)
-        assert prompt == wanted + task.prompt(example)
+        shots = [shot for shot in pool if shot.id != example.id][:2]  # never its own answer
+        expected = "".join(f"{task.prompt(shot)}{shot.target}\n" for shot in shots)
+        assert prompt == expected + task.prompt(example)
     prompts = TokenizedTask(base, task, 250).prompts("test")
     first = base.tokenizer.decode(prompts.prompts[0])
     assert first.count("N: ") == 3
@@ -183,8 +191,8 @@ def test_an_input_of_one_long_word_is_cut_last(base: BaseModel, tmp_path: Path) 
     (example, *_) = task.examples("train")
     fields = {"text": "x" * 50}
     long = dataclasses.replace(example, prompt_fields=fields)
-    (found,) = PromptBuilder(base, task).prompts([long], (), [12])
-    assert found.cut
-    assert base.tokenizer.decode(found.ids) == "<s>N: \nE:"  # no whole word had room
-    (found,) = PromptBuilder(base, task).prompts([long], (), [4])
-    assert base.tokenizer.decode(found.ids) == "<s>\nE:"  # not even the task's own words
+    (built,) = PromptBuilder(base, task).prompts([long], (), [12])
+    assert built.cut
+    assert base.tokenizer.decode(built.ids) == "<s>N: \nE:"  # no whole word had room
+    (built,) = PromptBuilder(base, task).prompts([long], (), [4])
+    assert base.tokenizer.decode(built.ids) == "<s>\nE:"  # not even the task's own words

@@ -34,10 +34,10 @@ def test_the_penalty_is_pefts(base: BaseModel) -> None:
     ids = torch.tensor([[1, 20, 30, 40, 50]])
     with attach.attached_adapter(base, WANTED) as adapter, torch.no_grad():
         penalty = adapter.regularization_loss()
-        whole = adapter.model(input_ids=ids, labels=ids).loss
+        penalised_loss = adapter.model(input_ids=ids, labels=ids).loss
         plain = base.model(input_ids=ids, labels=ids).loss
     assert penalty is not None
-    assert float(penalty) == pytest.approx(float(whole - plain), rel=1e-3)
+    assert float(penalty) == pytest.approx(float(penalised_loss - plain), rel=1e-3)
 
 
 def first_loss(base: BaseModel, task: Task, penalised: bool) -> tuple[float, torch.Tensor]:
@@ -58,8 +58,8 @@ def first_loss(base: BaseModel, task: Task, penalised: bool) -> tuple[float, tor
             return progress.losses[0], b
 
 
-def test_the_loss_that_is_told_is_without_the_penalty(base: BaseModel, task: Task) -> None:
-    told, moved = first_loss(base, task, penalised=True)
-    plain, other = first_loss(base, task, penalised=False)
-    assert told == plain
-    assert not torch.equal(moved, other)  # yet the penalty moves the weights
+def test_the_reported_loss_is_without_the_penalty(base: BaseModel, task: Task) -> None:
+    loss, moved = first_loss(base, task, penalised=True)
+    plain, moved_without = first_loss(base, task, penalised=False)
+    assert loss == plain
+    assert not torch.equal(moved, moved_without)  # yet the penalty moves the weights

@@ -30,8 +30,10 @@ def test_what_is_lost_falls_with_each_round() -> None:
         start = loftq(weight(), rank)
         assert len(start.errors) == 1 + rounds
         assert all(later < earlier for earlier, later in pairwise(start.errors))
-        whole = start.weight + start.b @ start.a
-        assert float((whole - weight()).norm()) == pytest.approx(start.errors[-1], rel=1e-4)
+        approximation = start.weight + start.b @ start.a
+        assert float((approximation - weight()).norm()) == pytest.approx(
+            start.errors[-1], rel=1e-4
+        )
         assert (start.a.shape, start.b.shape) == ((rank, 64), (96, rank))
 
 
@@ -42,8 +44,10 @@ def peft_on_the_processor() -> Callable[..., tuple[torch.Tensor, torch.Tensor, t
     assert patched != source
     names: dict[str, Any] = dict(vars(loftq_utils))
     exec(compile(patched, str(Path(loftq_utils.__file__)), "exec"), names)
-    made: Callable[..., tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = names["loftq_init"]
-    return made
+    loftq_init: Callable[..., tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = names[
+        "loftq_init"
+    ]
+    return loftq_init
 
 
 @pytest.mark.parametrize("rounds", [1, 3, 5])

@@ -107,5 +107,9 @@ def test_encoding_numbers_the_pieces_of_a_document() -> None:
     tokenizer = train_tokenizer(_texts(12, 300), 600)
     (encoded,) = encode(tokenizer, [[(" In: a b\n", 0.1), (" b\n", 1.0)]])
     assert len(encoded.ids) == len(encoded.weights) == len(encoded.segments)
-    answer = [one for one, piece in zip(encoded.ids, encoded.segments, strict=True) if piece == 1]
+    answer = [
+        token_id
+        for token_id, piece in zip(encoded.ids, encoded.segments, strict=True)
+        if piece == 1
+    ]
     assert tokenizer.decode(answer) == " b\n"

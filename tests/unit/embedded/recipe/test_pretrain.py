@@ -42,11 +42,11 @@ def _tiny(out: Path) -> Options:
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny build by one process with one thread."""
-    made, before = tmp_path_factory.mktemp("build") / "one", torch.get_num_threads()
+    folder, before = tmp_path_factory.mktemp("build") / "one", torch.get_num_threads()
     torch.set_num_threads(1)
-    build(_tiny(made))
+    build(_tiny(folder))
     torch.set_num_threads(before)
-    return made
+    return folder
 
 
 @pytest.mark.slow
@@ -65,11 +65,13 @@ def test_a_tiny_build_repeats_bit_for_bit_and_loads(alone: Path, tmp_path: Path)
 @pytest.mark.slow
 def test_two_processes_train_what_one_trains(alone: Path, tmp_path: Path) -> None:
     run_processes(2, tmp_path / "meeting", partial(build, _tiny(tmp_path / "two")))
-    one, two = (load_file(made / "model.safetensors") for made in (alone, tmp_path / "two"))
-    assert one.keys() == two.keys()
-    for name, weight in one.items():
+    single, parallel = (
+        load_file(folder / "model.safetensors") for folder in (alone, tmp_path / "two")
+    )
+    assert single.keys() == parallel.keys()
+    for name, weight in single.items():
         # half precision, and sums in another order
-        torch.testing.assert_close(weight, two[name], atol=2e-3, rtol=2e-2)
+        torch.testing.assert_close(weight, parallel[name], atol=2e-3, rtol=2e-2)
 
 
 def test_a_member_takes_its_part_of_the_rows() -> None:
