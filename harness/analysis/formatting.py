@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from harness.analysis.scores import shots
+
 if TYPE_CHECKING:
     from harness.results import Objective
 
@@ -114,7 +116,17 @@ def worse_side(objective: Objective) -> str:
     return "below" if objective.sign > 0 else "above"
 
 
+#: What cannot be read off a baseline's name.
+_BASELINES = {"most_frequent": "most frequent class"}
 _EXTRAS = {"alpha": "alpha={:g}", "dropout": "dropout={:g}", "learning_rate": "lr={:.2g}"}
+
+
+def baseline_label(name: str) -> str:
+    """A baseline's name for people: `base_5_shot` is `base model (5-shot)`."""
+    count = shots(name)
+    if count is None:
+        return _BASELINES.get(name, name.replace("_", " "))
+    return f"base model ({count}-shot)" if count else "base model (zero-shot)"
 
 
 def labels(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -176,6 +176,19 @@ _SPLIT: Final = "validation"
 _COUNTS: Final = ("tp", "fp", "fn")
 
 
+def baseline_table(results: StudyResults, split: str = "test") -> pd.DataFrame:
+    """Scores without an adapter: columns `name`, `split`, `value`, `examples`."""
+    names = results.baselines.loc[results.baselines["split"] == split, "name"]
+    counts = names.value_counts()
+    return pd.DataFrame(
+        [
+            (name, split, value, int(counts[name]))
+            for name, value in sorted(baseline_scores(results, split).items())
+        ],
+        columns=["name", "split", "value", "examples"],
+    )
+
+
 def parts_of(objective: Objective) -> tuple[str, ...]:
     """What can be told of each class: F1, precision and recall, or the score; () without classes.
 

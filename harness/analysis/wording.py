@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from harness.analysis.formatting import highest, metric_format, priced, worse_side
+from harness.analysis.formatting import baseline_label, highest, metric_format, priced, worse_side
+from harness.analysis.scores import baseline_scores
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from harness.analysis.estimates import Estimate
     from harness.analysis.verdict import ConfirmState, Needed
-    from harness.results import Objective
+    from harness.results import Objective, StudyResults
 
 
 def evidence(
@@ -155,6 +156,18 @@ def ablated_only(found: Ablated, objective: Objective) -> str:
         f"{text}. {some} of the {found.cells} {verb} shown to be not more than "
         f"{objective.margin_told} {worse_side(objective)} the best."
     )
+
+
+def baselines_sentence(results: StudyResults, split: str = "test") -> str:
+    """What is reached on a split without an adapter; empty where no baseline was scored."""
+    scores = metric_format(results.objective)
+    values = [
+        f"{baseline_label(name)} {scores.show(value)}"
+        for name, value in sorted(baseline_scores(results, split).items())
+    ]
+    if not values:
+        return ""
+    return f"Without an adapter, {split} split: {', '.join(values)} {scores.unit}."
 
 
 def no_gain(best: float, bare: float, objective: Objective) -> str:

@@ -10,9 +10,8 @@ from harness.analysis.claim_tests import evaluate_claims
 from harness.analysis.explanation import explain
 from harness.analysis.formatting import metric_format
 from harness.analysis.recommendation import Recommendation, recommend
-from harness.analysis.wording import more_seeds
+from harness.analysis.wording import baselines_sentence, more_seeds
 from harness.costs import Preference
-from harness.report.baselines import reached
 from harness.report.snippets import add_seeds, claim_advice, snippet_for
 from harness.results import StudyResults
 
@@ -44,7 +43,7 @@ def print_outcome(
         say(f"test score {scores.show(verdict.score.value)} (95 % CI {interval}) {scores.unit}")
     if not verdict.comparison.empty:
         console.print(_table(results, verdict))
-    if without := reached(results):
+    if without := baselines_sentence(results):
         say(without)
     if verdict.indistinguishable:
         chief = "best" if verdict.pick is None else "pick"

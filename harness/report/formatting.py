@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from harness.analysis.formatting import MetricFormat, NumberStyle, metric_format
+from harness.analysis.formatting import baseline_label as baseline_label
 from harness.analysis.formatting import highest as highest
 from harness.analysis.formatting import missing as missing
-from harness.analysis.scores import shots
 
 if TYPE_CHECKING:
     from harness.results import Objective
@@ -26,8 +26,6 @@ _MINUS = "\N{MINUS SIGN}"
 #: Numbers of a page.
 STYLE: Final = NumberStyle(_MINUS, MISSING)
 _ALPHA = "\N{GREEK SMALL LETTER ALPHA}"
-#: What cannot be read off a baseline's name.
-_BASELINES = {"most_frequent": "most frequent class"}
 _THIN = "\N{NARROW NO-BREAK SPACE}"  # between thousands and before units
 _MORE = "\N{HORIZONTAL ELLIPSIS}"
 _ONWARD = "\N{LEFT-TO-RIGHT MARK}"
@@ -173,11 +171,3 @@ def label(config: Mapping[Any, Any], *, rate_too: bool = False) -> str:
 def gained(objective: Objective) -> str:
     """Where a gain leads: `over` what it is measured from, or `below` where less is better."""
     return "over" if objective.sign > 0 else "below"
-
-
-def baseline(name: str) -> str:
-    """A baseline's name as people say it: `base_5_shot` is `5-shot base`."""
-    count = shots(name)
-    if count is None:
-        return _BASELINES.get(name, name.replace("_", " "))
-    return f"{count}-shot base" if count else "bare base"

@@ -223,7 +223,7 @@ def _caveat(results: StudyResults, advice: Recommendation) -> str:
     if naive.empty:
         return ""
     least = naive.sort_values("gain").iloc[0]["name"]
-    return f"no better than the {formatting.baseline(str(least))}"
+    return f"no better than the {formatting.baseline_label(str(least))}"
 
 
 def _body(lines: Sequence[StudyRow], pages: Collection[str]) -> Markup:

@@ -234,7 +234,7 @@ def configuration_names(results: StudyResults, who: ComparedConfigurations) -> d
     }
     shown[who.chief] = f"{shown[who.chief]} ({_role(who)})"
     if who.base is not None:
-        shown[who.base] = formatting.baseline(who.base)
+        shown[who.base] = formatting.baseline_label(who.base)
     return shown
 
 

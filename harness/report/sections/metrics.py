@@ -72,7 +72,7 @@ def _one(results: StudyResults, found: Values) -> str:
 
     def who(row: Record) -> str:
         if row["baseline"]:
-            return formatting.baseline(row["baseline"])
+            return formatting.baseline_label(row["baseline"])
         return formatting.label(settings[row["key"]], rate_too=True)
 
     columns = [Column("Configuration", who, numeric=False)]
@@ -211,7 +211,7 @@ def _class(results: StudyResults, name: str) -> str:
 
 
 def _column_classes(name: str, show: Callable[[object], str]) -> Column:
-    heading = {"best": "Best", "support": "Support"}.get(name, formatting.baseline(name))
+    heading = {"best": "Best", "support": "Support"}.get(name, formatting.baseline_label(name))
     if name == "support":
         return number_column(heading, name, formatting.count, "references")
     return number_column(heading, name, show)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from markupsafe import Markup
 
+from harness.analysis.estimates import estimates
 from harness.analysis.explanation import explain
 from harness.analysis.formatting import BY_COST
+from harness.analysis.metric_tables import baseline_table
 from harness.analysis.recommendation import recommend
-from harness.analysis.scores import configurations, shots
-from harness.analysis.wording import more_seeds
+from harness.analysis.scores import base_model_score, configurations, shots
+from harness.analysis.wording import baselines_sentence, more_seeds
 from harness.report import charts, formatting
-from harness.report.baselines import baseline_table, reached, share_of_full
 from harness.report.section import (
     Chart,
     Column,
@@ -56,6 +58,34 @@ def gain_table(results: StudyResults, score: Interval | None) -> pd.DataFrame:
     return frame.assign(gain=gain)[["name", "baseline", "gain"]]
 
 
+def share_of_full(results: StudyResults, value: float) -> dict[str, str] | None:
+    """A test score as a share of full fine-tuning's.
+
+    Where less is better it is the share of its gain over the base model.
+
+    Args:
+        results: the study.
+        value: the score.
+
+    Returns:
+        Name, value and note of a fact; None where full fine-tuning was not scored on test.
+    """
+    full = estimates(results, "full", "test")
+    if full.empty:
+        return None
+    full_score, seeds = float(full["value"].iloc[0]), int(full["seeds"].iloc[0])
+    scale = formatting.scale(results.objective)
+    base = base_model_score(results, "test") if results.objective.sign < 0 else 0.0
+    if not math.isfinite(base) or full_score == base:
+        return None
+    plural = "s" if seeds != 1 else ""
+    return {
+        "name": "Share of full fine-tuning" + ("" if results.objective.sign > 0 else "'s gain"),
+        "value": f"{formatting.number(100 * (value - base) / (full_score - base), 1)} %",
+        "note": f"full fine-tuning: {scale.show(full_score)} on test, {seeds} seed{plural}",
+    }
+
+
 def tables(results: StudyResults) -> dict[str, pd.DataFrame]:
     """The finalists compared, and the gain over what needs no adapter."""
     advice = recommend(results)
@@ -83,7 +113,7 @@ def render(results: StudyResults) -> str:
         pending=int(results.trials["state"].isin(["running", "waiting"]).sum()),
         comparison=_comparison(results, advice),
         chain=explain(results),
-        reached="" if pick is not None else reached(results),
+        reached="" if pick is not None else baselines_sentence(results),
         snippet=_snippet(results, pick),
         command=rerun_command(results),
         margin=results.objective.margin_told,
@@ -105,7 +135,7 @@ def _kicker(results: StudyResults, advice: Recommendation) -> str:
         if better.empty:
             return KICKERS[advice.outcome]
         least = str(better.sort_values("gain").iloc[0]["name"])
-        return f"The best here, and no better than the {formatting.baseline(least)}"
+        return f"The best here, and no better than the {formatting.baseline_label(least)}"
     finished = int((results.trials["state"] == "complete").sum())
     if not len(results.trials):
         return "Nothing to report"
@@ -182,7 +212,7 @@ def _facts(results: StudyResults, advice: Recommendation) -> list[dict[str, str]
     below = " below it" if results.objective.sign < 0 else ""
     facts = [
         {
-            "name": f"Gain over the {formatting.baseline(str(row['name']))}",
+            "name": f"Gain over the {formatting.baseline_label(str(row['name']))}",
             "value": scale.gap(row["gain"]),
             "note": f"{scale.unit}{below}; it reaches {scale.show(row['baseline'])}",
         }

@@ -4,8 +4,8 @@ from rich.console import Console
 
 from harness.analysis.claims import CLAIMS
 from harness.analysis.formatting import metric_format
+from harness.analysis.wording import baselines_sentence
 from harness.cli.outcome import print_claims, print_explained, print_outcome
-from harness.report.baselines import reached
 from tests.studies import PERPLEXITY, config, confirm_results, make_results
 
 
@@ -45,7 +45,7 @@ def test_scores_have_the_digits_of_their_metric():
 def test_what_is_reached_without_an_adapter_is_told():
     study = make_results(trials=5)
     _, text = printed(study)
-    assert reached(study) in text
+    assert baselines_sentence(study) in text
     _, bare = printed(confirm_results({config(): [0.8] * 5}, examples=20))
     assert "Without an adapter" not in bare
 

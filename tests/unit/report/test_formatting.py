@@ -104,14 +104,14 @@ def test_a_label_names_what_is_known() -> None:
 
 def test_baselines_have_spoken_names() -> None:
     spoken = {
-        "base_5_shot": "5-shot base",
-        "base_0_shot": "bare base",
-        "base": "bare base",
+        "base_5_shot": "base model (5-shot)",
+        "base_0_shot": "base model (zero-shot)",
+        "base": "base model (zero-shot)",
         "dictionary": "dictionary",
         "first_sentence": "first sentence",
         "most_frequent": "most frequent class",
     }
-    assert {name: formatting.baseline(name) for name in spoken} == spoken
+    assert {name: formatting.baseline_label(name) for name in spoken} == spoken
 
 
 def test_words_follow_the_direction() -> None:

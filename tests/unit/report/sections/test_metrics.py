@@ -35,8 +35,8 @@ def test_each_finalist_and_baseline_has_a_row_and_each_metric_a_column(
     assert "exact match \u2191" in head
     assert "% of texts" in head
     assert len(rows) == len(finalists) + 3
-    assert "bare base" in rows[-3]
-    assert "5-shot base" in rows[-2]
+    assert "base model (zero-shot)" in rows[-3]
+    assert "base model (5-shot)" in rows[-2]
     assert "dictionary" in rows[-1]
     assert "Finalists on the test split" in text
 
@@ -117,7 +117,8 @@ def test_every_class_and_both_means_have_a_row(full: StudyResults, shown: str) -
 
 def test_the_columns_run_from_the_base_over_the_ranks_to_the_best(shown: str) -> None:
     head = shown[shown.index("<thead>") : shown.index("</thead>")]
-    names = ["5-shot base", "r=4", "r=8", "r=16", "r=32", "Best", "dictionary", "Support"]
+    ranks = ["r=4", "r=8", "r=16", "r=32"]
+    names = ["base model (5-shot)", *ranks, "Best", "dictionary", "Support"]
     places = [head.index(f">{name}<") for name in names]
     assert places == sorted(places)
 
@@ -152,7 +153,15 @@ def test_many_classes_are_folded_below_their_totals(intents: StudyResults) -> No
     assert ">intent_00</th>" not in open_part
     assert text.count(">intent_76</th>") == len(classes.VIEWS)
     head = text[text.index("<thead>") : text.index("</thead>")]
-    names = ["bare base", "5-shot base", "r=4", "r=32", "Best", "most frequent class", "Support"]
+    names = [
+        "base model (zero-shot)",
+        "base model (5-shot)",
+        "r=4",
+        "r=32",
+        "Best",
+        "most frequent class",
+        "Support",
+    ]
     places = [head.index(f">{name}<") for name in names]
     assert places == sorted(places)
     assert "<small>references</small>" in head

@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 
 from harness.analysis.explanation import explain
+from harness.analysis.metric_tables import baseline_table
 from harness.analysis.recommendation import recommend
+from harness.analysis.wording import baselines_sentence
 from harness.report import formatting
-from harness.report.baselines import reached
 from harness.report.sections import verdict
 from tests import studies
 
@@ -58,9 +59,9 @@ def test_a_gain_is_positive_where_the_pick_is_better(
 
 
 def test_of_the_base_only_the_most_shots_are_told(shown: str) -> None:
-    assert "Gain over the 5-shot base" in shown
+    assert "Gain over the base model (5-shot)" in shown
     assert "Gain over the dictionary" in shown
-    assert "Gain over the 0-shot base" not in shown
+    assert "Gain over the base model (zero-shot)" not in shown
 
 
 def test_what_was_left_out_and_the_snippet_are_there(full: StudyResults, shown: str) -> None:
@@ -127,7 +128,7 @@ def test_an_open_question_is_called_open() -> None:
 
 
 def test_without_a_pick_the_baselines_are_told_still(full: StudyResults, shown: str) -> None:
-    told = reached(full)
+    told = baselines_sentence(full)
     assert told not in shown  # the gains over them are
     changed = dataclasses.replace(full, trials=full.trials[full.trials["seed"] < 3001])
     assert recommend(changed).pick is None
@@ -161,7 +162,7 @@ def test_a_gain_in_perplexity_is_told_as_what_it_is_below_the_base(
     scale = formatting.scale(likelihoods.objective)
     (gain,) = verdict.gain_table(likelihoods, recommend(likelihoods).score).to_dict("records")
     assert gain["gain"] > 0
-    value, note = facts(likelihoods)["Gain over the bare base"]
+    value, note = facts(likelihoods)["Gain over the base model (zero-shot)"]
     assert value == scale.gap(gain["gain"])
     assert note == f"perplexity below it; it reaches {scale.show(gain['baseline'])}"
 
@@ -171,7 +172,7 @@ def test_all_baselines_of_the_task_are_told(
 ) -> None:
     names = [name for name in facts(summaries) if name.startswith("Gain")]
     others = ["copied input", "first sentence"]
-    assert names == [f"Gain over the {name}" for name in ("5-shot base", *others)]
+    assert names == [f"Gain over the {name}" for name in ("base model (5-shot)", *others)]
     assert "Gain over the most frequent class" in facts(intents)
 
 
@@ -213,3 +214,60 @@ def test_the_chain_from_trials_to_verdict_is_on_the_page(full: StudyResults) -> 
     for step in steps:
         for line in step.lines:
             assert line in page
+
+
+def test_the_baselines_are_scored_again_from_their_statistics(full: StudyResults) -> None:
+    frame = baseline_table(full).set_index("name")
+    rows = full.baselines[
+        (full.baselines["name"] == "dictionary") & (full.baselines["split"] == "test")
+    ]
+    sums = rows[list(full.objective.columns)].to_numpy(dtype=float).sum(axis=0)
+    assert frame.loc["dictionary", "value"] == pytest.approx(float(full.objective.value(sums)))
+    assert frame.loc["dictionary", "examples"] == rows["example"].nunique()
+
+
+@pytest.mark.parametrize("study", ["full", "perplexity"])
+def test_all_baselines_stand_in_one_sentence(study: str, request: pytest.FixtureRequest) -> None:
+    results: StudyResults = request.getfixturevalue(study)
+    text = baselines_sentence(results)
+    scale = formatting.scale(results.objective)
+    assert text.startswith("Without an adapter, test split: base model (zero-shot) ")
+    assert text.endswith(f" {scale.unit}.")
+    for row in baseline_table(results).to_dict("records"):
+        assert f"{formatting.baseline_label(row['name'])} {scale.show(row['value'])}" in text
+
+
+def test_without_a_scored_baseline_there_is_no_sentence(full: StudyResults) -> None:
+    unscored = dataclasses.replace(full, baselines=full.baselines.head(0))
+    assert baselines_sentence(unscored) == ""
+
+
+@pytest.mark.parametrize("study", ["intents", "likelihoods"])
+def test_a_score_is_a_share_of_full_fine_tuning(
+    study: str, request: pytest.FixtureRequest
+) -> None:
+    results: StudyResults = request.getfixturevalue(study)
+    fact = verdict.share_of_full(results, 0.8 if results.objective.sign > 0 else 4.0)
+    assert fact is not None
+    trials = results.trials.query("stage == 'full' and state == 'complete'")
+    scores = [
+        float(
+            results.objective.value(
+                results.statistics(number, "test").to_numpy(dtype=float).sum(axis=0)
+            )
+        )
+        for number in trials["number"]
+    ]
+    full_score = sum(scores) / len(scores)
+    base = 0.0
+    if results.objective.sign < 0:
+        frame = baseline_table(results).set_index("name")["value"]
+        base = min(value for name, value in frame.items() if str(name).startswith("base"))
+    value = 0.8 if results.objective.sign > 0 else 4.0
+    assert fact["value"] == f"{formatting.number(100 * (value - base) / (full_score - base), 1)} %"
+    assert formatting.scale(results.objective).show(full_score) in fact["note"]
+    assert f"{len(scores)} seed" in fact["note"]
+
+
+def test_without_full_fine_tuning_there_is_no_share(full: StudyResults) -> None:
+    assert verdict.share_of_full(full, 0.8) is None
