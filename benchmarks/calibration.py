@@ -34,7 +34,7 @@ from harness.analysis.multiple_comparisons import (
     p_values,
 )
 from harness.analysis.scores import ScoreArray, metric_function
-from harness.analysis.verdict import ConfirmState, Look, alpha_spending, apply_rule, going_on
+from harness.analysis.verdict import ConfirmState, Look, alpha_spending, apply_rule, next_look_keys
 from harness.study.racing import error_to_spend, is_behind
 
 _METRICS: Final = ("f1", "rouge", "perplexity")
@@ -132,7 +132,7 @@ def study(design: Design, draws: int, number: int) -> Outcome:
         there = ScoreArray(whole.keys, whole.seeds[:look], whole.examples, statistics[:, :look])
         compared = compare_all_pairs(there, objective, draws)
         now = apply_rule(compared, _COSTS[: len(scores)], Look(look, look, alpha, 0.05), objective)
-        keys = going_on(now)
+        keys = next_look_keys(now)
         if not keys:
             break
     assert now is not None
@@ -143,7 +143,7 @@ def study(design: Design, draws: int, number: int) -> Outcome:
 def _reached(before: ConfirmState | None, key: str) -> int:
     """Seeds of one that did not go on."""
     assert before is not None
-    cube = before.whole.cube
+    cube = before.comparison.array
     row = cube.statistics[cube.keys.index(key)]
     return int((~np.isnan(row).any(axis=(1, 2))).sum())
 

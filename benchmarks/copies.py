@@ -69,7 +69,7 @@ def told(statistics: np.ndarray, objective: Objective) -> dict[str, Any]:
     )
     whole = compare_all_pairs(cube, objective)
     now = apply_rule(whole, np.ones(copies), Look(seeds, seeds, 0.05, 0.05), objective)
-    values = p_values(whole.found)
+    values = p_values(whole.contrasts)
     split = variance_components(cube, objective)
     table = scores(cube.statistics, metric_function(objective))
     return {
@@ -82,11 +82,11 @@ def told(statistics: np.ndarray, objective: Objective) -> dict[str, Any]:
         "pairs": len(values),
         "p < 0.05, uncorrected": int((values < 0.05).sum()),
         "p < 0.05, Holm": int((holm(values) < 0.05).sum()),
-        "joint bounds that exclude 0": int((now.joint.low > 0).sum()),
+        "joint bounds that exclude 0": int((now.joint_bounds.low > 0).sum()),
         "shown worse by more than the margin": int(now.worse.sum()),
-        "shown not worse": int(now.good.sum()),
+        "shown not worse": int(now.non_inferior.sum()),
         "tie": now.tie,
-        "widest joint bound": float(now.joint.high.max()),
+        "widest joint bound": float(now.joint_bounds.high.max()),
     }
 
 

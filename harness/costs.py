@@ -24,7 +24,7 @@ _FORM: Final = re.compile(r"\s*([a-z_]+)\s*(<=?)\s*(\d+(?:\.\d+)?(?:e\d+)?)\s*([
 _LIKE: Final = "write it as memory<8GB, parameters<1M or seconds<5min"
 
 
-class Preference(NamedTuple):
+class Constraint(NamedTuple):
     """A bound on a cost.
 
     Attributes:
@@ -39,12 +39,12 @@ class Preference(NamedTuple):
     included: bool
     text: str
 
-    def holds(self, amount: float) -> bool:
+    def satisfied_by(self, amount: float) -> bool:
         """Whether a cost keeps the bound; one that is not known (NaN) does not."""
         return amount < self.limit or (self.included and amount == self.limit)
 
 
-def parse(text: str) -> Preference:
+def parse_constraint(text: str) -> Constraint:
     """Reads a bound.
 
     Args:
@@ -55,15 +55,15 @@ def parse(text: str) -> Preference:
     Raises:
         UserError: it is none.
     """
-    found = _FORM.fullmatch(text)
-    if found is None:
+    match = _FORM.fullmatch(text)
+    if match is None:
         raise UserError(f"'{text}' is no bound; {_LIKE}")
-    name, sign, number, unit = found.groups()
+    name, sign, number, unit = match.groups()
     cost = _SHORT.get(name, name)
     if cost not in COSTS:
         raise UserError(f"'{text}': unknown '{name}'; {did_you_mean(name, [*COSTS, *_SHORT])}")
     factor = _UNITS[cost].get(unit.upper())
     if factor is None:
-        known = ", ".join(each for each in _UNITS[cost] if each)
+        known = ", ".join(unit_name for unit_name in _UNITS[cost] if unit_name)
         raise UserError(f"'{text}': unknown unit '{unit}' of {cost}; known are {known}")
-    return Preference(cost, float(number) * factor, sign == "<=", text.strip().replace(" ", ""))
+    return Constraint(cost, float(number) * factor, sign == "<=", text.strip().replace(" ", ""))

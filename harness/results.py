@@ -150,7 +150,7 @@ class Objective:
         return 3 if margin <= 0 else max(0, 1 - math.floor(math.log10(margin) + 1e-9))
 
     @property
-    def margin_told(self) -> str:
+    def margin_text(self) -> str:
         """The margin as people say it: `2 points of F1`, `1 point of F1`, `0.5 perplexity`."""
         amount, unit = f"{self.margin * self.scale:g}", self.unit or self.name
         if amount == "1" and unit.startswith("points "):
@@ -224,5 +224,5 @@ class StudyResults:
     def statistics(self, trial: int, split: str) -> pd.DataFrame:
         """Statistics of one trial on one split; index the example, columns the objective's."""
         rows = self.examples
-        chosen = rows[(rows["trial"] == trial) & (rows["split"] == split)]
-        return chosen.set_index("example")[list(self.objective.columns)]
+        selected = rows[(rows["trial"] == trial) & (rows["split"] == split)]
+        return selected.set_index("example")[list(self.objective.columns)]

@@ -99,11 +99,11 @@ def all_cells(results: StudyResults) -> PairwiseComparison | None:
         return None
 
 
-def subset(whole: PairwiseComparison, keys: Sequence[str]) -> Pairs:
+def subset(comparison: PairwiseComparison, keys: Sequence[str]) -> Pairs:
     """The part of a comparison that concerns some keys, in their order."""
-    place = [whole.cube.keys.index(key) for key in keys]
-    grid = np.ix_(place, place)
-    pairs = whole.pairs
+    indices = [comparison.array.keys.index(key) for key in keys]
+    grid = np.ix_(indices, indices)
+    pairs = comparison.pairs
     return Pairs(pairs.difference[grid], pairs.error[grid], pairs.draws[grid])
 
 
@@ -122,14 +122,14 @@ def ablation_table(results: StudyResults, factor: str) -> pd.DataFrame:
         the level is shown to be no worse than the best one by more than the margin; `gain` is the
         score less the bare base's, better being more; `percent_of_full` is the score in percent
         of full fine-tuning's, `percent_of_gain` the gain in percent of full fine-tuning's: one
-        of them is known at most, see `against_full`; `proofs` names what was checked on all its
+        of them is known at most, see `percent_of_full`; `proofs` names what was checked on all its
         trials. Empty, with these columns, when the study has no such rows.
     """
     cells = cells_of(results, factor)
-    whole = all_cells(results) if cells else None
-    if whole is None:
+    comparison = all_cells(results) if cells else None
+    if comparison is None:
         return pd.DataFrame(columns=list(COLUMNS))
-    cells = [cell for cell in cells if cell["key"] in whole.cube.keys]
+    cells = [cell for cell in cells if cell["key"] in comparison.array.keys]
     frame = pd.DataFrame(
         {
             "level": [cell["level"] for cell in cells],
@@ -140,16 +140,16 @@ def ablation_table(results: StudyResults, factor: str) -> pd.DataFrame:
         }
     )
     keys = tuple(frame["key"])
-    reference = _reference(results, factor, cells)
+    reference = _reference_key(results, factor, cells)
     frame["reference"] = frame["key"] == reference
-    values = estimates_of(whole.cube, results.objective)
+    values = estimates_of(comparison.array, results.objective)
     values = values[["key", "value", "low", "high", "seeds"]]
     costs = configurations(results, _STAGE)
     costs = costs[["key", "parameters", "train_seconds", "peak_memory"]]
     frame = frame.merge(values, on="key", how="left").merge(costs, on="key", how="left")
     names = {"low": "difference_low", "high": "difference_high"}
     if reference is not None and reference in keys:
-        rows = compare_to_reference(whole, results.objective, reference, keys).rename(
+        rows = compare_to_reference(comparison, results.objective, reference, keys).rename(
             columns=names
         )
         columns = ["key", "difference", *names.values(), "p_holm"]
@@ -157,11 +157,11 @@ def ablation_table(results: StudyResults, factor: str) -> pd.DataFrame:
         frame.loc[frame["reference"], "difference"] = 0.0
     else:
         frame[["difference", *names.values(), "p_holm"]] = math.nan
-    bounds = against_best(subset(whole, keys), CONFIDENCE)
+    bounds = against_best(subset(comparison, keys), CONFIDENCE)
     frame["near_best"] = (bounds.low >= -results.objective.margin) & (len(keys) > 1)
     scores = frame["value"].astype(float)
     frame["gain"] = results.objective.sign * (scores - base_score(results))
-    frame["percent_of_full"], frame["percent_of_gain"] = against_full(results, scores)
+    frame["percent_of_full"], frame["percent_of_gain"] = percent_of_full(results, scores)
     frame["proofs"] = [_proofs(results, key) for key in keys]
     return frame[list(COLUMNS)]
 
@@ -181,7 +181,7 @@ def full_score(results: StudyResults) -> float:
     return float(complete(results, "full")["value"].astype(float).mean())
 
 
-def against_full(results: StudyResults, scores: pd.Series) -> tuple[pd.Series, pd.Series]:
+def percent_of_full(results: StudyResults, scores: pd.Series) -> tuple[pd.Series, pd.Series]:
     """Scores beside full fine-tuning's, in percent: of its score, of its gain over the base.
 
     A share of a score says something where more is better and nought is the worst there is, as
@@ -195,20 +195,34 @@ def against_full(results: StudyResults, scores: pd.Series) -> tuple[pd.Series, p
     Returns:
         Both, all NaN where they say nothing or full fine-tuning was not run.
     """
-    sign, full, none = results.objective.sign, full_score(results), scores * math.nan
-    if sign > 0 and full > 0 and bool((scores.dropna() >= 0).all()):
-        return 100 * scores / full, none
+    sign, full_fine_tuning, unknown = (
+        results.objective.sign,
+        full_score(results),
+        scores * math.nan,
+    )
+    if sign > 0 and full_fine_tuning > 0 and bool((scores.dropna() >= 0).all()):
+        return 100 * scores / full_fine_tuning, unknown
     base = base_score(results)
-    if sign * (full - base) > results.objective.margin:
-        return none, 100 * (scores - base) / (full - base)
-    return none, none
+    if sign * (full_fine_tuning - base) > results.objective.margin:
+        return unknown, 100 * (scores - base) / (full_fine_tuning - base)
+    return unknown, unknown
 
 
 def _proofs(results: StudyResults, key: str) -> str:
     rows = complete(results, _STAGE)
-    found = [str(proofs).split() for proofs in rows.loc[rows["key"] == key, "proofs"].dropna()]
-    held = [proof for proof in found[0] if all(proof in each for each in found)] if found else []
-    return " ".join(held)
+    proofs_by_trial = [
+        str(proofs).split() for proofs in rows.loc[rows["key"] == key, "proofs"].dropna()
+    ]
+    passed = (
+        [
+            proof
+            for proof in proofs_by_trial[0]
+            if all(proof in trial_proofs for trial_proofs in proofs_by_trial)
+        ]
+        if proofs_by_trial
+        else []
+    )
+    return " ".join(passed)
 
 
 def at_edge(cell: Mapping[str, Any]) -> bool:
@@ -217,7 +231,7 @@ def at_edge(cell: Mapping[str, Any]) -> bool:
     return len(rates) > 1 and float(cell["rate"]) in {min(rates), max(rates)}
 
 
-def _reference(
+def _reference_key(
     results: StudyResults, factor: str, cells: Sequence[Mapping[str, Any]]
 ) -> str | None:
     incumbent = dict(results.attributes.get("incumbent") or {})
@@ -226,8 +240,12 @@ def _reference(
     incumbent["alpha_ratio"] = incumbent["alpha"] / incumbent["rank"]
     level = incumbent[factor.partition("@")[0]]
     for cell in cells:
-        mine = cell["level"]
-        same = math.isclose(mine, level) if isinstance(mine, int | float) else mine == level
+        cell_level = cell["level"]
+        same = (
+            math.isclose(cell_level, level)
+            if isinstance(cell_level, int | float)
+            else cell_level == level
+        )
         if same:
             return str(cell["key"])
     return None
@@ -242,7 +260,7 @@ def _scale(cell: Mapping[str, Any]) -> float:
     return float(config["alpha"]) / (math.sqrt(rank) if config["variant"] == "rslora" else rank)
 
 
-COLUMNS_INTERACTION: Final = (
+INTERACTION_COLUMNS: Final = (
     "level",
     "reference",
     "difference",
@@ -277,43 +295,55 @@ def interaction_table(results: StudyResults, pair: str) -> pd.DataFrame:
         together over the rows (max-T), p-values are corrected over them. Empty where fewer than
         two levels have both.
     """
-    none = pd.DataFrame(columns=list(COLUMNS_INTERACTION))
-    own = _keys(results, pair.partition("@")[0])
-    held = _keys(results, pair)
+    empty = pd.DataFrame(columns=list(INTERACTION_COLUMNS))
+    keys_at_incumbent = _cell_keys(results, pair.partition("@")[0])
+    keys_at_pair = _cell_keys(results, pair)
     # A cell that is the same both ways tells nothing of the other factor.
-    levels = [level for level in own if level in held and own[level] != held[level]]
+    levels = [
+        level
+        for level in keys_at_incumbent
+        if level in keys_at_pair and keys_at_incumbent[level] != keys_at_pair[level]
+    ]
     if len(levels) < 2:
-        return none
-    reference = _reference_interaction(results, pair.partition("@")[0], levels)
-    others = [level for level in levels if level != reference]
-    keys = tuple(dict.fromkeys([*(own[x] for x in levels), *(held[x] for x in levels)]))
+        return empty
+    reference = _reference_level(results, pair.partition("@")[0], levels)
+    compared = [level for level in levels if level != reference]
+    keys = tuple(
+        dict.fromkeys(
+            [*(keys_at_incumbent[x] for x in levels), *(keys_at_pair[x] for x in levels)]
+        )
+    )
     try:
-        cube = score_array(results, _STAGE, _SPLIT, keys)
+        array = score_array(results, _STAGE, _SPLIT, keys)
     except ValueError:
-        return none
-    place = {key: at for at, key in enumerate(cube.keys)}
-    rows = np.zeros((3 * len(others), len(cube.keys)))
-    for at, level in enumerate(others):
-        for way, (kept, sign) in enumerate(((own, -1.0), (held, 1.0))):
-            row = rows[way * len(others) + at]
-            row[place[kept[level]]] += 1
-            row[place[kept[reference]]] -= 1
-            rows[2 * len(others) + at] += sign * row
-    found = contrasts(cube.statistics, metric_function(results.objective), rows)
-    last = type(found)(*(array[2 * len(others) :] for array in found))
-    bounds, estimate = joint_intervals(last, CONFIDENCE), found.estimate
+        return empty
+    column = {key: index for index, key in enumerate(array.keys)}
+    rows = np.zeros((3 * len(compared), len(array.keys)))
+    for index, level in enumerate(compared):
+        for block, (keys_by_level, sign) in enumerate(
+            ((keys_at_incumbent, -1.0), (keys_at_pair, 1.0))
+        ):
+            row = rows[block * len(compared) + index]
+            row[column[keys_by_level[level]]] += 1
+            row[column[keys_by_level[reference]]] -= 1
+            rows[2 * len(compared) + index] += sign * row
+    estimates_of_rows = contrasts(array.statistics, metric_function(results.objective), rows)
+    interactions = type(estimates_of_rows)(
+        *(array[2 * len(compared) :] for array in estimates_of_rows)
+    )
+    bounds, estimate = joint_intervals(interactions, CONFIDENCE), estimates_of_rows.estimate
     return pd.DataFrame(
         {
-            "level": others,
+            "level": compared,
             "reference": reference,
-            "difference": estimate[: len(others)],
-            "difference_held": estimate[len(others) : 2 * len(others)],
-            "interaction": last.estimate,
+            "difference": estimate[: len(compared)],
+            "difference_held": estimate[len(compared) : 2 * len(compared)],
+            "interaction": interactions.estimate,
             "low": finite(bounds.low),
             "high": finite(bounds.high),
-            "p_holm": holm(p_values(last)),
+            "p_holm": holm(p_values(interactions)),
         }
-    )[list(COLUMNS_INTERACTION)]
+    )[list(INTERACTION_COLUMNS)]
 
 
 def crossed_scores(results: StudyResults, pair: str) -> pd.DataFrame:
@@ -327,31 +357,34 @@ def crossed_scores(results: StudyResults, pair: str) -> pd.DataFrame:
         level, held (False as the incumbent has the other factor, True where it is held), value
         (mean over seeds, NaN where it was not trained) and seeds; levels in the order planned.
     """
-    ways = ((False, _keys(results, pair.partition("@")[0])), (True, _keys(results, pair)))
+    keys_by_held = (
+        (False, _cell_keys(results, pair.partition("@")[0])),
+        (True, _cell_keys(results, pair)),
+    )
     scored = {row["key"]: row for row in estimates(results, _STAGE, _SPLIT).to_dict("records")}
     rows = []
-    for level in dict.fromkeys(level for _, keys in ways for level in keys):
-        for held, keys in ways:
-            found = scored.get(keys.get(level, ""), {"value": np.nan, "seeds": 0})
-            rows.append((level, held, float(found["value"]), int(found["seeds"])))
+    for level in dict.fromkeys(level for _, keys in keys_by_held for level in keys):
+        for held, keys in keys_by_held:
+            scored_row = scored.get(keys.get(level, ""), {"value": np.nan, "seeds": 0})
+            rows.append((level, held, float(scored_row["value"]), int(scored_row["seeds"])))
     return pd.DataFrame(rows, columns=["level", "held", "value", "seeds"])
 
 
-def _keys(results: StudyResults, factor: str) -> dict[Any, str]:
+def _cell_keys(results: StudyResults, factor: str) -> dict[Any, str]:
     return {cell["level"]: str(cell["key"]) for cell in cells_of(results, factor)}
 
 
-def _reference_interaction(results: StudyResults, factor: str, levels: list[Any]) -> Any:
+def _reference_level(results: StudyResults, factor: str, levels: list[Any]) -> Any:
     incumbent = dict(results.attributes.get("incumbent") or {})
     if factor == "alpha_ratio" and incumbent:
         incumbent[factor] = incumbent["alpha"] / incumbent["rank"]
-    mine = incumbent.get(factor)
-    return mine if mine in levels else levels[0]
+    level = incumbent.get(factor)
+    return level if level in levels else levels[0]
 
 
-_STAGE_tuning: Final = "tune"
+_TUNE_STAGE: Final = "tune"
 #: Standard normal quantile of a one-sided 95 % bound.
-_BOUND: Final = 1.645
+_ONE_SIDED_95: Final = 1.645
 
 
 def tuned_rate(results: StudyResults, keys: Mapping[float, str]) -> float | None:
@@ -373,10 +406,10 @@ def tuned_rate(results: StudyResults, keys: Mapping[float, str]) -> float | None
     """
     rates = {key: rate for rate, key in keys.items()}
     try:
-        found = score_array(results, _STAGE_tuning, _SPLIT, tuple(rates))
+        array = score_array(results, _TUNE_STAGE, _SPLIT, tuple(rates))
     except ValueError:
         return None
-    statistics, value = found.statistics, metric_function(results.objective)
+    statistics, value = array.statistics, metric_function(results.objective)
     values = results.objective.sign * np.nanmean(scores(statistics, value), axis=1)
     effects = results.objective.sign * np.nanmean(influence(statistics, value), axis=1)
     best = int(np.argmax(values))
@@ -384,5 +417,5 @@ def tuned_rate(results: StudyResults, keys: Mapping[float, str]) -> float | None
     error = np.zeros(len(lead))
     if lead.shape[1] > 1:
         error = lead.std(axis=1, ddof=1) / np.sqrt(lead.shape[1])
-    close = values[best] - values <= _BOUND * error
-    return min(rates[key] for key, near in zip(found.keys, close, strict=True) if near)
+    close = values[best] - values <= _ONE_SIDED_95 * error
+    return min(rates[key] for key, is_close in zip(array.keys, close, strict=True) if is_close)

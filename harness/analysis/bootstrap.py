@@ -48,9 +48,9 @@ Value = Callable[[Array], Array]
 
 SEED: Final = 20_260_105
 #: Numbers of resampled sums that are held at a time: 128 MiB of them.
-_HELD: Final = 2**24
+_SUMS_AT_ONCE: Final = 2**24
 #: Numbers of weights that are kept for the next time: 64 MiB of them.
-_KEPT: Final = 2**23
+_CACHED_WEIGHTS: Final = 2**23
 #: Statistics of which fewer than this share are not 0 are summed faster without their zeros.
 _SPARSE: Final = 0.05
 
@@ -66,22 +66,22 @@ def example_weights(examples: int, resamples: int, seed: int = SEED) -> Array:
     Returns:
         How often each example is drawn, shape (B, E); each row sums to E. Not to be changed.
     """
-    small = examples * resamples <= _KEPT
-    return (_kept_weights if small else _weights)(examples, resamples, seed)
+    small = examples * resamples <= _CACHED_WEIGHTS
+    return (_cached_weights if small else _weights)(examples, resamples, seed)
 
 
 def _weights(examples: int, resamples: int, seed: int) -> Array:
     rng = np.random.default_rng(seed)
-    drawn = rng.integers(0, examples, (resamples, examples))
-    drawn += np.arange(resamples)[:, None] * examples
-    counts = np.bincount(drawn.ravel(), minlength=resamples * examples)
-    found = counts.reshape(resamples, examples).astype(np.float64)
-    found.setflags(write=False)
-    return found
+    indices = rng.integers(0, examples, (resamples, examples))
+    indices += np.arange(resamples)[:, None] * examples
+    counts = np.bincount(indices.ravel(), minlength=resamples * examples)
+    weights = counts.reshape(resamples, examples).astype(np.float64)
+    weights.setflags(write=False)
+    return weights
 
 
 # A study asks for the same ones again and again: of its validation and of its test split.
-_kept_weights = lru_cache(maxsize=2)(_weights)
+_cached_weights = lru_cache(maxsize=2)(_weights)
 
 
 def resampled_scores(statistics: Array, value: Value, weights: Array) -> Array:
@@ -98,31 +98,31 @@ def resampled_scores(statistics: Array, value: Value, weights: Array) -> Array:
     configurations, seeds, examples, width = statistics.shape
     resamples = len(weights)
     adapters = statistics.reshape(-1, examples, width)
-    found = np.full((len(adapters), resamples), np.nan)
-    there = np.flatnonzero(~np.isnan(adapters.sum(axis=(1, 2))))
+    values = np.full((len(adapters), resamples), np.nan)
+    trained = np.flatnonzero(~np.isnan(adapters.sum(axis=(1, 2))))
     # Where each class is kept, the sums of all adapters at once would not fit.
-    step = max(1, _HELD // (resamples * width))
-    across = np.ascontiguousarray(weights.T)
-    for first in range(0, len(there), step):
-        few = there[first : first + step]
-        flat = adapters[few].transpose(0, 2, 1).reshape(-1, examples)
-        sums = _times_weights(flat, across).reshape(len(few), width, resamples)
-        found[few] = value(np.moveaxis(sums, 1, 2))
-    return found.reshape(configurations, seeds, resamples)
+    step = max(1, _SUMS_AT_ONCE // (resamples * width))
+    columns = np.ascontiguousarray(weights.T)
+    for first in range(0, len(trained), step):
+        batch = trained[first : first + step]
+        flat = adapters[batch].transpose(0, 2, 1).reshape(-1, examples)
+        sums = _times_weights(flat, columns).reshape(len(batch), width, resamples)
+        values[batch] = value(np.moveaxis(sums, 1, 2))
+    return values.reshape(configurations, seeds, resamples)
 
 
-def _times_weights(flat: Array, across: Array) -> Array:
+def _times_weights(flat: Array, weights: Array) -> Array:
     """Rows (..., E) times weights (E, B); rows of one class of many are nearly all zeros."""
     if np.count_nonzero(flat) < _SPARSE * flat.size:
-        return np.asarray(csr_array(flat) @ across)
-    return flat @ across
+        return np.asarray(csr_array(flat) @ weights)
+    return flat @ weights
 
 
 RESAMPLES: Final = 10_000
 #: Level at which no interval is narrower than the examples alone make it.
 _LEVEL: Final = 0.95
 #: Seeds shared by configurations may make their scores go together, but never quite.
-MOST_ALIKE: Final = 0.9
+MAX_CORRELATION: Final = 0.9
 
 
 class Contrasts(NamedTuple):
@@ -156,7 +156,7 @@ class Family(NamedTuple):
 
     matrix: Array
     common: NDArray[np.bool_]
-    alike: float
+    correlation: float
 
     @property
     def seeds(self) -> Array:
@@ -166,16 +166,16 @@ class Family(NamedTuple):
     @property
     def scale(self) -> Array:
         """(K,) variance of each contrast if that of every configuration were 1."""
-        own, together = (self.matrix**2).sum(axis=1), self.matrix.sum(axis=1) ** 2
-        return np.asarray((1 - self.alike) * own + self.alike * together)
+        squares, square_of_sum = (self.matrix**2).sum(axis=1), self.matrix.sum(axis=1) ** 2
+        return np.asarray((1 - self.correlation) * squares + self.correlation * square_of_sum)
 
-    def guarded(self, variances: Array) -> Array:
+    def guarded_variances(self, variances: Array) -> Array:
         """The larger of each variance and of the family's pool, shape (K, ...) as given."""
         column = (slice(None), *[None] * (variances.ndim - 1))
         scale, weight = self.scale[column], (self.seeds - 1)[column]
-        own = variances / scale
-        pool = (own * weight).sum(axis=0, keepdims=True) / weight.sum()
-        return np.asarray(np.maximum(own, pool) * scale)
+        scaled = variances / scale
+        pool = (scaled * weight).sum(axis=0, keepdims=True) / weight.sum()
+        return np.asarray(np.maximum(scaled, pool) * scale)
 
 
 def scores(statistics: Array, value: Value) -> Array:
@@ -191,10 +191,12 @@ def influence(statistics: Array, value: Value) -> Array:
         Shape (C, S, E): (E-1) (score of all - score without the example). Their variance over the
         examples, over E, is the variance of the score.
     """
-    fewer = statistics.shape[2] - 1
+    others = statistics.shape[2] - 1
     # One configuration at a time: what is left without an example is as large as the statistics.
-    left = [value(one.sum(axis=1, keepdims=True) - one) for one in map(np.nan_to_num, statistics)]
-    return np.asarray(fewer * (scores(statistics, value)[:, :, None] - np.array(left)))
+    without = [
+        value(sums.sum(axis=1, keepdims=True) - sums) for sums in map(np.nan_to_num, statistics)
+    ]
+    return np.asarray(others * (scores(statistics, value)[:, :, None] - np.array(without)))
 
 
 def contrasts(
@@ -222,12 +224,12 @@ def contrasts(
     common: NDArray[np.bool_] = np.logical_not(
         np.any(absent[None] & (matrix != 0)[:, :, None], axis=1)
     )
-    each = matrix @ np.where(absent, 0.0, table)  # (K, S): each seed's contrast
+    by_seed = matrix @ np.where(absent, 0.0, table)  # (K, S): each seed's contrast
     count = len(matrix)
     estimate = np.full(count, np.nan)
     for k in np.flatnonzero(common.any(axis=1)):
-        estimate[k] = each[k, common[k]].mean()
-    found = Contrasts(
+        estimate[k] = by_seed[k, common[k]].mean()
+    result = Contrasts(
         estimate,
         np.full(count, np.inf),
         common.sum(axis=1).astype(float),
@@ -235,45 +237,47 @@ def contrasts(
         np.full(count, np.nan),
         np.zeros((count, resamples)),
     )
-    usable = (found.seeds >= 2) & (statistics.shape[2] >= 2)
+    usable = (result.seeds >= 2) & (statistics.shape[2] >= 2)
     if usable.any():
-        family = Family(matrix[usable], common[usable], _alike(table))
-        raw = np.array([each[k, common[k]].var(ddof=1) for k in np.flatnonzero(usable)])
-        found.seed_variance[usable] = family.guarded(raw)
+        family = Family(matrix[usable], common[usable], _seed_correlation(table))
+        variances = np.array([by_seed[k, common[k]].var(ddof=1) for k in np.flatnonzero(usable)])
+        result.seed_variance[usable] = family.guarded_variances(variances)
         parts = _example_variances(influence(statistics, value), family)
-        found.example_variance[usable] = parts.examples
-        of_seeds = found.seed_variance[usable] / family.seeds
-        found.error[usable] = np.sqrt(of_seeds + parts.examples)
+        result.example_variance[usable] = parts.examples
+        seed_part = result.seed_variance[usable] / family.seeds
+        result.error[usable] = np.sqrt(seed_part + parts.examples)
         weights = example_weights(statistics.shape[2], resamples, seed)
-        moved = resampled_scores(statistics, value, weights) - table[:, :, None]
-        found.draws[usable] = _draws(
-            moved,
+        shifts = resampled_scores(statistics, value, weights) - table[:, :, None]
+        result.draws[usable] = _draws(
+            shifts,
             family,
-            of_seeds,
+            seed_part,
             parts.examples,
             np.random.default_rng(seed + 1),
             statistics.shape[2],
         )
-        least = _least_errors(found.draws[usable], parts.fixed)
-        found.error[usable] = np.maximum(found.error[usable], least)
-    return found
+        minimum = _minimum_errors(result.draws[usable], parts.fixed)
+        result.error[usable] = np.maximum(result.error[usable], minimum)
+    return result
 
 
-def _least_errors(draws: Array, fixed: Array) -> Array:
+def _minimum_errors(draws: Array, fixed: Array) -> Array:
     """Errors that make intervals as wide as those of the examples alone, (K,)."""
     reach = np.quantile(np.abs(draws), _LEVEL, axis=1)
-    least = ndtri((1 + _LEVEL) / 2) * np.sqrt(fixed)
-    return np.asarray(np.divide(least, reach, out=np.zeros_like(least), where=reach > 0))
+    minimum = ndtri((1 + _LEVEL) / 2) * np.sqrt(fixed)
+    return np.asarray(np.divide(minimum, reach, out=np.zeros_like(minimum), where=reach > 0))
 
 
-def _alike(table: Array) -> float:
-    whole = table[:, ~np.isnan(table).any(axis=0)]
-    if len(whole) < 2 or whole.shape[1] < 2:
+def _seed_correlation(table: Array) -> float:
+    complete = table[:, ~np.isnan(table).any(axis=0)]
+    if len(complete) < 2 or complete.shape[1] < 2:
         return 0.0
-    covariance = np.cov(whole)
-    mean = float(np.diag(covariance).mean())
-    apart = float(covariance.sum() - np.diag(covariance).sum()) / (len(whole) * (len(whole) - 1))
-    return min(MOST_ALIKE, max(0.0, apart / mean)) if mean > 0 else 0.0
+    covariance = np.cov(complete)
+    variance = float(np.diag(covariance).mean())
+    covariance_between = float(covariance.sum() - np.diag(covariance).sum()) / (
+        len(complete) * (len(complete) - 1)
+    )
+    return min(MAX_CORRELATION, max(0.0, covariance_between / variance)) if variance > 0 else 0.0
 
 
 class _Variances(NamedTuple):
@@ -288,19 +292,19 @@ def _example_variances(influences: Array, family: Family) -> _Variances:
     # is G, which the variance over seeds already holds.
     parts, fixed = np.zeros(len(family.matrix)), np.zeros(len(family.matrix))
     for k, (weights, mask) in enumerate(zip(family.matrix, family.common, strict=True)):
-        chosen = weights != 0
-        table = np.tensordot(weights[chosen], influences[chosen][:, mask], axes=1)
+        selected = weights != 0
+        table = np.tensordot(weights[selected], influences[selected][:, mask], axes=1)
         seeds, examples = table.shape
         means = table.mean(axis=0)
-        rest = table - means - table.mean(axis=1, keepdims=True) + table.mean()
-        mixed = (rest**2).sum() / ((seeds - 1) * (examples - 1))
+        residuals = table - means - table.mean(axis=1, keepdims=True) + table.mean()
+        residual_variance = (residuals**2).sum() / ((seeds - 1) * (examples - 1))
         fixed[k] = means.var(ddof=1) / examples
-        parts[k] = max(0.0, fixed[k] - mixed / (seeds * examples))
+        parts[k] = max(0.0, fixed[k] - residual_variance / (seeds * examples))
     return _Variances(parts, fixed)
 
 
 def _draws(
-    moved: Array,
+    shifts: Array,
     family: Family,
     seed_part: Array,
     example_part: Array,
@@ -310,7 +314,7 @@ def _draws(
     """Studentised errors of the family, one world a draw.
 
     Args:
-        moved: (C, S, B) shift of each adapter's score on each resample of the examples.
+        shifts: (C, S, B) shift of each adapter's score on each resample of the examples.
         family: the contrasts.
         seed_part: (K,) variance of the estimates due to seeds.
         example_part: (K,) variance of the estimates due to examples.
@@ -320,25 +324,27 @@ def _draws(
     Returns:
         Shape (K, B).
     """
-    configurations, seeds, resamples = moved.shape
-    normal = np.sqrt(1 - family.alike) * rng.standard_normal((configurations, seeds, resamples))
-    normal += np.sqrt(family.alike) * rng.standard_normal((1, seeds, resamples))
+    configurations, seeds, resamples = shifts.shape
+    normal = np.sqrt(1 - family.correlation) * rng.standard_normal(
+        (configurations, seeds, resamples)
+    )
+    normal += np.sqrt(family.correlation) * rng.standard_normal((1, seeds, resamples))
     from_seeds = np.zeros((len(family.matrix), resamples))
     from_examples, spread = np.zeros_like(from_seeds), np.zeros_like(from_seeds)
     for k, (weights, mask) in enumerate(zip(family.matrix, family.common, strict=True)):
-        chosen = np.flatnonzero(weights)
-        noise = np.tensordot(weights[chosen], normal[chosen][:, mask], axes=1)
+        selected = np.flatnonzero(weights)
+        noise = np.tensordot(weights[selected], normal[selected][:, mask], axes=1)
         spread[k] = noise.var(axis=0, ddof=1)
         from_seeds[k] = noise.mean(axis=0) * np.sqrt(family.seeds[k])
-        shift = np.tensordot(weights[chosen], moved[chosen][:, mask].mean(axis=1), axes=1)
+        shift = np.tensordot(weights[selected], shifts[selected][:, mask].mean(axis=1), axes=1)
         width = shift.std()
         from_examples[k] = shift / width if width > 0 else 0.0
     # Each part is divided by its own estimated spread, so that few seeds widen the quantile even
     # where this study's spread over seeds came out small by chance. One Student quantile for the
     # sum would then be too narrow; this one (Behrens and Fisher) never is (Robinson 1976).
-    from_seeds /= np.sqrt(family.guarded(spread))
+    from_seeds /= np.sqrt(family.guarded_variances(spread))
     from_examples /= np.sqrt(rng.chisquare(examples - 1, resamples) / (examples - 1))
     error = np.sqrt(seed_part + example_part)[:, None]
-    drawn = np.sqrt(seed_part)[:, None] * from_seeds
-    drawn += np.sqrt(example_part)[:, None] * from_examples
-    return np.divide(drawn, error, out=np.zeros_like(drawn), where=error > 0)
+    errors = np.sqrt(seed_part)[:, None] * from_seeds
+    errors += np.sqrt(example_part)[:, None] * from_examples
+    return np.divide(errors, error, out=np.zeros_like(errors), where=error > 0)

@@ -29,10 +29,10 @@ from harness.analysis.claims import (
     Claim,
     ClaimData,
     Comparison,
-    cell_of,
+    arm_cell,
+    arm_name,
+    claim_cells,
     claim_data,
-    claimed,
-    name_of,
 )
 from harness.analysis.estimates import CONFIDENCE
 from harness.analysis.formatting import metric_format
@@ -62,7 +62,7 @@ class ComparisonResult(NamedTuple):
     edges: tuple[Arm, ...] = ()
 
     @property
-    def open(self) -> tuple[float, float]:
+    def open_bounds(self) -> tuple[float, float]:
         """The bounds as a verdict takes them.
 
         An arm at the edge of its grid may be better at a rate beyond, never worse: that end of the
@@ -85,69 +85,82 @@ class ClaimResult(NamedTuple):
 
     claim: Claim
     verdict: str
-    compared: tuple[ComparisonResult, ...]
+    comparisons: tuple[ComparisonResult, ...]
     missing: tuple[Arm, ...]
 
 
 @cached_per_study
 def evaluate_claims(results: StudyResults, claims: Sequence[Claim] = CLAIMS) -> list[ClaimResult]:
     """What a study says of each claim, in the order of the claims."""
-    found = claim_data(results)
-    asked = [_asked(results, found, claim) for claim in claims]
-    groups = [each.comparisons for each in asked]
-    numbers = _numbers(results, found, groups) if found is not None else [() for _ in groups]
-    findings = []
-    for claim, each, compared in zip(claims, asked, numbers, strict=True):
+    data = claim_data(results)
+    testable = [_select_comparisons(results, data, claim) for claim in claims]
+    groups = [tested.comparisons for tested in testable]
+    evaluated = (
+        _evaluate_groups(results, data, groups) if data is not None else [() for _ in groups]
+    )
+    claim_results = []
+    for claim, tested, compared in zip(claims, testable, evaluated, strict=True):
         verdict = _verdict(results, claim, compared) if compared else "no data"
-        findings.append(ClaimResult(claim, verdict, compared, each.missing))
-    return findings
+        claim_results.append(ClaimResult(claim, verdict, compared, tested.missing))
+    return claim_results
 
 
-class _Asked(NamedTuple):
+class _Testable(NamedTuple):
     """Comparisons of a claim, none if a required one lacks an arm; and the arms that lack."""
 
     comparisons: tuple[Comparison, ...]
     missing: tuple[Arm, ...]
 
 
-def _asked(results: StudyResults, found: ClaimData | None, claim: Claim) -> _Asked:
-    wanted = claim.comparisons(results.sweep)
-    lacks = [_lacking(results, found, each) for each in wanted]
-    absent = [
-        arm for each, lack in zip(wanted, lacks, strict=True) for arm in lack if each.required
+def _select_comparisons(results: StudyResults, data: ClaimData | None, claim: Claim) -> _Testable:
+    comparisons = claim.comparisons(results.sweep)
+    missing_by_comparison = [
+        _missing_arms_of(results, data, comparison) for comparison in comparisons
     ]
-    there = [each for each, lack in zip(wanted, lacks, strict=True) if not lack]
-    return _Asked(() if absent else tuple(there), _distinct(absent))
+    required = [
+        arm
+        for comparison, arms in zip(comparisons, missing_by_comparison, strict=True)
+        for arm in arms
+        if comparison.required
+    ]
+    complete = [
+        comparison
+        for comparison, arms in zip(comparisons, missing_by_comparison, strict=True)
+        if not arms
+    ]
+    return _Testable(() if required else tuple(complete), _distinct(required))
 
 
-def missing(results: StudyResults, claims: Sequence[Claim] = CLAIMS) -> tuple[Arm, ...]:
+def missing_arms(results: StudyResults, claims: Sequence[Claim] = CLAIMS) -> tuple[Arm, ...]:
     """Arms that trials of this study could add, so that every claim it can test has its data."""
-    found = [arm for finding in evaluate_claims(results, claims) for arm in finding.missing]
-    return _distinct(found)
+    arms = [arm for result in evaluate_claims(results, claims) for arm in result.missing]
+    return _distinct(arms)
 
 
 def _distinct(arms: Sequence[Arm]) -> tuple[Arm, ...]:
-    kept: list[Arm] = []
+    distinct: list[Arm] = []
     for arm in arms:
-        if arm not in kept:
-            kept.append(arm)
-    return tuple(kept)
+        if arm not in distinct:
+            distinct.append(arm)
+    return tuple(distinct)
 
 
-def _lacking(results: StudyResults, found: ClaimData | None, one: Comparison) -> list[Arm]:
-    arms = [one.of, one.to]
-    if one.unit == "gain" or (one.unit == "share" and _no_nought(results)):
+def _missing_arms_of(
+    results: StudyResults, data: ClaimData | None, comparison: Comparison
+) -> list[Arm]:
+    arms = [comparison.of, comparison.to]
+    if comparison.unit == "gain" or (comparison.unit == "share" and _has_no_zero(results)):
         arms.append(BASE)
-    names = found.names if found is not None else ()
-    return [arm for arm in arms if name_of(results, arm) not in names]
+    names = data.names if data is not None else ()
+    return [arm for arm in arms if arm_name(results, arm) not in names]
 
 
-def _no_nought(results: StudyResults) -> bool:
+def _has_no_zero(results: StudyResults) -> bool:
     """Whether a share of a score says nothing: less is better, so there is no worst one."""
     return results.objective.sign < 0
 
 
-class _Told(NamedTuple):
+class _ScaledContrast(NamedTuple):
     """A comparison as a contrast of scores, and what makes its value of that.
 
     Attributes:
@@ -161,8 +174,8 @@ class _Told(NamedTuple):
     factor: float = 1.0
 
 
-def _numbers(
-    results: StudyResults, found: ClaimData, groups: Sequence[Sequence[Comparison]]
+def _evaluate_groups(
+    results: StudyResults, data: ClaimData, groups: Sequence[Sequence[Comparison]]
 ) -> list[tuple[ComparisonResult, ...]]:
     """Values of each group of comparisons, with bounds that hold together within it.
 
@@ -171,94 +184,112 @@ def _numbers(
     that pool, and widens no other's interval.
     """
     value = metric_function(results.objective)
-    table = scores(found.statistics, value)
-    told = [[_told(results, found, table, one) for one in group] for group in groups]
-    extra = {str(cell["key"]) for cell in claimed(results)}
-    apart = [any(name_of(results, arm) in extra for one in g for arm in one[:2]) for g in groups]
-    pool = [t.weights for own, other in zip(told, apart, strict=True) if not other for t in own]
-    shared = contrasts(found.statistics, value, np.array(pool)) if pool else None
-    answer: list[tuple[ComparisonResult, ...]] = []
+    table = scores(data.statistics, value)
+    scaled = [
+        [_scaled_contrast(results, data, table, comparison) for comparison in group]
+        for group in groups
+    ]
+    claim_keys = {str(cell["key"]) for cell in claim_cells(results)}
+    has_own_variance = [
+        any(arm_name(results, arm) in claim_keys for comparison in group for arm in comparison[:2])
+        for group in groups
+    ]
+    pool = [
+        member.weights
+        for members, separate in zip(scaled, has_own_variance, strict=True)
+        if not separate
+        for member in members
+    ]
+    shared = contrasts(data.statistics, value, np.array(pool)) if pool else None
+    evaluated: list[tuple[ComparisonResult, ...]] = []
     start = 0
-    for group, own, other in zip(groups, told, apart, strict=True):
+    for group, members, separate in zip(groups, scaled, has_own_variance, strict=True):
         part = shared
-        if other:
-            rows = np.array([*(each.weights for each in own), *pool])
-            part = _some(contrasts(found.statistics, value, rows), 0, len(own))
+        if separate:
+            rows = np.array([*(member.weights for member in members), *pool])
+            part = _slice(contrasts(data.statistics, value, rows), 0, len(members))
         elif part is not None:
-            part = _some(part, start, len(own))
-            start += len(own)
-        answer.append(() if part is None else _all_compared(results, group, own, part))
-    return answer
+            part = _slice(part, start, len(members))
+            start += len(members)
+        evaluated.append(() if part is None else _evaluate_group(results, group, members, part))
+    return evaluated
 
 
-def _some(found: Contrasts, start: int, count: int) -> Contrasts:
-    return Contrasts(*(array[start : start + count] for array in found))
+def _slice(contrasts_of_all: Contrasts, start: int, count: int) -> Contrasts:
+    return Contrasts(*(array[start : start + count] for array in contrasts_of_all))
 
 
-def _all_compared(
-    results: StudyResults, group: Sequence[Comparison], own: Sequence[_Told], part: Contrasts
+def _evaluate_group(
+    results: StudyResults,
+    group: Sequence[Comparison],
+    scaled: Sequence[_ScaledContrast],
+    part: Contrasts,
 ) -> tuple[ComparisonResult, ...]:
     bounds = joint_intervals(part, CONFIDENCE)
-    each = zip(group, own, part.estimate, bounds.low, bounds.high, strict=True)
-    numbers = [_compared(*one) for one in each]
-    return tuple(one._replace(edges=_edges(results, one.comparison)) for one in numbers)
+    columns = zip(group, scaled, part.estimate, bounds.low, bounds.high, strict=True)
+    compared = [_comparison_result(*row) for row in columns]
+    return tuple(row._replace(edges=_arms_at_edge(results, row.comparison)) for row in compared)
 
 
-def _told(results: StudyResults, found: ClaimData, table: Array, one: Comparison) -> _Told:
+def _scaled_contrast(
+    results: StudyResults, data: ClaimData, table: Array, comparison: Comparison
+) -> _ScaledContrast:
     """A ratio is judged as the contrast `of - share to` at the share that was seen.
 
     Its error, over the size of `to`, is that of the share to the first order (the delta method).
     """
     sign = results.objective.sign
-    of, to = (found.names.index(str(name_of(results, arm))) for arm in (one.of, one.to))
-    weights = np.zeros(len(found.names))
+    of, to = (
+        data.names.index(str(arm_name(results, arm))) for arm in (comparison.of, comparison.to)
+    )
+    weights = np.zeros(len(data.names))
     weights[of] += sign
-    if one.unit == "margins":
+    if comparison.unit == "margins":
         weights[to] -= sign
-        return _Told(weights)
+        return _ScaledContrast(weights)
     common = ~np.isnan(table[[of, to]]).any(axis=0)
     if not common.any():
-        return _Told(weights, math.nan, math.nan)
-    bare, base = 0.0, None
-    if one.unit == "gain" or (one.unit == "share" and _no_nought(results)):
-        base = found.names.index("base")
-        bare = float(table[base, common].mean())
-    size = float(table[to, common].mean()) - bare
+        return _ScaledContrast(weights, math.nan, math.nan)
+    zero, base = 0.0, None
+    if comparison.unit == "gain" or (comparison.unit == "share" and _has_no_zero(results)):
+        base = data.names.index("base")
+        zero = float(table[base, common].mean())
+    size = float(table[to, common].mean()) - zero
     if size == 0:
-        return _Told(weights, math.nan, math.nan)
-    share = (float(table[of, common].mean()) - bare) / size
+        return _ScaledContrast(weights, math.nan, math.nan)
+    share = (float(table[of, common].mean()) - zero) / size
     weights[to] -= sign * share
     if base is not None:
         weights[base] -= sign * (1 - share)
-    if one.unit == "percent":
-        return _Told(weights, 100 * sign * (share - 1), 100 / abs(size))
-    return _Told(weights, 100 * share, 100 * sign / size)
+    if comparison.unit == "percent":
+        return _ScaledContrast(weights, 100 * sign * (share - 1), 100 / abs(size))
+    return _ScaledContrast(weights, 100 * share, 100 * sign / size)
 
 
-def _edges(results: StudyResults, one: Comparison) -> tuple[Arm, ...]:
-    found = ((arm, cell_of(results, arm)) for arm in (one.of, one.to))
-    return tuple(arm for arm, cell in found if cell is not None and at_edge(cell))
+def _arms_at_edge(results: StudyResults, comparison: Comparison) -> tuple[Arm, ...]:
+    cells = ((arm, arm_cell(results, arm)) for arm in (comparison.of, comparison.to))
+    return tuple(arm for arm, cell in cells if cell is not None and at_edge(cell))
 
 
-def _compared(
-    one: Comparison, told: _Told, estimate: float, low: float, high: float
+def _comparison_result(
+    comparison: Comparison, contrast: _ScaledContrast, estimate: float, low: float, high: float
 ) -> ComparisonResult:
-    if told.value is None:
-        return ComparisonResult(one, float(estimate), float(low), float(high))
+    if contrast.value is None:
+        return ComparisonResult(comparison, float(estimate), float(low), float(high))
     # The contrast at the share that was seen is nought, but for seeds that not all arms have.
-    ends = sorted(told.value + told.factor * (end - estimate) for end in (low, high))
-    return ComparisonResult(one, told.value, float(ends[0]), float(ends[1]))
+    ends = sorted(contrast.value + contrast.factor * (end - estimate) for end in (low, high))
+    return ComparisonResult(comparison, contrast.value, float(ends[0]), float(ends[1]))
 
 
 def _verdict(results: StudyResults, claim: Claim, compared: Sequence[ComparisonResult]) -> str:
-    sides = []
-    for one in compared:
-        size = results.objective.margin if one.comparison.unit == "margins" else 1.0
-        low, high = one.open
-        sides.append(claim.verdict(low / size, high / size))
-    if "contradicted" in sides:
+    verdicts = []
+    for result in compared:
+        unit = results.objective.margin if result.comparison.unit == "margins" else 1.0
+        low, high = result.open_bounds
+        verdicts.append(claim.verdict(low / unit, high / unit))
+    if "contradicted" in verdicts:
         return "contradicted"
-    return "not decided" if "not decided" in sides else "supported"
+    return "not decided" if "not decided" in verdicts else "supported"
 
 
 COLUMNS = (
@@ -285,7 +316,7 @@ _WORDS = {
 }
 
 
-def arm_words(arm: Arm, epochs: float = math.nan) -> str:
+def arm_label(arm: Arm, epochs: float = math.nan) -> str:
     """An arm as people say it: `r=16`, `rslora r=64`, `full fine-tuning`.
 
     Args:
@@ -301,56 +332,58 @@ def arm_words(arm: Arm, epochs: float = math.nan) -> str:
     for factor, level in arm.items():
         if factor == "budget":
             share = float(level)
-            told = f"{share * epochs:.3g} epochs" if math.isfinite(epochs) else f"{share:.0%}"
-            parts.append(told)
+            duration = f"{share * epochs:.3g} epochs" if math.isfinite(epochs) else f"{share:.0%}"
+            parts.append(duration)
         else:
             parts.append(_WORDS.get(factor, factor + "={}").format(level))
     return " ".join(parts)
 
 
-def numbers(results: StudyResults, one: ComparisonResult) -> str:
+def comparison_text(results: StudyResults, result: ComparisonResult) -> str:
     """A comparison with its figures: `r=16 to r=32: -0.4 (-1.9 to +1.1)`."""
-    of, to = (arm_words(arm, _epochs(results)) for arm in one.comparison[:2])
-    unit = one.comparison.unit
+    of, to = (arm_label(arm, _epochs(results)) for arm in result.comparison[:2])
+    unit = result.comparison.unit
     if unit == "margins":
         scores, sign = metric_format(results.objective), results.objective.sign
-        ends = sorted((sign * one.low, sign * one.high))
-        told = f"{scores.gap(sign * one.value)} ({scores.gap_interval(*ends)})"
-        return f"{of} less {to}: {told}{_edges_claim_words(results, one)}"
-    if not math.isfinite(one.value):
+        ends = sorted((sign * result.low, sign * result.high))
+        interval = f"{scores.gap(sign * result.value)} ({scores.gap_interval(*ends)})"
+        return f"{of} less {to}: {interval}{_edge_note(results, result)}"
+    if not math.isfinite(result.value):
         return f"{of} to {to}: unknown"
     plus = "+" if unit == "percent" else ""
-    ends_told = "unknown"
-    if math.isfinite(one.low) and math.isfinite(one.high):
-        ends_told = f"{one.low:{plus}.1f} to {one.high:{plus}.1f}"
-    what = {
+    interval = "unknown"
+    if math.isfinite(result.low) and math.isfinite(result.high):
+        interval = f"{result.low:{plus}.1f} to {result.high:{plus}.1f}"
+    description = {
         "percent": f"gain of {of} over {to}",
         "share": f"{of} of {to}",
         "gain": f"gain of {of} of {to}'s",
     }[unit]
-    return f"{what}: {one.value:{plus}.1f} % ({ends_told}){_edges_claim_words(results, one)}"
+    return f"{description}: {result.value:{plus}.1f} % ({interval}){_edge_note(results, result)}"
 
 
-def _edges_claim_words(results: StudyResults, one: ComparisonResult) -> str:
-    arms = [arm_words(arm, _epochs(results)) for arm in one.edges]
+def _edge_note(results: StudyResults, result: ComparisonResult) -> str:
+    arms = [arm_label(arm, _epochs(results)) for arm in result.edges]
     if not arms:
         return ""
     return f", rate of {' and of '.join(arms)} at its grid's edge (--extend-grid tries one more)"
 
 
-def missing_data_message(results: StudyResults, finding: ClaimResult) -> str:
+def missing_data_message(results: StudyResults, result: ClaimResult) -> str:
     """What is missing for a claim without data, and the command that makes it."""
-    if finding.claim.otherwise and not finding.missing:
+    if result.claim.otherwise and not result.missing:
         task = results.sweep.get("task", results.name)
-        told = finding.claim.otherwise.format(study=results.name)
-        other = re.search(r"--study (\S+)", told)
-        then = f", then python -m harness report {results.name} {other[1]}" if other else ""
-        return f"takes another study: python -m harness sweep {task} {told}{then}"
-    arms = ", ".join(arm_words(arm, _epochs(results)) for arm in finding.missing)
+        arguments = result.claim.otherwise.format(study=results.name)
+        study_name = re.search(r"--study (\S+)", arguments)
+        report = (
+            f", then python -m harness report {results.name} {study_name[1]}" if study_name else ""
+        )
+        return f"takes another study: python -m harness sweep {task} {arguments}{report}"
+    arms = ", ".join(arm_label(arm, _epochs(results)) for arm in result.missing)
     return f"not run: {arms} (--claims runs what is missing)"
 
 
-def table(results: StudyResults, findings: Sequence[ClaimResult]) -> pd.DataFrame:
+def claims_table(results: StudyResults, claim_results: Sequence[ClaimResult]) -> pd.DataFrame:
     """One row a comparison, one for each claim without data.
 
     Returns:
@@ -359,34 +392,34 @@ def table(results: StudyResults, findings: Sequence[ClaimResult]) -> pd.DataFram
     """
     rows: list[dict[str, Any]] = []
     sign = results.objective.sign
-    for finding in findings:
-        claim = finding.claim
-        head = {
+    for result in claim_results:
+        claim = result.claim
+        shared = {
             "claim": claim.name,
             "sentence": claim.sentence,
             "source": claim.source,
             "rule": claim.rule,
-            "verdict": finding.verdict,
+            "verdict": result.verdict,
         }
-        for one in finding.compared:
-            of, to = (arm_words(arm, _epochs(results)) for arm in one.comparison[:2])
-            value, low, high = one.value, one.low, one.high
-            plain = one.comparison.unit == "margins"
-            if plain:
+        for comparison in result.comparisons:
+            of, to = (arm_label(arm, _epochs(results)) for arm in comparison.comparison[:2])
+            value, low, high = comparison.value, comparison.low, comparison.high
+            is_difference = comparison.comparison.unit == "margins"
+            if is_difference:
                 value, (low, high) = sign * value, sorted((sign * low, sign * high))
-            unit = (results.objective.unit or results.objective.name) if plain else "%"
+            unit = (results.objective.unit or results.objective.name) if is_difference else "%"
             rows.append(
-                {**head, "of": of, "to": to, "unit": unit}
-                | {"value": value, "low": _known(low), "high": _known(high)}
-                | {"edges": len(one.edges)}
+                {**shared, "of": of, "to": to, "unit": unit}
+                | {"value": value, "low": _finite_or_nan(low), "high": _finite_or_nan(high)}
+                | {"edges": len(comparison.edges)}
             )
-        if not finding.compared:
+        if not result.comparisons:
             blank = {"of": "", "to": "", "unit": "", "value": math.nan}
-            rows.append({**head, **blank, "low": math.nan, "high": math.nan, "edges": 0})
+            rows.append({**shared, **blank, "low": math.nan, "high": math.nan, "edges": 0})
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _known(value: float) -> float:
+def _finite_or_nan(value: float) -> float:
     return value if math.isfinite(value) else math.nan
 
 

@@ -35,7 +35,7 @@ BASE: Final[Arm] = {"base": "no adapter"}
 CENTRE: Final[Arm] = {}
 
 #: Each addition of seeds to what claims compare is written down under this and its number.
-ADDED: Final = "claim_seeds."
+SEED_ADDITION: Final = "claim_seeds."
 
 _SPLIT: Final = "validation"
 _CONFIG: Final = ("variant", "rank", "alpha", "dropout", "target_modules", "extras", "budget")
@@ -55,61 +55,69 @@ class ClaimData(NamedTuple):
 
 def claim_data(results: StudyResults) -> ClaimData | None:
     """Cells, full fine-tuning and the base on the examples that all have; None without cells."""
-    found = [(stage, _panel(results, stage)) for stage in ("ablate", "claim", "full")]
-    there = [(stage, cube) for stage, cube in found if cube is not None]
-    if not there or there[0][0] == "full":
+    arrays = [(stage, _score_array(results, stage)) for stage in ("ablate", "claim", "full")]
+    present = [(stage, array) for stage, array in arrays if array is not None]
+    if not present or present[0][0] == "full":
         return None
-    bare = _bare(results)
-    known = [cube.examples for _, cube in there] + ([tuple(bare)] if bare else [])
-    examples = sorted(set.intersection(*map(set, known)))
+    base_rows = _base_statistics(results)
+    examples_of_arms = [array.examples for _, array in present] + (
+        [tuple(base_rows)] if base_rows else []
+    )
+    examples = sorted(set.intersection(*map(set, examples_of_arms)))
     if not examples:
         return None
-    seeds = sorted({seed for _, cube in there for seed in cube.seeds})
-    parts: dict[str, Array] = {}
-    for stage, cube in there:
-        values = _on(cube, seeds, examples)
-        for name, own in zip(("full",) if stage == "full" else cube.keys, values, strict=False):
-            before = parts.get(name)
+    seeds = sorted({seed for _, array in present for seed in array.seeds})
+    statistics: dict[str, Array] = {}
+    for stage, array in present:
+        values = _align(array, seeds, examples)
+        for name, arm_statistics in zip(
+            ("full",) if stage == "full" else array.keys, values, strict=False
+        ):
+            existing = statistics.get(name)
             # A cell of the ablation may have further seeds from the claims' stage.
-            parts[name] = own if before is None else np.where(np.isnan(before), own, before)
-    if bare:
-        own = np.array([bare[name] for name in examples])[None]
+            statistics[name] = (
+                arm_statistics
+                if existing is None
+                else np.where(np.isnan(existing), arm_statistics, existing)
+            )
+    if base_rows:
+        arm_statistics = np.array([base_rows[name] for name in examples])[None]
         # It has no seed: it is the same beside each.
-        parts["base"] = np.repeat(own, len(seeds), axis=0)
-    return ClaimData(tuple(parts), np.stack([*parts.values()]))
+        statistics["base"] = np.repeat(arm_statistics, len(seeds), axis=0)
+    return ClaimData(tuple(statistics), np.stack([*statistics.values()]))
 
 
-def _panel(results: StudyResults, stage: str) -> ScoreArray | None:
+def _score_array(results: StudyResults, stage: str) -> ScoreArray | None:
     try:
         return score_array(results, stage, _SPLIT)
     except ValueError:
         return None
 
 
-def _on(cube: ScoreArray, seeds: list[int], examples: list[str]) -> Array:
+def _align(array: ScoreArray, seeds: list[int], examples: list[str]) -> Array:
     """A cube's statistics at these seeds and examples."""
-    place = {name: at for at, name in enumerate(cube.examples)}
-    rows = cube.statistics[:, :, [place[name] for name in examples]]
-    found = np.full((len(cube.keys), len(seeds), *rows.shape[2:]), np.nan)
-    for at, seed in enumerate(cube.seeds):
-        found[:, seeds.index(seed)] = rows[:, at]
-    return found
+    position = {name: index for index, name in enumerate(array.examples)}
+    rows = array.statistics[:, :, [position[name] for name in examples]]
+    aligned = np.full((len(array.keys), len(seeds), *rows.shape[2:]), np.nan)
+    for index, seed in enumerate(array.seeds):
+        aligned[:, seeds.index(seed)] = rows[:, index]
+    return aligned
 
 
-def _bare(results: StudyResults) -> dict[str, Array]:
+def _base_statistics(results: StudyResults) -> dict[str, Array]:
     """Statistics of the bare base with the fewest worked examples, by example."""
-    first = next(iter(baselines(results, _SPLIT)), "")
-    if shots(first) is None:
+    baseline = next(iter(baselines(results, _SPLIT)), "")
+    if shots(baseline) is None:
         return {}
     rows = results.baselines
-    rows = rows[(rows["split"] == _SPLIT) & (rows["name"] == first)].drop_duplicates("example")
+    rows = rows[(rows["split"] == _SPLIT) & (rows["name"] == baseline)].drop_duplicates("example")
     values = reduce_statistics(
         rows[list(results.objective.columns)].to_numpy(dtype=float), results.objective
     )
     return dict(zip(map(str, rows["example"]), values, strict=True))
 
 
-def name_of(results: StudyResults, arm: Arm) -> str | None:
+def arm_name(results: StudyResults, arm: Arm) -> str | None:
     """What an arm is called on the bench; None if the study has no such arm.
 
     Args:
@@ -120,11 +128,11 @@ def name_of(results: StudyResults, arm: Arm) -> str | None:
         return "full" if len(complete(results, "full")) else None
     if arm == BASE:
         return "base"
-    cell = cell_of(results, arm)
+    cell = arm_cell(results, arm)
     return None if cell is None else str(cell["key"])
 
 
-def cell_of(results: StudyResults, arm: Arm) -> Mapping[str, Any] | None:
+def arm_cell(results: StudyResults, arm: Arm) -> Mapping[str, Any] | None:
     """The cell of an arm at its tuned rate, if it has a complete trial; None for the base.
 
     Args:
@@ -132,56 +140,56 @@ def cell_of(results: StudyResults, arm: Arm) -> Mapping[str, Any] | None:
         arm: see above.
     """
     if arm == FULL:
-        noted: Sequence[Mapping[str, Any]] = results.attributes.get("full") or ()
-        return noted[0] if noted else None
+        full_cells: Sequence[Mapping[str, Any]] = results.attributes.get("full") or ()
+        return full_cells[0] if full_cells else None
     centre = results.attributes.get("incumbent")
     if not centre or arm == BASE:
         return None
-    wanted, fixed = arm_config({**centre, "budget": 1.0}, arm), arm.get("learning_rate")
+    config, rate = arm_config({**centre, "budget": 1.0}, arm), arm.get("learning_rate")
     scored = {*complete(results, "ablate")["key"], *complete(results, "claim")["key"]}
     cells: tuple[Mapping[str, Any], ...] = tuple(results.attributes.get("cells") or ())
-    for cell in (*cells, *claimed(results)):
-        own = cell["config"]
-        if cell["key"] not in scored or (cell["factor"] == "learning_rate") != (fixed is not None):
+    for cell in (*cells, *claim_cells(results)):
+        cell_config = cell["config"]
+        if cell["key"] not in scored or (cell["factor"] == "learning_rate") != (rate is not None):
             continue
-        same = all(_same(own.get(name), wanted.get(name)) for name in _CONFIG)
-        if same and (fixed is None or math.isclose(float(cell["rate"]), float(fixed))):
+        same = all(_same(cell_config.get(name), config.get(name)) for name in _CONFIG)
+        if same and (rate is None or math.isclose(float(cell["rate"]), float(rate))):
             return cell
     return None
 
 
-def claimed(results: StudyResults) -> tuple[Mapping[str, Any], ...]:
+def claim_cells(results: StudyResults) -> tuple[Mapping[str, Any], ...]:
     """Cells that were trained for claims alone, at their tuned rates."""
     return tuple(results.attributes.get("claimed") or ())
 
 
-def added(attributes: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def seed_additions(attributes: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """All additions of seeds, the first one first: `configs`, and seeds `from` and `to`."""
-    found = {
-        int(name.removeprefix(ADDED)): value
+    additions = {
+        int(name.removeprefix(SEED_ADDITION)): value
         for name, value in attributes.items()
-        if name.startswith(ADDED)
+        if name.startswith(SEED_ADDITION)
     }
-    return [found[number] for number in sorted(found)]
+    return [additions[number] for number in sorted(additions)]
 
 
 def arm_config(config: Mapping[str, Any], arm: Arm) -> dict[str, Any]:
     """A configuration with an arm's levels; alpha goes along with the rank."""
-    found = dict(config)
-    ratio = float(found["alpha"]) / float(found["rank"])
+    levels = dict(config)
+    ratio = float(levels["alpha"]) / float(levels["rank"])
     for factor, level in arm.items():
         if factor == "alpha_ratio":
             ratio = float(level)
         else:
-            found[factor] = level
-    found["alpha"] = ratio * float(found["rank"])
-    return found
+            levels[factor] = level
+    levels["alpha"] = ratio * float(levels["rank"])
+    return levels
 
 
-def _same(one: Any, other: Any) -> bool:
-    if isinstance(one, int | float) and isinstance(other, int | float):
-        return math.isclose(one, other)
-    return (one or "") == (other or "")
+def _same(first: Any, second: Any) -> bool:
+    if isinstance(first, int | float) and isinstance(second, int | float):
+        return math.isclose(first, second)
+    return (first or "") == (second or "")
 
 
 class Range(NamedTuple):
@@ -252,7 +260,7 @@ class Claim:
         return "contradicted" if outside else "not decided"
 
 
-def _fixed(*comparisons: Comparison) -> Callable[[Mapping[str, Any]], Sequence[Comparison]]:
+def _always(*comparisons: Comparison) -> Callable[[Mapping[str, Any]], Sequence[Comparison]]:
     return lambda _: comparisons
 
 
@@ -280,7 +288,7 @@ def _epochs(sweep: Mapping[str, Any]) -> Sequence[Comparison]:
 
 _GUIDES: Final = "practitioners' guides, without a measurement"
 #: The task's margin, in multiples of itself.
-_ONE: Final = 1.0
+_MARGIN: Final = 1.0
 
 CLAIMS: Final[tuple[Claim, ...]] = (
     Claim(
@@ -288,9 +296,9 @@ CLAIMS: Final[tuple[Claim, ...]] = (
         "alpha = 2r is a good default",
         "Raschka 2023, Practical Tips for Finetuning LLMs Using LoRA",
         "no other alpha is better by more than the margin; contradicted if one is",
-        Range(low=-_ONE),
-        Range(high=-_ONE),
-        _fixed(
+        Range(low=-_MARGIN),
+        Range(high=-_MARGIN),
+        _always(
             Comparison({"alpha_ratio": 2.0}, {"alpha_ratio": 1.0}),
             Comparison({"alpha_ratio": 2.0}, {"alpha_ratio": 4.0}),
             Comparison({"alpha_ratio": 2.0}, {"alpha_ratio": 0.5}, required=False),
@@ -310,14 +318,14 @@ CLAIMS: Final[tuple[Claim, ...]] = (
         "r = 16 and r = 32 do not differ",
         "rank does not matter in Dettmers et al. 2023, arXiv:2305.14314, section 4",
         "they differ by the margin at most; contradicted if by more",
-        Range(-_ONE, _ONE),
+        Range(-_MARGIN, _MARGIN),
         None,
-        _fixed(Comparison({"rank": 16}, {"rank": 32})),
+        _always(Comparison({"rank": 16}, {"rank": 32})),
     ),
     *(
         Claim(
             f"{targets}_share",
-            f"{said} {'gets' if targets in {'q', 'all_linear'} else 'get'} {share} % of full "
+            f"{subject} {'gets' if targets in {'q', 'all_linear'} else 'get'} {share} % of full "
             "fine-tuning",
             _GUIDES,
             f"{low:g} % or more of full fine-tuning's score"
@@ -325,9 +333,9 @@ CLAIMS: Final[tuple[Claim, ...]] = (
             + "; contradicted outside",
             Range(low, high),
             None,
-            _fixed(Comparison({"target_modules": targets}, FULL, "share")),
+            _always(Comparison({"target_modules": targets}, FULL, "share")),
         )
-        for targets, said, share, low, high in (
+        for targets, subject, share, low, high in (
             ("q", "q alone", 70, 65.0, 75.0),
             ("qv", "q and v", 90, 85.0, 95.0),
             ("qkv", "q, k and v", 95, 92.0, 98.0),
@@ -339,9 +347,9 @@ CLAIMS: Final[tuple[Claim, ...]] = (
         "attention is enough, the MLP adds little",
         "the attention-only adapters of Hu et al. 2021, arXiv:2106.09685, section 4.2",
         "all linear layers gain the margin at most; contradicted if more",
-        Range(high=_ONE),
-        Range(low=_ONE),
-        _fixed(Comparison({"target_modules": "all_linear"}, {"target_modules": "attention"})),
+        Range(high=_MARGIN),
+        Range(low=_MARGIN),
+        _always(Comparison({"target_modules": "all_linear"}, {"target_modules": "attention"})),
     ),
     Claim(
         "dora_adds",
@@ -350,7 +358,7 @@ CLAIMS: Final[tuple[Claim, ...]] = (
         "1 % of LoRA's score or more; contradicted if less",
         Range(low=1.0),
         Range(high=1.0),
-        _fixed(Comparison({"variant": "dora"}, {"variant": "lora"}, "percent")),
+        _always(Comparison({"variant": "dora"}, {"variant": "lora"}, "percent")),
     ),
     Claim(
         "rslora_high_rank",
@@ -358,7 +366,7 @@ CLAIMS: Final[tuple[Claim, ...]] = (
         "Kalajdzievski 2023, arXiv:2312.03732",
         "better than LoRA at the highest rank; contradicted if not by more than the margin",
         Range(low=0.0),
-        Range(high=_ONE),
+        Range(high=_MARGIN),
         _high_rank,
     ),
     Claim(
@@ -368,16 +376,16 @@ CLAIMS: Final[tuple[Claim, ...]] = (
         "95 % of full fine-tuning's score or more; contradicted if less",
         Range(low=95.0),
         Range(high=95.0),
-        _fixed(Comparison({"variant": "lora"}, FULL, "share")),
+        _always(Comparison({"variant": "lora"}, FULL, "share")),
     ),
     Claim(
         "rate_2e-4",
         "a learning rate of about 2e-4",
         "Dettmers et al. 2023, arXiv:2305.14314, appendix B; the default of many guides",
         "not worse than the tuned rate by more than the margin; contradicted if it is",
-        Range(low=-_ONE),
-        Range(high=-_ONE),
-        _fixed(Comparison({"variant": "lora", "learning_rate": 2e-4}, {"variant": "lora"})),
+        Range(low=-_MARGIN),
+        Range(high=-_MARGIN),
+        _always(Comparison({"variant": "lora", "learning_rate": 2e-4}, {"variant": "lora"})),
     ),
     Claim(
         "dropout",
@@ -385,17 +393,17 @@ CLAIMS: Final[tuple[Claim, ...]] = (
         "Dettmers et al. 2023, arXiv:2305.14314, appendix B",
         "better with dropout 0.1 than without; contradicted if not by more than the margin",
         Range(low=0.0),
-        Range(high=_ONE),
-        _fixed(Comparison({"dropout": 0.1}, {"dropout": 0.0})),
+        Range(high=_MARGIN),
+        _always(Comparison({"dropout": 0.1}, {"dropout": 0.0})),
     ),
     Claim(
         "qlora_free",
         "QLoRA costs no quality",
         "Dettmers et al. 2023, arXiv:2305.14314, section 4",
         "a base in 4 bits is worse by the margin at most; contradicted if by more",
-        Range(low=-_ONE),
-        Range(high=-_ONE),
-        _fixed(),
+        Range(low=-_MARGIN),
+        Range(high=-_MARGIN),
+        _always(),
         "--set model.quantization=nf4 --study {study}-nf4",
     ),
     Claim(
@@ -403,8 +411,8 @@ CLAIMS: Final[tuple[Claim, ...]] = (
         "three epochs are enough",
         "Unsloth's LoRA hyperparameters guide: 1 to 3 epochs",
         "training on gains the margin at most; contradicted if more",
-        Range(high=_ONE),
-        Range(low=_ONE),
+        Range(high=_MARGIN),
+        Range(low=_MARGIN),
         _epochs,
         "--set training.epochs=6 --study {study}-epochs --claims",
     ),

@@ -104,9 +104,9 @@ def stage_table(results: StudyResults) -> pd.DataFrame:
     rows, hourly = _rows(results), price(results)
     names = [name for name in _stages(results) if (rows["stage"] == name).any()]
     parts = [(name, rows[rows["stage"] == name]) for name in names]
-    whole = [(ALL, rows)] if parts else []
+    total = [(ALL, rows)] if parts else []
     frame = pd.DataFrame(
-        [_sums(name, part) for name, part in (*parts, *whole)], columns=list(STAGE_COLUMNS)
+        [_sums(name, part) for name, part in (*parts, *total)], columns=list(STAGE_COLUMNS)
     )
     if hourly is not None:
         frame["money"] = frame["wall_seconds"].astype(float) * hourly / 3600
@@ -114,8 +114,11 @@ def stage_table(results: StudyResults) -> pd.DataFrame:
 
 
 def _stages(results: StudyResults) -> list[str]:
-    found = dict.fromkeys(str(name) for name in results.trials["stage"])
-    return [*(name for name in STAGES if name in found), *(n for n in found if n not in STAGES)]
+    present = dict.fromkeys(str(name) for name in results.trials["stage"])
+    return [
+        *(name for name in STAGES if name in present),
+        *(n for n in present if n not in STAGES),
+    ]
 
 
 def _rows(results: StudyResults) -> pd.DataFrame:
@@ -123,9 +126,9 @@ def _rows(results: StudyResults) -> pd.DataFrame:
     trials, costs = results.trials, results.costs.drop_duplicates("trial")
     frame = pd.DataFrame({name: trials[name] for name in ("stage", "state")})
     frame["budget"] = pd.to_numeric(trials["budget"]).astype(float)
-    held = costs.set_index("trial")
+    by_trial = costs.set_index("trial")
     for name in ("train_seconds", "score_seconds", "peak_memory", "tokens", "pack"):
-        frame[name] = pd.to_numeric(trials["number"].map(held[name])).astype(float)
+        frame[name] = pd.to_numeric(trials["number"].map(by_trial[name])).astype(float)
     frame["device_seconds"] = frame["train_seconds"] + frame["score_seconds"]
     started, finished = (
         pd.to_datetime(trials[name], utc=True).astype("datetime64[ns, UTC]")
@@ -162,14 +165,16 @@ def price(results: StudyResults) -> float | None:
 
     It is the price of an hour in which the study ran, on all its machines together.
     """
-    asked = results.attributes.get("asked")
-    value = asked.get("price") if isinstance(asked, Mapping) else None
+    options = results.attributes.get("asked")
+    value = options.get("price") if isinstance(options, Mapping) else None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if math.isfinite(value) and value >= 0 else None
 
 
-def pace(results: StudyResults, stages: tuple[str, ...] = ("search",)) -> TrialDuration | None:
+def trial_duration(
+    results: StudyResults, stages: tuple[str, ...] = ("search",)
+) -> TrialDuration | None:
     """How long a full trial takes, as the complete trials of a stage say.
 
     Args:
@@ -195,20 +200,20 @@ def forecast_table(results: StudyResults) -> pd.DataFrame:
         `FORECAST_COLUMNS`, one row a stage and a last one called `ALL`; without a row where the
         search or all later stages have no trial to go by.
     """
-    rows, expected = _rows(results), pace(results)
+    rows, expected = _rows(results), trial_duration(results)
     rows = rows[rows["run"] & (rows["stage"] != "search") & rows["device_seconds"].notna()]
     if expected is None or rows.empty:
         return pd.DataFrame(columns=list(FORECAST_COLUMNS))
     parts = [(name, rows[rows["stage"] == name]) for name in _stages(results)]
-    found = []
+    table = []
     for name, part in (*parts, (ALL, rows)):
         if part.empty:
             continue
         trainings, taken = float(part["budget"].sum()), float(part["device_seconds"].sum())
         forecast = expected.seconds * trainings
         ratio = taken / forecast if forecast > 0 else math.nan
-        found.append((name, len(part), trainings, forecast, taken, ratio))
-    return pd.DataFrame(found, columns=list(FORECAST_COLUMNS))
+        table.append((name, len(part), trainings, forecast, taken, ratio))
+    return pd.DataFrame(table, columns=list(FORECAST_COLUMNS))
 
 
 def factors(results: StudyResults) -> dict[str, int]:
@@ -232,9 +237,11 @@ def grid_table(results: StudyResults) -> pd.DataFrame:
 
     Returns:
         `GRID_COLUMNS`, one row; none where the space, the seeds or a trial's time is not known.
-        Each cell is taken to need the median time of a trial (`grid_pace`), and none to be pruned.
+        Each cell is taken to need the median time of a trial (`grid_trial_duration`), and none
+        to be pruned.
     """
-    levels, seeds, typical = factors(results), _ablation(results, "seeds"), grid_pace(results)
+    levels, seeds = factors(results), _ablation(results, "seeds")
+    typical = grid_trial_duration(results)
     if not levels or seeds is None or typical is None:
         return pd.DataFrame(columns=list(GRID_COLUMNS))
     rates = levels.pop("learning_rate", 1)
@@ -242,8 +249,10 @@ def grid_table(results: StudyResults) -> pd.DataFrame:
     # Only LoRA+ has two rates: for other variants every ratio is the same configuration.
     ratios = levels.get("b_rate_ratio", 1)
     variants = _listed(results.sweep["space"].get("variant", "lora"))
-    each = [ratios if "lora_plus" in str(one).split("+") else 1 for one in variants]
-    configurations = configurations * sum(each) // (ratios * len(variants))
+    ratios_by_variant = [
+        ratios if "lora_plus" in str(variant).split("+") else 1 for variant in variants
+    ]
+    configurations = configurations * sum(ratios_by_variant) // (ratios * len(variants))
     spent = float(stage_table(results)["device_seconds"].iloc[-1])
     trials = configurations * rates * seeds
     seconds = trials * typical.seconds
@@ -252,9 +261,9 @@ def grid_table(results: StudyResults) -> pd.DataFrame:
     return pd.DataFrame([(*row, seconds, spent, ratio)], columns=list(GRID_COLUMNS))
 
 
-def grid_pace(results: StudyResults) -> TrialDuration | None:
+def grid_trial_duration(results: StudyResults) -> TrialDuration | None:
     """How long a cell of the grid is taken to need: as the search says, else the ablation."""
-    return pace(results, ("search", "ablate"))
+    return trial_duration(results, ("search", "ablate"))
 
 
 def _ablation(results: StudyResults, name: str) -> int | None:

@@ -54,23 +54,23 @@ def compared_configurations(results: StudyResults) -> ComparedConfigurations | N
     The pick (without one, the best finalist; without a confirm stage, the best search trial),
     against the best of the others and against the bare base.
     """
-    found = recommend(results)
-    chief = found.pick or found.best
+    advice = recommend(results)
+    chief = advice.pick or advice.best
     if chief is None:
         return None
-    confirmed = not found.comparison.empty or found.seeds > 0
+    confirmed = not advice.comparison.empty or advice.seeds > 0
     stage, split = ("confirm", "test") if confirmed else ("search", "validation")
     if complete(results, stage).query("key == @key", local_dict={"key": chief["key"]}).empty:
         return None
     rival = None
-    others = found.comparison[found.comparison["key"] != chief["key"]]
-    if len(others):
-        order = (results.objective.sign * others["value"]).sort_values(ascending=False).index
-        rival = str(others.loc[order[0], "key"])
-    bare = [name for name in baselines(results, split) if shots(name) is not None]
-    base = max(bare, key=lambda name: shots(name) or 0, default=None)
+    rivals = advice.comparison[advice.comparison["key"] != chief["key"]]
+    if len(rivals):
+        order = (results.objective.sign * rivals["value"]).sort_values(ascending=False).index
+        rival = str(rivals.loc[order[0], "key"])
+    base_models = [name for name in baselines(results, split) if shots(name) is not None]
+    base = max(base_models, key=lambda name: shots(name) or 0, default=None)
     return ComparedConfigurations(
-        stage, split, str(chief["key"]), rival, base, found.pick is not None
+        stage, split, str(chief["key"]), rival, base, advice.pick is not None
     )
 
 
@@ -92,26 +92,26 @@ def by_example(results: StudyResults, who: ComparedConfigurations) -> pd.DataFra
     Returns:
         Index the example, a column for each of `who.names`; more is better whatever the metric.
     """
-    found = {}
+    merits = {}
     columns = list(results.objective.columns)
     for name in who.names:
         rows = rows_of(results, who, name)
         values = results.objective.value(rows[columns].to_numpy(dtype=float))
         merit = pd.Series(results.objective.sign * values, index=rows["example"].astype(str))
-        found[name] = merit.groupby(level=0).mean()
-    return pd.DataFrame(found, columns=list(who.names)).rename_axis("example")
+        merits[name] = merit.groupby(level=0).mean()
+    return pd.DataFrame(merits, columns=list(who.names)).rename_axis("example")
 
 
-def largest_differences(table: pd.DataFrame, one: str, other: str, count: int) -> list[str]:
+def largest_differences(table: pd.DataFrame, better: str, worse: str, count: int) -> list[str]:
     """Examples on which `one` is furthest ahead of `other`, the furthest first.
 
     Args:
         table: from `by_example`.
-        one: a column.
-        other: another one.
+        better: a column.
+        worse: another one.
         count: at most so many; fewer where it is not ahead on as many.
     """
-    gap = (table[one] - table[other]).replace([np.inf, -np.inf], np.nan).dropna()
+    gap = (table[better] - table[worse]).replace([np.inf, -np.inf], np.nan).dropna()
     ahead = gap[gap > 0]
     order = ahead.to_frame("gap").reset_index()
     order = order.sort_values(["gap", "example"], ascending=[False, True])
@@ -141,9 +141,10 @@ def by_length(results: StudyResults, who: ComparedConfigurations) -> pd.DataFram
             continue
         scores = {}
         for name in who.names:
-            own = rows_of(results, who, name)
+            rows_of_name = rows_of(results, who, name)
             scores[name] = score_from_rows(
-                own[own["example"].astype(str).isin(inside.index)], results.objective
+                rows_of_name[rows_of_name["example"].astype(str).isin(inside.index)],
+                results.objective,
             )
         rows.append(
             {
@@ -170,12 +171,12 @@ def confusions(results: StudyResults, who: ComparedConfigurations) -> pd.DataFra
     rows = results.texts.answers
     rows = rows[rows["who"] == who.chief]
     seeds = max(1, rows["seed"].nunique())
-    asked = rows[rows["outcome"] != "spurious"].groupby("label").size()
+    labels = rows[rows["outcome"] != "spurious"].groupby("label").size()
     missed = rows[rows["outcome"] == "missed"]
-    found = missed.groupby(["label", "instead"]).size().rename("count").reset_index()
-    found["share"] = found["count"] / found["label"].map(asked)
-    found["count"] = found["count"] / seeds
-    order = found.sort_values(["count", "label", "instead"], ascending=[False, True, True])
+    counts = missed.groupby(["label", "instead"]).size().rename("count").reset_index()
+    counts["share"] = counts["count"] / counts["label"].map(labels)
+    counts["count"] = counts["count"] / seeds
+    order = counts.sort_values(["count", "label", "instead"], ascending=[False, True, True])
     return order.reset_index(drop=True)[columns]
 
 
@@ -191,7 +192,7 @@ def by_seen_in_training(results: StudyResults, who: ComparedConfigurations) -> p
         return pd.DataFrame(columns=columns)
     rows = results.texts.answers
     rows = rows[(rows["outcome"] != "spurious") & rows["known"].notna()]
-    found = []
+    recalls = []
     for known in (True, False):
         part = rows[rows["known"] == known]
         if part.empty:
@@ -199,8 +200,8 @@ def by_seen_in_training(results: StudyResults, who: ComparedConfigurations) -> p
         right = part.assign(right=part["outcome"] == "found").groupby("who")["right"].mean()
         first = part[part["who"] == who.chief]
         count = len(first) / max(1, first["seed"].nunique())
-        found.append(
+        recalls.append(
             {"known": known, "entities": round(count)}
             | {name: float(right.get(name, np.nan)) for name in who.names}
         )
-    return pd.DataFrame(found, columns=columns)
+    return pd.DataFrame(recalls, columns=columns)

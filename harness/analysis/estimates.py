@@ -80,9 +80,9 @@ class PairwiseComparison(NamedTuple):
         pairs: the same as square tables.
     """
 
-    cube: ScoreArray
+    array: ScoreArray
     values: Array
-    found: Contrasts
+    contrasts: Contrasts
     pairs: Pairs
 
 
@@ -94,31 +94,33 @@ def compare_all_pairs(
     count = len(cube.keys)
     table = scores(statistics, value)
     values = np.array([row[~np.isnan(row)].mean() for row in table])
-    found = _contrasts(statistics, value, objective.sign * pair_matrix(count), resamples)
-    return PairwiseComparison(cube, values, found, as_pairs(found, count))
+    pairwise = _contrasts(statistics, value, objective.sign * pair_matrix(count), resamples)
+    return PairwiseComparison(cube, values, pairwise, as_pairs(pairwise, count))
 
 
 #: Columns of `estimates`.
 _ESTIMATES: Final = ("key", "value", "low", "high", "seeds", "seed_sd", "examples")
 #: The last comparisons, oldest first.
-_remembered: dict[tuple[object, ...], Contrasts] = {}
-_REMEMBERED: Final = 8
+_recent: dict[tuple[object, ...], Contrasts] = {}
+_RECENT_LIMIT: Final = 8
 
 
 def _contrasts(
     statistics: Array, value: Value, matrix: Array, resamples: int = RESAMPLES
 ) -> Contrasts:
     # A page asks for the same comparison several times. A digest is a key that takes no room.
-    prints = [blake2b(np.ascontiguousarray(array).data).digest() for array in (statistics, matrix)]
-    key = (*prints, statistics.shape, matrix.shape, value, resamples)
-    if key not in _remembered:
-        found = contrasts(statistics, value, matrix, resamples)
-        for array in found:
+    digests = [
+        blake2b(np.ascontiguousarray(array).data).digest() for array in (statistics, matrix)
+    ]
+    key = (*digests, statistics.shape, matrix.shape, value, resamples)
+    if key not in _recent:
+        result = contrasts(statistics, value, matrix, resamples)
+        for array in result:
             array.flags.writeable = False
-        _remembered[key] = found
-        if len(_remembered) > _REMEMBERED:
-            del _remembered[next(iter(_remembered))]
-    return _remembered[key]
+        _recent[key] = result
+        if len(_recent) > _RECENT_LIMIT:
+            del _recent[next(iter(_recent))]
+    return _recent[key]
 
 
 def estimates(
@@ -145,22 +147,22 @@ def estimates(
 def estimates_of(cube: ScoreArray, objective: Objective) -> pd.DataFrame:
     """The same for a panel that is at hand: reading one from the tables takes longest."""
     statistics, value = cube.statistics, metric_function(objective)
-    found = _contrasts(statistics, value, np.eye(len(cube.keys)))
-    bounds, form = intervals(found, CONFIDENCE), FORMS[objective.form]
+    each_alone = _contrasts(statistics, value, np.eye(len(cube.keys)))
+    bounds, form = intervals(each_alone, CONFIDENCE), FORMS[objective.form]
     table = scores(statistics, value)
-    spread = [
+    seed_sd = [
         float(row[~np.isnan(row)].std(ddof=1)) if count >= 2 else float("nan")
-        for row, count in zip(table, found.seeds, strict=True)
+        for row, count in zip(table, each_alone.seeds, strict=True)
     ]
     frame = pd.DataFrame(
         {
             "key": list(cube.keys),
-            "value": found.estimate,
+            "value": each_alone.estimate,
             # What no adapter can score lies outside of every interval.
             "low": finite(bounds.low).clip(min=form.least),
             "high": finite(bounds.high).clip(max=form.most),
-            "seeds": found.seeds.astype(int),
-            "seed_sd": spread,
+            "seeds": each_alone.seeds.astype(int),
+            "seed_sd": seed_sd,
             "examples": len(cube.examples),
         }
     )
@@ -172,9 +174,9 @@ def drawn_scores(cube: ScoreArray, objective: Objective) -> Array:
 
     Rows of a configuration whose spread is not known are NaN.
     """
-    found = _contrasts(cube.statistics, metric_function(objective), np.eye(len(cube.keys)))
-    error = finite(found.error)[:, None]
-    return np.asarray(found.estimate[:, None] - error * found.draws)
+    each_alone = _contrasts(cube.statistics, metric_function(objective), np.eye(len(cube.keys)))
+    error = finite(each_alone.error)[:, None]
+    return np.asarray(each_alone.estimate[:, None] - error * each_alone.draws)
 
 
 def estimate(results: StudyResults, key: str, stage: str, split: str) -> Estimate:
@@ -215,42 +217,42 @@ def differences(results: StudyResults, stage: str, split: str, reference: str) -
         return pd.DataFrame(columns=columns)
     if reference not in cube.keys:
         return pd.DataFrame(columns=columns)
-    whole = compare_all_pairs(cube, results.objective)
-    frame = compare_to_reference(whole, results.objective, reference, cube.keys)
+    comparison = compare_all_pairs(cube, results.objective)
+    frame = compare_to_reference(comparison, results.objective, reference, cube.keys)
     return frame[columns]
 
 
 def compare_to_reference(
-    whole: PairwiseComparison, objective: Objective, reference: str, keys: tuple[str, ...]
+    comparison: PairwiseComparison, objective: Objective, reference: str, keys: tuple[str, ...]
 ) -> pd.DataFrame:
     """Differences to a reference within a comparison of all pairs; `keys` are the family.
 
     Returns:
         The columns of `differences`, one row for each of `keys` but the reference.
     """
-    order = whole.cube.keys
-    others = [key for key in keys if key != reference]
+    order = comparison.array.keys
+    compared = [key for key in keys if key != reference]
     base = order.index(reference)
-    rows = [order.index(key) for key in others]
-    error = whole.pairs.error[rows, base]
+    rows = [order.index(key) for key in compared]
+    error = comparison.pairs.error[rows, base]
     subset = Contrasts(
-        objective.sign * whole.pairs.difference[rows, base],
+        objective.sign * comparison.pairs.difference[rows, base],
         error,
         np.zeros(len(rows)),
         np.zeros(len(rows)),
         np.zeros(len(rows)),
-        objective.sign * whole.pairs.draws[rows, base],
+        objective.sign * comparison.pairs.draws[rows, base],
     )
     bounds = joint_intervals(subset, CONFIDENCE)
-    raw = p_values(subset)
+    uncorrected = p_values(subset)
     return pd.DataFrame(
         {
-            "key": others,
+            "key": compared,
             "difference": subset.estimate,
             "low": finite(bounds.low),
             "high": finite(bounds.high),
-            "p_value": raw,
-            "p_holm": holm(raw),
+            "p_value": uncorrected,
+            "p_holm": holm(uncorrected),
         }
     )
 
@@ -317,10 +319,10 @@ def variance_components(cube: ScoreArray, objective: Objective) -> VarianceCompo
     value = metric_function(objective)
     table = scores(cube.statistics, value)
     groups = [row[~np.isnan(row)] for row in table]
-    free = np.array([max(0, len(group) - 1) for group in groups])
-    each = np.array([g.var(ddof=1) if len(g) > 1 else math.nan for g in groups])
-    freedom = float(free.sum())
-    pooled = float(np.nansum(each * free) / freedom) if freedom else math.nan
+    degrees = np.array([max(0, len(group) - 1) for group in groups])
+    variances = np.array([g.var(ddof=1) if len(g) > 1 else math.nan for g in groups])
+    freedom = float(degrees.sum())
+    pooled = float(np.nansum(variances * degrees) / freedom) if freedom else math.nan
     means = np.array([group.mean() for group in groups])
     between = math.nan
     if len(means) > 1 and freedom:
@@ -328,33 +330,35 @@ def variance_components(cube: ScoreArray, objective: Objective) -> VarianceCompo
         between = math.sqrt(max(0.0, float(means.var(ddof=1)) - float(noise)))
     return VarianceComponents(
         math.sqrt(pooled) if freedom else math.nan,
-        np.sqrt(each),
-        _equal(groups),
-        _of_examples(influence(cube.statistics, value)),
+        np.sqrt(variances),
+        _equal_variance_p_value(groups),
+        _example_deviation(influence(cube.statistics, value)),
         between,
         _correlation(table),
     )
 
 
-def _equal(groups: list[Array]) -> float:
+def _equal_variance_p_value(groups: list[Array]) -> float:
     """P-value of equal spread (Brown and Forsythe 1974); NaN where it cannot be made.
 
     An analysis of variance of the distances to each group's median. Not by scipy.stats, which
     takes longer to import than a page takes to be made.
     """
-    apart = [np.abs(group - np.median(group)) for group in groups if len(group) > 2]
-    if len(apart) < 2:
+    distances = [np.abs(group - np.median(group)) for group in groups if len(group) > 2]
+    if len(distances) < 2:
         return math.nan
-    every, count = np.concatenate(apart), len(apart)
-    within = sum(float(((each - each.mean()) ** 2).sum()) for each in apart)
-    between = sum(len(each) * float((each.mean() - every.mean()) ** 2) for each in apart)
+    pooled, count = np.concatenate(distances), len(distances)
+    within = sum(float(((distance - distance.mean()) ** 2).sum()) for distance in distances)
+    between = sum(
+        len(distance) * float((distance.mean() - pooled.mean()) ** 2) for distance in distances
+    )
     if within == 0:
         return 1.0 if between == 0 else 0.0
-    freedom = len(every) - count
+    freedom = len(pooled) - count
     return float(fdtrc(count - 1, freedom, between / (count - 1) / (within / freedom)))
 
 
-def _of_examples(influences: Array) -> float:
+def _example_deviation(influences: Array) -> float:
     """The mean over adapters, of which each example has one effect (jackknife)."""
     examples = influences.shape[2]
     if examples < 2:
@@ -364,11 +368,11 @@ def _of_examples(influences: Array) -> float:
 
 
 def _correlation(table: Array) -> float:
-    whole = table[:, ~np.isnan(table).any(axis=0)]
-    if len(whole) < 2 or whole.shape[1] < 3:
+    complete_seeds = table[:, ~np.isnan(table).any(axis=0)]
+    if len(complete_seeds) < 2 or complete_seeds.shape[1] < 3:
         return math.nan
-    moving = whole[whole.std(axis=1) > 0]
-    if len(moving) < 2:
+    varying = complete_seeds[complete_seeds.std(axis=1) > 0]
+    if len(varying) < 2:
         return math.nan
-    found = np.corrcoef(moving)
-    return float(found[np.triu_indices(len(moving), 1)].mean())
+    matrix = np.corrcoef(varying)
+    return float(matrix[np.triu_indices(len(varying), 1)].mean())

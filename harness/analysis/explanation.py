@@ -1,6 +1,6 @@
-"""The whole chain from trial numbers to the verdict, step by step in words and figures.
+"""The chain from trial numbers to the verdict, step by step, for `pick --explain` and the page.
 
-Computes nothing that the recommendation does not: each figure is one that the verdict rests on.
+Each figure is one that the recommendation is based on.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ import numpy as np
 
 from harness.analysis.estimates import VarianceComponents, estimates_of, variance_components
 from harness.analysis.formatting import (
-    BY_COST,
-    cost_words,
+    COST_NAMES,
+    cost_text,
     highest,
     labels_of,
     metric_format,
     worse_side,
 )
 from harness.analysis.multiple_comparisons import confidence_set
-from harness.analysis.pareto import apply_constraints, told
+from harness.analysis.pareto import apply_constraints, left_out_sentence
 from harness.analysis.scores import cached_per_study, complete, configurations
 from harness.analysis.verdict import STAGE, ConfirmState, alpha_spending, confirm_state
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.costs import Preference
+    from harness.costs import Constraint
     from harness.results import StudyResults
 
 _STAGES = ("search", "tune", "ablate", "full", "claim", "confirm")
-#: A correlation over seeds from which on pairing by seed takes a third of the variance away.
+#: From this correlation over seeds on, pairing by seed removes a third of the variance.
 _HELPS: Final = 1 / 3
-#: More trial numbers than these are told by their count.
+#: More trial numbers than these are counted, not listed.
 _NAMED = 12
 
 
@@ -46,36 +46,38 @@ class Step(NamedTuple):
 
 @cached_per_study
 def explain(
-    results: StudyResults, cost: str | None = None, prefer: Sequence[Preference] = ()
+    results: StudyResults, cost: str | None = None, prefer: Sequence[Constraint] = ()
 ) -> list[Step]:
     """The steps, as far as the study has come.
 
     Args:
         results: the study.
         cost: what the pick is to be the cheapest by; the sweep's by default.
-        prefer: bounds to keep beside the sweep's own.
+        prefer: constraints beside the sweep's own.
     """
     steps = [Step("trials", tuple(_trials(results)))]
-    chosen = _chosen(results)
-    if chosen:
-        steps.append(Step("who was confirmed, and why", tuple(chosen)))
-    inside = apply_constraints(results, prefer)
-    results = inside.results
-    if len(inside.left_out):
-        steps.append(Step("who keeps the bounds", (told(inside),)))
-    now = confirm_state(results, cost=cost)
-    if now is None:
-        lines = ("No two configurations have two confirmed seeds: nothing is compared.",)
+    selection = _selection(results)
+    if selection:
+        steps.append(Step("finalists and their origin", tuple(selection)))
+    constrained = apply_constraints(results, prefer)
+    results = constrained.results
+    if len(constrained.left_out):
+        steps.append(Step("constraints", (left_out_sentence(constrained),)))
+    state = confirm_state(results, cost=cost)
+    if state is None:
+        lines = ("Fewer than two configurations have two confirmed seeds: nothing is compared.",)
         return [*steps, Step("scores on test", lines)]
     table = configurations(results, STAGE).set_index("key", drop=False)
-    names = labels_of(table.loc[list(now.whole.cube.keys)].reset_index(drop=True))
-    steps.append(Step("scores on test", tuple(_scores(results, now, names))))
-    split = variance_components(now.whole.cube, results.objective)
-    steps.append(Step("where scores differ", tuple(_spread(results, split))))
-    steps.append(Step("the look, and what it may spend", tuple(_look(results, now))))
-    steps.append(Step("each against the best of the others", tuple(_bounds(results, now, names))))
-    steps.append(Step("who may be the best", tuple(_set(now, names))))
-    steps.append(Step("the rule", tuple(_rule(results, now, names))))
+    names = labels_of(table.loc[list(state.comparison.array.keys)].reset_index(drop=True))
+    steps.append(Step("scores on test", tuple(_scores(results, state, names))))
+    components = variance_components(state.comparison.array, results.objective)
+    steps.append(Step("variance components", tuple(_spread(results, components))))
+    steps.append(Step("look and alpha spending", tuple(_look(results, state))))
+    steps.append(
+        Step("each against the best of the others", tuple(_bounds(results, state, names)))
+    )
+    steps.append(Step("model confidence set", tuple(_set(state, names))))
+    steps.append(Step("decision rule", tuple(_rule(results, state, names))))
     return steps
 
 
@@ -92,17 +94,19 @@ def _trials(results: StudyResults) -> list[str]:
         if rows.empty:
             continue
         counts = rows["state"].value_counts()
-        told = ", ".join(f"{counts[state]} {state}" for state in counts.index)
+        states = ", ".join(f"{counts[state]} {state}" for state in counts.index)
         repeated = int(rows["duplicate_of"].notna().sum())
-        twice = f", {repeated} of them repeats" if repeated else ""
-        lines.append(f"{stage}: {told}{twice}; {_numbers([int(n) for n in rows['number']])}")
+        duplicates = f", {repeated} of them duplicates" if repeated else ""
+        lines.append(
+            f"{stage}: {states}{duplicates}; {_numbers([int(n) for n in rows['number']])}"
+        )
     return lines or ["none yet"]
 
 
-def _chosen(results: StudyResults) -> list[str]:
+def _selection(results: StudyResults) -> list[str]:
     lines = []
-    noted = results.attributes.get("incumbent")
-    if noted:
+    incumbent = results.attributes.get("incumbent")
+    if incumbent:
         best = complete(results, "search").dropna(subset=["value"])
         scores = metric_format(results.objective)
         if len(best):
@@ -113,111 +117,120 @@ def _chosen(results: StudyResults) -> list[str]:
                 f"{scores.unit} on validation, the {highest(results.objective)} of {len(best)}"
             )
         else:
-            lines.append("incumbent: the centre that the sweep names")
+            lines.append("incumbent: the configuration that the sweep names (ablation.centre)")
     table = configurations(results, STAGE)
     for name, key in zip(labels_of(table), table["key"], strict=True):
         rows = complete(results, "ablate")
-        own = [int(n) for n in rows.loc[rows["key"] == key, "number"]]
-        where = f"ablation, trials {_numbers(own)}" if own else "search"
-        lines.append(f"finalist: {name}, from the {where}")
+        ablation_trials = [int(n) for n in rows.loc[rows["key"] == key, "number"]]
+        origin = f"ablation, trials {_numbers(ablation_trials)}" if ablation_trials else "search"
+        lines.append(f"finalist: {name}, from the {origin}")
     return lines
 
 
-def _scores(results: StudyResults, now: ConfirmState, names: Sequence[str]) -> list[str]:
+def _scores(results: StudyResults, state: ConfirmState, names: Sequence[str]) -> list[str]:
     scores = metric_format(results.objective)
-    found = estimates_of(now.whole.cube, results.objective).set_index("key")
+    intervals = estimates_of(state.comparison.array, results.objective).set_index("key")
     rows = complete(results, STAGE)
     lines = [
-        f"{len(now.whole.cube.examples)} examples; the mean over seeds of the score over all "
-        "examples, with its 95 % interval; seeds and examples are the same for all"
+        f"mean over seeds of the score over all {len(state.comparison.array.examples)} examples, "
+        "with its 95 % confidence interval; seeds and examples are the same for all"
     ]
-    for name, key in zip(names, now.whole.cube.keys, strict=True):
-        own = rows[rows["key"] == key]
-        value, low, high = (float(found.loc[key, x]) for x in ("value", "low", "high"))  # type: ignore[arg-type]
-        numbers = _numbers([int(number) for number in own["number"]])
-        each = " ".join(scores.show(value) for value in own["test"].astype(float))
+    for name, key in zip(names, state.comparison.array.keys, strict=True):
+        trials = rows[rows["key"] == key]
+        value, low, high = (float(intervals.loc[key, x]) for x in ("value", "low", "high"))  # type: ignore[arg-type]
+        numbers = _numbers([int(number) for number in trials["number"]])
+        by_seed = " ".join(scores.show(value) for value in trials["test"].astype(float))
         lines.append(
-            f"{name}: {scores.show(value)} ({scores.show(low)} to {scores.show(high)}); "
-            f"trials {numbers}: {each}"
+            f"{name}: {scores.show(value)} ({scores.interval(low, high)}); "
+            f"trials {numbers}: {by_seed}"
         )
     return lines
 
 
-def _spread(results: StudyResults, split: VarianceComponents) -> list[str]:
+def _spread(results: StudyResults, components: VarianceComponents) -> list[str]:
     scores = metric_format(results.objective)
     lines = [
-        f"one configuration over training seeds (the noise floor): sd {scores.show(split.seed)} "
-        f"{scores.unit}; over examples, the adapters fixed: sd {scores.show(split.example)}; "
-        f"between configurations: sd {scores.show(split.configuration)}"
+        "standard deviation of one configuration's score over training seeds (seed noise): "
+        f"{scores.show(components.seed)} {scores.unit}; over examples, with the adapters fixed: "
+        f"{scores.show(components.example)}; between configurations: "
+        f"{scores.show(components.configuration)}"
     ]
-    if math.isfinite(split.equal):
-        told = "may be pooled" if split.pooled else "are not alike: each counts by itself"
-        lines.append(f"equal spread over seeds: p = {split.equal:.2g}, so spreads {told}")
-    if math.isfinite(split.correlation):
-        gain = "helps a little" if split.correlation > 0 else "does not help"
-        gain = "helps" if split.correlation > _HELPS else gain
+    if math.isfinite(components.equal):
+        pooling = "may be pooled" if components.pooled else "are not equal: each counts by itself"
         lines.append(
-            f"mean correlation of two configurations over shared seeds: {split.correlation:+.2f} "
-            f"(pairing by seed {gain} here)"
+            f"equal variance over seeds: p = {components.equal:.2g}, so variances {pooling}"
+        )
+    if math.isfinite(components.correlation):
+        benefit = "helps a little" if components.correlation > 0 else "does not help"
+        benefit = "helps" if components.correlation > _HELPS else benefit
+        lines.append(
+            "mean correlation of two configurations over shared seeds: "
+            f"{components.correlation:+.2f} (pairing by seed {benefit} here)"
         )
     return lines
 
 
-def _look(results: StudyResults, now: ConfirmState) -> list[str]:
+def _look(results: StudyResults, state: ConfirmState) -> list[str]:
     settings = results.sweep.get("confirmation") or {}
-    looks = [int(look) for look in settings.get("looks") or [now.look.planned]]
-    each = ", ".join(
+    looks = [int(look) for look in settings.get("looks") or [state.look.planned]]
+    spending = ", ".join(
         f"{look} seeds {share:.4g}"
-        for look, share in zip(looks, alpha_spending(looks, now.look.total), strict=True)
+        for look, share in zip(looks, alpha_spending(looks, state.look.total), strict=True)
     )
     return [
-        f"error of {now.look.total:g} in all, laid down beforehand: {each}",
-        f"this is the look at {now.look.planned} seeds ({now.look.seeds} there): bounds at "
-        f"{100 * (1 - now.look.alpha):.4g} %",
+        f"error probability of {state.look.total:g} in total, planned in advance: {spending}",
+        f"this is the look at {state.look.planned} seeds ({state.look.seeds} complete): bounds at "
+        f"{100 * (1 - state.look.alpha):.4g} %",
     ]
 
 
-def _bounds(results: StudyResults, now: ConfirmState, names: Sequence[str]) -> list[str]:
+def _bounds(results: StudyResults, state: ConfirmState, names: Sequence[str]) -> list[str]:
     scores = metric_format(results.objective)
     lines = [
-        f"margin {results.objective.margin_told}; better is more here, whatever the metric's "
+        f"margin {results.objective.margin_text}; more is better here, whatever the metric's "
         "direction"
     ]
+    pairs, low = state.comparison.pairs, state.bounds.low
     for i, name in enumerate(names):
-        rival = now.rival(i)
-        told = "not worse" if now.good[i] else "worse" if now.worse[i] else "open"
+        rival = state.rival(i)
         lines.append(
-            f"{name}: {scores.gap(now.whole.pairs.difference[i, rival])} to {names[rival]}, "
-            f"standard error {scores.show(now.whole.pairs.error[i, rival])}, quantile "
-            f"{now.bounds.critical[rival]:.2f}; not more than {scores.show(-now.bounds.low[i])} "
-            f"behind the best: {told}"
+            f"{name}: {scores.gap(pairs.difference[i, rival])} to {names[rival]}, standard error "
+            f"{scores.show(pairs.error[i, rival])}, quantile {state.bounds.critical[rival]:.2f}; "
+            f"not more than {scores.show(-low[i])} behind the best: {_verdict(state, i)}"
         )
     return lines
 
 
-def _set(now: ConfirmState, names: Sequence[str]) -> list[str]:
-    found = confidence_set(now.whole.pairs, now.look.alpha)
-    order = np.argsort(-found.p_values, kind="stable")
+def _verdict(state: ConfirmState, index: int) -> str:
+    if state.non_inferior[index]:
+        return "non-inferior"
+    return "worse" if state.worse[index] else "undecided"
+
+
+def _set(state: ConfirmState, names: Sequence[str]) -> list[str]:
+    mcs = confidence_set(state.comparison.pairs, state.look.alpha)
+    order = np.argsort(-mcs.p_values, kind="stable")
     return [
-        f"{names[i]}: p = {found.p_values[i]:.3g}, "
-        f"{'in' if found.inside[i] else 'not in'} the model confidence set"
+        f"{names[i]}: p = {mcs.p_values[i]:.3g}, "
+        f"{'in' if mcs.inside[i] else 'not in'} the model confidence set"
         for i in order
     ]
 
 
-def _rule(results: StudyResults, now: ConfirmState, names: Sequence[str]) -> list[str]:
+def _rule(results: StudyResults, state: ConfirmState, names: Sequence[str]) -> list[str]:
     objective = results.objective
-    order = np.lexsort((-now.scores, now.costs))
+    order = np.lexsort((-state.scores, state.costs))
     lines = [
-        f"the cheapest (by {BY_COST[now.cost]}) that is shown to be not more than "
-        f"{objective.margin_told} {worse_side(objective)} the best"
+        f"the cheapest (by {COST_NAMES[state.cost]}) that is shown to be not more than "
+        f"{objective.margin_text} {worse_side(objective)} the best"
     ]
     for i in order:
-        told = "not worse" if now.good[i] else "worse" if now.worse[i] else "open"
-        picked = ", picked" if i == now.pick else ""
-        lines.append(f"{cost_words(now.cost, now.costs[i])}: {names[i]}: {told}{picked}")
-    if now.pick is None:
-        lines.append("none is shown to be good enough: undecided")
-    elif now.tie:
-        lines.append("all are: a tie, any will do")
+        picked = ", picked" if i == state.pick else ""
+        lines.append(
+            f"{cost_text(state.cost, state.costs[i])}: {names[i]}: {_verdict(state, i)}{picked}"
+        )
+    if state.pick is None:
+        lines.append("none is shown to be non-inferior: undecided")
+    elif state.tie:
+        lines.append("all are non-inferior: a tie")
     return lines

@@ -133,15 +133,15 @@ def labels(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Short names of configurations: rank, variant, targets, and what else tells them apart."""
     short = [f"r={row['rank']} ({row['variant']}, {row['target_modules']}" for row in rows]
     named = []
-    for place, row in enumerate(rows):
-        twins = [one for one, name in zip(rows, short, strict=True) if name == short[place]]
+    for index, row in enumerate(rows):
+        twins = [twin for twin, name in zip(rows, short, strict=True) if name == short[index]]
         extras = [
             form.format(row[name])
             for name, form in _EXTRAS.items()
-            if len({one[name] for one in twins}) > 1
+            if len({twin[name] for twin in twins}) > 1
         ]
         extras += str(row.get("extras") or "").split()
-        named.append(", ".join([short[place], *extras]) + ")")
+        named.append(", ".join([short[index], *extras]) + ")")
     return named
 
 
@@ -157,7 +157,7 @@ _COSTS = {
     "peak_memory": ("{:,.0f} MiB at the peak of training", 2.0**-20),
     "inference_memory": ("{:,.1f} MiB to serve", 2.0**-20),
 }
-BY_COST = {
+COST_NAMES = {
     "parameters": "trainable parameters",
     "train_seconds": "seconds of training",
     "peak_memory": "memory at the peak of training",
@@ -165,12 +165,12 @@ BY_COST = {
 }
 
 
-def cost_words(cost: str, amount: float) -> str:
+def cost_text(cost: str, amount: float) -> str:
     """`66,304 parameters`; `unknown` where it is not known."""
     form, factor = _COSTS[cost]
     return form.format(factor * amount) if np.isfinite(amount) else "unknown cost"
 
 
-def priced(label: str, cost: str, amount: float) -> str:
+def label_with_cost(label: str, cost: str, amount: float) -> str:
     """A label with what it costs."""
-    return f"{label[:-1]}, {cost_words(cost, amount)})" if np.isfinite(amount) else label
+    return f"{label[:-1]}, {cost_text(cost, amount)})" if np.isfinite(amount) else label

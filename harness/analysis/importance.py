@@ -45,7 +45,7 @@ class Forest(NamedTuple):
     dependence: pd.DataFrame
 
 
-def fit(
+def fit_forests(
     trials: pd.DataFrame, values: Array, grids: Mapping[str, Sequence[Any]], fits: int = _FITS
 ) -> Forest:
     """Fits forests on resamples of the trials.
@@ -60,43 +60,48 @@ def fit(
 
     encoded = _Encoded(trials)
     rng = np.random.default_rng(_SEED)
-    every = np.arange(len(values))
-    whole = float(np.var(values)) or 1.0
-    places = [(factor, level) for factor, levels in grids.items() for level in levels]
-    asked = np.concatenate([encoded.at(trials, factor, level) for factor, level in places])
+    indices = np.arange(len(values))
+    variance = float(np.var(values)) or 1.0
+    grid_points = [(factor, level) for factor, levels in grids.items() for level in levels]
+    grid_rows = np.concatenate(
+        [encoded.at(trials, factor, level) for factor, level in grid_points]
+    )
     errors, means = [], []
     for number in range(fits):
-        drawn = rng.choice(every, len(every))
-        unseen = np.setdiff1d(every, drawn)
+        resample = rng.choice(indices, len(indices))
+        unseen = np.setdiff1d(indices, resample)
         if len(unseen) < 2:
             continue
         forest = RandomForestRegressor(_TREES, random_state=number)
-        forest.fit(encoded.rows(trials.iloc[drawn]), values[drawn])
+        forest.fit(encoded.rows(trials.iloc[resample]), values[resample])
         shuffled = [trials.iloc[unseen]]
         for factor in grids:
             for _ in range(_SHUFFLES):
-                moved = trials.iloc[unseen].copy()
-                moved[factor] = moved[factor].to_numpy()[rng.permutation(len(unseen))]
-                shuffled.append(moved)
+                permuted = trials.iloc[unseen].copy()
+                permuted[factor] = permuted[factor].to_numpy()[rng.permutation(len(unseen))]
+                shuffled.append(permuted)
         # One call for all: a forest's own overhead is far above what a few rows cost.
-        rows = np.concatenate([*(encoded.rows(frame) for frame in shuffled), asked])
-        told = forest.predict(rows)
+        rows = np.concatenate([*(encoded.rows(frame) for frame in shuffled), grid_rows])
+        predictions = forest.predict(rows)
         count = len(shuffled) * len(unseen)
-        squares = (told[:count].reshape(-1, len(unseen)) - values[unseen]) ** 2
+        squares = (predictions[:count].reshape(-1, len(unseen)) - values[unseen]) ** 2
         loss = squares.mean(axis=1)
-        errors.append((loss[1:].reshape(-1, _SHUFFLES).mean(axis=1) - loss[0]) / whole)
-        means.append(told[count:].reshape(len(places), len(trials)).mean(axis=1))
-    importance = _told(np.array(errors), {"factor": [*grids]})
-    dependence = _told(
+        errors.append((loss[1:].reshape(-1, _SHUFFLES).mean(axis=1) - loss[0]) / variance)
+        means.append(predictions[count:].reshape(len(grid_points), len(trials)).mean(axis=1))
+    importance = _summary(np.array(errors), {"factor": [*grids]})
+    dependence = _summary(
         np.array(means),
-        {"factor": [factor for factor, _ in places], "level": [level for _, level in places]},
+        {
+            "factor": [factor for factor, _ in grid_points],
+            "level": [level for _, level in grid_points],
+        },
     )
     return Forest(importance, dependence)
 
 
-def _told(found: Array, names: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
-    low, high = np.percentile(found, [_TAIL, 100 - _TAIL], axis=0)
-    return pd.DataFrame({**names, "value": found.mean(axis=0), "low": low, "high": high})
+def _summary(fits: Array, names: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
+    low, high = np.percentile(fits, [_TAIL, 100 - _TAIL], axis=0)
+    return pd.DataFrame({**names, "value": fits.mean(axis=0), "low": low, "high": high})
 
 
 class _Encoded:
@@ -113,11 +118,11 @@ class _Encoded:
     def rows(self, trials: pd.DataFrame) -> Array:
         columns = []
         for name, classes in self._classes.items():
-            own = trials[name].to_numpy()
+            values = trials[name].to_numpy()
             if classes is None:
-                columns.append(own.astype(float))
+                columns.append(values.astype(float))
             else:
-                columns += [(own == each).astype(float) for each in classes]
+                columns += [(values == name_of_class).astype(float) for name_of_class in classes]
         return np.column_stack(columns)
 
     def at(self, trials: pd.DataFrame, factor: str, level: object) -> Array:
@@ -141,7 +146,7 @@ COLUMNS: Final = ("factor", "ped_anova", "fanova", "forest", "low", "high")
 #: Columns of partial dependences.
 DEPENDENCE: Final = ("factor", "level", "value", "low", "high")
 #: The best share of trials that PED-ANOVA asks for, as in its paper.
-_BEST: Final = 0.1
+_BEST_SHARE: Final = 0.1
 
 
 def rung_correlation(results: StudyResults, share: float) -> float | None:
@@ -162,14 +167,14 @@ def rung_correlation(results: StudyResults, share: float) -> float | None:
     early, final = [], []
     for number, value in zip(trials["number"], trials["value"], strict=True):
         rows = by_trial.get(number)
-        own = None if rows is None else rows.dropna(subset=["value"]).sort_values("step")
-        if rows is None or own is None or own.empty:
+        readings = None if rows is None else rows.dropna(subset=["value"]).sort_values("step")
+        if rows is None or readings is None or readings.empty:
             continue
         steps = rows["step"]
-        before = own[own["step"] <= share * float(steps.max()) * (1 + 1e-9)]
-        chosen = before.iloc[-1] if len(before) else own.iloc[0]
-        if float(chosen["step"]) < float(steps.max()) or share >= 1:
-            early.append(float(chosen["value"]))
+        until_share = readings[readings["step"] <= share * float(steps.max()) * (1 + 1e-9)]
+        reading = until_share.iloc[-1] if len(until_share) else readings.iloc[0]
+        if float(reading["step"]) < float(steps.max()) or share >= 1:
+            early.append(float(reading["value"]))
             final.append(float(value))
     if len(early) < ENOUGH or np.ptp(early) == 0 or np.ptp(final) == 0:
         return None
@@ -179,14 +184,16 @@ def rung_correlation(results: StudyResults, share: float) -> float | None:
 def factors(results: StudyResults) -> dict[str, Sequence[Any]]:
     """Factors that the search varied, with the levels its space offers; for a range, a grid."""
     space = dict(results.sweep.get("space") or {})
-    found: dict[str, Sequence[Any]] = {}
+    levels_by_factor: dict[str, Sequence[Any]] = {}
     for name in _FACTORS:
         levels = space.get(name)
         if isinstance(levels, Mapping) and "low" in levels:
-            found[name] = [float(x) for x in np.geomspace(levels["low"], levels["high"], 7)]
+            levels_by_factor[name] = [
+                float(x) for x in np.geomspace(levels["low"], levels["high"], 7)
+            ]
         elif isinstance(levels, list | tuple) and len(levels) > 1:
-            found[name] = list(levels)
-    return found
+            levels_by_factor[name] = list(levels)
+    return levels_by_factor
 
 
 def importances(results: StudyResults) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -202,23 +209,23 @@ def importances(results: StudyResults) -> tuple[pd.DataFrame, pd.DataFrame]:
         dependences (factor, level, value, low, high); both empty with fewer than 8 complete
         trials or equal scores.
     """
-    none = pd.DataFrame(columns=list(COLUMNS))
+    empty = pd.DataFrame(columns=list(COLUMNS))
     trials = complete(results, "search").dropna(subset=["value"])
     grids = factors(results)
     if len(trials) < ENOUGH or not grids or np.ptp(trials["value"].astype(float)) == 0:
-        return none, pd.DataFrame(columns=list(DEPENDENCE))
-    shown = pd.DataFrame({name: _scaled(name, trials[name]) for name in grids})
+        return empty, pd.DataFrame(columns=list(DEPENDENCE))
+    encoded = pd.DataFrame({name: _scaled(name, trials[name]) for name in grids})
     scaled = {
         name: _scaled(name, pd.Series(np.array(levels))).to_list()
         for name, levels in grids.items()
     }
     values = trials["value"].to_numpy(dtype=float)
-    found = fit(shown, values, scaled)
-    dependence = found.dependence.assign(
+    forest = fit_forests(encoded, values, scaled)
+    dependence = forest.dependence.assign(
         level=[level for levels in grids.values() for level in levels]
     )[list(DEPENDENCE)]
     ped, fanova = _by_optuna(results, trials, grids)
-    frame = found.importance.rename(columns={"value": "forest"})
+    frame = forest.importance.rename(columns={"value": "forest"})
     frame = frame.assign(
         ped_anova=[ped.get(name, math.nan) for name in frame["factor"]],
         fanova=[fanova.get(name, math.nan) for name in frame["factor"]],
@@ -227,7 +234,7 @@ def importances(results: StudyResults) -> tuple[pd.DataFrame, pd.DataFrame]:
     return frame[list(COLUMNS)], dependence
 
 
-def noted(results: StudyResults) -> dict[str, list[dict[str, Any]]]:
+def recordable_importances(results: StudyResults) -> dict[str, list[dict[str, Any]]]:
     """The same as plain values, for a study to keep: `factors` and `dependence`, None for NaN."""
     return {
         name: [
@@ -252,41 +259,43 @@ def _by_optuna(
     import optuna
     from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
-    ways: dict[str, BaseDistribution] = {}
+    distributions: dict[str, BaseDistribution] = {}
     for name, levels in grids.items():
         if name == "learning_rate":
             rates = trials[name].astype(float)
             low, high = min(*rates, *map(float, levels)), max(*rates, *map(float, levels))
-            ways[name] = FloatDistribution(low, high, log=True)
+            distributions[name] = FloatDistribution(low, high, log=True)
         else:
-            ways[name] = CategoricalDistribution(
+            distributions[name] = CategoricalDistribution(
                 _plain([*dict.fromkeys([*levels, *trials[name]])])
             )
-    quiet = optuna.logging.get_verbosity()
+    verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        better = optuna.study.StudyDirection
-        way = better.MAXIMIZE if results.objective.sign > 0 else better.MINIMIZE
-        study = optuna.create_study(direction=way)
+        directions = optuna.study.StudyDirection
+        direction = directions.MAXIMIZE if results.objective.sign > 0 else directions.MINIMIZE
+        study = optuna.create_study(direction=direction)
         for row in trials.to_dict("records"):
             params = {name: _plain([row[name]])[0] for name in grids}
             study.add_trial(
                 optuna.trial.create_trial(
-                    params=params, distributions=ways, value=float(row["value"])
+                    params=params, distributions=distributions, value=float(row["value"])
                 )
             )
-        found = []
+        by_evaluator = []
         for evaluator in (
-            optuna.importance.PedAnovaImportanceEvaluator(target_quantile=_BEST),
+            optuna.importance.PedAnovaImportanceEvaluator(target_quantile=_BEST_SHARE),
             optuna.importance.FanovaImportanceEvaluator(seed=0),
         ):
             try:
-                found.append(optuna.importance.get_param_importances(study, evaluator=evaluator))
+                by_evaluator.append(
+                    optuna.importance.get_param_importances(study, evaluator=evaluator)
+                )
             except (ValueError, RuntimeError):
-                found.append({})
+                by_evaluator.append({})
     finally:
-        optuna.logging.set_verbosity(quiet)
-    return found[0], found[1]
+        optuna.logging.set_verbosity(verbosity)
+    return by_evaluator[0], by_evaluator[1]
 
 
 def _plain(levels: Sequence[object]) -> list[Any]:

@@ -115,7 +115,7 @@ def _losses(trials: pd.DataFrame, losses: pd.DataFrame, sign: float, limit: int)
     order = list(merit.sort_values(ascending=False, kind="stable").index[:limit])
     rows = losses.merge(trials, left_on="trial", right_on="number", suffixes=("", "_of_trial"))
     rows = rows[rows["key"].isin(order)]
-    found = (
+    curves = (
         rows.groupby(["key", "step"], sort=True)
         .agg(
             epoch=("epoch", "first"),
@@ -127,9 +127,9 @@ def _losses(trials: pd.DataFrame, losses: pd.DataFrame, sign: float, limit: int)
         .reset_index()
     )
     settings = trials.drop_duplicates("key")[["key", "stage", *CONFIGURATION]]
-    found = found.merge(settings, on="key")
-    found = found.sort_values("key", key=lambda keys: keys.map(order.index), kind="stable")
-    return found[list(LOSS_COLUMNS)].reset_index(drop=True)
+    curves = curves.merge(settings, on="key")
+    curves = curves.sort_values("key", key=lambda keys: keys.map(order.index), kind="stable")
+    return curves[list(LOSS_COLUMNS)].reset_index(drop=True)
 
 
 def reading_table(results: StudyResults) -> pd.DataFrame:

@@ -1,7 +1,4 @@
-"""What a study's evidence does not say, in plain sentences made from its rows.
-
-What a study could not have seen: small differences, rare classes, what was never scored.
-"""
+"""Limitations of a study's evidence, as sentences: what was not tested, measured or decided."""
 
 from __future__ import annotations
 
@@ -25,51 +22,51 @@ if TYPE_CHECKING:
     from harness.results import StudyResults
 
 
-#: A class with fewer mentions or examples in a split says little about itself.
+#: A class with fewer mentions or examples in a split has an unreliable score.
 RARE: Final = 30
 #: More classes than these are counted, not named.
 _NAMED: Final = 4
 _COUNTS: Final = ("tp", "fp", "fn")
 
 
-def blind_spots(results: StudyResults, now: ConfirmState | None) -> list[str]:
-    """Sentences on differences, classes and baselines that the evidence says nothing of.
+def unmeasured(results: StudyResults, state: ConfirmState | None) -> list[str]:
+    """Sentences on what the data could not show: small differences, rare classes, baselines.
 
     Args:
         results: the study.
-        now: what its confirm stage shows, or None.
+        state: what its confirm stage shows, or None.
     """
     return [
-        *_detectable(results, now),
+        *_detectable(results, state),
         *_rare(results),
         *_single_cells(results),
         *_without_baselines(results),
     ]
 
 
-def detectable(now: ConfirmState) -> float:
+def minimum_detectable_difference(state: ConfirmState) -> float:
     """The smallest difference of two finalists that this look finds in 80 % of studies.
 
     Of the pair with the median error, by the joint bounds of all pairs: (q + z_0.8) se, in the
-    metric's own unit; infinite where nothing can be told.
+    metric's own unit; infinite where no error is known.
     """
-    count = len(now.scores)
-    errors = now.whole.pairs.error[np.triu_indices(count, 1)]
-    largest = np.abs(now.whole.pairs.draws).max(axis=(0, 1))
-    quantile = float(np.quantile(largest, 1 - now.look.alpha))
+    count = len(state.scores)
+    errors = state.comparison.pairs.error[np.triu_indices(count, 1)]
+    largest = np.abs(state.comparison.pairs.draws).max(axis=(0, 1))
+    quantile = float(np.quantile(largest, 1 - state.look.alpha))
     return float((quantile + ndtri(POWER)) * np.median(errors))
 
 
-def _detectable(results: StudyResults, now: ConfirmState | None) -> list[str]:
-    if now is None:
+def _detectable(results: StudyResults, state: ConfirmState | None) -> list[str]:
+    if state is None:
         return []
-    size, scores = detectable(now), metric_format(results.objective)
+    size, scores = minimum_detectable_difference(state), metric_format(results.objective)
     if not math.isfinite(size):
         return []
     return [
-        f"Differences of less than about {scores.show(size)} {scores.unit} between two finalists "
-        f"would be missed in a fifth of studies or more, with {now.look.seeds} seeds and "
-        f"{len(now.whole.cube.examples)} examples."
+        f"Minimum detectable difference of two finalists at {100 * POWER:.0f} % power: "
+        f"{scores.show(size)} {scores.unit}, with {state.look.seeds} seeds and "
+        f"{len(state.comparison.array.examples)} examples."
     ]
 
 
@@ -96,37 +93,37 @@ def _rare(results: StudyResults) -> list[str]:
     verb = "has" if len(rare) == 1 else "have"
     return [
         f"{named} {verb} fewer than {RARE} mentions in the {split} split: scores of such a class "
-        "say little."
+        "are unreliable."
     ]
 
 
 def _single_cells(results: StudyResults) -> list[str]:
     cells = complete(results, "ablate")
-    alone = int((cells.groupby("key")["seed"].nunique() == 1).sum()) if len(cells) else 0
-    if not alone:
+    single = int((cells.groupby("key")["seed"].nunique() == 1).sum()) if len(cells) else 0
+    if not single:
         return []
-    many = "cell of the ablation has" if alone == 1 else "cells of the ablation have"
-    return [f"{alone} {many} one complete seed: nothing is known of the spread there."]
+    many = "cell of the ablation has" if single == 1 else "cells of the ablation have"
+    return [f"{single} {many} one complete seed: their variance over seeds is unknown."]
 
 
 def _without_baselines(results: StudyResults) -> list[str]:
     if complete(results, STAGE).empty:
         return []
-    said = []
+    sentences = []
     if not any(shots(name) is not None for name in baselines(results, SPLIT)):
-        said.append(
-            "The base without an adapter was not scored on the test split: what adapters gain is "
-            "not known."
+        sentences.append(
+            "The base model without an adapter was not scored on the test split: what adapters "
+            "gain over it is unknown."
         )
-    wanted = (results.sweep.get("baselines") or {}).get("full")
-    if wanted and complete(results, "full").empty:
-        said.append(
-            "Full fine-tuning has no complete training: how near adapters come to it is not known."
+    full_fine_tuning = (results.sweep.get("baselines") or {}).get("full")
+    if full_fine_tuning and complete(results, "full").empty:
+        sentences.append(
+            "Full fine-tuning has no complete training: how close adapters come to it is unknown."
         )
-    return said
+    return sentences
 
 
-#: Below so many seeds a spread over seeds is known badly.
+#: A variance over fewer seeds than this is a rough estimate.
 FEW_SEEDS = 10
 #: More levels than these are counted, not named; the tables mark each of them.
 FEW_NAMES = 4
@@ -140,24 +137,24 @@ _NAMES = {
 }
 
 
-def not_supported(results: StudyResults, now: ConfirmState | None) -> tuple[str, ...]:
-    """Sentences on what was not tested, not told apart, not finished or left out.
+def not_supported(results: StudyResults, state: ConfirmState | None) -> tuple[str, ...]:
+    """Sentences on what was not tested, not decided, not finished or left out.
 
     Args:
         results: the study.
-        now: what its confirm stage shows, or None.
+        state: what its confirm stage shows, or None.
     """
-    whole = all_cells(results)
+    comparison = all_cells(results)
     sentences = [
         *_leaked(results),
-        *_confirmed(results, now),
-        *blind_spots(results, now),
+        *_confirmation(results, state),
+        *unmeasured(results, state),
         *_ranks(results),
-        *_best_cell(results, whole),
+        *_best_cell(results, comparison),
         *_tuning(results),
         *_edges(results),
         *_widened(results),
-        *_equal_levels(results, whole),
+        *_equal_levels(results, comparison),
         *_interactions(results),
         *_packed(results),
         *_dropped(results),
@@ -166,60 +163,66 @@ def not_supported(results: StudyResults, now: ConfirmState | None) -> tuple[str,
     return tuple(dict.fromkeys(sentences))
 
 
-def _confirmed(results: StudyResults, now: ConfirmState | None) -> list[str]:
+def _confirmation(results: StudyResults, state: ConfirmState | None) -> list[str]:
     rows = results.trials[results.trials["stage"] == STAGE]
     if rows.empty and (results.sweep.get("search") or {}).get("trials") == 0:
-        return ["Nothing was confirmed: scores are on the validation split, that learning rates "
-                "were tuned on too, and the best of many looks better than it is."]  # fmt: skip
+        return [
+            "Nothing was confirmed: scores are on the validation split, which learning rates were "
+            "tuned on too, and the best of many is optimistically biased."
+        ]
     if rows.empty:
-        return ["Nothing was confirmed: search scores come from one seed and are flattered by "
-                "having been chosen."]  # fmt: skip
-    said = []
+        return [
+            "Nothing was confirmed: search scores come from one seed, and the best of them is "
+            "optimistically biased."
+        ]
+    sentences = []
     look = current_look(results)
     if any(str(name).startswith("added.") for name in results.attributes):
-        said.append(
-            f"Seeds were added to the looks laid down beforehand ({look.seeds} now): the verdict "
-            "is exploratory."
+        sentences.append(
+            f"Seeds were added to the planned looks ({look.seeds} seeds so far): the verdict is "
+            "exploratory."
         )
     elif look.seeds < look.planned:
-        said.append(
+        sentences.append(
             f"The look at {look.planned} seeds is not complete ({look.seeds} so far): a verdict "
-            "read before it has no error guarantee."
+            "before that has no error guarantee."
         )
     elif look.seeds > look.planned:
-        said.append(
-            f"{look.seeds} seeds are more than the {look.planned} laid down beforehand: the "
-            "verdict is exploratory."
+        sentences.append(
+            f"{look.seeds} seeds are more than the {look.planned} planned: the verdict is "
+            "exploratory."
         )
     if look.seeds < FEW_SEEDS:
         many = f"{look.seeds} seeds" if look.seeds > 1 else "one seed"
-        spread = f"is known from {many} only" if look.seeds else "is not known"
-        said.append(f"The spread over training seeds {spread}.")
+        known = f"is estimated from {many} only" if look.seeds else "is unknown"
+        sentences.append(f"The variance over training seeds {known}.")
     table = configurations(results, STAGE)
     names = labels_of(table)
     for name, key, seeds in zip(names, table["key"], table["seeds"], strict=True):
         failed = int(((rows["key"] == key) & (rows["state"] == "failed")).sum())
         if failed:
-            said.append(
-                f"{failed} of {failed + seeds} trainings of {name} failed; its score speaks of "
+            sentences.append(
+                f"{failed} of {failed + seeds} trainings of {name} failed; its score is that of "
                 "the others only."
             )
         if seeds < 2:
-            said.append(f"{name} was left out of the comparison: it has one complete seed.")
+            sentences.append(f"{name} was left out of the comparison: it has one complete seed.")
     lost = set(rows.loc[rows["state"] == "failed", "key"]) - set(table["key"])
     if lost:
-        said.append(f"{len(lost)} finalists failed at every seed and were not compared.")
-    return said + _open(now, table)
+        sentences.append(f"{len(lost)} finalists failed at every seed and were not compared.")
+    return sentences + _undecided_cheaper(state, table)
 
 
-def _open(now: ConfirmState | None, table: pd.DataFrame) -> list[str]:
-    if now is None or now.pick is None or not now.cheaper_and_open.any():
+def _undecided_cheaper(state: ConfirmState | None, table: pd.DataFrame) -> list[str]:
+    if state is None or state.pick is None or not state.cheaper_undecided.any():
         return []
-    keys = [k for k, o in zip(now.whole.cube.keys, now.cheaper_and_open, strict=True) if o]
+    keys = [
+        k for k, o in zip(state.comparison.array.keys, state.cheaper_undecided, strict=True) if o
+    ]
     names = dict(zip(table["key"], labels_of(table), strict=True))
     return [
-        f"Whether {_and([names[key] for key in keys])}, cheaper than the pick, would do as well "
-        "is open: neither that nor the contrary is shown."
+        f"Inconclusive: {_and([names[key] for key in keys])}, cheaper than the pick, might also "
+        "be within the margin."
     ]
 
 
@@ -232,24 +235,25 @@ def _ranks(results: StudyResults) -> list[str]:
     if not missing:
         return []
     if len(missing) == 1:
-        return [f"Rank {missing[0]} was not confirmed: the verdict says nothing of it."]
-    return [f"Ranks {_and(missing)} were not confirmed: the verdict says nothing of them."]
+        return [f"Rank {missing[0]} was not confirmed: the verdict does not cover it."]
+    return [f"Ranks {_and(missing)} were not confirmed: the verdict does not cover them."]
 
 
-def _best_cell(results: StudyResults, whole: PairwiseComparison | None) -> list[str]:
+def _best_cell(results: StudyResults, comparison: PairwiseComparison | None) -> list[str]:
     confirmed = set(configurations(results, STAGE)["key"])
-    if whole is None or not confirmed:
+    if comparison is None or not confirmed:
         return []
-    best = int(np.argmax(results.objective.sign * whole.values))
-    if whole.cube.keys[best] in confirmed:
+    best = int(np.argmax(results.objective.sign * comparison.values))
+    if comparison.array.keys[best] in confirmed:
         return []
     table = configurations(results, "ablate")
-    name = dict(zip(table["key"], labels_of(table), strict=True))[whole.cube.keys[best]]
+    name = dict(zip(table["key"], labels_of(table), strict=True))[comparison.array.keys[best]]
     scores = metric_format(results.objective)
     return [
-        f"The ablation's best cell, {name}, with {scores.show(whole.values[best])} {scores.unit} "
-        f"on validation the {highest(results.objective)} of {len(whole.values)}, was not "
-        "confirmed: the best finalist need not be the best there is."
+        f"The ablation's best cell, {name}, was not confirmed, though its score on validation "
+        f"({scores.show(comparison.values[best])} {scores.unit}) is the "
+        f"{highest(results.objective)} of {len(comparison.values)}: the best finalist may not be "
+        "the best configuration."
     ]
 
 
@@ -262,27 +266,27 @@ def _tuning(results: StudyResults) -> list[str]:
     part = Fraction(share).limit_denominator(10)
     return [
         f"Learning rates were tuned with {part} of the steps: a shorter run favours a higher "
-        "rate, so a lower one may be better in full."
+        "rate, so a lower one may be better at full length."
     ]
 
 
 def _edges(results: StudyResults) -> list[str]:
     cells = [cell for cell in results.attributes.get("cells") or () if cell["key"] is not None]
-    said = []
+    sentences = []
     for end, extreme in (("lowest", min), ("highest", max)):
-        found = [
+        levels = [
             f"{cell['factor']}={cell['level']} ({float(cell['rate']):.2g})"
             for cell in cells
             if at_edge(cell) and cell["rate"] == extreme(cell["rates"])
         ]
-        if found:
-            many = f"{len(found)} of {len(cells)} levels"
-            where = _and(found) if len(found) <= FEW_NAMES else many
-            said.append(
-                f"The learning rate is the {end} of those tried, at the edge of the grid, "
-                f"for {where}: one beyond it may be better (--extend-grid tries one more)."
+        if levels:
+            many = f"{len(levels)} of {len(cells)} levels"
+            listed = _and(levels) if len(levels) <= FEW_NAMES else many
+            sentences.append(
+                f"The best learning rate is the {end} of its grid for {listed}; run --extend-grid "
+                "to widen it."
             )
-    return said
+    return sentences
 
 
 def _widened(results: StudyResults) -> list[str]:
@@ -290,15 +294,15 @@ def _widened(results: StudyResults) -> list[str]:
     if not count:
         return []
     return [
-        "Learning rates were widened after a first verdict, so that levels at an edge had more of "
-        "them to choose from: the verdict is exploratory."
+        "Grids of learning rates were widened after a first verdict, so that levels at an edge "
+        "had more rates to choose from: the verdict is exploratory."
     ]
 
 
-def _equal_levels(results: StudyResults, whole: PairwiseComparison | None) -> list[str]:
-    if whole is None:
+def _equal_levels(results: StudyResults, comparison: PairwiseComparison | None) -> list[str]:
+    if comparison is None:
         return []
-    said: list[str] = []
+    sentences: list[str] = []
     unmeasured: list[str] = []
     alike: dict[int, list[str]] = {}
     for factor in FACTORS:
@@ -309,13 +313,13 @@ def _equal_levels(results: StudyResults, whole: PairwiseComparison | None) -> li
             alike.setdefault(int(table["seeds"].min()), []).append(_NAMES[factor])
     if unmeasured:
         effects = "The effect of {} was" if len(unmeasured) == 1 else "The effects of {} were"
-        said.append(effects.format(_and(unmeasured)) + " not measured.")
+        sentences.append(effects.format(_and(unmeasured)) + " not measured.")
     for seeds, factors in alike.items():
-        said.append(
-            f"No level of {_and(factors, 'or')} could be told from the reference "
-            f"({seeds} seed{'s' if seeds != 1 else ''} a level); that is not a proof of equality."
+        sentences.append(
+            f"No level of {_and(factors, 'or')} differs significantly from the reference "
+            f"({seeds} seed{'s' if seeds != 1 else ''} per level); that is no proof of equality."
         )
-    return said
+    return sentences
 
 
 def _interactions(results: StudyResults) -> list[str]:
@@ -332,18 +336,18 @@ def _packed(results: StudyResults) -> list[str]:
         return []
     return [
         "Adapters that were trained together share the time of their steps by their tokens: their "
-        "training times are not those of lone trials."
+        "training times are not those of trials that run alone."
     ]
 
 
 def _leaked(results: StudyResults) -> list[str]:
-    found = results.provenance.get("leaks") or {}
-    if not found:
+    leaks = results.provenance.get("leaks") or {}
+    if not leaks:
         return []
-    told = _and([f"{count} of {split}" for split, count in found.items()])
+    counts = _and([f"{count} of {split}" for split, count in leaks.items()])
     return [
-        f"Scores are too good: inputs of another split were there too ({told}), which the sweep "
-        "allows."
+        f"Scores are too good: some inputs also occur in another split ({counts}), which the "
+        "sweep allows."
     ]
 
 
@@ -356,7 +360,7 @@ def _scope(results: StudyResults) -> str:
     task = results.sweep.get("task", "this task")
     limit = (results.sweep.get("data") or {}).get("limit")
     few = f"{task} (here at most {limit:,} rows of each split)" if limit else task
-    return f"Another model than {model} and other data than {few} may want another choice."
+    return f"Another base model than {model} or other data than {few} may need other settings."
 
 
 def _and(words: Sequence[str], last: str = "and") -> str:

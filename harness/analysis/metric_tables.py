@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 
 #: Configurations that are shown where nothing was confirmed.
-SHOWN: Final = 6
+MAX_CONFIGURATIONS: Final = 6
 #: Columns of the table: `key` is empty for what was not trained, `baseline` for what was.
 COLUMNS: Final = ("key", "baseline", "metric", "value", "low", "high", "seeds")
 
 
-class Shown(NamedTuple):
+class MetricDisplay(NamedTuple):
     """A metric and how its values are read.
 
     Attributes:
@@ -53,7 +53,7 @@ class Shown(NamedTuple):
     form: str
 
 
-class Values(NamedTuple):
+class MetricValues(NamedTuple):
     """The metrics of the configurations that count most, and of the baselines.
 
     Attributes:
@@ -66,26 +66,32 @@ class Values(NamedTuple):
 
     stage: str
     split: str
-    metrics: tuple[Shown, ...]
+    metrics: tuple[MetricDisplay, ...]
     frame: pd.DataFrame
 
 
-def metrics_of(results: StudyResults) -> tuple[Shown, ...]:
+def metrics_of(results: StudyResults) -> tuple[MetricDisplay, ...]:
     """The task's metrics, the objective first; it alone in a study that noted no others."""
-    own = _shown(results.objective)
-    noted = results.attributes.get("metrics") or ()
-    others = [Shown(**{name: one[name] for name in Shown._fields}) for one in noted]
-    return (own, *[one for one in others if one.name != own.name])
+    objective = _display(results.objective)
+    recorded = results.attributes.get("metrics") or ()
+    metrics = [
+        MetricDisplay(**{name: metric[name] for name in MetricDisplay._fields})
+        for metric in recorded
+    ]
+    return (objective, *[metric for metric in metrics if metric.name != objective.name])
 
 
-def metric_values(results: StudyResults) -> Values:
+def metric_values(results: StudyResults) -> MetricValues:
     """All metrics: of the finalists on test, else of the best so far on validation."""
-    stage, split, keys = _chosen(results)
-    known = set(results.metrics.loc[results.metrics["split"] == split, "metric"])
-    own, *others = metrics_of(results)
-    metrics = (own, *[one for one in others if one.name in known])
-    rows = [*_trained(results, stage, split, keys, metrics), *_untrained(results, split, metrics)]
-    return Values(stage, split, metrics, pd.DataFrame(rows, columns=list(COLUMNS)))
+    stage, split, keys = _selection(results)
+    scored = set(results.metrics.loc[results.metrics["split"] == split, "metric"])
+    objective, *others = metrics_of(results)
+    metrics = (objective, *[metric for metric in others if metric.name in scored])
+    rows = [
+        *_trained_rows(results, stage, split, keys, metrics),
+        *_baseline_rows(results, split, metrics),
+    ]
+    return MetricValues(stage, split, metrics, pd.DataFrame(rows, columns=list(COLUMNS)))
 
 
 def over_seeds(values: Any, form: str) -> Interval:
@@ -95,76 +101,86 @@ def over_seeds(values: Any, form: str) -> Interval:
         values: one a seed.
         form: bounds the interval: key of `FORMS`.
     """
-    found = np.asarray(values, dtype=float)
-    found = found[np.isfinite(found)]
-    if len(found) < 2:
-        return Interval(float(found.mean()) if len(found) else np.nan, np.nan, np.nan)
-    mean, count = float(found.mean()), len(found)
-    half = float(stdtrit(count - 1, 0.5 + CONFIDENCE / 2) * found.std(ddof=1) / count**0.5)
-    return Interval(mean, max(FORMS[form].least, mean - half), min(FORMS[form].most, mean + half))
+    finite = np.asarray(values, dtype=float)
+    finite = finite[np.isfinite(finite)]
+    if len(finite) < 2:
+        return Interval(float(finite.mean()) if len(finite) else np.nan, np.nan, np.nan)
+    mean, count = float(finite.mean()), len(finite)
+    half_width = float(stdtrit(count - 1, 0.5 + CONFIDENCE / 2) * finite.std(ddof=1) / count**0.5)
+    return Interval(
+        mean, max(FORMS[form].least, mean - half_width), min(FORMS[form].most, mean + half_width)
+    )
 
 
-def _shown(objective: Objective) -> Shown:
-    return Shown(
+def _display(objective: Objective) -> MetricDisplay:
+    return MetricDisplay(
         objective.name, objective.direction, objective.scale, objective.unit, objective.form
     )
 
 
-def _chosen(results: StudyResults) -> tuple[str, str, list[str]]:
+def _selection(results: StudyResults) -> tuple[str, str, list[str]]:
     """Stage, split and keys, the best by the objective first."""
     sign = results.objective.sign
     for stage, split in (("confirm", "test"), ("ablate", "validation")):
-        found = estimates(results, stage, split)
-        if len(found):
-            order = found.assign(_loss=-sign * found["value"].astype(float))
+        scored = estimates(results, stage, split)
+        if len(scored):
+            order = scored.assign(_loss=-sign * scored["value"].astype(float))
             keys = [str(key) for key in order.sort_values(["_loss", "key"])["key"]]
-            return stage, split, keys if stage == "confirm" else keys[:SHOWN]
+            return stage, split, keys if stage == "confirm" else keys[:MAX_CONFIGURATIONS]
     trials = complete(results, "search").dropna(subset=["value"])
     order = trials.assign(_loss=-sign * trials["value"].astype(float))
     keys = [str(key) for key in order.sort_values(["_loss", "key"])["key"]]
-    return ("search" if keys else ""), "validation", list(dict.fromkeys(keys))[:SHOWN]
+    return ("search" if keys else ""), "validation", list(dict.fromkeys(keys))[:MAX_CONFIGURATIONS]
 
 
-def _trained(
-    results: StudyResults, stage: str, split: str, keys: list[str], metrics: tuple[Shown, ...]
+def _trained_rows(
+    results: StudyResults,
+    stage: str,
+    split: str,
+    keys: list[str],
+    metrics: tuple[MetricDisplay, ...],
 ) -> list[tuple[Any, ...]]:
     if not keys:
         return []
     trials = complete(results, stage)
-    whole = estimates(results, stage, split).set_index("key") if stage != "search" else None
+    intervals = estimates(results, stage, split).set_index("key") if stage != "search" else None
     values = results.metrics[results.metrics["split"] == split]
     rows: list[tuple[Any, ...]] = []
     for key in keys:
-        mine = trials[trials["key"] == key]
-        for one in metrics:
-            scored = values[(values["metric"] == one.name) & values["trial"].isin(mine["number"])]
-            if one.name == results.objective.name:
-                found, seeds = _objective(mine, whole, key)
+        of_key = trials[trials["key"] == key]
+        for metric in metrics:
+            scored = values[
+                (values["metric"] == metric.name) & values["trial"].isin(of_key["number"])
+            ]
+            if metric.name == results.objective.name:
+                interval, seeds = _objective_interval(of_key, intervals, key)
             else:
-                found, seeds = over_seeds(scored["value"], one.form), len(scored)
-            rows.append((key, "", one.name, *found, seeds))
+                interval, seeds = over_seeds(scored["value"], metric.form), len(scored)
+            rows.append((key, "", metric.name, *interval, seeds))
     return rows
 
 
-def _objective(mine: pd.DataFrame, whole: pd.DataFrame | None, key: str) -> tuple[Interval, int]:
-    if whole is None:  # each trial of a search is a configuration of its own
-        return Interval(float(mine["value"].iloc[0]), np.nan, np.nan), 1
-    row: Mapping[Any, Any] = whole.loc[key].to_dict()
+def _objective_interval(
+    trials: pd.DataFrame, intervals: pd.DataFrame | None, key: str
+) -> tuple[Interval, int]:
+    if intervals is None:  # each trial of a search is a configuration of its own
+        return Interval(float(trials["value"].iloc[0]), np.nan, np.nan), 1
+    row: Mapping[Any, Any] = intervals.loc[key].to_dict()
     interval = Interval(float(row["value"]), float(row["low"]), float(row["high"]))
     return interval, int(row["seeds"])
 
 
-def _untrained(
-    results: StudyResults, split: str, metrics: tuple[Shown, ...]
+def _baseline_rows(
+    results: StudyResults, split: str, metrics: tuple[MetricDisplay, ...]
 ) -> list[tuple[Any, ...]]:
     values = results.metrics[(results.metrics["split"] == split) & (results.metrics["trial"] < 0)]
     table = values.set_index(["baseline", "metric"])["value"].to_dict()
     rows: list[tuple[Any, ...]] = []
-    for name, own in baseline_scores(results, split).items():
-        table[name, results.objective.name] = own
-        for one in metrics:
+    for name, value in baseline_scores(results, split).items():
+        table[name, results.objective.name] = value
+        for metric in metrics:
             rows.append(
-                ("", name, one.name, table.get((name, one.name), np.nan), np.nan, np.nan, 0)
+                ("", name, metric.name, table.get((name, metric.name), np.nan), np.nan, np.nan, 0)
             )
     return rows
 
@@ -223,36 +239,36 @@ def class_table(
     Raises:
         ValueError: there is no such part.
     """
-    known = parts_of(results.objective)
-    if part is not None and part not in known:
-        raise ValueError(f"unknown part {part!r}; known: {', '.join(known) or 'none'}")
+    parts = parts_of(results.objective)
+    if part is not None and part not in parts:
+        raise ValueError(f"unknown part {part!r}; known: {', '.join(parts) or 'none'}")
     factor = "rank" if target_modules is None else f"rank@target_modules={target_modules}"
     trials = complete(results, _STAGE)
     # The incumbent itself may be on these target modules; then its ranks are the view.
     incumbent = results.attributes.get("incumbent") or {}
     if target_modules is not None and incumbent.get("target_modules") == target_modules:
         factor = "rank"
-    chosen = {f"r={cell['level']}": str(cell["key"]) for cell in cells_of(results, factor)}
-    if not chosen or not known:
+    rank_cells = {f"r={cell['level']}": str(cell["key"]) for cell in cells_of(results, factor)}
+    if not rank_cells or not parts:
         return pd.DataFrame(columns=["class", "best", "support"])
-    part = part or known[0]
+    part = part or parts[0]
     frame = pd.DataFrame({"class": [*results.objective.classes, "micro", "macro"]})
     rows = results.baselines[results.baselines["split"] == _SPLIT]
     for name in baselines(results, _SPLIT):
         frame[name] = _by_class(results.objective, rows[rows["name"] == name], part)
     means = (trials.groupby("key")["value"].mean() * results.objective.sign).dropna()
-    columns = dict(chosen)
+    columns = dict(rank_cells)
     if len(means):
         columns["best"] = str(means.idxmax())
     examples = results.examples[results.examples["split"] == _SPLIT]
     for name, key in columns.items():
         numbers = trials.loc[trials["key"] == key, "number"]
-        each = [
+        scores_by_seed = [
             _by_class(results.objective, examples[examples["trial"] == number], part)
             for number in numbers
         ]
-        frame[name] = _mean(np.array(each).T)
-    first = trials.loc[trials["key"] == next(iter(chosen.values())), "number"].iloc[0]
+        frame[name] = _mean(np.array(scores_by_seed).T)
+    first = trials.loc[trials["key"] == next(iter(rank_cells.values())), "number"].iloc[0]
     frame["support"] = _support(results.objective, examples[examples["trial"] == first])
     return frame
 
@@ -264,8 +280,8 @@ def _by_class(objective: Objective, rows: pd.DataFrame, part: str) -> list[float
         values = objective.by_class(sums)
         return [*map(float, values), score_from_rows(rows, objective), float(_mean(values))]
     values = np.where(counts.sum(axis=1) > 0, _part(counts, part), np.nan)
-    whole = _part(counts.sum(axis=0), part)
-    return [*map(float, values), float(whole), float(_mean(values))]
+    micro = _part(counts.sum(axis=0), part)
+    return [*map(float, values), float(micro), float(_mean(values))]
 
 
 def _part(counts: Array, part: str) -> Array:
@@ -287,5 +303,5 @@ def _mean(values: Array) -> Array:
 def _support(objective: Objective, rows: pd.DataFrame) -> list[float]:
     sums = rows[list(objective.columns)].to_numpy(dtype=float).sum(axis=0)
     counts = sums.reshape(len(objective.classes), -1)
-    found = counts[:, 0] + counts[:, 2] if objective.parts == _COUNTS else counts[:, 1]
-    return [*map(float, found), float(found.sum()), float(found.sum())]
+    support = counts[:, 0] + counts[:, 2] if objective.parts == _COUNTS else counts[:, 1]
+    return [*map(float, support), float(support.sum()), float(support.sum())]

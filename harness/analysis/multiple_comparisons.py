@@ -72,40 +72,40 @@ def pair_matrix(count: int) -> Array:
     return matrix
 
 
-def as_pairs(found: Contrasts, count: int) -> Pairs:
+def as_pairs(contrasts: Contrasts, count: int) -> Pairs:
     """Lays contrasts made with `pair_matrix` out as square tables."""
     difference, error = np.zeros((count, count)), np.zeros((count, count))
-    draws = np.zeros((count, count, found.draws.shape[1]))
+    draws = np.zeros((count, count, contrasts.draws.shape[1]))
     for k, (i, j) in enumerate(itertools.combinations(range(count), 2)):
-        difference[i, j], difference[j, i] = found.estimate[k], -found.estimate[k]
-        error[i, j] = error[j, i] = found.error[k]
-        draws[i, j], draws[j, i] = found.draws[k], -found.draws[k]
+        difference[i, j], difference[j, i] = contrasts.estimate[k], -contrasts.estimate[k]
+        error[i, j] = error[j, i] = contrasts.error[k]
+        draws[i, j], draws[j, i] = contrasts.draws[k], -contrasts.draws[k]
     return Pairs(difference, error, draws)
 
 
-def intervals(found: Contrasts, confidence: float) -> Bounds:
+def intervals(contrasts: Contrasts, confidence: float) -> Bounds:
     """Two-sided intervals, each of that confidence on its own."""
-    quantile = np.quantile(np.abs(found.draws), confidence, axis=1)
-    return _around(found, quantile)
+    quantile = np.quantile(np.abs(contrasts.draws), confidence, axis=1)
+    return _around(contrasts, quantile)
 
 
-def joint_intervals(found: Contrasts, confidence: float) -> Bounds:
+def joint_intervals(contrasts: Contrasts, confidence: float) -> Bounds:
     """Two-sided intervals that all hold together (max-T; Westfall and Young 1993)."""
-    if not len(found.estimate):
+    if not len(contrasts.estimate):
         return Bounds(np.zeros(0), np.zeros(0))
-    quantile = np.quantile(np.abs(found.draws).max(axis=0), confidence)
-    return _around(found, np.full(len(found.estimate), quantile))
+    quantile = np.quantile(np.abs(contrasts.draws).max(axis=0), confidence)
+    return _around(contrasts, np.full(len(contrasts.estimate), quantile))
 
 
-def p_values(found: Contrasts) -> Array:
+def p_values(contrasts: Contrasts) -> Array:
     """Two-sided p-values of "the contrast is 0", (K,); 1 where nothing can be said."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        observed = np.abs(found.estimate / found.error)
+        observed = np.abs(contrasts.estimate / contrasts.error)
     # An error of 0 with a difference of 0 is no evidence of a difference.
-    observed = np.where(found.estimate == 0, 0.0, np.nan_to_num(observed, posinf=np.inf))
-    beyond = (np.abs(found.draws) >= observed[:, None]).sum(axis=1)
-    values = (1 + beyond) / (1 + found.draws.shape[1])
-    return np.where(np.isfinite(found.error), values, 1.0)
+    observed = np.where(contrasts.estimate == 0, 0.0, np.nan_to_num(observed, posinf=np.inf))
+    beyond = (np.abs(contrasts.draws) >= observed[:, None]).sum(axis=1)
+    values = (1 + beyond) / (1 + contrasts.draws.shape[1])
+    return np.where(np.isfinite(contrasts.error), values, 1.0)
 
 
 def holm(values: Array) -> Array:
@@ -168,9 +168,11 @@ def _known(values: Array, otherwise: float) -> Array:
     return np.where(np.isnan(values), otherwise, values)
 
 
-def _around(found: Contrasts, quantile: Array) -> Bounds:
-    reach = _times(quantile, found.error)
-    return Bounds(_known(found.estimate - reach, -np.inf), _known(found.estimate + reach, np.inf))
+def _around(contrasts: Contrasts, quantile: Array) -> Bounds:
+    reach = _times(quantile, contrasts.error)
+    return Bounds(
+        _known(contrasts.estimate - reach, -np.inf), _known(contrasts.estimate + reach, np.inf)
+    )
 
 
 class ConfidenceSet(NamedTuple):
@@ -203,18 +205,18 @@ def confidence_set(pairs: Pairs, alpha: float) -> ConfidenceSet:
     """
     count = len(pairs.difference)
     with np.errstate(divide="ignore", invalid="ignore"):
-        behind = -pairs.difference / pairs.error
+        deficits = -pairs.difference / pairs.error
     # No difference is no evidence, whatever its error; without an error nothing can be said.
-    behind = np.where((pairs.difference == 0) | ~np.isfinite(pairs.error), 0.0, behind)
+    deficits = np.where((pairs.difference == 0) | ~np.isfinite(pairs.error), 0.0, deficits)
     values, running = np.ones(count), 0.0
-    left = list(range(count))
-    while len(left) > 1:
-        grid = np.ix_(left, left)
+    remaining = list(range(count))
+    while len(remaining) > 1:
+        grid = np.ix_(remaining, remaining)
         largest = np.abs(pairs.draws[grid]).max(axis=(0, 1))
-        seen = float(behind[grid].max())
-        beyond = (1 + int((largest >= seen).sum())) / (1 + len(largest))
-        running = max(running, beyond)
-        worst = left[int(behind[grid].max(axis=1).argmax())]
+        observed = float(deficits[grid].max())
+        p_value = (1 + int((largest >= observed).sum())) / (1 + len(largest))
+        running = max(running, p_value)
+        worst = remaining[int(deficits[grid].max(axis=1).argmax())]
         values[worst] = running
-        left.remove(worst)
+        remaining.remove(worst)
     return ConfidenceSet(values, alpha)

@@ -1,13 +1,7 @@
-"""The front of a search for several objectives: trials that no other one beats in all of them.
+"""Pareto fronts of score and costs, and constraints on costs.
 
-The study as one sees it who needs a bound kept: configurations that break it do not take part.
-
-Costs are measured, not chosen by their scores, so that leaving some out beforehand costs no error:
-those that stay are a smaller family of comparisons.
-
-How sure it is that a configuration lies on the front of quality and cost.
-
-Costs are known; scores are drawn as the intervals have them, the same seeds and examples for all.
+The front of a search for several objectives, the probability that a configuration lies on the
+front of score and cost, and a study restricted to the configurations that satisfy constraints.
 """
 
 from __future__ import annotations
@@ -20,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from harness.analysis.estimates import drawn_scores
-from harness.analysis.formatting import cost_words, labels_of
+from harness.analysis.formatting import cost_text, labels_of
 from harness.analysis.scores import CONFIGURATION, complete, configurations
-from harness.costs import COSTS, Preference, parse
+from harness.costs import COSTS, Constraint, parse_constraint
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,83 +30,91 @@ _STAGE = "confirm"
 
 
 class ConstrainedStudy(NamedTuple):
-    """A study under bounds.
+    """A study under constraints.
 
     Attributes:
-        results: without the confirmed trials of configurations that break one.
+        results: without the confirmed trials of configurations that violate one.
         left_out: these configurations as `configurations` has them, cheapest first.
-        bounds: the bounds.
+        bounds: the constraints.
     """
 
     results: StudyResults
     left_out: pd.DataFrame
-    bounds: tuple[Preference, ...]
+    bounds: tuple[Constraint, ...]
 
 
-def sweep_constraints(results: StudyResults) -> tuple[Preference, ...]:
-    """What the sweep itself asks for under `confirmation.prefer`."""
+def sweep_constraints(results: StudyResults) -> tuple[Constraint, ...]:
+    """The constraints of the sweep itself (`confirmation.prefer`)."""
     settings = results.sweep.get("confirmation") or {}
-    return tuple(parse(str(text)) for text in settings.get("prefer") or ())
+    return tuple(parse_constraint(str(text)) for text in settings.get("prefer") or ())
 
 
-def satisfies(table: pd.DataFrame, bounds: Sequence[Preference]) -> pd.Series:
-    """Which rows of a table of configurations keep all bounds."""
-    kept = pd.Series(True, index=table.index)
+def satisfies(table: pd.DataFrame, bounds: Sequence[Constraint]) -> pd.Series:
+    """Which rows of a table of configurations satisfy all constraints."""
+    satisfied = pd.Series(True, index=table.index)
     for bound in bounds:
-        kept &= table[bound.cost].astype(float).map(bound.holds)
-    return kept
+        satisfied &= table[bound.cost].astype(float).map(bound.satisfied_by)
+    return satisfied
 
 
 def apply_constraints(
-    results: StudyResults, prefer: Sequence[Preference] = ()
+    results: StudyResults, prefer: Sequence[Constraint] = ()
 ) -> ConstrainedStudy:
-    """The study under the sweep's bounds and those given.
+    """The study under the sweep's constraints and further ones.
+
+    Costs are measured and constraints do not look at scores, so leaving configurations out
+    beforehand costs no error probability: the others are a smaller family of comparisons.
 
     Args:
         results: the study.
-        prefer: further bounds.
+        prefer: further constraints.
     """
     bounds = tuple(dict.fromkeys([*sweep_constraints(results), *prefer]))
     table = configurations(results, _STAGE)
     if not bounds or table.empty:
         return ConstrainedStudy(results, table.iloc[:0], bounds)
-    out = table[~satisfies(table, bounds)]
-    if out.empty:
-        return ConstrainedStudy(results, out, bounds)
+    violating = table[~satisfies(table, bounds)]
+    if violating.empty:
+        return ConstrainedStudy(results, violating, bounds)
     trials = results.trials
-    gone = (trials["stage"] == _STAGE) & trials["key"].isin(out["key"])
+    removed = (trials["stage"] == _STAGE) & trials["key"].isin(violating["key"])
     first = bounds[0].cost
     return ConstrainedStudy(
-        replace(results, trials=trials[~gone]), out.sort_values([first, "key"]), bounds
+        replace(results, trials=trials[~removed]), violating.sort_values([first, "key"]), bounds
     )
 
 
-def told(found: ConstrainedStudy) -> str:
-    """One sentence on what was left out; empty where nothing was."""
-    if found.left_out.empty:
+def left_out_sentence(constrained: ConstrainedStudy) -> str:
+    """The configurations that were left out, in a sentence; empty where none was."""
+    if constrained.left_out.empty:
         return ""
     names = []
-    labels = labels_of(found.left_out)
-    for label, row in zip(labels, found.left_out.to_dict("records"), strict=True):
-        amounts = [(bound, float(row[bound.cost])) for bound in found.bounds]
-        broken = [cost_words(bound.cost, has) for bound, has in amounts if not bound.holds(has)]
+    labels = labels_of(constrained.left_out)
+    for label, row in zip(labels, constrained.left_out.to_dict("records"), strict=True):
+        amounts = [(bound, float(row[bound.cost])) for bound in constrained.bounds]
+        broken = [
+            cost_text(bound.cost, amount)
+            for bound, amount in amounts
+            if not bound.satisfied_by(amount)
+        ]
         names.append(f"{label} [{', '.join(broken)}]")
-    asked = " and ".join(bound.text for bound in found.bounds)
-    return f"Left out by {asked}: {'; '.join(names)}."
+    constraints = " and ".join(bound.text for bound in constrained.bounds)
+    return f"Left out by the constraint {constraints}: {'; '.join(names)}."
 
 
-def nothing_satisfies_message(found: ConstrainedStudy) -> str:
-    """The verdict where every finalist breaks a bound."""
-    asked = " and ".join(bound.text for bound in found.bounds)
-    least = found.left_out.iloc[0]
-    name = labels_of(found.left_out)[0]
+def nothing_satisfies_message(constrained: ConstrainedStudy) -> str:
+    """The verdict where every finalist violates a constraint."""
+    constraints = " and ".join(bound.text for bound in constrained.bounds)
+    nearest = constrained.left_out.iloc[0]
+    name = labels_of(constrained.left_out)[0]
     amounts = ", ".join(
-        cost_words(cost, float(least[cost]))
-        for cost in dict.fromkeys(bound.cost for bound in found.bounds)
+        cost_text(cost, float(nearest[cost]))
+        for cost in dict.fromkeys(bound.cost for bound in constrained.bounds)
     )
     return (
-        f"None of {len(found.left_out)} finalists keeps {asked}; nearest is {name} with "
-        f"{amounts}. A sweep with this under confirmation.prefer confirms others that keep it."
+        f"None of {len(constrained.left_out)} finalists satisfies {constraints}; nearest is "
+        f"{name} with {amounts}. A sweep with this under confirmation.prefer confirms others "
+        "that do."
     )
 
 
@@ -122,32 +124,35 @@ def objective_directions(results: StudyResults) -> dict[str, str]:
 
 
 def search_table(results: StudyResults) -> pd.DataFrame:
-    """Complete search trials with all that they were to be good at.
+    """Complete search trials with the values of all objectives.
 
     Returns:
         number, key, `CONFIGURATION`, value, a column for each further objective, and `front`:
         whether no other trial is as good in all and better in one. Those on the front first,
         then by the first further objective; empty where the search had one objective.
     """
-    others = objective_directions(results)
-    columns = ["number", "key", *CONFIGURATION, "value", *others, "front"]
+    directions = objective_directions(results)
+    columns = ["number", "key", *CONFIGURATION, "value", *directions, "front"]
     rows = complete(results, "search").dropna(subset=["value"])
-    if not others or rows.empty:
+    if not directions or rows.empty:
         return pd.DataFrame(columns=columns)
     costs = results.costs.drop_duplicates("trial").set_index("trial")
     metrics = results.metrics[results.metrics["split"] == "validation"]
-    for name in others:
-        held = (
+    for name in directions:
+        values = (
             costs[name]
             if name in COSTS
             else metrics[metrics["metric"] == name].set_index("trial")["value"]
         )
-        rows = rows.assign(**{name: rows["number"].map(held).astype(float)})
-    rows = rows.dropna(subset=[*others])
-    signs = [-results.objective.sign, *(1.0 if d == "minimize" else -1.0 for d in others.values())]
-    losses = rows[["value", *others]].to_numpy(dtype=float) * np.array(signs)
+        rows = rows.assign(**{name: rows["number"].map(values).astype(float)})
+    rows = rows.dropna(subset=[*directions])
+    signs = [
+        -results.objective.sign,
+        *(1.0 if d == "minimize" else -1.0 for d in directions.values()),
+    ]
+    losses = rows[["value", *directions]].to_numpy(dtype=float) * np.array(signs)
     rows = rows.assign(front=nondominated(losses))
-    first = next(iter(others))
+    first = next(iter(directions))
     return rows.sort_values(["front", first, "key"], ascending=[False, True, True])[columns]
 
 
@@ -163,44 +168,47 @@ def nondominated(losses: Array) -> NDArray[np.bool_]:
 
 
 def spread_over_front(results: StudyResults, count: int) -> list[dict[str, Any]]:
-    """Configurations of the front, evenly from its cheap end to its dear one.
+    """Configurations of the front, evenly spaced from the cheapest to the most expensive.
 
     Args:
-        results: the study; those that break a bound of its sweep are left out.
+        results: the study; those that violate a constraint of its sweep are left out.
         count: at most so many.
     """
     table = search_table(results)
-    kept = satisfies(
+    satisfied = satisfies(
         configurations(results, "search").set_index("key"), sweep_constraints(results)
     )
-    table = table[table["front"].astype(bool) & table["key"].map(kept).eq(True)]
+    table = table[table["front"].astype(bool) & table["key"].map(satisfied).eq(True)]
     front = table.drop_duplicates("key").to_dict("records")
     if len(front) <= count:
-        chosen = front
+        selected = front
     else:
-        places = np.unique(np.linspace(0, len(front) - 1, max(0, count)).round().astype(int))
-        chosen = [front[place] for place in places]
-    return [{str(name): value for name, value in row.items()} for row in chosen]
+        indices = np.unique(np.linspace(0, len(front) - 1, max(0, count)).round().astype(int))
+        selected = [front[index] for index in indices]
+    return [{str(name): value for name, value in row.items()} for row in selected]
 
 
-def front_probabilities(cube: ScoreArray, objective: Objective, costs: Array) -> Array:
-    """The share of draws in which no other configuration is as cheap and better.
+def front_probabilities(array: ScoreArray, objective: Objective, costs: Array) -> Array:
+    """Probability of being on the front: no other configuration is as cheap and better.
+
+    Costs are known; scores are drawn from their joint bootstrap distribution, with the same seeds
+    and examples for all.
 
     Args:
-        cube: the configurations.
+        array: the configurations.
         objective: says which way is better.
         costs: (C,) what each costs; NaN for unknown, which is on no front.
 
     Returns:
         Shape (C,), NaN where cost or spread is not known.
     """
-    merit = objective.sign * drawn_scores(cube, objective)
+    merit = objective.sign * drawn_scores(array, objective)
     cost = np.asarray(costs, dtype=float)
     known = np.isfinite(cost) & np.isfinite(merit).all(axis=1)
-    found = np.full(len(cost), np.nan)
+    shares = np.full(len(cost), np.nan)
     for i in np.flatnonzero(known):
         rivals = known & (cost <= cost[i])
         rivals[i] = False
         ahead = merit[rivals] > merit[i] if rivals.any() else np.zeros((1, merit.shape[1]), bool)
-        found[i] = 1 - float(ahead.any(axis=0).mean())
-    return found
+        shares[i] = 1 - float(ahead.any(axis=0).mean())
+    return shares

@@ -32,8 +32,8 @@ from harness.analysis.multiple_comparisons import against_best, all_pairs_bounds
 from harness.analysis.pareto import (
     ConstrainedStudy,
     apply_constraints,
+    left_out_sentence,
     nothing_satisfies_message,
-    told,
 )
 from harness.analysis.scores import (
     CONFIGURATION,
@@ -48,7 +48,7 @@ from harness.analysis.verdict import (
     SPLIT,
     STAGE,
     ConfirmState,
-    Needed,
+    RequiredSample,
     configuration,
     confirm_state,
     contenders,
@@ -58,22 +58,22 @@ from harness.analysis.verdict import (
     seeds_needed,
 )
 from harness.analysis.wording import (
-    Ablated,
-    ablated_only,
-    alone,
-    evidence,
-    no_better_than,
-    no_gain,
-    search_only,
+    AblationSummary,
+    ablation_sentence,
+    baselines_ahead_sentence,
+    no_gain_sentence,
+    search_sentence,
+    single_configuration_sentence,
+    verdict_sentence,
 )
 from harness.costs import COSTS
 
 if TYPE_CHECKING:
-    from harness.costs import Preference
+    from harness.costs import Constraint
     from harness.results import StudyResults
 
 
-class Found(NamedTuple):
+class BestCell(NamedTuple):
     """The best cell of an ablation.
 
     Attributes:
@@ -89,7 +89,7 @@ class Found(NamedTuple):
     examples: int
 
 
-def best_ablation_cell(results: StudyResults) -> Found | None:
+def best_ablation_cell(results: StudyResults) -> BestCell | None:
     """The best of all cells against the reference and the others, by joint bounds of all pairs.
 
     Args:
@@ -98,28 +98,28 @@ def best_ablation_cell(results: StudyResults) -> Found | None:
     Returns:
         None unless two cells or more are complete.
     """
-    whole = all_cells(results)
-    if whole is None or len(whole.values) < 2:
+    comparison = all_cells(results)
+    if comparison is None or len(comparison.values) < 2:
         return None
     table = configurations(results, "ablate").set_index("key", drop=False)
-    table = table.loc[list(whole.cube.keys)].reset_index(drop=True)
-    names, values = labels_of(table), results.objective.sign * whole.values
+    table = table.loc[list(comparison.array.keys)].reset_index(drop=True)
+    names, values = labels_of(table), results.objective.sign * comparison.values
     best = int(np.argmax(values))
-    own = incumbent_cell(results, whole.cube.keys)
-    reference = None if own is None else whole.cube.keys.index(own)
-    bounds = all_pairs_bounds(whole.pairs, CONFIDENCE)
-    good = against_best(whole.pairs, CONFIDENCE).low >= -results.objective.margin
-    seeds, examples = int(table["seeds"].max()), len(whole.cube.examples)
+    incumbent_key = incumbent_cell(results, comparison.array.keys)
+    reference = None if incumbent_key is None else comparison.array.keys.index(incumbent_key)
+    bounds = all_pairs_bounds(comparison.pairs, CONFIDENCE)
+    good = against_best(comparison.pairs, CONFIDENCE).low >= -results.objective.margin
+    seeds, examples = int(table["seeds"].max()), len(comparison.array.examples)
     difference = None
     if reference is not None and reference != best:
         sign = results.objective.sign
         low, high = sorted(
             (sign * float(bounds.low[best, reference]), sign * float(bounds.high[best, reference]))
         )
-        difference = (float(whole.values[best] - whole.values[reference]), low, high)
-    found = Ablated(
+        difference = (float(comparison.values[best] - comparison.values[reference]), low, high)
+    summary = AblationSummary(
         names[best],
-        float(whole.values[best]),
+        float(comparison.values[best]),
         len(names),
         seeds,
         examples,
@@ -128,7 +128,9 @@ def best_ablation_cell(results: StudyResults) -> Found | None:
         int(good.sum()),
         (results.sweep.get("confirmation") or {}).get("max_configurations") == 0,
     )
-    return Found(table.iloc[best], ablated_only(found, results.objective), seeds, examples)
+    return BestCell(
+        table.iloc[best], ablation_sentence(summary, results.objective), seeds, examples
+    )
 
 
 COLUMNS = (
@@ -150,7 +152,7 @@ COLUMNS = (
 
 def comparison_table(
     results: StudyResults,
-    now: ConfirmState,
+    state: ConfirmState,
     table: pd.DataFrame,
     names: list[str],
     scored: pd.DataFrame,
@@ -159,7 +161,7 @@ def comparison_table(
 
     Args:
         results: the study.
-        now: where its confirm stage stands.
+        state: where its confirm stage stands.
         table: configurations in the order of `now`.
         names: their labels.
         scored: their scores by key, with intervals of their own.
@@ -169,29 +171,29 @@ def comparison_table(
     """
     sign = results.objective.sign
     count = len(names)
-    gaps = [now.whole.pairs.difference[i, now.rival(i)] for i in range(count)]
-    low, high = sign * now.bounds.low, sign * now.bounds.high
+    gaps = [state.comparison.pairs.difference[i, state.rival(i)] for i in range(count)]
+    low, high = sign * state.bounds.low, sign * state.bounds.high
     frame = table.drop(columns="seeds").assign(
         label=names,
-        cost=finite(now.costs),
+        cost=finite(state.costs),
         difference_to_best=sign * np.array(gaps),
         lower=finite(np.minimum(low, high)) + 0.0,
         upper=finite(np.maximum(low, high)) + 0.0,
-        verdict=[_verdict(now, i) for i in range(count)],
+        verdict=[_verdict(state, i) for i in range(count)],
     )
     frame = frame.merge(scored[["key", "value", "low", "high", "seeds"]], on="key")
     frame = frame.sort_values(["cost", "key"], ignore_index=True)
     return frame[list(COLUMNS)]
 
 
-def _verdict(now: ConfirmState, index: int) -> str:
-    if index == now.pick:
+def _verdict(state: ConfirmState, index: int) -> str:
+    if index == state.pick:
         return "pick"
-    if index == now.best:
+    if index == state.best:
         return "best"
-    if now.good[index]:
+    if state.non_inferior[index]:
         return "not worse"
-    return "worse" if now.worse[index] else "undecided"
+    return "worse" if state.worse[index] else "undecided"
 
 
 __all__ = ["Recommendation", "contenders", "finalists", "incumbent", "recommend"]
@@ -251,7 +253,7 @@ class Recommendation:
 
 @cached_per_study
 def recommend(
-    results: StudyResults, cost: str | None = None, prefer: Sequence[Preference] = ()
+    results: StudyResults, cost: str | None = None, prefer: Sequence[Constraint] = ()
 ) -> Recommendation:
     """What a study says, at any point of its life; also when it is empty.
 
@@ -261,97 +263,107 @@ def recommend(
             default, and finalists go on from look to look by that one.
         prefer: bounds to keep beside the sweep's own.
     """
-    inside = apply_constraints(results, prefer)
-    found = _kept(inside, cost)
-    texts = tuple(bound.text for bound in inside.bounds)
-    gone = tuple(labels_of(inside.left_out))
-    said = " ".join(filter(None, [found.evidence, told(inside)]))
-    return replace(found, prefer=texts, left_out=gone, evidence=said)
+    constrained = apply_constraints(results, prefer)
+    advice = _recommend_among(constrained, cost)
+    texts = tuple(bound.text for bound in constrained.bounds)
+    left_out = tuple(labels_of(constrained.left_out))
+    sentences = " ".join(filter(None, [advice.evidence, left_out_sentence(constrained)]))
+    return replace(advice, prefer=texts, left_out=left_out, evidence=sentences)
 
 
-def _kept(inside: ConstrainedStudy, cost: str | None) -> Recommendation:
+def _recommend_among(constrained: ConstrainedStudy, cost: str | None) -> Recommendation:
     """What those say that keep the bounds."""
-    results = inside.results
+    results = constrained.results
     scored = estimates(results, STAGE, SPLIT)
-    if scored.empty and len(inside.left_out):
-        found = _unconfirmed(results)
-        return replace(found, evidence=nothing_satisfies_message(inside), best=None)
+    if scored.empty and len(constrained.left_out):
+        advice = _unconfirmed(results)
+        return replace(advice, evidence=nothing_satisfies_message(constrained), best=None)
     if scored.empty:
         return _unconfirmed(results)
-    now = confirm_state(results, cost=cost)
-    if now is None:
+    state = confirm_state(results, cost=cost)
+    if state is None:
         return _single(results, scored)
-    found = _standing(results, scored, now)
-    bare = base_model_score(results, SPLIT)
+    advice = _compared(results, scored, state)
+    base_score = base_model_score(results, SPLIT)
     best = float((results.objective.sign * scored["value"]).max())
-    if math.isfinite(bare) and best <= results.objective.sign * bare:
-        return _nothing_learned(results, found, bare)
-    naive = _naive(results, best)
-    if naive:
-        said = no_better_than(naive, results.objective.sign * best, results.objective)
-        return replace(found, evidence=f"{found.evidence} {said}")
-    return found
+    if math.isfinite(base_score) and best <= results.objective.sign * base_score:
+        return _nothing_learned(results, advice, base_score)
+    baselines = _baselines_as_good(results, best)
+    if baselines:
+        sentence = baselines_ahead_sentence(
+            baselines, results.objective.sign * best, results.objective
+        )
+        return replace(advice, evidence=f"{advice.evidence} {sentence}")
+    return advice
 
 
-def _naive(results: StudyResults, best: float) -> dict[str, float]:
+def _baselines_as_good(results: StudyResults, best: float) -> dict[str, float]:
     """Answers of no model at all that are as good as the best finalist, the best of them first."""
     sign = results.objective.sign
-    found = {
+    as_good = {
         name: value
         for name, value in baseline_scores(results, SPLIT).items()
         if shots(name) is None and sign * value >= best
     }
-    return dict(sorted(found.items(), key=lambda one: -sign * one[1]))
+    return dict(sorted(as_good.items(), key=lambda item: -sign * item[1]))
 
 
-def _standing(results: StudyResults, scored: pd.DataFrame, now: ConfirmState) -> Recommendation:
+def _compared(results: StudyResults, scored: pd.DataFrame, state: ConfirmState) -> Recommendation:
     table = configurations(results, STAGE).set_index("key", drop=False)
-    table = table.loc[list(now.whole.cube.keys)].reset_index(drop=True)
+    table = table.loc[list(state.comparison.array.keys)].reset_index(drop=True)
     names = labels_of(table)
-    more = Needed(None, None)
-    if now.pick is None:
-        more = seeds_needed(now, results.objective.margin, len(now.whole.cube.examples))
-    comparison = comparison_table(results, now, table, names, scored)
-    chief = now.best if now.pick is None else now.pick
-    own = scored[scored["key"] == now.whole.cube.keys[chief]].iloc[0]
-    alike = (now.joint.low[chief] <= 0) & (now.joint.high[chief] >= 0)
-    alike[chief] = False
+    required = RequiredSample(None, None)
+    if state.pick is None:
+        required = seeds_needed(
+            state, results.objective.margin, len(state.comparison.array.examples)
+        )
+    comparison = comparison_table(results, state, table, names, scored)
+    index = state.best if state.pick is None else state.pick
+    row = scored[scored["key"] == state.comparison.array.keys[index]].iloc[0]
+    indistinguishable = (state.joint_bounds.low[index] <= 0) & (
+        state.joint_bounds.high[index] >= 0
+    )
+    indistinguishable[index] = False
     return Recommendation(
-        outcome="undecided" if now.pick is None else "tie" if now.tie else "decided",
-        pick=None if now.pick is None else _mapping(table.iloc[now.pick]),
+        outcome="undecided" if state.pick is None else "tie" if state.tie else "decided",
+        pick=None if state.pick is None else _mapping(table.iloc[state.pick]),
         score=None
-        if now.pick is None
-        else Interval(float(own["value"]), float(own["low"]), float(own["high"])),
-        best=_mapping(table.iloc[now.best]),
-        evidence=evidence(now, names, table, results.objective, more),
+        if state.pick is None
+        else Interval(float(row["value"]), float(row["low"]), float(row["high"])),
+        best=_mapping(table.iloc[state.best]),
+        evidence=verdict_sentence(state, names, table, results.objective, required),
         comparison=comparison,
-        indistinguishable=tuple(n for n, same in zip(names, alike, strict=True) if same),
-        not_supported=not_supported(results, now),
-        more_seeds=more.seeds,
-        seeds=now.look.seeds,
-        examples=len(now.whole.cube.examples),
-        seed_sd=_known(float(own["seed_sd"])),
-        confidence_set=_best_ones(now, names),
-        cost=now.cost,
+        indistinguishable=tuple(
+            n for n, same in zip(names, indistinguishable, strict=True) if same
+        ),
+        not_supported=not_supported(results, state),
+        more_seeds=required.seeds,
+        seeds=state.look.seeds,
+        examples=len(state.comparison.array.examples),
+        seed_sd=_finite_or_none(float(row["seed_sd"])),
+        confidence_set=_confidence_set(state, names),
+        cost=state.cost,
     )
 
 
-def _best_ones(now: ConfirmState, names: list[str]) -> tuple[str, ...]:
-    found = confidence_set(now.whole.pairs, now.look.alpha)
-    order = sorted(range(len(names)), key=lambda i: (-found.p_values[i], -now.scores[i]))
-    return tuple(names[i] for i in order if found.inside[i])
+def _confidence_set(state: ConfirmState, names: list[str]) -> tuple[str, ...]:
+    mcs = confidence_set(state.comparison.pairs, state.look.alpha)
+    order = sorted(range(len(names)), key=lambda i: (-mcs.p_values[i], -state.scores[i]))
+    return tuple(names[i] for i in order if mcs.inside[i])
 
 
-def _nothing_learned(results: StudyResults, found: Recommendation, bare: float) -> Recommendation:
+def _nothing_learned(
+    results: StudyResults, advice: Recommendation, base_score: float
+) -> Recommendation:
     # Adapters that all do nothing are equal to the last digit, and no tie worth having.
-    best = float((results.objective.sign * found.comparison["value"]).max())
+    best = float((results.objective.sign * advice.comparison["value"]).max())
     return replace(
-        found,
+        advice,
         outcome="undecided",
         pick=None,
         score=None,
-        evidence=no_gain(results.objective.sign * best, bare, results.objective),
-        comparison=found.comparison.assign(verdict="undecided"),
+        evidence=no_gain_sentence(results.objective.sign * best, base_score, results.objective),
+        comparison=advice.comparison.assign(verdict="undecided"),
         indistinguishable=(),
         confidence_set=(),
         more_seeds=None,
@@ -364,21 +376,21 @@ def _single(results: StudyResults, scored: pd.DataFrame) -> Recommendation:
     order = scored.assign(_rank=results.objective.sign * scored["value"])
     order = order.sort_values(["seeds", "_rank"], ascending=False)
     row = table[table["key"] == order.iloc[0]["key"]].iloc[0]
-    found = estimate(results, str(row["key"]), STAGE, SPLIT)
+    score = estimate(results, str(row["key"]), STAGE, SPLIT)
     name = labels([{str(k): v for k, v in row.items()}])[0]
     return Recommendation(
         outcome="undecided",
         pick=None,
         score=None,
         best=_mapping(row),
-        evidence=alone(name, found, results.objective),
+        evidence=single_configuration_sentence(name, score, results.objective),
         comparison=pd.DataFrame(columns=list(COLUMNS)),
         indistinguishable=(),
         not_supported=not_supported(results, None),
         more_seeds=None,
-        seeds=found.seeds,
-        examples=found.examples,
-        seed_sd=_known(found.seed_sd),
+        seeds=score.seeds,
+        examples=score.examples,
+        seed_sd=_finite_or_none(score.seed_sd),
     )
 
 
@@ -387,13 +399,13 @@ def _unconfirmed(results: StudyResults) -> Recommendation:
     text = "No search trial is complete yet: there is nothing to recommend."
     if results.attributes.get("incumbent") and complete(results, "search").empty:
         text = "No two cells of the ablation are complete yet: there is nothing to compare."
-        found = best_ablation_cell(results)
-        if found is not None:
-            row, text, seeds, examples = found
+        cell = best_ablation_cell(results)
+        if cell is not None:
+            row, text, seeds, examples = cell
     elif row is not None:
         name = labels([{str(k): v for k, v in row.items()}])[0]
         count = len(complete(results, "search"))
-        text = search_only(name, float(row["value"]), count, results.objective)
+        text = search_sentence(name, float(row["value"]), count, results.objective)
     return Recommendation(
         outcome="none",
         pick=None,
@@ -406,7 +418,7 @@ def _unconfirmed(results: StudyResults) -> Recommendation:
         more_seeds=None,
         seeds=seeds,
         examples=examples,
-        seed_sd=_known(noise_floor(results)),
+        seed_sd=_finite_or_none(noise_floor(results)),
     )
 
 
@@ -420,5 +432,5 @@ def _mapping(row: pd.Series) -> dict[str, Any]:
     }
 
 
-def _known(value: float) -> float | None:
+def _finite_or_none(value: float) -> float | None:
     return value if math.isfinite(value) else None

@@ -186,10 +186,12 @@ def score_array(
         raise ValueError(f"the {stage} trials have no example of {split} in common")
     width = reduce_statistics(np.zeros((0, len(columns))), results.objective).shape[1]
     statistics = np.full((len(present), len(seeds), len(examples), width), np.nan)
-    places = {number: group["example"] for number, group in rows.groupby("trial")}
+    rows_by_trial = {number: group["example"] for number, group in rows.groupby("trial")}
     for key, seed, number in zip(trials["key"], trials["seed"], trials["number"], strict=True):
-        mine = pd.Series(places[number].index, index=places[number]).loc[list(examples)]
-        values = results.examples.iloc[mine.to_numpy(), columns].to_numpy(dtype=float)
+        row_numbers = pd.Series(rows_by_trial[number].index, index=rows_by_trial[number]).loc[
+            list(examples)
+        ]
+        values = results.examples.iloc[row_numbers.to_numpy(), columns].to_numpy(dtype=float)
         statistics[present.index(key), seeds.index(int(seed))] = reduce_statistics(
             values, results.objective
         )
@@ -205,12 +207,14 @@ def complete_score_array(
     Raises:
         ValueError: there is no such trial, or nothing that all have in common.
     """
-    found = score_array(results, stage, split, keys)
-    whole = np.asarray(~np.isnan(found.statistics).any(axis=(0, 2, 3)))
-    if not whole.any():
+    array = score_array(results, stage, split, keys)
+    complete_seeds = np.asarray(~np.isnan(array.statistics).any(axis=(0, 2, 3)))
+    if not complete_seeds.any():
         raise ValueError(f"the configurations of {stage} have no seed in common")
-    seeds = tuple(seed for seed, fine in zip(found.seeds, whole, strict=True) if fine)
-    return found._replace(seeds=seeds, statistics=found.statistics[:, whole])
+    seeds = tuple(
+        seed for seed, is_complete in zip(array.seeds, complete_seeds, strict=True) if is_complete
+    )
+    return array._replace(seeds=seeds, statistics=array.statistics[:, complete_seeds])
 
 
 def reduce_statistics(statistics: Array, objective: Objective) -> Array:
@@ -278,8 +282,8 @@ def score_from_rows(rows: pd.DataFrame, objective: Objective) -> float:
 
 def shots(name: str) -> int | None:
     """Worked examples before the prompt of a bare base; None if the baseline is none."""
-    found = re.fullmatch(r"base(?:_(\d+)_shot)?", name)
-    return None if found is None else int(found[1] or 0)
+    match = re.fullmatch(r"base(?:_(\d+)_shot)?", name)
+    return None if match is None else int(match[1] or 0)
 
 
 def baselines(results: StudyResults, split: str) -> tuple[str, ...]:

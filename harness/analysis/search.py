@@ -26,7 +26,7 @@ SLICES: Final = ("number", "parameter", "level", "value")
 #: Columns of `by_level`.
 LEVELS: Final = ("parameter", "level", "trials", "median", "best")
 #: Columns of `score_grid`.
-HEAT: Final = ("first", "first_level", "second", "second_level", "trials", "value")
+GRID: Final = ("first", "first_level", "second", "second_level", "trials", "value")
 #: The parameter that is drawn from a range; its levels are told in half decades.
 RATE: Final = "learning_rate"
 #: Level of an extra setting that a trial does not name.
@@ -43,13 +43,13 @@ _FENCE: Final = 1.5
 def scored(results: StudyResults) -> pd.DataFrame:
     """Search trials that were run to their end and have a score, in order of their number."""
     rows = results.trials
-    chosen = rows[
+    selected = rows[
         (rows["stage"] == "search")
         & (rows["state"] == "complete")
         & rows["duplicate_of"].isna()
         & np.isfinite(rows["value"].astype(float))
     ]
-    return chosen.sort_values("number", kind="stable")
+    return selected.sort_values("number", kind="stable")
 
 
 def history(results: StudyResults) -> pd.DataFrame:
@@ -77,14 +77,14 @@ def parameters(results: StudyResults) -> dict[str, list[Any]]:
     (`extras`) by name.
     """
     rows = scored(results)
-    found = {name: _plain(rows[name]) for name in _FIELDS}
+    levels_by_name = {name: _plain(rows[name]) for name in _FIELDS}
     settings = [
         dict(part.split("=", 1) for part in str(text or "").split() if "=" in part)
         for text in rows["extras"]
     ]
-    for name in sorted({name for each in settings for name in each}):
-        found[name] = [each.get(name, USUAL) for each in settings]
-    return {name: levels for name, levels in found.items() if len(set(levels)) > 1}
+    for name in sorted({name for trial_settings in settings for name in trial_settings}):
+        levels_by_name[name] = [trial_settings.get(name, USUAL) for trial_settings in settings]
+    return {name: levels for name, levels in levels_by_name.items() if len(set(levels)) > 1}
 
 
 def slices(results: StudyResults) -> pd.DataFrame:
@@ -126,33 +126,40 @@ def score_grid(results: StudyResults) -> pd.DataFrame:
     varied, pair = parameters(results), _leading(results)
     pair = [name for name in pair if name in varied][:2]
     if len(pair) < 2:
-        return pd.DataFrame(columns=list(HEAT))
+        return pd.DataFrame(columns=list(GRID))
     cells = pd.DataFrame({name: binned(name, varied[name]) for name in pair}, dtype=object)
     cells["value"] = scored(results)["value"].to_numpy(dtype=float)
-    found = cells.groupby(pair, sort=False)["value"].agg(["size", "mean"])
+    statistics = cells.groupby(pair, sort=False)["value"].agg(["size", "mean"])
     levels = [ordered(results, name, cells[name]) for name in pair]
     rows = [
-        (pair[0], one, pair[1], two, int(found["size"][one, two]), float(found["mean"][one, two]))
-        for one in levels[0]
-        for two in levels[1]
-        if (one, two) in found.index
+        (
+            pair[0],
+            first,
+            pair[1],
+            second,
+            int(statistics["size"][first, second]),
+            float(statistics["mean"][first, second]),
+        )
+        for first in levels[0]
+        for second in levels[1]
+        if (first, second) in statistics.index
     ]
-    return pd.DataFrame(rows, columns=list(HEAT))
+    return pd.DataFrame(rows, columns=list(GRID))
 
 
 def ordered(results: StudyResults, name: str, levels: Iterable[Any]) -> list[Any]:
     """The different levels: numbers by size, words as the sweep has them, the usual first."""
     declared = (results.sweep.get("space") or {}).get(name)
-    known = list(declared) if isinstance(declared, list | tuple) else []
+    order = list(declared) if isinstance(declared, list | tuple) else []
 
-    def place(level: Any) -> tuple[float, str]:
+    def sort_key(level: Any) -> tuple[float, str]:
         if isinstance(level, int | float):
             return float(level), ""
         if level == USUAL:
             return -1.0, ""
-        return float(known.index(level) if level in known else len(known)), str(level)
+        return float(order.index(level) if level in order else len(order)), str(level)
 
-    return sorted(set(levels), key=place)
+    return sorted(set(levels), key=sort_key)
 
 
 def binned(name: str, levels: Iterable[Any]) -> list[Any]:
@@ -165,14 +172,14 @@ def half_decade(rate: float, steps: int = 0) -> float:
 
     Half decades begin at 10 to the power of n / 2: 1e-3, 3.16e-3, 1e-2, ...
     """
-    place = math.floor(2 * math.log10(rate) + 1e-9) + steps
-    return float(f"{10 ** (place / 2):.10g}")  # so that equal ends are equal numbers
+    exponent = math.floor(2 * math.log10(rate) + 1e-9) + steps
+    return float(f"{10 ** (exponent / 2):.10g}")  # so that equal ends are equal numbers
 
 
 def best_few(values: Sequence[float], sign: float) -> list[int]:
     """Places of the best tenth of the values, at most 20 and at least one, best first."""
     order = np.argsort(-sign * np.asarray(values, dtype=float), kind="stable")
-    return [int(one) for one in order[: min(_FEW, math.ceil(len(order) / 10))]]
+    return [int(index) for index in order[: min(_FEW, math.ceil(len(order) / 10))]]
 
 
 def rank_stratified_sample(values: Sequence[float], sign: float, limit: int) -> list[int]:
@@ -180,9 +187,9 @@ def rank_stratified_sample(values: Sequence[float], sign: float, limit: int) -> 
     order = np.argsort(-sign * np.asarray(values, dtype=float), kind="stable")
     few = len(best_few(values, sign))
     if len(order) <= limit:
-        return sorted(int(one) for one in order)
+        return sorted(int(index) for index in order)
     ranks = np.linspace(few, len(order) - 1, limit - few).round().astype(int)
-    return sorted(int(one) for one in [*order[:few], *order[ranks]])
+    return sorted(int(index) for index in [*order[:few], *order[ranks]])
 
 
 def outlier_fence(values: Sequence[float], sign: float) -> float:
@@ -200,14 +207,14 @@ def outlier_fence(values: Sequence[float], sign: float) -> float:
 
 def _leading(results: StudyResults) -> list[str]:
     """Factors with a share by fANOVA, the largest first."""
-    noted: Mapping[str, Any] = results.attributes.get("importance") or {}
+    importance: Mapping[str, Any] = results.attributes.get("importance") or {}
     shares = {
         str(row["factor"]): float(row["fanova"])
-        for row in noted.get("factors") or []
+        for row in importance.get("factors") or []
         if row.get("fanova") is not None and math.isfinite(row["fanova"])
     }
     return sorted(shares, key=lambda name: -shares[name])
 
 
 def _plain(levels: pd.Series) -> list[Any]:
-    return [one.item() if isinstance(one, np.generic) else one for one in levels]
+    return [level.item() if isinstance(level, np.generic) else level for level in levels]

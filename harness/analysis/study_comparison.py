@@ -65,15 +65,15 @@ def factor_levels(results: StudyResults) -> dict[str, pd.DataFrame]:
     planned = [str(cell["factor"]) for cell in results.attributes.get("cells") or ()]
     names = [name for name in dict.fromkeys([*FACTORS, *planned]) if "@" not in name]
     names = [name for name in names if len(cells_of(results, name)) > 1]
-    whole = all_cells(results) if names else None
-    if whole is None:
+    comparison = all_cells(results) if names else None
+    if comparison is None:
         return {}
-    objective, found = results.objective, {}
+    objective, tables = results.objective, {}
     for name in names:
         frame = ablation_table(results, name)
         if len(frame) < 2:
             continue
-        pairs = subset(whole, tuple(frame["key"]))
+        pairs = subset(comparison, tuple(frame["key"]))
         bounds = against_best(pairs, CONFIDENCE)
         worse = inferior(all_pairs_bounds(pairs, CONFIDENCE).high, objective.margin)
         merit = objective.sign * frame["value"].to_numpy(dtype=float)
@@ -86,8 +86,8 @@ def factor_levels(results: StudyResults) -> dict[str, pd.DataFrame]:
             upper=finite(ends[1]) + 0.0,
             standing=np.where(frame["near_best"], "within", np.where(worse, "worse", "undecided")),
         )
-        found[name] = frame[list(LEVELS)]
-    return found
+        tables[name] = frame[list(LEVELS)]
+    return tables
 
 
 def shared_factors(studies: Sequence[StudyResults]) -> tuple[str, ...]:
@@ -107,19 +107,19 @@ def best_level_votes(studies: Sequence[StudyResults], factor: str) -> pd.DataFra
     for results in studies:
         frame = factor_levels(results).get(factor, pd.DataFrame(columns=list(LEVELS)))
         for level, standing in zip(frame["level"], frame["standing"], strict=True):
-            counts.setdefault(plain(level), dict.fromkeys(STANDINGS, 0))[standing] += 1
-    order = sorted(counts) if all(isinstance(one, float) for one in counts) else list(counts)
+            counts.setdefault(comparable_level(level), dict.fromkeys(STANDINGS, 0))[standing] += 1
+    order = sorted(counts) if all(isinstance(level, float) for level in counts) else list(counts)
     rows = [{"level": level, **counts[level]} for level in order]
     return pd.DataFrame(rows, columns=list(VOTES))
 
 
-def plain(level: Any) -> float | str:
+def comparable_level(level: Any) -> float | str:
     """A level as it is equal in all studies: one says 1, another one 1.0."""
     numeric = isinstance(level, int | float | np.number) and not isinstance(level, bool)
     return float(level) if numeric else str(level)
 
 
-def independent(
+def unpaired_seeds_difference(
     ours: Array,
     theirs: Array,
     value: Value,
@@ -150,28 +150,35 @@ def independent(
     if min(map(len, tables)) < 2 or examples < 2:
         return Interval(estimate, math.nan, math.nan)
     weights, rng = example_weights(examples, resamples, seed), np.random.default_rng(seed + 1)
-    added = [influence(side, value)[0] for side in sides]
-    fixed = float((added[0].mean(axis=0) - added[1].mean(axis=0)).var(ddof=1)) / examples
+    influences = [influence(side, value)[0] for side in sides]
+    fixed = float((influences[0].mean(axis=0) - influences[1].mean(axis=0)).var(ddof=1)) / examples
     # What neither seeds nor examples explain stands in the variances over seeds already.
-    of_examples = max(0.0, fixed - sum(_mixed(one) / one.size for one in added))
-    moved = [resampled_scores(side, value, weights)[0].mean(axis=0) for side in sides]
-    shift = moved[0] - moved[1] - estimate
+    example_part = max(
+        0.0,
+        fixed
+        - sum(
+            _residual_variance(table_of_influences) / table_of_influences.size
+            for table_of_influences in influences
+        ),
+    )
+    resampled = [resampled_scores(side, value, weights)[0].mean(axis=0) for side in sides]
+    shift = resampled[0] - resampled[1] - estimate
     scale = shift.std() * np.sqrt(rng.chisquare(examples - 1, resamples) / (examples - 1))
-    drawn = np.divide(shift, scale, out=np.zeros(resamples), where=scale > 0)
-    drawn *= math.sqrt(of_examples)
+    errors = np.divide(shift, scale, out=np.zeros(resamples), where=scale > 0)
+    errors *= math.sqrt(example_part)
     for table in tables:
         error = math.sqrt(table.var(ddof=1) / len(table))
-        drawn += error * rng.standard_t(len(table) - 1, resamples)
+        errors += error * rng.standard_t(len(table) - 1, resamples)
     # Never narrower than with the adapters held fixed, as in `bootstrap.contrasts`.
-    least = float(ndtri((1 + confidence) / 2)) * math.sqrt(fixed)
-    reach = max(least, float(np.quantile(np.abs(drawn), confidence)))
+    minimum = float(ndtri((1 + confidence) / 2)) * math.sqrt(fixed)
+    reach = max(minimum, float(np.quantile(np.abs(errors), confidence)))
     return Interval(estimate, estimate - reach, estimate + reach)
 
 
-def _mixed(table: Array) -> float:
+def _residual_variance(table: Array) -> float:
     """Variance of one seed's influence of one example that neither explains, from (S, E)."""
-    rest = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean()
-    return float((rest**2).sum() / ((len(table) - 1) * (table.shape[1] - 1)))
+    residuals = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean()
+    return float((residuals**2).sum() / ((len(table) - 1) * (table.shape[1] - 1)))
 
 
 class Pair(NamedTuple):
@@ -208,7 +215,7 @@ class Pair(NamedTuple):
     obstacle: str = ""
 
 
-def compared(studies: Sequence[StudyResults], keys: Mapping[str, str]) -> list[Pair]:
+def compare_picks(studies: Sequence[StudyResults], keys: Mapping[str, str]) -> list[Pair]:
     """All pairs of studies whose picks answer a question together.
 
     They do if task and metric are the same and base model, quantisation or length of training are
@@ -218,86 +225,102 @@ def compared(studies: Sequence[StudyResults], keys: Mapping[str, str]) -> list[P
         studies: of different names.
         keys: by study, the configuration of the confirm stage that stands for it.
     """
-    asked = [_ordered(*pair) for pair in itertools.combinations(studies, 2) if _related(*pair)]
-    confidence = 1 - (1 - CONFIDENCE) / max(1, len(asked))
-    return [_pair(first, second, keys, confidence) for first, second in asked]
+    pairs = [_ordered(*pair) for pair in itertools.combinations(studies, 2) if _related(*pair)]
+    confidence = 1 - (1 - CONFIDENCE) / max(1, len(pairs))
+    return [_pair(first, second, keys, confidence) for first, second in pairs]
 
 
 def _pair(
     first: StudyResults, second: StudyResults, keys: Mapping[str, str], confidence: float
 ) -> Pair:
-    subjects, others = _apart(first, second)
-    claim, clean = _tested(subjects, others)
-    bare = Pair(first.name, second.name, subjects, others, claim=claim.name if claim else "")
-    cubes = []
-    for one in (first, second):
+    subjects, others = _setting_differences(first, second)
+    claim, clean = _related_claim(subjects, others)
+    pair = Pair(first.name, second.name, subjects, others, claim=claim.name if claim else "")
+    arrays = []
+    for study in (first, second):
         try:
-            cubes.append(score_array(one, "confirm", "test", (keys[one.name],)))
+            arrays.append(score_array(study, "confirm", "test", (keys[study.name],)))
         except (KeyError, ValueError):
-            return bare._replace(obstacle=f"{one.name} has no configuration scored on test")
-    digests = {one.provenance.get("task_digest") for one in (first, second)} - {None}
-    if cubes[0].examples != cubes[1].examples:
-        return bare._replace(obstacle="the ids of their test examples are not the same")
+            return pair._replace(obstacle=f"{study.name} has no configuration scored on test")
+    digests = {study.provenance.get("task_digest") for study in (first, second)} - {None}
+    if arrays[0].examples != arrays[1].examples:
+        return pair._replace(obstacle="the ids of their test examples are not the same")
     if len(digests) > 1:
-        return bare._replace(obstacle="the task changed, so equal ids may be other examples")
-    ours, theirs = (cube.statistics[0] for cube in cubes)
-    found = independent(ours, theirs, metric_function(first.objective), confidence)
+        return pair._replace(obstacle="the task changed, so equal ids may be other examples")
+    ours, theirs = (array.statistics[0] for array in arrays)
+    interval = unpaired_seeds_difference(
+        ours, theirs, metric_function(first.objective), confidence
+    )
     sign, margin = first.objective.sign, min(first.objective.margin, second.objective.margin)
-    ends = sorted((sign * found.low, sign * found.high))
-    judged = clean and margin > 0
-    return bare._replace(
-        difference=found.value,
-        low=found.low,
-        high=found.high,
-        seeds_first=len(cubes[0].seeds),
-        seeds_second=len(cubes[1].seeds),
-        examples=len(cubes[0].examples),
-        verdict=claim.verdict(ends[0] / margin, ends[1] / margin) if claim and judged else "",
+    ends = sorted((sign * interval.low, sign * interval.high))
+    tests_claim = clean and margin > 0
+    return pair._replace(
+        difference=interval.value,
+        low=interval.low,
+        high=interval.high,
+        seeds_first=len(arrays[0].seeds),
+        seeds_second=len(arrays[1].seeds),
+        examples=len(arrays[0].examples),
+        verdict=claim.verdict(ends[0] / margin, ends[1] / margin) if claim and tests_claim else "",
     )
 
 
 def _related(first: StudyResults, second: StudyResults) -> bool:
     task, ours, theirs = first.sweep.get("task"), first.objective, second.objective
-    alike = ("name", "direction", "form", "classes")
-    same = all(getattr(ours, name) == getattr(theirs, name) for name in alike)
-    return same and task == second.sweep.get("task") and bool(_apart(first, second)[0])
+    compared_fields = ("name", "direction", "form", "classes")
+    same = all(getattr(ours, name) == getattr(theirs, name) for name in compared_fields)
+    return (
+        same and task == second.sweep.get("task") and bool(_setting_differences(first, second)[0])
+    )
 
 
-def _apart(first: StudyResults, second: StudyResults) -> tuple[Settings, Settings]:
+def _setting_differences(first: StudyResults, second: StudyResults) -> tuple[Settings, Settings]:
     """Settings that differ, with both values: those of `SUBJECTS`, and the others."""
-    mine, yours = _settings(first), _settings(second)
-    names = [name for name in {**mine, **yours} if name not in _HARMLESS]
+    settings_first, settings_second = _settings(first), _settings(second)
+    names = [name for name in {**settings_first, **settings_second} if name not in _HARMLESS]
     # An older study lacks a setting that is now off by default.
-    found = {name: (mine.get(name) or None, yours.get(name) or None) for name in names}
-    found = {name: values for name, values in found.items() if values[0] != values[1]}
-    subjects = {name: found.pop(name) for name in SUBJECTS if name in found}
-    return subjects, found
+    different = {
+        name: (settings_first.get(name) or None, settings_second.get(name) or None)
+        for name in names
+    }
+    different = {name: values for name, values in different.items() if values[0] != values[1]}
+    subjects = {name: different.pop(name) for name in SUBJECTS if name in different}
+    return subjects, different
 
 
 def _settings(results: StudyResults) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for section in ("model", "training"):
         part = results.sweep.get(section) or {}
         part = part if isinstance(part, Mapping) else {"name": part}
-        found |= {f"{section}.{name}": value for name, value in part.items()}
-    return found
+        settings |= {f"{section}.{name}": value for name, value in part.items()}
+    return settings
 
 
-def _tested(subjects: Settings, others: Settings) -> tuple[Claim | None, bool]:
+def _related_claim(subjects: Settings, others: Settings) -> tuple[Claim | None, bool]:
     """The claim that a difference bears on, and whether it tests it: nothing else may differ."""
-    claims, alone = {claim.name: claim for claim in CLAIMS}, len(subjects) == 1 and not others
+    claims, only_difference = (
+        {claim.name: claim for claim in CLAIMS},
+        len(subjects) == 1 and not others,
+    )
     if set(subjects.get("model.quantization", ())) == {"nf4", "none"}:
-        return claims["qlora_free"], alone
+        return claims["qlora_free"], only_difference
     epochs = subjects.get("training.epochs", (None,))
     if None not in epochs:
-        return claims["three_epochs"], alone and min(map(float, epochs)) == 3
+        return claims["three_epochs"], only_difference and min(map(float, epochs)) == 3
     return None, False
 
 
 def _ordered(first: StudyResults, second: StudyResults) -> tuple[StudyResults, StudyResults]:
     """The two as claims take them: 4 bits less a plain base, longer training less shorter."""
-    mine, yours = _settings(first), _settings(second)
-    coarse = [one.get("model.quantization") == "nf4" for one in (mine, yours)]
-    lengths = [float(one.get("training.epochs") or 0) for one in (mine, yours)]
-    turn = coarse[1] if coarse[0] != coarse[1] else lengths[1] > lengths[0]
-    return (second, first) if turn else (first, second)
+    settings_first, settings_second = _settings(first), _settings(second)
+    is_4bit = [
+        settings.get("model.quantization") == "nf4"
+        for settings in (settings_first, settings_second)
+    ]
+    lengths = [
+        float(settings.get("training.epochs") or 0)
+        for settings in (settings_first, settings_second)
+    ]
+    swap = is_4bit[1] if is_4bit[0] != is_4bit[1] else lengths[1] > lengths[0]
+    return (second, first) if swap else (first, second)

@@ -88,35 +88,37 @@ def finalists(results: StudyResults, limit: int) -> list[dict[str, Any]]:
     Returns:
         Fields of `TrialConfig` but the seed, budget 1.0; no configuration twice.
     """
-    whole = all_cells(results)
-    if whole is None:
+    comparison = all_cells(results)
+    if comparison is None:
         return _of_search(results, limit)
     table = configurations(results, "ablate").set_index("key")
     records = {str(key): dict(row) for key, row in table.iterrows()}
-    kept = satisfies(table, sweep_constraints(results))
+    satisfied = satisfies(table, sweep_constraints(results))
     values = {
         key: value
-        for key, value in zip(whole.cube.keys, results.objective.sign * whole.values, strict=True)
-        if kept[key]
+        for key, value in zip(
+            comparison.array.keys, results.objective.sign * comparison.values, strict=True
+        )
+        if satisfied[key]
     }
     parameters = table.loc[[*values], "parameters"].to_numpy(dtype=float)
     on_front = nondominated(np.column_stack([parameters, -np.array([*values.values()])]))
     front = [key for key, undominated in zip(values, on_front, strict=True) if undominated]
     front = sorted(front, key=lambda key: (-values[key], key))
-    own = incumbent_cell(results, values)
-    chosen = list(dict.fromkeys(([] if own is None else [own]) + front[:1]))
+    incumbent_key = incumbent_cell(results, values)
+    selected = list(dict.fromkeys(([] if incumbent_key is None else [incumbent_key]) + front[:1]))
     if objective_directions(results):
-        first = [_fields(records[key]) for key in chosen]
-        others = [_fields(row) for row in spread_over_front(results, limit - len(chosen))]
-        return [*first, *(one for one in others if one not in first)][: max(0, limit)]
-    ranks = {records[key]["rank"] for key in chosen}
-    order = _ranks(results, whole, values) + front
+        first = [_fields(records[key]) for key in selected]
+        from_front = [_fields(row) for row in spread_over_front(results, limit - len(selected))]
+        return [*first, *(fields for fields in from_front if fields not in first)][: max(0, limit)]
+    ranks = {records[key]["rank"] for key in selected}
+    order = _ranks(results, comparison, values) + front
     for key in dict.fromkeys(order):
         if records[key]["rank"] not in ranks:
             ranks.add(records[key]["rank"])
-            chosen.append(key)
-    chosen += [key for key in dict.fromkeys(order) if key not in chosen]
-    return [_fields(records[key]) for key in chosen[: max(0, limit)]]
+            selected.append(key)
+    selected += [key for key in dict.fromkeys(order) if key not in selected]
+    return [_fields(records[key]) for key in selected[: max(0, limit)]]
 
 
 def _of_search(results: StudyResults, limit: int) -> list[dict[str, Any]]:
@@ -147,25 +149,25 @@ def incumbent_cell(results: StudyResults, keys: Collection[str]) -> str | None:
         results: the study.
         keys: of the cells that count.
     """
-    noted = results.attributes.get("incumbent") or {}
+    recorded = results.attributes.get("incumbent") or {}
     for cell in results.attributes.get("cells") or ():
-        same = all((cell["config"].get(x) or "") == (noted.get(x) or "") for x in _FIELDS[:-1])
-        if noted and same and cell["key"] in keys:
+        same = all((cell["config"].get(x) or "") == (recorded.get(x) or "") for x in _FIELDS[:-1])
+        if recorded and same and cell["key"] in keys:
             return str(cell["key"])
     return None
 
 
 def _ranks(
-    results: StudyResults, whole: PairwiseComparison, values: Mapping[str, float]
+    results: StudyResults, comparison: PairwiseComparison, values: Mapping[str, float]
 ) -> list[str]:
     keys = [str(cell["key"]) for cell in cells_of(results, "rank")]
     keys = [key for key in dict.fromkeys(keys) if key in values]
     if not keys:
         return []
-    bounds = all_pairs_bounds(subset(whole, keys), CONFIDENCE)
-    out = inferior(bounds.high, results.objective.margin)
-    left = [key for key, gone in zip(keys, out, strict=True) if not gone]
-    return sorted(left, key=lambda key: (-values[key], key))
+    bounds = all_pairs_bounds(subset(comparison, keys), CONFIDENCE)
+    shown_worse = inferior(bounds.high, results.objective.margin)
+    remaining = [key for key, is_worse in zip(keys, shown_worse, strict=True) if not is_worse]
+    return sorted(remaining, key=lambda key: (-values[key], key))
 
 
 def configuration(row: Mapping[str, Any] | pd.Series) -> dict[str, Any]:
@@ -224,14 +226,14 @@ class ConfirmState(NamedTuple):
         tie: all are good, so no two of them differ by more than the margin.
     """
 
-    whole: PairwiseComparison
+    comparison: PairwiseComparison
     scores: Array
     costs: Array
     cost: str
     look: Look
     bounds: AgainstBest
-    joint: Bounds
-    good: NDArray[np.bool_]
+    joint_bounds: Bounds
+    non_inferior: NDArray[np.bool_]
     worse: NDArray[np.bool_]
     pick: int | None
     tie: bool
@@ -248,10 +250,10 @@ class ConfirmState(NamedTuple):
         return int(np.argmax(values))
 
     @property
-    def cheaper_and_open(self) -> NDArray[np.bool_]:
+    def cheaper_undecided(self) -> NDArray[np.bool_]:
         """(C,) cheaper than the pick (all, where there is none), and neither good nor worse."""
         cost = math.inf if self.pick is None else self.costs[self.pick]
-        open_: NDArray[np.bool_] = ~self.good & ~self.worse & ~(self.costs >= cost)
+        open_: NDArray[np.bool_] = ~self.non_inferior & ~self.worse & ~(self.costs >= cost)
         return open_
 
 
@@ -300,38 +302,44 @@ def confirm_state(
     if len(keys) < 2:
         return None
     try:
-        whole = compare_all_pairs(score_array(results, STAGE, SPLIT, keys), results.objective)
+        comparison = compare_all_pairs(score_array(results, STAGE, SPLIT, keys), results.objective)
     except ValueError:
         return None
     settings = results.sweep.get("confirmation") or {}
-    chosen = cost or str(settings.get("cost") or COSTS[0])
-    costs = table.set_index("key").loc[list(whole.cube.keys), chosen]
+    cost_name = cost or str(settings.get("cost") or COSTS[0])
+    costs = table.set_index("key").loc[list(comparison.array.keys), cost_name]
     known = np.nan_to_num(costs.to_numpy(dtype=float), nan=np.inf)
-    return apply_rule(whole, known, current_look(results, alpha), results.objective, chosen)
+    return apply_rule(
+        comparison, known, current_look(results, alpha), results.objective, cost_name
+    )
 
 
 def apply_rule(
-    whole: PairwiseComparison, costs: Array, look: Look, objective: Objective, cost: str = COSTS[0]
+    comparison: PairwiseComparison,
+    costs: Array,
+    look: Look,
+    objective: Objective,
+    cost: str = COSTS[0],
 ) -> ConfirmState:
     """The rule, on a comparison of finalists.
 
     Args:
-        whole: all of them.
+        comparison: all of them.
         costs: (C,) what each costs.
         look: which look this is, and what it may spend.
         objective: says the margin and which way is better.
         cost: what the costs are of.
     """
-    bounds = against_best(whole.pairs, 1 - look.alpha)
-    joint = all_pairs_bounds(whole.pairs, 1 - look.alpha)
+    bounds = against_best(comparison.pairs, 1 - look.alpha)
+    joint = all_pairs_bounds(comparison.pairs, 1 - look.alpha)
     good = bounds.low >= -objective.margin
-    scores = objective.sign * whole.values
+    scores = objective.sign * comparison.values
     pick = None
     if good.any():
         order = np.lexsort((-scores, costs))
         pick = int(next(i for i in order if good[i]))
     return ConfirmState(
-        whole,
+        comparison,
         scores,
         costs,
         cost,
@@ -361,22 +369,26 @@ def contenders(results: StudyResults, alpha: float | None = None) -> list[str]:
     Returns:
         Keys, in the order they were confirmed.
     """
-    now = confirm_state(results, alpha)
-    return [] if now is None else going_on(now)
+    state = confirm_state(results, alpha)
+    return [] if state is None else next_look_keys(state)
 
 
-def going_on(now: ConfirmState) -> list[str]:
+def next_look_keys(state: ConfirmState) -> list[str]:
     """Keys of those that the next look needs."""
-    open_ = now.cheaper_and_open
-    if now.pick is not None and not open_.any():
+    undecided = state.cheaper_undecided
+    if state.pick is not None and not undecided.any():
         return []
-    stay = now.bounds.possible | open_
-    if now.pick is not None:
-        stay[now.pick] = True
-    return [key for key, kept in zip(now.whole.cube.keys, stay, strict=True) if kept]
+    needed = state.bounds.possible | undecided
+    if state.pick is not None:
+        needed[state.pick] = True
+    return [
+        key
+        for key, is_needed in zip(state.comparison.array.keys, needed, strict=True)
+        if is_needed
+    ]
 
 
-class Needed(NamedTuple):
+class RequiredSample(NamedTuple):
     """What would decide an undecided study.
 
     Attributes:
@@ -388,33 +400,46 @@ class Needed(NamedTuple):
     examples: int | None
 
 
-def seeds_needed(now: ConfirmState, margin: float, examples: int) -> Needed:
+def seeds_needed(state: ConfirmState, margin: float, examples: int) -> RequiredSample:
     """How many more seeds it takes to show one finalist good enough in 80 % of studies.
 
     The easiest one is taken. With its observed difference d to a rival, it is shown when the
     bound d - q se is above -margin; for power 0.8 se must be at most (margin + d)/(q + z_0.8).
     Seeds shrink se^2 = v/S + e down to e, the examples' part.
     """
-    quantile, found = ndtri(POWER), now.whole.found
-    count = len(now.scores)
-    size: list[tuple[float, float]] = []
-    place = {pair: k for k, pair in enumerate(itertools.combinations(range(count), 2))}
+    quantile, contrasts = ndtri(POWER), state.comparison.contrasts
+    count = len(state.scores)
+    requirements: list[tuple[float, float]] = []
+    pair_index = {pair: k for k, pair in enumerate(itertools.combinations(range(count), 2))}
     for i in range(count):
-        seeds, more = 0.0, 0.0
-        for j in np.flatnonzero(now.bounds.possible & (np.arange(count) != i)).tolist():
-            k = place[(min(i, j), max(i, j))]
-            room = margin + now.whole.pairs.difference[i, j]
-            target = (room / (now.bounds.critical[j] + quantile)) ** 2 if room > 0 else 0.0
-            spread, fixed = found.seed_variance[k], found.example_variance[k]
-            if not np.isfinite(spread):
-                seeds = more = math.inf
+        required_seeds, required_examples = 0.0, 0.0
+        for j in np.flatnonzero(state.bounds.possible & (np.arange(count) != i)).tolist():
+            k = pair_index[(min(i, j), max(i, j))]
+            room = margin + state.comparison.pairs.difference[i, j]
+            target = (room / (state.bounds.critical[j] + quantile)) ** 2 if room > 0 else 0.0
+            seed_variance, example_variance = (
+                contrasts.seed_variance[k],
+                contrasts.example_variance[k],
+            )
+            if not np.isfinite(seed_variance):
+                required_seeds = required_examples = math.inf
                 continue
-            seeds = max(seeds, spread / (target - fixed) if target > fixed else math.inf)
+            required_seeds = max(
+                required_seeds,
+                seed_variance / (target - example_variance)
+                if target > example_variance
+                else math.inf,
+            )
             # Half of the target for each part, if seeds alone cannot reach it.
-            more = max(more, examples * fixed / (target / 2) if target > 0 else math.inf)
-        size.append((seeds, more))
-    seeds, _ = min(size)
-    if math.isfinite(seeds):
-        return Needed(max(1, math.ceil(seeds) - now.look.seeds), None)
-    more = min(one[1] for one in size)
-    return Needed(None, math.ceil(more) if math.isfinite(more) else None)
+            required_examples = max(
+                required_examples,
+                examples * example_variance / (target / 2) if target > 0 else math.inf,
+            )
+        requirements.append((required_seeds, required_examples))
+    required_seeds, _ = min(requirements)
+    if math.isfinite(required_seeds):
+        return RequiredSample(max(1, math.ceil(required_seeds) - state.look.seeds), None)
+    required_examples = min(requirement[1] for requirement in requirements)
+    return RequiredSample(
+        None, math.ceil(required_examples) if math.isfinite(required_examples) else None
+    )

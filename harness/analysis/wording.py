@@ -1,67 +1,73 @@
-"""Verdicts in words and figures that people read. Decides nothing."""
+"""Verdicts and baselines as sentences with their figures."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from harness.analysis.formatting import baseline_label, highest, metric_format, priced, worse_side
+from harness.analysis.formatting import (
+    baseline_label,
+    highest,
+    label_with_cost,
+    metric_format,
+    worse_side,
+)
 from harness.analysis.scores import baseline_scores
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from harness.analysis.estimates import Estimate
-    from harness.analysis.verdict import ConfirmState, Needed
+    from harness.analysis.verdict import ConfirmState, RequiredSample
     from harness.results import Objective, StudyResults
 
 
-def evidence(
-    now: ConfirmState,
+def verdict_sentence(
+    state: ConfirmState,
     names: Sequence[str],
     table: pd.DataFrame,
     objective: Objective,
-    more: Needed | None,
+    more: RequiredSample | None,
 ) -> str:
     """The verdict of a confirm stage in one sentence with its figures."""
     scores = metric_format(objective)
-    count, best = len(names), now.best
-    sizes = f"{now.look.seeds} seeds x {len(now.whole.cube.examples)} examples"
-    level = f"{100 * (1 - now.look.total):g} % CI"
-    if now.pick is None:
-        gap = scores.show(-now.bounds.low[best])
+    count, best = len(names), state.best
+    sizes = f"{state.look.seeds} seeds x {len(state.comparison.array.examples)} examples"
+    level = f"{100 * (1 - state.look.total):g} % CI"
+    if state.pick is None:
+        gap = scores.show(-state.bounds.low[best])
         text = (
-            f"None of {count} finalists is shown to be within {objective.margin_told} of the "
+            f"None of {count} finalists is shown to be within {objective.margin_text} of the "
             f"best: {names[best]} has the {highest(objective)} score "
-            f"({scores.show(now.whole.values[best])}) but may be up to {gap} "
+            f"({scores.show(state.comparison.values[best])}) but may be up to {gap} "
             f"{worse_side(objective)} another ({level}, {sizes})"
         )
         return f"{text}{_ask(more)}."
-    pick = now.pick
-    name = priced(names[pick], now.cost, now.costs[pick])
-    if now.tie:
-        widest = -float(now.bounds.low.min())
+    pick = state.pick
+    name = label_with_cost(names[pick], state.cost, state.costs[pick])
+    if state.tie:
+        widest = -float(state.bounds.low.min())
         return (
-            f"All {count} finalists are within {objective.margin_told} of each other (no two "
+            f"All {count} finalists are within {objective.margin_text} of each other (no two "
             f"differ by more than {scores.show(widest)}, {level}, {sizes}); {name} is the "
-            "cheapest, and any of them will do."
+            "cheapest."
         )
     ranks_only = len(table[["variant", "target_modules"]].drop_duplicates()) == 1
     what = "is the cheapest"
-    if ranks_only and now.cost == "parameters":
+    if ranks_only and state.cost == "parameters":
         what = "has the smallest rank"
-    rival = now.rival(pick)
-    low, high = now.bounds.low[pick], now.bounds.high[pick]
+    rival = state.rival(pick)
+    low, high = state.bounds.low[pick], state.bounds.high[pick]
     if objective.sign < 0:
         low, high = -high, -low
-    gap = scores.gap(objective.sign * now.whole.pairs.difference[pick, rival])
-    other = f"the best, {names[rival]}"
+    gap = scores.gap(objective.sign * state.comparison.pairs.difference[pick, rival])
+    compared = f"the best, {names[rival]}"
     if pick == best:
-        other = f"the best of the others, {names[rival]}"
+        compared = f"the best of the others, {names[rival]}"
     return (
         f"Of {count} finalists {name} {what} that is shown to be not more than "
-        f"{objective.margin_told} {worse_side(objective)} the best (difference to {other}: {gap}, "
-        f"{level} {scores.gap_interval(low, high)}, {sizes})."
+        f"{objective.margin_text} {worse_side(objective)} the best (difference to {compared}: "
+        f"{gap}, {level} {scores.gap_interval(low, high)}, {sizes})."
     )
 
 
@@ -70,44 +76,44 @@ def more_seeds(count: int) -> str:
     return f"{count} more seed{'s' * (count != 1)}"
 
 
-def _ask(more: Needed | None) -> str:
+def _ask(more: RequiredSample | None) -> str:
     if more is None or (more.seeds is None and more.examples is None):
         return ""
     if more.seeds is not None:
-        return f"; about {more_seeds(more.seeds)} would decide it in 80 % of studies"
+        return f"; about {more_seeds(more.seeds)} would decide it with 80 % power"
     return (
         f"; more seeds alone cannot decide it, a test split of about {more.examples:,} "
         "examples might"
     )
 
 
-def alone(label: str, found: Estimate, objective: Objective) -> str:
+def single_configuration_sentence(label: str, score: Estimate, objective: Objective) -> str:
     """The sentence for a single confirmed configuration, or for several with one seed each."""
     scores = metric_format(objective)
-    if found.seeds < 2:
+    if score.seeds < 2:
         return (
             "No configuration has two confirmed seeds yet, so nothing can be compared; best so "
-            f"far on test is {label} with {scores.show(found.value)} {scores.unit}, one seed."
+            f"far on test is {label} with {scores.show(score.value)} {scores.unit}, one seed."
         )
     return (
         f"{label} is the only configuration with two confirmed seeds or more "
-        f"({scores.show(found.value)} {scores.unit}, {found.seeds} seeds x {found.examples} "
+        f"({scores.show(score.value)} {scores.unit}, {score.seeds} seeds x {score.examples} "
         "examples): there is nothing to compare it with."
     )
 
 
-def search_only(label: str, value: float, trials: int, objective: Objective) -> str:
+def search_sentence(label: str, value: float, trials: int, objective: Objective) -> str:
     """The sentence for a study without a confirm stage."""
     scores = metric_format(objective)
     return (
         f"Nothing was confirmed on fresh seeds and the test split; the best of {trials} search "
         f"trial{'s' if trials != 1 else ''} is {label} with {scores.show(value)} {scores.unit} on "
-        "validation, one seed: the winner of a search looks better than it is."
+        "validation, one seed: as the best of a search it is optimistically biased."
     )
 
 
-class Ablated(NamedTuple):
-    """The best cell of an ablation, for `ablated_only`; scores in the metric's own unit.
+class AblationSummary(NamedTuple):
+    """The best cell of an ablation, for `ablation_sentence`; scores in the metric's own unit.
 
     Attributes:
         label: its name.
@@ -132,29 +138,29 @@ class Ablated(NamedTuple):
     planned: bool
 
 
-def ablated_only(found: Ablated, objective: Objective) -> str:
+def ablation_sentence(summary: AblationSummary, objective: Objective) -> str:
     """The sentence for a study that has an ablation alone."""
     scores = metric_format(objective)
-    begin = "By plan nothing was" if found.planned else "Nothing was"
+    begin = "By plan nothing was" if summary.planned else "Nothing was"
     text = (
-        f"{begin} confirmed on the test split. On validation {found.label} has the "
-        f"{highest(objective)} mean of {found.cells} configurations, each at its own "
-        f"learning rate ({scores.show(found.value)} {scores.unit}, {found.seeds} seeds x "
-        f"{found.examples} examples)"
+        f"{begin} confirmed on the test split. On validation {summary.label} has the "
+        f"{highest(objective)} mean of {summary.cells} configurations, each at its own "
+        f"learning rate ({scores.show(summary.value)} {scores.unit}, {summary.seeds} seeds x "
+        f"{summary.examples} examples)"
     )
-    if found.difference is not None:
-        gap, low, high = found.difference
+    if summary.difference is not None:
+        gap, low, high = summary.difference
         text += (
-            f"; difference to the reference, {found.reference}: {scores.gap(gap)}, joint 95 % CI "
-            f"{scores.gap_interval(low, high)}"
+            f"; difference to the reference, {summary.reference}: {scores.gap(gap)}, "
+            f"joint 95 % CI {scores.gap_interval(low, high)}"
         )
-    elif found.reference is not None:
+    elif summary.reference is not None:
         text += "; it is the reference itself"
-    some = "None" if found.good == 0 else str(found.good)
-    verb = "is" if found.good < 2 else "are"
+    some = "None" if summary.good == 0 else str(summary.good)
+    verb = "is" if summary.good < 2 else "are"
     return (
-        f"{text}. {some} of the {found.cells} {verb} shown to be not more than "
-        f"{objective.margin_told} {worse_side(objective)} the best."
+        f"{text}. {some} of the {summary.cells} {verb} shown to be not more than "
+        f"{objective.margin_text} {worse_side(objective)} the best."
     )
 
 
@@ -170,18 +176,18 @@ def baselines_sentence(results: StudyResults, split: str = "test") -> str:
     return f"Without an adapter, {split} split: {', '.join(values)} {scores.unit}."
 
 
-def no_gain(best: float, bare: float, objective: Objective) -> str:
-    """The sentence for adapters none of which beats the base without one."""
+def no_gain_sentence(best: float, base: float, objective: Objective) -> str:
+    """The sentence for finalists none of which beats the base model."""
     scores = metric_format(objective)
     return (
-        f"No finalist scores better than the bare base ({scores.show(best)} against "
-        f"{scores.show(bare)} {scores.unit} on test): nothing was learned, so there is nothing to "
-        "choose between; train for longer, or widen the learning rates."
+        f"No finalist scores better than the base model without an adapter ({scores.show(best)} "
+        f"against {scores.show(base)} {scores.unit} on test): nothing was learned, so there is "
+        "nothing to choose between; train for longer, or widen the learning rates."
     )
 
 
-def no_better_than(naive: Mapping[str, float], best: float, objective: Objective) -> str:
-    """The sentence for finalists that answers of no model at all reach as well.
+def baselines_ahead_sentence(naive: Mapping[str, float], best: float, objective: Objective) -> str:
+    """The sentence for finalists that are no better than baselines without a model.
 
     Args:
         naive: their scores by name, the best first.
@@ -189,10 +195,10 @@ def no_better_than(naive: Mapping[str, float], best: float, objective: Objective
         objective: of the study.
     """
     scores = metric_format(objective)
-    told = [f"{name.replace('_', ' ')} ({scores.show(value)})" for name, value in naive.items()]
-    verb = "needs" if len(told) == 1 else "need"
+    named = [f"{name.replace('_', ' ')} ({scores.show(value)})" for name, value in naive.items()]
+    verb = "needs" if len(named) == 1 else "need"
     return (
         f"But no finalist is better (the best has {scores.show(best)} {scores.unit}) than "
-        f"{' and '.join(told)}, which {verb} no model: train for longer, on more rows or a larger "
-        "base before choosing."
+        f"{' and '.join(named)}, which {verb} no model: train for longer, on more rows or a "
+        "larger base model before choosing."
     )

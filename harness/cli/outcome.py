@@ -11,7 +11,7 @@ from harness.analysis.explanation import explain
 from harness.analysis.formatting import metric_format
 from harness.analysis.recommendation import Recommendation, recommend
 from harness.analysis.wording import baselines_sentence, more_seeds
-from harness.costs import Preference
+from harness.costs import Constraint
 from harness.report.snippets import add_seeds, claim_advice, snippet_for
 from harness.results import StudyResults
 
@@ -20,7 +20,7 @@ def print_outcome(
     results: StudyResults,
     console: Console,
     cost: str | None = None,
-    prefer: Sequence[Preference] = (),
+    prefer: Sequence[Constraint] = (),
 ) -> Recommendation:
     """Prints pick, score, evidence, comparison and the configuration to paste.
 
@@ -66,7 +66,7 @@ def print_explained(
     results: StudyResults,
     console: Console,
     cost: str | None = None,
-    prefer: Sequence[Preference] = (),
+    prefer: Sequence[Constraint] = (),
 ) -> None:
     """Prints the chain from trial numbers to the verdict."""
     for number, step in enumerate(explain(results, cost, prefer), 1):
@@ -79,7 +79,7 @@ def print_claims(results: StudyResults, console: Console) -> None:
     """Prints what the study says of common rules of thumb."""
     console.print("\nrules of thumb, 95 % intervals, validation split", highlight=False)
     for finding in evaluate_claims(results):
-        told = [claim_tests.numbers(results, one) for one in finding.compared]
+        told = [claim_tests.comparison_text(results, one) for one in finding.comparisons]
         said = "; ".join(told or [claim_tests.missing_data_message(results, finding)])
         line = f"{finding.verdict}: {finding.claim.sentence} [{said}]"
         console.print(line, highlight=False, soft_wrap=True, markup=False)

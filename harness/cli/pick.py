@@ -9,7 +9,7 @@ import typer
 from harness.cli import options
 
 if TYPE_CHECKING:
-    from harness.costs import Preference
+    from harness.costs import Constraint
     from harness.results import StudyResults
 
 
@@ -57,18 +57,18 @@ def pick(
         print_claims(found, console)
 
 
-def _bounds(texts: Sequence[str]) -> "list[Preference]":
-    from harness.costs import parse
+def _bounds(texts: Sequence[str]) -> "list[Constraint]":
+    from harness.costs import parse_constraint
     from harness.errors import UserError
 
     try:
-        return [parse(text) for text in texts]
+        return [parse_constraint(text) for text in texts]
     except UserError as error:
         raise UserError(f"--prefer: {error}") from None
 
 
 def _body(
-    found: "StudyResults", cost: str | None, bounds: "Sequence[Preference]", explained: bool
+    found: "StudyResults", cost: str | None, bounds: "Sequence[Constraint]", explained: bool
 ) -> dict[str, Any]:
     """The recommendation for programs."""
     import json
@@ -81,7 +81,7 @@ def _body(
 
     verdict = recommend(found, cost, bounds)
     chain = [step._asdict() for step in explain(found, cost, bounds)] if explained else None
-    claims = claim_tests.table(found, evaluate_claims(found))
+    claims = claim_tests.claims_table(found, evaluate_claims(found))
     return {
         "study": found.name,
         "metric": found.objective.name,

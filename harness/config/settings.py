@@ -265,7 +265,7 @@ class ConfirmationSettings(Section):
         alpha: error probability of all looks together.
         cost: what the pick is the cheapest by.
         prefer: bounds that a finalist has to keep, such as `memory<8GB`; see
-            `harness.costs.parse`.
+            `harness.costs.parse_constraint`.
     """
 
     looks: tuple[Annotated[int, Field(ge=2)], ...] = (5, 10)
@@ -278,7 +278,7 @@ class ConfirmationSettings(Section):
     @classmethod
     def _bounds(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         try:
-            return tuple(costs.parse(text).text for text in value)
+            return tuple(costs.parse_constraint(text).text for text in value)
         except UserError as error:
             raise ValueError(str(error)) from None
 

@@ -47,7 +47,7 @@ def render(studies: Sequence[StudyResults]) -> str:
     _check(studies)
     shared, pairs = (
         study_comparison.shared_factors(studies),
-        study_comparison.compared(studies, _keys(studies)),
+        study_comparison.compare_picks(studies, _keys(studies)),
     )
     ranks = [(one, study_comparison.factor_levels(one).get("rank")) for one in studies]
     told = [one for one in pairs if not one.obstacle]
@@ -91,7 +91,7 @@ def tables(studies: Sequence[StudyResults]) -> dict[str, pd.DataFrame]:
             levels, columns=["study", "metric", "factor", *study_comparison.LEVELS]
         ),
         "votes": pd.DataFrame(counted, columns=["factor", *study_comparison.VOTES]),
-        "pairs": _frame(study_comparison.compared(studies, _keys(studies))),
+        "pairs": _frame(study_comparison.compare_picks(studies, _keys(studies))),
     }
 
 
@@ -257,7 +257,9 @@ def _votes(studies: Sequence[StudyResults], factor: str) -> Markup:
 
 def _study(results: StudyResults, frame: pd.DataFrame) -> Column:
     scale = formatting.scale(results.objective)
-    rows = {study_comparison.plain(row["level"]): row for row in frame.to_dict("records")}
+    rows = {
+        study_comparison.comparable_level(row["level"]): row for row in frame.to_dict("records")
+    }
 
     def show(row: Record) -> str:
         found = rows.get(row["level"])

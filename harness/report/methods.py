@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from harness.analysis.bootstrap import RESAMPLES
-from harness.analysis.formatting import BY_COST
+from harness.analysis.formatting import COST_NAMES
 from harness.analysis.recommendation import recommend
 from harness.analysis.scores import complete
 from harness.report.section import template_source
@@ -185,10 +185,10 @@ def _confirmation_sentences(results: StudyResults, cited: dict[str, None]) -> li
         "the same for all configurations, and from the variance over seeds, pooled over "
         "configurations and estimated anew in each resample "
         f"{_cite('owen2007pigeonhole', 'obuchowski1995readers')}.",
-        f"The rule was to pick the configuration with the least {BY_COST[advice.cost]} whose "
+        f"The rule was to pick the configuration with the least {COST_NAMES[advice.cost]} whose "
         "simultaneous lower bound against the best of the others "
         f"{_cite('hsu1984best')} excludes a difference of more than "
-        f"{results.objective.margin_told}, a margin declared in advance, at an error probability "
+        f"{results.objective.margin_text}, a margin declared in advance, at an error probability "
         f"of {alpha:g} % for all looks together{spending}.",
     ]
     if advice.prefer:

@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from harness.analysis.claims import added
+from harness.analysis.claims import seed_additions
 from harness.analysis.verdict import current_look
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ def claim_advice(results: StudyResults, findings: Sequence[ClaimResult]) -> list
             f"More seeds for what is not decided: {rerun_command(results)} --claims --add-seeds 3 "
             "(exploratory, for somebody has looked)"
         )
-    if added(results.attributes):
+    if seed_additions(results.attributes):
         said.append("Seeds were added after a look: verdicts on them are exploratory.")
     return said
 

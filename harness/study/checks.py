@@ -52,7 +52,7 @@ def summary_lines(sweep: Sweep) -> tuple[str, ...]:
     sizes = ", ".join(f"{len(task.examples(split))} {split}" for split in SPLITS)
     return (
         f"task {task.name}: {sizes} examples; objective {task.objective.name}, "
-        f"{task.objective.direction}d, margin {task.objective.margin_told}",
+        f"{task.objective.direction}d, margin {task.objective.margin_text}",
         f"model {sweep.model.name}: {min(counts):,} to {max(counts):,} trainable parameters",
     )
 

@@ -7,8 +7,16 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from harness.analysis.ablation import tuned_rate
-from harness.analysis.claim_tests import evaluate_claims, missing
-from harness.analysis.claims import ADDED, BASE, FULL, Arm, added, arm_config, cell_of
+from harness.analysis.claim_tests import evaluate_claims, missing_arms
+from harness.analysis.claims import (
+    BASE,
+    FULL,
+    SEED_ADDITION,
+    Arm,
+    arm_cell,
+    arm_config,
+    seed_additions,
+)
 from harness.config.sweep import Sweep
 from harness.config.variants import resolve_variant, why_untrainable
 from harness.errors import UserError
@@ -39,7 +47,7 @@ def plan_claim_cells(
         return []
     if "claims_plan" not in results.attributes:
         planned, dropped = [], []
-        for arm in missing(results):
+        for arm in missing_arms(results):
             if arm in (FULL, BASE):
                 continue  # a stage of its own, and no training at all
             cell = _cell(sweep, incumbent, arm)
@@ -79,16 +87,16 @@ def add_seeds(results: StudyResults, sweep: Sweep, count: int, decide: Decide) -
         arm
         for finding in evaluate_claims(results)
         if finding.verdict == "not decided"
-        for one in finding.compared
+        for one in finding.comparisons
         for arm in one.comparison[:2]
     ]
-    wanted = [cell_of(results, arm) for arm in arms if arm not in (FULL, BASE)]
+    wanted = [arm_cell(results, arm) for arm in arms if arm not in (FULL, BASE)]
     found = {str(cell["key"]): dict(cell["config"]) for cell in wanted if cell is not None}
     if found:
-        before = added(results.attributes)
+        before = seed_additions(results.attributes)
         done = int(before[-1]["to"]) if before else sweep.ablation.seeds
         noted_ = {"configs": [*found.values()], "from": done, "to": done + count}
-        decide(f"{ADDED}{len(before) + 1}", noted_)
+        decide(f"{SEED_ADDITION}{len(before) + 1}", noted_)
     return len(found)
 
 

@@ -29,7 +29,9 @@ def add_seeds(results: StudyResults, count: int, decide: Decide) -> int:
     now = confirm_state(results)
     if now is None:
         return 0
-    keys = [key for key, worse in zip(now.whole.cube.keys, now.worse, strict=True) if not worse]
+    keys = [
+        key for key, worse in zip(now.comparison.array.keys, now.worse, strict=True) if not worse
+    ]
     done = now.look.seeds
     noted = {"keys": keys, "from": done, "to": done + count}
     decide(f"{ADDED}{len(seed_additions(results.attributes)) + 1}", noted)

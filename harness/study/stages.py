@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from harness.analysis import importance, recommendation
 from harness.analysis.ablation import tuned_rate
-from harness.analysis.claims import added
+from harness.analysis.claims import seed_additions
 from harness.config.sweep import Sweep
 from harness.results import StudyResults
 from harness.storage.records import Decide, setter_for_round
@@ -143,7 +143,7 @@ def _cells(
             for variant in {cell.config.variant for cell in kept}
         }
         decide("rung_correlation", correlation)
-        decide("importance", importance.noted(results))
+        decide("importance", importance.recordable_importances(results))
         decide("dropped.ablation", dropped)
         decide(
             "plan",
@@ -208,7 +208,7 @@ def _claim_slots(
     # The ablation's seeds, for they are held against its cells; a stage of their own, for what
     # breaks down at a rate that some guide names is no measure of the noise of the others.
     slots = list(_ablate_slots(claims.tuned(results, planned, decide), sweep, Stage.CLAIM))
-    for more in added(results.attributes):
+    for more in seed_additions(results.attributes):
         configs = [TrialConfig(**config) for config in more["configs"]]
         seeds = [seed_of(sweep, Stage.ABLATE, i) for i in range(more["from"], more["to"])]
         slots += [_slot(Stage.CLAIM, config, seed) for seed in seeds for config in configs]

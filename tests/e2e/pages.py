@@ -58,7 +58,7 @@ def with_texts(
 def write(folder: Path) -> None:
     """Writes a page for each of `NAMES`."""
     full = studies.make_results()
-    noted = {**full.attributes, "importance": importance.noted(full)}
+    noted = {**full.attributes, "importance": importance.recordable_importances(full)}
     full = with_texts(dataclasses.replace(full, attributes=noted))
     one, empty = studies.one_trial_results(), studies.empty_results()
     for name, results in (("full", full), ("one", one), ("empty", empty)):

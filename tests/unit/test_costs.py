@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from harness.costs import parse
+from harness.costs import parse_constraint
 from harness.errors import UserError
 
 
@@ -24,21 +24,21 @@ from harness.errors import UserError
     ],
 )
 def test_a_bound_is_read(text: str, cost: str, limit: float) -> None:
-    found = parse(text)
+    found = parse_constraint(text)
     assert (found.cost, found.included) == (cost, False)
     assert found.limit == pytest.approx(limit)
     assert found.text == text.replace(" ", "")
 
 
 def test_the_limit_itself_is_in_only_where_that_is_said() -> None:
-    assert not parse("parameters<10").holds(10)
-    assert parse("parameters<=10").holds(10)
-    assert parse("parameters<10").holds(9)
-    assert not parse("parameters<=10").holds(11)
+    assert not parse_constraint("parameters<10").satisfied_by(10)
+    assert parse_constraint("parameters<=10").satisfied_by(10)
+    assert parse_constraint("parameters<10").satisfied_by(9)
+    assert not parse_constraint("parameters<=10").satisfied_by(11)
 
 
 def test_what_is_not_known_keeps_no_bound() -> None:
-    assert not parse("memory<8GB").holds(math.nan)
+    assert not parse_constraint("memory<8GB").satisfied_by(math.nan)
 
 
 @pytest.mark.parametrize(
@@ -54,5 +54,5 @@ def test_what_is_not_known_keeps_no_bound() -> None:
 )
 def test_what_is_no_bound_is_told(text: str, told: str) -> None:
     with pytest.raises(UserError) as error:
-        parse(text)
+        parse_constraint(text)
     assert told in str(error.value)

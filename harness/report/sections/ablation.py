@@ -78,7 +78,7 @@ def render(results: StudyResults) -> str:
         "ablation.html.j2",
         parts=parts,
         any=any(not part["empty"] for part in parts),
-        margin=results.objective.margin_told,
+        margin=results.objective.margin_text,
         incumbent=results.attributes.get("incumbent"),
         centred=bool((results.sweep.get("ablation") or {}).get("centre")),
         full=_full(results),

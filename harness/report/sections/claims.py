@@ -28,7 +28,7 @@ _TAGS = {"supported": "pick", "contradicted": "worse", "not decided": "open", "n
 
 def tables(results: StudyResults) -> dict[str, pd.DataFrame]:
     """One table: a row for each comparison of each claim."""
-    return {"claims": claim_tests.table(results, claim_tests.evaluate_claims(results))}
+    return {"claims": claim_tests.claims_table(results, claim_tests.evaluate_claims(results))}
 
 
 def render(results: StudyResults) -> str:
@@ -40,7 +40,7 @@ def render(results: StudyResults) -> str:
             "source": finding.claim.source,
             "rule": finding.claim.rule,
             "verdict": finding.verdict,
-            "numbers": [claim_tests.numbers(results, one) for one in finding.compared]
+            "numbers": [claim_tests.comparison_text(results, one) for one in finding.comparisons]
             or [claim_tests.missing_data_message(results, finding)],
         }
         for finding in judged
@@ -51,7 +51,7 @@ def render(results: StudyResults) -> str:
         counts=counts,
         tested=len(rows) - counts["no data"],
         body=_shown(pd.DataFrame(rows)),
-        margin=results.objective.margin_told,
+        margin=results.objective.margin_text,
         command=f"{rerun_command(results)} --claims",
         runnable=any(finding.missing for finding in judged),
         advice=claim_advice(results, judged),

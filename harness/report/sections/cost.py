@@ -100,7 +100,7 @@ def render(results: StudyResults) -> str:
     if spent.empty:
         return render_template("cost.html.j2", whole=None)
     forecast = cost.forecast_table(results)
-    expected = cost.pace(results)
+    expected = cost.trial_duration(results)
     whole = spent.iloc[-1].to_dict()
     return render_template(
         "cost.html.j2",
@@ -200,7 +200,7 @@ def _packs(spent: pd.DataFrame, forecast: pd.DataFrame) -> bool:
 
 def _grid(results: StudyResults, ran: int) -> dict[str, Any] | None:
     frame = cost.grid_table(results)
-    typical = cost.grid_pace(results)
+    typical = cost.grid_trial_duration(results)
     if frame.empty or typical is None:
         return None
     row = frame.iloc[0].to_dict()

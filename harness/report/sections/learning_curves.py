@@ -78,7 +78,7 @@ def render(results: StudyResults) -> str:
         examples=(results.sweep.get("training") or {}).get("reading_examples"),
         twice=int((sizes > 1).sum()),
         fell=int(fallen["trial"].nunique()),
-        margin=results.objective.margin_told,
+        margin=results.objective.margin_text,
         overfits=_overfits(results, fallen),
         outcomes=outcomes,
         diverged=int(divergence["diverged"].sum()),

@@ -12,7 +12,13 @@ import pandas as pd
 from markupsafe import Markup
 
 from harness.analysis.formatting import MetricFormat
-from harness.analysis.metric_tables import Shown, Values, class_table, metric_values, parts_of
+from harness.analysis.metric_tables import (
+    MetricDisplay,
+    MetricValues,
+    class_table,
+    metric_values,
+    parts_of,
+)
 from harness.analysis.scores import baselines, configurations, shots
 from harness.report import formatting
 from harness.report.section import (
@@ -57,7 +63,7 @@ def render(results: StudyResults) -> str:
     )
 
 
-def _one(results: StudyResults, found: Values) -> str:
+def _one(results: StudyResults, found: MetricValues) -> str:
     settings = {}
     if found.stage:
         chosen = configurations(results, found.stage).to_dict("records")
@@ -83,7 +89,7 @@ def _one(results: StudyResults, found: Values) -> str:
     return table(wide, columns, caption=caption)
 
 
-def _column(results: StudyResults, metric: Shown) -> Column:
+def _column(results: StudyResults, metric: MetricDisplay) -> Column:
     scale = _scale(results, metric)
 
     def show(of: Callable[[Record], str]) -> Callable[[Record], str]:
@@ -101,7 +107,7 @@ def _column(results: StudyResults, metric: Shown) -> Column:
     )
 
 
-def _scale(results: StudyResults, metric: Shown) -> MetricFormat:
+def _scale(results: StudyResults, metric: MetricDisplay) -> MetricFormat:
     objective = results.objective
     if metric.name == objective.name:
         return formatting.scale(objective)

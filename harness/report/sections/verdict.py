@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from harness.analysis.estimates import estimates
 from harness.analysis.explanation import explain
-from harness.analysis.formatting import BY_COST
+from harness.analysis.formatting import COST_NAMES
 from harness.analysis.metric_tables import baseline_table
 from harness.analysis.recommendation import recommend
 from harness.analysis.scores import base_model_score, configurations, shots
@@ -116,8 +116,8 @@ def render(results: StudyResults) -> str:
         reached="" if pick is not None else baselines_sentence(results),
         snippet=_snippet(results, pick),
         command=rerun_command(results),
-        margin=results.objective.margin_told,
-        cost=BY_COST[advice.cost],
+        margin=results.objective.margin_text,
+        cost=COST_NAMES[advice.cost],
         lower=results.objective.sign < 0,
     )
 
@@ -302,7 +302,7 @@ def finalist_charts(results: StudyResults) -> list[Chart]:
         }
     )
     margin = results.objective.margin * scale.factor
-    meaning = f"within the margin of {results.objective.margin_told}"
+    meaning = f"within the margin of {results.objective.margin_text}"
     figure = charts.intervals(
         points,
         f"difference to the best other, {scale.unit}",

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from harness.analysis.ablation import ablation_table
-from harness.analysis.claim_tests import evaluate_claims, missing
-from harness.analysis.claims import name_of
+from harness.analysis.claim_tests import evaluate_claims, missing_arms
+from harness.analysis.claims import arm_name
 from harness.report.snippets import claim_advice
 from tests.integration.study.test_stages import study
 
@@ -40,13 +40,13 @@ def test_what_was_there_stays_and_every_claim_that_can_be_has_data(before, resul
     without = {each.claim.name for each in evaluate_claims(results) if each.verdict == "no data"}
     # Shares of full fine-tuning need the base of a task that has one; the trainer scores none.
     assert without <= ELSEWHERE | {"r8_99"}
-    assert all(each == {"base": "no adapter"} for each in missing(results))
+    assert all(each == {"base": "no adapter"} for each in missing_arms(results))
 
 
 def test_only_what_was_missing_is_trained(before, results):
-    arms = [arm for arm in missing(before[1]) if "full" not in arm and "base" not in arm]
+    arms = [arm for arm in missing_arms(before[1]) if "full" not in arm and "base" not in arm]
     assert arms
-    names = [name_of(results, arm) for arm in arms]
+    names = [arm_name(results, arm) for arm in arms]
     assert None not in names
     fresh = results.trials.iloc[len(before[1].trials) :]
     mine = fresh[fresh["stage"] == "claim"]
@@ -120,9 +120,9 @@ def test_seeds_are_added_to_what_is_not_decided_and_to_nothing_else(tmp_path):
     fresh = again.trials.iloc[len(first.trials) :]
     assert set(fresh["stage"]) == {"claim"}
     keys = {
-        name_of(first, arm)
+        arm_name(first, arm)
         for each in open_
-        for one in each.compared
+        for one in each.comparisons
         for arm in one.comparison[:2]
         if "full" not in arm and "base" not in arm
     }
@@ -137,7 +137,7 @@ def test_seeds_are_added_to_what_is_not_decided_and_to_nothing_else(tmp_path):
         {
             (each.claim.name, place): one.high - one.low
             for each in evaluate_claims(found)
-            for place, one in enumerate(each.compared)
+            for place, one in enumerate(each.comparisons)
         }
         for found in (first, again)
     ]

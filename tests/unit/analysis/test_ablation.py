@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from harness.analysis import ablation
-from harness.analysis.ablation import COLUMNS_INTERACTION as COLUMNS
+from harness.analysis.ablation import INTERACTION_COLUMNS as COLUMNS
 from harness.analysis.ablation import interaction_table, pairs_of, tuned_rate
 from harness.analysis.scores import score_from_rows
 from harness.results import StudyResults

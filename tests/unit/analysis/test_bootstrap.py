@@ -90,7 +90,7 @@ MACRO_OF_9 = metric_function(Objective("m", "maximize", 0.0, "macro_f1", tuple("
 @pytest.mark.parametrize("held", [1, 2**24], ids=["one at a time", "all"])
 def test_a_mean_over_classes_is_redone_in_every_resample(monkeypatch, sparse, held):
     monkeypatch.setattr(resampling, "_SPARSE", sparse)
-    monkeypatch.setattr(resampling, "_HELD", held)
+    monkeypatch.setattr(resampling, "_SUMS_AT_ONCE", held)
     statistics, weights = choices(), bootstrap.example_weights(30, 40)
     statistics[1, 2] = np.nan
     found = bootstrap.resampled_scores(statistics, MACRO_OF_9, weights)
@@ -110,7 +110,7 @@ def test_the_influence_of_the_only_example_of_a_class_leaves_the_class_out():
 
 
 def test_many_classes_do_not_multiply_the_memory(monkeypatch):
-    monkeypatch.setattr(resampling, "_HELD", 2**18)  # 2 MiB of sums at a time
+    monkeypatch.setattr(resampling, "_SUMS_AT_ONCE", 2**18)  # 2 MiB of sums at a time
     statistics, weights = choices(8, 3, 60, 77), bootstrap.example_weights(60, 1000)
     value = metric_function(
         Objective("m", "maximize", 0.0, "macro_f1", tuple(map(str, range(77))))

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from harness.analysis import claim_tests
-from harness.analysis.claim_tests import ClaimResult, evaluate_claims, missing
+from harness.analysis.claim_tests import ClaimResult, evaluate_claims, missing_arms
 from harness.results import Objective, StudyResults
 from tests.studies import F1, PERPLEXITY, empty_results, make_results
 
@@ -62,7 +62,7 @@ def test_numbers_are_means_over_seeds_and_their_ratio(
         if (each["factor"], each["level"]) == ("target_modules", "qv")
     )
     own = trials[(trials["stage"] == "ablate") & (trials["key"] == cell["key"])]["value"].mean()
-    (found,) = findings["qv_share"].compared
+    (found,) = findings["qv_share"].comparisons
     assert found.value == pytest.approx(100 * own / whole, rel=1e-9)
     assert found.low < found.value < found.high
     # The error of a share is at least that of its numerator alone over `whole`, or thereabouts.
@@ -70,7 +70,7 @@ def test_numbers_are_means_over_seeds_and_their_ratio(
 
 
 def test_missing_arms_are_what_the_study_could_run(results: StudyResults) -> None:
-    found = missing(results)
+    found = missing_arms(results)
     assert {"rank": 64} in found
     assert {"target_modules": "qkv"} in found
     assert {"variant": "lora", "learning_rate": 2e-4} in found
@@ -98,7 +98,7 @@ def test_without_full_fine_tuning_no_share_of_it_is_told() -> None:
 def test_of_perplexity_the_share_of_the_gain_is_told() -> None:
     results = study(PERPLEXITY)
     found = {each.claim.name: each for each in evaluate_claims(results)}
-    (one,) = found["lora_full"].compared
+    (one,) = found["lora_full"].comparisons
     bare = results.baselines
     bare = bare[(bare["split"] == "validation") & (bare["name"] == "base_0_shot")]
     base = float(results.objective.value(bare[list(results.objective.columns)].sum().to_numpy()))
@@ -107,8 +107,8 @@ def test_of_perplexity_the_share_of_the_gain_is_told() -> None:
     own = trials[(trials["stage"] == "ablate") & (trials["key"] == centre)]["value"].mean()
     whole = trials[trials["stage"] == "full"]["value"].mean()
     assert one.value == pytest.approx(100 * (own - base) / (whole - base), rel=1e-6)
-    (difference,) = found["r16_r32"].compared
-    told = claim_tests.numbers(results, difference)
+    (difference,) = found["r16_r32"].comparisons
+    told = claim_tests.comparison_text(results, difference)
     assert told.startswith("r=16 less r=32: ")
 
 
@@ -118,7 +118,7 @@ def test_a_study_without_trials_has_no_data_for_anything() -> None:
     assert {each.verdict for each in found} == {"no data"}
     for each in found:
         assert claim_tests.missing_data_message(results, each)
-    frame = claim_tests.table(results, found)
+    frame = claim_tests.claims_table(results, found)
     assert len(frame) == len(found)
     assert frame["value"].isna().all()
 
@@ -126,7 +126,7 @@ def test_a_study_without_trials_has_no_data_for_anything() -> None:
 def test_the_table_is_in_the_metrics_own_direction(results: StudyResults) -> None:
     for made in (results, study(PERPLEXITY)):
         found = evaluate_claims(made)
-        frame = claim_tests.table(made, found).dropna(subset=["value"])
+        frame = claim_tests.claims_table(made, found).dropna(subset=["value"])
         assert (frame["low"] <= frame["value"]).all()
         assert (frame["value"] <= frame["high"]).all()
         row = frame[frame["claim"] == "attention_enough"].iloc[0]
@@ -135,7 +135,7 @@ def test_the_table_is_in_the_metrics_own_direction(results: StudyResults) -> Non
 
 
 def test_equal_tables_give_equal_findings(results: StudyResults) -> None:
-    tables = [claim_tests.table(results, evaluate_claims(results)) for _ in range(2)]
+    tables = [claim_tests.claims_table(results, evaluate_claims(results)) for _ in range(2)]
     pd.testing.assert_frame_equal(*tables)
 
 
@@ -151,19 +151,19 @@ def at_edges(results: StudyResults, levels: set[object]) -> StudyResults:
 def test_an_arm_at_its_grids_edge_may_be_better_never_worse(
     results: StudyResults, findings: dict[str, ClaimResult]
 ) -> None:
-    (before,) = findings["q_share"].compared
+    (before,) = findings["q_share"].comparisons
     assert (before.edges, findings["q_share"].verdict) == ((), "contradicted")  # 80 %, not 70
     found = {each.claim.name: each for each in evaluate_claims(at_edges(results, {"q", 32}))}
-    (after,) = found["q_share"].compared
+    (after,) = found["q_share"].comparisons
     assert after[:4] == before[:4]
     assert after.edges == ({"target_modules": "q"},)
-    assert after.open == (before.low, math.inf)
+    assert after.open_bounds == (before.low, math.inf)
     assert found["q_share"].verdict == "contradicted"  # more than 75 % it is, all the more
     # r=32 may be better than it is here: that r=16 is as good is open.
     assert found["r16_r32"].verdict == "not decided"
-    told = claim_tests.numbers(results, found["r16_r32"].compared[0])
+    told = claim_tests.comparison_text(results, found["r16_r32"].comparisons[0])
     assert told.endswith(", rate of r=32 at its grid's edge (--extend-grid tries one more)")
-    frame = claim_tests.table(results, [*found.values()]).set_index("claim")
+    frame = claim_tests.claims_table(results, [*found.values()]).set_index("claim")
     assert frame.loc["r16_r32", "edges"] == 1
     assert frame.loc["qv_share", "edges"] == 0
 

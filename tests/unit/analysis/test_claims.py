@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from harness.analysis.claim_tests import arm_words
+from harness.analysis.claim_tests import arm_label
 from harness.analysis.claims import CENTRE, CLAIMS, FULL, Claim, Range
 
 SWEEP = {"space": {"rank": [4, 8, 16, 64]}, "training": {"epochs": 6}}
@@ -71,4 +71,4 @@ def test_high_ranks_are_those_of_the_space() -> None:
     ],
 )
 def test_arms_in_words(arm: dict[str, object], words: str) -> None:
-    assert arm_words(arm, epochs=6) == words
+    assert arm_label(arm, epochs=6) == words

@@ -155,7 +155,7 @@ def test_without_costs_nothing_is_made_up() -> None:
     assert math.isnan(search["peak_memory"])
     assert (search["wall_seconds"], whole["wall_seconds"]) == (10, 10)
     assert math.isnan(ablate["wall_seconds"])
-    assert spending.pace(results) is None
+    assert spending.trial_duration(results) is None
     assert spending.forecast_table(results).empty
     assert spending.grid_table(results).empty
 
@@ -178,7 +178,7 @@ def test_the_forecast_is_the_search_median_times_the_share_of_steps() -> None:
         trial("confirm", 0, 1, (25, 5)),
         trial("confirm", 0, 1, (10, 0), state="failed"),
     )
-    assert spending.pace(results) == spending.TrialDuration("search", 3, 20, 15, 60)
+    assert spending.trial_duration(results) == spending.TrialDuration("search", 3, 20, 15, 60)
     found = spending.forecast_table(results).set_index("stage")
     assert list(found.index) == ["tune", "confirm", "all"]
     assert list(found["trials"]) == [2, 2, 4]
@@ -189,7 +189,7 @@ def test_the_forecast_is_the_search_median_times_the_share_of_steps() -> None:
 
 
 def test_a_search_on_a_share_of_the_steps_is_scaled_up() -> None:
-    found = spending.pace(study(trial("search", 0, 1, (4, 1), budget=0.5)))
+    found = spending.trial_duration(study(trial("search", 0, 1, (4, 1), budget=0.5)))
     assert found is not None
     assert found.seconds == 10
 
@@ -237,7 +237,7 @@ def test_further_factors_count_and_only_lora_plus_has_two_rates() -> None:
 
 def test_without_a_search_the_grid_goes_by_the_ablation() -> None:
     results = study(trial("ablate", 0, 1, (9, 1)), trial("full", 0, 1, (99, 1)))
-    found = spending.grid_pace(results)
+    found = spending.grid_trial_duration(results)
     assert found is not None
     assert (found.stage, found.seconds) == ("ablate", 10)
     assert spending.grid_table(results)["trial_seconds"].item() == 10

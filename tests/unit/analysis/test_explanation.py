@@ -19,7 +19,7 @@ def test_the_chain_ends_where_the_recommendation_does(objective: Objective) -> N
     verdict, show = recommend(results), metric_format(objective).show
     titles = [step.title for step in explain(results)]
     assert titles[0] == "trials"
-    assert titles[-1] == "the rule"
+    assert titles[-1] == "decision rule"
     assert len(titles) == 8
     numbers = results.trials.loc[results.trials["stage"] == "confirm", "number"]
     scores = lines(results, "scores on test")
@@ -30,10 +30,12 @@ def test_the_chain_ends_where_the_recommendation_does(objective: Objective) -> N
             (results.trials["key"] == row["key"]) & results.trials["number"].isin(numbers)
         ]
         assert ", ".join(str(number) for number in own["number"]) in told
-        (rule,) = [line for line in lines(results, "the rule") if f": {row['label']}: " in line]
+        (rule,) = [
+            line for line in lines(results, "decision rule") if f": {row['label']}: " in line
+        ]
         assert rule.endswith(", picked") == (row["verdict"] == "pick")
     assert verdict.pick is not None
-    inside = [one for one in lines(results, "who may be the best") if ", in the" in one]
+    inside = [one for one in lines(results, "model confidence set") if ", in the" in one]
     assert [one.partition(": p =")[0] for one in inside] == [*verdict.confidence_set]
 
 
@@ -57,6 +59,6 @@ def test_there_is_a_chain_at_any_time(results: StudyResults) -> None:
 
 
 def test_the_chain_names_the_looks_and_their_errors() -> None:
-    told = " ".join(lines(make_results(looks=(5, 10)), "the look, and what it may spend"))
+    told = " ".join(lines(make_results(looks=(5, 10)), "look and alpha spending"))
     assert "5 seeds 0.0125, 10 seeds 0.0375" in told
     assert "96.25 %" in told

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from harness.analysis.importance import importances, noted, rung_correlation
+from harness.analysis.importance import importances, recordable_importances, rung_correlation
 from tests.studies import PERPLEXITY, empty_results, make_results
 
 
@@ -88,7 +88,7 @@ def test_less_is_better_finds_the_same():
 
 
 def test_what_is_noted_is_plain(long):
-    body = noted(long)
+    body = recordable_importances(long)
     assert json.loads(json.dumps(body, allow_nan=False)) == body
     assert len(body["factors"]) == 6
 
@@ -100,4 +100,4 @@ def test_too_few_trials_or_equal_scores_have_no_importance(study):
         frame, dependence = importances(each)
         assert frame.empty
         assert dependence.empty
-        assert noted(each) == {"factors": [], "dependence": []}
+        assert recordable_importances(each) == {"factors": [], "dependence": []}

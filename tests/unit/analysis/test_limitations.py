@@ -5,7 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from harness.analysis.limitations import RARE, blind_spots, detectable, not_supported
+from harness.analysis.limitations import (
+    RARE,
+    minimum_detectable_difference,
+    not_supported,
+    unmeasured,
+)
 from harness.analysis.verdict import confirm_state
 from harness.results import StudyResults
 from tests.studies import PERPLEXITY, config, confirm_results, empty_results, make_results
@@ -24,21 +29,22 @@ def test_rates_at_the_edge_are_named_with_their_cells():
     cells = [{**cell, "rate": cell["rates"][1]} for cell in study.attributes["cells"]]
     cells[0]["rate"] = cells[0]["rates"][-1]
     changed = dataclasses.replace(study, attributes={**study.attributes, "cells": cells})
-    said = [line for line in not_supported(changed, None) if "edge of the grid" in line]
+    said = [line for line in not_supported(changed, None) if "--extend-grid" in line]
     assert len(said) == 1
-    assert "the lowest of those tried" not in said[0]
-    assert "rank=4 (0.013):" in said[0]
+    assert said == [
+        "The best learning rate is the highest of its grid for rank=4 (0.013); run --extend-grid "
+        "to widen it."
+    ]
 
 
 def test_many_rates_at_the_edge_are_counted():
     study = make_results(sizes=SIZES, trials=5, stages=("search", "ablate"))
     cells = [{**cell, "rate": cell["rates"][0]} for cell in study.attributes["cells"]]
     changed = dataclasses.replace(study, attributes={**study.attributes, "cells": cells})
-    said = [line for line in not_supported(changed, None) if "edge of the grid" in line]
+    said = [line for line in not_supported(changed, None) if "--extend-grid" in line]
     assert said == [
-        "The learning rate is the lowest of those tried, at the edge of the grid, for "
-        f"{len(cells)} of {len(cells)} levels: one beyond it may be better (--extend-grid tries "
-        "one more)."
+        f"The best learning rate is the lowest of its grid for {len(cells)} of {len(cells)} "
+        "levels; run --extend-grid to widen it."
     ]
 
 
@@ -64,13 +70,13 @@ def test_the_ablations_best_cell_is_named_when_it_was_not_confirmed():
     said = [line for line in gone if "ablation's best cell" in line]
     assert len(said) == 1
     mean = 100 * ablated.loc[ablated["key"] == best, "value"].mean()
-    assert f"with {mean:.1f} points of F1 on validation" in said[0]
+    assert f"on validation ({mean:.1f} points of F1)" in said[0]
     assert said[0].count("highest of") == 1
 
 
 def test_factors_without_an_effect_stand_in_one_sentence():
     study = make_results(sizes=SIZES, trials=5, seed_sd=0.2, stages=("search", "ablate"))
-    said = [line for line in not_supported(study, None) if "not a proof of equality" in line]
+    said = [line for line in not_supported(study, None) if "no proof of equality" in line]
     assert len(said) == 1
     assert " or " in said[0]
 
@@ -109,7 +115,7 @@ def test_a_cheaper_one_that_is_open_is_named():
     study = confirm_results(close, examples=200)
     now = confirm_state(study)
     assert now.pick == 0
-    said = [line for line in not_supported(study, now) if "is open" in line]
+    said = [line for line in not_supported(study, now) if "Inconclusive" in line]
     assert len(said) == 1
     assert "r=8" in said[0]
 
@@ -118,7 +124,7 @@ def test_few_seeds_are_told():
     study = confirm_results({config(): [0.8] * 5}, examples=5)
     assert any("from 5 seeds only" in line for line in not_supported(study, None))
     study = confirm_results({config(): [0.8]}, examples=5)
-    assert "The spread over training seeds is known from one seed only." in not_supported(
+    assert "The variance over training seeds is estimated from one seed only." in not_supported(
         study, None
     )
 
@@ -126,8 +132,8 @@ def test_few_seeds_are_told():
 @pytest.mark.parametrize(
     ("offered", "said"),
     [
-        ([8, 16], "Rank 16 was not confirmed: the verdict says nothing of it."),
-        ([4, 8, 16], "Ranks 4 and 16 were not confirmed: the verdict says nothing of them."),
+        ([8, 16], "Rank 16 was not confirmed: the verdict does not cover it."),
+        ([4, 8, 16], "Ranks 4 and 16 were not confirmed: the verdict does not cover them."),
     ],
 )
 def test_ranks_that_were_not_confirmed_are_named(offered, said):
@@ -141,7 +147,7 @@ def test_inputs_in_two_splits_are_told_first():
     noted = {**study.provenance, "leaks": {"validation": 1, "test": 3}}
     said = not_supported(dataclasses.replace(study, provenance=noted), None)
     assert said[0] == (
-        "Scores are too good: inputs of another split were there too (1 of validation and 3 of "
+        "Scores are too good: some inputs also occur in another split (1 of validation and 3 of "
         "test), which the sweep allows."
     )
     assert not any("too good:" in line for line in not_supported(study, None))
@@ -151,7 +157,7 @@ def test_a_limit_on_the_rows_is_told():
     study = confirm_results({config(): [0.8] * 5}, examples=5)
     few = dataclasses.replace(study, sweep={**study.sweep, "data": {"limit": 1000}})
     assert not_supported(few, None)[-1].endswith(
-        "than ner_medical (here at most 1,000 rows of each split) may want another choice."
+        "than ner_medical (here at most 1,000 rows of each split) may need other settings."
     )
     assert "here at most" not in not_supported(study, None)[-1]
 
@@ -168,7 +174,7 @@ def test_seeds_added_after_an_early_end_are_exploratory_not_a_look_under_way():
     assert any("is not complete (7 so far)" in line for line in not_supported(study, None))
     noted = {**study.attributes, "added.1": {"keys": [], "from": 5, "to": 7}}
     said = not_supported(dataclasses.replace(study, attributes=noted), None)
-    assert any("(7 now): the verdict is exploratory" in line for line in said)
+    assert any("(7 seeds so far): the verdict is exploratory" in line for line in said)
     assert not any("is not complete" in line for line in said)
 
 
@@ -182,30 +188,38 @@ def noisy(gap: float, seed: int) -> StudyResults:
 
 
 def test_what_is_called_detectable_is_found_in_most_studies() -> None:
-    sizes = [detectable(now) for seed in range(6) if (now := confirm_state(noisy(0.0, seed)))]
+    sizes = [
+        minimum_detectable_difference(now)
+        for seed in range(6)
+        if (now := confirm_state(noisy(0.0, seed)))
+    ]
     size = float(np.mean(sizes))
     assert 0.01 < size < 0.12
     found = 0
     for seed in range(20):
         now = confirm_state(noisy(size, 100 + seed))
         assert now is not None
-        found += bool((now.joint.low > 0).any())
+        found += bool((now.joint_bounds.low > 0).any())
     assert found >= 12  # 16 are expected
 
 
 def test_the_difference_is_told_with_seeds_and_examples() -> None:
     results = noisy(0.0, 1)
-    (said,) = [line for line in blind_spots(results, confirm_state(results)) if "missed" in line]
+    (said,) = [
+        line
+        for line in unmeasured(results, confirm_state(results))
+        if "detectable difference" in line
+    ]
     assert "points of F1" in said
     assert "5 seeds and 150 examples" in said
-    assert not [line for line in blind_spots(results, None) if "missed" in line]
+    assert not [line for line in unmeasured(results, None) if "detectable difference" in line]
 
 
 @pytest.mark.parametrize(("examples", "rare"), [(10, True), (200, False)])
 def test_rare_classes_are_named(examples: int, rare: bool) -> None:
     scores = {config(rank=rank): [0.8, 0.81] for rank in (8, 32)}
     results = confirm_results(scores, examples=examples)
-    said = [line for line in blind_spots(results, None) if f"fewer than {RARE} mentions" in line]
+    said = [line for line in unmeasured(results, None) if f"fewer than {RARE} mentions" in line]
     assert bool(said) == rare
     if rare:
         rows = results.examples
@@ -217,17 +231,17 @@ def test_rare_classes_are_named(examples: int, rare: bool) -> None:
 def test_metrics_without_classes_have_no_rare_ones() -> None:
     scores = {config(rank=rank): [0.8, 0.81] for rank in (8, 32)}
     results = confirm_results(scores, examples=10, objective=PERPLEXITY)
-    assert not [line for line in blind_spots(results, None) if "mentions" in line]
+    assert not [line for line in unmeasured(results, None) if "mentions" in line]
 
 
 def test_what_was_never_scored_is_told() -> None:
     study = make_results(trials=5, sizes={"validation": 20, "test": 20})
-    assert not [line for line in blind_spots(study, None) if "not known" in line]
+    assert not [line for line in unmeasured(study, None) if "unknown" in line]
     bare = dataclasses.replace(study, baselines=study.baselines.iloc[:0])
-    assert any("was not scored" in line for line in blind_spots(bare, None))
+    assert any("was not scored" in line for line in unmeasured(bare, None))
     asked = dataclasses.replace(study, sweep={**study.sweep, "baselines": {"full": True}})
-    assert any("Full fine-tuning has no" in line for line in blind_spots(asked, None))
-    assert blind_spots(empty_results(), None) == []
+    assert any("Full fine-tuning has no" in line for line in unmeasured(asked, None))
+    assert unmeasured(empty_results(), None) == []
 
 
 def test_cells_with_one_seed_are_counted() -> None:
@@ -240,7 +254,7 @@ def test_cells_with_one_seed_are_counted() -> None:
     trials.loc[lost, "state"] = "failed"
     (said,) = [
         line
-        for line in blind_spots(dataclasses.replace(study, trials=trials), None)
+        for line in unmeasured(dataclasses.replace(study, trials=trials), None)
         if "one complete seed" in line
     ]
     assert said.startswith("2 cells of the ablation have")

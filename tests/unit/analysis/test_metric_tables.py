@@ -11,7 +11,7 @@ from sklearn.metrics import precision_recall_fscore_support
 from harness.analysis.ablation import ablation_table
 from harness.analysis.estimates import estimates
 from harness.analysis.metric_tables import (
-    SHOWN,
+    MAX_CONFIGURATIONS,
     class_table,
     metric_values,
     metrics_of,
@@ -100,7 +100,7 @@ def test_without_finalists_the_best_so_far_stand_on_validation(stages: tuple[str
     found = metric_values(results)
     assert (found.stage, found.split) == (stages[-1], "validation")
     own = found.frame[(found.frame["metric"] == "entity_f1") & (found.frame["baseline"] == "")]
-    assert len(own) == SHOWN
+    assert len(own) == MAX_CONFIGURATIONS
     assert own["value"].is_monotonic_decreasing
     best = complete(results, stages[-1]).groupby("key")["value"].mean().max()
     assert own["value"].iloc[0] == pytest.approx(best, abs=1e-6)

@@ -22,7 +22,7 @@ from harness.analysis.pareto import (
 from harness.analysis.recommendation import contenders, recommend
 from harness.analysis.scores import ScoreArray
 from harness.analysis.verdict import finalists
-from harness.costs import parse
+from harness.costs import parse_constraint
 from harness.results import StudyResults
 from tests.studies import F1, PERPLEXITY, ROUGE, empty_results, make_results
 
@@ -183,17 +183,17 @@ def limit(study_preferred: StudyResults) -> int:
 def test_without_a_bound_nothing_is_changed(study_preferred: StudyResults) -> None:
     assert apply_constraints(study_preferred).results is study_preferred
     assert recommend(study_preferred).prefer == ()
-    assert recommend(study_preferred, prefer=[parse("parameters<1B")]).left_out == ()
+    assert recommend(study_preferred, prefer=[parse_constraint("parameters<1B")]).left_out == ()
 
 
 def test_those_that_break_a_bound_are_not_compared(study_preferred: StudyResults) -> None:
-    bound = parse(f"parameters<{limit(study_preferred)}")
+    bound = parse_constraint(f"parameters<{limit(study_preferred)}")
     whole, found = recommend(study_preferred), recommend(study_preferred, prefer=[bound])
     kept = whole.comparison[whole.comparison["parameters"] < bound.limit]
     assert set(found.comparison["key"]) == set(kept["key"])
     assert 0 < len(found.left_out) == len(whole.comparison) - len(kept)
     assert found.prefer == (bound.text,)
-    assert f"Left out by {bound.text}: " in found.evidence
+    assert f"Left out by the constraint {bound.text}: " in found.evidence
     assert all(label in found.evidence for label in found.left_out)
     if found.pick is not None:
         assert found.pick["parameters"] < bound.limit
@@ -213,24 +213,26 @@ def test_the_sweep_s_own_bound_holds_for_everything(study_preferred: StudyResult
     bound = dataclasses.replace(
         study_preferred, sweep={**study_preferred.sweep, "confirmation": settings}
     )
-    asked = recommend(study_preferred, prefer=[parse(text)])
+    asked = recommend(study_preferred, prefer=[parse_constraint(text)])
     assert recommend(bound).evidence == asked.evidence
     assert set(contenders(bound)) <= set(asked.comparison["key"])
     titles = [step.title for step in explain(bound)]
-    assert "who keeps the bounds" in titles
-    assert "who keeps the bounds" not in [step.title for step in explain(study_preferred)]
+    assert "constraints" in titles
+    assert "constraints" not in [step.title for step in explain(study_preferred)]
 
 
 def test_where_nobody_keeps_it_the_nearest_is_named(study_preferred: StudyResults) -> None:
-    found = recommend(study_preferred, prefer=[parse("parameters<10")])
+    found = recommend(study_preferred, prefer=[parse_constraint("parameters<10")])
     least = int(recommend(study_preferred).comparison["parameters"].min())
     assert (found.outcome, found.pick, found.best) == ("none", None, None)
     count = len(recommend(study_preferred).comparison)
-    assert found.evidence.startswith(f"None of {count} finalists keeps parameters<10; nearest is ")
+    assert found.evidence.startswith(
+        f"None of {count} finalists satisfies parameters<10; nearest is "
+    )
     assert f"{least:,} parameters" in found.evidence
     assert "confirmation.prefer" in found.evidence
 
 
 def test_all_bounds_have_to_be_kept(study_preferred: StudyResults) -> None:
-    both = [parse(f"parameters<{limit(study_preferred)}"), parse("memory<1")]
+    both = [parse_constraint(f"parameters<{limit(study_preferred)}"), parse_constraint("memory<1")]
     assert recommend(study_preferred, prefer=both).outcome == "none"

@@ -37,7 +37,9 @@ def test_intervals_of_independent_seeds_cover_the_truth(seeds: tuple[int, int]) 
     for number in range(500):
         easy = 0.1 * rng.standard_normal(40)
         ours, theirs = trained(rng, 0.8, seeds[0], easy), trained(rng, 0.77, seeds[1], easy)
-        found = study_comparison.independent(ours, theirs, MEAN, resamples=400, seed=3 * number)
+        found = study_comparison.unpaired_seeds_difference(
+            ours, theirs, MEAN, resamples=400, seed=3 * number
+        )
         covered.append(found.low <= 0.03 <= found.high)
     # 95 %, less two standard errors of the simulation; Behrens and Fisher's are a little wide.
     assert 0.93 <= np.mean(covered) <= 0.995
@@ -52,7 +54,9 @@ def test_the_difference_is_that_of_plain_means() -> None:
         return 2 * found / (2 * found + wrong + lost)
 
     wanted = statistics.fmean(map(f1, ours)) - statistics.fmean(map(f1, theirs))
-    found = study_comparison.independent(ours, theirs, FORMS["f1"].value, resamples=100)
+    found = study_comparison.unpaired_seeds_difference(
+        ours, theirs, FORMS["f1"].value, resamples=100
+    )
     assert found.value == pytest.approx(wanted)
     assert found.low < wanted < found.high
     assert found.value - found.low == pytest.approx(found.high - found.value)
@@ -82,7 +86,7 @@ def test_with_many_seeds_the_width_is_the_textbooks() -> None:
         for a, b in zip(sides[0][:, :, 0].T, sides[1][:, :, 0].T, strict=True)
     ]
     variance += statistics.variance(gaps) / len(gaps) - twice
-    found = study_comparison.independent(*sides, MEAN, resamples=20_000)
+    found = study_comparison.unpaired_seeds_difference(*sides, MEAN, resamples=20_000)
     # Student's quantiles of 39 and more degrees of freedom are up to 3 % above the normal one.
     assert found.high - found.value == pytest.approx(2.0 * math.sqrt(variance), rel=0.04)
 
@@ -91,9 +95,9 @@ def test_examples_are_paired_and_seeds_are_not() -> None:
     rng = np.random.default_rng(3)
     easy = 0.5 * rng.standard_normal(60)
     ours, theirs = trained(rng, 0.8, 5, easy), trained(rng, 0.8, 5, easy)
-    found = study_comparison.independent(ours, theirs, MEAN)
-    mixed = study_comparison.independent(ours, theirs[:, rng.permutation(60)], MEAN)
-    turned = study_comparison.independent(ours, theirs[::-1], MEAN)
+    found = study_comparison.unpaired_seeds_difference(ours, theirs, MEAN)
+    mixed = study_comparison.unpaired_seeds_difference(ours, theirs[:, rng.permutation(60)], MEAN)
+    turned = study_comparison.unpaired_seeds_difference(ours, theirs[::-1], MEAN)
     assert mixed.high - mixed.low > 2 * (found.high - found.low)
     assert turned == pytest.approx(found)
 
@@ -102,7 +106,9 @@ def test_examples_are_paired_and_seeds_are_not() -> None:
 def test_one_seed_or_one_example_has_no_interval(shape: tuple[int, int]) -> None:
     rng = np.random.default_rng(4)
     ours = trained(rng, 0.8, shape[0], np.zeros(shape[1]))
-    found = study_comparison.independent(ours, trained(rng, 0.8, 5, np.zeros(shape[1])), MEAN)
+    found = study_comparison.unpaired_seeds_difference(
+        ours, trained(rng, 0.8, 5, np.zeros(shape[1])), MEAN
+    )
     assert math.isfinite(found.value)
     assert math.isnan(found.low)
     assert math.isnan(found.high)
@@ -193,7 +199,7 @@ PLAIN = {"model__quantization": "none", "training__epochs": 3}
 
 
 def one_pair(first: StudyResults, second: StudyResults) -> study_comparison.Pair:
-    (found,) = study_comparison.compared([first, second], {first.name: KEY, second.name: KEY})
+    (found,) = study_comparison.compare_picks([first, second], {first.name: KEY, second.name: KEY})
     return found
 
 
@@ -248,16 +254,16 @@ def test_where_more_than_one_setting_differs_no_claim_is_tested() -> None:
 def test_a_setting_that_an_older_study_lacks_is_off() -> None:
     plain = confirmed("plain", 0.85, **PLAIN)
     newer = confirmed("newer", 0.85, **PLAIN, training__packing=False, model__revision=None)
-    assert study_comparison.compared([plain, newer], {}) == []
+    assert study_comparison.compare_picks([plain, newer], {}) == []
 
 
 def test_other_tasks_and_metrics_are_not_compared() -> None:
     plain = confirmed("plain", 0.85, **PLAIN)
     other = confirmed("other", 0.85, model__quantization="nf4", task="another")
-    assert study_comparison.compared([plain, other], {"plain": KEY, "other": KEY}) == []
+    assert study_comparison.compare_picks([plain, other], {"plain": KEY, "other": KEY}) == []
     metric = dataclasses.replace(plain.objective, name="another")
     other = changed(dataclasses.replace(plain, objective=metric), "b", model__quantization="nf4")
-    assert study_comparison.compared([plain, other], {"plain": KEY, "b": KEY}) == []
+    assert study_comparison.compare_picks([plain, other], {"plain": KEY, "b": KEY}) == []
 
 
 def test_what_stands_in_the_way_is_said() -> None:
@@ -283,8 +289,8 @@ def test_intervals_of_several_pairs_hold_together() -> None:
     ]
     keys = {one.name: KEY for one in three}
     alone, together = (
-        study_comparison.compared(three[:2], keys),
-        study_comparison.compared(three, keys),
+        study_comparison.compare_picks(three[:2], keys),
+        study_comparison.compare_picks(three, keys),
     )
     assert len(together) == 3
     assert together[0].difference == alone[0].difference

@@ -58,7 +58,7 @@ def test_a_cheap_one_that_is_as_good_is_picked():
         examples=400,
     )
     now = confirm_state(study)
-    assert now.whole.cube.keys[now.pick] == config(rank=16).key
+    assert now.comparison.array.keys[now.pick] == config(rank=16).key
     assert not now.tie
     assert now.worse.tolist() == [False, False, True]
     assert contenders(study) == []
@@ -70,7 +70,7 @@ def test_equals_tie_and_the_cheapest_is_taken():
     )
     now = confirm_state(study)
     assert now.tie
-    assert now.whole.cube.keys[now.pick] == config(rank=4).key
+    assert now.comparison.array.keys[now.pick] == config(rank=4).key
 
 
 def test_a_rank_is_not_preferred_as_such():
@@ -83,7 +83,7 @@ def test_a_rank_is_not_preferred_as_such():
         examples=600,
     )
     now = confirm_state(study)
-    assert now.whole.cube.keys[now.pick] == config(rank=32, target_modules="q").key
+    assert now.comparison.array.keys[now.pick] == config(rank=32, target_modules="q").key
 
 
 def test_noise_leaves_it_undecided_and_asks_for_seeds():
@@ -125,7 +125,7 @@ def test_less_is_better_where_the_metric_says_so():
     now = confirm_state(study)
     assert now.best == 0
     assert now.worse.tolist() == [False, True]
-    assert now.whole.values[0] < now.whole.values[1]
+    assert now.comparison.values[0] < now.comparison.values[1]
 
 
 def test_a_finalist_with_one_seed_holds_nobody_up():
@@ -140,13 +140,13 @@ def test_a_finalist_with_one_seed_holds_nobody_up():
     )
     now = confirm_state(study)
     assert len(now.scores) == 2
-    assert now.whole.cube.keys[now.pick] == config(rank=32).key
+    assert now.comparison.array.keys[now.pick] == config(rank=32).key
 
 
 def test_dropped_ones_are_compared_on_their_five_seeds():
     study = make_results(sizes={"validation": 5, "test": 100}, trials=5)
     now = confirm_state(study)
-    assert sorted(set(now.whole.found.seeds)) == [5, 10]
+    assert sorted(set(now.comparison.contrasts.seeds)) == [5, 10]
 
 
 def test_nothing_to_compare_is_none():

@@ -1,12 +1,12 @@
 import pytest
 
 from harness.analysis.formatting import (
-    BY_COST,
-    cost_words,
+    COST_NAMES,
+    cost_text,
     highest,
+    label_with_cost,
     labels,
     metric_format,
-    priced,
     worse_side,
 )
 from harness.analysis.scores import COSTS
@@ -32,7 +32,7 @@ def test_differences_carry_a_sign_and_one_decimal(value, text):
 
 def test_figures_follow_the_unit_of_the_metric():
     assert metric_format(F1).show(0.8512) == "85.1"
-    assert F1.margin_told == "2 points of F1"
+    assert F1.margin_text == "2 points of F1"
     assert metric_format(PERPLEXITY).show(5.1234) == "5.12"
     assert metric_format(F1).gap_interval(float("nan"), float("nan")) == "unknown"
     assert metric_format(F1).gap_interval(float("nan"), 0.01) == "up to +1.0"
@@ -52,7 +52,7 @@ def test_figures_follow_the_unit_of_the_metric():
 )
 def test_digits_follow_the_margin(margin, scale, unit, told, value):
     objective = Objective("m", "maximize", margin, "mean", ("all",), scale, unit)
-    assert (objective.margin_told, metric_format(objective).show(0.8512)) == (told, value)
+    assert (objective.margin_text, metric_format(objective).show(0.8512)) == (told, value)
 
 
 def test_labels_name_only_what_tells_twins_apart():
@@ -63,14 +63,14 @@ def test_labels_name_only_what_tells_twins_apart():
 
 def test_a_price_goes_inside_the_label():
     name = "r=16 (lora, qv)"
-    assert priced(name, "parameters", 345_600) == "r=16 (lora, qv, 345,600 parameters)"
-    assert priced(name, "train_seconds", 12.34) == "r=16 (lora, qv, 12.3 s of training)"
-    assert priced(name, "inference_memory", 2**21) == "r=16 (lora, qv, 2.0 MiB to serve)"
-    assert priced(name, "peak_memory", float("inf")) == name
+    assert label_with_cost(name, "parameters", 345_600) == "r=16 (lora, qv, 345,600 parameters)"
+    assert label_with_cost(name, "train_seconds", 12.34) == "r=16 (lora, qv, 12.3 s of training)"
+    assert label_with_cost(name, "inference_memory", 2**21) == "r=16 (lora, qv, 2.0 MiB to serve)"
+    assert label_with_cost(name, "peak_memory", float("inf")) == name
 
 
 def test_every_cost_has_words():
-    assert {*BY_COST} == {*COSTS}
+    assert {*COST_NAMES} == {*COSTS}
     for cost in COSTS:
-        assert cost_words(cost, 1.0)
-        assert cost_words(cost, float("nan")) == "unknown cost"
+        assert cost_text(cost, 1.0)
+        assert cost_text(cost, float("nan")) == "unknown cost"

@@ -55,7 +55,7 @@ def test_the_chain_is_numbered_and_ends_with_the_rule():
     print_explained(make_results(trials=5), console)
     text = console.file.getvalue()
     assert "1. trials" in text
-    assert "8. the rule" in text
+    assert "8. decision rule" in text
     assert ", picked" in text
     assert "\n   incumbent: search trial " in text
 

@@ -37,7 +37,7 @@ def test_its_numbers_are_the_study_s(full: StudyResults) -> None:
     found = recommend(full)
     assert f"up to {found.seeds} further seeds" in text
     assert f"({found.examples} examples)" in text
-    assert full.objective.margin_told in text
+    assert full.objective.margin_text in text
     assert "looks at 5 and 10 seeds" in text
     assert text.endswith(f"Outcome: {found.evidence}")
 

@@ -241,7 +241,7 @@ def test_a_page_speaks_of_its_own_metric(name: str, request: pytest.FixtureReque
     seen, text = outline(page.render(results)), words_of(results)
     assert (seen.faults, seen.open) == ([], [])
     assert results.objective.unit in text
-    assert results.objective.margin_told in text
+    assert results.objective.margin_text in text
     for word in ("F1", "entities", "dictionary", "mention"):
         assert not re.search(rf"\b{word}\b", text)
     for word in ("nan", "inf", "None", "unknown"):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.analysis.claim_tests import evaluate_claims, numbers
+from harness.analysis.claim_tests import comparison_text, evaluate_claims
 from harness.report.sections import claims
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def test_all_numbers_of_the_findings_are_shown(study: str, request: pytest.Fixtu
     results: StudyResults = request.getfixturevalue(study)
     page = html.unescape(claims.render(results))
     found = evaluate_claims(results)
-    shown = [numbers(results, one) for each in found for one in each.compared]
+    shown = [comparison_text(results, one) for each in found for one in each.comparisons]
     assert len(shown) > 3
     assert all(told in page for told in shown)
     for verdict in ("supported", "contradicted", "not decided"):
