@@ -247,7 +247,7 @@ def plot_classes(results: StudyResults) -> Figure:
         for row in table.to_dict("records")
         for name in map(str, table.columns)
         if name not in {"class", "support"} and not formatting.missing(row[name])
-        for heading in ["best cell" if name == "best" else formatting.baseline(name)]
+        for heading in ["best cell" if name == "best" else formatting.baseline_label(name)]
     ]
     frame = pd.DataFrame(
         {
