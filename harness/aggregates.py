@@ -2,7 +2,7 @@
 
 A metric keeps a few numbers for each example and class (true positives, log-likelihood, ...). Only
 their sums are needed to get the metric of any multiset of examples, so that a bootstrap can redo
-micro-F1 or perplexity without a model. Knows nothing of tasks, metrics or storage.
+micro-F1 or perplexity without a model.
 """
 
 from collections.abc import Callable
@@ -42,12 +42,12 @@ class Form(NamedTuple):
         known = ~np.isnan(values)
         count = known.sum(axis=-1)
         total = np.where(known, values, 0.0).sum(axis=-1)
-        # Without any class there was nothing to find and nothing was found: no fault.
+        # Without any class there was nothing to label and nothing was predicted: a perfect score.
         return np.where(count > 0, total / np.maximum(count, 1), self.most)
 
 
 def _f1(sums: Array) -> Array:
-    # F1 = 2 tp / (2 tp + fp + fn); nothing to find and nothing found is a perfect score.
+    # F1 = 2 tp / (2 tp + fp + fn); no label and no prediction is a perfect score.
     true, false, missed = sums[..., 0], sums[..., 1], sums[..., 2]
     total = 2 * true + false + missed
     return np.where(total > 0, 2 * true / np.where(total > 0, total, 1.0), 1.0)

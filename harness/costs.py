@@ -1,11 +1,11 @@
-"""What a configuration costs, and bounds on it: `memory<8GB`, `parameters<1M`."""
+"""Costs of a configuration, and constraints on them: `memory<8GB`, `parameters<1M`."""
 
 import re
 from typing import Final, NamedTuple
 
 from harness.errors import UserError, did_you_mean
 
-#: What of a trial's cost can be made small, and so what a pick may be the cheapest by.
+#: Costs that a pick may be the cheapest by.
 COSTS: Final = ("parameters", "train_seconds", "peak_memory", "inference_memory")
 #: Shorter names of costs.
 _SHORT: Final = {"memory": "peak_memory", "seconds": "train_seconds"}
@@ -13,7 +13,7 @@ _MEMORY: Final = {
     **{"": 1.0, "B": 1.0, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12},
     **{"KIB": 2.0**10, "MIB": 2.0**20, "GIB": 2.0**30, "TIB": 2.0**40},
 }
-#: What a number may be followed by, in capitals, and what it is multiplied with then.
+#: Units of a number, in capitals, and the factors that they stand for.
 _UNITS: Final = {
     "parameters": {"": 1.0, "K": 1e3, "M": 1e6, "B": 1e9},
     "train_seconds": {"": 1.0, "S": 1.0, "MIN": 60.0, "H": 3600.0},
@@ -25,7 +25,7 @@ _LIKE: Final = "write it as memory<8GB, parameters<1M or seconds<5min"
 
 
 class Constraint(NamedTuple):
-    """A bound on a cost.
+    """A constraint: an upper bound on a cost.
 
     Attributes:
         cost: one of `COSTS`.
@@ -40,12 +40,12 @@ class Constraint(NamedTuple):
     text: str
 
     def satisfied_by(self, amount: float) -> bool:
-        """Whether a cost keeps the bound; one that is not known (NaN) does not."""
+        """Whether a cost satisfies the constraint; an unknown one (NaN) does not."""
         return amount < self.limit or (self.included and amount == self.limit)
 
 
 def parse_constraint(text: str) -> Constraint:
-    """Reads a bound.
+    """Parses a constraint.
 
     Args:
         text: a cost of `COSTS`, `memory` (at the peak of training) or `seconds` (of
@@ -53,11 +53,11 @@ def parse_constraint(text: str) -> Constraint:
             TiB.
 
     Raises:
-        UserError: it is none.
+        UserError: it is not one.
     """
     match = _FORM.fullmatch(text)
     if match is None:
-        raise UserError(f"'{text}' is no bound; {_LIKE}")
+        raise UserError(f"'{text}' is no constraint; {_LIKE}")
     name, sign, number, unit = match.groups()
     cost = _SHORT.get(name, name)
     if cost not in COSTS:

@@ -1,8 +1,4 @@
-"""`StudyResults`: the tables a study leaves behind, the narrow waist between writing and reading.
-
-Storage makes it, analysis and report read it. Knows nothing of databases, models or pages; imports
-no torch.
-"""
+"""`StudyResults`: the tables of a study. Storage makes them, analysis and report read them."""
 
 import math
 from collections.abc import Mapping
@@ -26,7 +22,7 @@ TRIAL_COLUMNS = (
     "dropout",
     "target_modules",
     "learning_rate",
-    "extras",  # settings beside these, as `name=value` joined by blanks; empty where all are usual
+    "extras",  # other settings that differ from their default, as `name=value` joined by blanks
     "budget",
     "seed",
     "key",  # names the configuration without its seed (TrialConfig.key)
@@ -34,7 +30,7 @@ TRIAL_COLUMNS = (
     "test",  # objective on test, NaN unless scored
     "duplicate_of",  # number of the trial it repeats (then it was not run), else NA
     "error",  # why it failed or was pruned, else None
-    "proofs",  # what showed that the variant is what its name says, joined by blanks
+    "proofs",  # names of the proofs that passed, joined by blanks
     "worker",
     "started",  # as Optuna writes them: the machine's own time, without a zone
     "finished",
@@ -73,23 +69,23 @@ PASSAGE_COLUMNS = (
     "text",  # the input; empty where texts may not be shown
     "answer",  # the right one as text; likewise
 )
-#: Columns of `Texts.answers`: what was asked for and what was answered, piece by piece.
+#: Columns of `Texts.answers`: labels and predictions, one row each.
 ANSWER_COLUMNS = (
     "who",  # key of a configuration, or name of a baseline
     "seed",  # of the training run; -1 of a baseline
     "example",
     "label",  # of an entity, or the right class; that of a spurious entity is its own
     "surface",  # an entity's form; empty for classes, and where texts may not be shown
-    "start",  # where it stands in the text; -1 where that is not known
+    "start",  # offset in the text; -1 where it is unknown
     "outcome",  # found | missed | spurious
-    "instead",  # what was said in the place of what was missed: a label or a class, else empty
-    "known",  # whether the form was an entity in training; NA where nobody asks
+    "instead",  # what was predicted in place of a missed label, else empty
+    "known",  # whether the form was an entity in training; NA for classes
 )
 
 
 @dataclass(frozen=True)
 class Texts:
-    """Some answers of a study beside the texts they were given to, for a look at mistakes.
+    """Predictions of a study with their texts, for error analysis.
 
     Attributes:
         split: the split that they are of.
@@ -108,7 +104,7 @@ class Texts:
 
 @dataclass(frozen=True)
 class Objective:
-    """What a study optimises, with all that is needed to compute it again from statistics.
+    """What a study optimises, with all that is needed to compute it from statistics.
 
     Attributes:
         name: the metric's name, such as `entity_f1`.
@@ -145,13 +141,13 @@ class Objective:
 
     @property
     def digits(self) -> int:
-        """Digits behind the point that people need: one more than the margin begins with."""
+        """Digits after the decimal point: one more than the margin's first one."""
         margin = self.margin * self.scale
         return 3 if margin <= 0 else max(0, 1 - math.floor(math.log10(margin) + 1e-9))
 
     @property
     def margin_text(self) -> str:
-        """The margin as people say it: `2 points of F1`, `1 point of F1`, `0.5 perplexity`."""
+        """The margin as text: `2 points of F1`, `1 point of F1`, `0.5 perplexity`."""
         amount, unit = f"{self.margin * self.scale:g}", self.unit or self.name
         if amount == "1" and unit.startswith("points "):
             unit = unit.replace("points", "point", 1)
@@ -196,14 +192,14 @@ class StudyResults:
         examples: `EXAMPLE_COLUMNS`, then `objective.columns`; one row for each trial, split and
             example.
         baselines: `BASELINE_COLUMNS`, then `objective.columns`; names are `base_0_shot`,
-            `base_5_shot`, ... for the bare base, and the task's own, such as `dictionary`.
+            `base_5_shot`, ... for the base model, and the task's own, such as `dictionary`.
         costs: `COST_COLUMNS`.
         sweep: the sweep as it was run, as plain values (the frozen YAML).
-        attributes: what the stages noted down: `incumbent`, `cells`, `finalists`, `dropped`,
+        attributes: what the stages recorded: `incumbent`, `cells`, `finalists`, `dropped`,
             `rank_correlation`, ... (plain values).
         provenance: package versions, platform, commit, digests, threads, start and end.
         metrics: `METRIC_COLUMNS`.
-        texts: answers beside their texts, where the task was at hand; see `harness.study.outputs`.
+        texts: predictions with their texts, where the task is available (`harness.study.outputs`).
     """
 
     name: str

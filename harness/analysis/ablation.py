@@ -1,16 +1,12 @@
-"""Ablation tables: what each level of a factor does around the incumbent.
+"""Ablation tables, interactions of two factors, and the learning rate of each cell.
 
-Only rows of the ablate stage count: the learning rate was chosen on other ones. Scores are on
-validation. The variance over seeds is pooled over all cells of the stage; bounds and p-values are
-corrected over the levels of one factor.
-
-Two-way tables: whether what a factor does depends on another one's level.
+Scores are on validation and on fresh seeds only: rates were tuned on another seed. The variance
+over seeds is pooled over all cells of the stage; bounds and p-values are corrected over the levels
+of one factor.
 
 A pair such as `rank@target_modules=qv` varies the rank once around the incumbent and once with the
-target modules held at `qv`. The interaction of a level is the difference of its two differences to
-the reference level. On validation, fresh seeds, each cell at its own tuned learning rate.
-
-Which learning rate a cell of the ablation goes on with, from the runs that tuned it.
+target modules fixed at `qv`. The interaction of a level is the difference of its two differences
+to the reference level.
 """
 
 from __future__ import annotations
@@ -120,7 +116,7 @@ def ablation_table(results: StudyResults, factor: str) -> pd.DataFrame:
         `low` and `high` hold on their own, `difference_low` and `difference_high` together over
         the levels; `scale` is alpha/rank, or alpha/sqrt(rank) for rsLoRA; `near_best` says that
         the level is shown to be no worse than the best one by more than the margin; `gain` is the
-        score less the bare base's, better being more; `percent_of_full` is the score in percent
+        score less the base model's, better being more; `percent_of_full` is the score in percent
         of full fine-tuning's, `percent_of_gain` the gain in percent of full fine-tuning's: one
         of them is known at most, see `percent_of_full`; `proofs` names what was checked on all its
         trials. Empty, with these columns, when the study has no such rows.
@@ -167,7 +163,7 @@ def ablation_table(results: StudyResults, factor: str) -> pd.DataFrame:
 
 
 def base_score(results: StudyResults) -> float:
-    """What the bare base scores on validation, with the fewest examples given; NaN if unknown."""
+    """The base model's score on validation, with the fewest worked examples; NaN if unknown."""
     rows = results.baselines
     first = next(iter(baselines(results, _SPLIT)), "")  # the base with the fewest, if there is one
     if shots(first) is None:
@@ -177,23 +173,23 @@ def base_score(results: StudyResults) -> float:
 
 
 def full_score(results: StudyResults) -> float:
-    """What full fine-tuning scores on validation, mean over seeds; NaN if it was not run."""
+    """Full fine-tuning's score on validation, mean over seeds; NaN if it was not run."""
     return float(complete(results, "full")["value"].astype(float).mean())
 
 
 def percent_of_full(results: StudyResults, scores: pd.Series) -> tuple[pd.Series, pd.Series]:
-    """Scores beside full fine-tuning's, in percent: of its score, of its gain over the base.
+    """Scores in percent of full fine-tuning's score, or of its gain over the base model.
 
-    A share of a score says something where more is better and nought is the worst there is, as
-    with F1. Of a perplexity, whose best is 1 and worst nothing, it says nothing: there the share
-    of the gain is given, if full fine-tuning gains more than the margin.
+    A share of a score is meaningful where more is better and 0 is the worst score, as with F1. A
+    perplexity has no worst value: there the share of the gain is returned, if full fine-tuning
+    gains more than the margin.
 
     Args:
         results: the study.
         scores: on validation.
 
     Returns:
-        Both, all NaN where they say nothing or full fine-tuning was not run.
+        Both, all NaN where they are not meaningful or full fine-tuning was not run.
     """
     sign, full_fine_tuning, unknown = (
         results.objective.sign,
@@ -281,7 +277,7 @@ def pairs_of(results: StudyResults) -> tuple[str, ...]:
 
 @cached_per_study
 def interaction_table(results: StudyResults, pair: str) -> pd.DataFrame:
-    """One row for each level that both ways of a pair have, but the reference.
+    """One row for each level that a pair has with and without its fixed factor, but the reference.
 
     The reference is the incumbent's own level, or the first that both have.
 
@@ -298,7 +294,7 @@ def interaction_table(results: StudyResults, pair: str) -> pd.DataFrame:
     empty = pd.DataFrame(columns=list(INTERACTION_COLUMNS))
     keys_at_incumbent = _cell_keys(results, pair.partition("@")[0])
     keys_at_pair = _cell_keys(results, pair)
-    # A cell that is the same both ways tells nothing of the other factor.
+    # A cell that is the same with and without the fixed factor has no interaction.
     levels = [
         level
         for level in keys_at_incumbent
@@ -390,9 +386,9 @@ _ONE_SIDED_95: Final = 1.645
 def tuned_rate(results: StudyResults, keys: Mapping[float, str]) -> float | None:
     """The lowest learning rate that is not shown to be worse than the best one.
 
-    The rates of a cell are run on one seed, whose luck is no reason for a higher rate: high rates
-    make scores differ more over seeds, and a run on fewer steps favours them. So the highest score
-    decides only where its lead over a lower rate is more than the examples can explain: above
+    The rates of a cell are run on one seed, and noise of that seed is no reason for a higher rate:
+    high rates increase the variance over seeds, and a run on fewer steps favours them. So the
+    best score decides only where its lead over a lower rate is more than examples explain: above
     1.645 standard errors of the difference, paired by example (jackknife). It is the
     one-standard-error rule of Breiman, Friedman, Olshen and Stone 1984 (section 3.4.3), with a
     one-sided 95 % bound in place of one standard error.

@@ -1,4 +1,4 @@
-"""Paired hierarchical bootstrap over training seeds and examples. Takes arrays, knows no study.
+"""Paired hierarchical bootstrap over training seeds and examples, on plain arrays.
 
 The estimand is the expected score over training seeds and examples. A configuration's score is the
 mean, over its seeds, of the metric recomputed from summed per-example statistics; a contrast is a
@@ -17,15 +17,12 @@ are resampled, the same for all configurations. Seeds are drawn as normal noise,
 every contrast that shares a configuration, and each draw repeats the whole estimation of the
 variance, so that few seeds widen the quantiles by themselves, also those of a maximum.
 
-No interval is narrower than that of the examples alone, the trained adapters held fixed: where a
-few seeds fall on one another by chance, the examples that they disagree on still say how far off
-their mean may be.
+No interval is narrower than that of the examples alone with the trained adapters fixed: a few
+seeds may agree by chance, and the examples they disagree on still bound the error of their mean.
 
-The variance over seeds is the larger of the contrast's own and the family's pool. The pool has
-many degrees of freedom but is right only where all spread alike; the own one guards whichever
-spreads more. As the draws take the same maximum, it costs width and no level.
-
-Resamples of examples: how often each is drawn, and the metric of every adapter on each draw.
+The variance over seeds is the larger of the contrast's own and that pooled over the family. The
+pooled one has many degrees of freedom but is right only where variances are equal; the own one
+protects contrasts with a larger variance. The draws take the same maximum, so coverage holds.
 """
 
 from __future__ import annotations
@@ -47,11 +44,11 @@ if TYPE_CHECKING:
 Value = Callable[[Array], Array]
 
 SEED: Final = 20_260_105
-#: Numbers of resampled sums that are held at a time: 128 MiB of them.
+#: Resampled sums in memory at a time: 128 MiB of numbers.
 _SUMS_AT_ONCE: Final = 2**24
-#: Numbers of weights that are kept for the next time: 64 MiB of them.
+#: Weights of at most this many numbers (64 MiB) are cached.
 _CACHED_WEIGHTS: Final = 2**23
-#: Statistics of which fewer than this share are not 0 are summed faster without their zeros.
+#: Below this share of non-zero statistics a sparse product is faster.
 _SPARSE: Final = 0.05
 
 
@@ -119,9 +116,10 @@ def _times_weights(flat: Array, weights: Array) -> Array:
 
 
 RESAMPLES: Final = 10_000
-#: Level at which no interval is narrower than the examples alone make it.
+#: Confidence at which the examples alone give the smallest width of an interval.
 _LEVEL: Final = 0.95
-#: Seeds shared by configurations may make their scores go together, but never quite.
+#: Upper limit of the correlation of two configurations over shared seeds: at 1 differences would
+#: have no variance over seeds.
 MAX_CORRELATION: Final = 0.9
 
 
@@ -146,7 +144,7 @@ class Contrasts(NamedTuple):
 
 
 class Family(NamedTuple):
-    """Contrasts that are judged together, with the seeds that each of them can use.
+    """Contrasts that share one family of bounds, with the seeds that each of them can use.
 
     Attributes:
         matrix: (K, C) weights of the configurations.
@@ -170,7 +168,7 @@ class Family(NamedTuple):
         return np.asarray((1 - self.correlation) * squares + self.correlation * square_of_sum)
 
     def guarded_variances(self, variances: Array) -> Array:
-        """The larger of each variance and of the family's pool, shape (K, ...) as given."""
+        """The larger of each variance and of the one pooled over the family; shape (K, ...)."""
         column = (slice(None), *[None] * (variances.ndim - 1))
         scale, weight = self.scale[column], (self.seeds - 1)[column]
         scaled = variances / scale
@@ -192,7 +190,7 @@ def influence(statistics: Array, value: Value) -> Array:
         examples, over E, is the variance of the score.
     """
     others = statistics.shape[2] - 1
-    # One configuration at a time: what is left without an example is as large as the statistics.
+    # One configuration at a time: the sums without each example are as large as the statistics.
     without = [
         value(sums.sum(axis=1, keepdims=True) - sums) for sums in map(np.nan_to_num, statistics)
     ]
@@ -269,6 +267,11 @@ def _minimum_errors(draws: Array, fixed: Array) -> Array:
 
 
 def _seed_correlation(table: Array) -> float:
+    """Correlation of two configurations over shared seeds, as one number for all pairs.
+
+    Mean covariance of pairs over mean variance: an exchangeable correlation, as in Obuchowski and
+    Rockette (1995), because few seeds cannot support one for each pair.
+    """
     complete = table[:, ~np.isnan(table).any(axis=0)]
     if len(complete) < 2 or complete.shape[1] < 2:
         return 0.0
@@ -288,8 +291,8 @@ class _Variances(NamedTuple):
 
 
 def _example_variances(influences: Array, family: Family) -> _Variances:
-    # Two-way analysis of variance of the influences: what is left after seed and example effects
-    # is G, which the variance over seeds already holds.
+    # Two-way analysis of variance of the influences without replication: the residual mean square
+    # estimates var(G), which the variance over seeds already holds, so it is subtracted here.
     parts, fixed = np.zeros(len(family.matrix)), np.zeros(len(family.matrix))
     for k, (weights, mask) in enumerate(zip(family.matrix, family.common, strict=True)):
         selected = weights != 0
@@ -311,7 +314,7 @@ def _draws(
     rng: np.random.Generator,
     examples: int,
 ) -> Array:
-    """Studentised errors of the family, one world a draw.
+    """Studentised errors of the family (Efron and Tibshirani 1993, section 12.5).
 
     Args:
         shifts: (C, S, B) shift of each adapter's score on each resample of the examples.

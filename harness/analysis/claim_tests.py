@@ -1,11 +1,9 @@
-"""What a study says of each claim: the numbers that its comparisons come to, and the verdict.
+"""Tests claims on a study: values and bounds of their comparisons, and a verdict on each.
 
 A claim is supported if the intervals of all its comparisons lie where it holds, contradicted if
 one of them lies where it fails, else not decided. The intervals of a claim's comparisons hold
-together (max-T), at 95 %; each claim is a question of its own. Only rows of the ablate stage count
-(with full fine-tuning and the base beside them), each cell at its own tuned rate.
-
-Findings on claims in words, and as a tidy table. Decides nothing.
+together (max-T), at 95 %; claims are not corrected for each other. Only rows of the ablate stage
+count (with full fine-tuning and the base model), each cell at its own tuned rate.
 """
 
 from __future__ import annotations
@@ -45,14 +43,14 @@ if TYPE_CHECKING:
 
 
 class ComparisonResult(NamedTuple):
-    """What a study says of one comparison.
+    """The result of one comparison.
 
     Attributes:
         comparison: which.
         value: its value, in the unit of the comparison but differences in the metric's own.
-        low: lower joint bound, NaN where nothing can be said.
+        low: lower joint bound, NaN where it is unknown.
         high: upper joint bound.
-        edges: arms whose learning rate is the lowest or highest that was tried for them.
+        edges: arms whose learning rate is the lowest or highest of their grid.
     """
 
     comparison: Comparison
@@ -74,7 +72,7 @@ class ComparisonResult(NamedTuple):
 
 
 class ClaimResult(NamedTuple):
-    """What a study says of a claim.
+    """The result of one claim.
 
     Attributes:
         claim: which.
@@ -91,7 +89,7 @@ class ClaimResult(NamedTuple):
 
 @cached_per_study
 def evaluate_claims(results: StudyResults, claims: Sequence[Claim] = CLAIMS) -> list[ClaimResult]:
-    """What a study says of each claim, in the order of the claims."""
+    """The result of each claim, in the order of the claims."""
     data = claim_data(results)
     testable = [_select_comparisons(results, data, claim) for claim in claims]
     groups = [tested.comparisons for tested in testable]
@@ -106,7 +104,7 @@ def evaluate_claims(results: StudyResults, claims: Sequence[Claim] = CLAIMS) -> 
 
 
 class _Testable(NamedTuple):
-    """Comparisons of a claim, none if a required one lacks an arm; and the arms that lack."""
+    """Comparisons of a claim, none if a required one lacks an arm; and the missing arms."""
 
     comparisons: tuple[Comparison, ...]
     missing: tuple[Arm, ...]
@@ -156,12 +154,12 @@ def _missing_arms_of(
 
 
 def _has_no_zero(results: StudyResults) -> bool:
-    """Whether a share of a score says nothing: less is better, so there is no worst one."""
+    """Whether a share of a score is meaningless: less is better, so no score is the zero."""
     return results.objective.sign < 0
 
 
 class _ScaledContrast(NamedTuple):
-    """A comparison as a contrast of scores, and what makes its value of that.
+    """A comparison as a contrast of scores, and how its value follows from that.
 
     Attributes:
         weights: of the arms, (arms,); the contrast is better the more it is.
@@ -179,9 +177,9 @@ def _evaluate_groups(
 ) -> list[tuple[ComparisonResult, ...]]:
     """Values of each group of comparisons, with bounds that hold together within it.
 
-    All that share the ablation's stage have one pool for the spread over seeds. What was trained
-    for claims alone may break down (at a rate that some guide names): it has its own spread beside
-    that pool, and widens no other's interval.
+    Comparisons of the ablation's cells share one pooled variance over seeds. Cells trained for
+    claims alone may break down (at a rate that some guide names): each such group has its own
+    family beside that pool, and widens no other interval.
     """
     value = metric_function(results.objective)
     table = scores(data.statistics, value)
@@ -234,9 +232,10 @@ def _evaluate_group(
 def _scaled_contrast(
     results: StudyResults, data: ClaimData, table: Array, comparison: Comparison
 ) -> _ScaledContrast:
-    """A ratio is judged as the contrast `of - share to` at the share that was seen.
+    """A ratio is tested as the contrast `of - share to` at the observed share.
 
-    Its error, over the size of `to`, is that of the share to the first order (the delta method).
+    Its error over the size of `to` is that of the share to first order (delta method; Fieller 1954
+    tests the same contrast).
     """
     sign = results.objective.sign
     of, to = (
@@ -276,7 +275,7 @@ def _comparison_result(
 ) -> ComparisonResult:
     if contrast.value is None:
         return ComparisonResult(comparison, float(estimate), float(low), float(high))
-    # The contrast at the share that was seen is nought, but for seeds that not all arms have.
+    # The contrast at the observed share is 0, except for seeds that not all arms have.
     ends = sorted(contrast.value + contrast.factor * (end - estimate) for end in (low, high))
     return ComparisonResult(comparison, contrast.value, float(ends[0]), float(ends[1]))
 
@@ -317,13 +316,13 @@ _WORDS = {
 
 
 def arm_label(arm: Arm, epochs: float = math.nan) -> str:
-    """An arm as people say it: `r=16`, `rslora r=64`, `full fine-tuning`.
+    """An arm as text: `r=16`, `rslora r=64`, `full fine-tuning`.
 
     Args:
         arm: see `harness.analysis.claims`.
         epochs: of the study, for an arm that trains for a share of them.
     """
-    for known, words in ((FULL, "full fine-tuning"), (BASE, "the bare base")):
+    for known, words in ((FULL, "full fine-tuning"), (BASE, "the base model")):
         if arm == known:
             return words
     if arm == CENTRE:

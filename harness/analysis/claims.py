@@ -1,12 +1,8 @@
 """Rules of thumb from LoRA guides as hypotheses that a study can test: one entry each.
 
-Each names the comparisons that test it, the range of values at which it holds and the one at which
-it fails; `harness.analysis.claim_tests` reads them.
-
-What claims compare: cells of the ablation, full fine-tuning and the bare base, in one table.
-
-An arm is told by what differs from the incumbent, such as `{"target_modules": "q"}`. Scores are on
-validation; seeds and examples are the same for all arms.
+Each entry has the comparisons that test it, the range of values that supports it and the one that
+contradicts it; `harness.analysis.claim_tests` evaluates them. Compared are cells of the ablation,
+full fine-tuning and the base model, on validation, with the same seeds and examples for all.
 """
 
 from __future__ import annotations
@@ -26,7 +22,8 @@ if TYPE_CHECKING:
     from harness.results import StudyResults
 
 
-#: An arm: levels by factor, as they differ from the incumbent's.
+#: An arm of a comparison: levels by factor, where they differ from the incumbent's, such as
+#: `{"target_modules": "q"}`.
 Arm = Mapping[str, Any]
 
 FULL: Final[Arm] = {"full": "all weights"}
@@ -34,7 +31,7 @@ BASE: Final[Arm] = {"base": "no adapter"}
 #: The incumbent's own cell, at its tuned rate.
 CENTRE: Final[Arm] = {}
 
-#: Each addition of seeds to what claims compare is written down under this and its number.
+#: Attribute under which each addition of seeds for claims is recorded, followed by its number.
 SEED_ADDITION: Final = "claim_seeds."
 
 _SPLIT: Final = "validation"
@@ -82,7 +79,7 @@ def claim_data(results: StudyResults) -> ClaimData | None:
             )
     if base_rows:
         arm_statistics = np.array([base_rows[name] for name in examples])[None]
-        # It has no seed: it is the same beside each.
+        # The base model has no training seed: its statistics are the same for each.
         statistics["base"] = np.repeat(arm_statistics, len(seeds), axis=0)
     return ClaimData(tuple(statistics), np.stack([*statistics.values()]))
 
@@ -95,7 +92,7 @@ def _score_array(results: StudyResults, stage: str) -> ScoreArray | None:
 
 
 def _align(array: ScoreArray, seeds: list[int], examples: list[str]) -> Array:
-    """A cube's statistics at these seeds and examples."""
+    """A score array's statistics at these seeds and examples."""
     position = {name: index for index, name in enumerate(array.examples)}
     rows = array.statistics[:, :, [position[name] for name in examples]]
     aligned = np.full((len(array.keys), len(seeds), *rows.shape[2:]), np.nan)
@@ -105,7 +102,7 @@ def _align(array: ScoreArray, seeds: list[int], examples: list[str]) -> Array:
 
 
 def _base_statistics(results: StudyResults) -> dict[str, Array]:
-    """Statistics of the bare base with the fewest worked examples, by example."""
+    """Statistics of the base model with the fewest worked examples, by example."""
     baseline = next(iter(baselines(results, _SPLIT)), "")
     if shots(baseline) is None:
         return {}
@@ -118,7 +115,7 @@ def _base_statistics(results: StudyResults) -> dict[str, Array]:
 
 
 def arm_name(results: StudyResults, arm: Arm) -> str | None:
-    """What an arm is called on the bench; None if the study has no such arm.
+    """The name of an arm in `ClaimData`; None if the study has no such arm.
 
     Args:
         results: the study.
@@ -174,7 +171,7 @@ def seed_additions(attributes: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def arm_config(config: Mapping[str, Any], arm: Arm) -> dict[str, Any]:
-    """A configuration with an arm's levels; alpha goes along with the rank."""
+    """A configuration with an arm's levels; alpha keeps its ratio to the rank."""
     levels = dict(config)
     ratio = float(levels["alpha"]) / float(levels["rank"])
     for factor, level in arm.items():
@@ -193,7 +190,7 @@ def _same(first: Any, second: Any) -> bool:
 
 
 class Range(NamedTuple):
-    """A stretch of values, both ends in it."""
+    """A closed range of values."""
 
     low: float = -math.inf
     high: float = math.inf
@@ -208,10 +205,10 @@ class Comparison(NamedTuple):
 
     Attributes:
         of: the arm.
-        to: what it is held against.
+        to: what it is compared with.
         unit: `margins` (the difference, better being more, in multiples of the task's margin),
             `percent` (the gain over `to` in percent of `to`'s score), or `share` (in percent of
-            `to`'s score; of its gain over the base where scores have no nought, such as
+            `to`'s score; of its gain over the base where scores have no zero, such as
             perplexity) or `gain` (always of its gain over the base).
         required: without it the claim has no data.
     """
@@ -228,7 +225,7 @@ class Claim:
 
     Attributes:
         name: short name.
-        sentence: as guides put it.
+        sentence: as guides state it.
         source: where it comes from.
         rule: when it counts as supported and when as contradicted, in words.
         holds: values, in the unit of the comparisons, at which it holds.

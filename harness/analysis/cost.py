@@ -1,7 +1,7 @@
-"""What a study spent, stage by stage; what the search let expect; what a full grid would cost.
+"""Time and memory by stage, the forecast from the search, and the cost of a full grid.
 
-Device time is what trials took, training and scoring; adapters that were trained together share
-theirs, so that it can be summed. Wall time is the time in which at least one trial ran.
+Device time is the time of training and scoring; adapters that were trained together share theirs,
+so that it can be summed. Wall time is the time in which at least one trial ran.
 """
 
 from __future__ import annotations
@@ -87,14 +87,14 @@ def union_length(starts: Array, ends: Array) -> float:
     known = ends > starts
     order = np.argsort(starts[known], kind="stable")
     first, last = starts[known][order], ends[known][order]
-    # Each adds what lies behind the furthest end before it.
+    # Each interval adds the part after the latest end so far.
     before = np.concatenate([[-np.inf], np.maximum.accumulate(last)[:-1]])[: len(last)]
     return float(np.maximum(0.0, last - np.maximum(first, before)).sum())
 
 
 @cached_per_study
 def stage_table(results: StudyResults) -> pd.DataFrame:
-    """What each stage spent, and all together.
+    """Time, memory and tokens of each stage, and their totals.
 
     Returns:
         `STAGE_COLUMNS`, with `money` behind them where a price is known; one row a stage and a
@@ -135,7 +135,7 @@ def _rows(results: StudyResults) -> pd.DataFrame:
         for name in ("started", "finished")
     )
     frame["start"] = (started - started.min()).dt.total_seconds()
-    # A lost trial "ended" when somebody noticed that its worker had gone, maybe the next day.
+    # The end of a lost trial is when its dead worker was noticed, maybe a day later.
     frame["end"] = (finished - started.min()).dt.total_seconds().where(frame["state"] != "lost")
     frame["run"] = trials["duplicate_of"].isna() & started.notna()
     return frame
@@ -161,7 +161,7 @@ def _sums(stage: str, rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def price(results: StudyResults) -> float | None:
-    """What the reader says an hour costs, in money of any kind; None if nothing was said.
+    """The price of an hour (`--price`), in any currency; None if none was given.
 
     It is the price of an hour in which the study ran, on all its machines together.
     """
@@ -175,7 +175,7 @@ def price(results: StudyResults) -> float | None:
 def trial_duration(
     results: StudyResults, stages: tuple[str, ...] = ("search",)
 ) -> TrialDuration | None:
-    """How long a full trial takes, as the complete trials of a stage say.
+    """How long a full trial takes, by the complete trials of a stage.
 
     Args:
         results: the study.
@@ -194,7 +194,7 @@ def trial_duration(
 
 
 def forecast_table(results: StudyResults) -> pd.DataFrame:
-    """What the search lets expect of each later stage, beside what that took.
+    """The forecast of each later stage from the search, and the time that it took.
 
     Returns:
         `FORECAST_COLUMNS`, one row a stage and a last one called `ALL`; without a row where the
@@ -233,7 +233,7 @@ def factors(results: StudyResults) -> dict[str, int]:
 
 
 def grid_table(results: StudyResults) -> pd.DataFrame:
-    """What it would have cost to run every cell of the search space on the ablation's seeds.
+    """The cost of running every cell of the search space on the ablation's seeds.
 
     Returns:
         `GRID_COLUMNS`, one row; none where the space, the seeds or a trial's time is not known.
@@ -246,7 +246,7 @@ def grid_table(results: StudyResults) -> pd.DataFrame:
         return pd.DataFrame(columns=list(GRID_COLUMNS))
     rates = levels.pop("learning_rate", 1)
     configurations = math.prod(levels.values())
-    # Only LoRA+ has two rates: for other variants every ratio is the same configuration.
+    # Only LoRA+ has two rates: for other variants all ratios are the same configuration.
     ratios = levels.get("b_rate_ratio", 1)
     variants = _listed(results.sweep["space"].get("variant", "lora"))
     ratios_by_variant = [
@@ -262,7 +262,7 @@ def grid_table(results: StudyResults) -> pd.DataFrame:
 
 
 def grid_trial_duration(results: StudyResults) -> TrialDuration | None:
-    """How long a cell of the grid is taken to need: as the search says, else the ablation."""
+    """The assumed duration of a cell of the grid: by the search, else by the ablation."""
     return trial_duration(results, ("search", "ablate"))
 
 

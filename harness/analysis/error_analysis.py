@@ -18,7 +18,7 @@ from harness.analysis.scores import baselines, cached_per_study, complete, score
 if TYPE_CHECKING:
     from harness.results import StudyResults
 
-#: Lengths are told by so many groups of equal size.
+#: Number of groups of inputs by length, of about equal size.
 _GROUPS = 4
 
 
@@ -30,7 +30,7 @@ class ComparedConfigurations(NamedTuple):
         split: the split that they were scored on.
         chief: key of the pick, or of the best so far.
         rival: key of the best of the other finalists, or None.
-        base: name of the bare base with most worked examples, or None.
+        base: name of the base model's baseline with the most worked examples, or None.
         picked: whether the chief is the pick.
     """
 
@@ -49,10 +49,10 @@ class ComparedConfigurations(NamedTuple):
 
 @cached_per_study
 def compared_configurations(results: StudyResults) -> ComparedConfigurations | None:
-    """Who is worth looking at; None where nothing was scored.
+    """The configurations whose errors are compared; None where nothing was scored.
 
     The pick (without one, the best finalist; without a confirm stage, the best search trial),
-    against the best of the others and against the bare base.
+    against the best of the others and against the base model.
     """
     advice = recommend(results)
     chief = advice.pick or advice.best
@@ -87,7 +87,7 @@ def rows_of(results: StudyResults, who: ComparedConfigurations, name: str) -> pd
 
 
 def by_example(results: StudyResults, who: ComparedConfigurations) -> pd.DataFrame:
-    """How good each is on each example: the objective of one example, mean over seeds.
+    """The objective of each example, mean over seeds.
 
     Returns:
         Index the example, a column for each of `who.names`; more is better whatever the metric.
@@ -103,13 +103,13 @@ def by_example(results: StudyResults, who: ComparedConfigurations) -> pd.DataFra
 
 
 def largest_differences(table: pd.DataFrame, better: str, worse: str, count: int) -> list[str]:
-    """Examples on which `one` is furthest ahead of `other`, the furthest first.
+    """Examples on which `better` leads `worse` by most, the largest lead first.
 
     Args:
         table: from `by_example`.
         better: a column.
-        worse: another one.
-        count: at most so many; fewer where it is not ahead on as many.
+        worse: another column.
+        count: at most so many; fewer where it leads on fewer.
     """
     gap = (table[better] - table[worse]).replace([np.inf, -np.inf], np.nan).dropna()
     ahead = gap[gap > 0]
@@ -159,11 +159,11 @@ def by_length(results: StudyResults, who: ComparedConfigurations) -> pd.DataFram
 
 
 def confusions(results: StudyResults, who: ComparedConfigurations) -> pd.DataFrame:
-    """What was missed by the chief, and what was said in its place.
+    """Labels that the chief missed, and what it predicted instead.
 
     Returns:
-        label, instead (empty for nothing), count (a seed), share (of all that the label was asked
-        for); most frequent first.
+        label, instead (empty for nothing), count (a seed), share (of all occurrences of
+        the label); most frequent first.
     """
     columns = ["label", "instead", "count", "share"]
     if results.texts is None or results.texts.answers.empty:

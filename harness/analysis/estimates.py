@@ -1,13 +1,11 @@
 """Estimates of configurations and of their differences, with intervals, from a study's rows.
 
 Every number is in the metric's own unit (0 to 1 for F1). Intervals count training seeds and
-examples as random and hold 95 % of the time; where one seed or one example is all there is, they
-are NaN.
+examples as random and hold 95 % of the time; with one seed or one example they are NaN.
 
-Where the scores of a panel differ: between configurations, training seeds and examples.
-
-A score reads m + C_c + A_cs + B_ce + G_cse. The variance over a configuration's seeds holds A and
-G; that over the examples, the adapters held fixed, holds B and G. All in the metric's own unit.
+`variance_components` splits scores into m + C_c + A_cs + B_ce + G_cse: configurations, seeds,
+examples. The variance over a configuration's seeds holds A and G; that over the examples, with the
+adapters fixed, holds B and G.
 """
 
 from __future__ import annotations
@@ -43,7 +41,7 @@ CONFIDENCE: Final = 0.95
 
 
 class Interval(NamedTuple):
-    """A number with its interval, in the metric's own unit; NaN where it cannot be told."""
+    """A number with its interval, in the metric's own unit; NaN where it is unknown."""
 
     value: float
     low: float
@@ -71,7 +69,7 @@ class Estimate(NamedTuple):
 
 
 class PairwiseComparison(NamedTuple):
-    """All pairs of configurations of one panel.
+    """All pairs of configurations of a score array.
 
     Attributes:
         cube: the panel.
@@ -89,7 +87,7 @@ class PairwiseComparison(NamedTuple):
 def compare_all_pairs(
     cube: ScoreArray, objective: Objective, resamples: int = RESAMPLES
 ) -> PairwiseComparison:
-    """Compares all configurations of a panel with each other; more is better in every contrast."""
+    """Compares all pairs of configurations; more is better in every contrast."""
     statistics, value = cube.statistics, metric_function(objective)
     count = len(cube.keys)
     table = scores(statistics, value)
@@ -108,7 +106,8 @@ _RECENT_LIMIT: Final = 8
 def _contrasts(
     statistics: Array, value: Value, matrix: Array, resamples: int = RESAMPLES
 ) -> Contrasts:
-    # A page asks for the same comparison several times. A digest is a key that takes no room.
+    # A page needs the same comparison several times, also under constraints, which make another
+    # study object. A digest of the arrays is a small key.
     digests = [
         blake2b(np.ascontiguousarray(array).data).digest() for array in (statistics, matrix)
     ]
@@ -145,7 +144,7 @@ def estimates(
 
 
 def estimates_of(cube: ScoreArray, objective: Objective) -> pd.DataFrame:
-    """The same for a panel that is at hand: reading one from the tables takes longest."""
+    """`estimates` from a score array: reading one from the tables takes longest."""
     statistics, value = cube.statistics, metric_function(objective)
     each_alone = _contrasts(statistics, value, np.eye(len(cube.keys)))
     bounds, form = intervals(each_alone, CONFIDENCE), FORMS[objective.form]
@@ -158,7 +157,7 @@ def estimates_of(cube: ScoreArray, objective: Objective) -> pd.DataFrame:
         {
             "key": list(cube.keys),
             "value": each_alone.estimate,
-            # What no adapter can score lies outside of every interval.
+            # No interval goes beyond the scores that are possible.
             "low": finite(bounds.low).clip(min=form.least),
             "high": finite(bounds.high).clip(max=form.most),
             "seeds": each_alone.seeds.astype(int),
@@ -170,9 +169,9 @@ def estimates_of(cube: ScoreArray, objective: Objective) -> pd.DataFrame:
 
 
 def drawn_scores(cube: ScoreArray, objective: Objective) -> Array:
-    """Scores as they may be in truth, (C, B): the estimate less each draw of its error.
+    """Draws of the true scores, (C, B): the estimate less each draw of its error.
 
-    Rows of a configuration whose spread is not known are NaN.
+    Rows of a configuration whose error is unknown are NaN.
     """
     each_alone = _contrasts(cube.statistics, metric_function(objective), np.eye(len(cube.keys)))
     error = finite(each_alone.error)[:, None]
@@ -274,11 +273,11 @@ def noise_floor(results: StudyResults) -> float:
 
 
 def finite(values: Array) -> Array:
-    """The values, with NaN for an infinite one ("cannot be told")."""
+    """The values, with NaN for infinite ones (unknown)."""
     return np.where(np.isfinite(values), values, np.nan)
 
 
-#: Level of the test of equal spread.
+#: Level of the test of equal variances.
 _LEVEL: Final = 0.05
 
 
@@ -288,12 +287,12 @@ class VarianceComponents(NamedTuple):
     Attributes:
         seed: of one configuration's score over training seeds, pooled over all configurations.
         seed_each: the same of each configuration, (C,).
-        equal: p-value of the test that all configurations spread alike over seeds (Brown and
-            Forsythe 1974).
+        equal: p-value of the test that all configurations have equal variances over seeds (Brown
+            and Forsythe 1974).
         example: of a score that is due to which examples the split has, the adapters fixed.
         configuration: between configurations' expected scores, beyond what seeds explain.
         correlation: mean correlation of two configurations over the seeds that all have; how much
-            pairing by seed helps, if it is above nought.
+            pairing by seed helps, if it is above 0.
     """
 
     seed: float
@@ -305,15 +304,15 @@ class VarianceComponents(NamedTuple):
 
     @property
     def pooled(self) -> bool:
-        """Whether a test of equal spread lets the configurations be pooled."""
+        """Whether a test of equal variances does not forbid pooling the configurations."""
         return not self.equal < _LEVEL
 
 
 def variance_components(cube: ScoreArray, objective: Objective) -> VarianceComponents:
-    """Splits the variance of a panel.
+    """Splits the variance of scores into its components (moment estimates).
 
     Args:
-        cube: the panel; configurations may lack seeds.
+        cube: configurations may lack seeds.
         objective: says how scores are made from its statistics.
     """
     value = metric_function(objective)
@@ -326,6 +325,7 @@ def variance_components(cube: ScoreArray, objective: Objective) -> VarianceCompo
     means = np.array([group.mean() for group in groups])
     between = math.nan
     if len(means) > 1 and freedom:
+        # One-way ANOVA estimate: the variance of means less the part that seeds explain.
         noise = pooled * np.mean([1 / len(group) for group in groups])
         between = math.sqrt(max(0.0, float(means.var(ddof=1)) - float(noise)))
     return VarianceComponents(
@@ -339,10 +339,10 @@ def variance_components(cube: ScoreArray, objective: Objective) -> VarianceCompo
 
 
 def _equal_variance_p_value(groups: list[Array]) -> float:
-    """P-value of equal spread (Brown and Forsythe 1974); NaN where it cannot be made.
+    """P-value of equal variances over seeds (Brown and Forsythe 1974); NaN with too few groups.
 
-    An analysis of variance of the distances to each group's median. Not by scipy.stats, which
-    takes longer to import than a page takes to be made.
+    An analysis of variance of the distances to each group's median. Not by scipy.stats, whose
+    import takes longer than making a page.
     """
     distances = [np.abs(group - np.median(group)) for group in groups if len(group) > 2]
     if len(distances) < 2:
@@ -359,7 +359,7 @@ def _equal_variance_p_value(groups: list[Array]) -> float:
 
 
 def _example_deviation(influences: Array) -> float:
-    """The mean over adapters, of which each example has one effect (jackknife)."""
+    """Standard deviation due to the examples: the jackknife variance, averaged over adapters."""
     examples = influences.shape[2]
     if examples < 2:
         return math.nan

@@ -1,11 +1,10 @@
-"""What the search tells: which factors its scores depend on, and whether early readings rank them.
+"""Hyperparameter importance of a search, and whether early evaluations rank its trials.
 
-Search trials lie where a sampler looked, so nothing here is an ablation.
+PED-ANOVA and fANOVA (by Optuna), and permutation importance and partial dependence of a random
+forest. Search trials lie where a sampler looked, so nothing here is an ablation.
 
-A random forest on the search's trials: what it rests on, how its answer moves with a factor.
-
-Each resample of the trials has a forest of its own; importance is measured on the trials that it
-did not see, and the spread over resamples gives the intervals. Takes tables, knows no study.
+Each resample of the trials has a forest of its own; its importance is measured on the trials that
+it was not fitted on, and the spread over resamples gives the intervals.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _TAIL: Final = 2.5
 
 
 class Forest(NamedTuple):
-    """What the forests say; values in the unit of the scores.
+    """Importance and dependence by the forests; values in the unit of the scores.
 
     Attributes:
         importance: columns factor, value, low, high: by how much the mean squared error over
@@ -53,7 +52,7 @@ def fit_forests(
     Args:
         trials: one column a factor; columns of words are classes, others numbers.
         values: scores, one a trial.
-        grids: levels of each factor at which the dependence is told.
+        grids: levels of each factor at which the dependence is computed.
         fits: number of resamples.
     """
     from sklearn.ensemble import RandomForestRegressor  # takes a second, which few commands need
@@ -80,7 +79,7 @@ def fit_forests(
                 permuted = trials.iloc[unseen].copy()
                 permuted[factor] = permuted[factor].to_numpy()[rng.permutation(len(unseen))]
                 shuffled.append(permuted)
-        # One call for all: a forest's own overhead is far above what a few rows cost.
+        # One call for all rows: the overhead of a call is far above the cost of a few rows.
         rows = np.concatenate([*(encoded.rows(frame) for frame in shuffled), grid_rows])
         predictions = forest.predict(rows)
         count = len(shuffled) * len(unseen)
@@ -129,7 +128,7 @@ class _Encoded:
         return self.rows(trials.assign(**{factor: np.full(len(trials), level)}))
 
 
-#: Fewer trials than this say nothing about a rank correlation or an importance.
+#: Fewer trials than this support no rank correlation and no importance.
 ENOUGH: Final = 8
 _FACTORS: Final = (
     "variant",
@@ -145,12 +144,12 @@ _WORDS: Final = ("variant", "target_modules")
 COLUMNS: Final = ("factor", "ped_anova", "fanova", "forest", "low", "high")
 #: Columns of partial dependences.
 DEPENDENCE: Final = ("factor", "level", "value", "low", "high")
-#: The best share of trials that PED-ANOVA asks for, as in its paper.
+#: The share of best trials that PED-ANOVA compares with the others, as in its paper.
 _BEST_SHARE: Final = 0.1
 
 
 def rung_correlation(results: StudyResults, share: float) -> float | None:
-    """Spearman correlation of the reading at a share of the steps with the final score.
+    """Spearman correlation of the evaluation at a share of the steps with the final score.
 
     Args:
         results: the study; its complete search trials are used.
@@ -197,9 +196,9 @@ def factors(results: StudyResults) -> dict[str, Sequence[Any]]:
 
 
 def importances(results: StudyResults) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What the search's scores depend on, where the sampler looked: this is no ablation.
+    """Importance of each factor for the scores of search trials; this is no ablation.
 
-    Three ways side by side, for they can disagree widely: PED-ANOVA (Watanabe and others 2023,
+    Three methods, since they can disagree widely: PED-ANOVA (Watanabe and others 2023,
     arXiv:2304.10255; which factor tells the best tenth of the trials from the others), fANOVA
     (Hutter and others 2014; shares of the variance that a forest explains by one factor alone),
     both as Optuna computes them, and permutation importance of a random forest with intervals.
@@ -235,7 +234,7 @@ def importances(results: StudyResults) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def recordable_importances(results: StudyResults) -> dict[str, list[dict[str, Any]]]:
-    """The same as plain values, for a study to keep: `factors` and `dependence`, None for NaN."""
+    """`importances` as plain values to record: `factors` and `dependence`, None for NaN."""
     return {
         name: [
             {str(k): None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()}

@@ -1,12 +1,8 @@
-"""All metrics of a task, of the best configurations and of what was not trained.
+"""All metrics of a task for the best configurations and the baselines, and scores by class.
 
 The statistics of each example are kept for the objective alone. So its intervals count seeds and
 examples as random; those of all other metrics are Student's t over the seeds, and hold for these
-examples only.
-
-Scores by class: what needs no adapter, each rank of the ablation, its best cell.
-
-On validation, mean over seeds. A metric of whole texts has one pseudo class, and so no such table.
+examples only. Scores by class are on validation, means over seeds.
 """
 
 from __future__ import annotations
@@ -29,18 +25,18 @@ if TYPE_CHECKING:
     from harness.results import Objective, StudyResults
 
 
-#: Configurations that are shown where nothing was confirmed.
+#: Configurations of the table where nothing was confirmed.
 MAX_CONFIGURATIONS: Final = 6
-#: Columns of the table: `key` is empty for what was not trained, `baseline` for what was.
+#: Columns of the table: `key` is empty for a baseline, `baseline` for a trained configuration.
 COLUMNS: Final = ("key", "baseline", "metric", "value", "low", "high", "seeds")
 
 
 class MetricDisplay(NamedTuple):
-    """A metric and how its values are read.
+    """A metric and how its values are displayed.
 
     Attributes:
         name: the metric's name.
-        direction: `maximize`, `minimize`, or empty where nobody knows.
+        direction: `maximize`, `minimize`, or empty where it is unknown.
         scale: factor from the metric to what people read.
         unit: what people read; may be empty.
         form: key of `harness.aggregates.FORMS`.
@@ -71,7 +67,7 @@ class MetricValues(NamedTuple):
 
 
 def metrics_of(results: StudyResults) -> tuple[MetricDisplay, ...]:
-    """The task's metrics, the objective first; it alone in a study that noted no others."""
+    """The task's metrics, the objective first; only that in a study that recorded no others."""
     objective = _display(results.objective)
     recorded = results.attributes.get("metrics") or ()
     metrics = [
@@ -185,7 +181,7 @@ def _baseline_rows(
     return rows
 
 
-#: The class of a metric that knows none.
+#: The pseudo class of a metric without classes.
 ALL: Final = "all"
 _STAGE: Final = "ablate"
 _SPLIT: Final = "validation"
@@ -206,7 +202,7 @@ def baseline_table(results: StudyResults, split: str = "test") -> pd.DataFrame:
 
 
 def parts_of(objective: Objective) -> tuple[str, ...]:
-    """What can be told of each class: F1, precision and recall, or the score; () without classes.
+    """Scores that each class has: F1, precision and recall, or the score; () without classes.
 
     A single class that is no pseudo class has precision and recall of its own.
     """
@@ -288,12 +284,12 @@ def _part(counts: Array, part: str) -> Array:
     if part == "f1":
         return FORMS["f1"].value(counts)
     total = counts[..., 0] + counts[..., 1 if part == "precision" else 2]
-    # Nothing predicted (or nothing to find) makes no mistake of this kind.
+    # Without a prediction (or a label) there is no error of this type: 1, as an F1 of nothing.
     return np.where(total > 0, counts[..., 0] / np.where(total > 0, total, 1.0), 1.0)
 
 
 def _mean(values: Array) -> Array:
-    """Mean along the last axis of what is known; NaN where nothing is."""
+    """Mean along the last axis without NaN; NaN where all are."""
     known = ~np.isnan(values)
     count = known.sum(axis=-1)
     total = np.where(known, values, 0.0).sum(axis=-1)

@@ -1,12 +1,7 @@
-"""Statements about several contrasts at once: max-T quantiles, Hsu's comparisons with the best.
+"""Max-T bounds, Hsu's comparisons with the best, Holm's p-values, the model confidence set.
 
-Works on the draws of `harness.analysis.bootstrap`, so that the correlation of the contrasts (they
-share seeds, examples and configurations) is used and not assumed. Takes arrays only.
-
-The model confidence set of Hansen, Lunde and Nason (2011, Econometrica 79, 453-497).
-
-The configurations that cannot be told from the best: with the confidence asked for, all that are
-best are among them. Unlike bounds against the best it takes no margin.
+All work on the draws of `harness.analysis.bootstrap`, so that the correlation of the contrasts
+(they share seeds, examples and configurations) is used and not assumed.
 """
 
 from __future__ import annotations
@@ -24,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Bounds(NamedTuple):
-    """Lower and upper bounds, (K,) each; infinite where nothing can be said."""
+    """Lower and upper bounds, (K,) each; infinite where the error is unknown."""
 
     low: Array
     high: Array
@@ -98,7 +93,11 @@ def joint_intervals(contrasts: Contrasts, confidence: float) -> Bounds:
 
 
 def p_values(contrasts: Contrasts) -> Array:
-    """Two-sided p-values of "the contrast is 0", (K,); 1 where nothing can be said."""
+    """Two-sided p-values of "the contrast is 0", (K,); 1 where the error is unknown.
+
+    Counted on the draws, plus one in numerator and denominator, so that none is 0 (Davison and
+    Hinkley 1997, eq. 4.11).
+    """
     with np.errstate(divide="ignore", invalid="ignore"):
         observed = np.abs(contrasts.estimate / contrasts.error)
     # An error of 0 with a difference of 0 is no evidence of a difference.
@@ -121,8 +120,8 @@ def holm(values: Array) -> Array:
 def against_best(pairs: Pairs, confidence: float) -> AgainstBest:
     """Joint bounds against an unknown best (Edwards and Hsu 1983; Hsu 1984, theorem 1).
 
-    With the true best as control, a one-sided comparison of it with all the others holds at the
-    confidence asked for; whoever it is, it is then among those that are not excluded, and the
+    With the true best as control, a one-sided comparison of it with all the others (Dunnett's)
+    holds at the confidence. The true best is then among those that are not excluded, and the
     bounds of all configurations follow from that one event. So they hold together.
 
     Args:
@@ -176,7 +175,7 @@ def _around(contrasts: Contrasts, quantile: Array) -> Bounds:
 
 
 class ConfidenceSet(NamedTuple):
-    """What is left, and how surely each of the others went.
+    """The set, and the p-value at which each of the others was eliminated.
 
     Attributes:
         p_values: (C,) MCS p-values: a configuration is in the set at confidence 1 - a if its
@@ -194,10 +193,14 @@ class ConfidenceSet(NamedTuple):
 
 
 def confidence_set(pairs: Pairs, alpha: float) -> ConfidenceSet:
-    """Takes out the worst as long as those left are shown not to be equally good.
+    """The model confidence set (Hansen, Lunde and Nason 2011, Econometrica 79, 453-497).
 
-    The statistic is the range, max |t_ij| (section 3.1.2), its distribution that of studentised
-    draws; who goes is the one furthest behind another.
+    With the confidence 1 - alpha it holds all configurations that are best. Unlike bounds against
+    the best it takes no margin. The worst one is eliminated as long as equal performance of the
+    remaining ones is rejected.
+
+    The statistic is the range, max |t_ij| (section 3.1.2), with the distribution of the
+    studentised draws; the one with the largest deficit to another is eliminated.
 
     Args:
         pairs: all differences, more being better.
@@ -206,11 +209,12 @@ def confidence_set(pairs: Pairs, alpha: float) -> ConfidenceSet:
     count = len(pairs.difference)
     with np.errstate(divide="ignore", invalid="ignore"):
         deficits = -pairs.difference / pairs.error
-    # No difference is no evidence, whatever its error; without an error nothing can be said.
+    # A difference of 0 is no evidence, whatever its error; nor is one without a known error.
     deficits = np.where((pairs.difference == 0) | ~np.isfinite(pairs.error), 0.0, deficits)
     values, running = np.ones(count), 0.0
     remaining = list(range(count))
     while len(remaining) > 1:
+        # MCS p-values are running maxima (Definition 4).
         grid = np.ix_(remaining, remaining)
         largest = np.abs(pairs.draws[grid]).max(axis=(0, 1))
         observed = float(deficits[grid].max())

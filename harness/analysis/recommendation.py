@@ -1,10 +1,7 @@
 """The recommendation of a study: which configuration to use, how sure that is, what is not known.
 
-Reads the confirm stage alone (fresh seeds, test split); the rule is `harness.analysis.verdict`'s.
-
-What an ablation says by itself, where nothing was searched and nothing confirmed.
-
-The table of finalists: what each costs, scores, and how it stands to the best of the others.
+It rests on the confirm stage (fresh seeds, test split) and the rule of `harness.analysis.verdict`.
+Without a confirm stage it summarises the ablation's best cell or the best search trial.
 """
 
 from __future__ import annotations

@@ -124,8 +124,7 @@ class ScoreArray(NamedTuple):
         keys: C configurations.
         seeds: S training seeds.
         examples: ids of E examples.
-        statistics: (C, S, E, W), of the objective's columns as much as `reduce_statistics` leaves,
-            which
+        statistics: (C, S, E, W), what `reduce_statistics` leaves of the objective's columns and
             `metric_function` reads; NaN for a missing training.
     """
 
@@ -202,7 +201,7 @@ def score_array(
 def complete_score_array(
     results: StudyResults, stage: str, split: str, keys: tuple[str, ...] | None = None
 ) -> ScoreArray:
-    """Like `score_array`, with only the seeds that every configuration has, so without a gap.
+    """Like `score_array`, with only the seeds that every configuration has.
 
     Raises:
         ValueError: there is no such trial, or nothing that all have in common.
@@ -218,7 +217,7 @@ def complete_score_array(
 
 
 def reduce_statistics(statistics: Array, objective: Objective) -> Array:
-    """What a score needs of statistics: (..., columns) to (..., W).
+    """The statistics that a score needs: (..., columns) to (..., W).
 
     Summed over classes, so that W is the number of parts; all of them where the metric is a mean
     over classes, for that needs each class by itself in every resample.
@@ -236,7 +235,7 @@ def metric_function(objective: Objective) -> Value:
     return _averaged(objective.form, len(objective.classes)) if form.averaged else form.value
 
 
-@functools.cache  # one function for equal questions, so that results can be kept by it
+@functools.cache  # one function object per metric, which is part of a cache key
 def _averaged(name: str, classes: int) -> Value:
     form = FORMS[name]
 
@@ -281,13 +280,13 @@ def score_from_rows(rows: pd.DataFrame, objective: Objective) -> float:
 
 
 def shots(name: str) -> int | None:
-    """Worked examples before the prompt of a bare base; None if the baseline is none."""
+    """Examples in the prompt of a base model's baseline; None if the baseline is another one."""
     match = re.fullmatch(r"base(?:_(\d+)_shot)?", name)
     return None if match is None else int(match[1] or 0)
 
 
 def baselines(results: StudyResults, split: str) -> tuple[str, ...]:
-    """Names of what was scored without an adapter: the bare base by its shots, then the others."""
+    """Names of the baselines: the base model by its number of shots, then the others."""
     rows = results.baselines
     names = {str(name) for name in rows.loc[rows["split"] == split, "name"]}
     count = {name: shots(name) for name in names}
@@ -295,7 +294,7 @@ def baselines(results: StudyResults, split: str) -> tuple[str, ...]:
 
 
 def baseline_scores(results: StudyResults, split: str) -> dict[str, float]:
-    """The objective of what was scored without an adapter, by name, ordered as `baselines`."""
+    """The objective of each baseline, by name, ordered as `baselines`."""
     rows = results.baselines[results.baselines["split"] == split]
     return {
         name: score_from_rows(rows[rows["name"] == name], results.objective)
@@ -304,7 +303,7 @@ def baseline_scores(results: StudyResults, split: str) -> dict[str, float]:
 
 
 def base_model_score(results: StudyResults, split: str) -> float:
-    """The best that the base without an adapter reached on a split, at any number of shots.
+    """The best score of the base model on a split, at any number of shots.
 
     Returns:
         The objective, NaN where no such baseline was scored.

@@ -1,6 +1,6 @@
-"""What a search saw: its scores by level of each parameter, and by two parameters at once.
+"""What a search observed: its scores by level of each parameter, and by two parameters at once.
 
-A sampler chose where to look, so nothing here is an ablation. Takes tables, knows no charts.
+The sampler chose where to look, so nothing here is an ablation.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SLICES: Final = ("number", "parameter", "level", "value")
 LEVELS: Final = ("parameter", "level", "trials", "median", "best")
 #: Columns of `score_grid`.
 GRID: Final = ("first", "first_level", "second", "second_level", "trials", "value")
-#: The parameter that is drawn from a range; its levels are told in half decades.
+#: The parameter that is sampled from a range; its levels are grouped by half decades.
 RATE: Final = "learning_rate"
 #: Level of an extra setting that a trial does not name.
 USUAL: Final = "usual"
@@ -53,11 +53,11 @@ def scored(results: StudyResults) -> pd.DataFrame:
 
 
 def history(results: StudyResults) -> pd.DataFrame:
-    """The best score so far after each trial, with the luck of a seed around it.
+    """The best score so far after each trial, with seed noise around it.
 
     Returns:
         `HISTORY`: `low` and `high` are 1.96 standard deviations of one configuration's score
-        over training seeds from `best`, NaN where no stage has shown that deviation.
+        over training seeds from `best`, NaN where that deviation is unknown.
     """
     rows = scored(results)[["number", "value"]].astype({"value": float})
     best = rows["value"].cummax() if results.objective.sign > 0 else rows["value"].cummin()
@@ -195,8 +195,7 @@ def rank_stratified_sample(values: Sequence[float], sign: float, limit: int) -> 
 def outlier_fence(values: Sequence[float], sign: float) -> float:
     """The worst value that is no outlier on the bad side, by Tukey's fence.
 
-    A run that fell apart scores so far below the others that a chart which holds it shows
-    nothing else.
+    A diverged run scores so far below the others that a chart with it shows nothing else.
     """
     merit: Array = sign * np.asarray(values, dtype=float)
     low, high = np.percentile(merit, [25, 75])

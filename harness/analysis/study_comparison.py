@@ -1,7 +1,7 @@
-"""Several studies side by side: what each says, level by level, and picks on the same examples.
+"""Several studies side by side: factor levels of each, and picks on the same test examples.
 
-Scores of different tasks, metrics or bases are never added up. Only two studies of one task and
-one metric are held against each other, on the test examples that both were scored on.
+Scores of different tasks, metrics or base models are never averaged. Only two studies of one task
+and one metric are compared, on the test examples that both were scored on.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ if TYPE_CHECKING:
 STANDINGS: Final = ("within", "undecided", "worse")
 LEVELS: Final = (*COLUMNS, "difference_to_best", "lower", "upper", "standing")
 VOTES: Final = ("level", *STANDINGS)
-#: Settings whose effect two studies of one task are compared for, as people call them.
+#: Settings whose effect a pair of studies of one task shows, with their names for people.
 SUBJECTS: Final = {
     "model.name": "base model",
     "model.quantization": "quantisation",
     "training.epochs": "epochs",
     "training.steps": "steps",
 }
-#: Settings that change how fast something is computed, not what.
+#: Settings that change the speed, not the result.
 _HARMLESS: Final = {"training.micro_batch_size", "training.score_batch_size"}
 #: By dotted path, the values of two studies.
 Settings: TypeAlias = Mapping[str, tuple[Any, Any]]
@@ -53,7 +53,7 @@ Settings: TypeAlias = Mapping[str, tuple[Any, Any]]
 
 @cached_per_study
 def factor_levels(results: StudyResults) -> dict[str, pd.DataFrame]:
-    """For each factor of the ablation that has two levels or more: where each level stands.
+    """The levels of each ablated factor with two levels or more, compared with the best one.
 
     Returns:
         `LEVELS` by factor, one row a level. `difference_to_best` is to the best of the others, in
@@ -114,7 +114,7 @@ def best_level_votes(studies: Sequence[StudyResults], factor: str) -> pd.DataFra
 
 
 def comparable_level(level: Any) -> float | str:
-    """A level as it is equal in all studies: one says 1, another one 1.0."""
+    """A level that compares equal in all studies: one has 1, another one 1.0."""
     numeric = isinstance(level, int | float | np.number) and not isinstance(level, bool)
     return float(level) if numeric else str(level)
 
@@ -129,9 +129,9 @@ def unpaired_seeds_difference(
 ) -> Interval:
     """The difference of two configurations' scores: examples paired, training seeds not.
 
-    As `bootstrap.contrasts`, but each side brings a variance over seeds of its own and a Student's
-    t of its own (Behrens and Fisher); what the examples add is taken from the difference, example
-    by example. Equal seeds that do go together make it too wide, not too narrow.
+    As `bootstrap.contrasts`, but each side has a variance over seeds and a Student's t of its own
+    (Behrens and Fisher); the examples' part is that of the difference, example by example. Where
+    seeds of the two studies are correlated, the interval is too wide, not too narrow.
 
     Args:
         ours: statistics of the same examples, shape (S_A, E, W), nothing missing.
@@ -152,7 +152,7 @@ def unpaired_seeds_difference(
     weights, rng = example_weights(examples, resamples, seed), np.random.default_rng(seed + 1)
     influences = [influence(side, value)[0] for side in sides]
     fixed = float((influences[0].mean(axis=0) - influences[1].mean(axis=0)).var(ddof=1)) / examples
-    # What neither seeds nor examples explain stands in the variances over seeds already.
+    # The variances over seeds already hold the residual part (Owen 2007), so it is subtracted.
     example_part = max(
         0.0,
         fixed
@@ -169,14 +169,14 @@ def unpaired_seeds_difference(
     for table in tables:
         error = math.sqrt(table.var(ddof=1) / len(table))
         errors += error * rng.standard_t(len(table) - 1, resamples)
-    # Never narrower than with the adapters held fixed, as in `bootstrap.contrasts`.
+    # Never narrower than with the adapters fixed, as in `bootstrap.contrasts`.
     minimum = float(ndtri((1 + confidence) / 2)) * math.sqrt(fixed)
     reach = max(minimum, float(np.quantile(np.abs(errors), confidence)))
     return Interval(estimate, estimate - reach, estimate + reach)
 
 
 def _residual_variance(table: Array) -> float:
-    """Variance of one seed's influence of one example that neither explains, from (S, E)."""
+    """Residual mean square of a two-way analysis of variance without replication, from (S, E)."""
     residuals = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean()
     return float((residuals**2).sum() / ((len(table) - 1) * (table.shape[1] - 1)))
 
@@ -216,10 +216,9 @@ class Pair(NamedTuple):
 
 
 def compare_picks(studies: Sequence[StudyResults], keys: Mapping[str, str]) -> list[Pair]:
-    """All pairs of studies whose picks answer a question together.
+    """All pairs of studies whose picks can be compared.
 
-    They do if task and metric are the same and base model, quantisation or length of training are
-    not.
+    Their task and metric are the same; base model, quantisation or length of training are not.
 
     Args:
         studies: of different names.
@@ -298,7 +297,7 @@ def _settings(results: StudyResults) -> dict[str, Any]:
 
 
 def _related_claim(subjects: Settings, others: Settings) -> tuple[Claim | None, bool]:
-    """The claim that a difference bears on, and whether it tests it: nothing else may differ."""
+    """The claim that a difference concerns, and whether it tests it: nothing else may differ."""
     claims, only_difference = (
         {claim.name: claim for claim in CLAIMS},
         len(subjects) == 1 and not others,

@@ -1,13 +1,12 @@
-"""The rule of the pick, on the confirm stage's rows: who is shown to be good enough.
+"""The decision rule of a study: the incumbent, the finalists, and the pick of the confirm stage.
 
-A configuration is "not worse" if its simultaneous lower bound against the best of the others (Hsu
-1984) is above minus the margin, "worse" if some other one is shown to be better by more than the
-margin (bounds of all pairs together), and open otherwise. The pick is the cheapest that is not
-worse. The error is spent over the looks laid down in the sweep.
+A finalist is non-inferior if its simultaneous lower bound against the best of the others (Hsu
+1984) is above minus the margin, worse if another one is shown to be better by more than the margin
+(joint bounds of all pairs), and undecided otherwise. The pick is the cheapest non-inferior one.
+The error probability is spent over the looks planned in the sweep.
 
-Who goes on: the search's incumbent and the finalists of the confirm stage. Judges nobody.
-
-Choosing here may be greedy, because the confirm stage judges on fresh seeds and another split.
+Finalists may be chosen greedily on validation scores: the confirm stage judges them on fresh seeds
+and the test split.
 """
 
 from __future__ import annotations
@@ -71,14 +70,14 @@ def incumbent(results: StudyResults) -> pd.Series | None:
 
 
 def finalists(results: StudyResults, limit: int) -> list[dict[str, Any]]:
-    """Configurations for the confirm stage, most wanted first.
+    """Configurations for the confirm stage, the most important first.
 
     The incumbent at its cell's tuned rate, the ablation's best cell (a verdict on "the best" must
     not leave that one out), each rank of the ablation (at its tuned rate) that is not already
     shown to be worse than the best rank by more than the margin, then the Pareto front of
     validation score and trainable parameters over all cells, new ranks first. After a search for
-    several objectives its own front stands for the ranks and for that front. Whatever breaks a
-    bound under `confirmation.prefer` is no candidate.
+    several objectives its own front stands for the ranks and for that front. Whatever violates a
+    constraint of `confirmation.prefer` is no candidate.
 
     Args:
         results: the study, its ablate stage done; without one, the best search trial of each rank
@@ -189,18 +188,18 @@ def _fields(row: Mapping[str, Any] | pd.Series) -> dict[str, Any]:
 
 STAGE: Final = "confirm"
 SPLIT: Final = "test"
-#: Share of studies that a sample size is to decide.
+#: Power at which sample sizes and detectable differences are computed.
 POWER: Final = 0.8
 
 
 class Look(NamedTuple):
-    """Where the confirm stage stands.
+    """The look that the confirm stage has reached.
 
     Attributes:
         seeds: seeds of the configuration that has most.
         planned: seeds that this look was to have.
-        alpha: error that is spent at this look.
-        total: error of all looks together.
+        alpha: error probability spent at this look.
+        total: error probability of all looks together.
     """
 
     seeds: int
@@ -210,7 +209,7 @@ class Look(NamedTuple):
 
 
 class ConfirmState(NamedTuple):
-    """What the confirm stage has shown of C finalists with two seeds or more.
+    """What the confirm stage shows of C finalists with two seeds or more.
 
     Attributes:
         whole: all pairs; in every difference more is better.
@@ -251,7 +250,7 @@ class ConfirmState(NamedTuple):
 
     @property
     def cheaper_undecided(self) -> NDArray[np.bool_]:
-        """(C,) cheaper than the pick (all, where there is none), and neither good nor worse."""
+        """(C,) undecided and cheaper than the pick (all undecided ones, without a pick)."""
         cost = math.inf if self.pick is None else self.costs[self.pick]
         open_: NDArray[np.bool_] = ~self.non_inferior & ~self.worse & ~(self.costs >= cost)
         return open_
@@ -349,17 +348,17 @@ def apply_rule(
         good,
         inferior(joint.high, objective.margin),
         pick,
-        # If all are behind the best by the margin at most, no two differ by more than it.
+        # If all are within the margin of the best, no two differ by more than it.
         bool(good.all()),
     )
 
 
 def contenders(results: StudyResults, alpha: float | None = None) -> list[str]:
-    """Configurations that the next look needs; none when this look has settled the matter.
+    """Configurations that the next look needs; none when this look has decided.
 
-    Settled means: there is a pick, and nothing cheaper is still open. Else those go on that may
-    be the best, the pick so far, and those that may become the pick: cheaper than it and not
-    shown to be worse than the best by more than the margin.
+    Decided means: there is a pick, and no cheaper finalist is undecided. Otherwise the next look
+    needs those that may be the best, the pick so far, and those that may become the pick: cheaper
+    than it and not shown to be worse than the best by more than the margin.
 
     Args:
         results: the study, this look done.
@@ -374,7 +373,7 @@ def contenders(results: StudyResults, alpha: float | None = None) -> list[str]:
 
 
 def next_look_keys(state: ConfirmState) -> list[str]:
-    """Keys of those that the next look needs."""
+    """Keys of the finalists that the next look needs."""
     undecided = state.cheaper_undecided
     if state.pick is not None and not undecided.any():
         return []
@@ -389,7 +388,7 @@ def next_look_keys(state: ConfirmState) -> list[str]:
 
 
 class RequiredSample(NamedTuple):
-    """What would decide an undecided study.
+    """The sample size that would decide an undecided study.
 
     Attributes:
         seeds: more seeds for each finalist, or None if seeds alone cannot do it.
@@ -401,7 +400,7 @@ class RequiredSample(NamedTuple):
 
 
 def seeds_needed(state: ConfirmState, margin: float, examples: int) -> RequiredSample:
-    """How many more seeds it takes to show one finalist good enough in 80 % of studies.
+    """How many more seeds show one finalist non-inferior in 80 % of studies.
 
     The easiest one is taken. With its observed difference d to a rival, it is shown when the
     bound d - q se is above -margin; for power 0.8 se must be at most (margin + d)/(q + z_0.8).

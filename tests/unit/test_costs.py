@@ -44,9 +44,9 @@ def test_what_is_not_known_keeps_no_bound() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("memory", "'memory' is no bound; write it as memory<8GB"),
-        ("memory>8GB", "is no bound"),
-        ("memory<-8GB", "is no bound"),
+        ("memory", "'memory' is no constraint; write it as memory<8GB"),
+        ("memory>8GB", "is no constraint"),
+        ("memory<-8GB", "is no constraint"),
         ("memori<8GB", "unknown 'memori'; did you mean 'memory'"),
         ("memory<8parsec", "unknown unit 'parsec' of peak_memory; known are B, KB"),
         ("parameters<8GB", "unknown unit 'GB' of parameters; known are K, M, B"),
