@@ -150,10 +150,8 @@ class TextTagger:
             flattened = tagging.non_overlapping(entities_of_text)
             tags = tagging.spans_to_tags(flattened.entities, offsets)
             recovered = {span[:3] for span in tagging.tags_to_spans(tags, offsets, example.text)}
-            entities, overlapping = (
-                entities + len(entities_of_text),
-                overlapping + flattened.dropped,
-            )
+            entities += len(entities_of_text)
+            overlapping += flattened.dropped
             inexact += sum(
                 span[:3] not in recovered
                 or (self.by_word and tagging.count_inside_words([span], example.text) > 0)
