@@ -85,15 +85,15 @@ def plot_rank(results: StudyResults) -> Figure:
         if name.partition("@")[0] != "rank" or not len(table):
             continue
         rows = table.dropna(subset=["value"])
-        held = name.partition("@")[2].replace("_", " ").replace("=", " ")
+        setting = name.partition("@")[2].replace("_", " ").replace("=", " ")
         scores = rows[["value", "low", "high"]].astype(float) * scale.factor
         parts.append(
             scores.assign(
-                series=f"at {held}" if held else "else as the incumbent",
+                series=f"at {setting}" if setting else "else as the incumbent",
                 level=rows["level"],
                 hover=[
-                    f"rank {formatting.short(row['level'])}: {scale.show(row['value'])} "
-                    f"({scale.interval(row['low'], row['high'])}) {scale.unit}"
+                    f"rank {formatting.short(row['level'])}: "
+                    f"{formatting.with_interval(scale, row)}"
                     for row in rows.to_dict("records")
                 ],
             )
@@ -292,15 +292,15 @@ def plot_errors(results: StudyResults) -> Figure:
     scores = error_analysis.by_example(results, compared)
     names = errors.configuration_names(results, compared)
     parts = []
-    for index, other in enumerate(compared.names[1:]):
-        gains = (scores[compared.chief] - scores[other]).dropna()
+    for index, key in enumerate(compared.names[1:]):
+        gains = (scores[compared.chief] - scores[key]).dropna()
         gains = gains.sort_values(ascending=False, kind="stable")
         parts.append(
             pd.DataFrame(
                 {
-                    "series": f"against {names[other]}",
+                    "series": f"against {names[key]}",
                     "style": "plain" if index else "strong",
-                    "line": other,
+                    "line": key,
                     "x": range(1, len(gains) + 1),
                     "y": gains.to_numpy(dtype=float),
                     "low": float("nan"),

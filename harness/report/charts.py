@@ -54,11 +54,18 @@ _STYLES: Final = {
     "plain": (LIGHT["soft"], 8, 1.0),
     "strong": (LIGHT["accent"], 10, 1.0),
     "reference": (LIGHT["accent"], 10, 1.0),
-    "faint": (LIGHT["strong_rule"], 7, 0.55),
+    "faint": (LIGHT["strong_rule"], 7, 0.7),
     "warm": (LIGHT["warm"], 8, 1.0),
 }
 #: Dashes of lines that have the same color, the first solid.
-_DASHES: Final = ("solid", "9px,3px", "5px,3px", "2px,3px", "9px,3px,2px,3px", "longdashdot")
+_DASHES: Final = (
+    "solid",
+    "9px,3px",
+    "5px,3px",
+    "2px,3px",
+    "9px,3px,2px,3px",
+    "9px,3px,2px,3px,2px,3px",
+)
 _FONT: Final = (
     "-apple-system, Inter, Segoe UI, Roboto, Helvetica Neue, Noto Sans, Liberation Sans, "
     "Arial, sans-serif"
@@ -283,12 +290,12 @@ def curves(table: pd.DataFrame, x_title: str, y_title: str, *, log: bool = False
         log: whether that is drawn along a logarithmic axis.
     """
     data: list[dict[str, Any]] = []
-    dashes: dict[str, int] = {}
-    for name, rows in table.groupby("series", sort=False):
-        style = str(rows["style"].iloc[0])
+    series = table.drop_duplicates("series")["style"].tolist()
+    for place, (name, rows) in enumerate(table.groupby("series", sort=False)):
+        style = series[place]
         color, _, opacity = _STYLES[style]
-        place = dashes.setdefault(style, 0)
-        dashes[style] += 1
+        # The last of a style is the solid one: it lies on top.
+        dash = _DASHES[series[place + 1 :].count(style) % len(_DASHES)]
         group = {"name": escape(name, _HOVER), "legendgroup": escape(name, _HOVER)}
         lines = [line for _, line in rows.groupby("line", sort=False)]
         for line in lines:
@@ -313,7 +320,7 @@ def curves(table: pd.DataFrame, x_title: str, y_title: str, *, log: bool = False
                 "line": {
                     "color": color,
                     "width": 2.25 if style == "strong" else 1.5,
-                    "dash": _DASHES[place % len(_DASHES)],
+                    "dash": dash,
                 },
                 "marker": {"color": color, "size": 4},
                 "opacity": opacity,
@@ -573,6 +580,7 @@ def heatmap(table: pd.DataFrame, across: Dimension, up: Dimension) -> Figure:
     }
     layout = {
         "height": 90 + 44 * shape[0],
+        "margin": {"r": 30},  # for the name of the last edge
         "xaxis": _cells(across) | {"title": {"text": escape(across.name)}},
         "yaxis": _cells(up) | {"title": {"text": escape(up.name)}},
     }
@@ -746,10 +754,11 @@ def place_labels(points: Sequence[tuple[float, float]], labels: Sequence[str]) -
     Returns:
         `top left`, `bottom right`, `top right` or `bottom left`; None where there is no room.
     """
-    boxes: list[tuple[float, float, float, float]] = []
+    places = [(across * _PLOT[0], up * _PLOT[1]) for across, up in points]
+    boxes = [(x - 5, y - 2.5, x + 5, y + 2.5) for x, y in places]  # of the marks
     positions: list[str | None] = []
-    for (across, up), label in zip(points, labels, strict=True):
-        x, y, width = across * _PLOT[0], up * _PLOT[1], len(label) * _CHARACTER[0]
+    for (x, y), label in zip(places, labels, strict=True):
+        width = len(label) * _CHARACTER[0]
         free = None
         # Above and to the left first: no point of a rising front can lie there.
         for position in ("top left", "bottom right", "top right", "bottom left"):
@@ -852,7 +861,9 @@ def _on_edge(
         return []
     low, high = limits
     values = rows["y"].astype(float)
-    trace = _marks(rows.assign(y=values.clip(low, high)), name, style)
+    # A little within, for plotly leaves out what lies beyond the axis by a rounding error.
+    edge = 1e-3 * (high - low)
+    trace = _marks(rows.assign(y=values.clip(low + edge, high - edge)), name, style)
     trace["marker"] = {
         **trace["marker"],
         "symbol": [

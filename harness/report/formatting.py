@@ -1,7 +1,4 @@
-"""How numbers and names are written for people: units, digits, signs, a dash for what is missing.
-
-Knows nothing of tables or pages, and rounds only what is shown, never what is computed.
-"""
+"""How a page writes numbers and names: units, digits, signs, a dash for what is missing."""
 
 from __future__ import annotations
 
@@ -171,3 +168,10 @@ def label(config: Mapping[Any, Any], *, rate_too: bool = False) -> str:
 def gained(objective: Objective) -> str:
     """Where a gain leads: `over` what it is measured from, or `below` where less is better."""
     return "over" if objective.sign > 0 else "below"
+
+
+def with_interval(scale: MetricFormat, row: Mapping[Any, Any]) -> str:
+    """A row's value with its interval, where there is one: `94.6 (92.0 to 96.8) points of F1`."""
+    interval = scale.interval(row["low"], row["high"])
+    value = scale.show(row["value"])
+    return f"{value} {scale.unit}" if interval == MISSING else f"{value} ({interval}) {scale.unit}"

@@ -34,7 +34,6 @@ from harness.report.section import (
 )
 
 if TYPE_CHECKING:
-    from harness.analysis.formatting import MetricFormat
     from harness.results import StudyResults
 
 TITLES = {
@@ -269,7 +268,7 @@ def level_charts(results: StudyResults, name: str, frame: pd.DataFrame) -> list[
         style=[_style(row) for row in records],
         series=[_SERIES[_style(row)] for row in records],
         hover=[
-            f"{formatting.short(row['level'])}: {_with_interval(scale, row)} {scale.unit}\n"
+            f"{formatting.short(row['level'])}: {formatting.with_interval(scale, row)}\n"
             f"learning rate {formatting.rate(row['learning_rate'])}, "
             f"{formatting.count(row['seeds'])} seeds"
             for row in records
@@ -338,11 +337,6 @@ def _style(row: Record) -> str:
     if _true(row["reference"]):
         return "reference"
     return "strong" if _true(row["near_best"]) else "plain"
-
-
-def _with_interval(scale: MetricFormat, row: Record) -> str:
-    interval = _known(scale.interval(row["low"], row["high"]))
-    return f"{scale.show(row['value'])} ({interval})" if interval else scale.show(row["value"])
 
 
 register(Section("ablation", "Ablation", 20, render, tables, ablation_charts))

@@ -153,7 +153,7 @@ def history_charts(results: StudyResults) -> list[Chart]:
     )
     floor, noise = noise_floor(results), ""
     if not formatting.missing(floor):
-        noise = f"\N{PLUS-MINUS SIGN} 1.96 \N{MULTIPLICATION SIGN} {scale.show(floor)}"
+        noise = f"seed noise, \N{PLUS-MINUS SIGN} 1.96 \N{MULTIPLICATION SIGN} {scale.show(floor)}"
     limits = _score_limits(results, [*history["low"], *history["high"]])
     figure = charts.optimization_history(points, _score_title(results), limits, noise)
     drawn = _drawn(results, history.loc[shown, "value"], "each new best")

@@ -238,13 +238,15 @@ def price_charts(
 
 
 def _quality_hover(row: Record, scale: MetricFormat, price: Price) -> str:
-    return (
-        f"{formatting.label(row, rate_too=True)}\n"
-        f"{scale.show(row['value'])} ({scale.interval(row['low'], row['high'])}) {scale.unit}\n"
+    lines = [
+        formatting.label(row, rate_too=True),
+        formatting.with_interval(scale, row),
         f"{formatting.count(row['parameters'])} parameters, "
-        f"{formatting.memory(row['peak_memory'])}, {formatting.seconds(row['train_seconds'])}\n"
-        f"on the front in {_percent(row[price.probability])} % of draws"
-    )
+        f"{formatting.memory(row['peak_memory'])}, {formatting.seconds(row['train_seconds'])}",
+    ]
+    if not formatting.missing(row[price.probability]):
+        lines.append(f"on the front in {_percent(row[price.probability])} % of draws")
+    return "\n".join(lines)
 
 
 def _several(results: StudyResults) -> Markup | None:

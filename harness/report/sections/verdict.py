@@ -318,11 +318,11 @@ def finalist_charts(results: StudyResults) -> list[Chart]:
 
 def _finalist_hover(row: Record, scale: MetricFormat) -> str:
     bounds = scale.gap_interval(row["lower"], row["upper"])
-    score = f"{scale.show(row['value'])} ({scale.interval(row['low'], row['high'])})"
+    score = formatting.with_interval(scale, row)
     return (
         f"{formatting.label(row, rate_too=True)}\n"
         f"difference {scale.gap(row['difference_to_best'])} ({bounds}) {scale.unit}\n"
-        f"score {score} {scale.unit}, {formatting.count(row['seeds'])} seeds"
+        f"score {score}, {formatting.count(row['seeds'])} seeds"
     )
 
 

@@ -79,7 +79,12 @@
       mark.classList.add("area");
       mark.style.background = color(trace.fillcolor);
     } else if ((trace.mode || "").indexOf("lines") === 0) {
-      mark.style.borderTop = "2px " + (line.dash && line.dash !== "solid" ? "dashed " : "solid ") + color(line.color);
+      mark.innerHTML = '<svg><path d="M0 4H36"></path></svg>';
+      var stroke = mark.querySelector("path");
+      stroke.style.stroke = color(line.color);
+      stroke.style.strokeWidth = line.width || 2;
+      if (/px/.test(line.dash)) stroke.style.strokeDasharray = line.dash;
+      mark.classList.add("line");
     } else {
       mark.classList.add("dot");
       mark.style.background = color(marker.color);
