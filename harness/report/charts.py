@@ -766,7 +766,7 @@ def place_labels(points: Sequence[tuple[float, float]], labels: Sequence[str]) -
             bottom = y + 3 if position.startswith("top") else y - 3 - _CHARACTER[1]
             box = (left, bottom, left + width, bottom + _CHARACTER[1])
             fits = box[0] >= 0 and box[2] <= _PLOT[0] and box[1] >= 0 and box[3] <= _PLOT[1]
-            if label and fits and not any(_overlap(box, other) for other in boxes):
+            if label and fits and not any(_overlap(box, taken) for taken in boxes):
                 free = position
                 boxes.append(box)
                 break
@@ -774,8 +774,8 @@ def place_labels(points: Sequence[tuple[float, float]], labels: Sequence[str]) -
     return positions
 
 
-def _overlap(one: Sequence[float], other: Sequence[float]) -> bool:
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+def _overlap(box: Sequence[float], second: Sequence[float]) -> bool:
+    return box[0] < second[2] and second[0] < box[2] and box[1] < second[3] and second[1] < box[3]
 
 
 def _figure(data: list[dict[str, Any]], layout: dict[str, Any]) -> Figure:

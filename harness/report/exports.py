@@ -63,16 +63,16 @@ def as_markdown(results: StudyResults) -> str:
     """Tables of GitHub's Markdown under the sections' headings, after the evidence."""
     lines = [f"# {_escaped(results.name)}", "", _escaped(recommend(results).evidence), ""]
     title = ""
-    for each in published_tables(results):
-        if each.title != title:
-            title = each.title
+    for published in published_tables(results):
+        if published.title != title:
+            title = published.title
             lines += [f"## {title}", ""]
-        lines += [f"### {_escaped(each.name)}", ""]
-        lines.append("| " + " | ".join(map(_escaped, each.frame.columns)) + " |")
-        lines.append("|" + "---|" * len(each.frame.columns))
+        lines += [f"### {_escaped(published.name)}", ""]
+        lines.append("| " + " | ".join(map(_escaped, published.frame.columns)) + " |")
+        lines.append("|" + "---|" * len(published.frame.columns))
         lines += [
-            "| " + " | ".join(_escaped(_told(cell)) for cell in row) + " |"
-            for row in each.frame.itertuples(index=False)
+            "| " + " | ".join(_escaped(_cell_text(cell)) for cell in row) + " |"
+            for row in published.frame.itertuples(index=False)
         ]
         lines.append("")
     return "\n".join(lines)
@@ -82,11 +82,14 @@ def as_latex(results: StudyResults) -> str:
     """A document of booktabs tables that compiles as it stands, each also usable by itself."""
     parts = [_PREAMBLE, r"\section*{" + _latex(results.name) + "}", ""]
     parts += [_latex(recommend(results).evidence), ""]
-    for each in published_tables(results):
-        frame = each.frame.map(_told)
+    for published in published_tables(results):
+        frame = published.frame.map(_cell_text)
         frame.columns = [_latex(str(column)) for column in frame.columns]
         body = frame.map(_latex).to_latex(
-            index=False, escape=False, longtable=True, caption=_latex(f"{each.title}: {each.name}")
+            index=False,
+            escape=False,
+            longtable=True,
+            caption=_latex(f"{published.title}: {published.name}"),
         )
         parts += [body]
     return "\n".join([*parts, r"\end{document}", ""])
@@ -104,8 +107,8 @@ def as_json(results: StudyResults) -> str:
         "evidence": verdict.evidence,
         "pick": verdict.pick,
         "tables": {
-            f"{each.section}/{each.name}": each.frame.to_dict("records")
-            for each in published_tables(results)
+            f"{published.section}/{published.name}": published.frame.to_dict("records")
+            for published in published_tables(results)
         },
         "provenance": results.provenance,
     }
@@ -118,10 +121,10 @@ def write_csv(results: StudyResults, folder: Path) -> Path:
     Raises:
         UserError: the folder cannot be written to, or the disk is full.
     """
-    for each in published_tables(results):
-        name = "".join(c if c.isalnum() or c in "-_" else "-" for c in each.name)
-        text = each.frame.to_csv(index=False, lineterminator="\n")
-        page.write_text(text, folder / f"{each.section}-{name}.csv")
+    for published in published_tables(results):
+        name = "".join(c if c.isalnum() or c in "-_" else "-" for c in published.name)
+        text = published.frame.to_csv(index=False, lineterminator="\n")
+        page.write_text(text, folder / f"{published.section}-{name}.csv")
     return folder
 
 
@@ -293,7 +296,7 @@ def _escaped(value: object) -> str:
     return text.replace("<", "&lt;").replace("\r", " ")
 
 
-def _told(value: Any) -> str:
+def _cell_text(value: Any) -> str:
     if value is None or value is pd.NA or value is pd.NaT:
         return ""
     if isinstance(value, float | np.floating):
@@ -304,9 +307,9 @@ def _told(value: Any) -> str:
 def _plain(value: Any) -> Any:
     """As JSON knows it."""
     if isinstance(value, dict):
-        return {str(key): _plain(each) for key, each in value.items()}
+        return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return [_plain(item) for item in value]
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or value is pd.NA or value is pd.NaT:

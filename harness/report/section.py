@@ -69,7 +69,7 @@ def register(section: Section) -> Section:
 
 def sections_in_order() -> tuple[Section, ...]:
     """The registered sections as they stand on the page."""
-    return tuple(sorted((section for _, section in SECTIONS), key=lambda one: one.order))
+    return tuple(sorted((section for _, section in SECTIONS), key=lambda section: section.order))
 
 
 _ENVIRONMENT: Final = jinja2.Environment(

@@ -47,10 +47,10 @@ TITLES = {
 
 def factors(results: StudyResults) -> tuple[str, ...]:
     """The factors that the sweep asks for, then its pairs such as `rank@target_modules=qv`."""
-    asked = (results.sweep.get("ablation") or {}).get("factors") or FACTORS
+    names = (results.sweep.get("ablation") or {}).get("factors") or FACTORS
     cells = results.attributes.get("cells") or ()
     planned = dict.fromkeys(str(cell["factor"]) for cell in cells)
-    order = [name for name in FACTORS if name in asked or name in planned]
+    order = [name for name in FACTORS if name in names or name in planned]
     return tuple(dict.fromkeys([*order, *planned]))
 
 
@@ -68,7 +68,7 @@ def render(results: StudyResults) -> str:
     pairs = pairs_of(results)
     for name in factors(results):
         frame = ablation_table(results, name)
-        body = Markup("") if frame.empty else _one(results, name, frame)
+        body = Markup("") if frame.empty else _level_table(results, name, frame)
         if name in pairs:
             body += chart_html(*crossed_charts(results, name))
             body += _interaction(results, name, interaction_table(results, name))
@@ -88,10 +88,10 @@ def render(results: StudyResults) -> str:
 
 
 def _full(results: StudyResults) -> str:
-    found = estimates(results, "full", "validation")
-    if found.empty:
+    scores = estimates(results, "full", "validation")
+    if scores.empty:
         return ""
-    scale, row = formatting.scale(results.objective), found.iloc[0]
+    scale, row = formatting.scale(results.objective), scores.iloc[0]
     cost = configurations(results, "full").iloc[0]
     return (
         f"{scale.show(row['value'])} {scale.unit} ({scale.interval(row['low'], row['high'])}; "
@@ -107,14 +107,14 @@ def _base(results: StudyResults) -> str:
 
 
 def _title(name: str) -> str:
-    factor, _, held = name.partition("@")
+    factor, _, setting = name.partition("@")
     title = TITLES.get(factor, factor.replace("_", " "))
-    return f"{title} at {held.replace('_', ' ').replace('=', ' ')}" if held else title
+    return f"{title} at {setting.replace('_', ' ').replace('=', ' ')}" if setting else title
 
 
-def _one(results: StudyResults, name: str, frame: pd.DataFrame) -> Markup:
+def _level_table(results: StudyResults, name: str, frame: pd.DataFrame) -> Markup:
     scale = formatting.scale(results.objective)
-    shown = table(
+    body = table(
         frame,
         [
             Column("Level", _level, numeric=False),
@@ -143,27 +143,27 @@ def _one(results: StudyResults, name: str, frame: pd.DataFrame) -> Markup:
             ),
             number_column("Memory", "peak_memory", _mebibytes, "MiB"),
             number_column("Seeds", "seeds", formatting.count),
-            *_against(results, frame),
+            *_reference_columns(results, frame),
         ],
         caption=f"{_title(name)}: score on the validation split, each level at its own "
         "learning rate.",
         mark=lambda row: "near" if _true(row["near_best"]) else "",
     )
-    return shown + chart_html(*level_charts(results, name, frame))
+    return body + chart_html(*level_charts(results, name, frame))
 
 
 def _interaction(results: StudyResults, name: str, frame: pd.DataFrame) -> Markup:
     if frame.empty:
         return Markup("")
     scale = formatting.scale(results.objective)
-    factor, _, held = name.partition("@")
-    where = held.replace("_", " ").replace("=", " ")
+    factor, _, setting = name.partition("@")
+    words = setting.replace("_", " ").replace("=", " ")
     return table(
         frame,
         [
             text_column("Level", "level"),
             number_column("Difference", "difference", scale.gap, "else"),
-            number_column("Difference", "difference_held", scale.gap, f"at {where}"),
+            number_column("Difference", "difference_held", scale.gap, f"at {words}"),
             number_column(
                 "Interaction",
                 "interaction",
@@ -173,13 +173,13 @@ def _interaction(results: StudyResults, name: str, frame: pd.DataFrame) -> Marku
             ),
             number_column("p", "p_holm", formatting.p_value, "Holm"),
         ],
-        caption=f"{TITLES.get(factor, factor)} by {where}: does what a level does depend on it? "
+        caption=f"{TITLES.get(factor, factor)} by {words}: does what a level does depend on it? "
         f"Differences to {formatting.short(frame['reference'].iloc[0])}; the interaction is the "
         "second less the first.",
     )
 
 
-def _against(results: StudyResults, frame: pd.DataFrame) -> list[Column]:
+def _reference_columns(results: StudyResults, frame: pd.DataFrame) -> list[Column]:
     """What the levels are held against, as far as the study has it."""
     scale = formatting.scale(results.objective)
     columns = [
@@ -196,12 +196,12 @@ def _against(results: StudyResults, frame: pd.DataFrame) -> list[Column]:
             "% of its gain",
         ),
     ]
-    shown = [column for column in columns if frame[str(column.value)].notna().any()]
+    known = [column for column in columns if frame[str(column.value)].notna().any()]
     if frame["proofs"].astype(bool).any():
-        shown.append(
+        known.append(
             Column("Checked", lambda row: _words(row["proofs"]), numeric=False, wide=True)
         )
-    return shown
+    return known
 
 
 def _known(interval: str) -> str:
@@ -237,12 +237,12 @@ def _true(value: object) -> bool:
 
 def ablation_charts(results: StudyResults) -> list[Chart]:
     """The charts of all factors and pairs."""
-    made: list[Chart] = []
+    charts: list[Chart] = []
     for name in factors(results):
-        made += level_charts(results, name, ablation_table(results, name))
+        charts += level_charts(results, name, ablation_table(results, name))
         if name in pairs_of(results):
-            made += crossed_charts(results, name)
-    return made
+            charts += crossed_charts(results, name)
+    return charts
 
 
 def level_charts(results: StudyResults, name: str, frame: pd.DataFrame) -> list[Chart]:
@@ -295,13 +295,15 @@ def crossed_charts(results: StudyResults, pair: str) -> list[Chart]:
     if (both == 2).sum() < 2:
         return []
     objective, scale = results.objective, formatting.scale(results.objective)
-    factor, _, held = pair.partition("@")
-    other, _, level = held.partition("=")
+    factor, _, setting = pair.partition("@")
+    second, _, level = setting.partition("=")
     incumbent = results.attributes.get("incumbent") or {}
-    usual = formatting.short(incumbent.get(other, "incumbent's"))
+    usual = formatting.short(incumbent.get(second, "incumbent's"))
     levels = list(dict.fromkeys(frame["level"]))
-    across = charts.Dimension(TITLES.get(other, other), [False, True], [usual, level])
-    up = charts.Dimension(TITLES.get(factor, factor), levels, list(map(formatting.short, levels)))
+    horizontal = charts.Dimension(TITLES.get(second, second), [False, True], [usual, level])
+    vertical = charts.Dimension(
+        TITLES.get(factor, factor), levels, list(map(formatting.short, levels))
+    )
     merit = objective.sign * frame["value"].astype(float)
     spread = float(merit.max() - merit.min())
     cells = pd.DataFrame(
@@ -312,17 +314,18 @@ def crossed_charts(results: StudyResults, pair: str) -> list[Chart]:
             "text": frame["value"].map(scale.show),
             "note": [f"{formatting.count(seeds)} seeds" for seeds in frame["seeds"]],
             "hover": [
-                f"{up.name} {formatting.short(row['level'])}, {across.name.lower()} "
+                f"{vertical.name} {formatting.short(row['level'])}, {horizontal.name.lower()} "
                 f"{level if row['held'] else usual}: {scale.show(row['value'])} {scale.unit}"
                 for row in frame.to_dict("records")
             ],
         }
     )
     caption = (
-        f"Score on validation, {scale.unit}, by {up.name.lower()} and {across.name.lower()}; each "
-        "cell at its own learning rate. The better, the stronger the fill."
+        f"Score on validation, {scale.unit}, by {vertical.name.lower()} and "
+        f"{horizontal.name.lower()}; each cell at its own learning rate. The better, the stronger "
+        "the fill."
     )
-    return [Chart(charts.heatmap(cells, across, up), caption)]
+    return [Chart(charts.heatmap(cells, horizontal, vertical), caption)]
 
 
 #: What the styles of levels mean.

@@ -50,7 +50,7 @@ def render(results: StudyResults) -> str:
         "claims.html.j2",
         counts=counts,
         tested=len(rows) - counts["no data"],
-        body=_shown(pd.DataFrame(rows)),
+        body=_claim_table(pd.DataFrame(rows)),
         margin=results.objective.margin_text,
         command=f"{rerun_command(results)} --claims",
         runnable=any(finding.missing for finding in judged),
@@ -58,7 +58,7 @@ def render(results: StudyResults) -> str:
     )
 
 
-def _shown(frame: pd.DataFrame) -> Markup:
+def _claim_table(frame: pd.DataFrame) -> Markup:
     return table(
         frame,
         [

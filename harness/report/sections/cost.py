@@ -67,7 +67,7 @@ _HOURS: Final = Unit(3600.0, "h", 2)
 def unit(frame: pd.DataFrame, *names: str) -> Unit:
     """The unit that fits the longest time in these columns."""
     longest = frame[list(names)].to_numpy(dtype=float, na_value=0.0).max(initial=0.0)
-    return next((each for limit, each in _UNITS if longest < limit), _HOURS)
+    return next((candidate for limit, candidate in _UNITS if longest < limit), _HOURS)
 
 
 def duration(value: Any) -> str:
@@ -101,21 +101,21 @@ def render(results: StudyResults) -> str:
         return render_template("cost.html.j2", whole=None)
     forecast = cost.forecast_table(results)
     expected = cost.trial_duration(results)
-    whole = spent.iloc[-1].to_dict()
+    total = spent.iloc[-1].to_dict()
     return render_template(
         "cost.html.j2",
-        whole=whole,
-        counted=_ran(whole) - int(whole["unknown"]),
-        device=_known(whole["device_seconds"]),
-        wall=_known(whole["wall_seconds"]),
+        total=total,
+        counted=_ran(total) - int(total["unknown"]),
+        device=_known(total["device_seconds"]),
+        wall=_known(total["wall_seconds"]),
         stages=_stages(spent),
-        overlap=float(spent["wall_seconds"].iloc[:-1].sum()) - float(whole["wall_seconds"]) >= 1,
-        money=money(whole["money"]) if "money" in whole else None,
+        overlap=float(spent["wall_seconds"].iloc[:-1].sum()) - float(total["wall_seconds"]) >= 1,
+        money=money(total["money"]) if "money" in total else None,
         hourly=formatting.short(cost.price(results)),
         forecast=_forecast(forecast) if len(forecast) else None,
-        pace=_told(expected) if expected else None,
+        pace=_duration_words(expected) if expected else None,
         packs=_packs(spent, forecast),
-        grid=_grid(results, _ran(whole)),
+        grid=_grid(results, _ran(total)),
     )
 
 
@@ -182,7 +182,7 @@ def _millions(value: Any) -> str:
     )
 
 
-def _told(expected: TrialDuration) -> dict[str, Any]:
+def _duration_words(expected: TrialDuration) -> dict[str, Any]:
     return {
         "stage": expected.stage,
         "trials": expected.trials,
@@ -217,7 +217,7 @@ def _grid(results: StudyResults, ran: int) -> dict[str, Any] | None:
         "time": duration(row["grid_seconds"]),
         "spent": duration(row["device_seconds"]),
         "times": _ratio(row["ratio"]),
-        "pace": _told(typical),
+        "pace": _duration_words(typical),
         "range": isinstance((results.sweep.get("space") or {}).get("learning_rate"), Mapping),
         "rates": int(row["rates"]),
     }

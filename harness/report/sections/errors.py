@@ -62,16 +62,16 @@ def highlight_spans(answers: pd.DataFrame, names: Sequence[str]) -> list[Piece]:
         names: who is looked at.
     """
     gold = answers[answers["outcome"] != "spurious"]
-    found = []
-    for place in gold[["start", "surface", "label"]].drop_duplicates().to_dict("records"):
-        here = (gold["start"] == place["start"]) & (gold["label"] == place["label"])
-        rows = gold[here & (gold["surface"] == place["surface"])]
-        own = [rows[rows["who"] == name] for name in names]
-        right = tuple(int((each["outcome"] == "found").sum()) for each in own)
-        seeds = tuple(len(each) for each in own)
-        who = (int(place["start"]), str(place["surface"]), str(place["label"]))
-        found.append(Piece(*who, right, seeds))
-    return sorted(found)
+    spans = []
+    for entity in gold[["start", "surface", "label"]].drop_duplicates().to_dict("records"):
+        same = (gold["start"] == entity["start"]) & (gold["label"] == entity["label"])
+        rows = gold[same & (gold["surface"] == entity["surface"])]
+        by_name = [rows[rows["who"] == name] for name in names]
+        right = tuple(int((answered["outcome"] == "found").sum()) for answered in by_name)
+        seeds = tuple(len(answered) for answered in by_name)
+        fields = (int(entity["start"]), str(entity["surface"]), str(entity["label"]))
+        spans.append(Piece(*fields, right, seeds))
+    return sorted(spans)
 
 
 def spurious(answers: pd.DataFrame, name: str, seeds: int) -> list[str]:
@@ -92,7 +92,7 @@ def spurious(answers: pd.DataFrame, name: str, seeds: int) -> list[str]:
     ]
 
 
-def highlight(text: str, found: Sequence[Piece]) -> Markup:
+def highlight(text: str, spans: Sequence[Piece]) -> Markup:
     """A text with its entities marked.
 
     An entity is marked by how often the first of those who are looked at found it: in all seeds,
@@ -100,14 +100,14 @@ def highlight(text: str, found: Sequence[Piece]) -> Markup:
 
     Args:
         text: as it was given to the model.
-        found: from `highlight_spans`; those that overlap an earlier one are left unmarked.
+        spans: from `highlight_spans`; those that overlap an earlier one are left unmarked.
     """
     parts: list[Markup] = []
-    begin, end = _window(text, found)
+    begin, end = _window(text, spans)
     if begin:
         parts.append(Markup("&hellip; "))
     at = begin
-    for piece in found:
+    for piece in spans:
         stop = piece.start + len(piece.surface)
         if piece.start < at or stop > end:
             continue
@@ -128,11 +128,11 @@ def highlight(text: str, found: Sequence[Piece]) -> Markup:
     return Markup("").join(parts)
 
 
-def _window(text: str, found: Sequence[Piece]) -> tuple[int, int]:
+def _window(text: str, spans: Sequence[Piece]) -> tuple[int, int]:
     """The part of a long text to show: from a little before its first entity on."""
     if len(text) <= _LONGEST:
         return 0, len(text)
-    first = max(0, min((piece.start for piece in found), default=0) - _LONGEST // 6)
+    first = max(0, min((piece.start for piece in spans), default=0) - _LONGEST // 6)
     return first, min(len(text), first + _LONGEST)
 
 
@@ -166,51 +166,51 @@ def differences_table(results: StudyResults) -> pd.DataFrame:
         how good each is there, more being better, mean over seeds.
     """
     columns = ["against", "example", "ahead", "chief", "other"]
-    who = error_analysis.compared_configurations(results)
-    if who is None:
+    compared = error_analysis.compared_configurations(results)
+    if compared is None:
         return pd.DataFrame(columns=columns)
-    scores = error_analysis.by_example(results, who)
+    scores = error_analysis.by_example(results, compared)
     rows = []
-    for other in who.names[1:]:
+    for key in compared.names[1:]:
         for ahead, pair, count in (
-            (True, (who.chief, other), AHEAD),
-            (False, (other, who.chief), BEHIND),
+            (True, (compared.chief, key), AHEAD),
+            (False, (key, compared.chief), BEHIND),
         ):
             for name in error_analysis.largest_differences(scores, *pair, count):
-                one, two = scores.loc[name, [who.chief, other]].to_numpy(dtype=float)
-                rows.append((other, name, ahead, one, two))
+                of_chief, of_other = scores.loc[name, [compared.chief, key]].to_numpy(dtype=float)
+                rows.append((key, name, ahead, of_chief, of_other))
     return pd.DataFrame(rows, columns=columns)
 
 
 def tables(results: StudyResults) -> dict[str, pd.DataFrame]:
     """Differences, confusions, scores by length, recall by whether a form was seen."""
-    found = {"differences": differences_table(results)}
-    who = error_analysis.compared_configurations(results)
-    if who is not None:
-        found["confusions"] = error_analysis.confusions(results, who)
-        found["by_length"] = error_analysis.by_length(results, who)
-        found["by_known"] = error_analysis.by_seen_in_training(results, who)
-    return found
+    tables = {"differences": differences_table(results)}
+    compared = error_analysis.compared_configurations(results)
+    if compared is not None:
+        tables["confusions"] = error_analysis.confusions(results, compared)
+        tables["by_length"] = error_analysis.by_length(results, compared)
+        tables["by_known"] = error_analysis.by_seen_in_training(results, compared)
+    return tables
 
 
 def render(results: StudyResults) -> str:
     """The section's HTML."""
-    who, texts = error_analysis.compared_configurations(results), results.texts
-    if who is None:
+    compared, texts = error_analysis.compared_configurations(results), results.texts
+    if compared is None:
         return render_template("errors.html.j2", who=None)
-    names = configuration_names(results, who)
+    names = configuration_names(results, compared)
     return render_template(
         "errors.html.j2",
-        who=who,
-        names=[names[name] for name in who.names],
+        compared=compared,
+        names=[names[name] for name in compared.names],
         entities=texts is not None and bool((texts.answers["surface"] != "").any()),
         hidden="" if texts is None else texts.hidden,
         missing=_missing(texts),
-        groups=_groups(results, who, names),
-        confusions=_confusions(results, who),
-        lengths=_lengths(results, who, names),
-        known=_known(results, who, names),
-        split=who.split,
+        groups=_groups(results, compared, names),
+        confusions=_confusions(results, compared),
+        lengths=_lengths(results, compared, names),
+        known=_known(results, compared, names),
+        split=compared.split,
     )
 
 
@@ -220,98 +220,100 @@ def _missing(texts: Texts | None) -> str:
     return texts.missing
 
 
-def _role(who: ComparedConfigurations) -> str:
-    return "the pick" if who.picked else "the best so far"
+def _role(compared: ComparedConfigurations) -> str:
+    return "the pick" if compared.picked else "the best so far"
 
 
-def configuration_names(results: StudyResults, who: ComparedConfigurations) -> dict[str, str]:
+def configuration_names(results: StudyResults, compared: ComparedConfigurations) -> dict[str, str]:
     """What each of the compared is called, by its key or its baseline's name."""
-    rows = configurations(results, who.stage).set_index("key")
-    shown = {
+    rows = configurations(results, compared.stage).set_index("key")
+    names = {
         name: formatting.label({str(k): v for k, v in rows.loc[name].items()}, rate_too=False)
-        for name in who.names
+        for name in compared.names
         if name in rows.index
     }
-    shown[who.chief] = f"{shown[who.chief]} ({_role(who)})"
-    if who.base is not None:
-        shown[who.base] = formatting.baseline_label(who.base)
-    return shown
+    names[compared.chief] = f"{names[compared.chief]} ({_role(compared)})"
+    if compared.base is not None:
+        names[compared.base] = formatting.baseline_label(compared.base)
+    return names
 
 
 def _groups(
-    results: StudyResults, who: ComparedConfigurations, names: dict[str, str]
+    results: StudyResults, compared: ComparedConfigurations, names: dict[str, str]
 ) -> list[dict[str, Any]]:
     """For each of the others the examples that tell it from the chief."""
     texts = results.texts
-    shown = differences_table(results)
+    differences = differences_table(results)
     if texts is None or texts.passages.empty or texts.hidden:
         return []
     passages = texts.passages.assign(example=texts.passages["example"].astype(str))
     passages = passages.set_index("example")
     groups = []
-    for other in who.names[1:]:
-        rows = shown[(shown["against"] == other) & shown["example"].isin(passages.index)]
+    for key in compared.names[1:]:
+        rows = differences[
+            (differences["against"] == key) & differences["example"].isin(passages.index)
+        ]
         blocks = [
             {
                 "title": f"{row['example']}: "
-                + (f"{_role(who)} is better" if row["ahead"] else f"{names[other]} is better"),
-                "body": _example(results, who, other, str(row["example"]), passages, names),
+                + (f"{_role(compared)} is better" if row["ahead"] else f"{names[key]} is better"),
+                "body": _example(results, compared, key, str(row["example"]), passages, names),
             }
             for row in rows.to_dict("records")
         ]
-        groups.append({"name": names[other], "blocks": blocks})
+        groups.append({"name": names[key], "blocks": blocks})
     return groups
 
 
 def _example(
     results: StudyResults,
-    who: ComparedConfigurations,
-    other: str,
+    compared: ComparedConfigurations,
+    key: str,
     example: str,
     passages: pd.DataFrame,
     names: dict[str, str],
 ) -> Markup:
     assert results.texts is not None
-    pair = (who.chief, other)
+    pair = (compared.chief, key)
     answers = results.texts.answers
     answers = answers[(answers["example"].astype(str) == example) & answers["who"].isin(pair)]
     passage = passages.loc[example]
     entities = bool((answers["surface"] != "").any())
     if entities:
-        found = highlight_spans(answers, pair)
-        whole = results.texts.answers.groupby("who")["seed"].nunique()
-        said = [(names[n], spurious(answers, n, int(whole.get(n, 1)))) for n in pair]
-        text = highlight(str(passage["text"]), found)
-        lines = [(name, "; ".join(told)) for name, told in said if told]
+        spans = highlight_spans(answers, pair)
+        seeds = results.texts.answers.groupby("who")["seed"].nunique()
+        extras = [(names[n], spurious(answers, n, int(seeds.get(n, 1)))) for n in pair]
+        text = highlight(str(passage["text"]), spans)
+        lines = [(name, "; ".join(forms)) for name, forms in extras if forms]
         return render_template(
             "errors_text.html.j2", text=text, lines=lines, heading="Said beyond that:"
         )
     lines = [("wanted", cut(str(passage["answer"])))]
-    lines += [(names[name], _written(results, who, name, example)) for name in pair]
+    lines += [(names[name], _written(results, compared, name, example)) for name in pair]
     text = Markup("{}").format(cut(str(passage["text"])))
     return render_template("errors_text.html.j2", text=text, lines=lines, heading="")
 
 
 def _written(
-    results: StudyResults, who: ComparedConfigurations, name: str, example: str
+    results: StudyResults, compared: ComparedConfigurations, name: str, example: str
 ) -> Markup:
     """What was written to an example, different answers with the number of their seeds."""
-    rows = error_analysis.rows_of(results, who, name)
+    rows = error_analysis.rows_of(results, compared, name)
     rows = rows[rows["example"].astype(str) == example]
     counts = rows["prediction"].astype(str).str.strip().value_counts(sort=True)
-    whole = len(rows)
+    answers = len(rows)
     # Set apart, so that a text from right to left does not draw its count into itself.
-    told = [
+    texts = [
         Markup("<bdi>{}</bdi>{}").format(
-            cut(str(text) or "nothing"), f" ({count}/{whole})" if whole > 1 else ""
+            cut(str(text) or "nothing"), f" ({count}/{answers})" if answers > 1 else ""
         )
         for text, count in list(counts.items())[:3]
     ]
-    return Markup(" | ").join(told)
+    return Markup(" | ").join(texts)
 
 
-def _confusions(results: StudyResults, who: ComparedConfigurations) -> Markup | None:
-    frame = error_analysis.confusions(results, who)
+def _confusions(results: StudyResults, compared: ComparedConfigurations) -> Markup | None:
+    frame = error_analysis.confusions(results, compared)
     if frame.empty:
         return None
     columns = [
@@ -329,9 +331,9 @@ def _confusions(results: StudyResults, who: ComparedConfigurations) -> Markup | 
 
 
 def _lengths(
-    results: StudyResults, who: ComparedConfigurations, names: dict[str, str]
+    results: StudyResults, compared: ComparedConfigurations, names: dict[str, str]
 ) -> Markup | None:
-    frame = error_analysis.by_length(results, who)
+    frame = error_analysis.by_length(results, compared)
     if len(frame) < 2:
         return None
     scale = formatting.scale(results.objective)
@@ -341,14 +343,18 @@ def _lengths(
         return f"{low}" if low == high else f"{low} to {high}"
 
     columns = [Column("Words", span), number_column("Examples", "examples", formatting.count)]
-    columns += [number_column(names[name], name, scale.show, scale.unit) for name in who.names]
-    return table(frame, columns, caption=f"Scores by the length of the input, {who.split} split.")
+    columns += [
+        number_column(names[name], name, scale.show, scale.unit) for name in compared.names
+    ]
+    return table(
+        frame, columns, caption=f"Scores by the length of the input, {compared.split} split."
+    )
 
 
 def _known(
-    results: StudyResults, who: ComparedConfigurations, names: dict[str, str]
+    results: StudyResults, compared: ComparedConfigurations, names: dict[str, str]
 ) -> Markup | None:
-    frame = error_analysis.by_seen_in_training(results, who)
+    frame = error_analysis.by_seen_in_training(results, compared)
     if frame.empty:
         return None
     columns = [
@@ -359,7 +365,7 @@ def _known(
         ),
         number_column("In the texts", "entities", formatting.count),
     ]
-    columns += [number_column(names[name], name, _percent, "% found") for name in who.names]
+    columns += [number_column(names[name], name, _percent, "% found") for name in compared.names]
     return table(frame, columns, caption="Recall by whether the form was an entity in training.")
 
 

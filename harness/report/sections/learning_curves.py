@@ -118,12 +118,12 @@ def loss_charts(results: StudyResults) -> list[Chart]:
     if frame.empty:
         return []
     parts = []
-    for place, (letter, name, group) in enumerate(_named_losses(frame)):
+    for index, (letter, name, group) in enumerate(_named_losses(frame)):
         parts.append(
             pd.DataFrame(
                 {
                     "series": f"{letter} {name}",
-                    "style": "plain" if place else "strong",
+                    "style": "plain" if index else "strong",
                     "line": letter,
                     "x": group["epoch"].astype(float),
                     "y": group["mean"].astype(float),
@@ -214,9 +214,9 @@ def reading_charts(results: StudyResults) -> list[Chart]:
     fallen = set(frame.loc[frame["overfits"].astype(bool), "trial"])
     crowd = [number for number in frame["trial"].unique() if number not in {*strong, *fallen}]
     # Of what only shows the crowd an even sample is enough.
-    shown = crowd[:: -(-len(crowd) // FAINT) or 1]
+    sample = crowd[:: -(-len(crowd) // FAINT) or 1]
     series = {
-        **dict.fromkeys(shown, ("other trials", "faint")),
+        **dict.fromkeys(sample, ("other trials", "faint")),
         **{n: ("last reading worse by more than the margin", "warm") for n in fallen},
         **{number: (f"trial {number}", "strong") for number in reversed(strong)},
     }
@@ -249,8 +249,8 @@ def reading_charts(results: StudyResults) -> list[Chart]:
     title = f"score on validation, {scale.unit}" + (" (log)" if log else "")
     figure = charts.curves(pd.concat(parts), "optimizer step", title, log=log)
     caption = "Validation readings of the search's trials."
-    if len(shown) < len(crowd):
-        caption += f" Of {len(crowd)} faint ones {len(shown)} are drawn."
+    if len(sample) < len(crowd):
+        caption += f" Of {len(crowd)} faint ones {len(sample)} are drawn."
     return [Chart(figure, caption)]
 
 

@@ -52,40 +52,40 @@ def tables(results: StudyResults) -> dict[str, pd.DataFrame]:
 
 def render(results: StudyResults) -> str:
     """The section's HTML."""
-    found = metric_values(results)
+    values = metric_values(results)
     return render_template(
         "metrics.html.j2",
-        body="" if found.frame.empty else _one(results, found),
-        stage=found.stage,
-        others=len(found.metrics) > 1,
+        body="" if values.frame.empty else _metric_table(results, values),
+        stage=values.stage,
+        others=len(values.metrics) > 1,
         objective=results.objective.name,
-        unknown=[one.name for one in found.metrics if one.direction not in _ARROWS],
+        unknown=[metric.name for metric in values.metrics if metric.direction not in _ARROWS],
     )
 
 
-def _one(results: StudyResults, found: MetricValues) -> str:
+def _metric_table(results: StudyResults, values: MetricValues) -> str:
     settings = {}
-    if found.stage:
-        chosen = configurations(results, found.stage).to_dict("records")
-        settings = {str(row["key"]): row for row in chosen}
+    if values.stage:
+        rows_of_stage = configurations(results, values.stage).to_dict("records")
+        settings = {str(row["key"]): row for row in rows_of_stage}
     # One row each, in the order of the frame; cells by the metric's name.
     rows: dict[tuple[str, str], dict[str, Record]] = {}
-    for row in found.frame.to_dict("records"):
+    for row in values.frame.to_dict("records"):
         rows.setdefault((row["key"], row["baseline"]), {})[row["metric"]] = row
     wide = pd.DataFrame(
         [{"key": key, "baseline": name, "cells": cells} for (key, name), cells in rows.items()]
     )
 
-    def who(row: Record) -> str:
+    def name_of(row: Record) -> str:
         if row["baseline"]:
             return formatting.baseline_label(row["baseline"])
         return formatting.label(settings[row["key"]], rate_too=True)
 
-    columns = [Column("Configuration", who, numeric=False)]
-    columns += [_column(results, metric) for metric in found.metrics]
+    columns = [Column("Configuration", name_of, numeric=False)]
+    columns += [_column(results, metric) for metric in values.metrics]
     columns.append(Column("Seeds", _seeds))
-    mean = ", mean over seeds" if found.stage in {"confirm", "ablate"} else ""
-    caption = f"{CAPTIONS[found.stage]}, all metrics of the task{mean}."
+    mean = ", mean over seeds" if values.stage in {"confirm", "ablate"} else ""
+    caption = f"{CAPTIONS[values.stage]}, all metrics of the task{mean}."
     return table(wide, columns, caption=caption)
 
 
@@ -96,8 +96,8 @@ def _column(results: StudyResults, metric: MetricDisplay) -> Column:
         return lambda row: of(row["cells"][metric.name])
 
     def interval(cell: Record) -> str:
-        told = scale.interval(cell["low"], cell["high"])
-        return "" if told == formatting.MISSING else told
+        text = scale.interval(cell["low"], cell["high"])
+        return "" if text == formatting.MISSING else text
 
     return Column(
         metric.name.replace("_", " ") + _ARROWS.get(metric.direction, ""),
@@ -151,8 +151,8 @@ def render_classes(results: StudyResults) -> str:
     frames = tables_classes(results)
     views = []
     for target, heading in VIEWS.items():
-        shown = {
-            _title(results, part): _one_classes(
+        bodies = {
+            _title(results, part): _class_html(
                 results,
                 frames[_name(part, target)],
                 f"{_title(results, part)} by class. {heading}.",
@@ -160,7 +160,7 @@ def render_classes(results: StudyResults) -> str:
             for part in parts_of(results.objective)
             if not frames[_name(part, target)].empty
         }
-        views.append({"heading": heading, "parts": shown})
+        views.append({"heading": heading, "parts": bodies})
     return render_template(
         "classes.html.j2",
         views=views,
@@ -182,7 +182,7 @@ def _name(part: str, target: str | None) -> str:
     return f"{part}_{target}" if target else part
 
 
-def _one_classes(results: StudyResults, frame: pd.DataFrame, caption: str) -> Markup:
+def _class_html(results: StudyResults, frame: pd.DataFrame, caption: str) -> Markup:
     show = formatting.scale(results.objective).show
     names = [str(name) for name in frame.columns if name != "class"]
     # The bare base stands before the ranks, what else needs no adapter behind the best.
@@ -193,7 +193,7 @@ def _one_classes(results: StudyResults, frame: pd.DataFrame, caption: str) -> Ma
     columns += [_column_classes(name, show) for name in last if name in names]
     totals = frame["class"].isin(["micro", "macro"])
     parts = [frame] if len(frame) <= _MANY else [frame[totals], frame[~totals]]
-    made = [
+    tables = [
         table(
             part,
             columns,
@@ -202,10 +202,10 @@ def _one_classes(results: StudyResults, frame: pd.DataFrame, caption: str) -> Ma
         )
         for part in parts
     ]
-    if len(made) == 1:
-        return made[0]
-    return made[0] + Markup("<details><summary>All {} classes</summary>{}</details>").format(
-        len(parts[1]), made[1]
+    if len(tables) == 1:
+        return tables[0]
+    return tables[0] + Markup("<details><summary>All {} classes</summary>{}</details>").format(
+        len(parts[1]), tables[1]
     )
 
 

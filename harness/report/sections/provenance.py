@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 def provenance_table(results: StudyResults) -> pd.DataFrame:
     """What the study noted about itself: columns `item` (a dotted path) and `value`."""
-    noted = results.attributes
+    attributes = results.attributes
     rows = [
         *_flat(results.provenance, ""),
-        *_flat(noted.get("dtype") or {}, "dtype"),
-        *_flat(noted.get("engine") or {}, "engine"),
-        *_memory(noted.get("base_memory")),
+        *_flat(attributes.get("dtype") or {}, "dtype"),
+        *_flat(attributes.get("engine") or {}, "engine"),
+        *_memory(attributes.get("base_memory")),
     ]
     return pd.DataFrame(rows, columns=["item", "value"], dtype=object)
 
@@ -64,7 +64,7 @@ def render(results: StudyResults) -> str:
     )
     return render_template(
         "provenance.html.j2",
-        noted=_noted(provenance_table(results)),
+        noted=_facts(provenance_table(results)),
         seeds=_seeds(seed_table(results)),
         dirty=_dirty(results.provenance),
         sweep=sweep if results.sweep else "",
@@ -73,7 +73,7 @@ def render(results: StudyResults) -> str:
     )
 
 
-def _noted(frame: pd.DataFrame) -> Markup:
+def _facts(frame: pd.DataFrame) -> Markup:
     if frame.empty:
         return Markup("")
     value = Column("Value", lambda row: row["value"], numeric=False, wide=True)
@@ -102,19 +102,19 @@ def _flat(value: Any, path: str) -> Iterator[tuple[str, str]]:
         for key, inner in value.items():
             yield from _flat(inner, f"{path}.{key}" if path else str(key))
     elif isinstance(value, list | tuple):
-        yield path, ", ".join(str(one) for one in value)
+        yield path, ", ".join(str(item) for item in value)
     else:
         yield path, formatting.MISSING if formatting.missing(value) else str(value)
 
 
-def _memory(noted: Mapping[str, int] | None) -> Iterator[tuple[str, str]]:
+def _memory(sizes: Mapping[str, int] | None) -> Iterator[tuple[str, str]]:
     """What the frozen weights take."""
-    if noted is None:
+    if sizes is None:
         return
-    linear, plain = noted["linear"], noted["linear_in_bfloat16"]
+    linear, plain = sizes["linear"], sizes["linear_in_bfloat16"]
     share = f", {100 * linear / plain:.0f} % of what bfloat16 takes" if plain else ""
     yield "base.linear_layers", f"{linear / 2**20:.1f} MiB{share}"
-    yield "base.other_weights", f"{noted['rest'] / 2**20:.1f} MiB (embeddings, output head, norms)"
+    yield "base.other_weights", f"{sizes['rest'] / 2**20:.1f} MiB (embeddings, output head, norms)"
 
 
 def _dirty(value: Any) -> bool:

@@ -69,15 +69,15 @@ def state_table(results: StudyResults) -> pd.DataFrame:
 
 def importance_table(results: StudyResults) -> pd.DataFrame:
     """How much the search's scores depend on each factor, in three ways side by side."""
-    return _noted(results, "factors", importance.COLUMNS)
+    return _importance_rows(results, "factors", importance.COLUMNS)
 
 
 def dependence_table(results: StudyResults) -> pd.DataFrame:
     """The score a forest expects at each level, all else as the search's trials have it."""
-    return _noted(results, "dependence", importance.DEPENDENCE)
+    return _importance_rows(results, "dependence", importance.DEPENDENCE)
 
 
-def _noted(results: StudyResults, name: str, columns: tuple[str, ...]) -> pd.DataFrame:
+def _importance_rows(results: StudyResults, name: str, columns: tuple[str, ...]) -> pd.DataFrame:
     rows = (results.attributes.get("importance") or {}).get(name) or []
     return pd.DataFrame(rows, columns=list(columns))
 
@@ -141,14 +141,14 @@ def history_charts(results: StudyResults) -> list[Chart]:
     new = history["best"] != history["best"].shift()
     room = max(POINTS // 2, POINTS - int(new.sum()))
     sample = search.rank_stratified_sample(history["value"].tolist(), sign, room)
-    shown = new | history.index.isin(sample)
+    marked = new | history.index.isin(sample)
     settings = results.trials.set_index("number")
     points = history.assign(
         **{name: history[name] * scale.factor for name in ("value", "best", "low", "high")},
-        shown=shown,
+        marked=marked,
         hover=[
             _trial_hover(results, int(number), settings.loc[number].to_dict()) if mark else ""
-            for number, mark in zip(history["number"], shown, strict=True)
+            for number, mark in zip(history["number"], marked, strict=True)
         ],
     )
     floor, noise = noise_floor(results), ""
@@ -156,12 +156,12 @@ def history_charts(results: StudyResults) -> list[Chart]:
         noise = f"seed noise, \N{PLUS-MINUS SIGN} 1.96 \N{MULTIPLICATION SIGN} {scale.show(floor)}"
     limits = _score_limits(results, [*history["low"], *history["high"]])
     figure = charts.optimization_history(points, _score_title(results), limits, noise)
-    drawn = _drawn(results, history.loc[shown, "value"], "each new best")
-    caption = f"Search trials in order, with the best so far as a line. {drawn}"
+    sentences = _sample_sentences(results, history.loc[marked, "value"], "each new best")
+    caption = f"Search trials in order, with the best so far as a line. {sentences}"
     return [Chart(figure, caption)]
 
 
-class _DrawnTrials(NamedTuple):
+class _SampledTrials(NamedTuple):
     """The trials of a chart.
 
     Attributes:
@@ -178,57 +178,61 @@ class _DrawnTrials(NamedTuple):
 
 def slice_charts(results: StudyResults) -> list[Chart]:
     """The scores by each parameter; none where nothing varies."""
-    drawn = _drawn_trials(results, POINTS)
-    if drawn is None:
+    sample = _sample_trials(results, POINTS)
+    if sample is None:
         return []
     limits, title = _score_limits(results), _score_title(results)
-    long = slice_table(drawn)
+    long = slice_table(sample)
     return [
         Chart(
-            charts.slice_plot(long[long["parameter"] == each.name], each, limits),
-            f"{title} by {each.name}",
+            charts.slice_plot(long[long["parameter"] == dimension.name], dimension, limits),
+            f"{title} by {dimension.name}",
         )
-        for each in drawn.dimensions
+        for dimension in sample.dimensions
     ]
 
 
 def slices_chart(results: StudyResults) -> list[Chart]:
     """`slice_charts` as one chart, for where no page places them side by side."""
-    drawn = _drawn_trials(results, POINTS)
-    if drawn is None:
+    sample = _sample_trials(results, POINTS)
+    if sample is None:
         return []
     limits = _score_limits(results)
-    figure = charts.slices(slice_table(drawn), drawn.dimensions, limits)
+    figure = charts.slices(slice_table(sample), sample.dimensions, limits)
     return [Chart(figure, _slices_caption(results))]
 
 
-def slice_table(drawn: _DrawnTrials) -> pd.DataFrame:
+def slice_table(sample: _SampledTrials) -> pd.DataFrame:
     """The trials of a chart in long form: one row for each trial and parameter."""
     shared = ["number", "value", "best", "hover"]
     return pd.concat(
         [
-            drawn.trials[shared].assign(parameter=each.name, level=drawn.trials[each.name])
-            for each in drawn.dimensions
+            sample.trials[shared].assign(
+                parameter=dimension.name, level=sample.trials[dimension.name]
+            )
+            for dimension in sample.dimensions
         ],
         ignore_index=True,
     )
 
 
 def _slices_caption(results: StudyResults) -> str:
-    drawn, title = _drawn_trials(results, POINTS), _score_title(results)
-    return "" if drawn is None else f"{title[0].upper()}{title[1:]}, by parameter. {drawn.caption}"
+    sample, title = _sample_trials(results, POINTS), _score_title(results)
+    return (
+        "" if sample is None else f"{title[0].upper()}{title[1:]}, by parameter. {sample.caption}"
+    )
 
 
 def parallel_charts(results: StudyResults) -> list[Chart]:
     """The same trials as lines through all parameters; none where nothing varies."""
-    drawn = _drawn_trials(results, LINES)
-    if drawn is None:
+    sample = _sample_trials(results, LINES)
+    if sample is None:
         return []
     low, high = limits = _score_limits(results)
     ticks = [(tick, f"{tick:.4g}") for tick in _round_ticks(low, high)]
-    figure = charts.parallel_coordinates(drawn.trials, drawn.dimensions, "score", limits, ticks)
+    figure = charts.parallel_coordinates(sample.trials, sample.dimensions, "score", limits, ticks)
     caption = "One line a trial, through its parameters to its score."
-    return [Chart(figure, f"{caption} {drawn.caption}")]
+    return [Chart(figure, f"{caption} {sample.caption}")]
 
 
 def _round_ticks(low: float, high: float) -> list[float]:
@@ -240,14 +244,14 @@ def _round_ticks(low: float, high: float) -> list[float]:
     return [round(index * step, 12) for index in range(first, last + 1)]
 
 
-def _drawn_trials(results: StudyResults, limit: int) -> _DrawnTrials | None:
+def _sample_trials(results: StudyResults, limit: int) -> _SampledTrials | None:
     varied, rows = search.parameters(results), search.scored(results)
     if not varied:
         return None
     scale, sign = formatting.scale(results.objective), results.objective.sign
     values = rows["value"].astype(float).tolist()
     best = search.best_few(values, sign)
-    sample = search.rank_stratified_sample(values, sign, limit)
+    places = search.rank_stratified_sample(values, sign, limit)
     records = rows.to_dict("records")
     trials = pd.DataFrame(
         {
@@ -256,9 +260,9 @@ def _drawn_trials(results: StudyResults, limit: int) -> _DrawnTrials | None:
             **{_words(name): levels for name, levels in varied.items()},
         }
     )
-    trials = trials.assign(best=trials.index.isin(best)).iloc[sample]
+    trials = trials.assign(best=trials.index.isin(best)).iloc[places]
     trials = trials.assign(
-        hover=[_trial_hover(results, records[at]["number"], records[at]) for at in sample]
+        hover=[_trial_hover(results, records[at]["number"], records[at]) for at in places]
     )
     dimensions = []
     for name, levels in varied.items():
@@ -267,8 +271,8 @@ def _drawn_trials(results: StudyResults, limit: int) -> _DrawnTrials | None:
         log = name in {"rank", search.RATE}
         dimensions.append(charts.Dimension(_words(name), ordered, texts, log))
     strong = f"the best {len(best)}" if len(best) > 1 else "the best"
-    kept = pd.Series(values).iloc[sample]
-    return _DrawnTrials(trials, dimensions, _drawn(results, kept, strong))
+    values_of_sample = pd.Series(values).iloc[places]
+    return _SampledTrials(trials, dimensions, _sample_sentences(results, values_of_sample, strong))
 
 
 def heat_charts(results: StudyResults) -> list[Chart]:
@@ -279,14 +283,14 @@ def heat_charts(results: StudyResults) -> list[Chart]:
     sides = {side: _grid_dimension(results, frame, side) for side in ("first", "second")}
     # Texts stand side by side below a chart: there the parameter with fewer levels fits better.
     upright = len(sides["second"].levels) >= len(sides["first"].levels)
-    up, across = ("second", "first") if upright else ("first", "second")
+    vertical, horizontal = ("second", "first") if upright else ("first", "second")
     scale, sign = formatting.scale(results.objective), results.objective.sign
     means = [float(value) for value in frame["value"]]
     worst, best = search.outlier_fence(means, sign), max(means, key=lambda value: sign * value)
     cells = pd.DataFrame(
         {
-            "x": frame[f"{across}_level"],
-            "y": frame[f"{up}_level"],
+            "x": frame[f"{horizontal}_level"],
+            "y": frame[f"{vertical}_level"],
             "depth": [
                 max(0.0, (value - worst) / (best - worst)) if best != worst else 1.0
                 for value in means
@@ -304,11 +308,11 @@ def heat_charts(results: StudyResults) -> list[Chart]:
     )
     cut = [value for value in means if sign * value < sign * worst]
     caption = (
-        f"Mean score on validation, {scale.unit}, by {sides[up].name} and {sides[across].name}; "
-        "below it the number of trials. The better the mean, the stronger the fill"
+        f"Mean score on validation, {scale.unit}, by {sides[vertical].name} and "
+        f"{sides[horizontal].name}; below it the number of trials. The better the mean, the stronger the fill"
         + (f"; {scale.show(worst)} and worse are alike." if cut else ".")
     )
-    return [Chart(charts.heatmap(cells, sides[across], sides[up]), caption)]
+    return [Chart(charts.heatmap(cells, sides[horizontal], sides[vertical]), caption)]
 
 
 def _grid_dimension(results: StudyResults, frame: pd.DataFrame, side: str) -> charts.Dimension:
@@ -335,21 +339,21 @@ def _score_limits(results: StudyResults, others: Sequence[float] = ()) -> tuple[
     return charts.padded_limits([value * scale.factor for value in inside])
 
 
-def _drawn(results: StudyResults, drawn: pd.Series, strong: str) -> str:
+def _sample_sentences(results: StudyResults, values_drawn: pd.Series, strong: str) -> str:
     """What a chart of these scores draws strong, leaves out and puts on its edge."""
     values, sign = search.scored(results)["value"].astype(float).tolist(), results.objective.sign
     edge, sentences = search.outlier_fence(values, sign), [f"Strong: {strong}."]
-    off = int((sign * drawn < sign * edge).sum())
+    off = int((sign * values_drawn < sign * edge).sum())
     if off:
         side, limit = (
             "below" if sign > 0 else "above",
             formatting.scale(results.objective).show(edge),
         )
         sentences.append(f"On the edge: {formatting.count(off)} that scored {side} {limit}.")
-    if len(drawn) < len(values):
+    if len(values_drawn) < len(values):
         sentences.append(
-            f"Drawn: {formatting.count(len(drawn))} of {formatting.count(len(values))} trials, "
-            "the best and an even sample of the others by rank."
+            f"Drawn: {formatting.count(len(values_drawn))} of "
+            f"{formatting.count(len(values))} trials, the best and an even sample of the others by rank."
         )
     return " ".join(sentences)
 
@@ -539,7 +543,7 @@ def render_trials(results: StudyResults) -> str:
     frame = trial_table(results)
     return render_template(
         "trials.html.j2",
-        stages=list(dict.fromkeys(str(one) for one in frame["stage"])),
+        stages=list(dict.fromkeys(str(stage) for stage in frame["stage"])),
         total=len(frame),
         body=_body(results, frame) if len(frame) else Markup(""),
     )

@@ -90,7 +90,7 @@ COLUMNS = (
     *(name for price in PRICES for name in (price.front, price.probability)),
 )
 #: How the costs of a search's front are written.
-_SHOWN = {
+_COST_FORMATS = {
     "parameters": formatting.count,
     "train_seconds": lambda value: formatting.number(value, 1),
     "peak_memory": formatting.memory,
@@ -120,23 +120,23 @@ def quality_table(results: StudyResults, stage: str, split: str) -> pd.DataFrame
     frame = frame.sort_values(["parameters", "key"], kind="stable", ignore_index=True)
     merit = results.objective.sign * frame["value"].to_numpy(dtype=float)
     cube = score_array(results, stage, split)
-    place = [cube.keys.index(key) for key in frame["key"]]
+    order = [cube.keys.index(key) for key in frame["key"]]
     for price in PRICES:
         amounts = frame[price.cost].to_numpy(dtype=float)
         known = np.isfinite(amounts)
         front = np.zeros(len(frame), dtype=bool)
         front[known] = nondominated(np.column_stack([amounts, -merit])[known])
         costs = frame.set_index("key")[price.cost].reindex(list(cube.keys)).to_numpy(dtype=float)
-        sure = front_probabilities(cube, results.objective, costs)[place]
+        sure = front_probabilities(cube, results.objective, costs)[order]
         frame = frame.assign(**{price.front: front, price.probability: sure})
     return frame[list(COLUMNS)]
 
 
 def tables(results: StudyResults) -> dict[str, pd.DataFrame]:
     """Quality against cost, stage by stage; after a search for several objectives its front."""
-    found = {stage: quality_table(results, stage, split) for stage, split, _ in VIEWS}
+    tables = {stage: quality_table(results, stage, split) for stage, split, _ in VIEWS}
     several = search_table(results)
-    return found if several.empty else {**found, "search_front": several}
+    return tables if several.empty else {**tables, "search_front": several}
 
 
 def render(results: StudyResults) -> str:
@@ -161,7 +161,7 @@ def _view(results: StudyResults, frame: pd.DataFrame, split: str, heading: str) 
         chart_html(*price_charts(results, frame, split, heading, price)) for price in PRICES
     )
     sure = {price.cost: price.probability for price in PRICES}
-    shown = table(
+    body = table(
         frame,
         [
             Column(
@@ -189,7 +189,7 @@ def _view(results: StudyResults, frame: pd.DataFrame, split: str, heading: str) 
     return Markup(
         "{}<details><summary>Against memory and seconds</summary>{}</details>"
         "<details><summary>The numbers</summary>{}</details>"
-    ).format(first, Markup("").join(others), shown)
+    ).format(first, Markup("").join(others), body)
 
 
 def tradeoff_charts(results: StudyResults) -> list[Chart]:
@@ -251,20 +251,20 @@ def _quality_hover(row: Record, scale: MetricFormat, price: Price) -> str:
 
 def _several(results: StudyResults) -> Markup | None:
     """The front of a search for several objectives; None after any other."""
-    found = search_table(results)
-    if found.empty:
+    trials = search_table(results)
+    if trials.empty:
         return None
     scale = formatting.scale(results.objective)
-    front = found[found["front"].astype(bool)]
+    front = trials[trials["front"].astype(bool)]
     columns = [
         Column("Configuration", lambda row: formatting.label(row, rate_too=True), numeric=False),
         number_column("Score", "value", scale.show, scale.unit),
     ]
     for name in objective_directions(results):
-        show = _SHOWN.get(name, lambda value: formatting.number(value, 4))
+        show = _COST_FORMATS.get(name, lambda value: formatting.number(value, 4))
         columns.append(number_column(name.replace("_", " "), name, show))
     columns.append(number_column("Trial", "number", formatting.count))
-    count = f"{len(front)} of {len(found)} search trials"
+    count = f"{len(front)} of {len(trials)} search trials"
     return table(
         front, columns, caption=f"{count}, by {next(iter(objective_directions(results)))}."
     )

@@ -108,7 +108,7 @@ def render(results: StudyResults) -> str:
         best=formatting.label(advice.best or {}),
         facts=_facts(results, advice),
         steps=_next_steps(results, advice),
-        dropped=[str(one) for one in results.attributes.get("dropped") or ()],
+        dropped=[str(name) for name in results.attributes.get("dropped") or ()],
         notes=_notes(results),
         pending=int(results.trials["state"].isin(["running", "waiting"]).sum()),
         comparison=_comparison(results, advice),
@@ -125,7 +125,7 @@ def render(results: StudyResults) -> str:
 def _notes(results: StudyResults) -> list[str]:
     """On the data: of its rows, then of what became of them as the model's tokens."""
     rows, tokens = results.provenance.get("task_notes"), results.attributes.get("token_notes")
-    return [str(one) for one in (*(rows or ()), *(tokens or ()))]
+    return [str(note) for note in (*(rows or ()), *(tokens or ()))]
 
 
 def _kicker(results: StudyResults, advice: Recommendation) -> str:
@@ -147,11 +147,11 @@ def _kicker(results: StudyResults, advice: Recommendation) -> str:
 
 def _planned(results: StudyResults) -> bool:
     """Whether the sweep asks for an ablation alone."""
-    wanted = [
+    limits = [
         (results.sweep.get(section) or {}).get(key)
         for section, key in (("search", "trials"), ("confirmation", "max_configurations"))
     ]
-    return wanted == [0, 0]
+    return limits == [0, 0]
 
 
 def _headline(results: StudyResults, advice: Recommendation) -> str:
@@ -187,12 +187,12 @@ def _next_steps(results: StudyResults, advice: Recommendation) -> list[str]:
     if advice.more_seeds:
         steps.append(
             f"By the seed noise seen here, about {more_seeds(advice.more_seeds)} for each "
-            f"finalist would decide it.{_how(results, advice.more_seeds)}"
+            f"finalist would decide it.{_more_seeds_command(results, advice.more_seeds)}"
         )
     return steps
 
 
-def _how(results: StudyResults, count: int) -> str:
+def _more_seeds_command(results: StudyResults, count: int) -> str:
     command = add_seeds(results, count)
     if command is None:
         return ""
@@ -216,15 +216,15 @@ def _facts(results: StudyResults, advice: Recommendation) -> list[dict[str, str]
             "value": scale.gap(row["gain"]),
             "note": f"{scale.unit}{below}; it reaches {scale.show(row['baseline'])}",
         }
-        for row in _told(gain_table(results, advice.score)).to_dict("records")
+        for row in _with_most_shots(gain_table(results, advice.score)).to_dict("records")
     ]
     frame = configurations(results, "confirm")
-    own = frame[frame["key"] == advice.pick["key"]].to_dict("records")
-    whole = share_of_full(results, advice.score.value)
-    return [*facts, *([whole] if whole else ()), noise, *(_cost(own[0]) if own else ())]
+    rows = frame[frame["key"] == advice.pick["key"]].to_dict("records")
+    share = share_of_full(results, advice.score.value)
+    return [*facts, *([share] if share else ()), noise, *(_cost(rows[0]) if rows else ())]
 
 
-def _told(gains: pd.DataFrame) -> pd.DataFrame:
+def _with_most_shots(gains: pd.DataFrame) -> pd.DataFrame:
     # Of the bare base only the one with most worked examples is told on the first screen.
     count = gains["name"].map(shots).astype(float)
     return gains[count.isna() | (count == count.max())]
@@ -255,7 +255,7 @@ def _comparison(results: StudyResults, advice: Recommendation) -> Markup:
     if frame.empty:
         return Markup("")
     scale = formatting.scale(results.objective)
-    shown = table(
+    body = table(
         frame,
         [
             Column(
@@ -274,7 +274,7 @@ def _comparison(results: StudyResults, advice: Recommendation) -> Markup:
         caption="The finalists on the test split, with fresh seeds.",
         mark=lambda row: "chosen" if row["verdict"] == "pick" else "",
     )
-    return shown + chart_html(*finalist_charts(results))
+    return body + chart_html(*finalist_charts(results))
 
 
 def _verdict(row: Record) -> Markup:
