@@ -98,7 +98,7 @@ def render(results: StudyResults) -> str:
     """The section's HTML."""
     spent = cost.stage_table(results)
     if spent.empty:
-        return render_template("cost.html.j2", whole=None)
+        return render_template("cost.html.j2", total=None)
     forecast = cost.forecast_table(results)
     expected = cost.trial_duration(results)
     total = spent.iloc[-1].to_dict()

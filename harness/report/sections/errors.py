@@ -197,7 +197,7 @@ def render(results: StudyResults) -> str:
     """The section's HTML."""
     compared, texts = error_analysis.compared_configurations(results), results.texts
     if compared is None:
-        return render_template("errors.html.j2", who=None)
+        return render_template("errors.html.j2", compared=None)
     names = configuration_names(results, compared)
     return render_template(
         "errors.html.j2",

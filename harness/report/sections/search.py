@@ -145,7 +145,7 @@ def history_charts(results: StudyResults) -> list[Chart]:
     settings = results.trials.set_index("number")
     points = history.assign(
         **{name: history[name] * scale.factor for name in ("value", "best", "low", "high")},
-        marked=marked,
+        shown=marked,
         hover=[
             _trial_hover(results, int(number), settings.loc[number].to_dict()) if mark else ""
             for number, mark in zip(history["number"], marked, strict=True)
@@ -309,8 +309,8 @@ def heat_charts(results: StudyResults) -> list[Chart]:
     cut = [value for value in means if sign * value < sign * worst]
     caption = (
         f"Mean score on validation, {scale.unit}, by {sides[vertical].name} and "
-        f"{sides[horizontal].name}; below it the number of trials. The better the mean, the stronger the fill"
-        + (f"; {scale.show(worst)} and worse are alike." if cut else ".")
+        f"{sides[horizontal].name}; below it the number of trials. The better the mean, the "
+        "stronger the fill" + (f"; {scale.show(worst)} and worse are alike." if cut else ".")
     )
     return [Chart(charts.heatmap(cells, sides[horizontal], sides[vertical]), caption)]
 
@@ -353,7 +353,8 @@ def _sample_sentences(results: StudyResults, values_drawn: pd.Series, strong: st
     if len(values_drawn) < len(values):
         sentences.append(
             f"Drawn: {formatting.count(len(values_drawn))} of "
-            f"{formatting.count(len(values))} trials, the best and an even sample of the others by rank."
+            f"{formatting.count(len(values))} trials, the best and an even sample of the others "
+            "by rank."
         )
     return " ".join(sentences)
 
