@@ -71,13 +71,13 @@ _FONT: Final = (
     "Arial, sans-serif"
 )
 #: Characters of a label that stands beside a chart; a longer one stands on a line of its own.
-_BESIDE: Final = 16
+_SHORT_LABEL: Final = 16
 #: Characters that fit across a chart on a phone.
-_ACROSS: Final = 44
+_LABEL_LENGTH: Final = 44
 #: Characters that fit along a vertical axis.
-_UPRIGHT: Final = 38
+_TITLE_LENGTH: Final = 38
 #: Characters of a line in the box that shows a mark's values.
-_HOVER: Final = 90
+_HOVER_LENGTH: Final = 90
 #: From so many levels on a logarithmic parameter is drawn as a range, below as steps.
 _RANGE: Final = 12
 #: Share of the distance between two levels that points of one level are spread over.
@@ -144,7 +144,7 @@ def template() -> dict[str, Any]:
     return {"layout": layout}
 
 
-def escape(text: object, room: int = _ACROSS) -> str:
+def escape(text: object, room: int = _LABEL_LENGTH) -> str:
     """A text as plotly shows it literally, cut if it is longer than `room` characters.
 
     Plotly reads tags such as `<b>` and `<a href>`, entities, and in notebooks TeX between dollars.
@@ -167,10 +167,10 @@ def intervals(
         line: value at which a reference line stands.
     """
     rows = table.reset_index(drop=True)
-    beside = max(map(len, map(str, rows["label"])), default=0) <= _BESIDE
+    short_labels = max(map(len, map(str, rows["label"])), default=0) <= _SHORT_LABEL
     ends = [*rows["value"], *rows["low"], *rows["high"], *(band[:2] if band else ())]
     low, high = _padded(ends)
-    bottom, top = len(rows) - 0.4, -0.6 if beside else -0.75
+    bottom, top = len(rows) - 0.4, -0.6 if short_labels else -0.75
     data: list[dict[str, Any]] = []
     if band is not None:
         data.append(
@@ -180,18 +180,18 @@ def intervals(
                 "mode": "none",
                 "fill": "toself",
                 "fillcolor": LIGHT["tint"],
-                "name": escape(band.meaning, _HOVER),
+                "name": escape(band.meaning, _HOVER_LENGTH),
                 "hoverinfo": "skip",
             }
         )
     for name, group in rows.groupby("series", sort=False):
         data += _interval_traces(str(name), group, (low, high))
     layout: dict[str, Any] = {
-        "height": 70 + (30 if beside else 42) * len(rows),
+        "height": 70 + (30 if short_labels else 42) * len(rows),
         "xaxis": {"title": {"text": escape(x_title)}, "range": [low, high]},
         "yaxis": {"range": [bottom, top], "showgrid": False, "fixedrange": True},
     }
-    if beside:
+    if short_labels:
         layout["yaxis"] |= {
             "tickvals": list(range(len(rows))),
             "ticktext": [escape(label) for label in rows["label"]],
@@ -245,8 +245,8 @@ def pareto(table: pd.DataFrame, x_title: str, y_title: str, *, log: bool = False
             "hoverinfo": "skip",
         }
     ]
-    for name, chosen, style in (("front", front, "strong"), ("others", ~front, "faint")):
-        part = rows[chosen]
+    for name, members, style in (("front", front, "strong"), ("others", ~front, "faint")):
+        part = rows[members]
         if part.empty:
             continue
         trace = _marks(part, name, style) | {"error_y": _errors(part, "y", style)}
@@ -273,7 +273,7 @@ def pareto(table: pd.DataFrame, x_title: str, y_title: str, *, log: bool = False
     layout = {
         "height": 360,
         "xaxis": x_axis,
-        "yaxis": {"title": {"text": escape(y_title, _UPRIGHT)}, "range": [y_low, y_high]},
+        "yaxis": {"title": {"text": escape(y_title, _TITLE_LENGTH)}, "range": [y_low, y_high]},
     }
     return _figure(data, layout)
 
@@ -291,12 +291,12 @@ def curves(table: pd.DataFrame, x_title: str, y_title: str, *, log: bool = False
     """
     data: list[dict[str, Any]] = []
     series = table.drop_duplicates("series")["style"].tolist()
-    for place, (name, rows) in enumerate(table.groupby("series", sort=False)):
-        style = series[place]
+    for index, (name, rows) in enumerate(table.groupby("series", sort=False)):
+        style = series[index]
         color, _, opacity = _STYLES[style]
         # The last of a style is the solid one: it lies on top.
-        dash = _DASHES[series[place + 1 :].count(style) % len(_DASHES)]
-        group = {"name": escape(name, _HOVER), "legendgroup": escape(name, _HOVER)}
+        dash = _DASHES[series[index + 1 :].count(style) % len(_DASHES)]
+        group = {"name": escape(name, _HOVER_LENGTH), "legendgroup": escape(name, _HOVER_LENGTH)}
         lines = [line for _, line in rows.groupby("line", sort=False)]
         for line in lines:
             if len(line) > 1 and line["low"].notna().all():
@@ -331,7 +331,7 @@ def curves(table: pd.DataFrame, x_title: str, y_title: str, *, log: bool = False
         if len(rings):
             ring = {"color": LIGHT["paper"], "size": 9, "line": {"color": color, "width": 2}}
             data.append(_points(rings) | {"marker": ring, "showlegend": False, **group})
-    y_axis: dict[str, Any] = {"title": {"text": escape(y_title, _UPRIGHT)}}
+    y_axis: dict[str, Any] = {"title": {"text": escape(y_title, _TITLE_LENGTH)}}
     if log:
         values = pd.concat([table["y"], table["low"], table["high"]])
         low, high = _padded(values, log=True)
@@ -371,7 +371,7 @@ def optimization_history(
                 "mode": "none",
                 "fill": "toself",
                 "fillcolor": LIGHT["tint"],
-                "name": escape(noise, _HOVER),
+                "name": escape(noise, _HOVER_LENGTH),
                 "hoverinfo": "skip",
             }
         )
@@ -392,7 +392,7 @@ def optimization_history(
     layout = {
         "height": 300,
         "xaxis": {"title": {"text": "trial"}},
-        "yaxis": {"title": {"text": escape(y_title, _UPRIGHT)}, "range": list(limits)},
+        "yaxis": {"title": {"text": escape(y_title, _TITLE_LENGTH)}, "range": list(limits)},
     }
     return _figure(data, layout)
 
@@ -435,22 +435,24 @@ def slices(
     data: list[dict[str, Any]] = []
     layout: dict[str, Any] = {"height": 60 + 210 * lines}
     for index, dimension in enumerate(dimensions):
-        place = str(index + 1) if index else ""
+        suffix = str(index + 1) if index else ""
         line, column = divmod(index, columns)
         rows = table[table["parameter"] == dimension.name]
         traces, x_axis = _slice(rows, dimension, limits)
         for trace in traces:
-            shown = not index and trace.get("showlegend", True)
-            data.append(trace | {"xaxis": f"x{place}", "yaxis": f"y{place}", "showlegend": shown})
-        across, down = 1 / columns, 1 / lines
-        top = 1 - line * down
-        layout[f"xaxis{place}"] = x_axis | {
-            "anchor": f"y{place}",
-            "domain": [column * across + 0.02, (column + 1) * across - 0.02],
+            in_legend = not index and trace.get("showlegend", True)
+            data.append(
+                trace | {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}", "showlegend": in_legend}
+            )
+        width, height = 1 / columns, 1 / lines
+        top = 1 - line * height
+        layout[f"xaxis{suffix}"] = x_axis | {
+            "anchor": f"y{suffix}",
+            "domain": [column * width + 0.02, (column + 1) * width - 0.02],
         }
-        layout[f"yaxis{place}"] = {
-            "anchor": f"x{place}",
-            "domain": [top - down + 0.3 * down, top],
+        layout[f"yaxis{suffix}"] = {
+            "anchor": f"x{suffix}",
+            "domain": [top - height + 0.3 * height, top],
             "range": list(limits),
             "showticklabels": not column,
         }
@@ -477,12 +479,12 @@ def parallel_coordinates(
     last = len(dimensions)
     scales = [_scale(dimension) for dimension in dimensions]
     data: list[dict[str, Any]] = []
-    for name, style, chosen in (("other trials", "faint", False), ("the best", "strong", True)):
+    for name, style, strong in (("other trials", "faint", False), ("the best", "strong", True)):
         color, _, opacity = _STYLES[style]
         x: list[float | None] = []
         y: list[float | None] = []
         hover: list[str] = []
-        for row in table[table["best"].astype(bool) == chosen].to_dict("records"):
+        for row in table[table["best"].astype(bool) == strong].to_dict("records"):
             heights = [
                 shift_level(share(row[dimension.name]), slot, row["number"])
                 for dimension, (share, slot, _) in zip(dimensions, scales, strict=True)
@@ -497,8 +499,8 @@ def parallel_coordinates(
                     "x": x,
                     "y": y,
                     "mode": "lines",
-                    "line": {"color": color, "width": 1.75 if chosen else 1},
-                    "opacity": 1 if chosen else opacity,
+                    "line": {"color": color, "width": 1.75 if strong else 1},
+                    "opacity": 1 if strong else opacity,
                     "name": name,
                     "hovertext": hover,
                     "hoverinfo": "text",
@@ -543,20 +545,20 @@ def parallel_coordinates(
     return _figure(data, layout)
 
 
-def heatmap(table: pd.DataFrame, across: Dimension, up: Dimension) -> Figure:
+def heatmap(table: pd.DataFrame, horizontal: Dimension, vertical: Dimension) -> Figure:
     """Cells of two parameters; a pair without a row is left blank.
 
     Args:
         table: columns `x` and `y` (levels), `depth` (how strong the cell is filled, from 0 to
             1), `text`, `note` (below it) and `hover`.
-        across: the parameter of `x`.
-        up: the parameter of `y`.
+        horizontal: the parameter of `x`.
+        vertical: the parameter of `y`.
     """
-    shape = (len(up.levels), len(across.levels))
+    shape = (len(vertical.levels), len(horizontal.levels))
     depth = np.full(shape, None, dtype=object)
     text, hover = np.full(shape, "", dtype=object), np.full(shape, "", dtype=object)
     for row in table.to_dict("records"):
-        cell = list(up.levels).index(row["y"]), list(across.levels).index(row["x"])
+        cell = list(vertical.levels).index(row["y"]), list(horizontal.levels).index(row["x"])
         depth[cell] = round(float(row["depth"]), 3)
         text[cell] = f"{escape(row['text'])}<br>{escape(row['note'])}"
         hover[cell] = _hover(row["hover"])
@@ -581,8 +583,8 @@ def heatmap(table: pd.DataFrame, across: Dimension, up: Dimension) -> Figure:
     layout = {
         "height": 90 + 44 * shape[0],
         "margin": {"r": 30},  # for the name of the last edge
-        "xaxis": _cells(across) | {"title": {"text": escape(across.name)}},
-        "yaxis": _cells(up) | {"title": {"text": escape(up.name)}},
+        "xaxis": _cells(horizontal) | {"title": {"text": escape(horizontal.name)}},
+        "yaxis": _cells(vertical) | {"title": {"text": escape(vertical.name)}},
     }
     return _figure([trace], layout)
 
@@ -602,7 +604,7 @@ def dots(table: pd.DataFrame, x_title: str) -> Figure:
     data = [
         _points(rows.assign(x=rows["value"], y=[labels.index(label) for label in rows["label"]]))
         | {
-            "name": escape(name, _HOVER),
+            "name": escape(name, _HOVER_LENGTH),
             "marker": {
                 "symbol": symbols[index % len(symbols)],
                 "size": 9,
@@ -618,27 +620,6 @@ def dots(table: pd.DataFrame, x_title: str) -> Figure:
         "yaxis": _rows(labels) | {"showgrid": True},
     }
     return _figure(data, layout)
-
-
-def bars(table: pd.DataFrame, x_title: str) -> Figure:
-    """One horizontal bar a row: columns `label`, `value` and `hover`, the first on top."""
-    labels = list(table["label"])
-    trace = {
-        "type": "bar",
-        "orientation": "h",
-        "x": _numbers(table["value"]),
-        "y": list(range(len(labels))),
-        "marker": {"color": LIGHT["accent"]},
-        "width": 0.6,
-        "hovertext": [_hover(text) for text in table["hover"]],
-        "hoverinfo": "text",
-    }
-    layout = {
-        "height": 80 + 26 * len(labels),
-        "xaxis": {"title": {"text": escape(x_title)}, "rangemode": "tozero"},
-        "yaxis": _rows(labels),
-    }
-    return _figure([trace], layout)
 
 
 def level_curve(table: pd.DataFrame, levels: Dimension, y_title: str) -> Figure:
@@ -657,7 +638,7 @@ def level_curve(table: pd.DataFrame, levels: Dimension, y_title: str) -> Figure:
         data.append(
             _points(rows.assign(x=x, y=rows["value"]))
             | {
-                "name": escape(name, _HOVER),
+                "name": escape(name, _HOVER_LENGTH),
                 "mode": "lines+markers",
                 "line": {"color": _STYLES[style][0], "dash": _DASHES[index % len(_DASHES)]},
                 "marker": {"color": _STYLES[style][0], "size": 8},
@@ -671,7 +652,7 @@ def level_curve(table: pd.DataFrame, levels: Dimension, y_title: str) -> Figure:
             "tickvals": list(range(len(levels.levels))),
             "ticktext": [escape(text) for text in levels.texts],
         },
-        "yaxis": {"title": {"text": escape(y_title, _UPRIGHT)}},
+        "yaxis": {"title": {"text": escape(y_title, _TITLE_LENGTH)}},
     }
     return _figure(data, layout)
 
@@ -721,15 +702,9 @@ def shift_level(share: float, slot: float, number: int) -> float:
     return share + _SPREAD * slot * ((number * _GOLDEN) % 1 - 0.5)
 
 
-def padded_limits(values: Iterable[float], *, log: bool = False) -> tuple[float, float]:
-    """Ends of an axis that holds all finite values, with a little room at both.
-
-    Args:
-        values: at least one of them finite.
-        log: whether the axis is logarithmic; its ends are values all the same.
-    """
-    low, high = _padded(values, log=log)
-    return (10**low, 10**high) if log else (low, high)
+def padded_limits(values: Iterable[float]) -> tuple[float, float]:
+    """Ends of an axis that holds all finite values, with a little room at both."""
+    return _padded(values)
 
 
 def log_ticks(low: float, high: float) -> list[float]:
@@ -813,8 +788,8 @@ def _marks(rows: pd.DataFrame, name: str, style: str) -> dict[str, Any]:
     color, size, opacity = _STYLES[style]
     hollow = {"color": LIGHT["paper"], "size": size, "line": {"color": color, "width": 2.5}}
     return _points(rows) | {
-        "name": escape(name, _HOVER),
-        "legendgroup": escape(name, _HOVER),
+        "name": escape(name, _HOVER_LENGTH),
+        "legendgroup": escape(name, _HOVER_LENGTH),
         "marker": hollow if style == "reference" else {"color": color, "size": size},
         "opacity": opacity,
     }
@@ -1003,4 +978,4 @@ def _numbers(values: Iterable[Any]) -> list[float | None]:
 
 
 def _hover(text: object) -> str:
-    return "<br>".join(escape(line, _HOVER) for line in str(text).split("\n"))
+    return "<br>".join(escape(line, _HOVER_LENGTH) for line in str(text).split("\n"))
