@@ -31,7 +31,7 @@ from benchmarks.growth_fit import Curve, markdown
 from benchmarks.trials_told import machine
 from harness.config import sweep
 from harness.models import base_model
-from harness.study.launcher import Parallelism
+from harness.study.session import Parallelism
 
 _BUILTIN: Final = "builtin:tiny"
 _CREWS: Final = {

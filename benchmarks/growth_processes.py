@@ -12,8 +12,9 @@ import psutil
 from benchmarks.growth_fit import Curve
 from harness.config import sweep
 from harness.storage.overview import Progress
-from harness.study import session
-from harness.study.launcher import Parallelism
+from harness.study import launcher, session
+from harness.study.session import Parallelism
+from harness.tasks.task import load_task_for
 
 #: What is started, and what must not be imported for it.
 STARTS: Final = {
@@ -81,10 +82,10 @@ def crewed(crew: Parallelism, trials: int, steps: int, model: str) -> Crewed:
         most = max(most, summed_memory())
 
     with TemporaryDirectory() as folder:
-        opened = session.open_study(settings, "study", Path(folder), crew)
+        opened = session.open_study(settings, load_task_for(settings), "study", Path(folder), crew)
         try:
             began = time.time()
-            session.run(opened, settings, tick)
+            launcher.run_study(opened, settings, tick)
             done = opened.records.read().trials
         finally:
             opened.studies.close()

@@ -19,10 +19,11 @@ from benchmarks.growth_fit import Curve
 from harness.config import sweep
 from harness.config.sweep import Sweep
 from harness.storage import overview
-from harness.study.launcher import Parallelism, WorkerSpec
-from harness.study.session import OpenStudy, open_study
-from harness.study.stages import search_slots
+from harness.study.launcher import WorkerSpec
+from harness.study.search import search_trials
+from harness.study.session import OpenStudy, Parallelism, open_study
 from harness.study.worker import Worker
+from harness.tasks.task import load_task_for
 from harness.training.trainer import Race
 from harness.trial import Measurement, TrialRequest, TrialResult
 from tests.oracle_trainer import OracleTrainer
@@ -138,9 +139,9 @@ def measure(found: dict[str, Curve], trials: int) -> None:
 
 def _begun(settings: Sweep, folder: Path) -> OpenStudy:
     """Makes the study with its search enqueued, or opens it and looks at its trials."""
-    opened = open_study(settings, "study", folder, Parallelism(1, 1))
+    opened = open_study(settings, load_task_for(settings), "study", folder, Parallelism(1, 1))
     if not opened.studies.trials():
-        opened.studies.enqueue(search_slots(settings))
+        opened.studies.enqueue(search_trials(settings))
     return opened
 
 

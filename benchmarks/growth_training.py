@@ -113,7 +113,7 @@ def measure_examples(
     with TemporaryDirectory() as folder:
         write_task(Path(folder), count)
         task = _timed(found["load"], count, lambda: _loaded(Path(folder)))
-    _timed(found["leaks"], count, lambda: checks.leaked(task))
+    _timed(found["leaks"], count, lambda: checks.count_leaks(task))
     tokens = make_tokens(base, task, training)
     _timed(found["tokens"], count, tokens.training)
     _timed(found["trainer"], count, lambda: SequentialTrainer(base, task, training, tokens=tokens))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from harness.report.page import write as write_report
     from harness.results import StudyResults
     from harness.storage.records import read_study
-    from harness.study.session import run_sweep
+    from harness.study.launcher import run_sweep
 
 __all__ = [
     "Recommendation",
@@ -48,7 +48,7 @@ _HOMES = {
     "load_sweep": ("harness.config.sweep", "load_sweep"),
     "read_study": ("harness.storage.records", "read_study"),
     "recommend": ("harness.analysis.recommendation", "recommend"),
-    "run_sweep": ("harness.study.session", "run_sweep"),
+    "run_sweep": ("harness.study.launcher", "run_sweep"),
     "write_report": ("harness.report.page", "write"),
 }
 

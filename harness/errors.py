@@ -1,4 +1,4 @@
-"""`UserError`: a mistake of the user's, in one line that names its place and what would be right.
+"""`UserError`, a mistake of the user's in one line; and how a fault ends a process.
 
 Everything that a user can get wrong (a typo in YAML, a missing file, an impossible combination)
 is raised as `UserError`; the command line prints its text and leaves with exit code 2.
@@ -7,11 +7,20 @@ is raised as `UserError`; the command line prints its text and leaves with exit 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import errno
+import os
+import sys
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
+
+#: Exit code of a process that ended with a mistake of the user's, or for want of disk space.
+USER_ERROR_CODE: Final = 2
+
+_DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+_DISK_FULL_TEXTS: Final = ("no space left on device", "database or disk is full", "quota exceeded")
 
 
 class UserError(Exception):
@@ -93,3 +102,53 @@ def _models_within(annotation: Any) -> list[Any]:
     if hasattr(annotation, "model_fields"):
         return [annotation]
     return [model for inner in get_args(annotation) for model in _models_within(inner)]
+
+
+def print_error(message: str, code: int, prefix: str = "error: ") -> int:
+    """Prints one line on standard error and returns the exit code."""
+    print(prefix + " ".join(message.split()), file=sys.stderr)
+    return code
+
+
+def print_fault(fault: Exception) -> int:
+    """Prints what ended the process in one line; returns its exit code.
+
+    Raises:
+        Exception: the fault itself, with its traceback, if HARNESS_DEBUG=1 is set and it is a
+            fault of the program.
+    """
+    if isinstance(fault, UserError):
+        return print_error(str(fault), USER_ERROR_CODE)
+    if os.environ.get("HARNESS_DEBUG") == "1":
+        raise fault
+    return _print_machine_fault(fault) or print_error(
+        f"{type(fault).__name__}: {fault}; please report it, with what the same command "
+        "prints under HARNESS_DEBUG=1",
+        1,
+        prefix="internal error: ",
+    )
+
+
+def _print_machine_fault(fault: Exception) -> int:
+    """Prints what the machine refused (a full disk, a closed folder); 0 if that is not it."""
+    for cause in _causes(fault):
+        text = str(cause).lower()
+        file = cause.filename if isinstance(cause, OSError) else None
+        prefix = f"{file}: " if file else ""
+        # SQLite and torch report a full disk as errors of their own, known by their text alone.
+        full = getattr(cause, "errno", None) in _DISK_FULL
+        if full or any(phrase in text for phrase in _DISK_FULL_TEXTS):
+            advice = "free some, or give other folders with --results and --reports"
+            return print_error(f"{prefix}no space left on the disk; {advice}", USER_ERROR_CODE)
+        if isinstance(cause, PermissionError) and file:
+            advice = "give a folder that you may write to"
+            return print_error(f"{prefix}{cause.strerror}; {advice}", USER_ERROR_CODE)
+    return 0
+
+
+def _causes(fault: BaseException) -> Iterator[BaseException]:
+    """An exception, then what it was raised from, outermost first."""
+    cause: BaseException | None = fault
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__

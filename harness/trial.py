@@ -1,12 +1,6 @@
-"""One point of the search space, one reading along its way, one outcome.
+"""A trial: its configuration, its request, its readings, its result, and the seeds it derives.
 
-Plain frozen values that cross process boundaries and go into the database. Knows nothing of
-Optuna, PEFT or torch.
-
-Derives independent seeds from a trial's seed, one for each purpose.
-
-Data order, initialisation and dropout never share a generator: an adapter of rank 64 draws more
-initial numbers than one of rank 1, and must not shift the order of the data by that.
+Plain frozen values that cross process boundaries and go into the database.
 """
 
 import dataclasses
@@ -18,9 +12,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, Self
 
-#: Settings of a trial beside its six parameters, and what they are where nobody says otherwise.
+#: Settings of a trial besides its six parameters, with their defaults.
 EXTRA_SETTINGS: Final[Mapping[str, str]] = {
-    "b_rate_ratio": "own",  # of LoRA+: the variant's own
+    "b_rate_ratio": "own",  # of LoRA+; `own` is the variant's
     "bias": "none",
     "layers": "all",
     "rank_pattern": "none",
@@ -35,7 +29,7 @@ class Stage(StrEnum):
     """The part of a study a trial belongs to.
 
     `TUNE` is the rate tuning that precedes `ABLATE`; `FULL` trains all weights, to compare with;
-    `CLAIM` runs cells that rules of thumb need, apart from those of the ablation.
+    `CLAIM` runs cells that only rules of thumb need, separately from those of the ablation.
     """
 
     SEARCH = "search"
@@ -56,7 +50,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class TrialConfig:
-    """One configuration of LoRA and the seed it is trained with.
+    """A configuration of LoRA and the seed it is trained with.
 
     Attributes:
         variant: name of an entry of `harness.config.variants`.
@@ -67,8 +61,8 @@ class TrialConfig:
         learning_rate: peak learning rate, above 0.
         seed: seeds data order, initialisation and dropout, each by a generator of its own.
         budget: share of the full number of training steps, in (0, 1].
-        extras: further settings that are not as in `EXTRA_SETTINGS`, as `name=value` joined by
-            blanks in the order of `EXTRA_SETTINGS`.
+        extras: settings that differ from `EXTRA_SETTINGS`, as `name=value` in its order, separated
+            by blanks.
     """
 
     variant: str
@@ -92,8 +86,8 @@ class TrialConfig:
             f"seed {self.seed} is negative": self.seed >= 0,
             f"budget {self.budget} is outside (0, 1]": 0 < self.budget <= 1,
             "target modules are empty": bool(self.target_modules),
-            f"extras {self.extras!r} are not in their one form": self.extras
-            == _joined(self._extras()),
+            f"extras {self.extras!r} are not in canonical form": self.extras
+            == _canonical(self._extras()),
         }
         for fault, fine in checks.items():
             if not fine:
@@ -101,7 +95,7 @@ class TrialConfig:
 
     @classmethod
     def from_row(cls, row: Mapping[Any, Any]) -> Self:
-        """The configuration in a table's row, its budget 1."""
+        """The configuration in a row of a table; its budget is 1."""
         return cls(
             variant=str(row["variant"]),
             rank=int(row["rank"]),
@@ -120,9 +114,10 @@ class TrialConfig:
 
     @property
     def key(self) -> str:
-        """Twelve hex digits that name the configuration without its seed."""
-        left_out = {"seed"} if self.extras else {"seed", "extras"}
-        body = {k: v for k, v in dataclasses.asdict(self).items() if k not in left_out}
+        """Twelve hex digits that identify the configuration without its seed."""
+        # Without extras as before there were any: keys are stored in studies.
+        excluded = {"seed"} if self.extras else {"seed", "extras"}
+        body = {k: v for k, v in dataclasses.asdict(self).items() if k not in excluded}
         return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:12]
 
     def replace(self, **changes: Any) -> Self:
@@ -130,15 +125,15 @@ class TrialConfig:
         return dataclasses.replace(self, **changes)
 
     def level(self, factor: str) -> Any:
-        """What a factor is here: a field, the alpha ratio, or one of `EXTRA_SETTINGS`."""
+        """The level of a factor: a field, the alpha ratio, or one of `EXTRA_SETTINGS`."""
         if factor in EXTRA_SETTINGS:
             return self._extras().get(factor, EXTRA_SETTINGS[factor])
         return getattr(self, factor)
 
     def with_level(self, factor: str, level: Any) -> Self:
-        """A copy with one factor at another level; alpha goes along with the rank."""
+        """A copy with one factor at another level; with the rank alpha changes in proportion."""
         if factor in EXTRA_SETTINGS:
-            return self.replace(extras=_joined({**self._extras(), factor: str(level)}))
+            return self.replace(extras=_canonical({**self._extras(), factor: str(level)}))
         if factor == "alpha_ratio":
             return self.replace(alpha=float(level) * self.rank)
         if factor == "rank":
@@ -157,8 +152,8 @@ class TrialConfig:
         ).rstrip()
 
 
-def _joined(extras: Mapping[str, str]) -> str:
-    """These extras in the order of `EXTRA_SETTINGS`, without those that are as they are there."""
+def _canonical(extras: Mapping[str, str]) -> str:
+    """Extras as text, in the order of `EXTRA_SETTINGS` and without those at their default."""
     known = {name: extras[name] for name in EXTRA_SETTINGS if name in extras}
     return " ".join(
         f"{name}={value}" for name, value in known.items() if value != EXTRA_SETTINGS[name]
@@ -167,13 +162,13 @@ def _joined(extras: Mapping[str, str]) -> str:
 
 @dataclass(frozen=True)
 class TrialRequest:
-    """What a trainer is handed: a configuration, the number it is known by, what to score.
+    """What a trainer is to do: the configuration, the trial's number, what to score.
 
     Attributes:
         number: Optuna's trial number.
         config: what to train.
         splits: splits to score at the end, the first being the one of the objective.
-        readings: whether to read the validation score on the way (a trial that can be pruned).
+        readings: whether to score validation examples during training, so that it can be pruned.
         adapter_dir: folder to save the adapter to, or None.
     """
 
@@ -186,11 +181,11 @@ class TrialRequest:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One reading on the way.
+    """One reading during training.
 
     Attributes:
-        step: optimiser steps done.
-        epoch: passes over the training data done.
+        step: completed optimizer steps.
+        epoch: completed passes over the training data.
         loss: mean training loss since the last reading, in nats a token.
         value: objective on the reading's examples, or None if it was not scored.
         seconds: training seconds so far, scoring excluded.
@@ -207,7 +202,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class SplitScores:
-    """What scoring one split left behind.
+    """The scores of one split.
 
     Attributes:
         split: name of the split.
@@ -238,8 +233,8 @@ class Cost:
         peak_memory: highest resident memory of the process (or allocated memory of the GPU) while
             the trial ran, in bytes.
         pack: adapters trained together; seconds are only comparable at one pack size.
-        inference_memory: bytes of the base's weights and buffers with the adapter beside them, as
-            it is served unmerged; 0 where it is not known.
+        inference_memory: bytes of the base's weights and buffers plus the unmerged adapter, as it
+            is served; 0 where it is not known.
     """
 
     train_seconds: float = 0.0
@@ -253,18 +248,18 @@ class Cost:
 
 @dataclass(frozen=True)
 class TrialResult:
-    """One outcome.
+    """The result of a trial.
 
     Attributes:
         number: Optuna's trial number.
         outcome: how it ended.
         scores: scores by split; empty unless complete.
-        measurements: readings on the way, oldest first.
-        cost: what it cost, also when it failed.
+        measurements: readings during training, oldest first.
+        cost: what it cost, also if it failed.
         adapter: folder of the saved adapter, or None.
         error: why it failed or was pruned, in one line, else None.
-        proofs: what was checked and held, by name; see `harness.adapters.proofs`.
-        changed: what the engine had to change to get through, in one line, else None.
+        proofs: names of the checks that passed; see `harness.adapters.proofs`.
+        changed: what the engine had to change to finish the trial, in one line, else None.
     """
 
     number: int
@@ -279,7 +274,11 @@ class TrialResult:
 
 
 class Purpose(StrEnum):
-    """What random numbers are drawn for."""
+    """What random numbers are drawn for; each purpose has a generator of its own.
+
+    An adapter of rank 64 draws more initial numbers than one of rank 1; with a shared generator
+    that would change the order of the data.
+    """
 
     DATA_ORDER = "data_order"
     INITIALISATION = "initialisation"
@@ -288,6 +287,6 @@ class Purpose(StrEnum):
 
 
 def derive_seed(seed: int, purpose: Purpose) -> int:
-    """A seed of 63 bits for one purpose, the same on every machine and in every process."""
+    """A seed of 63 bits for one purpose, equal on every machine and in every process."""
     digest = hashlib.sha256(f"{seed}/{purpose.value}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1

@@ -3,23 +3,21 @@
 `run` turns what can go wrong into one line on standard error and an exit code: 0 done, 1 a fault
 of the program (or a check that failed), 2 a mistake of the user's or a full disk, 130 interrupted.
 A verb's module registers itself here and imports what is heavy inside the verb, so that `--help`
-answers at once. Knows nothing of what the verbs do.
+answers at once.
 """
 
-import errno
 import importlib
-import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from harness.errors import UserError
+from harness.errors import USER_ERROR_CODE, print_error, print_fault
 
-#: Modules of the verbs, in the order that `--help` tells them. Each has `register(app)`.
+#: Modules of the verbs, in the order of `--help`. Each has `register(app)`.
 VERBS: Final = (
     "sweep",
     "report",
@@ -28,48 +26,45 @@ VERBS: Final = (
     "plan",
     "check",
     "init",
-    "listing",
+    "list",
     "doctor",
     "worker",
 )
 
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
-_FULL_TEXTS: Final = ("no space left on device", "database or disk is full", "quota exceeded")
 
-
-class _Stopped(Exception):  # noqa: N818 - an interruption is no error
-    """Ctrl-C, kept apart from a verb's own exit code 130."""
+class _Interrupted(Exception):  # noqa: N818 - an interruption is no error
+    """Ctrl-C, as opposed to a verb's own exit code 130."""
 
 
 class _Group(TyperGroup):
-    """The verbs, in the order of `VERBS`; tells a Ctrl-C from a verb that left by itself."""
+    """The verbs; distinguishes Ctrl-C from a verb that ended by itself."""
 
     def invoke(self, ctx: Any) -> Any:
         """Runs the verb."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as interrupt:
-            raise _Stopped from interrupt
+            raise _Interrupted from interrupt
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(requested: bool) -> None:
+    if requested:
         from importlib.metadata import PackageNotFoundError, version
 
         try:
             print(f"harness {version('harness')}")
         except PackageNotFoundError:
-            print("harness, from a checkout that is not installed")
+            print("harness, not installed (run from a checkout)")
         raise typer.Exit
 
 
-def _about(
+def _main(
     version: Annotated[
         bool,
-        typer.Option("--version", help="Say which release this is.", callback=_show_version),
+        typer.Option("--version", help="show the version", callback=_show_version),
     ] = False,
 ) -> None:
-    """Searches LoRA hyperparameters and says, with statistics, which to use.
+    """Searches LoRA hyperparameters and recommends a configuration with statistical evidence.
 
     A sweep searches, ablates around the best configuration, confirms the finalists on fresh seeds
     and the test split, and writes one HTML report. Start with: python -m harness sweep ner_medical
@@ -86,7 +81,7 @@ def make_app() -> typer.Typer:
         rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 99},
     )
-    app.callback()(_about)
+    app.callback()(_main)
     for verb in VERBS:
         importlib.import_module(f"{__name__}.{verb}").register(app)
     return app
@@ -96,7 +91,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line.
 
     Args:
-        arguments: what stands behind the program's name; None takes the process's own.
+        arguments: the command-line arguments; None takes those of the process.
 
     Returns:
         The exit code.
@@ -104,59 +99,23 @@ def run(arguments: Sequence[str] | None = None) -> int:
     Raises:
         Exception: any fault of the program, if HARNESS_DEBUG=1 is set.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    # `list` is a module here: the verb's.
+    words = [*(sys.argv[1:] if arguments is None else arguments)]
     try:
-        code = make_app()(given or ["--help"], standalone_mode=False)
+        code = make_app()(words or ["--help"], standalone_mode=False)
     except TyperException as fault:
-        return _told(_usage(fault), 2)
-    except (_Stopped, KeyboardInterrupt, typer.Abort):
-        # Whatever ended is stored, and what was in progress is run again.
-        on = "; the same command goes on from here" if given[:1] == ["sweep"] else ""
-        return _told(f"interrupted{on}", 130, prefix="")
-    except UserError as fault:
-        return _told(str(fault), 2)
+        return print_error(_usage_message(fault), USER_ERROR_CODE)
+    except (_Interrupted, KeyboardInterrupt, typer.Abort):
+        # Trials that ended are stored; a resumed study runs the unfinished ones again.
+        resume = "; the same command resumes the study" if words[:1] == ["sweep"] else ""
+        return print_error(f"interrupted{resume}", 130, prefix="")
     except Exception as fault:
-        if os.environ.get("HARNESS_DEBUG") == "1":
-            raise
-        return _of_the_machine(fault) or _told(
-            f"{type(fault).__name__}: {fault}; please report it, with what the same command "
-            "prints under HARNESS_DEBUG=1",
-            1,
-            prefix="internal error: ",
-        )
+        return print_fault(fault)
     return code if isinstance(code, int) else 0
 
 
-def _told(message: str, code: int, prefix: str = "error: ") -> int:
-    """Prints one line on standard error and answers the exit code."""
-    print(prefix + " ".join(message.split()), file=sys.stderr)
-    return code
-
-
-def _usage(fault: TyperException) -> str:
-    """A misused verb or option, with the help that tells more."""
+def _usage_message(fault: TyperException) -> str:
+    """What is wrong with a verb or option, and where its help is."""
     context = getattr(fault, "ctx", None)
     message = fault.format_message().replace("Value error, ", "").rstrip(".")
     return f"{message} (see: {context.command_path} --help)" if context else message
-
-
-def _of_the_machine(fault: BaseException) -> int:
-    """The exit code for what the machine refused (a full disk, a closed folder), else 0."""
-    for cause in _chain(fault):
-        text = str(cause)
-        named = isinstance(cause, OSError) and cause.filename
-        where = f"{cause.filename}: " if isinstance(cause, OSError) and named else ""
-        if getattr(cause, "errno", None) in _FULL or any(t in text.lower() for t in _FULL_TEXTS):
-            advice = "free some, or give other folders with --results and --reports"
-            return _told(f"{where}no space left on the disk; {advice}", 2)
-        if isinstance(cause, PermissionError) and named:
-            return _told(f"{where}{cause.strerror}; give a folder that you may write to", 2)
-    return 0
-
-
-def _chain(fault: BaseException) -> Iterator[BaseException]:
-    """An exception, then what it was raised from, outermost first."""
-    cause: BaseException | None = fault
-    while cause is not None:
-        yield cause
-        cause = cause.__cause__ or cause.__context__

@@ -1,7 +1,7 @@
 """`dashboard`: optuna-dashboard on a study, through a connection that cannot write.
 
-Shows a running study as it goes and cannot hurt it: SQLite refuses every write of such a
-connection, and what asks for one is turned away before it gets there. The package is an extra.
+Safe on a running study: SQLite refuses every write of such a connection, and requests that would
+write are answered with 403 before they reach it. optuna-dashboard is an optional dependency.
 """
 
 import contextlib
@@ -19,46 +19,44 @@ if TYPE_CHECKING:
 
     from optuna.storages import RDBStorage
 
-#: A WSGI application: environment and how to begin the answer -> the answer's parts.
+#: A WSGI application: (environment, start_response) -> parts of the response.
 App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 HOST: Final = "127.0.0.1"
-_READING: Final = ("GET", "HEAD")
-_REFUSED: Final = b'{"reason": "This dashboard only reads: the study stays as it is."}'
+_READ_METHODS: Final = ("GET", "HEAD")
+_REFUSED: Final = b'{"reason": "This dashboard is read-only: it cannot change the study."}'
 
 
 def register(app: typer.Typer) -> None:
     """Adds the verb."""
-    app.command("dashboard", help="Look at a study's trials in optuna-dashboard.")(dashboard)
+    app.command("dashboard", help="Show a study in optuna-dashboard (read-only).")(dashboard)
 
 
 def dashboard(
     study: options.Study,
-    port: Annotated[int, typer.Option(help="port on this machine", min=1, max=65535)] = 8080,
+    port: Annotated[int, typer.Option(help="port on 127.0.0.1", min=1, max=65535)] = 8080,
     results: options.Results = Path("results"),
 ) -> None:
-    """Serves the dashboard on this machine alone, until Ctrl-C; changes nothing."""
+    """Serves the dashboard to this machine only, until Ctrl-C."""
     from harness.storage.records import study_folder
 
     file = study_folder(study, results) / "study.db"
-    make = _installed()
-    storage = read_only(file)
+    make_app = _dashboard_factory()
+    storage = read_only_storage(file)
     try:
         with (
-            _server(reading(make(storage)), port) as server,
+            _make_server(refuse_writes(make_app(storage)), port) as server,
             contextlib.suppress(KeyboardInterrupt),
         ):
-            print(
-                f"study {study}, to read only: http://{HOST}:{port}/ (Ctrl-C ends it)", flush=True
-            )
+            print(f"study {study}, read-only: http://{HOST}:{port}/ (Ctrl-C ends it)", flush=True)
             server.serve_forever()
     finally:
         storage.remove_session()
         storage.engine.dispose()
 
 
-def read_only(file: Path) -> "RDBStorage":
-    """Optuna's storage on a SQLite file, which it can only read; sees what others write to it.
+def read_only_storage(file: Path) -> "RDBStorage":
+    """Optuna's storage on a SQLite file, opened read-only; sees what other processes write.
 
     Args:
         file: a study's database.
@@ -87,37 +85,39 @@ def read_only(file: Path) -> "RDBStorage":
         raise UserError(f"{file}: the study's database cannot be read: {reason}") from None
 
 
-def reading(app: App) -> App:
-    """The same application, except that it refuses whatever asks for a change."""
+def refuse_writes(app: App) -> App:
+    """The same application, except that it refuses every request that could change something."""
 
-    def answer(environment: dict[str, Any], begin: Callable[..., Any]) -> Iterable[bytes]:
-        if environment["REQUEST_METHOD"] in _READING:
-            return app(environment, begin)
+    def respond(
+        environment: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
+        if environment["REQUEST_METHOD"] in _READ_METHODS:
+            return app(environment, start_response)
         length = ("Content-Length", str(len(_REFUSED)))
-        begin("403 Forbidden", [("Content-Type", "application/json"), length])
+        start_response("403 Forbidden", [("Content-Type", "application/json"), length])
         return [_REFUSED]
 
-    return answer
+    return respond
 
 
-def _installed() -> Callable[["RDBStorage"], App]:
-    """What makes the dashboard of a storage."""
+def _dashboard_factory() -> Callable[["RDBStorage"], App]:
+    """Makes the dashboard of a storage."""
     import importlib
 
     try:
-        made: Callable[[RDBStorage], App] = importlib.import_module("optuna_dashboard").wsgi
+        factory: Callable[[RDBStorage], App] = importlib.import_module("optuna_dashboard").wsgi
     except ImportError:
         raise UserError(
             "optuna-dashboard is not installed; pip install 'harness[dashboard]'"
         ) from None
-    return made
+    return factory
 
 
-def _server(app: App, port: int) -> "BaseServer":
-    """A server of this machine alone; a page asks for much at once, so each call has a thread.
+def _make_server(app: App, port: int) -> "BaseServer":
+    """A server on 127.0.0.1 with a thread for each request, as a page sends many at once.
 
     Raises:
-        UserError: the port is taken, or only for the machine's administrator.
+        UserError: the port is taken, or needs root.
     """
     from socketserver import ThreadingMixIn
     from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
@@ -125,12 +125,12 @@ def _server(app: App, port: int) -> "BaseServer":
     class Server(ThreadingMixIn, WSGIServer):
         daemon_threads = True
 
-    class Quiet(WSGIRequestHandler):
+    class QuietHandler(WSGIRequestHandler):
         def log_message(self, format: str, *_: Any) -> None:
-            """Says nothing of each call."""
+            """Does not log requests."""
 
     try:
-        server = Server((HOST, port), Quiet)
+        server = Server((HOST, port), QuietHandler)
     except OSError as error:
         raise UserError(f"--port {port}: {error.strerror}; give another one") from error
     server.set_app(app)

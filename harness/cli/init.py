@@ -12,7 +12,7 @@ def register(app: typer.Typer) -> None:
 
 
 def init(
-    name: Annotated[str, typer.Argument(help="what to call the task")],
+    name: Annotated[str, typer.Argument(help="name of the new task")],
     data: Annotated[
         Path, typer.Option(help="a file, or a folder with train and perhaps validation and test")
     ],
@@ -22,44 +22,45 @@ def init(
     ] = None,
     field: Annotated[
         list[str] | None,
-        typer.Option(help="a column by what it is, such as input=question; repeatable"),
+        typer.Option(help="which column is what, such as input=question; repeatable"),
     ] = None,
-    force: Annotated[bool, typer.Option(help="write over files that are there")] = False,
+    force: Annotated[bool, typer.Option(help="overwrite existing files")] = False,
 ) -> None:
     """Make a task and a sweep from your own data.
 
-    Looks at the data, guesses what they are for, says why, and writes tasks/NAME/task.yaml and
-    sweeps/NAME.yaml into the working folder. The rows stay where they are.
+    Infers the task type and the columns from the data, prints its reasons, and writes
+    tasks/NAME/task.yaml and sweeps/NAME.yaml into the working folder. The rows stay where they
+    are.
     """
     from harness.tasks.scaffold import create_task
 
-    made = create_task(name, data, kind, format_, _fields(field or []), force)
-    for line in made.reasons:
-        print(line)
-    for file in made.files:
+    scaffold = create_task(name, data, kind, format_, _parse_fields(field or []), force)
+    for reason in scaffold.reasons:
+        print(reason)
+    for file in scaffold.files:
         print(f"wrote {file}")
     print("next:")
     print(f"  python -m harness check {name}")
     print(f"  python -m harness sweep {name} --preset quick --limit 64")
 
 
-def _fields(given: list[str]) -> dict[str, str]:
+def _parse_fields(texts: list[str]) -> dict[str, str]:
     """Columns by task.yaml's names for them.
 
     Raises:
-        UserError: one is written otherwise or stands twice.
+        UserError: one is not written as name=column, is unknown or occurs twice.
     """
     from harness.errors import UserError, did_you_mean
 
     names = ("id", "text", "entities", "tokens", "tags", "input", "output", "instruction")
-    found: dict[str, str] = {}
-    for text in given:
+    columns: dict[str, str] = {}
+    for text in texts:
         key, sign, column = text.partition("=")
         if not sign or not column:
             raise UserError(f"--field {text}: write it as input=COLUMN")
         if key not in names:
             raise UserError(f"--field {text}: unknown field '{key}'; {did_you_mean(key, names)}")
-        if key in found:
-            raise UserError(f"--field {text}: {key} is {found[key]} already")
-        found[key] = column
-    return found
+        if key in columns:
+            raise UserError(f"--field {text}: {key} is {columns[key]} already")
+        columns[key] = column
+    return columns

@@ -1,4 +1,4 @@
-"""`pick`: the recommendation of a study, as text or JSON."""
+"""`pick`: the recommendation of a study, as text or JSON; `sweep` prints it at its end, too."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +9,10 @@ import typer
 from harness.cli import options
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from harness.analysis.recommendation import Recommendation
     from harness.costs import Constraint
     from harness.results import StudyResults
 
@@ -21,15 +25,19 @@ def register(app: typer.Typer) -> None:
 def pick(
     study: options.Study,
     results: options.Results = Path("results"),
-    as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
     cost: Annotated[
         str | None, typer.Option(help="pick the cheapest by parameters, train_seconds, ...")
     ] = None,
     prefer: Annotated[
-        list[str] | None, typer.Option(help="only what keeps a bound: memory<8GB, parameters<1M")
+        list[str] | None,
+        typer.Option(
+            help="only configurations that satisfy a constraint, such as memory<8GB or "
+            "parameters<1M; repeatable"
+        ),
     ] = None,
     explain: Annotated[
-        bool, typer.Option("--explain", help="the whole chain from trials to verdict")
+        bool, typer.Option("--explain", help="print every step from the trials to the verdict")
     ] = False,
 ) -> None:
     """Prints the recommendation."""
@@ -37,27 +45,27 @@ def pick(
 
     from rich.console import Console
 
-    from harness.cli.outcome import print_claims, print_explained, print_outcome
     from harness.costs import COSTS
     from harness.errors import UserError, did_you_mean
     from harness.storage.records import read_study
 
-    found = read_study(study, results)
+    study_results = read_study(study, results)
     if cost is not None and cost not in COSTS:
         raise UserError(f"--cost {cost}: {did_you_mean(cost, COSTS)}")
-    bounds = _bounds(prefer or [])
+    bounds = _parse_bounds(prefer or [])
     if as_json:
-        print(json.dumps(_body(found, cost, bounds, explain), indent=2, default=float))
+        body = recommendation_json(study_results, cost, bounds, explain)
+        print(json.dumps(body, indent=2, default=float))
         return
     console = Console()
     if explain:
-        print_explained(found, console, cost, bounds)
-    print_outcome(found, console, cost, bounds)
+        print_explanation(study_results, console, cost, bounds)
+    print_recommendation(study_results, console, cost, bounds)
     if explain:
-        print_claims(found, console)
+        print_claims(study_results, console)
 
 
-def _bounds(texts: Sequence[str]) -> "list[Constraint]":
+def _parse_bounds(texts: Sequence[str]) -> "list[Constraint]":
     from harness.costs import parse_constraint
     from harness.errors import UserError
 
@@ -67,10 +75,17 @@ def _bounds(texts: Sequence[str]) -> "list[Constraint]":
         raise UserError(f"--prefer: {error}") from None
 
 
-def _body(
-    found: "StudyResults", cost: str | None, bounds: "Sequence[Constraint]", explained: bool
+def recommendation_json(
+    results: "StudyResults", cost: str | None, bounds: "Sequence[Constraint]", explained: bool
 ) -> dict[str, Any]:
-    """The recommendation for programs."""
+    """The recommendation as plain values.
+
+    Args:
+        results: the study.
+        cost: by what the pick is to be the cheapest; the sweep's by default.
+        bounds: constraints in addition to the sweep's own.
+        explained: whether to add `chain`, the steps from trials to verdict.
+    """
     import json
 
     from harness.analysis import claim_tests
@@ -79,13 +94,13 @@ def _body(
     from harness.analysis.recommendation import recommend
     from harness.report.snippets import snippet_for
 
-    verdict = recommend(found, cost, bounds)
-    chain = [step._asdict() for step in explain(found, cost, bounds)] if explained else None
-    claims = claim_tests.claims_table(found, evaluate_claims(found))
+    verdict = recommend(results, cost, bounds)
+    chain = [step._asdict() for step in explain(results, cost, bounds)] if explained else None
+    claims = claim_tests.claims_table(results, evaluate_claims(results))
     return {
-        "study": found.name,
-        "metric": found.objective.name,
-        "margin": found.objective.margin,
+        "study": results.name,
+        "metric": results.objective.name,
+        "margin": results.objective.margin,
         "outcome": verdict.outcome,
         "pick": dict(verdict.pick) if verdict.pick is not None else None,
         "score": verdict.score._asdict() if verdict.score is not None else None,
@@ -95,7 +110,7 @@ def _body(
         "indistinguishable": list(verdict.indistinguishable),
         "confidence_set": list(verdict.confidence_set),
         "not_supported": list(verdict.not_supported),
-        "dropped": list(found.attributes.get("dropped", ())),
+        "dropped": list(results.attributes.get("dropped", ())),
         "more_seeds": verdict.more_seeds,
         "cost": verdict.cost,
         "prefer": list(verdict.prefer),
@@ -105,5 +120,116 @@ def _body(
         "seed_sd": verdict.seed_sd,
         "claims": json.loads(claims.to_json(orient="records")),
         **({} if chain is None else {"chain": chain}),
-        "lora_config": snippet_for(found, verdict.pick) if verdict.pick is not None else None,
+        "lora_config": snippet_for(results, verdict.pick) if verdict.pick is not None else None,
     }
+
+
+def print_recommendation(
+    results: "StudyResults",
+    console: "Console",
+    cost: str | None = None,
+    prefer: "Sequence[Constraint]" = (),
+) -> "Recommendation":
+    """Prints pick, score, evidence, comparison and the configuration to paste.
+
+    Args:
+        results: the study.
+        console: where.
+        cost: by what the pick is to be the cheapest; the sweep's by default.
+        prefer: constraints in addition to the sweep's own.
+    """
+    from harness.analysis.formatting import metric_format
+    from harness.analysis.recommendation import recommend
+    from harness.analysis.wording import baselines_sentence, more_seeds
+    from harness.report.snippets import add_seeds, snippet_for
+
+    verdict = recommend(results, cost, prefer)
+    scores = metric_format(results.objective)
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+    # A study that confirmed nothing has the outcome `none`, which as a word alone says little.
+    nothing = "no recommendation (nothing was confirmed)"
+    say(f"\n{results.name}: {nothing if verdict.outcome == 'none' else verdict.outcome}")
+    say(verdict.evidence)
+    if verdict.score is not None:
+        value = scores.show(verdict.score.value)
+        interval = scores.interval(verdict.score.low, verdict.score.high)
+        say(f"test score {value} (95 % CI {interval}) {scores.unit}")
+    if not verdict.comparison.empty:
+        console.print(_comparison_table(results, verdict))
+    if baselines := baselines_sentence(results):
+        say(baselines)
+    if verdict.indistinguishable:
+        reference = "best" if verdict.pick is None else "pick"
+        names = "; ".join(verdict.indistinguishable)
+        say(f"statistically indistinguishable from the {reference}: {names}")
+    if verdict.more_seeds:
+        say(f"about {more_seeds(verdict.more_seeds)} would decide it")
+        if command := add_seeds(results, verdict.more_seeds):
+            say(f"beyond the planned looks, therefore exploratory: {command}")
+    for sentence in verdict.not_supported:
+        say(f"limitation: {sentence}")
+    if verdict.pick is not None:
+        say("\n" + snippet_for(results, verdict.pick))
+    elif verdict.best is not None:
+        say("\nno pick; the best mean so far, not shown to be the best:\n")
+        say(snippet_for(results, verdict.best))
+    return verdict
+
+
+def print_explanation(
+    results: "StudyResults",
+    console: "Console",
+    cost: str | None = None,
+    prefer: "Sequence[Constraint]" = (),
+) -> None:
+    """Prints every step from the numbers of trials to the verdict."""
+    from harness.analysis.explanation import explain
+
+    for number, step in enumerate(explain(results, cost, prefer), 1):
+        console.print(f"\n{number}. {step.title}", highlight=False, markup=False)
+        for line in step.lines:
+            console.print(f"   {line}", highlight=False, soft_wrap=True, markup=False)
+
+
+def print_claims(results: "StudyResults", console: "Console") -> None:
+    """Prints what the study says of common rules of thumb, one a line."""
+    from harness.analysis import claim_tests
+    from harness.analysis.claim_tests import evaluate_claims
+    from harness.report.snippets import claim_advice
+
+    findings = evaluate_claims(results)
+    console.print("\nrules of thumb, 95 % intervals, validation split", highlight=False)
+    for finding in findings:
+        numbers = [
+            claim_tests.comparison_text(results, contrast) for contrast in finding.comparisons
+        ]
+        missing = claim_tests.missing_data_message(results, finding)
+        line = f"{finding.verdict}: {finding.claim.sentence} [{'; '.join(numbers or [missing])}]"
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+    for line in claim_advice(results, findings):
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
+def _comparison_table(results: "StudyResults", verdict: "Recommendation") -> "Table":
+    from rich.table import Table
+
+    from harness.analysis.formatting import metric_format
+
+    scores = metric_format(results.objective)
+    table = Table(title=f"finalists, test, {scores.unit}", title_justify="left")
+    for column in ("configuration", "parameters", "score", "95 % CI", "to the best", "verdict"):
+        table.add_column(column)
+    for row in verdict.comparison.to_dict("records"):
+        table.add_row(
+            f"{row['variant']} r={row['rank']} alpha={row['alpha']:g} {row['target_modules']} "
+            f"lr={row['learning_rate']:.2g}",
+            f"{row['parameters']:,.0f}",
+            scores.show(row["value"]),
+            scores.interval(row["low"], row["high"]),
+            scores.gap(row["difference_to_best"]),
+            str(row["verdict"]),
+        )
+    return table

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli import options
+from harness.cli.options import Name, SweepOptions, hourly_price, with_sweep_options
 
 if TYPE_CHECKING:
     from harness.config.sweep import Sweep
@@ -19,54 +18,47 @@ def register(app: typer.Typer) -> None:
     app.command("plan", help="Forecast a sweep: trials, parameters, memory, time and price.")(plan)
 
 
+@with_sweep_options
 def plan(
-    name: options.Name,
-    model: options.Model = None,
-    trials: options.Trials = None,
-    minutes: options.Minutes = None,
-    seeds: options.Seeds = None,
-    overrides: options.Set = None,
-    workers: options.Workers = None,
-    data: options.Data = None,
-    limit: options.Limit = None,
-    preset: options.Preset = None,
-    allow_leaks: options.AllowLeaks = False,
-    price: Annotated[str | None, typer.Option(help="of the machine, such as 1.29/h")] = None,
+    name: Name,
+    options: SweepOptions,
+    price: Annotated[str | None, typer.Option(help="price of the machine, such as 1.29/h")] = None,
 ) -> None:
-    """Times a few steps on this machine and says what the whole sweep would take."""
+    """Times a few steps on this machine and forecasts what the whole sweep would take."""
     from rich.console import Console
     from rich.table import Table
 
     from harness.study import checks, forecast
-    from harness.study.launcher import default_parallelism as choose_crew
+    from harness.study.launcher import default_parallelism
+    from harness.tasks.task import load_task_for
 
-    hourly = price_of(price)
-    sweep = options.sweep_of(
-        name, model, trials, minutes, seeds, overrides, workers, data, limit, preset, allow_leaks
-    )
+    hourly = hourly_price(price)
+    sweep = options.sweep(name)
+    task = load_task_for(sweep)
     console = Console()
-    for note in checks.check_sweep(sweep):
+    for note in checks.check_sweep(sweep, task):
         console.print(f"note: {note}", highlight=False)
-    crew = choose_crew(sweep.workers, sweep.threads, checks.cuda)
+    parallelism = default_parallelism(sweep.workers, sweep.threads, checks.cuda)
     table = Table("configuration", "trainable parameters", title="by target and rank")
-    for config in _grid(sweep):
-        shown = f"{config.target_modules} r={config.rank}"
-        table.add_row(shown, f"{checks.parameters(sweep, config):,}")
+    for config in _targets_by_rank(sweep):
+        label = f"{config.target_modules} r={config.rank}"
+        table.add_row(label, f"{checks.parameters(sweep, task, config):,}")
     console.print(table)
-    timing = forecast.time_trial(sweep, crew.threads)
-    found = forecast.stages(sweep, timing, crew.workers)
-    table = Table("stage", "trials at most", "minutes", "within --minutes")
-    for row in found:
-        fits = "-" if sweep.minutes is None else "yes" if row.fits else "no: cut or dropped"
-        table.add_row(row.stage, str(row.trials), f"{row.seconds / 60:.1f}", fits)
+    timing = forecast.time_trial(sweep, task, parallelism.threads)
+    stages = forecast.forecast_stages(sweep, task, timing, parallelism.workers)
+    table = Table("stage", "maximum trials", "minutes", "within --minutes")
+    for stage in stages:
+        fits = "-" if sweep.minutes is None else "yes" if stage.fits else "no: cut or dropped"
+        table.add_row(stage.stage, str(stage.trials), f"{stage.seconds / 60:.1f}", fits)
     console.print(table)
-    total = sum(row.seconds for row in found)
-    memory = timing.peak_memory * crew.workers / 2**30
+    total = sum(stage.seconds for stage in stages)
+    memory = timing.peak_memory * parallelism.workers / 2**30
     seconds = timing.train_seconds + timing.validation_seconds
+    minutes = round(total / 60)
     lines = [
-        f"{crew}; a full trial of the largest configuration takes about {seconds:.0f} s",
-        f"about {total / 60:.0f} minutes and {memory:.1f} GB of memory in all (a forecast from "
-        "a few timed steps; pruning is taken to save a quarter of the search)",
+        f"{parallelism}; a full trial of the largest configuration takes about {seconds:.0f} s",
+        f"about {minutes} minute{'s' * (minutes != 1)} and {memory:.1f} GB of memory in total (a "
+        "forecast from a few timed steps; it assumes that pruning saves a quarter of the search)",
     ]
     if hourly is not None:
         lines.append(f"about {hourly * total / 3600:.2f} at {hourly:g} an hour")
@@ -74,23 +66,7 @@ def plan(
         console.print(line, highlight=False, soft_wrap=True)
 
 
-def price_of(text: str | None) -> float | None:
-    """The price an hour in `1.29/h` or `1.29`.
-
-    Raises:
-        UserError: it is written otherwise.
-    """
-    from harness.errors import UserError
-
-    if text is None:
-        return None
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)(?:/h)?", text.strip())
-    if not found:
-        raise UserError(f"--price {text}: write it as 1.29/h")
-    return float(found.group(1))
-
-
-def _grid(sweep: Sweep) -> list[TrialConfig]:
+def _targets_by_rank(sweep: Sweep) -> list[TrialConfig]:
     from harness.trial import TrialConfig
 
     variant = sweep.space.variant[0]

@@ -1,7 +1,13 @@
-"""`report`: writes pages, tables and figures of studies anew, without training or torch."""
+"""`report`: writes pages, tables and figures of studies, without training or torch.
+
+`report --watch` writes a study's page again whenever a trial has ended. It only reads the study:
+trials of a dead worker are left for the sweep to take back.
+"""
 
 import gc
-from collections.abc import Iterator, Sequence
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -12,15 +18,24 @@ from harness.cli import options
 
 if TYPE_CHECKING:
     from harness.results import StudyResults
+    from harness.storage.study import StudyStore
 
-#: What several studies are compared in.
-_SEVERAL: Final = ("html", "csv", "json")
+#: Formats of a comparison of several studies.
+_COMPARISON_FORMATS: Final = ("html", "csv", "json")
+#: Seconds after which an open page reloads itself while it is watched.
+REFRESH: Final = 10
+#: Seconds between two checks of the study.
+EVERY: Final = 5.0
+#: After writing a page, wait so many times as long as that took: the sweep needs the processor.
+_REST: Final = 9.0
+#: Heartbeats that a worker may miss before it counts as dead.
+_MISSED: Final = 3.0
 
 
 def register(app: typer.Typer) -> None:
     """Adds the verb."""
-    told = "Write a study's page, tables or figures; of several a comparison, of none the index."
-    app.command("report", help=told)(report)
+    text = "Write a study's page, tables or figures; of several a comparison, of none the index."
+    app.command("report", help=text)(report)
 
 
 def report(
@@ -32,20 +47,18 @@ def report(
         str,
         typer.Option("--format", help="html, md, csv, latex, json, svg, png; several by commas"),
     ] = "html",
-    price: Annotated[
-        str | None, typer.Option(help="of an hour of the machine, such as 1.29/h")
-    ] = None,
+    price: Annotated[str | None, typer.Option(help="price of the machine, such as 1.29/h")] = None,
     show_text: Annotated[
         bool, typer.Option("--show-text", help="show texts of a task that is not public")
     ] = False,
     watch: Annotated[
-        bool, typer.Option("--watch", help="write the page anew while the sweep runs")
+        bool, typer.Option("--watch", help="update the page while the sweep runs")
     ] = False,
     results: options.Results = Path("results"),
     reports: options.Reports = Path("reports"),
 ) -> None:
-    """Writes what was asked for and prints the paths."""
-    with nullcontext() if watch else _uncollected():
+    """Writes what was requested and prints the paths."""
+    with nullcontext() if watch else _without_garbage_collection():
         _write(studies or [], form, price, show_text, watch, results, reports)
 
 
@@ -58,106 +71,210 @@ def _write(
     results: Path,
     reports: Path,
 ) -> None:
-    from harness.cli.plan import price_of
-    from harness.cli.watching import follow
     from harness.errors import UserError
     from harness.report import page
     from harness.report.exports import write
 
-    asked, hourly = _formats(form), price_of(price)
+    formats, hourly = _parse_formats(form), options.hourly_price(price)
     if not studies:
-        if asked != ["html"] or watch:
+        if formats != ["html"] or watch:
             raise UserError("without a study `report` writes the index of all, as html")
-        print(_index(results, reports))
+        print(_write_index(results, reports))
         return
-    if watch and (len(studies) > 1 or asked != ["html"]):
+    if watch and (len(studies) > 1 or formats != ["html"]):
         raise UserError("--watch: writes the page of one study, as html")
     if len(studies) > 1:
-        for path in _compare(studies, asked, results, reports):
+        for path in _write_comparison(studies, formats, results, reports):
             print(path)
         return
     (name,) = studies
     if watch:
         path = reports / f"{name}.html"
 
-        def again(refresh: int | None) -> Path:
+        def write_page(refresh: int | None) -> Path:
             return page.write(_read(name, results, hourly, show_text), path, refresh)
 
-        follow(name, results, again)
+        follow(name, results, write_page)
         return
-    found = _read(name, results, hourly, show_text)
-    for each in asked:
-        print(write(found, each, reports))
+    study_results = _read(name, results, hourly, show_text)
+    for format_ in formats:
+        print(write(study_results, format_, reports))
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
-    """Leaves garbage lie: the process is over soon, and looking for it takes a sixth of it."""
-    before = gc.isenabled()
+def _without_garbage_collection() -> Iterator[None]:
+    """The process ends soon after: collecting garbage would take a sixth of its time."""
+    enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if before:
+        if enabled:
             gc.enable()
 
 
-def _formats(text: str) -> list[str]:
+def _parse_formats(text: str) -> list[str]:
     from harness.errors import UserError, did_you_mean
     from harness.report.exports import FORMATS
 
-    asked = [*dict.fromkeys(name.strip() for name in text.split(","))]
-    for name in asked:
+    formats = [*dict.fromkeys(name.strip() for name in text.split(","))]
+    for name in formats:
         if name not in FORMATS:
             raise UserError(f"--format {name}: {did_you_mean(name, FORMATS)}")
-    return asked
+    return formats
 
 
 def _read(name: str, results: Path, hourly: float | None, show_text: bool) -> "StudyResults":
-    """A study with all that was asked for beside its tables."""
+    """A study with its texts and, where it was given, the price of an hour."""
     from dataclasses import replace
 
     from harness.storage.records import read_study
     from harness.study.outputs import attach_outputs
 
-    found = read_study(name, results)
+    study_results = read_study(name, results)
     if hourly is not None:
-        found = replace(found, attributes={**found.attributes, "asked": {"price": hourly}})
-    return attach_outputs(found, show_text)
+        attributes = {**study_results.attributes, "asked": {"price": hourly}}
+        study_results = replace(study_results, attributes=attributes)
+    return attach_outputs(study_results, show_text)
 
 
-def _index(results: Path, reports: Path) -> Path:
+def _write_index(results: Path, reports: Path) -> Path:
     from harness.report import index
     from harness.storage import overview
 
     return index.write(overview.find_studies(results), reports)
 
 
-def _compare(
-    names: Sequence[str], asked: Sequence[str], results: Path, reports: Path
+def _write_comparison(
+    names: Sequence[str], formats: Sequence[str], results: Path, reports: Path
 ) -> list[Path]:
-    """Writes a comparison in the formats that it has."""
+    """Writes a comparison of studies; returns the files, of csv the folder."""
     from harness.errors import UserError
     from harness.report import compare
     from harness.report.page import write_text
     from harness.storage.records import read_study
 
-    for name in asked:
-        if name not in _SEVERAL:
+    for name in formats:
+        if name not in _COMPARISON_FORMATS:
             raise UserError(f"--format {name}: several studies are compared as html, csv or json")
     studies = [read_study(name, results) for name in names]
     page = compare.render(studies)
     tables = compare.tables(studies)
-    stem = reports / "-and-".join(one.name for one in studies)[:120]
-    written = []
-    if "html" in asked:
-        written.append(write_text(page, stem.with_name(f"{stem.name}.html")))
-    if "json" in asked:
+    stem = reports / "-and-".join(study.name for study in studies)[:120]
+    paths = []
+    if "html" in formats:
+        paths.append(write_text(page, stem.with_name(f"{stem.name}.html")))
+    if "json" in formats:
         bodies = [f'"{name}": {frame.to_json(orient="records")}' for name, frame in tables.items()]
         text = "{" + ",\n".join(bodies) + "}\n"
-        written.append(write_text(text, stem.with_name(f"{stem.name}.json")))
-    if "csv" in asked:
+        paths.append(write_text(text, stem.with_name(f"{stem.name}.json")))
+    if "csv" in formats:
         for name, frame in tables.items():
             write_text(frame.to_csv(index=False, lineterminator="\n"), stem / f"{name}.csv")
-        written.append(stem)
-    return written
+        paths.append(stem)
+    return paths
+
+
+def watch(
+    write: Callable[[bool], object],
+    stamp: Callable[[], object],
+    is_over: Callable[[], bool],
+    every: float = EVERY,
+    wait: Callable[[float], object] = time.sleep,
+) -> None:
+    """Writes at once, then whenever the stamp has changed, until it is over or Ctrl-C.
+
+    Args:
+        write: writes the page; its argument says whether more is to come. The last call gets
+            False, so that no page that reloads itself is left behind.
+        stamp: a value that changes when there is something new to write.
+        is_over: whether nothing more is to come.
+        every: seconds between two checks; more where writing takes long.
+        wait: waits for so many seconds.
+    """
+    written: object = None
+    first, pause = True, every
+    try:
+        while not is_over():
+            current = stamp()  # before writing: a change meanwhile is noticed at the next check
+            if first or current != written:
+                began = time.monotonic()
+                write(True)
+                pause = max(every, _REST * (time.monotonic() - began))
+            first, written = False, current
+            wait(pause)
+    except KeyboardInterrupt:
+        pass  # the usual end of a watch
+    write(False)
+
+
+def follow(
+    study: str,
+    results: Path,
+    write: Callable[[int | None], Path],
+    say: Callable[[str], object] = print,
+    every: float = EVERY,
+    wait: Callable[[float], object] = time.sleep,
+) -> None:
+    """Watches a study until no trial remains and nobody runs it, or Ctrl-C.
+
+    Args:
+        study: the study's name.
+        results: folder of studies.
+        write: reads the study and writes its page, which reloads itself after so many seconds
+            (None: never); returns the page's file.
+        say: prints one line for each page.
+        every: seconds between two checks.
+        wait: waits for so many seconds.
+
+    Raises:
+        UserError: there is no such study, or the page cannot be written.
+    """
+    from harness.storage import overview
+    from harness.storage.records import study_folder
+    from harness.storage.study import StudyStore, study_url
+
+    store = StudyStore(study_url(study_folder(study, results)), study)
+
+    def publish(more: bool) -> None:
+        path, progress = write(REFRESH if more else None), overview.study_progress(store)
+        completed = progress.completed.get(progress.stage, 0)
+        state = f"{progress.stage} {completed}/{completed + progress.remaining}"
+        end = "" if more else "; no longer watched"
+        say(f"{time.strftime('%H:%M:%S')}  {path}: {state}{end}")
+
+    try:
+        watch(publish, lambda: _ended_counts(store), lambda: is_over(store), every, wait)
+    finally:
+        store.close()
+
+
+def is_over(store: "StudyStore") -> bool:
+    """Whether a study that has begun has no trial left and no worker that could plan more."""
+    from harness.storage import overview
+
+    trials = store.trials()
+    return (
+        bool(trials)
+        and not overview.study_progress(store).remaining
+        and not _has_live_worker(store)
+    )
+
+
+def _ended_counts(store: "StudyStore") -> Counter[str]:
+    """How many trials have ended, by state."""
+    return Counter(trial.state.name for trial in store.trials() if trial.state.is_finished())
+
+
+def _has_live_worker(store: "StudyStore") -> bool:
+    """Whether any worker, on whatever host, has sent a heartbeat lately."""
+    from sqlalchemy import func, select
+    from sqlalchemy.orm import Session
+
+    from harness.storage.heartbeat import BEAT_SECONDS
+    from harness.storage.schema import WorkerRow
+
+    latest = select(func.max(WorkerRow.beat)).where(WorkerRow.study == store.study.study_name)
+    with Session(store.engine) as session:
+        beat = session.scalar(latest)
+    return beat is not None and time.time() - beat < _MISSED * BEAT_SECONDS

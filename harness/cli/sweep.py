@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final, Self
 
 import typer
 
-from harness.cli import options
+from harness.cli.options import (
+    Name,
+    Reports,
+    Results,
+    SweepOptions,
+    study_name,
+    with_sweep_options,
+)
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from types import TracebackType
+
+    from rich.console import Console, Group
 
     from harness.config.sweep import Sweep
-    from harness.results import StudyResults
+    from harness.results import Objective, StudyResults
     from harness.storage.overview import Progress
     from harness.study.session import OpenStudy
+    from harness.tasks.task import Task
 
 
 def register(app: typer.Typer) -> None:
@@ -24,79 +35,86 @@ def register(app: typer.Typer) -> None:
     app.command("sweep", help="Run a sweep: search, ablate, confirm, report, recommend.")(sweep)
 
 
+@with_sweep_options
 def sweep(
-    name: options.Name,
-    model: options.Model = None,
-    trials: options.Trials = None,
-    minutes: options.Minutes = None,
-    seeds: options.Seeds = None,
-    overrides: options.Set = None,
-    workers: options.Workers = None,
-    data: options.Data = None,
-    limit: options.Limit = None,
-    preset: options.Preset = None,
-    allow_leaks: options.AllowLeaks = False,
-    study: Annotated[str | None, typer.Option(help="the study's name, else the sweep's")] = None,
-    extend_grid: options.ExtendGrid = False,
-    claims: options.Claims = False,
-    add_seeds: options.AddSeeds = 0,
-    results: options.Results = Path("results"),
-    reports: options.Reports = Path("reports"),
+    name: Name,
+    options: SweepOptions,
+    study: Annotated[
+        str | None, typer.Option(help="name of the study (default: the sweep's)")
+    ] = None,
+    extend_grid: Annotated[
+        bool, typer.Option("--extend-grid", help="try one learning rate beyond each grid's edge")
+    ] = False,
+    claims: Annotated[
+        bool,
+        typer.Option("--claims", help="also train what common rules of thumb need to be tested"),
+    ] = False,
+    add_seeds: Annotated[
+        int,
+        typer.Option(
+            "--add-seeds", help="more seeds for finalists; with --claims for claims", min=0
+        ),
+    ] = 0,
+    results: Results = Path("results"),
+    reports: Reports = Path("reports"),
 ) -> None:
-    """Runs the whole study; the same command goes on where an earlier one was stopped."""
+    """Runs the whole study; the same command resumes one that was interrupted."""
     from rich.console import Console
 
-    from harness.cli.live import View
-    from harness.cli.outcome import print_claims, print_outcome
-    from harness.study import session
+    from harness.cli.pick import print_claims, print_recommendation
+    from harness.study import launcher
+    from harness.tasks.task import load_task_for
 
     console = Console()
-    plan = options.sweep_of(
-        name, model, trials, minutes, seeds, overrides, workers, data, limit, preset, allow_leaks
-    )
-    chosen = options.study_name(name, study)
-    opened = _opened(plan, chosen, results, console)
+    plan = options.sweep(name)
+    task = load_task_for(plan)
+    opened = _open(plan, task, study_name(name, study), results, console)
     stage = ""
 
     def tick(progress: Progress) -> None:
         nonlocal stage
         view.tick(progress)
         if stage and progress.stage != stage:
-            _report(opened.records.read(), reports)
+            _write_report(opened.records.read(), task, reports)
         stage = progress.stage
 
-    view = View(plan, opened.task.objective, console, opened.crew.workers)
+    view = ProgressView(plan, task.objective, console, opened.parallelism.workers)
     try:
         with view:
-            session.run(opened, plan, tick, extend_grid, claims, add_seeds)
+            launcher.run_study(opened, plan, tick, extend_grid, claims, add_seeds)
     finally:
-        # What is there is worth a page, also after Ctrl-C.
-        found = opened.records.read()
-        path = _report(found, reports)
-    _index(results, reports)
-    print_outcome(found, console)
+        # Also after Ctrl-C: what is stored so far is worth a page.
+        study_results = opened.records.read()
+        path = _write_report(study_results, task, reports)
+    _write_index(results, reports)
+    print_recommendation(study_results, console)
     if claims:
-        print_claims(found, console)
+        print_claims(study_results, console)
     console.print(f"report: {path}", highlight=False, soft_wrap=True)
 
 
-def _opened(plan: Sweep, name: str, results: Path, console: Console) -> OpenStudy:
-    from harness.study import checks, session
+def _open(plan: Sweep, task: Task, name: str, results: Path, console: Console) -> OpenStudy:
+    """Opens the study, a new one after all checks, and prints what it runs."""
+    from harness.study import checks, launcher, session
 
-    if not session.exists(results, name):  # what goes on was checked when it began
-        for note in checks.check_sweep(plan):
+    if not session.exists(results, name):  # a study that resumes was checked when it began
+        for note in checks.check_sweep(plan, task):
             console.print(f"note: {note}", highlight=False, soft_wrap=True)
-    crew = session.parallelism_of(plan, name, results)
-    if crew.why:
-        console.print(f"note: {crew.why}", highlight=False, soft_wrap=True)
-    opened = session.open_study(plan, name, results, crew)
-    told = f"study {name}: {plan.task} on {plan.model.name}, {opened.crew}, in {opened.folder}"
-    console.print(told, highlight=False, soft_wrap=True)
+    parallelism = launcher.parallelism_of(plan, name, results)
+    if parallelism.why:
+        console.print(f"note: {parallelism.why}", highlight=False, soft_wrap=True)
+    opened = session.open_study(plan, task, name, results, parallelism)
+    console.print(
+        f"study {name}: {plan.task} on {plan.model.name}, {opened.parallelism}, in "
+        f"{opened.folder}",
+        highlight=False,
+        soft_wrap=True,
+    )
     return opened
 
 
-def _index(results: Path, reports: Path) -> None:
-    """Brings the index up to date; no verdict is lost where that cannot be done."""
+def _write_index(results: Path, reports: Path) -> None:
+    """Updates the index of all studies; a study that cannot be read must not cost the verdict."""
     from harness.errors import UserError
     from harness.report import index
     from harness.storage import overview
@@ -105,8 +123,120 @@ def _index(results: Path, reports: Path) -> None:
         index.write(overview.find_studies(results), reports)
 
 
-def _report(results: StudyResults, reports: Path) -> Path:
+def _write_report(results: StudyResults, task: Task, reports: Path) -> Path:
     from harness.report.page import write
     from harness.study.outputs import attach_outputs
 
-    return write(attach_outputs(results), reports / f"{results.name}.html")
+    return write(attach_outputs(results, task=task), reports / f"{results.name}.html")
+
+
+#: Seconds between plain lines while nothing changes.
+_QUIET: Final = 60.0
+
+
+class ProgressView:
+    """Shows a running sweep: a live table on a terminal, plain lines elsewhere.
+
+    Args:
+        sweep: what runs.
+        objective: unit and scale of the score.
+        console: where to print.
+        workers: number of workers.
+    """
+
+    def __init__(self, sweep: Sweep, objective: Objective, console: Console, workers: int) -> None:
+        from rich.live import Live
+
+        self._sweep, self._objective, self._console = sweep, objective, console
+        self._workers = workers
+        self._began = time.monotonic()
+        self._stage, self._stage_began, self._stage_completed = "", time.monotonic(), 0
+        self._last_line, self._last_printed = "", 0.0
+        self._live = Live(console=console, transient=True) if console.is_terminal else None
+
+    def __enter__(self) -> Self:
+        """Starts the live table."""
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Ends the live table."""
+        if self._live:
+            self._live.stop()
+
+    def tick(self, progress: Progress) -> None:
+        """Shows the progress at one moment."""
+        completed = progress.completed.get(progress.stage, 0)
+        if progress.stage != self._stage:
+            self._stage, self._stage_began = progress.stage, time.monotonic()
+            self._stage_completed = completed
+        if self._live:
+            self._live.update(self._table(progress))
+            return
+        line = self._line(progress)
+        quiet = time.monotonic() - self._last_printed > _QUIET
+        if line != self._last_line and (completed % 5 == 0 or quiet):
+            self._console.print(
+                f"{_clock(time.monotonic() - self._began)}  {line}",
+                highlight=False,
+                soft_wrap=True,
+            )
+            self._last_line, self._last_printed = line, time.monotonic()
+
+    def remaining_seconds(self, progress: Progress) -> float | None:
+        """Seconds until the stage ends, at the rate of this session; None before it is known."""
+        completed = progress.completed.get(progress.stage, 0) - self._stage_completed
+        if completed < self._workers:
+            return None
+        pace = (time.monotonic() - self._stage_began) / completed
+        return pace * progress.remaining
+
+    def _best(self, progress: Progress) -> str:
+        from harness.analysis.formatting import metric_format
+
+        if progress.best is None:
+            return ""
+        return f"{metric_format(self._objective).show(progress.best)} ({progress.best_label})"
+
+    def _line(self, progress: Progress) -> str:
+        completed = progress.completed.get(progress.stage, 0)
+        line = f"{progress.stage} {completed}/{completed + progress.remaining}"
+        best = self._best(progress)
+        return f"{line}, best {best}" if best else line
+
+    def _table(self, progress: Progress) -> Group:
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        completed = progress.completed.get(progress.stage, 0)
+        total = completed + progress.remaining
+        seconds = self.remaining_seconds(progress)
+        eta = "estimating…" if seconds is None else _clock(seconds)
+        table = Table.grid(padding=(0, 2))
+        table.add_row("stage", f"{progress.stage} {completed}/{total} · ETA {eta}")
+        table.add_row(
+            "trials", ", ".join(f"{count} {state}" for state, count in progress.outcomes.items())
+        )
+        if best := self._best(progress):
+            table.add_row("best", f"{best} {self._objective.unit}, validation")
+        table.add_row("elapsed", _clock(time.monotonic() - self._began))
+        for label in progress.running:
+            table.add_row("running", label)
+        bar = ProgressBar(total=max(1, total), completed=completed, width=60)
+        return Group(Text(f"{self._sweep.task} on {self._sweep.model.name}", "bold"), table, bar)
+
+
+def _clock(seconds: float) -> str:
+    """`4:05`, or `1:04:05` from an hour on."""
+    minutes, rest = divmod(int(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+    return f"{minutes}:{rest:02d}"

@@ -15,20 +15,20 @@ def register(app: typer.Typer) -> None:
 def worker(
     url: Annotated[str, typer.Option(help="database, such as sqlite:///results/x/study.db")],
     study: Annotated[str, typer.Option(help="name of the study")],
-    index: Annotated[int, typer.Option(help="which of the workers side by side, from 0")] = 0,
-    workers: Annotated[int, typer.Option(help="how many workers there are")] = 1,
+    index: Annotated[int, typer.Option(help="index of this worker, from 0")] = 0,
+    workers: Annotated[int, typer.Option(help="number of workers on the study")] = 1,
     threads: Annotated[int, typer.Option(help="torch threads")] = 1,
     minutes: Annotated[float | None, typer.Option(hidden=True)] = None,
     spent: Annotated[float, typer.Option(hidden=True)] = 0.0,
     began: Annotated[float, typer.Option(hidden=True)] = 0.0,
     parent: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Works until the study owes nothing."""
+    """Runs trials until the study has none left."""
     import signal
 
     from harness.study.launcher import WorkerSpec
-    from harness.study.worker import run
+    from harness.study.worker import Worker
 
-    # A worker that is asked to end gives its trial back, as after Ctrl-C.
+    # A terminated worker returns its trial, as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    run(WorkerSpec(url, study, index, workers, threads, minutes, spent, began, parent))
+    Worker(WorkerSpec(url, study, index, workers, threads, minutes, spent, began, parent)).run()

@@ -1,4 +1,7 @@
-"""A worker's pulse, and who is dead: Optuna's own heart beats only inside `Study.optimize`."""
+"""Heartbeats of workers, and which workers are dead.
+
+Optuna has heartbeats of its own, but sends them only inside `Study.optimize`.
+"""
 
 import os
 import socket
@@ -14,13 +17,13 @@ from sqlalchemy.orm import Session
 from harness.storage.schema import WorkerRow
 from harness.storage.study import StudyStore
 
-#: Seconds between beats, and after how many without one a worker on another host counts as dead.
+#: Seconds between heartbeats, and without one after which a worker on another host counts as dead.
 BEAT_SECONDS: Final = 10.0
 DEAD_SECONDS: Final = 120.0
 
 
 class Heartbeat:
-    """Beats in a thread of its own while a worker runs.
+    """Writes heartbeats from a thread while a worker runs.
 
     Args:
         engine: the study's database.
@@ -32,10 +35,10 @@ class Heartbeat:
     def __init__(self, engine: Engine, study: str, worker: str, parent: int | None = None) -> None:
         self._engine, self._study, self._worker, self._parent = engine, study, worker, parent
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def __enter__(self) -> Self:
-        """Beats once and starts the thread."""
+        """Writes the first heartbeat and starts the thread."""
         self._beat()
         self._thread.start()
         return self
@@ -46,18 +49,18 @@ class Heartbeat:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stops beating."""
+        """Ends the thread."""
         self._stop.set()
         self._thread.join()
 
     def _run(self) -> None:
-        waited = 0.0
+        seconds = 0.0
         while not self._stop.wait(1.0):
             if self._parent is not None and os.getppid() != self._parent:
-                os._exit(3)  # nobody waits for the results: leave the trial to be run again
-            waited += 1.0
-            if waited >= BEAT_SECONDS:
-                waited = 0.0
+                os._exit(3)  # nobody waits for this worker; its trial will be run again
+            seconds += 1.0
+            if seconds >= BEAT_SECONDS:
+                seconds = 0.0
                 self._beat()
 
     def _beat(self) -> None:
@@ -75,16 +78,16 @@ class Heartbeat:
 
 
 def fail_dead_workers(studies: StudyStore) -> int:
-    """Fails the running trials of workers that have gone, so that they are owed again.
+    """Fails the running trials of dead workers as lost, so that they are run again.
 
     Returns:
-        How many trials were taken back.
+        How many trials that were.
     """
     name = studies.study.study_name
     with Session(studies.engine) as session:
         rows = session.scalars(select(WorkerRow).where(WorkerRow.study == name)).all()
         dead = [row.worker for row in rows if not _alive(row)]
-    return sum(studies.fail_trials_of(worker) for worker in dead) + studies.release_unnamed(
+    return sum(studies.fail_trials_of(worker) for worker in dead) + studies.fail_unnamed_trials(
         DEAD_SECONDS
     )
 
@@ -93,7 +96,7 @@ def _alive(row: WorkerRow) -> bool:
     if row.host != socket.gethostname():
         return time.time() - row.beat < DEAD_SECONDS
     try:
-        # A process id may have been given to somebody else since.
+        # The operating system may have given the process id to another process since.
         return abs(psutil.Process(row.pid).create_time() - row.born) < 1.0
     except psutil.NoSuchProcess:
         return False

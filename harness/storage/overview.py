@@ -1,9 +1,4 @@
-"""How far a study is, read from its database: what the live view and plain lines show.
-
-Finds the studies of a folder for the index page, each to be read only when it is asked for.
-
-Knows where studies lie and when one has changed; what is shown of them is `report.index`'s.
-"""
+"""The studies of a folder, and how far each is: for `list`, the live view and the index page."""
 
 import functools
 import hashlib
@@ -30,22 +25,22 @@ from harness.storage.study import (
 
 @dataclass(frozen=True)
 class Progress:
-    """A study at one moment.
+    """How far a study is.
 
     Attributes:
         stage: the stage of the newest trial, or `start`.
-        done: trials that have ended, by stage.
-        owed: trials of that stage that wait or run.
+        completed: trials that have ended, by stage.
+        remaining: trials of that stage that wait or run.
         outcomes: how trials ended: `complete`, `pruned`, `fail`.
         best: best objective value of the search so far (where there is none, of the ablation),
             or None.
         best_label: the configuration behind it.
-        running: labels of the trials in hand.
+        running: labels of the running trials.
     """
 
     stage: str
-    done: dict[str, int]
-    owed: int
+    completed: dict[str, int]
+    remaining: int
     outcomes: dict[str, int]
     best: float | None
     best_label: str
@@ -59,22 +54,22 @@ def study_progress(studies: StudyStore) -> Progress:
     for trial in studies.trials():
         if is_lost(trial) or is_cancelled(trial):
             continue
-        # Two workers may plan a slot at the same time; it is run once all the same.
+        # Two workers may plan a trial at the same time; it is run once all the same.
         if trial.user_attrs["slot"] not in slots:
             slots.add(trial.user_attrs["slot"])
             trials.append(trial)
     ended = [trial for trial in trials if trial.state.is_finished()]
     complete = [trial for trial in ended if trial.state == TrialState.COMPLETE]
-    found = [
+    searched, ablated = (
         [trial for trial in complete if trial.user_attrs["stage"] == stage]
         for stage in ("search", "ablate")
-    ]
+    )
     sign = 1 if studies.study.direction.name == "MAXIMIZE" else -1
-    best = max(found[0] or found[1], key=lambda trial: sign * trial.values[0], default=None)
+    best = max(searched or ablated, key=lambda trial: sign * trial.values[0], default=None)
     return Progress(
         stage=str(trials[-1].user_attrs["stage"]) if trials else "start",
-        done=dict(Counter(str(trial.user_attrs["stage"]) for trial in ended)),
-        owed=len(trials) - len(ended),
+        completed=dict(Counter(str(trial.user_attrs["stage"]) for trial in ended)),
+        remaining=len(trials) - len(ended),
         outcomes=dict(Counter(trial.state.name.lower() for trial in ended)),
         best=best.values[0] if best else None,
         best_label=_label(best) if best else "",
@@ -88,14 +83,48 @@ def study_progress(studies: StudyStore) -> Progress:
 
 def _label(trial: FrozenTrial) -> str:
     if not has_full_config(trial):
-        return "being drawn"
+        return "being sampled"
     config = config_of(trial)
     if config.variant == "full":
-        return f"all weights lr={config.learning_rate:.2g}"
+        return f"full fine-tuning lr={config.learning_rate:.2g}"
     return (
         f"{config.variant} r={config.rank} {config.target_modules} "
         f"alpha={config.alpha_ratio:g}r dropout={config.dropout:g} lr={config.learning_rate:.2g}"
     )
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A study in a line.
+
+    Attributes:
+        name: its folder's name.
+        trials: trials that have ended, lost ones left out.
+        complete: those of them that are complete.
+        stage: the stage of the newest trial, or `-`.
+        path: its folder.
+    """
+
+    name: str
+    trials: int
+    complete: int
+    stage: str
+    path: Path
+
+
+def summaries(results: Path) -> list[Summary]:
+    """All studies in a folder, by name."""
+    studies = []
+    for file in sorted(results.glob("*/study.db")):
+        folder = file.parent
+        store = StudyStore(study_url(folder), folder.name)
+        trials = store.trials()
+        ended = [trial for trial in trials if trial.state.is_finished() and not is_lost(trial)]
+        complete = sum(trial.state == TrialState.COMPLETE for trial in ended)
+        stage = str(trials[-1].user_attrs["stage"]) if trials else "-"
+        studies.append(Summary(folder.name, len(ended), complete, stage, folder))
+        store.close()
+    return studies
 
 
 class FoundStudy(NamedTuple):
@@ -103,7 +132,7 @@ class FoundStudy(NamedTuple):
 
     Attributes:
         name: its name, which is its folder's.
-        stamp: another one whenever its database has been written to.
+        stamp: changes whenever its database has been written to.
         read: reads its tables; raises UserError where it cannot be read.
     """
 
@@ -127,14 +156,14 @@ def _read(folder: Path) -> StudyResults:
     try:
         return read_study(folder.name, folder.parent)
     except UserError as error:
-        # A page is passed on: where the folder lies on this machine is nobody's business.
+        # The index page may be passed on: it must not show paths of this machine.
         raise UserError(str(error).removeprefix(f"{study_url(folder)}: ")) from None
 
 
 def _stamp(file: Path) -> str:
     parts = [str(file.resolve())]
-    for each in (file, file.with_name(f"{file.name}-wal")):
-        # A reader leaves an empty log of writes behind: that is no change.
-        if each.is_file() and each.stat().st_size:
-            parts.append(f"{each.stat().st_size}:{each.stat().st_mtime_ns}")
+    for part in (file, file.with_name(f"{file.name}-wal")):
+        # A reader leaves an empty write-ahead log: that is no change.
+        if part.is_file() and part.stat().st_size:
+            parts.append(f"{part.stat().st_size}:{part.stat().st_mtime_ns}")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

@@ -1,16 +1,13 @@
-"""Stores what Optuna cannot, and reads all of a study back as `StudyResults`. Imports no torch.
+"""Stores what Optuna has no tables for, and reads a whole study as `StudyResults`.
 
-Rows of the database -> the frames of `StudyResults`.
-
-Decisions that are made anew when a study's learning rates are widened.
-
-What was decided after the rates were tuned holds for one round. A later round writes its own under
-the name and its number (`cells@1`); readers see those of the last round alone.
+Attributes of a study are decisions: the first worker to write one decides. When grids of learning
+rates are extended, a new round begins. What depends on tuned rates is then decided again, under
+its name and the number of the round (`cells@1`); readers see the last round alone.
 """
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -52,8 +49,8 @@ _STATES = {
     TrialState.RUNNING: "running",
 }
 
-#: What a row of scores has for each of its examples, beside the statistics.
-_FOR_EACH: Final = ("examples", "predictions", "unparsed")
+#: Columns of `ScoresRow` with one entry for each example, besides the statistics.
+_PER_EXAMPLE: Final = ("examples", "predictions", "unparsed")
 
 
 def trial_frame(trials: list[FrozenTrial], scores: Any, objective: Objective) -> pd.DataFrame:
@@ -71,40 +68,40 @@ def trial_frame(trials: list[FrozenTrial], scores: Any, objective: Objective) ->
 
 
 def _trial(trial: FrozenTrial, state: str, tests: Mapping[int, float | None]) -> dict[str, Any]:
-    noted, config = trial.user_attrs, config_of(trial)
+    attributes, config = trial.user_attrs, config_of(trial)
     complete = trial.state == TrialState.COMPLETE
     test = tests.get(trial.number)
     return {
         **asdict(config),
         "number": trial.number,
-        "stage": str(noted["stage"]),
+        "stage": str(attributes["stage"]),
         "state": state,
         "alpha_ratio": float(trial.params.get("alpha_ratio", config.alpha_ratio)),
         "key": config.key,
         "value": float(trial.values[0]) if complete and trial.values else float("nan"),
         "test": float(test) if complete and test is not None else float("nan"),
-        "duplicate_of": noted.get("duplicate_of", pd.NA),
-        "error": noted.get("error"),
-        "proofs": " ".join(noted.get("proofs", ())),
-        "worker": noted.get("worker"),
+        "duplicate_of": attributes.get("duplicate_of", pd.NA),
+        "error": attributes.get("error"),
+        "proofs": " ".join(attributes.get("proofs", ())),
+        "worker": attributes.get("worker"),
         "started": trial.datetime_start,
         "finished": trial.datetime_complete,
     }
 
 
 def plain_frame(rows: Any, columns: tuple[str, ...], known: set[int]) -> pd.DataFrame:
-    """Rows of a table of ours, of known trials, as a frame."""
-    chosen = [[getattr(row, name) for name in columns] for row in rows if row.trial in known]
-    return pd.DataFrame(chosen, columns=list(columns)).sort_values(
+    """Rows of one of our tables, of known trials, as a frame."""
+    values = [[getattr(row, name) for name in columns] for row in rows if row.trial in known]
+    return pd.DataFrame(values, columns=list(columns)).sort_values(
         list(columns[:2]), ignore_index=True
     )
 
 
 def cost_frame(rows: Any, trials: list[FrozenTrial], known: set[int]) -> pd.DataFrame:
-    """`StudyResults.costs`; NaN for memory of studies that were begun before it was noted."""
+    """`StudyResults.costs`; inference memory is NaN in studies older than its recording."""
     frame = plain_frame(rows, COST_COLUMNS[:-1], known)
-    noted = {trial.number: trial.user_attrs.get(COST_COLUMNS[-1]) for trial in trials}
-    frame[COST_COLUMNS[-1]] = pd.to_numeric(frame["trial"].map(noted)).astype(float)
+    memory = {trial.number: trial.user_attrs.get(COST_COLUMNS[-1]) for trial in trials}
+    frame[COST_COLUMNS[-1]] = pd.to_numeric(frame["trial"].map(memory)).astype(float)
     return frame
 
 
@@ -113,79 +110,74 @@ def example_frame(rows: Any, columns: tuple[str, ...], objective: Objective) -> 
     rows = list(rows)
     if not rows:
         return pd.DataFrame(columns=[*columns, *objective.columns])
-    # One frame for all: a small one for each row, joined in the end, takes ten times as long.
+    # One frame for all: concatenating a small frame for each row takes ten times as long.
     shape = (-1, len(objective.columns))
     numbers = np.concatenate([np.asarray(row.statistics, float).reshape(shape) for row in rows])
     frame = pd.DataFrame(numbers, columns=list(objective.columns))
-    who = "trial" if columns[0] == "trial" else "baseline"
-    given = (
-        [getattr(row, who) for row in rows for _ in row.examples],
+    owner = "trial" if columns[0] == "trial" else "baseline"
+    column_values = (
+        [getattr(row, owner) for row in rows for _ in row.examples],
         [row.split for row in rows for _ in row.examples],
-        *([one for row in rows for one in getattr(row, name)] for name in _FOR_EACH),
+        *([entry for row in rows for entry in getattr(row, name)] for name in _PER_EXAMPLE),
     )
-    for place, (name, values) in enumerate(zip(columns, given, strict=True)):
-        frame.insert(place, name, values)
+    for index, (name, values) in enumerate(zip(columns, column_values, strict=True)):
+        frame.insert(index, name, values)
     return frame
 
 
 def metric_frame(rows: Any, known: set[int]) -> pd.DataFrame:
     """`StudyResults.metrics`: of known trials and of all baselines."""
-    chosen = [
+    values = [
         (row.trial, row.baseline, row.split, metric, float("nan") if value is None else value)
         for row in rows
         if row.trial in known or row.trial == -1
         for metric, value in row.metrics.items()
     ]
-    return pd.DataFrame(chosen, columns=list(METRIC_COLUMNS))
+    return pd.DataFrame(values, columns=list(METRIC_COLUMNS))
 
 
+#: Writes an attribute unless there is one, and returns the one that holds (`Records.set_once`).
 Decide = Callable[[str, Any], Any]
 
-#: Each widening is written down under this and its number, from 1.
-WIDENED: Final = "widened."
-_LATE: Final = ("cells", "finalists", "finalist_configs", "full", "contenders")
+#: The attribute of a study whose rules of thumb are to be tested (`--claims`).
+CLAIMS_REQUESTED: Final = "claims"
+#: Each extension of rate grids is an attribute of this name and its number, from 1.
+GRID_EXTENSION: Final = "widened."
+#: Attributes that depend on tuned rates.
+_PER_ROUND: Final = ("cells", "finalists", "finalist_configs", "full", "contenders")
 
 
 def round_number(attributes: Mapping[str, Any]) -> int:
-    """How often the study's rates were widened."""
-    return sum(name.startswith(WIDENED) for name in attributes)
+    """How often the study's rate grids were extended."""
+    return sum(name.startswith(GRID_EXTENSION) for name in attributes)
 
 
-def is_late(name: str) -> bool:
-    """Whether a decision depends on tuned rates."""
-    return name in _LATE or name.startswith("contenders.")
+def is_per_round(name: str) -> bool:
+    """Whether a decision depends on tuned rates, and is made again in each round."""
+    return name in _PER_ROUND or name.startswith("contenders.")
 
 
 def current_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
     """The attributes as the last round has them."""
-    last = round_number(attributes)
-    if last == 0:
+    number = round_number(attributes)
+    if number == 0:
         return dict(attributes)
-    found = {n: value for n, value in attributes.items() if "@" not in n and not is_late(n)}
-    ending = f"@{last}"
-    late = {n: value for n, value in attributes.items() if n.endswith(ending)}
-    return found | {name.removesuffix(ending): value for name, value in late.items()}
+    suffix = f"@{number}"
+    lasting = {n: value for n, value in attributes.items() if "@" not in n and not is_per_round(n)}
+    current = {
+        n.removesuffix(suffix): value for n, value in attributes.items() if n.endswith(suffix)
+    }
+    return lasting | current
 
 
 def setter_for_round(decide: Decide, attributes: Mapping[str, Any]) -> Decide:
-    """Writes late decisions under the name of the last round."""
-    last = round_number(attributes)
+    """Writes decisions that depend on tuned rates under the name of the last round."""
+    number = round_number(attributes)
 
-    def under(name: str, value: Any) -> Any:
-        return decide(f"{name}@{last}" if last and is_late(name) else name, value)
+    def decide_in_round(name: str, value: Any) -> Any:
+        return decide(f"{name}@{number}" if number and is_per_round(name) else name, value)
 
-    return under
-
-
-@dataclass(frozen=True)
-class Summary:
-    """A study in a line: its folder's name, trials that ended, complete ones, stage, folder."""
-
-    name: str
-    trials: int
-    complete: int
-    stage: str
-    path: Path
+    return decide_in_round
 
 
 class Records:
@@ -203,7 +195,7 @@ class Records:
     def register(
         self, sweep: Sweep, task_digest: str, objective: Objective, provenance: Mapping[str, Any]
     ) -> None:
-        """Writes the study's row, or compares with the one that is there.
+        """Writes the study's row, or compares with the existing one.
 
         Raises:
             UserError: the study was made by another sweep, task or schema; names the difference.
@@ -222,13 +214,13 @@ class Records:
                 session.add(row)
             return
         except IntegrityError:
-            old = self._row()
+            existing = self._row()
         another = "choose another name with --study NAME, or another folder with --results DIR"
-        # A study that was begun before a key came has it as the key is by default.
-        if sweep.digest() not in (old.sweep_digest, _digest(old.sweep)):
-            keys = ", ".join(_differences(old.sweep, sweep.to_dict())[:3])
+        # A study that is older than a key of the sweep has the key's default.
+        if sweep.digest() not in (existing.sweep_digest, _digest(existing.sweep)):
+            keys = ", ".join(_differences(existing.sweep, sweep.to_dict())[:3])
             raise UserError(f"study '{self.name}' was made by another sweep ({keys}); {another}")
-        if old.task_digest != task_digest:
+        if existing.task_digest != task_digest:
             raise UserError(
                 f"study '{self.name}' was made with another version of task '{sweep.task}' or "
                 f"other data; {another}"
@@ -239,17 +231,17 @@ class Records:
         return dict(self._row().sweep)
 
     def seconds(self) -> float:
-        """What all trials took, training and scoring."""
-        taken = func.sum(CostRow.train_seconds + CostRow.score_seconds)
+        """Seconds of all trials, training and scoring."""
+        total = func.sum(CostRow.train_seconds + CostRow.score_seconds)
         with Session(self._engine) as session:
-            return float(session.scalar(select(taken).where(CostRow.study == self.name)) or 0.0)
+            return float(session.scalar(select(total).where(CostRow.study == self.name)) or 0.0)
 
     def provenance(self) -> dict[str, Any]:
-        """Where the study comes from, as noted when it was made."""
+        """Versions, machine and command, as recorded when the study was created."""
         return dict(self._row().provenance)
 
     def set_once(self, name: str, value: Any) -> Any:
-        """Writes an attribute unless it is written already; returns the one that holds."""
+        """Writes an attribute unless there is one; returns the one that holds."""
         try:
             with Session(self._engine) as session, session.begin():
                 session.add(AttributeRow(study=self.name, name=name, value=value))
@@ -265,11 +257,16 @@ class Records:
     def attributes(self) -> dict[str, Any]:
         """All attributes by name."""
         with Session(self._engine) as session:
-            chosen = select(AttributeRow).where(AttributeRow.study == self.name)
-            found = {row.name: row.value for row in session.scalars(chosen)}
-        # What each stage dropped lies under a name of its own; readers want one list.
-        parts = [value for name, value in sorted(found.items()) if name.startswith("dropped.")]
-        return current_attributes({**found, "dropped": [line for part in parts for line in part]})
+            query = select(AttributeRow).where(AttributeRow.study == self.name)
+            attributes = {row.name: row.value for row in session.scalars(query)}
+        # Each stage writes what it dropped under a name of its own; readers get one list.
+        dropped = [
+            line
+            for name, lines in sorted(attributes.items())
+            if name.startswith("dropped.")
+            for line in lines
+        ]
+        return current_attributes({**attributes, "dropped": dropped})
 
     def add_result(self, result: TrialResult) -> None:
         """Stores one outcome, in one transaction; a second call replaces the first."""
@@ -279,7 +276,9 @@ class Records:
                     delete(table).where(table.study == self.name, table.trial == result.number)
                 )
             cost = asdict(result.cost)
-            del cost["inference_memory"]  # stands with the trial: older tables have no such column
+            del cost[
+                "inference_memory"
+            ]  # an attribute of the trial: older tables have no such column
             session.add(
                 CostRow(study=self.name, trial=result.number, adapter=result.adapter, **cost)
             )
@@ -302,15 +301,15 @@ class Records:
             return {} if row is None else dict(zip(row.examples, row.statistics, strict=True))
 
     def baselines(self) -> set[tuple[str, str]]:
-        """Names and splits of the baselines that are there."""
+        """Names and splits of the baselines that are stored."""
         with Session(self._engine) as session:
-            chosen = select(ScoresRow.baseline, ScoresRow.split).where(
+            query = select(ScoresRow.baseline, ScoresRow.split).where(
                 ScoresRow.study == self.name, ScoresRow.trial == -1
             )
-            return {(name, split) for name, split in session.execute(chosen)}
+            return {(name, split) for name, split in session.execute(query)}
 
     def read(self) -> StudyResults:
-        """All that the study has left behind so far."""
+        """All tables of the study as they are now."""
         row = self._row()
         objective = Objective(**{**row.objective, "classes": tuple(row.objective["classes"])})
         with Session(self._engine) as session:
@@ -319,8 +318,8 @@ class Records:
             readings = session.scalars(
                 select(MeasurementRow).where(MeasurementRow.study == self.name)
             ).all()
-        frozen = self.studies.trials()
-        trials = trial_frame(frozen, scores, objective)
+        optuna_trials = self.studies.trials()
+        trials = trial_frame(optuna_trials, scores, objective)
         known = set(trials["number"])
         return StudyResults(
             name=self.name,
@@ -333,7 +332,7 @@ class Records:
             baselines=example_frame(
                 [s for s in scores if s.trial == -1], ("name", *BASELINE_COLUMNS[1:]), objective
             ),
-            costs=cost_frame(costs, frozen, known),
+            costs=cost_frame(costs, optuna_trials, known),
             sweep=row.sweep,
             attributes=self.attributes(),
             provenance=row.provenance,
@@ -370,11 +369,11 @@ def study_folder(name: str, results: Path) -> Path:
     """The folder of a study that exists.
 
     Raises:
-        UserError: there is none; says which there are.
+        UserError: there is none; the message names those that exist.
     """
     folder = results / name
     if not (folder / "study.db").is_file():
-        known = [entry.name for entry in _folders(results)]
+        known = sorted(file.parent.name for file in results.glob("*/study.db"))
         raise UserError(f"no study '{name}' in {results}; {did_you_mean(name, known)}")
     return folder
 
@@ -396,24 +395,6 @@ def read_study(name: str, results: Path | str = "results") -> StudyResults:
         studies.close()
 
 
-def summaries(results: Path) -> list[Summary]:
-    """All studies in a folder, by name."""
-    found = []
-    for folder in _folders(results):
-        studies = StudyStore(study_url(folder), folder.name)
-        trials = studies.trials()
-        ended = [trial for trial in trials if trial.state.is_finished() and not is_lost(trial)]
-        complete = sum(trial.state == TrialState.COMPLETE for trial in ended)
-        stage = str(trials[-1].user_attrs["stage"]) if trials else "-"
-        found.append(Summary(folder.name, len(ended), complete, stage, folder))
-        studies.close()
-    return found
-
-
-def _folders(results: Path) -> list[Path]:
-    return sorted(file.parent for file in results.glob("*/study.db"))
-
-
 def _digest(frozen: Mapping[str, Any]) -> str | None:
     """The digest of a sweep that an earlier version froze; None if it cannot be read any more."""
     try:
@@ -423,13 +404,14 @@ def _digest(frozen: Mapping[str, Any]) -> str | None:
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -> list[str]:
-    found: list[str] = []
+    """Keys that differ, each with both values, without those that a study may change."""
+    differences: list[str] = []
     for key in sorted({*old, *new}):
         before, after = old.get(key), new.get(key)
         if before == after or (not path and key in FREE_KEYS):
             continue
         if isinstance(before, Mapping) and isinstance(after, Mapping):
-            found += _differences(before, after, f"{path}{key}.")
+            differences += _differences(before, after, f"{path}{key}.")
         else:
-            found.append(f"{path}{key} was {json.dumps(before)}, is {json.dumps(after)}")
-    return found
+            differences.append(f"{path}{key} was {json.dumps(before)}, is {json.dumps(after)}")
+    return differences

@@ -21,7 +21,7 @@ from harness.errors import UserError
 
 #: Raised when the tables change their shape.
 SCHEMA: Final = 1
-#: Rows of which at most this share is not 0 take less room without their zeros.
+#: Rows are stored sparsely if at most this share of their numbers is not 0.
 _SPARSE: Final = 0.1
 
 
@@ -30,7 +30,7 @@ class Base(DeclarativeBase):
 
 
 class Rows(TypeDecorator[Any]):
-    """Rows of numbers of one length; wide ones that are mostly 0 are kept without their zeros.
+    """Rows of numbers of equal length; rows that are mostly 0 are stored without their zeros.
 
     One class of 77 has 154 or 231 columns, of which an example fills two or three. Read back as
     an array of shape (rows, columns).
@@ -40,15 +40,15 @@ class Rows(TypeDecorator[Any]):
     cache_ok = True
 
     def process_bind_param(self, value: Any, dialect: Any) -> Any:
-        """Rows as plain lists, or as places and numbers in turn."""
+        """Rows as plain lists, or as alternating column indices and numbers."""
         del dialect
         table = np.asarray(value, dtype=float)
         if table.ndim != 2 or np.count_nonzero(table) > _SPARSE * table.size:
             return table.tolist()
         rows = []
         for row in table:
-            (places,) = np.nonzero(row)
-            rows.append([one for k in places.tolist() for one in (k, float(row[k]))])
+            (indices,) = np.nonzero(row)
+            rows.append([entry for k in indices.tolist() for entry in (k, float(row[k]))])
         return {"columns": table.shape[1], "rows": rows}
 
     def process_result_value(self, value: Any, dialect: Any) -> Any:
@@ -80,7 +80,7 @@ class StudyRow(Base):
 
 
 class AttributeRow(Base):
-    """A decision of the stages; the first to write it decides, everyone else reads it."""
+    """A decision about the study; the first worker to write it decides, all others read it."""
 
     __tablename__ = "harness_attribute"
     study: Mapped[str] = mapped_column(ForeignKey("harness_study.name"), primary_key=True)
@@ -104,7 +104,7 @@ class CostRow(Base):
 
 
 class MeasurementRow(Base):
-    """A reading on the way; its value lies with Optuna if it was reported there."""
+    """A reading during training; its value is also an intermediate value of Optuna's trial."""
 
     __tablename__ = "harness_measurement"
     study: Mapped[str] = mapped_column(ForeignKey("harness_study.name"), primary_key=True)
@@ -133,7 +133,7 @@ class ScoresRow(Base):
 
 
 class WorkerRow(Base):
-    """A worker's pulse."""
+    """The last heartbeat of a worker."""
 
     __tablename__ = "harness_worker"
     study: Mapped[str] = mapped_column(ForeignKey("harness_study.name"), primary_key=True)
@@ -145,10 +145,10 @@ class WorkerRow(Base):
 
 
 def connect(url: str) -> Engine:
-    """An engine on the database, in WAL mode where it is SQLite, with our tables made if missing.
+    """An engine on the database, in WAL mode where it is SQLite; creates missing tables.
 
     Raises:
-        UserError: the database cannot be opened, or is no database.
+        UserError: the database cannot be opened, or the file is no database.
     """
     sqlite = url.startswith("sqlite")
     try:
@@ -162,10 +162,10 @@ def connect(url: str) -> Engine:
 
 
 def set_pragmas(engine: Engine) -> None:
-    """Sets SQLite to WAL, so that workers write side by side; leaves other databases alone."""
+    """Sets SQLite to WAL, so that workers can write concurrently; other databases need nothing."""
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _pragmas)
-        engine.dispose()  # connections made before are made anew
+        engine.dispose()  # existing connections would lack the pragmas
 
 
 def _pragmas(connection: Any, _record: Any) -> None:

@@ -1,30 +1,32 @@
-"""The ablation's cells: the incumbent and its one-factor neighbours, at most so many of them.
+"""The ablation: which cells, at which learning rates, and full fine-tuning to compare with.
 
-Widens grids of learning rates whose best rate lies at their edge. Decides, runs nothing.
-
-The comparison of a level is open while a rate beyond the grid may be better. One more rate beyond
-the edge is tried at such levels; the stages then owe its tuning, and all that follows from it.
-
-Full fine-tuning as a baseline: whether a study runs it, and at which learning rates.
-
-Decides, runs nothing; `harness.adapters.methods.full` trains.
+A cell is one level of one factor, all else as the incumbent has it. Its learning rate is tuned
+first, then the cell is run on several seeds. A comparison of levels is open while a rate beyond
+the grid may be better: grids whose best rate lies at their edge can be extended by one more rate,
+and the stages then run its tuning and all that follows from it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import chain
 from typing import Any, Final, NamedTuple
 
+from harness.analysis import importance
 from harness.analysis.ablation import at_edge, tuned_rate
 from harness.config.sweep import Sweep
 from harness.config.variants import FULL, resolve_variant
 from harness.results import StudyResults
-from harness.storage.records import WIDENED, Decide, round_number
-from harness.study.planning import ABLATE_SHARE, TimeBudget, trial_seconds
-from harness.trial import TrialConfig
-
-#: The decision that rules of thumb are to be tested, with cells of their own where it takes them.
-ASKED: Final = "claims"
+from harness.storage.records import CLAIMS_REQUESTED, GRID_EXTENSION, Decide, round_number
+from harness.storage.study import PlannedTrial
+from harness.study.planning import (
+    ABLATE_SHARE,
+    TimeBudget,
+    planned_trial,
+    seed_of,
+    trial_seconds,
+    tuning_trial,
+)
+from harness.trial import Stage, TrialConfig
 
 
 class AblationCell(NamedTuple):
@@ -44,7 +46,7 @@ class AblationCell(NamedTuple):
 
 
 class PlannedCells(NamedTuple):
-    """The cells that fit, and in plain words those that do not."""
+    """The cells that fit, and for each that does not a line that says so."""
 
     cells: tuple[AblationCell, ...]
     dropped: tuple[str, ...]
@@ -53,51 +55,204 @@ class PlannedCells(NamedTuple):
 def plan_cells(sweep: Sweep, incumbent: TrialConfig, limit: int) -> PlannedCells:
     """The cells around an incumbent.
 
-    Each factor's first other level comes first, so that every factor has a comparison; then all
-    levels in the order of the sweep, a pair right behind the factor that it varies.
+    The first level of each factor that is not the incumbent's is chosen first, so that every
+    factor has a comparison; then all levels in the order of the sweep, a pair right after the
+    factor that it varies.
 
     Args:
         sweep: names factors, levels and pairs.
         incumbent: the centre.
         limit: distinct configurations at most, the incumbent's included.
     """
-    wanted = sweep.space.available_levels(sweep.ablation.factors)
-    own = incumbent.replace(seed=0)
-    lists = {
-        factor: [_cell(own, factor, level) for level in _with_own(levels, own, factor)]
-        for factor, levels in wanted.items()
+    available = sweep.space.available_levels(sweep.ablation.factors)
+    centre = incumbent.replace(seed=0)
+    by_factor = {
+        factor: [_cell(centre, factor, level) for level in _with_incumbent(levels, centre, factor)]
+        for factor, levels in available.items()
         if levels
     }
-    others = {f: [c for c in cells if c.config != own] for f, cells in lists.items()}
-    firsts = [cells[0] for cells in others.values() if cells]
-    order = chain(firsts, _in_order(sweep, own, others))
-    kept, configs, dropped = [], {own}, []
-    for cell in order:
-        if cell in kept:
+    neighbours = {
+        factor: [cell for cell in cells if cell.config != centre]
+        for factor, cells in by_factor.items()
+    }
+    firsts = [cells[0] for cells in neighbours.values() if cells]
+    selected, configs, dropped = [], {centre}, []
+    for cell in chain(firsts, _in_sweep_order(sweep, centre, neighbours)):
+        if cell in selected:
             continue
         if cell.config not in configs and len(configs) >= limit:
             dropped.append(f"ablation: no room for {cell.factor}={cell.level} (max_cells {limit})")
             continue
         configs.add(cell.config)
-        kept.append(cell)
-    references = [cell for cells in lists.values() for cell in cells if cell.config == own]
-    order_of = {factor: place for place, factor in enumerate(lists)}
-    found = sorted(
-        chain(references, kept),
-        key=lambda cell: (order_of.get(cell.factor, len(order_of)), _place(sweep, cell)),
+        selected.append(cell)
+    # The incumbent is a level of every factor, at no further cost.
+    references = [cell for cells in by_factor.values() for cell in cells if cell.config == centre]
+    factor_order = {factor: index for index, factor in enumerate(by_factor)}
+    cells = sorted(
+        chain(references, selected),
+        key=lambda cell: (
+            factor_order.get(cell.factor, len(factor_order)),
+            _level_index(sweep, cell),
+        ),
     )
-    return PlannedCells(tuple(found) if limit else (), tuple(dict.fromkeys(dropped)))
+    return PlannedCells(tuple(cells) if limit else (), tuple(dict.fromkeys(dropped)))
+
+
+def _with_incumbent(levels: tuple[Any, ...], centre: TrialConfig, factor: str) -> list[Any]:
+    level = centre.level(factor)
+    return [*levels] if level in levels else [*levels, level]
+
+
+def _cell(centre: TrialConfig, factor: str, level: Any) -> AblationCell:
+    return AblationCell(factor, level, centre.with_level(factor, level))
+
+
+def _in_sweep_order(
+    sweep: Sweep, centre: TrialConfig, neighbours: Mapping[str, list[AblationCell]]
+) -> Iterator[AblationCell]:
+    for factor, cells in neighbours.items():
+        yield from cells
+        for pair in sweep.ablation.pairs:
+            if pair.vary != factor:
+                continue
+            fixed, level = next(iter(pair.at.items()))
+            if level not in sweep.space.levels(fixed):
+                continue
+            pair_centre = centre.with_level(fixed, level)
+            incumbent = AblationCell(factor, centre.level(factor), centre)
+            for cell in sorted([*cells, incumbent], key=lambda cell: _level_index(sweep, cell)):
+                config = pair_centre.with_level(factor, cell.level)
+                yield AblationCell(pair.name, cell.level, config)
+
+
+def _level_index(sweep: Sweep, cell: AblationCell) -> int:
+    levels = list(sweep.space.levels(cell.factor.partition("@")[0]))
+    return levels.index(cell.level) if cell.level in levels else len(levels)
 
 
 def learning_rate_grid(sweep: Sweep, incumbent: TrialConfig, variant: str) -> list[float]:
-    """Rates around the incumbent's, at the same place of the variant's own range."""
+    """Rates around the incumbent's, at the same position in the variant's own range."""
     centre = sweep.space.transfer_rate(incumbent.learning_rate, incumbent.variant, variant)
     settings = sweep.ablation
     return list(sweep.space.rate_grid(centre, settings.rates, settings.rate_step, variant))
 
 
+def decide_cells(
+    results: StudyResults,
+    sweep: Sweep,
+    incumbent: TrialConfig,
+    decide: Decide,
+    budget: TimeBudget,
+) -> list[AblationCell]:
+    """The ablation's cells, decided once; fewer where the time does not suffice for all.
+
+    Args:
+        results: the study, its search complete.
+        sweep: what the study runs.
+        incumbent: the centre.
+        decide: writes a decision unless there is one, and returns the one that holds.
+        budget: what `--minutes` leaves.
+    """
+    if "plan" not in results.attributes:
+        _write_plan(results, sweep, incumbent, decide, budget)
+    plan = decide("plan", None)
+    cells = [
+        AblationCell(
+            cell["factor"],
+            cell["level"],
+            TrialConfig(**{**cell["config"], "budget": plan["budget"]}),
+            tuple(cell["rates"]),
+        )
+        for cell in plan["cells"]
+    ]
+    return with_extended_grids(results, cells)
+
+
+def _write_plan(
+    results: StudyResults,
+    sweep: Sweep,
+    incumbent: TrialConfig,
+    decide: Decide,
+    budget: TimeBudget,
+) -> None:
+    settings = sweep.ablation
+    # Rates are tuned on short runs only where the search's early readings ranked its trials as
+    # their final scores did.
+    correlation = importance.rung_correlation(results, settings.tuning_budget)
+    short_runs = (-1.0 if correlation is None else correlation) >= settings.min_correlation
+    share = settings.tuning_budget if short_runs else 1.0
+    trials_a_cell = settings.rates * share + settings.seeds
+    affordable = budget.trials_that_fit(ABLATE_SHARE, trial_seconds(results)) / trials_a_cell
+    limit = settings.max_cells
+    if affordable != float("inf"):
+        limit = min(limit, int(affordable))
+    cells, dropped = plan_cells(sweep, incumbent, limit)
+    if not settings.max_cells:
+        dropped = ()  # the sweep has no ablation: nothing was dropped from it
+    elif limit < 2:
+        cells = ()
+        dropped = (f"ablation: --minutes leaves time for {max(0, limit)} of 2 cells at least",)
+    rates = {
+        variant: learning_rate_grid(sweep, incumbent, variant)
+        for variant in {cell.config.variant for cell in cells}
+    }
+    decide("rung_correlation", correlation)
+    decide("importance", importance.recordable_importances(results))
+    decide("dropped.ablation", list(dropped))
+    decide(
+        "plan",
+        {
+            "rates": learning_rate_grid(sweep, incumbent, incumbent.variant),
+            "budget": share,
+            "cells": [
+                {
+                    **cell._asdict(),
+                    "config": asdict(cell.config),
+                    "rates": rates[cell.config.variant],
+                }
+                for cell in cells
+            ],
+        },
+    )
+
+
+def tuning_trials(cells: Sequence[AblationCell], sweep: Sweep) -> tuple[PlannedTrial, ...]:
+    """One trial for each learning rate of each distinct configuration."""
+    seed = seed_of(sweep, Stage.TUNE)
+    trials = [
+        tuning_trial(cell.config.replace(learning_rate=rate), seed)
+        for cell in cells
+        for rate in cell.rates
+    ]
+    return tuple({trial.name: trial for trial in trials}.values())
+
+
+def best_rate(results: StudyResults, cell: AblationCell) -> float | None:
+    """The cell's rate with the best tuning trial; None if all of them failed."""
+    keys = {rate: cell.config.replace(learning_rate=rate).key for rate in cell.rates}
+    return tuned_rate(results, keys)
+
+
+def tuned_cells(
+    results: StudyResults, cells: Sequence[AblationCell], decide: Decide
+) -> list[dict[str, Any]]:
+    """Records of the cells at their tuned rates, decided once; cells that failed have none."""
+    if "cells" in results.attributes:
+        return list(results.attributes["cells"])
+    records, dropped = [], []
+    for cell in cells:
+        rate = best_rate(results, cell)
+        if rate is None:
+            dropped.append(f"ablation: {cell.factor}={cell.level} failed at every learning rate")
+            continue
+        records.append(cell_record(cell, rate, 1.0))
+    if dropped:
+        decide("dropped.tuning", dropped)
+    return list(decide("cells", records))
+
+
 def cell_record(cell: AblationCell, rate: float, budget: float) -> dict[str, Any]:
-    """A cell at the rate that was tuned for it, as it is written down.
+    """A cell at its tuned rate, as it is written to the database.
 
     Args:
         cell: with the rates that were tried.
@@ -116,36 +271,16 @@ def cell_record(cell: AblationCell, rate: float, budget: float) -> dict[str, Any
     }
 
 
-def _with_own(levels: tuple[Any, ...], own: TrialConfig, factor: str) -> list[Any]:
-    mine = own.level(factor)
-    return [*levels] if mine in levels else [*levels, mine]
-
-
-def _cell(own: TrialConfig, factor: str, level: Any) -> AblationCell:
-    return AblationCell(factor, level, own.with_level(factor, level))
-
-
-def _in_order(
-    sweep: Sweep, own: TrialConfig, others: dict[str, list[AblationCell]]
-) -> Iterator[AblationCell]:
-    pairs = list(sweep.ablation.pairs)
-    for factor, cells in others.items():
-        yield from cells
-        for pair in [pair for pair in pairs if pair.vary == factor]:
-            held, level = next(iter(pair.at.items()))
-            if level not in sweep.space.levels(held):
-                continue
-            centre = own.with_level(held, level)
-            for cell in sorted(
-                [*cells, AblationCell(factor, own.level(factor), own)],
-                key=lambda cell: _place(sweep, cell),
-            ):
-                yield AblationCell(pair.name, cell.level, centre.with_level(factor, cell.level))
-
-
-def _place(sweep: Sweep, cell: AblationCell) -> int:
-    levels = list(sweep.space.levels(cell.factor.partition("@")[0]))
-    return levels.index(cell.level) if cell.level in levels else len(levels)
+def cell_trials(
+    records: Sequence[Mapping[str, Any]], sweep: Sweep, stage: Stage = Stage.ABLATE
+) -> tuple[PlannedTrial, ...]:
+    """Each distinct configuration on all seeds of the ablation, seed by seed."""
+    configs = {record["key"]: TrialConfig(**record["config"]) for record in records}
+    return tuple(
+        planned_trial(stage, config, seed_of(sweep, Stage.ABLATE, index))
+        for index in range(sweep.ablation.seeds)
+        for config in configs.values()
+    )
 
 
 def extend_rate_grids(results: StudyResults, sweep: Sweep, decide: Decide) -> int:
@@ -157,98 +292,115 @@ def extend_rate_grids(results: StudyResults, sweep: Sweep, decide: Decide) -> in
         decide: writes a decision.
 
     Returns:
-        How many grids were widened; 0 leaves the study as it is.
+        How many grids were extended; 0 leaves the study as it is.
     """
-    tuned = [*(results.attributes.get("cells") or ()), *(results.attributes.get("full") or ())]
+    records = [*(results.attributes.get("cells") or ()), *(results.attributes.get("full") or ())]
     step = sweep.ablation.rate_step
-    more: dict[str, float] = {}
-    for cell in tuned:
-        if at_edge(cell):
-            rate = float(cell["rate"])
-            low = rate == min(map(float, cell["rates"]))
-            more[_name(cell)] = float(f"{rate / step if low else rate * step:.3g}")
-    if more:
-        decide(f"{WIDENED}{round_number(results.attributes) + 1}", more)
-    return len(more)
+    added: dict[str, float] = {}
+    for record in records:
+        if at_edge(record):
+            rate = float(record["rate"])
+            lowest = rate == min(map(float, record["rates"]))
+            added[_record_name(record)] = float(f"{rate / step if lowest else rate * step:.3g}")
+    if added:
+        decide(f"{GRID_EXTENSION}{round_number(results.attributes) + 1}", added)
+    return len(added)
 
 
-def with_extended_grids(results: StudyResults, cells: list[AblationCell]) -> list[AblationCell]:
+def with_extended_grids(
+    results: StudyResults, cells: Sequence[AblationCell]
+) -> list[AblationCell]:
     """The cells with the rates that were added since they were planned."""
-    rounds = [added for name, added in results.attributes.items() if str(name).startswith(WIDENED)]
-    found = []
+    rounds = [
+        rates for name, rates in results.attributes.items() if str(name).startswith(GRID_EXTENSION)
+    ]
+    extended = []
     for cell in cells:
-        added = [float(each[cell_name(cell)]) for each in rounds if cell_name(cell) in each]
-        found.append(cell._replace(rates=tuple(sorted({*cell.rates, *added}))))
-    return found
+        name = f"{cell.factor}={cell.level}"
+        added = [float(rates[name]) for rates in rounds if name in rates]
+        extended.append(cell._replace(rates=tuple(sorted({*cell.rates, *added}))))
+    return extended
 
 
-def cell_name(cell: AblationCell) -> str:
-    """What a cell is called among the widened ones."""
-    return f"{cell.factor}={cell.level}"
+def _record_name(record: Mapping[str, Any]) -> str:
+    """What `with_extended_grids` looks a cell up by."""
+    # The record of full fine-tuning has neither factor nor level.
+    return f"{record.get('factor', 'full')}={record.get('level', 'all weights')}"
 
 
-def _name(cell: Mapping[str, Any]) -> str:
-    # Full fine-tuning is noted without factor and level.
-    return f"{cell.get('factor', 'full')}={cell.get('level', 'all weights')}"
+#: The best rate of full fine-tuning lies about so many times below LoRA's (Schulman et al. 2025,
+#: "LoRA Without Regret").
+_RATE_RATIO: Final = 10.0
 
 
-#: Its best rate lies about so much below LoRA's (Schulman et al. 2025, "LoRA Without Regret").
-_BELOW: Final = 10.0
-
-
-def plan_full_finetuning(
-    results: StudyResults, sweep: Sweep, incumbent: TrialConfig, decide: Decide, clock: TimeBudget
+def decide_full_finetuning(
+    results: StudyResults,
+    sweep: Sweep,
+    incumbent: TrialConfig,
+    decide: Decide,
+    budget: TimeBudget,
 ) -> list[AblationCell]:
     """The one cell of full fine-tuning, its rates to be tuned; none where it is left out.
 
-    The ablation's cells have to be decided.
-
     Args:
-        results: the study so far; a worker notes `full_impossible`, a reason or an empty text.
+        results: the study so far; a worker has written `full_impossible`, a reason or no text.
         sweep: what the study runs.
         incumbent: whose learning rate the grid follows.
-        decide: writes a decision unless there is one, and returns the one that holds.
-        clock: what `--minutes` leaves.
+        decide: writes a decision unless there is one, and returns the one that holds; the
+            ablation's plan has to be decided already.
+        budget: what `--minutes` leaves.
     """
-    if not sweep.baselines.full and ASKED not in results.attributes:
+    if not sweep.baselines.full and CLAIMS_REQUESTED not in results.attributes:
         return []
     if "full_plan" not in results.attributes:
         settings = sweep.ablation
-        budget = float(decide("plan", None)["budget"])  # as the cells' rates are tuned
+        share = float(decide("plan", None)["budget"])  # tuned as the cells are
         reason = str(results.attributes.get("full_impossible") or "")
-        runs = settings.rates * budget + settings.seeds
-        if not reason and clock.trials_that_fit(ABLATE_SHARE, trial_seconds(results)) < runs:
-            reason = "--minutes leaves no room for it"
-        rates = sweep.baselines.full_rates or _grid(sweep, incumbent.learning_rate / _BELOW)
+        trials = settings.rates * share + settings.seeds
+        if not reason and budget.trials_that_fit(ABLATE_SHARE, trial_seconds(results)) < trials:
+            reason = "--minutes leaves no time for it"
+        rates = sweep.baselines.full_rates or _full_grid(sweep, incumbent)
         if reason:
             decide("dropped.full", [f"full fine-tuning: {reason}"])
-        decide("full_plan", {"rates": [] if reason else list(rates), "budget": budget})
+        decide("full_plan", {"rates": [] if reason else list(rates), "budget": share})
     plan = decide("full_plan", None)
     if not plan["rates"]:
         return []
+    # Rank, alpha and dropout mean nothing here; a configuration has to have them.
     config = TrialConfig(FULL.name, 1, 1.0, 0.0, "all_linear", plan["rates"][0], 0, plan["budget"])
-    return [AblationCell(FULL.name, "all weights", config, tuple(plan["rates"]))]
+    cell = AblationCell(FULL.name, "all weights", config, tuple(plan["rates"]))
+    return with_extended_grids(results, [cell])
 
 
-def tuned(results: StudyResults, cells: list[AblationCell], decide: Decide) -> list[TrialConfig]:
-    """The cell's configuration at its tuned rate, decided once; none if every run failed."""
+def _full_grid(sweep: Sweep, incumbent: TrialConfig) -> tuple[float, ...]:
+    centre, settings = incumbent.learning_rate / _RATE_RATIO, sweep.ablation
+    exponents = (i - (settings.rates - 1) / 2 for i in range(settings.rates))
+    return tuple(float(f"{centre * settings.rate_step**exponent:.3g}") for exponent in exponents)
+
+
+def tuned_full(
+    results: StudyResults, cells: Sequence[AblationCell], decide: Decide
+) -> list[TrialConfig]:
+    """Full fine-tuning at its tuned rate, decided once; none if every trial failed."""
     if not cells:
         return []
     if "full" not in results.attributes:
-        (only,) = cells
-        keys = {rate: only.config.replace(learning_rate=rate).key for rate in only.rates}
-        rate = tuned_rate(results, keys)
+        (cell,) = cells
+        rate = best_rate(results, cell)
         if rate is None:
             decide("dropped.full", ["full fine-tuning: it failed at every learning rate"])
             decide("full", [])
             return []
-        config = only.config.replace(learning_rate=rate, budget=1.0)
-        noted = {"rates": list(only.rates), "rate": rate, "key": config.key}
-        decide("full", [{**noted, "config": asdict(config)}])
-    return [TrialConfig(**each["config"]) for each in decide("full", None)]
+        config = cell.config.replace(learning_rate=rate, budget=1.0)
+        record = {"rates": list(cell.rates), "rate": rate, "key": config.key}
+        decide("full", [{**record, "config": asdict(config)}])
+    return [TrialConfig(**record["config"]) for record in decide("full", None)]
 
 
-def _grid(sweep: Sweep, centre: float) -> tuple[float, ...]:
-    count, step = sweep.ablation.rates, sweep.ablation.rate_step
-    places = (i - (count - 1) / 2 for i in range(count))
-    return tuple(float(f"{centre * step**place:.3g}") for place in places)
+def full_trials(configs: Sequence[TrialConfig], sweep: Sweep) -> tuple[PlannedTrial, ...]:
+    """Full fine-tuning on the seeds of the ablation."""
+    return tuple(
+        planned_trial(Stage.FULL, config, seed_of(sweep, Stage.ABLATE, index))
+        for config in configs
+        for index in range(sweep.ablation.seeds)
+    )

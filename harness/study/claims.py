@@ -1,8 +1,9 @@
-"""Cells that the claims want and a study lacks: planned once all else is done, if asked for.
+"""Cells that the claims (`harness.analysis.claims`) compare and a study lacks.
 
-Decides, runs nothing; what the claims are is `harness.analysis.claims`'.
+They are planned at the end of a study, if the user requested them with `--claims`.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -21,36 +22,44 @@ from harness.config.sweep import Sweep
 from harness.config.variants import resolve_variant, why_untrainable
 from harness.errors import UserError
 from harness.results import StudyResults
-from harness.storage.records import Decide
-from harness.study.ablation import ASKED, AblationCell, cell_record, learning_rate_grid
+from harness.storage.records import CLAIMS_REQUESTED, Decide
+from harness.storage.study import PlannedTrial
+from harness.study.ablation import (
+    AblationCell,
+    best_rate,
+    cell_record,
+    cell_trials,
+    learning_rate_grid,
+)
+from harness.study.planning import planned_trial, seed_of
 from harness.trial import Stage, TrialConfig
 
-#: Rates beyond the edge of a cell's grid at most.
-_MORE: Final = 4
+#: At most so many rates are added beyond the edges of a cell's grid.
+_MAX_ADDED_RATES: Final = 4
 
 
-def plan_claim_cells(
+def decide_claim_cells(
     results: StudyResults, sweep: Sweep, incumbent: TrialConfig, decide: Decide
 ) -> list[AblationCell]:
-    """The cells, decided once; none unless somebody asked for them.
+    """The cells, decided once; none unless claims were requested.
 
-    A cell's budget is that of its runs on fresh seeds; its rates are tuned with the share of it
+    A cell's budget is that of its trials on fresh seeds; its rates are tuned with the share of it
     that the ablation's are.
 
     Args:
-        results: the study, all else done.
+        results: the study, all other stages complete.
         sweep: what it runs.
-        incumbent: what the ablation is around.
+        incumbent: the centre of the ablation.
         decide: writes a decision unless there is one, and returns the one that holds.
     """
-    if ASKED not in results.attributes:
+    if CLAIMS_REQUESTED not in results.attributes:
         return []
     if "claims_plan" not in results.attributes:
         planned, dropped = [], []
         for arm in missing_arms(results):
             if arm in (FULL, BASE):
-                continue  # a stage of its own, and no training at all
-            cell = _cell(sweep, incumbent, arm)
+                continue  # full fine-tuning has a stage of its own; the base is not trained
+            cell = _cell_of_arm(sweep, incumbent, arm)
             if isinstance(cell, AblationCell):
                 planned.append({**cell._asdict(), "config": asdict(cell.config)})
             else:
@@ -59,57 +68,48 @@ def plan_claim_cells(
             decide("dropped.claims", dropped)
         decide("claims_plan", planned)
     share = float(decide("plan", None)["budget"])
-    found = []
+    cells = []
     for entry in decide("claims_plan", None):
         config = TrialConfig(**entry["config"])
-        whole = config.replace(budget=config.budget * share)
-        cell = AblationCell(entry["factor"], entry["level"], whole, tuple(entry["rates"]))
-        found.append(cell._replace(rates=_grown(results, cell, sweep.ablation.rate_step)))
-    return found
+        tuning = config.replace(budget=config.budget * share)
+        cell = AblationCell(entry["factor"], entry["level"], tuning, tuple(entry["rates"]))
+        rates = _extended_rates(results, cell, sweep.ablation.rate_step)
+        cells.append(cell._replace(rates=rates))
+    return cells
 
 
-def add_seeds(results: StudyResults, sweep: Sweep, count: int, decide: Decide) -> int:
-    """Adds seeds to all cells that a claim compares which is not decided.
-
-    They count for claims alone: the ablation's tables keep the seeds that they were planned with.
-    A verdict on added seeds is exploratory, for somebody had looked.
-
-    Args:
-        results: the study, its ablation done.
-        sweep: what it runs.
-        count: how many.
-        decide: writes a decision.
-
-    Returns:
-        For how many cells; 0 leaves the study as it is.
-    """
-    arms = [
-        arm
-        for finding in evaluate_claims(results)
-        if finding.verdict == "not decided"
-        for one in finding.comparisons
-        for arm in one.comparison[:2]
-    ]
-    wanted = [arm_cell(results, arm) for arm in arms if arm not in (FULL, BASE)]
-    found = {str(cell["key"]): dict(cell["config"]) for cell in wanted if cell is not None}
-    if found:
-        before = seed_additions(results.attributes)
-        done = int(before[-1]["to"]) if before else sweep.ablation.seeds
-        noted_ = {"configs": [*found.values()], "from": done, "to": done + count}
-        decide(f"{SEED_ADDITION}{len(before) + 1}", noted_)
-    return len(found)
+def _cell_of_arm(sweep: Sweep, incumbent: TrialConfig, arm: Arm) -> AblationCell | str:
+    """The cell of an arm of a claim, or the reason why it cannot be trained."""
+    levels = arm or {"variant": incumbent.variant}  # the empty arm is the incumbent itself
+    # The rank last: where an arm changes it, it is the factor that the cell is named after.
+    *fixed, (factor, level) = sorted(levels.items(), key=lambda item: item[0] == "rank")
+    values: dict[str, Any] = arm_config(asdict(incumbent), arm)
+    values["rank"] = int(values["rank"])
+    config = TrialConfig(**{**values, "seed": 0})
+    try:
+        variant = resolve_variant(config.variant)
+        reason = why_untrainable(variant, (config.rank,), sweep.model.quantization)
+    except UserError as error:
+        reason = str(error)
+    if reason is not None:
+        return f"{config.label()}: {reason}"
+    if factor == "learning_rate":
+        return AblationCell("learning_rate", level, config, (float(level),))
+    name = "@".join([factor, *(f"{key}={value}" for key, value in fixed)])
+    rates = learning_rate_grid(sweep, incumbent, config.variant)
+    return AblationCell(name, level, config, tuple(rates))
 
 
-def _grown(results: StudyResults, cell: AblationCell, step: float) -> tuple[float, ...]:
+def _extended_rates(results: StudyResults, cell: AblationCell, step: float) -> tuple[float, ...]:
     """The cell's rates, with one more beyond the edge wherever the best so far lies there.
 
-    A claim on a configuration that wants another rate than the incumbent's neighbours would be
-    judged at a rate that does not suit it.
+    A claim on a configuration that needs another rate than the incumbent's neighbours would
+    otherwise be judged at a rate that does not suit it.
     """
     rows = results.trials[results.trials["stage"] == Stage.TUNE.value]
     tried = set(rows.loc[rows["state"].isin(["complete", "failed"]), "key"])
     rates = sorted(cell.rates)
-    while 1 < len(rates) < len(cell.rates) + _MORE:
+    while 1 < len(rates) < len(cell.rates) + _MAX_ADDED_RATES:
         keys = {rate: cell.config.replace(learning_rate=rate).key for rate in rates}
         best = tuned_rate(results, keys) if set(keys.values()) <= tried else None
         if best == rates[0]:
@@ -121,47 +121,80 @@ def _grown(results: StudyResults, cell: AblationCell, step: float) -> tuple[floa
     return tuple(rates)
 
 
-def _cell(sweep: Sweep, incumbent: TrialConfig, arm: Arm) -> AblationCell | str:
-    """The cell of an arm, or why there is none."""
-    own = arm or {"variant": incumbent.variant}  # the incumbent's own cell
-    *held, (factor, level) = sorted(own.items(), key=lambda each: each[0] == "rank")
-    values: dict[str, Any] = arm_config(asdict(incumbent), arm)
-    values["rank"] = int(values["rank"])
-    config = TrialConfig(**{**values, "seed": 0})
-    try:
-        told = why_untrainable(
-            resolve_variant(config.variant), (config.rank,), sweep.model.quantization
-        )
-    except UserError as error:
-        told = str(error)
-    if told is not None:
-        return f"{config.label()}: {told}"
-    name = "@".join([factor, *(f"{other}={value}" for other, value in held)])
-    if factor == "learning_rate":
-        return AblationCell("learning_rate", level, config, (float(level),))
-    rates = learning_rate_grid(sweep, incumbent, config.variant)
-    return AblationCell(name, level, config, tuple(rates))
+def claim_trials(
+    results: StudyResults, cells: Sequence[AblationCell], sweep: Sweep, decide: Decide
+) -> tuple[PlannedTrial, ...]:
+    """The trials of the cells, and of seeds that were added.
+
+    Args:
+        results: the study, the cells' rates tuned.
+        cells: from `decide_claim_cells`.
+        sweep: what it runs.
+        decide: writes a decision unless there is one, and returns the one that holds.
+    """
+    # On the ablation's seeds, because they are compared with its cells. In a stage of their own:
+    # a configuration that diverges at a rate some guide names must not widen the seed noise that
+    # is estimated from the ablation.
+    trials = list(cell_trials(_tuned_cells(results, cells, decide), sweep, Stage.CLAIM))
+    for addition in seed_additions(results.attributes):
+        configs = [TrialConfig(**config) for config in addition["configs"]]
+        seeds = [
+            seed_of(sweep, Stage.ABLATE, index)
+            for index in range(addition["from"], addition["to"])
+        ]
+        trials += [planned_trial(Stage.CLAIM, c, seed) for seed in seeds for c in configs]
+    return tuple(trials)
 
 
-def tuned(
-    results: StudyResults, planned: list[AblationCell], decide: Decide
+def _tuned_cells(
+    results: StudyResults, cells: Sequence[AblationCell], decide: Decide
 ) -> list[dict[str, Any]]:
-    """Each cell at its tuned rate, decided once; a cell whose runs all failed has none."""
-    if not planned:
+    """Records of the cells at their tuned rates, decided once; cells that failed have none."""
+    if not cells:
         return []
     if "claimed" not in results.attributes:
-        found, dropped = [], []
-        budgets = [float(each["config"]["budget"]) for each in decide("claims_plan", None)]
-        for cell, budget in zip(planned, budgets, strict=True):
-            rate: float | None = cell.rates[0]
-            if len(cell.rates) > 1:
-                keys = {one: cell.config.replace(learning_rate=one).key for one in cell.rates}
-                rate = tuned_rate(results, keys)
+        records, dropped = [], []
+        budgets = [float(entry["config"]["budget"]) for entry in decide("claims_plan", None)]
+        for cell, budget in zip(cells, budgets, strict=True):
+            # A cell with one rate was not tuned.
+            rate = best_rate(results, cell) if len(cell.rates) > 1 else cell.rates[0]
             if rate is None:
                 dropped.append(f"claims: {cell.factor}={cell.level} failed at every learning rate")
             else:
-                found.append(cell_record(cell, rate, budget))
+                records.append(cell_record(cell, rate, budget))
         if dropped:
             decide("dropped.claims_tuning", dropped)
-        decide("claimed", found)
+        decide("claimed", records)
     return list(decide("claimed", None))
+
+
+def add_seeds(results: StudyResults, sweep: Sweep, count: int, decide: Decide) -> int:
+    """Adds seeds to all cells that an undecided claim compares.
+
+    They count for claims alone: the ablation's tables keep the seeds that they were planned with.
+    A verdict on added seeds is exploratory, because they were added after a look at the results.
+
+    Args:
+        results: the study, its ablation complete.
+        sweep: what it runs.
+        count: how many.
+        decide: writes a decision.
+
+    Returns:
+        For how many cells; 0 leaves the study as it is.
+    """
+    arms = [
+        arm
+        for finding in evaluate_claims(results)
+        if finding.verdict == "not decided"
+        for contrast in finding.comparisons
+        for arm in contrast.comparison[:2]
+    ]
+    cells = [arm_cell(results, arm) for arm in arms if arm not in (FULL, BASE)]
+    configs = {str(cell["key"]): dict(cell["config"]) for cell in cells if cell is not None}
+    if configs:
+        additions = seed_additions(results.attributes)
+        first = int(additions[-1]["to"]) if additions else sweep.ablation.seeds
+        addition = {"configs": [*configs.values()], "from": first, "to": first + count}
+        decide(f"{SEED_ADDITION}{len(additions) + 1}", addition)
+    return len(configs)

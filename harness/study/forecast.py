@@ -1,24 +1,27 @@
-"""A sweep before it runs: trials, parameters, memory, time, money.
+"""Forecasts a sweep before it runs: trials, parameters, memory, time.
 
-Time and memory come from a few steps that are trained and a few examples that are scored here, on
-this machine, alone; workers side by side slow each other down.
+Time and memory come from a few steps that one process trains and a few examples that it scores on
+this machine; several workers slow each other down, which the forecast leaves out.
 """
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Final
 
 from harness.config.sweep import Sweep
+from harness.errors import UserError
 from harness.study import checks
 from harness.study.ablation import plan_cells
-from harness.tasks.task import load_task_for
+from harness.tasks.task import Task
 from harness.trial import Outcome, TrialConfig, TrialRequest
 
 #: Optimiser steps of the run that is timed.
-_TIMED_STEPS = 6
-#: Share of a search trial's steps that are run on average, pruned ones included; a guess that is
-#: told as such.
-_PRUNED_SHARE = 0.75
+_TIMED_STEPS: Final = 6
+#: Share of a search trial's steps that are run on average, pruned trials included: an assumption,
+#: which `plan` states.
+_PRUNED_SHARE: Final = 0.75
 
 
 @dataclass(frozen=True)
@@ -56,42 +59,43 @@ class StageForecast:
 
 
 def _full(sweep: Sweep, timing: Timing) -> list[tuple[str, int, float]]:
-    """Full fine-tuning, taken to cost what the largest adapter costs."""
+    """Full fine-tuning, assumed to cost what the largest adapter costs."""
     if not sweep.baselines.full:
         return []
     settings = sweep.ablation
     rates = len(sweep.baselines.full_rates or ()) or settings.rates
     tune = timing.train_seconds * settings.tuning_budget + timing.validation_seconds
-    each = timing.train_seconds + timing.validation_seconds + timing.test_seconds
-    return [("full", rates + settings.seeds, rates * tune + settings.seeds * each)]
+    trial = timing.train_seconds + timing.validation_seconds + timing.test_seconds
+    return [("full", rates + settings.seeds, rates * tune + settings.seeds * trial)]
 
 
-def largest(sweep: Sweep) -> TrialConfig:
-    """The configuration with the most trainable parameters: the slowest, most or less."""
-    return max(checks.corner_configs(sweep), key=lambda config: checks.parameters(sweep, config))
+def largest_config(sweep: Sweep, task: Task) -> TrialConfig:
+    """The configuration with the most trainable parameters, about the slowest one."""
+    return max(
+        checks.corner_configs(sweep),
+        key=lambda config: checks.parameters(sweep, task, config),
+    )
 
 
-def time_trial(sweep: Sweep, threads: int) -> Timing:
+def time_trial(sweep: Sweep, task: Task, threads: int) -> Timing:
     """Trains and scores a little of the largest configuration.
 
     Raises:
         UserError: the model cannot be loaded, or the trial fails.
     """
-    from harness.errors import UserError
     from harness.models import base_model
     from harness.training.evaluation import score
     from harness.training.loop import step_count
     from harness.training.packed.selection import make_trainer, resolve_precision
     from harness.training.tokenization import TokenizedTask
 
-    task = load_task_for(sweep)
-    model = resolve_precision(sweep.model, task, sweep.training, threads, lambda _, chosen: chosen)
+    model = resolve_precision(sweep.model, task, sweep.training, threads, lambda _, value: value)
     base = base_model.load(model, threads, task.type.head)
     short = sweep.training.model_copy(
         update={"epochs": None, "steps": _TIMED_STEPS, "readings": 0}
     )
-    trainer = make_trainer(base, task, short, sweep.engine, lambda _, chosen: chosen)
-    config = largest(sweep)
+    trainer = make_trainer(base, task, short, sweep.engine, lambda _, value: value)
+    config = largest_config(sweep, task)
 
     def requests() -> Iterator[TrialRequest]:
         yield TrialRequest(0, config, splits=())
@@ -99,8 +103,6 @@ def time_trial(sweep: Sweep, threads: int) -> Timing:
     result = next(iter(trainer.train(requests(), lambda *_: True)))
     if result.outcome is not Outcome.COMPLETE:
         raise UserError(f"{config.label()}: a timed run failed: {result.error}")
-    import time
-
     began = time.perf_counter()
     count = min(32, len(task.examples("validation")))
     tokens = TokenizedTask(base, task, sweep.training.max_length)
@@ -116,10 +118,12 @@ def time_trial(sweep: Sweep, threads: int) -> Timing:
     )
 
 
-def stages(sweep: Sweep, timing: Timing, workers: int) -> tuple[StageForecast, ...]:
-    """Trials and time of each stage, with the largest configuration standing for all."""
+def forecast_stages(
+    sweep: Sweep, task: Task, timing: Timing, workers: int
+) -> tuple[StageForecast, ...]:
+    """Trials and time of each stage, as if every configuration were the largest."""
     full = timing.train_seconds + timing.validation_seconds
-    centre = largest(sweep)
+    centre = largest_config(sweep, task)
     cells = plan_cells(sweep, centre, sweep.ablation.max_cells).cells
     distinct = len({cell.config for cell in cells})
     settings, looks = sweep.ablation, sweep.confirmation.looks
@@ -129,7 +133,7 @@ def stages(sweep: Sweep, timing: Timing, workers: int) -> tuple[StageForecast, .
     )
     finalists = sweep.confirmation.max_configurations
     confirm = finalists * looks[0] + sum(
-        # All finalists but the worse half are taken on to a later look: the usual case.
+        # Usually about half of the finalists remain contenders at a later look.
         (finalists + 1) // 2 * (after - before)
         for before, after in pairwise(looks)
     )
@@ -141,8 +145,8 @@ def stages(sweep: Sweep, timing: Timing, workers: int) -> tuple[StageForecast, .
         ("confirm", confirm, confirm * (full + timing.test_seconds)),
     ]
     limit = float("inf") if sweep.minutes is None else sweep.minutes * 60
-    found, total = [], 0.0
+    forecasts, total = [], 0.0
     for stage, trials, seconds in rows:
         total += seconds / workers
-        found.append(StageForecast(stage, trials, seconds / workers, total <= limit))
-    return tuple(found)
+        forecasts.append(StageForecast(stage, trials, seconds / workers, total <= limit))
+    return tuple(forecasts)

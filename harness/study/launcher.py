@@ -1,22 +1,23 @@
-"""Starts N worker processes for one study and waits for them; nothing else.
+"""Runs a study: starts its worker processes and waits until no trial is pending.
 
-A worker that dies is started again, a few times; its trial is taken back by the others. Workers
-end by themselves when this process is gone.
+The path from the command to the step of the optimizer, on the plain engine:
 
-`WorkerSpec`: all that crosses the border into a worker's process: names and plain values.
+    cli/sweep.py            loads the task, opens the study (`session`)
+    study/launcher.py       `run_study` starts processes `python -m harness.study.worker`
+    study/worker.py         `Worker.run` claims trials and hands them to a trainer
+    training/sequential.py  `SequentialTrainer` attaches, trains, scores and removes an adapter
+    training/loop.py        `TrainingRun` steps the optimizer
 
-How fast several processes train side by side, measured by a few steps in each.
+`python -m harness worker` starts the same worker by hand, say on another machine. Which trainer
+a worker has is chosen once for a study by a factory, `training.packed.selection.make_trainer`.
 
-Run as a process, `python -m harness.study.launcher` reads a sweep as JSON, makes ready, says so,
-waits for a line, trains a few steps and prints tokens a second.
-
-Chooses how many workers a study gets, and how many threads each.
-
-What the user said holds; then what the study was made with; else the machine decides, and where
-the base is large enough for that to pay, a few steps of it.
+This module also chooses how many workers with how many threads a study has: what the user says;
+else the threads that the study was created with; else a rule for the machine, and where the base
+model is large enough for that to pay, a measurement of a few steps. For that measurement
+`python -m harness.study.launcher THREADS` reads a sweep as JSON, loads it, prints `ready`, waits
+for a line, trains a few steps and prints tokens per second.
 """
 
-import dataclasses
 import json
 import os
 import subprocess
@@ -24,7 +25,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -32,17 +33,107 @@ from sqlalchemy import make_url
 
 from harness.config import sweep as sweeps
 from harness.config.sweep import Sweep
-from harness.errors import UserError
+from harness.errors import USER_ERROR_CODE, UserError
+from harness.models import shared_weights
+from harness.results import StudyResults
+from harness.storage import overview
+from harness.storage.heartbeat import fail_dead_workers
+from harness.storage.overview import Progress
+from harness.storage.study import study_url
+from harness.study import checks, session
+from harness.study.search import search_trials
+from harness.study.session import OpenStudy, Parallelism
+from harness.tasks.task import load_task_for
+
+#: Workers that died are restarted so many times in total.
+_RESTARTS: Final = 3
+
+
+def run_sweep(sweep: Sweep, name: str, results: Path | str = "results") -> StudyResults:
+    """Runs a whole sweep from Python; the same call resumes one that was interrupted.
+
+    Args:
+        sweep: what to run, from `harness.load_sweep`.
+        name: the study's name, a folder under `results`.
+        results: folder of studies.
+
+    Returns:
+        All tables of the study.
+
+    Raises:
+        UserError: a mistake in sweep, task, data or model.
+    """
+    task = load_task_for(sweep)
+    if not session.exists(Path(results), name):
+        checks.check_sweep(sweep, task)
+    parallelism = parallelism_of(sweep, name, Path(results))
+    opened = session.open_study(sweep, task, name, Path(results), parallelism)
+    try:
+        run_study(opened, sweep)
+        return opened.records.read()
+    finally:
+        opened.studies.close()
+
+
+def run_study(
+    opened: OpenStudy,
+    sweep: Sweep,
+    tick: Callable[[Progress], None] = lambda _: None,
+    extend_grid: bool = False,
+    claims: bool = False,
+    add_seeds: int = 0,
+) -> None:
+    """Runs workers until no trial of the study is pending, or `minutes` is over.
+
+    Args:
+        opened: the study.
+        sweep: what it runs.
+        tick: called with the progress about once a second.
+        extend_grid: first extend the grids of learning rates whose best rate lies at their edge.
+        claims: also train what the claims (`harness.analysis.claims`) lack.
+        add_seeds: more confirmation seeds than the planned looks; with `claims`, more seeds for
+            what undecided claims compare.
+
+    Raises:
+        UserError: a mistake of the user's that only a worker could see, or nothing to extend.
+        RuntimeError: workers failed again and again.
+        KeyboardInterrupt: the user interrupted it.
+    """
+    studies, parallelism = opened.studies, opened.parallelism
+    fail_dead_workers(studies)
+    session.request_additions(opened, sweep, extend_grid, claims, add_seeds)
+    if not studies.trials():
+        studies.enqueue(search_trials(sweep))
+    # `minutes` bounds the study, so that earlier sessions count.
+    spent, began = opened.records.seconds() / parallelism.workers, time.time()
+    specs = [
+        WorkerSpec(
+            study_url(opened.folder),
+            studies.study.study_name,
+            index,
+            parallelism.workers,
+            parallelism.threads,
+            sweep.minutes,
+            spent,
+            began,
+        )
+        for index in range(parallelism.workers)
+    ]
+    try:
+        run_workers(specs, opened.folder / "logs", lambda: tick(overview.study_progress(studies)))
+    finally:
+        shared_weights.remove_shared_weights(opened.folder)
+    tick(overview.study_progress(studies))
 
 
 @dataclass(frozen=True)
 class WorkerSpec:
-    """Where and how a worker works.
+    """Everything that a worker's process is given: names and plain values.
 
     Attributes:
         url: the study's database.
         study: the study's name.
-        index: which worker of those side by side, from 0.
+        index: which worker of the study, from 0.
         workers: how many there are.
         threads: torch threads.
         minutes: bound on the whole study, or None.
@@ -68,69 +159,25 @@ class WorkerSpec:
         file = url.database if url.get_backend_name() == "sqlite" else None
         return None if file is None else Path(file).parent
 
-    def arguments(self) -> list[str]:
-        """The words behind `python -m harness worker`."""
-        words = []
-        for item in dataclasses.fields(self):
-            value = getattr(self, item.name)
-            if value is not None:
-                words += [f"--{item.name}", str(value)]
-        return words
+    def to_json(self) -> str:
+        """As an argument of `python -m harness.study.worker`."""
+        return json.dumps(asdict(self))
 
-
-#: How often workers that died are started again, all together.
-_RESTARTS: Final = 3
-#: Exit code of a worker that found a mistake of the user's.
-_USER_ERROR: Final = 2
-
-
-@dataclass(frozen=True)
-class Parallelism:
-    """How many workers, with how many torch threads each.
-
-    Attributes:
-        workers: processes.
-        threads: of each.
-        why: what was measured for it, if anything was.
-    """
-
-    workers: int
-    threads: int
-    why: str = ""
-
-    def __str__(self) -> str:
-        """As in `2 workers with 1 thread each`."""
-        workers = f"{self.workers} worker{'s' * (self.workers > 1)}"
-        threads = f"{self.threads} thread{'s' * (self.threads > 1)}"
-        return f"{workers} with {threads}{' each' * (self.workers > 1)}"
-
-
-def default_parallelism(
-    workers: int | None, threads: int | None, cuda: Callable[[], bool] = lambda: False
-) -> Parallelism:
-    """Chooses what is not given, by the machine.
-
-    A small model does not keep two threads busy: on a few cores one worker a core, with one thread
-    each, does most trials an hour; on more, one worker for each two cores. With a GPU, one worker.
-
-    Args:
-        workers: as the user said, or None.
-        threads: as the user said, or None.
-        cuda: whether trials run on a GPU; asked only where that decides.
-    """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    cores = cores or 1
-    count = workers or (1 if cuda() else cores if cores <= 4 else cores // 2)
-    return Parallelism(count, threads or max(1, cores // count))
+    @classmethod
+    def from_json(cls, text: str) -> "WorkerSpec":
+        """What `to_json` wrote."""
+        return cls(**json.loads(text))
 
 
 def run_workers(
-    assignments: Sequence[WorkerSpec], logs: Path, tick: Callable[[], None], poll: float = 1.0
+    specs: Sequence[WorkerSpec], logs: Path, tick: Callable[[], None], poll: float = 1.0
 ) -> None:
-    """Runs workers until all have ended.
+    """Runs worker processes until all have ended; they also end when this process does.
+
+    A worker that dies is restarted, a few times; its trial is run again by any worker.
 
     Args:
-        assignments: one for each worker.
+        specs: one for each worker.
         logs: folder for `worker-<index>.log`, what each printed.
         tick: called after each poll, to show progress.
         poll: seconds between polls.
@@ -138,10 +185,10 @@ def run_workers(
     Raises:
         UserError: a worker met a mistake of the user's; carries its line.
         RuntimeError: a worker failed again and again.
-        KeyboardInterrupt: the user stopped; workers have given their trials back.
+        KeyboardInterrupt: the user interrupted; workers have returned their trials.
     """
     restarts = _RESTARTS
-    running = {index: _start(each, logs) for index, each in enumerate(assignments)}
+    running = {index: _start(spec, logs) for index, spec in enumerate(specs)}
     try:
         while running:
             time.sleep(poll)
@@ -153,12 +200,12 @@ def run_workers(
                 if code == 0:
                     continue
                 line = _last_line(logs / f"worker-{index}.log")
-                if code == _USER_ERROR:
+                if code == USER_ERROR_CODE:
                     raise UserError(line.removeprefix("error: "))
                 if restarts == 0:
                     raise RuntimeError(f"worker {index} ended with code {code}: {line}")
                 restarts -= 1
-                running[index] = _start(assignments[index], logs)
+                running[index] = _start(specs[index], logs)
             tick()
     finally:
         for process in running.values():
@@ -170,26 +217,26 @@ def run_workers(
                 process.kill()
 
 
-def _start(assignment: WorkerSpec, logs: Path) -> subprocess.Popen[bytes]:
+def _start(spec: WorkerSpec, logs: Path) -> subprocess.Popen[bytes]:
     logs.mkdir(parents=True, exist_ok=True)
-    # Set before the process starts: thread pools are made when their libraries load.
-    environment = {**os.environ, **variables(assignment.threads)}
-    own = replace(assignment, parent=os.getpid())
-    with (logs / f"worker-{assignment.index}.log").open("ab") as log:
+    with (logs / f"worker-{spec.index}.log").open("ab") as log:
         return subprocess.Popen(
-            _command(own),
+            _command(replace(spec, parent=os.getpid())),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=environment,
+            env={**os.environ, **thread_variables(spec.threads)},
         )
 
 
-def variables(threads: int) -> Mapping[str, str]:
-    """Environment of a worker's process.
+def _command(spec: WorkerSpec) -> list[str]:
+    return [sys.executable, "-m", "harness.study.worker", spec.to_json()]
 
-    Args:
-        threads: torch threads.
+
+def thread_variables(threads: int) -> Mapping[str, str]:
+    """Environment variables of a worker's process, for so many torch threads.
+
+    They have to be set before the process starts: libraries create their thread pools on import.
     """
     return {
         "OMP_NUM_THREADS": str(threads),
@@ -198,13 +245,97 @@ def variables(threads: int) -> Mapping[str, str]:
     }
 
 
-def _command(assignment: WorkerSpec) -> list[str]:
-    return [sys.executable, "-m", "harness", "worker", *assignment.arguments()]
-
-
 def _last_line(log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return lines[-1] if lines else "it printed nothing"
+
+
+#: Bytes of weights from which workers and threads are measured. Smaller bases do not keep two
+#: threads busy: for them the rule holds (`benchmarks.growth --parts workers,threads`).
+MEASURED_BYTES: Final = 128 << 20
+_WEIGHT_FILES: Final = ("*.safetensors", "*.bin", "*.gguf")
+
+
+def parallelism_of(sweep: Sweep, name: str, results: Path) -> Parallelism:
+    """The workers and threads of a study; may time a few steps if it is new."""
+    return choose_parallelism(sweep, checks.cuda, session.stored_provenance(results, name))
+
+
+def choose_parallelism(
+    sweep: Sweep,
+    cuda: Callable[[], bool],
+    provenance: Mapping[str, Any] | None,
+    measured_bytes: int = MEASURED_BYTES,
+) -> Parallelism:
+    """Chooses workers and threads of a study.
+
+    Args:
+        sweep: what the user says, and what is trained.
+        cuda: whether trials run on a GPU; called only where that decides.
+        provenance: of a study that resumes, else None.
+        measured_bytes: bytes of weights from which it is measured.
+    """
+    rule = default_parallelism(sweep.workers, sweep.threads, cuda)
+    if sweep.workers is not None or sweep.threads is not None:
+        return rule
+    if provenance is not None:
+        threads = int(provenance["threads"])
+        # Another machine may have fewer cores, or more.
+        return Parallelism(max(1, rule.workers * rule.threads // threads), threads)
+    if rule.workers == 1 or _weight_bytes(sweep) < measured_bytes:
+        return rule
+    return _measured_faster(sweep, rule, Parallelism(rule.workers // 2, 2 * rule.threads))
+
+
+def default_parallelism(
+    workers: int | None, threads: int | None, cuda: Callable[[], bool] = lambda: False
+) -> Parallelism:
+    """Chooses by the machine what the user does not say.
+
+    A small model does not keep two threads busy: on a few cores one worker a core, with one thread
+    each, does most trials an hour; on more, one worker for each two cores. With a GPU, one worker.
+
+    Args:
+        workers: as the user says, or None.
+        threads: as the user says, or None.
+        cuda: whether trials run on a GPU; called only where that decides.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = cores or 1
+    count = workers or (1 if cuda() else cores if cores <= 4 else cores // 2)
+    return Parallelism(count, threads or max(1, cores // count))
+
+
+def _measured_faster(sweep: Sweep, rule: Parallelism, fewer: Parallelism) -> Parallelism:
+    """Fewer workers are taken if they are as fast: they need less memory."""
+    throughput = {
+        parallelism: measure_throughput(sweep, parallelism.workers, parallelism.threads)
+        for parallelism in (rule, fewer)
+    }
+    why = ", ".join(
+        f"{parallelism}: {'did not run' if tokens is None else f'{tokens:.0f} tokens a second'}"
+        for parallelism, tokens in throughput.items()
+    )
+    many, few = throughput[rule], throughput[fewer]
+    faster = fewer if few is not None and (many is None or few >= many) else rule
+    return replace(faster, why=why)
+
+
+def _weight_bytes(sweep: Sweep) -> int:
+    """Size of the base model's files; 0 where they are not on this machine yet."""
+    from harness.models.base_model import resolve_model
+
+    try:
+        source = resolve_model(sweep.model)
+    except UserError:
+        return 0  # loading the model reports it
+    if not source.local:
+        return 0
+    folder = Path(source.path)
+    files = [file for pattern in _WEIGHT_FILES for file in folder.glob(pattern)]
+    if "gguf_file" in source.keywords:
+        files = [folder / source.keywords["gguf_file"]]
+    return sum(file.stat().st_size for file in files)
 
 
 _READY: Final = "ready"
@@ -222,131 +353,71 @@ def measure_throughput(sweep: Sweep, workers: int, threads: int) -> float | None
     Returns:
         None if one of them fails, say because memory is short.
     """
-    words = [sys.executable, "-m", "harness.study.launcher", str(threads)]
+    command = [sys.executable, "-m", "harness.study.launcher", str(threads)]
     body = json.dumps(sweep.to_dict()) + "\n"
     with ExitStack() as stack:
-        crew = [
+        processes = [
             stack.enter_context(
                 subprocess.Popen(
-                    words,
+                    command,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.DEVNULL,
                     text=True,
-                    env={**os.environ, **variables(threads)},
+                    env={**os.environ, **thread_variables(threads)},
                 )
             )
             for _ in range(workers)
         ]
-        for process in crew:
+        for process in processes:
             stack.callback(process.kill)
         try:
-            for process in crew:
-                _say(process.stdin, body)
-            if any(_hear(process.stdout) != _READY for process in crew):
+            for process in processes:
+                _write(process.stdin, body)
+            if any(_read_line(process.stdout) != _READY for process in processes):
                 return None
-            for process in crew:
-                _say(process.stdin, "go\n")
-            return sum(float(_hear(process.stdout)) for process in crew)
+            # All train at the same time, so that they compete for cores and memory.
+            for process in processes:
+                _write(process.stdin, "go\n")
+            return sum(float(_read_line(process.stdout)) for process in processes)
         except (OSError, ValueError):
             return None
 
 
-def _say(stream: IO[str] | None, text: str) -> None:
+def _write(stream: IO[str] | None, text: str) -> None:
     assert stream is not None
     stream.write(text)
     stream.flush()
 
 
-def _hear(stream: IO[str] | None) -> str:
+def _read_line(stream: IO[str] | None) -> str:
     assert stream is not None
     return stream.readline().strip()
 
 
-def _main() -> None:
-    given = sys.stdout
-    sys.stdout = sys.stderr  # nothing else is to be heard
+def _throughput_process() -> None:
+    """One process of `measure_throughput`."""
+    output = sys.stdout
+    sys.stdout = sys.stderr  # what libraries print must not reach the parent
     threads = int(sys.argv[1])
     body: dict[str, Any] = json.loads(sys.stdin.readline())
     sweep = sweeps.parse_sweep(body, "sweep")
     from harness.models import base_model
-    from harness.tasks.task import load_task_for
     from harness.training.packed.selection import make_timing_trainer, seconds_per_token
 
     model = sweep.model
-    if model.dtype == "auto":  # settled by workers, which there are none of yet
+    if model.dtype == "auto":  # resolved by the study's first worker, later
         model = model.model_copy(update={"dtype": "float32"})
     task = load_task_for(sweep)
     short = sweep.training.model_copy(update={"steps": _STEPS, "epochs": None, "readings": 0})
     trainer = make_timing_trainer(base_model.load(model, threads, task.type.head), task, short)
-    seconds_per_token(trainer, 1)  # what is done once only is not to be timed
-    _say(given, _READY + "\n")
+    seconds_per_token(trainer, 1)  # warm-up: what is done once only is not to be timed
+    _write(output, _READY + "\n")
     sys.stdin.readline()
     seconds = seconds_per_token(trainer, 1)
     if seconds:
-        _say(given, f"{1 / seconds}\n")
+        _write(output, f"{1 / seconds}\n")
 
 
 if __name__ == "__main__":
-    _main()
-
-
-#: Bytes of weights from which it is measured. Smaller bases do not keep two threads busy: there
-#: the rule holds (`benchmarks.growth --parts workers,threads`).
-LEAST: Final = 128 << 20
-_WEIGHTS: Final = ("*.safetensors", "*.bin", "*.gguf")
-
-
-def choose_parallelism(
-    sweep: Sweep,
-    cuda: Callable[[], bool],
-    noted: Mapping[str, Any] | None,
-    least: int = LEAST,
-) -> Parallelism:
-    """The crew of a study.
-
-    Args:
-        sweep: what the user said, and what is trained.
-        cuda: whether trials run on a GPU; asked only where that decides.
-        noted: what the study has noted about itself, if it goes on.
-        least: bytes of weights from which it is measured.
-    """
-    rule = default_parallelism(sweep.workers, sweep.threads, cuda)
-    if sweep.workers is not None or sweep.threads is not None:
-        return rule
-    if noted is not None:
-        threads = int(noted["threads"])
-        # Another machine may have fewer cores, or more.
-        return Parallelism(max(1, rule.workers * rule.threads // threads), threads)
-    if rule.workers == 1 or _bytes(sweep) < least:
-        return rule
-    return _faster(sweep, rule, Parallelism(rule.workers // 2, 2 * rule.threads))
-
-
-def _faster(sweep: Sweep, rule: Parallelism, fewer: Parallelism) -> Parallelism:
-    """Fewer workers are taken if they are as fast: they need less memory."""
-    paces = {crew: measure_throughput(sweep, crew.workers, crew.threads) for crew in (rule, fewer)}
-    told = ", ".join(
-        f"{crew}: {'did not run' if found is None else f'{found:.0f} tokens a second'}"
-        for crew, found in paces.items()
-    )
-    one, other = paces[rule], paces[fewer]
-    chosen = fewer if other is not None and (one is None or other >= one) else rule
-    return replace(chosen, why=told)
-
-
-def _bytes(sweep: Sweep) -> int:
-    """Size of the base's files; 0 where there are none here yet."""
-    from harness.models.base_model import resolve_model
-
-    try:
-        place = resolve_model(sweep.model)
-    except UserError:
-        return 0  # told by whoever loads it
-    if not place.local:
-        return 0
-    folder = Path(place.path)
-    found = [file for pattern in _WEIGHTS for file in folder.glob(pattern)]
-    if "gguf_file" in place.keywords:
-        found = [folder / place.keywords["gguf_file"]]
-    return sum(file.stat().st_size for file in found)
+    _throughput_process()

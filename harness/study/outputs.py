@@ -1,7 +1,7 @@
-"""Answers beside the texts they were given to, for the report's look at mistakes.
+"""Model outputs next to the texts they were written for, for the report's error analysis.
 
-The database keeps what was written, not what it was written to: texts come from the task's files,
-if these are at hand and still the same. Reads predictions as the task's metric does.
+The database has the outputs but not the texts: those come from the task's files, if they are on
+this machine and unchanged. Outputs are parsed as the task's metric does.
 """
 
 from collections import Counter
@@ -20,65 +20,69 @@ from harness.tasks.entities import Entities
 from harness.tasks.task import Task, load_task_for
 from harness.tasks.types import AnswerMode, Choice, Example
 
-#: So many seeds of a configuration are read at most, the first ones.
+#: Outputs are read of at most so many seeds of a configuration, the first ones.
 SEEDS: Final = 5
 
 
-def attach_outputs(results: StudyResults, show: bool = False) -> StudyResults:
+def attach_outputs(
+    results: StudyResults, show: bool = False, task: Task | None = None
+) -> StudyResults:
     """The study with `StudyResults.texts`.
 
     Args:
         results: the study.
         show: also texts of a task that is not marked `public: true`.
+        task: the study's task where the caller has it; else it is loaded as the sweep names it.
     """
-    who = error_analysis.compared_configurations(results)
-    if who is None:
+    compared = error_analysis.compared_configurations(results)
+    if compared is None:
         return results
     try:
-        task = load_task_for(sweep.parse_sweep(dict(results.sweep), f"study '{results.name}'"))
-        same = task.digest == results.provenance.get("task_digest")
+        if task is None:
+            task = load_task_for(sweep.parse_sweep(dict(results.sweep), f"study '{results.name}'"))
+        unchanged = task.digest == results.provenance.get("task_digest")
     except UserError as error:
-        told = f"The task is not at hand: {error}."
-        return share_cache(replace(results, texts=_nothing(who.split, told)), results)
-    if not same:
-        told = "The task or its data have changed since the study was made."
-        return share_cache(replace(results, texts=_nothing(who.split, told)), results)
-    examples = {example.id: example for example in task.examples(who.split)}
-    shown = task.public or show
+        reason = f"The task is not at hand: {error}."
+        return share_cache(replace(results, texts=_no_texts(compared.split, reason)), results)
+    if not unchanged:
+        reason = "The task or its data have changed since the study was made."
+        return share_cache(replace(results, texts=_no_texts(compared.split, reason)), results)
+    examples = {example.id: example for example in task.examples(compared.split)}
+    visible = task.public or show
     passages = [
         (
             example.id,
             len(_input(task, example).split()),
-            _input(task, example) if shown else "",
-            task.target(example).strip() if shown else "",
+            _input(task, example) if visible else "",
+            task.target(example).strip() if visible else "",
         )
         for example in examples.values()
     ]
     answers = [
         (name, seed, *row)
-        for name in who.names
-        for seed, identifier, prediction in _predictions(results, who, name)
+        for name in compared.names
+        for seed, identifier, output in _predictions(results, compared, name)
         if identifier in examples
-        for row in _compared(task, prediction, examples[identifier])
+        for row in _answer_rows(task, output, examples[identifier])
     ]
     frame = pd.DataFrame(answers, columns=list(ANSWER_COLUMNS))
-    if not shown:
+    hidden = ""
+    if not visible:
         frame["surface"] = ""
-    hidden = (
-        ""
-        if shown
-        else "The task is not marked public: true, so no text is shown (report STUDY --show-text)."
-    )
+        hidden = (
+            "The task is not marked public: true, so no text is shown (report STUDY --show-text)."
+        )
     table = pd.DataFrame(passages, columns=list(PASSAGE_COLUMNS))
-    return share_cache(replace(results, texts=Texts(who.split, table, frame, hidden)), results)
+    texts = Texts(compared.split, table, frame, hidden)
+    return share_cache(replace(results, texts=texts), results)
 
 
-def _nothing(split: str, why: str) -> Texts:
+def _no_texts(split: str, reason: str) -> Texts:
     return Texts(
         split,
         pd.DataFrame(columns=list(PASSAGE_COLUMNS)),
         pd.DataFrame(columns=list(ANSWER_COLUMNS)),
-        missing=why.replace("..", "."),
+        missing=reason.replace("..", "."),
     )
 
 
@@ -87,10 +91,10 @@ def _input(task: Task, example: Example) -> str:
 
 
 def _predictions(
-    results: StudyResults, who: error_analysis.ComparedConfigurations, name: str
+    results: StudyResults, compared: error_analysis.ComparedConfigurations, name: str
 ) -> Iterator[tuple[int, str, str]]:
     """Seed, example and output of the first seeds."""
-    rows = error_analysis.rows_of(results, who, name)
+    rows = error_analysis.rows_of(results, compared, name)
     first = sorted(set(rows["seed"]))[:SEEDS]
     for seed, identifier, output in zip(
         rows["seed"], rows["example"].astype(str), rows["prediction"], strict=True
@@ -99,44 +103,46 @@ def _predictions(
             yield int(seed), identifier, str(output)
 
 
-def _compared(task: Task, output: str, example: Example) -> list[tuple[Any, ...]]:
-    """Rows of `ANSWER_COLUMNS` behind who and seed."""
+def _answer_rows(task: Task, output: str, example: Example) -> list[tuple[Any, ...]]:
+    """Rows of `ANSWER_COLUMNS` without the first two, configuration and seed."""
     if isinstance(task.type, Entities):
-        return _entities(task.type, output, example)
+        return _entity_rows(task.type, output, example)
     if isinstance(task.type, Choice):
-        wanted, got = example.reference, task.parse(output).prediction
-        right = got == wanted
-        outcome, instead = ("found", "") if right else ("missed", got or "")
-        return [(example.id, wanted, "", -1, outcome, instead, pd.NA)]
+        label, prediction = example.reference, task.parse(output).prediction
+        correct = prediction == label
+        outcome, instead = ("found", "") if correct else ("missed", prediction or "")
+        return [(example.id, label, "", -1, outcome, instead, pd.NA)]
     return []
 
 
-def _entities(kind: Entities, output: str, example: Example) -> list[tuple[Any, ...]]:
-    """Each entity of the text and each that is none, as multisets of label and form."""
-    fold = kind.context.fold_case
+def _entity_rows(task_type: Entities, output: str, example: Example) -> list[tuple[Any, ...]]:
+    """Each entity of the text and each spurious one, as multisets of label and surface form."""
+    fold = task_type.context.fold_case
 
     def form(text: str) -> str:
-        plain = " ".join(text.split())
-        return plain.casefold() if fold else plain
+        normalized = " ".join(text.split())
+        return normalized.casefold() if fold else normalized
 
-    said = [(label, form(text)) for label, text in kind.mentions(kind.parse(output).prediction)]
-    left = Counter(said)
-    assert example.row is not None, "entities stand in a row"
-    known = kind.seen_in_training(example)
-    gold = list(zip(example.row.entities, known, strict=True))
-    found: list[tuple[Any, ...]] = []
+    mentions = task_type.mentions(task_type.parse(output).prediction)
+    unmatched = Counter((label, form(text)) for label, text in mentions)
+    assert example.row is not None, "examples of entities have a row"
+    in_training = task_type.seen_in_training(example)
+    rows: list[tuple[Any, ...]] = []
     missed = []
-    for span, seen in gold:
+    for span, seen in zip(example.row.entities, in_training, strict=True):
         key = (span.label, form(span.text))
-        if left[key] > 0:
-            left[key] -= 1
-            found.append((example.id, span.label, span.text, span.start, "found", "", seen))
+        if unmatched[key] > 0:
+            unmatched[key] -= 1
+            rows.append((example.id, span.label, span.text, span.start, "found", "", seen))
         else:
             missed.append((span, seen))
+    # Only now: a mention under another label may match another entity of the text.
     for span, seen in missed:
-        others = [label for (label, text), n in left.items() if n > 0 and text == form(span.text)]
-        instead = others[0] if others else ""
-        found.append((example.id, span.label, span.text, span.start, "missed", instead, seen))
-    for (label, text), count in left.items():
-        found += [(example.id, label, text, -1, "spurious", "", pd.NA)] * max(0, count)
-    return found
+        labels = [
+            label for (label, text), n in unmatched.items() if n > 0 and text == form(span.text)
+        ]
+        instead = labels[0] if labels else ""
+        rows.append((example.id, span.label, span.text, span.start, "missed", instead, seen))
+    for (label, text), count in unmatched.items():
+        rows += [(example.id, label, text, -1, "spurious", "", pd.NA)] * max(0, count)
+    return rows

@@ -1,17 +1,52 @@
-"""How much time `--minutes` leaves a study, and how much of it each stage may take."""
+"""What the stages of a study share: seeds, planned trials, and the time of `--minutes`."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
+from harness.config.sweep import Sweep
 from harness.results import StudyResults
-from harness.trial import Stage
+from harness.storage.study import PlannedTrial
+from harness.trial import Stage, TrialConfig
 
+#: Seeds of one study lie in its own thousand, those of a stage in its own hundred.
+_SEEDS: Final = {Stage.SEARCH: 0, Stage.TUNE: 100, Stage.ABLATE: 200, Stage.CONFIRM: 300}
 #: Shares of `--minutes` after which the search and the ablation have to be over.
 SEARCH_SHARE: Final = 0.35
 ABLATE_SHARE: Final = 0.7
-#: A confirm trial takes longer than a search trial by about so much: it scores the test split too.
+#: A confirmation trial takes about so many times as long as a search trial: it scores the test
+#: split, too.
 CONFIRM_FACTOR: Final = 1.3
+
+
+class PendingTrials(NamedTuple):
+    """What a study runs next: trials of one stage; none once the study is complete."""
+
+    stage: str
+    trials: tuple[PlannedTrial, ...]
+
+
+def seed_of(sweep: Sweep, stage: Stage, index: int = 0) -> int:
+    """The seed of the index-th run of a stage; equal for all its configurations."""
+    return 1000 * sweep.seed + _SEEDS[stage] + index
+
+
+def planned_trial(stage: Stage, config: TrialConfig, seed: int) -> PlannedTrial:
+    """A trial of a configuration that no sampler chooses, named after configuration and seed."""
+    name = f"{stage.value}/{config.key}/{seed}"
+    return PlannedTrial(name, stage, seed, config.replace(seed=seed))
+
+
+def tuning_trial(config: TrialConfig, seed: int) -> PlannedTrial:
+    """A trial that tunes a learning rate; cells that share a configuration share its trial."""
+    config = config.replace(seed=seed)
+    return PlannedTrial(f"tune/{config.key}", Stage.TUNE, seed, config, config.budget)
+
+
+def without(trials: Sequence[PlannedTrial], ended: set[str]) -> tuple[PlannedTrial, ...]:
+    """The trials whose names are not among those that have ended."""
+    return tuple(trial for trial in trials if trial.name not in ended)
 
 
 @dataclass(frozen=True)
@@ -21,7 +56,7 @@ class TimeBudget:
     Attributes:
         total: seconds for the whole study, or infinity.
         spent: seconds since it began.
-        workers: workers side by side.
+        workers: workers that share the time.
     """
 
     total: float = math.inf

@@ -1,6 +1,4 @@
-"""Ends the scoring of a search trial that is shown to be behind the leader.
-
-Racing in the search: is a configuration shown to be behind the leader by the examples so far?
+"""Racing in the search: ends the scoring of a trial that is shown to be behind the leader.
 
 A paired test over examples with the trained adapters held fixed, at several looks whose errors
 add up (the relative in Optuna is WilcoxonPruner, which takes no looks into account). It decides
@@ -28,19 +26,19 @@ if TYPE_CHECKING:
     from harness.storage.study import StudyStore
 
 
-#: Fewer examples than this say nothing of a spread.
-LEAST: Final = 20
+#: From fewer examples than this a variance cannot be estimated.
+MIN_EXAMPLES: Final = 20
 
 
-def error_to_spend(before: float, now: float, alpha: float) -> float:
-    """Error that a look may spend: alpha (now^2 - before^2), as Kim and DeMets (1987), rho = 2.
+def error_to_spend(previous: float, current: float, alpha: float) -> float:
+    """Error that a look may spend: alpha (t^2 - s^2) after Kim and DeMets (1987), rho = 2.
 
     Args:
-        before: share of the examples at the look before, 0 at the first.
-        now: share of them at this one.
-        alpha: of all looks together.
+        previous: s, the share of the examples at the previous look, 0 at the first.
+        current: t, the share of them at this one.
+        alpha: error of all looks together.
     """
-    return alpha * (now**2 - before**2)
+    return alpha * (current**2 - previous**2)
 
 
 def is_behind(candidate: Array, leader: Array, objective: Objective, error: float) -> bool:
@@ -55,7 +53,7 @@ def is_behind(candidate: Array, leader: Array, objective: Objective, error: floa
         objective: says how scores are made from them.
         error: level of the test.
     """
-    if len(candidate) < LEAST or not 0 < error < 1:
+    if len(candidate) < MIN_EXAMPLES or not 0 < error < 1:
         return False
     statistics = reduce_statistics(np.stack([leader, candidate])[:, None], objective)
     value = metric_function(objective)
@@ -66,18 +64,18 @@ def is_behind(candidate: Array, leader: Array, objective: Objective, error: floa
     return bool(difference > stdtrit(len(candidate) - 1, 1 - error) * spread and difference > 0)
 
 
-#: A step behind that of every reading.
-_END: Final = 10**9
+#: A step after that of every reading.
+_LAST_STEP: Final = 10**9
 
 
 class ScoreRace:
-    """Compares what of a trial is scored with the best search trial so far.
+    """Compares the examples of a trial that are scored with the best search trial so far.
 
     Args:
         studies: knows the leader.
-        records: keep its scores.
+        records: have its scores.
         objective: of the study.
-        alpha: probability of ending one that is as good as the leader; 0 ends none.
+        alpha: probability of ending a trial that is as good as the leader; 0 ends none.
     """
 
     def __init__(
@@ -85,41 +83,45 @@ class ScoreRace:
     ) -> None:
         self._studies, self._records = studies, records
         self._objective, self._alpha = objective, alpha
-        self._leader: tuple[int, dict[str, Any]] | None = None
-        self._looked: dict[int, float] = {}
+        self._cached_leader: tuple[int, dict[str, Any]] | None = None
+        self._previous_share: dict[int, float] = {}
 
-    def reason_to_stop(self, trial: optuna.Trial, scores: SplitScores, whole: int) -> str | None:
+    def reason_to_stop(self, trial: optuna.Trial, scores: SplitScores, size: int) -> str | None:
         """Why the rest of a trial's examples is not worth scoring; None if it is.
 
-        What is there is handed to Optuna then, for its sampler to learn from.
+        If not, the score so far is reported to Optuna, for its sampler to learn from.
 
         Args:
             trial: the running one.
-            scores: what is there.
-            whole: examples of the split.
+            scores: of the examples so far.
+            size: examples of the split.
         """
-        share = len(scores.ids) / whole
-        before = self._looked.get(trial.number, 0.0)
-        self._looked[trial.number] = share
-        leader = self._leading()
+        share = len(scores.ids) / size
+        previous = self._previous_share.get(trial.number, 0.0)
+        self._previous_share[trial.number] = share
+        leader = self._leader()
         if leader is None or not self._alpha:
             return None
-        best, statistics = leader
+        number, statistics = leader
         if any(name not in statistics for name in scores.ids):
             return None
-        own = np.asarray(scores.statistics, dtype=float)
-        other = np.asarray([statistics[name] for name in scores.ids], dtype=float)
-        error = error_to_spend(before, share, self._alpha)
-        if not is_behind(own, other, self._objective, error):
+        candidate_rows = np.asarray(scores.statistics, dtype=float)
+        leader_rows = np.asarray([statistics[name] for name in scores.ids], dtype=float)
+        error = error_to_spend(previous, share, self._alpha)
+        if not is_behind(candidate_rows, leader_rows, self._objective, error):
             return None
-        values = [float(self._objective.value(each.sum(axis=0))) for each in (own, other)]
-        trial.report(values[0], _END)
+        value, leading = (
+            float(self._objective.value(rows.sum(axis=0)))
+            for rows in (candidate_rows, leader_rows)
+        )
+        trial.report(value, _LAST_STEP)
         return (
-            f"raced: after {len(own)} of {whole} examples {self._objective.name} {values[0]:.4g}, "
-            f"behind trial {best} with {values[1]:.4g} at p < {error:.2g}"
+            f"raced: after {len(candidate_rows)} of {size} examples {self._objective.name} "
+            f"{value:.4g}, behind trial {number} with {leading:.4g} at p < {error:.2g}"
         )
 
-    def _leading(self) -> tuple[int, dict[str, Any]] | None:
+    def _leader(self) -> tuple[int, dict[str, Any]] | None:
+        """Number and statistics of the best search trial; None before the first is complete."""
         trials = [
             trial
             for trial in self._studies.trials(TrialState.COMPLETE)
@@ -127,9 +129,9 @@ class ScoreRace:
         ]
         if not trials:
             return None
-        # The older of two that are equal.
+        # Of two equal ones the older.
         best = max(trials, key=lambda t: (self._objective.sign * float(t.values[0]), -t.number))
         number = int(best.user_attrs.get("duplicate_of", best.number))
-        if self._leader is None or self._leader[0] != number:
-            self._leader = (number, self._records.statistics(number, "validation"))
-        return self._leader
+        if self._cached_leader is None or self._cached_leader[0] != number:
+            self._cached_leader = (number, self._records.statistics(number, "validation"))
+        return self._cached_leader

@@ -11,7 +11,8 @@ from harness.analysis.limitations import not_supported
 from harness.config.sweep import parse_sweep
 from harness.report.page import write
 from harness.study import session
-from harness.study.launcher import Parallelism
+from harness.study.session import Parallelism
+from harness.tasks.task import load_task_for
 from tests.task_folders import pair_row, write_rows, write_task
 
 
@@ -23,7 +24,9 @@ def test_leaks_that_are_allowed_stand_on_the_first_screen(tmp_path: Path, leakin
     write_rows(rows, "test", [pair_row("e-0", "o", "TEXT 8" if leaking else "another")])
     place = write_task(rows, "pairs", quality={"min_score": 3})
     sweep = parse_sweep({"task": place, "data": {"allow_leaks": leaking}}, "test")
-    opened = session.open_study(sweep, "leaky", tmp_path / "results", Parallelism(1, 1))
+    opened = session.open_study(
+        sweep, load_task_for(sweep), "leaky", tmp_path / "results", Parallelism(1, 1)
+    )
     results = opened.records.read()
     opened.studies.close()
     assert results.sweep["data"]["allow_leaks"] is leaking

@@ -227,7 +227,7 @@ def test_what_was_made_is_swept_without_editing(
         brat("data", documents=8, lines=20)
     assert init("--data", "data" if made == "brat" else "data.jsonl") == 0
     assert cli.run(["check", "mine"]) == 0
-    assert "mine: fine" in capsys.readouterr().out
+    assert "mine: runnable" in capsys.readouterr().out
     assert cli.run(["sweep", "mine", *SMALL]) == 0
     assert Path("reports/mine.html").is_file()
 

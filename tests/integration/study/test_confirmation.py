@@ -5,9 +5,9 @@ import pytest
 from harness.analysis.recommendation import recommend
 from harness.config.sweep import load_sweep
 from harness.errors import UserError
-from harness.study import confirmation, session
-from harness.study.launcher import Parallelism
-from harness.study.session import open_study
+from harness.study import confirmation, launcher
+from harness.study.session import Parallelism, open_study
+from harness.tasks.task import load_task_for
 from tests.integration.study.test_stages import SMALL, study
 
 
@@ -61,9 +61,9 @@ def test_it_can_be_done_again(folder, after):
 def test_before_the_looks_are_done_it_is_refused(tmp_path):
     assert study(tmp_path, stop_after=12) is None
     sweep = load_sweep("ner_medical", SMALL)
-    opened = open_study(sweep, "study", tmp_path, Parallelism(1, 1))
+    opened = open_study(sweep, load_task_for(sweep), "study", tmp_path, Parallelism(1, 1))
     try:
-        with pytest.raises(UserError, match="has looks left"):
-            session.run(opened, sweep, lambda _: None, add_seeds=1)
+        with pytest.raises(UserError, match="has planned looks left"):
+            launcher.run_study(opened, sweep, add_seeds=1)
     finally:
         opened.studies.close()

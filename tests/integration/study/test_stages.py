@@ -13,13 +13,14 @@ from harness.analysis.metric_tables import metric_values
 from harness.analysis.recommendation import recommend
 from harness.config.sweep import load_sweep
 from harness.errors import UserError
-from harness.study import ablation, confirmation, session
+from harness.storage.records import CLAIMS_REQUESTED
+from harness.study import ablation, confirmation, launcher
 from harness.study import claims as claimed
-from harness.study.ablation import ASKED
-from harness.study.launcher import Parallelism, WorkerSpec
-from harness.study.session import open_study
-from harness.study.stages import search_slots
+from harness.study.launcher import WorkerSpec
+from harness.study.search import search_trials
+from harness.study.session import Parallelism, open_study
 from harness.study.worker import Worker
+from harness.tasks.task import load_task_for
 from harness.training.evaluation import score_predictions
 from tests.oracle_trainer import OracleTrainer
 
@@ -48,10 +49,10 @@ def study(
 ):
     """Runs or takes up a study; returns its results, or None if it was interrupted."""
     sweep = load_sweep(name, [*(SMALL if name == "ner_medical" else ()), *overrides])
-    opened = open_study(sweep, "study", folder, Parallelism(1, 1))
-    opened.studies.enqueue(search_slots(sweep))
+    opened = open_study(sweep, load_task_for(sweep), "study", folder, Parallelism(1, 1))
+    opened.studies.enqueue(search_trials(sweep))
     if claims:
-        opened.records.set_once(ASKED, True)
+        opened.records.set_once(CLAIMS_REQUESTED, True)
     if claim_seeds:
         claimed.add_seeds(opened.records.read(), sweep, claim_seeds, opened.records.set_once)
     if add_seeds:
@@ -231,7 +232,7 @@ def test_no_minute_left_starts_nothing(tmp_path):
 def baselines_of(folder, shares=1, **clock):
     """The baselines of a study without trials; the base is played by the dictionary."""
     sweep = load_sweep("ner_medical", SMALL)
-    opened = open_study(sweep, "study", folder, Parallelism(shares, 1))
+    opened = open_study(sweep, load_task_for(sweep), "study", folder, Parallelism(shares, 1))
     url = f"sqlite:///{opened.folder / 'study.db'}"
     asked = []
 
@@ -302,7 +303,7 @@ def test_full_fine_tuning_is_tuned_and_scored_beside_the_adapters(tmp_path):
 
 def test_full_fine_tuning_that_is_impossible_is_left_out_with_its_reason(tmp_path):
     sweep = load_sweep("ner_medical", [*SMALL, *FULL])
-    opened = open_study(sweep, "study", tmp_path, Parallelism(1, 1))
+    opened = open_study(sweep, load_task_for(sweep), "study", tmp_path, Parallelism(1, 1))
     opened.records.set_once("full_impossible", "it needs 9.0 GiB more a worker, 1.0 are free")
     opened.studies.close()
     results = study(tmp_path, FULL)
@@ -346,7 +347,7 @@ def test_grids_can_be_widened_where_the_best_rate_lies_at_the_edge(tmp_path):
     at_the_edge = [cell for cell in first.attributes["cells"] if at_edge(cell)]
     assert at_the_edge
     sweep = load_sweep("ner_medical", [*SMALL, *overrides])
-    opened = open_study(sweep, "study", tmp_path, Parallelism(1, 1))
+    opened = open_study(sweep, load_task_for(sweep), "study", tmp_path, Parallelism(1, 1))
     assert ablation.extend_rate_grids(opened.records.read(), sweep, opened.records.set_once) > 0
     between = opened.records.read().attributes
     assert "cells" not in between  # until the new rates have been tuned
@@ -374,7 +375,7 @@ def test_grids_can_be_widened_where_the_best_rate_lies_at_the_edge(tmp_path):
 
 def test_there_has_to_be_something_to_widen(tmp_path):
     sweep = load_sweep("ner_medical", SMALL)
-    opened = open_study(sweep, "study", tmp_path, Parallelism(1, 1))
+    opened = open_study(sweep, load_task_for(sweep), "study", tmp_path, Parallelism(1, 1))
     with pytest.raises(UserError, match="has no tuned learning rates yet; run it without first"):
-        session.run(opened, sweep, lambda _: None, extend_grid=True)
+        launcher.run_study(opened, sweep, extend_grid=True)
     opened.studies.close()

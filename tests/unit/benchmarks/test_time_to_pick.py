@@ -23,10 +23,11 @@ from benchmarks.plain_loop import Spent
 from benchmarks.time_told import ratios
 from harness.config import sweep
 from harness.results import Objective, StudyResults
-from harness.study.launcher import Parallelism, WorkerSpec
-from harness.study.session import open_study
-from harness.study.stages import search_slots
+from harness.study.launcher import WorkerSpec
+from harness.study.search import search_trials
+from harness.study.session import Parallelism, open_study
 from harness.study.worker import Worker
+from harness.tasks.task import load_task_for
 from harness.trial import Measurement, Outcome, SplitScores, TrialRequest, TrialResult
 from tests import studies
 from tests.oracle_trainer import OracleTrainer
@@ -184,8 +185,8 @@ def test_a_tiny_run_goes_through(tmp_path: Path) -> None:
         "baselines={shots: [], full: false}",
     ]
     settings = sweep.load_sweep("ner_medical", small)
-    opened = open_study(settings, "tiny", tmp_path, Parallelism(1, 1))
-    opened.studies.enqueue(search_slots(settings))
+    opened = open_study(settings, load_task_for(settings), "tiny", tmp_path, Parallelism(1, 1))
+    opened.studies.enqueue(search_trials(settings))
     worker = Worker(WorkerSpec(f"sqlite:///{opened.folder / 'study.db'}", "tiny"))
     worker.work(OracleTrainer(worker.task), idle=lambda: False)
     worker.studies.close()

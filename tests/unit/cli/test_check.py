@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from harness import cli
-from harness.cli.card import print_card
+from harness.cli.check import print_card
 from harness.config import catalog
 from harness.data.preparation import DuplicateCount, RowReference
 from harness.tasks.data_card import (
@@ -48,8 +48,8 @@ def leaking(folder: Path) -> str:
 def test_a_sound_sweep_is_fine(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "check", "ner_medical", "--limit", "8")
     assert code == 0
-    assert out.splitlines()[-1] == "ner_medical: fine"
-    for title in ("Rows by class", "Tokens", "Without training, on test"):
+    assert out.splitlines()[-1].startswith("ner_medical: runnable")
+    for title in ("Rows by class", "Tokens", "Baselines without training, on test"):
         assert title in out
 
 
@@ -62,12 +62,14 @@ def test_a_task_whose_entities_are_tagged_is_fine(
     words = [word for one in set_ for word in ("--set", one)]
     code, out, _ = run(capsys, "check", "tagged", *words)
     assert code == 0
-    assert out.splitlines()[-1] == "tagged: fine"
+    assert out.splitlines()[-1].startswith("tagged: runnable")
     # Texts alone: no prompt, no answer; [CLS] and [SEP] take two of the twelve tokens.
     rows = [line.split() for line in out.splitlines() if line.startswith("text ")]
     assert [row[1] for row in rows] == ["train", "validation", "test"]
     assert float(rows[0][-1]) > 0 == float(rows[1][-1])
-    assert "note: baselines.shots: the bare base is not scored, for its head is new" in out
+    assert (
+        "note: baselines.shots: the base model is not scored, because its head is untrained" in out
+    )
 
 
 def test_a_task_is_checked_without_a_sweep(
@@ -169,7 +171,7 @@ def test_every_table_and_warning_is_there_as_plain_text() -> None:
         "left out: scored below 4    12",
         "added by task.py            40",
         "prompt  train      42    90      300        12.5",
-        "validation  train        1      17  balance_not_updated",
+        "validation  train      1    17  balance_not_updated",
         "dictionary   41.2  points of F1",
         "warning: 1 row of validation has the same input as a row of train",
         "warning: fewer than 30 test examples: B (3)",
@@ -199,7 +201,7 @@ def test_what_says_nothing_is_left_out() -> None:
     )
     text = "\n".join(printed(card, io.StringIO()))
     assert text.startswith("Rows\nsplit  rows\ntrain     9\n")
-    for title in ("Done to", "by class", "Without training", "documents", "with a label"):
+    for title in ("Preparation of", "by class", "Baselines without", "documents", "with a label"):
         assert title not in text
 
 

@@ -50,7 +50,7 @@ def studies(folder: Path) -> Iterator[StudyStore]:
 @pytest.fixture
 def storage(studies: StudyStore, folder: Path) -> Iterator[RDBStorage]:
     assert studies.trials()
-    made = dashboard.read_only(folder / "study.db")
+    made = dashboard.read_only_storage(folder / "study.db")
     yield made
     made.remove_session()
     made.engine.dispose()
@@ -105,7 +105,7 @@ def test_a_running_study_is_shown_as_it_goes_and_goes_on(
 def test_a_folder_of_any_name_can_be_read(folder: Path) -> None:
     # SQLite takes the file's name as a URI here.
     odd = folder.rename(folder.with_name("odd #1 ?mode=rwc&x=y 50%20"))
-    storage = dashboard.read_only(odd / "study.db")
+    storage = dashboard.read_only_storage(odd / "study.db")
     assert [one.study_name for one in storage.get_all_studies()] == ["first"]
     with pytest.raises(StorageInternalError):
         storage.create_new_study([StudyDirection.MINIMIZE], "another")
@@ -116,7 +116,7 @@ def test_a_folder_of_any_name_can_be_read(folder: Path) -> None:
 def test_what_is_no_database_is_said_in_a_line(tmp_path: Path) -> None:
     (tmp_path / "study.db").write_text("not a database, and long enough to be told so" * 9)
     with pytest.raises(UserError, match=r"study\.db: the study's database cannot be read: "):
-        dashboard.read_only(tmp_path / "study.db")
+        dashboard.read_only_storage(tmp_path / "study.db")
 
 
 def fake(storage: RDBStorage) -> Callable[..., Iterable[bytes]]:
@@ -152,7 +152,7 @@ def test_it_is_served_here_alone_and_refuses_what_changes(
     storage: RDBStorage, folder: Path
 ) -> None:
     before = rows(folder / "study.db")
-    server = dashboard._server(dashboard.reading(fake(storage)), 0)
+    server = dashboard._make_server(dashboard.refuse_writes(fake(storage)), 0)
     host, port = server.server_address[:2]
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -161,9 +161,9 @@ def test_it_is_served_here_alone_and_refuses_what_changes(
         assert call(port, "GET") == (200, [folder.name])
         for method in ("POST", "PUT", "PATCH", "DELETE"):
             status, told = call(port, method)
-            assert (status, "only reads" in told["reason"]) == (403, True)
+            assert (status, "read-only" in told["reason"]) == (403, True)
         with pytest.raises(UserError, match=rf"--port {port}: .*; give another one"):
-            dashboard._server(fake(storage), port)
+            dashboard._make_server(fake(storage), port)
     finally:
         server.shutdown()
         thread.join()
@@ -192,12 +192,12 @@ def test_the_verb_says_where_and_ends_with_ctrl_c(
         asked.append((json.loads(b"".join(answer)), port))
         return Server()
 
-    monkeypatch.setattr(dashboard, "_server", serve)
+    monkeypatch.setattr(dashboard, "_make_server", serve)
     where = ["--results", str(folder.parent)]
     assert run(["dashboard", folder.name, "--port", "8123", *where]) == 0
     assert asked == [([folder.name], 8123)]
     out = capsys.readouterr().out
-    assert out == f"study {folder.name}, to read only: http://127.0.0.1:8123/ (Ctrl-C ends it)\n"
+    assert out == f"study {folder.name}, read-only: http://127.0.0.1:8123/ (Ctrl-C ends it)\n"
 
 
 @pytest.mark.usefixtures("studies")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli import listing, run
+from harness.cli import run
+from harness.cli.list import sweep_rows, task_rows
 from harness.config import catalog
 from harness.config.sweep import load_sweep
 from harness.config.variants import VARIANTS
@@ -30,7 +31,7 @@ def test_sweeps_with_summary_comment_or_fault(empty: Path) -> None:
     write(empty / "sweeps" / "a.yaml", "# What for?\ntask: one\n")
     write(empty / "sweeps" / "b.yaml", "# A comment\ntask: two\nsummary: a summary\n")
     write(empty / "sweeps" / "c.yaml", "task: [1,\n")
-    assert listing.sweep_rows() == [
+    assert sweep_rows() == [
         ("a", "one", "What for?", "sweeps/a.yaml"),
         ("b", "two", "a summary", "sweeps/b.yaml"),
         ("c", "?", "cannot be read; see `harness check`", "sweeps/c.yaml"),
@@ -39,7 +40,7 @@ def test_sweeps_with_summary_comment_or_fault(empty: Path) -> None:
 
 def test_tasks_with_their_summary_in_one_line(empty: Path) -> None:
     write(empty / "tasks" / "one" / "task.yaml", "summary: |\n  two\n  lines\n")
-    assert listing.task_rows() == [("one", "two lines", "tasks/one")]
+    assert task_rows() == [("one", "two lines", "tasks/one")]
 
 
 @pytest.mark.usefixtures("empty")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from harness.cli import tables
+from harness.cli.options import print_table
 
 COLUMNS = ("name", "trials")
 ROWS = [("ner_medical", 7), ("[bold]x", 120)]
@@ -17,7 +17,7 @@ class Terminal(io.StringIO):
 
 def test_plain_columns_where_nobody_looks_on() -> None:
     out = io.StringIO()
-    tables.show("Studies", COLUMNS, ROWS, to=out)
+    print_table("Studies", COLUMNS, ROWS, to=out)
     assert out.getvalue().splitlines() == [
         "Studies",
         "name         trials",
@@ -28,7 +28,7 @@ def test_plain_columns_where_nobody_looks_on() -> None:
 
 def test_a_drawn_table_on_a_terminal_has_the_same_cells_and_no_markup() -> None:
     out = Terminal()
-    tables.show("Studies", COLUMNS, ROWS, to=out)
+    print_table("Studies", COLUMNS, ROWS, to=out)
     text = out.getvalue()
     for cell in ("Studies", "name", "ner_medical", "[bold]x", "120"):
         assert cell in text
@@ -37,11 +37,11 @@ def test_a_drawn_table_on_a_terminal_has_the_same_cells_and_no_markup() -> None:
 
 def test_no_row_is_said() -> None:
     out = io.StringIO()
-    tables.show("Studies", COLUMNS, [], empty="none under results", to=out)
+    print_table("Studies", COLUMNS, [], empty="none under results", to=out)
     assert out.getvalue() == "Studies: none under results\n"
 
 
 def test_fractions_are_short() -> None:
     out = io.StringIO()
-    tables.show("T", ("share",), [(0.1 + 0.2,), (12.0,)], to=out)
+    print_table("T", ("share",), [(0.1 + 0.2,), (12.0,)], to=out)
     assert [line.strip() for line in out.getvalue().splitlines()[2:]] == ["0.3", "12"]

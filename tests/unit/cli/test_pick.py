@@ -5,13 +5,13 @@ from rich.console import Console
 from harness.analysis.claims import CLAIMS
 from harness.analysis.formatting import metric_format
 from harness.analysis.wording import baselines_sentence
-from harness.cli.outcome import print_claims, print_explained, print_outcome
+from harness.cli.pick import print_claims, print_explanation, print_recommendation
 from tests.studies import PERPLEXITY, config, confirm_results, make_results
 
 
 def printed(results):
     console = Console(file=io.StringIO(), width=120)
-    verdict = print_outcome(results, console)
+    verdict = print_recommendation(results, console)
     return verdict, console.file.getvalue()
 
 
@@ -23,7 +23,7 @@ def test_without_a_pick_the_like_ones_are_those_of_the_best():
     verdict, text = printed(confirm_results(uneven, examples=40))
     assert verdict.pick is None
     assert verdict.indistinguishable
-    assert "cannot be told apart from the best: " in text
+    assert "statistically indistinguishable from the best: " in text
     assert "from the pick" not in text
 
 
@@ -31,7 +31,7 @@ def test_a_pick_is_named_with_those_that_are_like_it():
     close = {config(rank=rank): [0.86 + 0.001 * i for i in range(10)] for rank in (8, 32)}
     verdict, text = printed(confirm_results(close, examples=400))
     assert verdict.pick is not None
-    assert "cannot be told apart from the pick: " in text
+    assert "statistically indistinguishable from the pick: " in text
 
 
 def test_scores_have_the_digits_of_their_metric():
@@ -52,7 +52,7 @@ def test_what_is_reached_without_an_adapter_is_told():
 
 def test_the_chain_is_numbered_and_ends_with_the_rule():
     console = Console(file=io.StringIO(), width=80)
-    print_explained(make_results(trials=5), console)
+    print_explanation(make_results(trials=5), console)
     text = console.file.getvalue()
     assert "1. trials" in text
     assert "8. decision rule" in text

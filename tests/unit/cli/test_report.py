@@ -19,8 +19,8 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from harness import cli
-from harness.cli import watching
-from harness.cli.watching import REFRESH, follow, is_over, watch
+from harness.cli import report as report_module
+from harness.cli.report import REFRESH, follow, is_over, watch
 from harness.config.sweep import load_sweep
 from harness.errors import UserError
 from harness.storage.heartbeat import BEAT_SECONDS, Heartbeat
@@ -187,7 +187,7 @@ def test_a_page_that_cannot_be_written_ends_it() -> None:
 
 def test_a_page_that_takes_long_is_made_more_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
-    monkeypatch.setattr(watching.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(report_module.time, "monotonic", lambda: clock[0])
     scene = Scene([0, 0, 1])
     seconds = [2.0, 0.1, 0.1]  # of making the page: first long, then short
 
@@ -259,10 +259,10 @@ def test_a_study_is_followed_to_its_end(studies: StudyStore, tmp_path: Path) -> 
     assert pages == [REFRESH, REFRESH, REFRESH, None]
     told = [re.sub(r"^\d\d:\d\d:\d\d  ", "", line) for line in lines]
     assert told == [
-        "reports/first.html: search, 0 of 3 trials",
-        "reports/first.html: search, 1 of 3 trials",
-        "reports/first.html: search, 2 of 3 trials",
-        "reports/first.html: search, 3 of 3 trials; no longer watched",
+        "reports/first.html: search 0/3",
+        "reports/first.html: search 1/3",
+        "reports/first.html: search 2/3",
+        "reports/first.html: search 3/3; no longer watched",
     ]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from harness.config.variants import VARIANTS, resolve_variant
 from harness.report.snippets import add_seeds, commands, lora_config, rerun_command
-from harness.study.worker import _traits
+from harness.study.worker import variant_record
 
 if TYPE_CHECKING:
     from harness.results import StudyResults
@@ -30,7 +30,7 @@ MODULES = {"qv": ["q_proj", "v_proj"]}
 
 def traits(variant: str) -> dict[str, Any]:
     entry = VARIANTS.get(variant)
-    return _traits(entry)
+    return variant_record(entry)
 
 
 def run(source: str) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def test_module_names_stand_for_themselves_and_groups_are_those_given() -> None:
     assert 'target_modules=["query", "value"]' in given
 
 
-def test_traits_can_be_given_for_any_variant() -> None:
+def testvariant_record_can_be_given_for_any_variant() -> None:
     source = lora_config({**PICK, "variant": "pissa"}, MODULES, {"peft": {"init": "pissa"}})
     assert 'init="pissa"' in source
 
@@ -92,7 +92,7 @@ def test_what_a_configuration_cannot_say_is_told() -> None:
 
 @pytest.mark.parametrize("variant", [*VARIANTS.names(), "dora+lora_plus", "pissa+rslora"])
 def test_studies_that_did_not_record_class_and_remark_give_the_same_snippet(variant: str) -> None:
-    recorded = _traits(resolve_variant(variant))
+    recorded = variant_record(resolve_variant(variant))
     older = {k: v for k, v in recorded.items() if k not in ("peft_class", "snippet_remark")}
     pick = {**PICK, "variant": variant}
     assert lora_config(pick, MODULES, older) == lora_config(pick, MODULES, recorded)

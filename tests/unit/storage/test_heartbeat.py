@@ -12,7 +12,7 @@ from harness.storage import heartbeat
 from harness.storage.heartbeat import Heartbeat, fail_dead_workers
 from harness.storage.schema import WorkerRow
 from harness.storage.study import StudyStore, study_url
-from harness.study.stages import search_slots
+from harness.study.search import search_trials
 
 SWEEP = load_sweep("ner_medical", ["search.trials=2"])
 
@@ -20,7 +20,7 @@ SWEEP = load_sweep("ner_medical", ["search.trials=2"])
 @pytest.fixture
 def studies(tmp_path):
     made = StudyStore(study_url(tmp_path), "study", SWEEP, create=True)
-    made.enqueue(search_slots(SWEEP))
+    made.enqueue(search_trials(SWEEP))
     yield made
     made.close()
 

@@ -3,7 +3,7 @@ from pathlib import Path
 from harness.config.sweep import load_sweep
 from harness.storage import overview
 from harness.storage.study import PlannedTrial, StudyStore, study_url
-from harness.study.stages import search_slots
+from harness.study.search import search_trials
 from harness.trial import Stage, TrialConfig
 
 SWEEP = load_sweep("ner_medical", ["search.trials=3"])
@@ -11,7 +11,7 @@ SWEEP = load_sweep("ner_medical", ["search.trials=3"])
 
 def test_a_slot_that_was_planned_twice_counts_once(tmp_path: Path) -> None:
     studies = StudyStore(study_url(tmp_path), "study", SWEEP, create=True)
-    studies.enqueue(search_slots(SWEEP))
+    studies.enqueue(search_trials(SWEEP))
     double = {"slot": "search/2", "stage": "search", "seed": 0, "budget": 1.0}
     studies.study.enqueue_trial({}, user_attrs=double)
     first = studies.claim("w")
@@ -20,7 +20,7 @@ def test_a_slot_that_was_planned_twice_counts_once(tmp_path: Path) -> None:
     studies.claim("w")
     now = overview.study_progress(studies)
     studies.close()
-    assert (now.stage, now.done, now.owed) == ("search", {"search": 1}, 2)
+    assert (now.stage, now.completed, now.remaining) == ("search", {"search": 1}, 2)
     assert (now.best, now.outcomes) == (0.5, {"complete": 1})
     assert len(now.running) == 1
 
@@ -41,11 +41,11 @@ def test_without_a_search_the_best_is_the_ablations(tmp_path: Path) -> None:
 
 def test_trials_that_there_was_no_time_for_are_not_counted_as_done(tmp_path: Path) -> None:
     studies = StudyStore(study_url(tmp_path), "study", SWEEP, create=True)
-    studies.enqueue(search_slots(SWEEP))
+    studies.enqueue(search_trials(SWEEP))
     first = studies.claim("w")
     assert first is not None
     studies.study.tell(first, 0.5)
     assert studies.cancel_waiting("--minutes is over") == 2
     now = overview.study_progress(studies)
     studies.close()
-    assert (now.done, now.owed, now.outcomes) == ({"search": 1}, 0, {"complete": 1})
+    assert (now.completed, now.remaining, now.outcomes) == ({"search": 1}, 0, {"complete": 1})

@@ -11,7 +11,8 @@ from harness.config.sweep import load_sweep
 from harness.errors import UserError
 from harness.results import METRIC_COLUMNS, Objective
 from harness.storage import overview
-from harness.storage.records import Records, read_study, summaries
+from harness.storage.overview import summaries
+from harness.storage.records import Records, read_study
 from harness.storage.schema import ScoresRow, StudyRow
 from harness.storage.study import PlannedTrial, StudyStore, study_url
 from harness.trial import Cost, Measurement, Outcome, SplitScores, Stage, TrialConfig, TrialResult
@@ -134,7 +135,7 @@ def test_a_trial_whose_parameters_are_still_being_written_is_passed_over(records
     trial = records.studies.claim("w")
     trial.suggest_categorical("rank", SWEEP.space.rank)  # as far as another process may see it
     assert records.read().trials.empty
-    assert overview.study_progress(records.studies).running == (f"#{trial.number} being drawn",)
+    assert overview.study_progress(records.studies).running == (f"#{trial.number} being sampled",)
     config = records.studies.config(trial)
     assert list(records.read().trials["state"]) == ["running"]
     assert (

@@ -1,8 +1,9 @@
-"""How much of a study is read from the database for each of its trials: counted, never timed.
+"""The study's store: claims, lost trials, and what the sampler sees.
 
-What the sampler is shown: trials by their slots, and all objectives where there are several.
+The first test is the contract with Optuna: all that the store uses without Optuna documenting it.
 """
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,20 +23,60 @@ from harness.results import Objective
 from harness.storage.records import Records
 from harness.storage.schema import ScoresRow
 from harness.storage.study import (
+    LOSSES,
     PlannedTrial,
+    SlotOrderSampler,
+    StudyInSlotOrder,
     StudyStore,
-    _ByTurn,
     is_cancelled,
     is_lost,
     pruner,
     study_url,
 )
 from harness.study.launcher import WorkerSpec
-from harness.study.objectives import LOSSES
-from harness.study.stages import search_slots
+from harness.study.search import search_trials
 from harness.trial import Cost, Outcome, SplitScores, Stage, TrialConfig, TrialResult
 
 SWEEP = load_sweep("ner_medical", ["search.trials=4"])
+
+
+def test_optunas_private_behaviour(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(n_startup_trials=1, seed=0))
+    for _ in range(3):
+        study.tell(study.ask({"x": optuna.distributions.FloatDistribution(0, 1)}), 0.5)
+    # FrozenTrial._trial_id names a trial to its storage and to optuna.Trial.
+    study.enqueue_trial({"x": 0.25})
+    frozen = study.get_trials(deepcopy=False)[-1]
+    assert study._storage.set_trial_state_values(frozen._trial_id, TrialState.RUNNING)
+    trial = optuna.Trial(study, frozen._trial_id)
+    assert (trial.number, trial.suggest_float("x", 0, 1)) == (3, 0.25)
+    # Study._get_trials and _is_multi_objective say what get_trials and directions say.
+    numbers = [each.number for each in study.get_trials(states=(TrialState.COMPLETE,))]
+    private = study._get_trials(deepcopy=False, states=(TrialState.COMPLETE,), use_cache=True)
+    assert [each.number for each in private] == numbers == [0, 1, 2]
+    assert study._is_multi_objective() is False
+    # TPE samples in `_sample(study, trial, space)`, and reads trials from the study it is given.
+    calls = []
+    monkeypatch.setattr(
+        StudyInSlotOrder, "_get_trials", lambda *_, **__: calls.append("read") or private
+    )
+    for multivariate in (False, True):
+        sampler = SlotOrderSampler(n_startup_trials=1, seed=0, multivariate=multivariate)
+        study.sampler = sampler
+        study.ask().suggest_float("x", 0, 1)
+        assert calls, "TPESampler no longer samples by _sample or reads by _get_trials"
+        calls.clear()
+    # The cache that Optuna wraps a database in, and what of it TrialCache replaces.
+    cache = optuna.storages._cached_storage._CachedStorage
+    wrapped = optuna.storages.get_storage("sqlite://")
+    assert type(wrapped) is cache
+    parameters = inspect.signature(wrapped._backend._get_trials).parameters
+    assert len(parameters) == 4, parameters
+    for name in ("_read_trials_from_remote_storage", "_add_trials_to_cache"):
+        assert next(iter(inspect.signature(getattr(wrapped, name)).parameters)) == "study_id"
+    info = optuna.storages._cached_storage._StudyInfo()
+    assert (info.unfinished_trial_ids, info.last_finished_trial_id, info.trials) == (set(), -1, {})
+    assert {"_lock", "_studies", "_trial_id_to_study_id_and_number"} <= vars(wrapped).keys()
 
 
 @pytest.fixture
@@ -46,7 +87,7 @@ def studies(tmp_path):
 
 
 def test_each_slot_is_claimed_once(studies, tmp_path):
-    studies.enqueue(search_slots(SWEEP))
+    studies.enqueue(search_trials(SWEEP))
     other = StudyStore(study_url(tmp_path), "study", SWEEP)
     taken = [studies.claim("a"), other.claim("b"), studies.claim("a"), other.claim("b")]
     assert studies.claim("a") is None
@@ -56,7 +97,7 @@ def test_each_slot_is_claimed_once(studies, tmp_path):
 
 
 def test_a_worker_that_comes_too_late_does_not_put_its_name_on_the_trial(studies, tmp_path):
-    studies.enqueue(search_slots(SWEEP))
+    studies.enqueue(search_trials(SWEEP))
     late = StudyStore(study_url(tmp_path), "study", SWEEP)
     seen = late.study.get_trials(states=(TrialState.WAITING,))
     trial = studies.claim("first")
@@ -70,20 +111,20 @@ def test_a_worker_that_comes_too_late_does_not_put_its_name_on_the_trial(studies
 
 
 def test_a_trial_that_was_taken_and_never_named_is_taken_back(studies):
-    studies.enqueue(search_slots(SWEEP))
+    studies.enqueue(search_trials(SWEEP))
     # As a worker does that is killed between taking a trial and putting its name on it.
     waiting = studies.trials(TrialState.WAITING)[0]
     studies.storage.set_trial_state_values(waiting._trial_id, TrialState.RUNNING)
     named = studies.claim("w")
-    assert studies.release_unnamed(60) == 0  # it may be about to
-    assert studies.release_unnamed(0) == 1
+    assert studies.fail_unnamed_trials(60) == 0  # it may be about to
+    assert studies.fail_unnamed_trials(0) == 1
     assert [t.user_attrs["slot"] for t in studies.trials() if is_lost(t)] == ["search/0"]
     assert named.user_attrs["slot"] == "search/1"
 
 
 def test_enqueueing_twice_adds_nothing(studies):
-    assert studies.enqueue(search_slots(SWEEP)) == 4
-    assert studies.enqueue(search_slots(SWEEP)) == 0
+    assert studies.enqueue(search_trials(SWEEP)) == 4
+    assert studies.enqueue(search_trials(SWEEP)) == 0
 
 
 def test_two_planners_at_once_do_not_run_a_slot_twice(studies):
@@ -103,7 +144,7 @@ def test_the_sampler_gives_a_slot_the_same_whoever_asks(tmp_path):
     def drawn(folder, restart):
         folder.mkdir()
         studies = StudyStore(study_url(folder), "study", SWEEP, create=True)
-        studies.enqueue(search_slots(SWEEP))
+        studies.enqueue(search_trials(SWEEP))
         found = []
         for _ in range(4):
             if restart:
@@ -120,7 +161,7 @@ def test_the_sampler_gives_a_slot_the_same_whoever_asks(tmp_path):
 
 
 def test_a_released_trial_is_owed_again_with_the_same_configuration(studies):
-    slots = search_slots(SWEEP)
+    slots = search_trials(SWEEP)
     studies.enqueue(slots)
     trial = studies.claim("dead")
     config = studies.config(trial)
@@ -151,11 +192,11 @@ def test_a_repeated_configuration_is_found(studies):
 
 
 def test_cancelled_slots_are_not_owed_again(studies):
-    studies.enqueue(search_slots(SWEEP))
+    studies.enqueue(search_trials(SWEEP))
     studies.claim("a")
     assert studies.cancel_waiting("--minutes is over") == 3
     assert studies.claim("a") is None
-    assert studies.enqueue(search_slots(SWEEP)) == 0
+    assert studies.enqueue(search_trials(SWEEP)) == 0
 
 
 def test_a_study_that_is_not_there_is_told(tmp_path):
@@ -169,7 +210,7 @@ def test_a_study_lies_in_its_folder_whatever_that_is_called(tmp_path, name):
     folder.mkdir()
     url = study_url(folder)
     made = StudyStore(url, "study", SWEEP, create=True)
-    made.enqueue(search_slots(SWEEP))
+    made.enqueue(search_trials(SWEEP))
     made.close()
     assert (folder / "study.db").is_file()
     assert [one.name for one in tmp_path.iterdir()] == [name]
@@ -206,7 +247,7 @@ def _made(folder, trials):
     folder.mkdir()
     sweep = load_sweep("ner_medical", [f"search.trials={trials}", "search.startup=2"])
     studies = StudyStore(study_url(folder), "study", sweep, create=True)
-    studies.enqueue(search_slots(sweep))
+    studies.enqueue(search_trials(sweep))
     return studies
 
 
@@ -253,7 +294,7 @@ def test_what_others_do_with_waiting_trials_is_seen(tmp_path):
     first, second = other.claim("other"), other.claim("other")
     other.config(first)
     other.study.tell(first, 0.5)
-    assert other.enqueue(search_slots(load_sweep("ner_medical", ["search.trials=7"]))) == 2
+    assert other.enqueue(search_trials(load_sweep("ner_medical", ["search.trials=7"]))) == 2
 
     assert [t.number for t in mine.trials(TrialState.COMPLETE)] == [first.number]
     assert mine.trials(TrialState.COMPLETE)[0].params == first.params
@@ -271,7 +312,7 @@ def test_what_others_do_with_waiting_trials_is_seen(tmp_path):
 
 @pytest.mark.parametrize("most", [0, 500])
 def test_many_changes_at_once_are_read_as_optuna_does(tmp_path, monkeypatch, most):
-    monkeypatch.setattr("harness.storage.study._NAMED", most)
+    monkeypatch.setattr("harness.storage.study._MAX_IDS", most)
     mine = _made(tmp_path / "a", 4)
     other = StudyStore(
         study_url(tmp_path / "a"), "study", load_sweep("ner_medical", ["search.trials=4"])
@@ -313,7 +354,7 @@ SEVERAL = [*ONE, "search.objectives=[parameters]"]
 def searched(folder: Path, sweep: Sweep) -> list[optuna.trial.FrozenTrial]:
     """A search whose quality rises a little with the rank, and whose cost is the rank."""
     studies = StudyStore(study_url(folder), "study", sweep, create=True)
-    studies.enqueue(search_slots(sweep))
+    studies.enqueue(search_trials(sweep))
     while (trial := studies.claim("w")) is not None:
         config = studies.config(trial)
         off = abs(np.log10(config.learning_rate / 5e-3))
@@ -348,7 +389,7 @@ def test_values_in_the_database_are_the_task_s_objective_alone(tmp_path: Path) -
 def test_the_sampler_is_shown_all_values_and_nothing_that_has_not_all(tmp_path: Path) -> None:
     sweep = load_sweep("ner_medical", [*SEVERAL, "search.trials=4"])
     studies = StudyStore(study_url(tmp_path), "study", sweep, create=True)
-    studies.enqueue(search_slots(sweep))
+    studies.enqueue(search_trials(sweep))
     for number, noted in enumerate(({"parameters": 8.0}, {}, {"parameters": 2.0}, None)):
         trial = studies.claim("w")
         assert trial is not None
@@ -358,7 +399,7 @@ def test_the_sampler_is_shown_all_values_and_nothing_that_has_not_all(tmp_path: 
             continue
         trial.set_user_attr(LOSSES, noted)
         studies.study.tell(trial, 0.5 + number)
-    seen = _ByTurn(studies.study, sweep.search.objectives)
+    seen = StudyInSlotOrder(studies.study, sweep.search.objectives)
     assert seen.directions == [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]
     assert seen._is_multi_objective()
     assert [trial.values for trial in seen._get_trials()] == [[0.5, 8.0], [2.5, 2.0]]

@@ -1,33 +1,52 @@
+import os
 from pathlib import Path
 
 import pytest
 from transformers import OPTConfig
 
-from harness.config.sweep import load_sweep
+from harness.config.sweep import Sweep, load_sweep, parse_sweep
 from harness.errors import UserError
+from harness.models import base_model
 from harness.study import checks
+from harness.study.checks import data_card_of
+from harness.tasks.data_card import DataCard
 from harness.tasks.task import load_task_for
+from harness.training.tokenization import TokenizedTask
 from tests import toy, toy_tags
-from tests.task_folders import pair_row, write_rows, write_task
+from tests.task_folders import PROMPTS, pair_row, write_rows, write_task
 
 QUICK = ["data.limit=8"]
+SHARED = Path(
+    os.environ.get("HARNESS_SHARED_DATA")
+    or Path(__file__).resolve().parents[4] / "shared" / "data"
+)
+
+
+def checked(sweep: Sweep) -> tuple[str, ...]:
+    """Notes on a sweep, checked with its own task."""
+    return checks.check_sweep(sweep, load_task_for(sweep))
+
+
+def summary(sweep: Sweep) -> tuple[str, ...]:
+    """What a sweep with its own task is about."""
+    return checks.summary_lines(sweep, load_task_for(sweep))
 
 
 def test_a_sound_sweep_has_nothing_to_say():
-    assert checks.check_sweep(load_sweep("ner_medical", QUICK)) == ()
+    assert checked(load_sweep("ner_medical", QUICK)) == ()
 
 
 def test_ablation_levels_that_the_space_lacks_are_named():
-    notes = checks.check_sweep(load_sweep("ner_medical", [*QUICK, "space.rank=[8, 16]"]))
+    notes = checked(load_sweep("ner_medical", [*QUICK, "space.rank=[8, 16]"]))
     assert any("ablation.factors.rank: 4, 32 left out" in note for note in notes)
 
 
 def test_that_full_fine_tuning_cannot_be_is_known_beforehand():
     wanted = [*QUICK, "baselines.full=true"]
-    assert checks.check_sweep(load_sweep("ner_medical", wanted)) == ()
-    (note,) = checks.check_sweep(load_sweep("ner_medical", [*wanted, "model.dtype=bfloat16"]))
+    assert checked(load_sweep("ner_medical", wanted)) == ()
+    (note,) = checked(load_sweep("ner_medical", [*wanted, "model.dtype=bfloat16"]))
     assert note.endswith(
-        "full fine-tuning is left out, for model.dtype: bfloat16 cannot be trained"
+        "full fine-tuning is skipped, because model.dtype: bfloat16 cannot be trained"
     )
 
 
@@ -40,33 +59,31 @@ def tagged(tmp_path):
 
 def test_a_head_counts_and_the_bare_base_is_not_scored(tagged):
     sweep = load_sweep("ner_medical", tagged)
-    told = "baselines.shots: the bare base is not scored, for its head is new"
-    assert told in checks.check_sweep(sweep)
-    assert told not in checks.check_sweep(
-        load_sweep("ner_medical", [*tagged, "baselines.shots=[]"])
-    )
+    told = "baselines.shots: the base model is not scored, because its head is untrained"
+    assert told in checked(sweep)
+    assert told not in checked(load_sweep("ner_medical", [*tagged, "baselines.shots=[]"]))
     (config,) = checks.corner_configs(sweep)
     # q and v of two layers of width 32, and a head of five tags.
     wanted = 2 * 2 * 4 * (32 + 32) + 5 * 32 + 5
-    assert checks.parameters(sweep, config) == wanted
-    assert f"{wanted:,} to {wanted:,} trainable parameters" in checks.summary_lines(sweep)[1]
+    assert checks.parameters(sweep, load_task_for(sweep), config) == wanted
+    assert f"{wanted:,} to {wanted:,} trainable parameters" in summary(sweep)[1]
 
 
 def test_a_model_that_cannot_have_the_head_is_told_beforehand(tagged, tmp_path):
     OPTConfig().save_pretrained(tmp_path)
     with pytest.raises(UserError, match="cannot be given a head for token classification"):
-        checks.check_sweep(load_sweep("ner_medical", [*tagged, f"model.name={tmp_path}"]))
+        checked(load_sweep("ner_medical", [*tagged, f"model.name={tmp_path}"]))
 
 
 def test_an_encoder_cannot_write(tagged, tmp_path):
     written = [*tagged, f"task={toy.save_task(tmp_path / 'written')}/"]
     with pytest.raises(UserError, match="is not a causal language model"):
-        checks.check_sweep(load_sweep("ner_medical", written))
+        checked(load_sweep("ner_medical", written))
 
 
 def test_targets_that_match_nothing_are_told_with_their_key():
     with pytest.raises(UserError, match=r"space\.target_modules: .*'query'.*q_proj"):
-        checks.check_sweep(load_sweep("ner_medical", [*QUICK, "space.target_modules=[qv, query]"]))
+        checked(load_sweep("ner_medical", [*QUICK, "space.target_modules=[qv, query]"]))
 
 
 @pytest.mark.parametrize(
@@ -82,18 +99,18 @@ def test_targets_that_match_nothing_are_told_with_their_key():
 )
 def test_levels_that_the_model_does_not_have_are_told_with_their_key(override, told):
     with pytest.raises(UserError) as fault:
-        checks.check_sweep(load_sweep("ner_medical", [*QUICK, override]))
+        checked(load_sweep("ner_medical", [*QUICK, override]))
     assert told in str(fault.value)
 
 
 def test_facts_give_sizes_and_the_range_of_parameters():
     # 4 layers, width 192: q of rank 1 has 4 * (192 + 192) parameters.
-    task, model = checks.summary_lines(load_sweep("ner_medical", QUICK))
+    task, model = summary(load_sweep("ner_medical", QUICK))
     assert "8 train, 8 validation, 8 test examples" in task
     assert "margin 2 points of F1" in task
     assert "1,536 to" in model
     sample = Path(__file__).parents[3] / "tasks" / "mts_dialog" / "sample"
-    task, _ = checks.summary_lines(load_sweep("mts_dialog", [*QUICK, f"data.folder={sample}"]))
+    task, _ = summary(load_sweep("mts_dialog", [*QUICK, f"data.folder={sample}"]))
     assert task.endswith("margin 1 point of ROUGE-L")
 
 
@@ -123,14 +140,14 @@ def leaking(folder: Path) -> str:
 def test_inputs_in_two_splits_stop_a_sweep(tmp_path):
     wanted = [f"task={leaking(tmp_path)}"]
     with pytest.raises(UserError) as fault:
-        checks.check_sweep(load_sweep("ner_medical", wanted))
+        checked(load_sweep("ner_medical", wanted))
     assert str(fault.value) == (
         "2 inputs occur in more than one split (1 of validation in train, 1 of test in train), "
         "such as v-0 (validation) and t-1 (train), e-0 (test) and t-2 (train): scores on them "
-        f"would be too good; take them out of one split, say data.leaks: drop in {tmp_path}"
-        "/task.yaml to train without them, or run with --allow-leaks, which the report tells"
+        f"would be too good; remove them from one split, set data.leaks: drop in {tmp_path}"
+        "/task.yaml to train without them, or run with --allow-leaks (the report will say so)"
     )
-    notes = checks.check_sweep(load_sweep("ner_medical", [*wanted, "data.allow_leaks=true"]))
+    notes = checked(load_sweep("ner_medical", [*wanted, "data.allow_leaks=true"]))
     assert notes[0].startswith("2 inputs occur in more than one split")
     assert notes[0].endswith("scores on them are inflated")
 
@@ -138,14 +155,14 @@ def test_inputs_in_two_splits_stop_a_sweep(tmp_path):
 def test_leaks_are_counted_by_split(tmp_path):
     place = leaking(tmp_path)
     task = load_task_for(load_sweep("ner_medical", [f"task={place}"]))
-    assert checks.leaked(task) == {"validation": 1, "test": 1}
-    assert checks.leaked(load_task_for(load_sweep("ner_medical", QUICK))) == {}
+    assert checks.count_leaks(task) == {"validation": 1, "test": 1}
+    assert checks.count_leaks(load_task_for(load_sweep("ner_medical", QUICK))) == {}
 
 
 def test_the_same_input_twice_in_one_split_stops_nothing(tmp_path):
     place = leaking(tmp_path)
     write_rows(tmp_path, "train", [pair_row(f"t-{n}", "o", "the same") for n in range(4)])
-    assert checks.check_sweep(load_sweep("ner_medical", [f"task={place}"])) == ()
+    assert checked(load_sweep("ner_medical", [f"task={place}"])) == ()
 
 
 def test_a_metric_that_raises_is_told_before_a_model_is_asked(tmp_path):
@@ -168,4 +185,83 @@ def test_a_metric_that_raises_is_told_before_a_model_is_asked(tmp_path):
     assert "rougeL" in text
     file.write_text(text.replace("rougeL", "evaluate:./mine.py"))
     with pytest.raises(UserError, match=r"evaluate:\./mine\.py: raised KeyError: 'no model here'"):
-        checks.check_sweep(load_sweep("ner_medical", [f"task={place}"]))
+        checked(load_sweep("ner_medical", [f"task={place}"]))
+
+
+def card_of(sweep: Sweep) -> DataCard:
+    """The card of a sweep with its own task."""
+    return data_card_of(sweep, load_task_for(sweep))
+
+
+def sweep_of(place: str, **training: object) -> Sweep:
+    return parse_sweep({"task": place, "training": {"epochs": 1, **training}}, "test")
+
+
+def test_the_shipped_task_has_nothing_worse_than_near_repetitions() -> None:
+    card = card_of(load_sweep("ner_medical", ["data.limit=60"]))
+    assert [one.rows for one in card.counts] == [60, 60, 60]
+    assert not any(one.exact for one in card.duplicates)
+    assert (card.empty, card.overlong, card.contradictions, card.too_long) == ((), (), (), ())
+    (floor,) = card.baselines
+    assert floor.name == "dictionary"
+    assert 10 < floor.value < 90
+
+
+@pytest.mark.parametrize("length", [30, 34, 384])
+def test_it_knows_what_training_cuts_and_leaves_out(length: int, tmp_path: Path) -> None:
+    sizes = (1, 5, 9, 20)
+    for split in ("train", "validation", "test"):
+        rows = [
+            pair_row(f"{split}-{n}-{m}", "word " * m, f"{split} {m}" + " word" * n)
+            for n in sizes
+            for m in sizes
+        ]
+        write_rows(tmp_path, split, rows)
+    sweep = sweep_of(write_task(tmp_path, "pairs", max_new_tokens=12), max_length=length)
+    card = card_of(sweep)
+    tokens = TokenizedTask(base_model.load(sweep.model), load_task_for(sweep), length).training()
+    assert len(card.too_long) == tokens.left_out
+    assert round(16 * card.lengths[0].cut_share) == tokens.cut + tokens.left_out
+    assert card.lengths[0].what == "prompt"
+    assert {place.split for place in card.overlong} == {"train", "validation", "test"}
+
+
+def test_a_choice_has_the_room_of_its_longest_class_and_writes_nothing(tmp_path: Path) -> None:
+    for split in ("train", "validation", "test"):
+        rows = [pair_row(f"{split}-{n}", "yes" if n % 2 else "no idea at all") for n in range(4)]
+        write_rows(tmp_path, split, rows)
+    card = card_of(sweep_of(write_task(tmp_path, "choice")))
+    assert card.limits.max_new_tokens is None
+    assert card.limits.prompt_room is not None
+    longest = max(one.longest for one in card.lengths if one.what == "answer")
+    assert card.limits.prompt_room + longest + card.limits.special_tokens == 1024
+    assert {one.name: one.rows for one in card.classes} == {
+        "yes": (2, 2, 2),
+        "no idea at all": (2, 2, 2),
+    }
+    assert [(one.name, one.value) for one in card.baselines] == [("most_frequent", 50.0)]
+
+
+def test_worked_examples_count_as_prompt(tmp_path: Path) -> None:
+    for split in ("train", "validation", "test"):
+        write_rows(tmp_path, split, [pair_row(f"{split}-{n}", "out") for n in range(4)])
+    plain, shown = (
+        card_of(sweep_of(write_task(tmp_path, "pairs", shots=shots))) for shots in (0, 2)
+    )
+    assert shown.lengths[0].median > 2 * plain.lengths[0].median
+
+
+def test_public_data_are_looked_at_in_one_go(tmp_path: Path) -> None:
+    place = SHARED / "banking77"
+    if not place.is_dir():
+        pytest.skip(f"no public data at {place}; set HARNESS_SHARED_DATA")
+    keys = {"folder": str(place)}
+    card = card_of(sweep_of(write_task(tmp_path, "choice", data=keys, prompt=PROMPTS["choice"])))
+    assert sum(one.rows for one in card.counts) == 8978 + 994
+    assert len(card.classes) == 77
+    for one in card.classes:
+        whole = one.rows[0] + one.rows[2]
+        assert one.rows[2] == pytest.approx(0.2 * whole, abs=0.51)
+    assert not any(one.exact for one in card.duplicates)
+    near = {(one.split, one.other_split): one.near for one in card.duplicates}
+    assert near["test", "train"] > 10

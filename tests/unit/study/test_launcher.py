@@ -11,7 +11,8 @@ from harness.config import sweep
 from harness.config.sweep import Sweep
 from harness.errors import UserError
 from harness.study import launcher
-from harness.study.launcher import Parallelism, WorkerSpec, measure_throughput
+from harness.study.launcher import WorkerSpec, measure_throughput
+from harness.study.session import Parallelism
 from tests import toy
 
 
@@ -20,7 +21,6 @@ def as_worker(monkeypatch):
     """Lets a line of Python stand for the worker's program."""
 
     def use(code: str) -> None:
-        monkeypatch.setattr(WorkerSpec, "arguments", lambda _: [])
         monkeypatch.setattr(launcher, "_command", lambda _: [sys.executable, "-c", code])
 
     return use
@@ -28,14 +28,12 @@ def as_worker(monkeypatch):
 
 def test_the_crew_fits_the_machine(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(2)), raising=False)
-    assert launcher.default_parallelism(None, None) == launcher.Parallelism(2, 1)
-    assert launcher.default_parallelism(1, None) == launcher.Parallelism(1, 2)
-    assert launcher.default_parallelism(None, None, cuda=lambda: True) == launcher.Parallelism(
-        1, 2
-    )
-    assert launcher.default_parallelism(4, 3) == launcher.Parallelism(4, 3)
+    assert launcher.default_parallelism(None, None) == Parallelism(2, 1)
+    assert launcher.default_parallelism(1, None) == Parallelism(1, 2)
+    assert launcher.default_parallelism(None, None, cuda=lambda: True) == Parallelism(1, 2)
+    assert launcher.default_parallelism(4, 3) == Parallelism(4, 3)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
-    assert launcher.default_parallelism(None, None) == launcher.Parallelism(8, 2)
+    assert launcher.default_parallelism(None, None) == Parallelism(8, 2)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +46,7 @@ def test_the_crew_fits_the_machine(monkeypatch):
     ],
 )
 def test_a_crew_is_told_in_words(workers, threads, told):
-    assert str(launcher.Parallelism(workers, threads)) == told
+    assert str(Parallelism(workers, threads)) == told
 
 
 def test_it_waits_for_all_and_keeps_what_they_print(as_worker, tmp_path):
@@ -98,11 +96,12 @@ def test_an_interruption_ends_the_workers(as_worker, tmp_path):
     assert not Path(f"/proc/{pid}").exists()
 
 
-def test_an_assignment_is_words_and_back():
-    words = WorkerSpec("sqlite:///x", "study", 1, 2, 1, 10.0, 3.5, 100.0, 42).arguments()
-    assert words[:4] == ["--url", "sqlite:///x", "--study", "study"]
-    assert words[-2:] == ["--parent", "42"]
-    assert "--minutes" not in WorkerSpec("u", "s").arguments()
+def test_a_workers_spec_survives_the_command_line():
+    for spec in (
+        WorkerSpec("sqlite:///x", "a study", 1, 2, 1, 10.0, 3.5, 100.0, 42),
+        WorkerSpec("u", "s"),
+    ):
+        assert WorkerSpec.from_json(spec.to_json()) == spec
 
 
 RULE = Parallelism(2, 1)
@@ -147,7 +146,7 @@ def test_fewer_workers_are_taken_where_they_are_as_fast(
     many: float | None, fewer: float | None, chosen: tuple[int, int], paces: Paces
 ) -> None:
     asked = paces(many, fewer)
-    found = launcher.choose_parallelism(loaded(), no_gpu, None, least=1)
+    found = launcher.choose_parallelism(loaded(), no_gpu, None, measured_bytes=1)
     assert (found.workers, found.threads) == chosen
     assert asked == [Parallelism(2, 1), Parallelism(1, 2)]
     assert "2 workers with 1 thread each: " in found.why
@@ -156,7 +155,7 @@ def test_fewer_workers_are_taken_where_they_are_as_fast(
 
 def test_where_neither_runs_the_rule_holds(paces: Paces) -> None:
     paces(None, None)
-    found = launcher.choose_parallelism(loaded(), no_gpu, None, least=1)
+    found = launcher.choose_parallelism(loaded(), no_gpu, None, measured_bytes=1)
     assert (found.workers, found.threads) == (2, 1)
 
 
@@ -187,7 +186,10 @@ def test_nothing_is_measured_where_there_is_nothing_to_choose(
 @pytest.mark.parametrize("name", ["./nowhere", "owner/name"])
 def test_a_base_that_is_not_here_is_not_measured(name: str, paces: Paces) -> None:
     asked = paces(1.0, 2.0)
-    assert launcher.choose_parallelism(loaded(f"model.name={name}"), no_gpu, None, least=1) == RULE
+    assert (
+        launcher.choose_parallelism(loaded(f"model.name={name}"), no_gpu, None, measured_bytes=1)
+        == RULE
+    )
     assert asked == []
 
 

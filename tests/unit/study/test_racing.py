@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import ttest_rel
 
 from harness.results import Objective
-from harness.study.racing import LEAST, error_to_spend, is_behind
+from harness.study.racing import MIN_EXAMPLES, error_to_spend, is_behind
 from tests.studies import F1, PERPLEXITY, ROUGE
 
 ALPHA = 0.05
@@ -47,9 +47,11 @@ def test_equal_answers_are_never_behind(objective: Objective) -> None:
 
 
 def test_few_examples_say_nothing() -> None:
-    few = np.linspace(0.5, 0.9, LEAST - 1)
+    few = np.linspace(0.5, 0.9, MIN_EXAMPLES - 1)
     assert not is_behind(texts(few - 0.4), texts(few), ROUGE, ALPHA)
-    assert is_behind(texts(np.linspace(0.1, 0.4, LEAST)), texts(np.ones(LEAST)), ROUGE, ALPHA)
+    assert is_behind(
+        texts(np.linspace(0.1, 0.4, MIN_EXAMPLES)), texts(np.ones(MIN_EXAMPLES)), ROUGE, ALPHA
+    )
 
 
 def test_the_errors_of_all_looks_add_up_to_what_may_be_spent() -> None:

@@ -1,12 +1,14 @@
-"""The first trials of a search: which corner of the space, and at which rates."""
+"""The search: its first trials, further objectives, their directions and losses."""
 
 import math
 
 import pytest
 
 from harness.config.sweep import load_sweep
-from harness.study.search import initial_configs
-from harness.study.stages import search_slots
+from harness.errors import UserError
+from harness.study.search import directions, initial_configs, losses, search_trials
+from harness.tasks.task import Task, load_task
+from harness.trial import Cost, Outcome, SplitScores, TrialResult
 
 SPACE = [
     "space.rank=[4, 32, 8]",
@@ -78,7 +80,58 @@ def test_extras_are_as_the_space_has_them() -> None:
 
 def test_a_search_s_first_slots_hold_it_and_the_others_are_the_sampler_s() -> None:
     sweep = load_sweep("ner_medical", ["search.trials=5"])
-    slots = search_slots(sweep)
+    slots = search_trials(sweep)
     keys = [None if slot.config is None else slot.config.key for slot in slots]
     assert keys == [*(one.key for one in initial_configs(sweep)), None, None]
     assert {slot.config.seed for slot in slots if slot.config} == {slots[0].seed}
+
+
+@pytest.fixture(scope="module")
+def task() -> Task:
+    return load_task("summary_medical")
+
+
+def test_costs_are_to_be_small_and_metrics_as_they_say(task: Task) -> None:
+    found = directions(["peak_memory", "rouge2", "parameters"], task)
+    assert [*found.items()] == [
+        ("peak_memory", "minimize"),
+        ("rouge2", "maximize"),
+        ("parameters", "minimize"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("paramters", "unknown 'paramters'; did you mean 'parameters'"),
+        ("rougeL", "rougeL is the task's objective already"),
+        ("entity_f1", "unknown 'entity_f1'"),
+    ],
+)
+def test_what_is_no_further_objective_is_told(name: str, told: str, task: Task) -> None:
+    with pytest.raises(UserError) as error:
+        directions([name], task)
+    assert str(error.value).startswith("search.objectives: ")
+    assert told in str(error.value)
+
+
+def test_losses_are_all_to_be_small(task: Task) -> None:
+    wanted = directions(["rouge2", "parameters", "inference_memory"], task)
+    scores = SplitScores("validation", (), (), (), (), {"rougeL": 0.5, "rouge2": 0.25})
+    cost = Cost(parameters=1000, inference_memory=5_000_000)
+    result = TrialResult(0, Outcome.COMPLETE, {"validation": scores}, cost=cost)
+    assert losses(wanted, result) == {
+        "rouge2": -0.25,
+        "parameters": 1000.0,
+        "inference_memory": 5e6,
+    }
+
+
+def test_an_objective_twice_is_a_mistake() -> None:
+    with pytest.raises(UserError, match=r"search\.objectives: names parameters twice"):
+        load_sweep("ner_medical", ["search.objectives=[parameters, parameters]"])
+
+
+def test_a_bound_that_is_none_is_told_with_its_key() -> None:
+    with pytest.raises(UserError, match=r"confirmation\.prefer: 'memory' is no bound"):
+        load_sweep("ner_medical", ["confirmation.prefer=[memory]"])

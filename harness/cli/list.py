@@ -1,4 +1,4 @@
-"""`harness list`: the sweeps, tasks, variants and studies there are. Loads none of them."""
+"""`list`: the sweeps, tasks, variants and studies there are; loads none of them."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 import yaml
 
-from harness.cli import tables
+from harness.cli.options import Results, print_table
 from harness.config import catalog
 
 
@@ -22,50 +22,50 @@ class What(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Adds the verb."""
-    app.command("list")(show)
+    app.command("list")(list_entries)
 
 
-def show(
+def list_entries(
     what: Annotated[
         What | None,
-        typer.Argument(help="Only these; all but the variants if left out.", show_default=False),
+        typer.Argument(help="only these; by default all but the variants", show_default=False),
     ] = None,
-    results: Annotated[Path, typer.Option(help="Folder of the studies.")] = Path("results"),
+    results: Results = Path("results"),
 ) -> None:
     """List the sweeps, the tasks, the variants of LoRA and the studies there are.
 
-    A name in the working folder's sweeps/ or tasks/ goes before a bundled one of the same name.
+    A name in the working folder's sweeps/ or tasks/ takes precedence over a bundled one.
     """
     if what in (None, What.SWEEPS):
-        tables.show("Sweeps", ("name", "task", "summary", "file"), sweep_rows())
+        print_table("Sweeps", ("name", "task", "summary", "file"), sweep_rows())
     if what in (None, What.TASKS):
-        tables.show("Tasks", ("name", "summary", "folder"), task_rows())
+        print_table("Tasks", ("name", "summary", "folder"), task_rows())
     if what is What.VARIANTS:
-        tables.show("Variants", ("name", "summary", "source", "proofs"), variant_rows())
+        print_table("Variants", ("name", "summary", "source", "proofs"), variant_rows())
     if what in (None, What.STUDIES):
         columns = ("name", "trials", "complete", "stage", "folder")
-        tables.show("Studies", columns, study_rows(results), empty=f"none under {results}")
+        print_table("Studies", columns, study_rows(results), empty=f"none under {results}")
 
 
 def sweep_rows() -> list[tuple[str, str, str, str]]:
-    """One row a sweep: name, task, what it is for, file."""
+    """One row a sweep: name, task, summary, file."""
     rows = []
     for name, file in catalog.list_sweeps().items():
         text = file.read_text(encoding="utf-8")
         body = _mapping(text)
         summary = body.get("summary") or _first_comment(text)
-        rows.append((name, str(body.get("task", "?")), str(summary), _near(file)))
+        rows.append((name, str(body.get("task", "?")), str(summary), _relative(file)))
     return rows
 
 
 def task_rows() -> list[tuple[str, str, str]]:
-    """One row a task: name, what it is for, folder."""
+    """One row a task: name, summary, folder."""
     rows = []
     for name, folder in catalog.list_tasks().items():
         text = (folder / "task.yaml").read_text(encoding="utf-8")
         body = _mapping(text)
         summary = str(body.get("summary") or body.get("description") or _first_comment(text))
-        rows.append((name, " ".join(summary.split()), _near(folder)))
+        rows.append((name, " ".join(summary.split()), _relative(folder)))
     return rows
 
 
@@ -76,31 +76,32 @@ def variant_rows() -> list[tuple[str, str, str, str]]:
     rows = [
         (
             name,
-            each.summary,
-            each.source,
-            ", ".join(proof.replace("_", " ") for proof in each.proofs),
+            variant.summary,
+            variant.source,
+            ", ".join(proof.replace("_", " ") for proof in variant.proofs),
         )
-        for name, each in VARIANTS
+        for name, variant in VARIANTS
     ]
     return rows + [
-        (name, told, source, proof) for name, (told, source, proof) in RELATED_METHODS.items()
+        (name, summary, source, proof)
+        for name, (summary, source, proof) in RELATED_METHODS.items()
     ]
 
 
 def study_rows(results: Path) -> list[tuple[str, int, int, str, str]]:
-    """One row a study: name, trials, those complete, the stage it has reached, folder."""
+    """One row a study: name, trials, complete trials, the stage it has reached, folder."""
     if not results.is_dir():
         return []
-    from harness.storage import records
+    from harness.storage import overview
 
     return [
-        (study.name, study.trials, study.complete, study.stage, _near(study.path))
-        for study in records.summaries(results)
+        (study.name, study.trials, study.complete, study.stage, _relative(study.path))
+        for study in overview.summaries(results)
     ]
 
 
 def _mapping(text: str) -> dict[str, object]:
-    """A YAML file's keys; none where it cannot be read (`harness check` tells why)."""
+    """A YAML file's keys; none where it cannot be read (`harness check` says why)."""
     try:
         body = yaml.safe_load(text)
     except yaml.YAMLError:
@@ -114,7 +115,7 @@ def _first_comment(text: str) -> str:
     return first.lstrip("# ").strip() if first.startswith("#") else ""
 
 
-def _near(path: Path) -> str:
-    """A path as seen from the working folder, where it lies below it."""
-    here = Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+def _relative(path: Path) -> str:
+    """A path relative to the working folder, where it lies below it."""
+    folder = Path.cwd()
+    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
