@@ -360,9 +360,9 @@ def crossed_scores(results: StudyResults, pair: str) -> pd.DataFrame:
     scored = {row["key"]: row for row in estimates(results, _STAGE, _SPLIT).to_dict("records")}
     rows = []
     for level in dict.fromkeys(level for _, keys in keys_by_held for level in keys):
-        for held, keys in keys_by_held:
+        for is_held, keys in keys_by_held:
             scored_row = scored.get(keys.get(level, ""), {"value": np.nan, "seeds": 0})
-            rows.append((level, held, float(scored_row["value"]), int(scored_row["seeds"])))
+            rows.append((level, is_held, float(scored_row["value"]), int(scored_row["seeds"])))
     return pd.DataFrame(rows, columns=["level", "held", "value", "seeds"])
 
 

@@ -1,7 +1,4 @@
-"""Several studies' tables -> one self-contained HTML page that sets them side by side.
-
-Adds no number over tasks or metrics. The frame is that of `harness.report.page`.
-"""
+"""Several studies -> one self-contained HTML page that compares them, each in its own metric."""
 
 from __future__ import annotations
 
@@ -28,12 +25,12 @@ if TYPE_CHECKING:
     from harness.analysis.formatting import MetricFormat
     from harness.results import StudyResults
 
-#: How a level stands and what a study came to, by the kind of its mark.
+#: Style of the badge of a level's standing and of a study's outcome.
 _TAGS: Final = {"decided": "pick", "tie": "best", "within": "best", "worse": "worse"}
 
 
 def render(studies: Sequence[StudyResults]) -> str:
-    """The whole page.
+    """The page.
 
     Args:
         studies: two or more, of different names; any of them may be empty.
@@ -45,23 +42,27 @@ def render(studies: Sequence[StudyResults]) -> str:
         UserError: there are fewer than two, or two of one name.
     """
     _check(studies)
-    shared, pairs = (
-        study_comparison.shared_factors(studies),
-        study_comparison.compare_picks(studies, _keys(studies)),
-    )
-    ranks = [(one, study_comparison.factor_levels(one).get("rank")) for one in studies]
-    told = [one for one in pairs if not one.obstacle]
+    shared = study_comparison.shared_factors(studies)
+    pairs = study_comparison.compare_picks(studies, _keys(studies))
+    ranks = [(study, study_comparison.factor_levels(study).get("rank")) for study in studies]
+    compared = [study for study in pairs if not study.obstacle]
     return page.render_page(
         "comparing.html.j2",
-        names=[one.name for one in studies],
+        names=[study.name for study in studies],
         studies=_overview(studies),
-        evidence=[(one.name, recommend(one).evidence) for one in studies],
-        ranks=[(one, _row(one), _ranks(one, frame)) for one, frame in ranks if frame is not None],
-        without=[one.name for one, frame in ranks if frame is None],
+        evidence=[(study.name, recommend(study).evidence) for study in studies],
+        ranks=[
+            (study, _row(study), _ranks(study, frame))
+            for study, frame in ranks
+            if frame is not None
+        ],
+        without=[study.name for study, frame in ranks if frame is None],
         rank_votes=_votes(studies, "rank") if "rank" in shared else "",
         factors=[(_title(name), _votes(studies, name)) for name in shared if name != "rank"],
-        pairs=_pairs(studies, told) if told else "",
-        said=[(one, next((c for c in CLAIMS if c.name == one.claim), None)) for one in pairs],
+        pairs=_pairs(studies, compared) if compared else "",
+        said=[
+            (study, next((c for c in CLAIMS if c.name == study.claim), None)) for study in pairs
+        ],
         what=_what,
         direction=_direction,
     )
@@ -75,22 +76,22 @@ def tables(studies: Sequence[StudyResults]) -> dict[str, pd.DataFrame]:
     """
     _check(studies)
     levels = [
-        {"study": one.name, "metric": one.objective.name, "factor": name, **row}
-        for one in studies
-        for name, frame in study_comparison.factor_levels(one).items()
+        {"study": study.name, "metric": study.objective.name, "factor": name, **row}
+        for study in studies
+        for name, frame in study_comparison.factor_levels(study).items()
         for row in frame.to_dict("records")
     ]
-    counted = [
+    votes = [
         {"factor": name, **row}
         for name in study_comparison.shared_factors(studies)
         for row in study_comparison.best_level_votes(studies, name).to_dict("records")
     ]
     return {
-        "studies": pd.DataFrame([_row(one) for one in studies]),
+        "studies": pd.DataFrame([_row(study) for study in studies]),
         "levels": pd.DataFrame(
             levels, columns=["study", "metric", "factor", *study_comparison.LEVELS]
         ),
-        "votes": pd.DataFrame(counted, columns=["factor", *study_comparison.VOTES]),
+        "votes": pd.DataFrame(votes, columns=["factor", *study_comparison.VOTES]),
         "pairs": _frame(study_comparison.compare_picks(studies, _keys(studies))),
     }
 
@@ -98,30 +99,30 @@ def tables(studies: Sequence[StudyResults]) -> dict[str, pd.DataFrame]:
 def _check(studies: Sequence[StudyResults]) -> None:
     if len(studies) < 2:
         raise UserError(f"a comparison takes two studies or more, not {len(studies)}")
-    name, count = Counter(one.name for one in studies).most_common(1)[0]
+    name, count = Counter(study.name for study in studies).most_common(1)[0]
     if count > 1:
-        raise UserError(f"a comparison takes studies of different names; '{name}' is there twice")
+        raise UserError(f"a comparison takes studies of different names; '{name}' occurs twice")
 
 
-def _chosen(results: StudyResults) -> Mapping[str, Any]:
+def _pick_or_best(results: StudyResults) -> Mapping[str, Any]:
     """The pick, else the best configuration so far; empty without either."""
     advice = recommend(results)
     return advice.pick or advice.best or {}
 
 
 def _keys(studies: Sequence[StudyResults]) -> dict[str, str]:
-    return {one.name: str(_chosen(one).get("key", "")) for one in studies}
+    return {study.name: str(_pick_or_best(study).get("key", "")) for study in studies}
 
 
 def _row(results: StudyResults) -> dict[str, Any]:
-    advice, chosen, objective = recommend(results), _chosen(results), results.objective
+    advice, config, objective = recommend(results), _pick_or_best(results), results.objective
     model = results.sweep.get("model")
     model = model if isinstance(model, dict) else {"name": model}
-    key = chosen.get("key")
+    key = config.get("key")
     costs = [configurations(results, stage) for stage in ("confirm", "ablate", "search")]
     seconds = [cost.loc[cost["key"] == key, "train_seconds"] for cost in costs]
     scored = estimates(results, "confirm", "test").set_index("key")
-    own = scored.loc[key] if key in scored.index else pd.Series(dtype=float)
+    score = scored.loc[key] if key in scored.index else pd.Series(dtype=float)
     return {
         "study": results.name,
         "task": results.sweep.get("task"),
@@ -132,19 +133,20 @@ def _row(results: StudyResults) -> dict[str, Any]:
         "unit": objective.unit or objective.name,
         "margin": objective.margin,
         "outcome": advice.outcome,
-        "choice": "pick" if advice.pick else "best so far" if chosen else "",
-        **{name: chosen.get(name) for name in ("key", *CONFIGURATION, "parameters")},
-        "train_seconds": next((float(one.iloc[0]) for one in seconds if len(one)), math.nan),
-        **{name: own.get(name, math.nan) for name in ("value", "low", "high")},
-        "gain": objective.sign * (own.get("value", math.nan) - base_model_score(results, "test")),
-        **{name: own.get(name, math.nan) for name in ("seeds", "examples")},
+        "choice": "pick" if advice.pick else "best so far" if config else "",
+        **{name: config.get(name) for name in ("key", *CONFIGURATION, "parameters")},
+        "train_seconds": next((float(rows.iloc[0]) for rows in seconds if len(rows)), math.nan),
+        **{name: score.get(name, math.nan) for name in ("value", "low", "high")},
+        "gain": objective.sign
+        * (score.get("value", math.nan) - base_model_score(results, "test")),
+        **{name: score.get(name, math.nan) for name in ("seeds", "examples")},
     }
 
 
 def _overview(studies: Sequence[StudyResults]) -> Markup:
-    scales = {one.name: formatting.scale(one.objective) for one in studies}
+    scales = {study.name: formatting.scale(study.objective) for study in studies}
     return table(
-        pd.DataFrame([_row(one) for one in studies]),
+        pd.DataFrame([_row(study) for study in studies]),
         [
             Column("Study", lambda row: row["study"], numeric=False, wide=True, note=_what),
             Column("Metric", lambda row: row["metric"], numeric=False, note=_unit),
@@ -167,7 +169,9 @@ def _overview(studies: Sequence[StudyResults]) -> Markup:
 
 def _what(row: Record) -> str:
     parts = [row[name] for name in ("task", "model", "quantization")]
-    return ", ".join(str(one) for one in parts if not formatting.missing(one) and one != "none")
+    return ", ".join(
+        str(part) for part in parts if not formatting.missing(part) and part != "none"
+    )
 
 
 def _direction(row: Record) -> str:
@@ -241,9 +245,9 @@ def _rate(row: Record) -> Markup:
 
 def _votes(studies: Sequence[StudyResults], factor: str) -> Markup:
     columns = [text_column("Level", "level")]
-    for one in studies:
-        if factor in (levels := study_comparison.factor_levels(one)):
-            columns.append(_study(one, levels[factor]))
+    for study in studies:
+        if factor in (levels := study_comparison.factor_levels(study)):
+            columns.append(_study(study, levels[factor]))
     columns += [
         number_column(word.capitalize(), word, formatting.count, "studies") for word in STANDINGS
     ]
@@ -262,26 +266,30 @@ def _study(results: StudyResults, frame: pd.DataFrame) -> Column:
     }
 
     def show(row: Record) -> str:
-        found = rows.get(row["level"])
-        return scale.gap(found["difference_to_best"]) if found else formatting.MISSING
+        level_row = rows.get(row["level"])
+        return scale.gap(level_row["difference_to_best"]) if level_row else formatting.MISSING
 
     def note(row: Record) -> str:
-        found = rows.get(row["level"])
+        level_row = rows.get(row["level"])
         line = Markup("{}<br>{}")
-        return line.format(_gap(scale, found), _tagged(found["standing"])) if found else ""
+        return (
+            line.format(_gap(scale, level_row), _tagged(level_row["standing"]))
+            if level_row
+            else ""
+        )
 
     return Column(results.name, show, scale.unit, note=note)
 
 
 def _frame(pairs: Sequence[Pair]) -> pd.DataFrame:
     frame = pd.DataFrame(pairs, columns=list(Pair._fields))
-    frame["subjects"] = [_settings(one.subjects) for one in pairs]
-    return frame.assign(others=[_settings(one.others) for one in pairs])
+    frame["subjects"] = [_settings(pair.subjects) for pair in pairs]
+    return frame.assign(others=[_settings(pair.others) for pair in pairs])
 
 
 def _pairs(studies: Sequence[StudyResults], pairs: Sequence[Pair]) -> Markup:
-    scales = {one.name: formatting.scale(one.objective) for one in studies}
-    apart = [_settings({**one.subjects, **one.others}) for one in pairs]
+    scales = {item.name: formatting.scale(item.objective) for item in studies}
+    differing = [_settings({**item.subjects, **item.others}) for item in pairs]
     columns = [
         text_column("First", "first", wide=True),
         text_column("less second", "second", wide=True),
@@ -296,15 +304,15 @@ def _pairs(studies: Sequence[StudyResults], pairs: Sequence[Pair]) -> Markup:
         number_column("Examples", "examples", formatting.count),
     ]
     return table(
-        _frame(pairs).assign(apart=apart),
+        _frame(pairs).assign(apart=differing),
         columns,
         caption="Difference of the picks' mean scores on the test split.",
     )
 
 
 def _settings(settings: study_comparison.Settings) -> str:
-    told = []
+    parts = []
     for name, values in settings.items():
-        word = study_comparison.SUBJECTS.get(name, name.partition(".")[2].replace("_", " "))
-        told.append(f"{word} {' against '.join(formatting.short(value) for value in values)}")
-    return ", ".join(told)
+        label = study_comparison.SUBJECTS.get(name, name.partition(".")[2].replace("_", " "))
+        parts.append(f"{label} {' against '.join(formatting.short(value) for value in values)}")
+    return ", ".join(parts)

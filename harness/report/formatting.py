@@ -17,31 +17,30 @@ from harness.analysis.formatting import missing as missing
 if TYPE_CHECKING:
     from harness.results import Objective
 
-#: What stands where there is no number.
+#: Displayed where there is no number.
 MISSING = "\N{EN DASH}"
 _MINUS = "\N{MINUS SIGN}"
 #: Numbers of a page.
 STYLE: Final = NumberStyle(_MINUS, MISSING)
 _ALPHA = "\N{GREEK SMALL LETTER ALPHA}"
 _THIN = "\N{NARROW NO-BREAK SPACE}"  # between thousands and before units
-_MORE = "\N{HORIZONTAL ELLIPSIS}"
-_ONWARD = "\N{LEFT-TO-RIGHT MARK}"
-#: Glyphs that a name, a level or a setting is shown with; the tables hold the whole text.
+_ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
+_LEFT_TO_RIGHT = "\N{LEFT-TO-RIGHT MARK}"
+#: Longest display of a name, a level or a setting, in glyphs; tables have the full text.
 LONGEST: Final = 100
 #: Glyphs of a unit.
 _UNIT: Final = 40
-#: Control characters but tab and line ends, halves of surrogate pairs, and what turns around the
-#: direction of the text behind it.
-_UNSEEN: Final = re.compile(
+#: Control characters but tab and line ends, surrogates, and overrides of the text direction.
+_INVISIBLE: Final = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 
 
 def truncate(text: str, room: int = LONGEST) -> str:
-    """A text as it is shown: its beginning and an ellipsis, if it takes more room.
+    """A text cut to a width, with an ellipsis.
 
-    Behind a text from right to left stands a mark that keeps it from drawing the number or sign
-    that follows into itself, also where no element can do so, as in a chart.
+    A text from right to left is followed by a left-to-right mark, so that a number or sign after
+    it is not drawn inside it, also where no HTML element can isolate it, as in a chart.
 
     Args:
         text: of any length.
@@ -49,13 +48,13 @@ def truncate(text: str, room: int = LONGEST) -> str:
     """
     if text.isascii() and len(text) <= room:
         return escape_invisible(text)
-    text, left = escape_invisible(text), room
+    text, remaining = escape_invisible(text), room
     for index, glyph in enumerate(text):
-        left -= 2 if unicodedata.east_asian_width(glyph) in "WF" else 1
-        if left < 0:
-            text = text[: max(0, index - 1)] + _MORE
+        remaining -= 2 if unicodedata.east_asian_width(glyph) in "WF" else 1
+        if remaining < 0:
+            text = text[: max(0, index - 1)] + _ELLIPSIS
             break
-    return text + _ONWARD if any(map(_runs_left, text)) else text
+    return text + _LEFT_TO_RIGHT if any(map(_runs_left, text)) else text
 
 
 def _runs_left(glyph: str) -> bool:
@@ -63,16 +62,16 @@ def _runs_left(glyph: str) -> bool:
 
 
 def escape_invisible(text: str) -> str:
-    """A text without characters that cannot be seen but act on others: these are named instead.
+    """A text with the names of invisible characters that act on others in their place.
 
     An override of the direction (U+202E) would show what follows it, the page's own words too, in
-    reverse; control characters and halves of surrogate pairs can stand in no HTML file.
+    reverse; control characters and surrogates are not allowed in an HTML file.
     """
-    return _UNSEEN.sub(_named, text)
+    return _INVISIBLE.sub(_named, text)
 
 
-def _named(found: re.Match[str]) -> str:
-    code = ord(found[0])
+def _named(match: re.Match[str]) -> str:
+    code = ord(match[0])
     return chr(0x2400 + code) if code < 0x20 else f"[U+{code:04X}]"
 
 

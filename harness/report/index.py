@@ -1,7 +1,7 @@
 """The index of a folder of reports: one line a study with its verdict, newest first.
 
-A study's line is kept beside the page, in `index.json`, for reading a large study takes about a
-second: only studies that have changed since are read. Knows nothing of where studies lie.
+The rows are cached beside the page, in `index.json`, because reading a large study takes about a
+second: only studies that have changed since are read.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 #: A study: its name, a stamp that changes with it, and what reads its tables.
 Entry = tuple[str, str, Callable[[], "StudyResults"]]
 
-#: The page's file and that of the lines kept for the next one.
+#: The page's file and that of the cached rows.
 PAGE: Final = "index.html"
-KEPT: Final = "index.json"
+CACHE: Final = "index.json"
 
 _LONGEST: Final = 200  # characters of a reason
 _ENDED: Final = ("complete", "pruned", "failed")
@@ -51,7 +51,7 @@ _WORDS: Final = {
 
 @dataclass(frozen=True)
 class StudyRow:
-    """What the index says of a study; texts are as they are shown, empty where there is nothing.
+    """The row of a study in the index; texts as displayed, empty where there is none.
 
     Attributes:
         name: the study's name.
@@ -60,7 +60,7 @@ class StudyRow:
         trials: trials that have ended.
         running: trials that have not.
         outcome: of its recommendation; empty if it could not be read.
-        caveat: what a pick has to be read with.
+        caveat: a restriction of the pick.
         pick: the configuration to use.
         score: of the pick, on test, in `unit`.
         interval: its 95 % interval, likewise.
@@ -88,7 +88,7 @@ def line(results: StudyResults) -> StudyRow:
     """A study's line."""
     advice, scale = recommend(results), formatting.scale(results.objective)
     states, model = results.trials["state"], results.sweep.get("model")
-    found = StudyRow(
+    row = StudyRow(
         name=results.name,
         task=str(results.sweep.get("task") or ""),
         model=str((model.get("name") if isinstance(model, dict) else model) or ""),
@@ -98,9 +98,9 @@ def line(results: StudyResults) -> StudyRow:
         ended=_ended(results),
     )
     if advice.pick is None or advice.score is None:
-        return found
+        return row
     return dataclasses.replace(
-        found,
+        row,
         caveat=_caveat(results, advice),
         pick=formatting.label(advice.pick),
         score=scale.show(advice.score.value),
@@ -120,13 +120,13 @@ def render(lines: Iterable[StudyRow], pages: Collection[str] = ()) -> str:
         An HTML document that loads nothing, see `harness.report.page`.
     """
     # Two passes, for both sorts are stable: by name, then the newest first, faults last.
-    ordered = sorted(sorted(lines, key=lambda one: one.name), key=_age, reverse=True)
+    ordered = sorted(sorted(lines, key=lambda row: row.name), key=_age, reverse=True)
     return page.render_page(
         "index.html.j2",
         body=_body(ordered, pages) if ordered else "",
         total=len(ordered),
-        picks=sum(bool(one.pick) for one in ordered),
-        unread=sum(bool(one.fault) for one in ordered),
+        picks=sum(bool(row.pick) for row in ordered),
+        unread=sum(bool(row.fault) for row in ordered),
     )
 
 
@@ -143,23 +143,23 @@ def write(entries: Iterable[Entry], reports: Path) -> Path:
     Raises:
         UserError: the folder cannot be written to, or a study's own page has the index's name.
     """
-    known, lines, kept = _kept(reports / KEPT), [], []
+    known, lines, records = _cached_rows(reports / CACHE), [], []
     for name, stamp, read in entries:
         if f"{name}.html" == PAGE:
             raise UserError(f"{reports / PAGE}: is the page of study '{name}', not an index")
-        found = known.get((name, stamp)) or _read(name, read)
-        lines.append(found)
-        if not found.fault:  # else it is tried again next time
-            kept.append({"stamp": stamp, **dataclasses.asdict(found)})
-    text = json.dumps({"code": _code(), "studies": kept}, indent=1, ensure_ascii=False)
-    page.write_text(text + "\n", reports / KEPT)
-    pages = [each.name for each in lines if (reports / f"{each.name}.html").is_file()]
+        row = known.get((name, stamp)) or _read(name, read)
+        lines.append(row)
+        if not row.fault:  # else it is tried again next time
+            records.append({"stamp": stamp, **dataclasses.asdict(row)})
+    text = json.dumps({"code": _code(), "studies": records}, indent=1, ensure_ascii=False)
+    page.write_text(text + "\n", reports / CACHE)
+    pages = [row.name for row in lines if (reports / f"{row.name}.html").is_file()]
     return page.write_text(render(lines, pages), reports / PAGE)
 
 
 def _read(name: str, read: Callable[[], StudyResults]) -> StudyRow:
     try:
-        # By the name it is found under: two folders may hold a study of one name.
+        # By the name of its folder: two folders may hold a study of one name.
         return dataclasses.replace(line(read()), name=name)
     except UserError as error:
         reason = str(error)
@@ -168,32 +168,32 @@ def _read(name: str, read: Callable[[], StudyResults]) -> StudyRow:
     return StudyRow(name, fault=" ".join(reason.split())[:_LONGEST] or "no reason given")
 
 
-def _kept(file: Path) -> dict[tuple[str, str], StudyRow]:
-    """The lines of the last index by name and stamp; none if other code made them."""
+def _cached_rows(file: Path) -> dict[tuple[str, str], StudyRow]:
+    """The rows of the last index by name and stamp; none if another version made them."""
     try:
         body = json.loads(file.read_text(encoding="utf-8"))
         if body["code"] != _code():
             return {}
-        return {(each["name"], each["stamp"]): _line_of(each) for each in body["studies"]}
+        return {(record["name"], record["stamp"]): _row_of(record) for record in body["studies"]}
     except (OSError, ValueError, KeyError, TypeError):
-        return {}  # it is made anew
+        return {}  # an unreadable cache is rebuilt
 
 
-def _line_of(body: Mapping[str, Any]) -> StudyRow:
-    values = {one.name: body[one.name] for one in dataclasses.fields(StudyRow)}
-    for one in dataclasses.fields(StudyRow):
-        if type(values[one.name]) is not type(getattr(StudyRow, one.name, "")):
-            raise TypeError(one.name)
+def _row_of(body: Mapping[str, Any]) -> StudyRow:
+    values = {field.name: body[field.name] for field in dataclasses.fields(StudyRow)}
+    for field in dataclasses.fields(StudyRow):
+        if type(values[field.name]) is not type(getattr(StudyRow, field.name, "")):
+            raise TypeError(field.name)
     return StudyRow(**values)
 
 
 @functools.cache
 def _code() -> str:
-    """Names the code that a line depends on: another version may come to another verdict."""
+    """Digest of the code that a row depends on: another version may reach another verdict."""
     digest, home = hashlib.sha256(), Path(__file__).parents[1]
     inside = [file for part in ("analysis", "report") for file in (home / part).rglob("*.py")]
     for file in sorted(
-        [*inside, *(home / f"{one}.py" for one in ("results", "aggregates", "costs"))]
+        [*inside, *(home / f"{module}.py" for module in ("results", "aggregates", "costs"))]
     ):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
@@ -209,34 +209,34 @@ def _ended(results: StudyResults) -> str:
     return stamp.astimezone(UTC).isoformat(timespec="seconds")
 
 
-def _age(one: StudyRow) -> tuple[bool, datetime]:
+def _age(row: StudyRow) -> tuple[bool, datetime]:
     try:
-        return not one.fault, datetime.fromisoformat(one.ended).astimezone(UTC)
+        return not row.fault, datetime.fromisoformat(row.ended).astimezone(UTC)
     except ValueError:
-        return not one.fault, datetime.min.replace(tzinfo=UTC)
+        return not row.fault, datetime.min.replace(tzinfo=UTC)
 
 
 def _caveat(results: StudyResults, advice: Recommendation) -> str:
-    """The best answer of no model that the pick is not better than."""
+    """The best baseline without a model that the pick does not beat."""
     gains = gain_table(results, advice.score)
-    naive = gains[gains["name"].map(shots).isna() & (gains["gain"] <= 0)]
-    if naive.empty:
+    not_beaten = gains[gains["name"].map(shots).isna() & (gains["gain"] <= 0)]
+    if not_beaten.empty:
         return ""
-    least = naive.sort_values("gain").iloc[0]["name"]
+    least = not_beaten.sort_values("gain").iloc[0]["name"]
     return f"no better than the {formatting.baseline_label(str(least))}"
 
 
 def _body(lines: Sequence[StudyRow], pages: Collection[str]) -> Markup:
-    frame = pd.DataFrame([dataclasses.asdict(one) for one in lines])
+    frame = pd.DataFrame([dataclasses.asdict(row) for row in lines])
     columns = [
         Column("Study", lambda row: _link(row, pages), numeric=False, value="name", wide=True),
         Column("Verdict", _verdict, numeric=False, value="outcome", note=_caveat_of),
-        Column("Pick", lambda row: _shown(row, "fault", "pick"), numeric=False, wide=True),
-        Column("Score", lambda row: _shown(row, "score"), "95 % interval", note=_interval),
-        Column("Unit", lambda row: _shown(row, "unit"), numeric=False),
+        Column("Pick", lambda row: _first_text(row, "fault", "pick"), numeric=False, wide=True),
+        Column("Score", lambda row: _first_text(row, "score"), "95 % interval", note=_interval),
+        Column("Unit", lambda row: _first_text(row, "unit"), numeric=False),
         Column(
             "Task",
-            lambda row: _shown(row, "task"),
+            lambda row: _first_text(row, "task"),
             "base model",
             numeric=False,
             value="task",
@@ -282,7 +282,7 @@ def _trials(row: Record) -> str:
     return formatting.MISSING if row["fault"] else formatting.count(row["trials"])
 
 
-def _shown(row: Record, *names: str) -> str:
+def _first_text(row: Record, *names: str) -> str:
     return next((str(row[name]) for name in names if row[name]), formatting.MISSING)
 
 

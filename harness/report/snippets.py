@@ -1,8 +1,6 @@
-"""A picked configuration as Python to paste: `peft.LoraConfig(...)`, or the variant's own class.
+"""A picked configuration as Python to paste, and the commands that rerun and read a study.
 
-Knows the names PEFT uses, nothing of pages, studies or models. Imports no PEFT: it writes text.
-
-The commands that make a study again and read it, as its own first command has them.
+The Python is text that uses PEFT's class of the variant; nothing here imports PEFT.
 """
 
 from __future__ import annotations
@@ -45,7 +43,7 @@ _BEFORE_RECORDED: Final = {
     ),
     "vera": ("VeraConfig", ""),
 }
-#: Settings of the training, which a configuration of PEFT has no place for.
+#: Settings of the training, which a configuration of PEFT cannot hold.
 _TRAINING = ("optimizer", "compute_dtype", "gradient_checkpointing")
 
 
@@ -69,9 +67,9 @@ def lora_config(
     Returns:
         Python source, ending in a newline.
     """
-    noted, extras = traits or {}, _extras(pick)
-    peft_class, remark = _class_and_remark(noted)
-    keywords = _keywords(peft_class, pick, noted) | {
+    recorded, extras = traits or {}, _extras(pick)
+    peft_class, remark = _class_and_remark(recorded)
+    keywords = _keywords(peft_class, pick, recorded) | {
         "target_modules": _modules(str(pick["target_modules"]), extras.get("layers"), modules),
         "bias": extras.get("bias", "none"),
         "task_type": (head or {}).get("task_type", "CAUSAL_LM"),
@@ -87,17 +85,17 @@ def lora_config(
     lines = []
     if traits is None:
         lines.append(f"# add the keywords that variant {pick['variant']!r} needs")
-    keywords.update(noted.get("peft", {}))
+    keywords.update(recorded.get("peft", {}))
     lines += [f"from peft import {peft_class}", "", f"config = {peft_class}("]
     lines += [f"    {name}={_literal(value)}," for name, value in keywords.items()]
     lines += [")", f"learning_rate = {float(pick['learning_rate'])!r}"]
-    ratio = noted.get("optimiser", {}).get("b_rate_ratio") and extras.get(
-        "b_rate_ratio", noted["optimiser"]["b_rate_ratio"]
+    ratio = recorded.get("optimiser", {}).get("b_rate_ratio") and extras.get(
+        "b_rate_ratio", recorded["optimiser"]["b_rate_ratio"]
     )
     if ratio is not None:
         lines.append(f"# LoRA+: train the B matrices at learning_rate * {_plain(float(ratio))},")
         lines.append("# as peft.optimizers.create_loraplus_optimizer does")
-    lines += [f"# {line}" for line in _remarks(remark, noted.get("frozen") or ())]
+    lines += [f"# {line}" for line in _remarks(remark, recorded.get("frozen") or ())]
     if head is not None:
         lines.append("# the base: AutoModelForTokenClassification.from_pretrained(...,")
         lines.append(f"#     id2label={_literal(dict(enumerate(head['labels'])))})")
@@ -138,10 +136,10 @@ def _remarks(remark: str, frozen: Sequence[str]) -> list[str]:
 
 
 def snippet_for(results: StudyResults, pick: Mapping[str, Any]) -> str:
-    """The configuration as Python, with the module names and traits that the study noted."""
+    """The configuration as Python, with the module names and traits that the study recorded."""
     traits = (results.attributes.get("variants") or {}).get(str(pick["variant"]))
-    noted = results.attributes
-    return lora_config(pick, noted.get("modules") or {}, traits, noted.get("head"))
+    attributes = results.attributes
+    return lora_config(pick, attributes.get("modules") or {}, traits, attributes.get("head"))
 
 
 def _modules(group: str, layers: str | None, modules: Mapping[str, Sequence[str]]) -> list[str]:
@@ -159,10 +157,10 @@ def _literal(value: Any) -> str:
     if isinstance(value, str):
         return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
     if isinstance(value, dict):
-        pairs = (f"{_literal(key)}: {_literal(one)}" for key, one in value.items())
+        pairs = (f"{_literal(key)}: {_literal(item)}" for key, item in value.items())
         return "{" + ", ".join(pairs) + "}"
     if isinstance(value, list):
-        return "[" + ", ".join(_literal(one) for one in value) + "]"
+        return "[" + ", ".join(_literal(item) for item in value) + "]"
     return repr(value)
 
 
@@ -170,27 +168,27 @@ def _plain(value: float) -> int | float:
     return int(value) if value.is_integer() else value
 
 
-#: Options of `sweep` that say where studies and reports lie, with the verbs that take them, too.
-_PLACES = {"--results": ("pick", "report"), "--reports": ("report",)}
+#: Options of `sweep` that name the folders of studies and reports, and other verbs with them.
+_FOLDER_OPTIONS = {"--results": ("pick", "report"), "--reports": ("report",)}
 
 
 def rerun_command(results: StudyResults) -> str:
-    """The command that makes this study again, or goes on where it was stopped."""
-    noted = results.provenance.get("command")
-    return str(noted) if noted else f"python -m harness sweep {shlex.quote(results.name)}"
+    """The command that reruns this study, or resumes it."""
+    command = results.provenance.get("command")
+    return str(command) if command else f"python -m harness sweep {shlex.quote(results.name)}"
 
 
 def commands(results: StudyResults) -> tuple[str, ...]:
-    """The same, then those that print its recommendation and write its report anew."""
+    """The same, then those that print its recommendation and rewrite its report."""
     first = rerun_command(results)
-    places = dict(_places(first))
+    places = dict(_folder_options(first))
     read = (
         shlex.join(
             ["python", "-m", "harness", verb, results.name]
             + [
                 word
                 for option, value in places.items()
-                if verb in _PLACES[option]
+                if verb in _FOLDER_OPTIONS[option]
                 for word in (option, value)
             ]
         )
@@ -207,34 +205,34 @@ def add_seeds(results: StudyResults, count: int) -> str | None:
     return f"{rerun_command(results)} --add-seeds {count}"
 
 
-def claim_advice(results: StudyResults, findings: Sequence[ClaimResult]) -> list[str]:
-    """What would decide claims that are not decided, and how far those on added seeds hold.
+def claim_advice(results: StudyResults, claim_results: Sequence[ClaimResult]) -> list[str]:
+    """Commands that would decide open claims, and a warning where seeds were added.
 
     Args:
         results: the study.
-        findings: from `harness.analysis.claim_tests.evaluate_claims`.
+        claim_results: from `harness.analysis.claim_tests.evaluate_claims`.
     """
-    said = []
-    if any(finding.verdict == "not decided" for finding in findings):
-        said.append(
-            f"More seeds for what is not decided: {rerun_command(results)} --claims --add-seeds 3 "
-            "(exploratory, for somebody has looked)"
+    lines = []
+    if any(result.verdict == "not decided" for result in claim_results):
+        lines.append(
+            f"To decide open claims, add seeds: {rerun_command(results)} --claims --add-seeds 3 "
+            "(exploratory, as results have been seen)"
         )
     if seed_additions(results.attributes):
-        said.append("Seeds were added after a look: verdicts on them are exploratory.")
-    return said
+        lines.append("Seeds were added after a look: verdicts on them are exploratory.")
+    return lines
 
 
-def _places(command: str) -> list[tuple[str, str]]:
+def _folder_options(command: str) -> list[tuple[str, str]]:
     try:
         words = shlex.split(command)
     except ValueError:  # a quotation mark that was typed and kept as it was
         words = command.split()
-    found = []
-    for place, word in enumerate(words):
+    options = []
+    for index, word in enumerate(words):
         option, equals, value = word.partition("=")
-        if option in _PLACES and equals:
-            found.append((option, value))
-        elif option in _PLACES and place + 1 < len(words):
-            found.append((option, words[place + 1]))
-    return found
+        if option in _FOLDER_OPTIONS and equals:
+            options.append((option, value))
+        elif option in _FOLDER_OPTIONS and index + 1 < len(words):
+            options.append((option, words[index + 1]))
+    return options

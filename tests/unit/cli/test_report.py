@@ -72,7 +72,7 @@ def test_several_studies_are_compared_on_one_page(capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["a", "a"], "different names; 'a' is there twice"),
+        (["a", "a"], "different names; 'a' occurs twice"),
         (["a", "b", "--format", "latex"], "several studies are compared as html, csv or json"),
         (["a", "--format", "htm"], "--format htm: did you mean 'html'"),
         (["a", "--price", "much"], "--price much: write it as 1.29/h"),

@@ -65,7 +65,7 @@ def test_one_study_is_refused(full: StudyResults) -> None:
 
 def test_two_of_one_name_are_refused(full: StudyResults, one: StudyResults) -> None:
     for made in (compare.render, compare.tables):
-        with pytest.raises(UserError, match="'made_up' is there twice"):
+        with pytest.raises(UserError, match="'made_up' occurs twice"):
             made([full, one, full])
 
 

@@ -191,7 +191,7 @@ def test_lines_kept_by_other_code_or_spoilt_are_made_anew(
 ) -> None:
     shelf = Shelf(one, "one")
     before = index.write([shelf.entry()], tmp_path).read_text(encoding="utf-8")
-    kept = tmp_path / index.KEPT
+    kept = tmp_path / index.CACHE
     body = json.loads(kept.read_text(encoding="utf-8"))
     if spoilt == "other code":
         body["code"] = "another"
@@ -278,7 +278,7 @@ def test_a_folder_of_studies_becomes_an_index(tmp_path: Path) -> None:
     assert found["torn"][1] == "unreadable"
     assert "cannot be opened: file is not a database" in found["torn"][2]
     # The page is passed on: it does not tell where the studies lie.
-    assert str(tmp_path) not in text + (reports / index.KEPT).read_text(encoding="utf-8")
+    assert str(tmp_path) not in text + (reports / index.CACHE).read_text(encoding="utf-8")
 
 
 def test_a_page_loads_itself_again_only_when_asked(empty: StudyResults) -> None:
