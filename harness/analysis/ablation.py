@@ -325,7 +325,7 @@ def interaction_table(results: StudyResults, pair: str) -> pd.DataFrame:
             rows[2 * len(compared) + index] += sign * row
     estimates_of_rows = contrasts(array.statistics, metric_function(results.objective), rows)
     interactions = type(estimates_of_rows)(
-        *(array[2 * len(compared) :] for array in estimates_of_rows)
+        *(column[2 * len(compared) :] for column in estimates_of_rows)
     )
     bounds, estimate = joint_intervals(interactions, CONFIDENCE), estimates_of_rows.estimate
     return pd.DataFrame(
