@@ -22,6 +22,11 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 #: No picture is larger than this, in bytes.
 LIMIT = 300_000
 
+#: Whether each chart of the first screen is drawn.
+DRAWN = """() => [...document.querySelectorAll('.plot')].filter(
+  plot => plot.checkVisibility()).every(
+  plot => plot.getBoundingClientRect().top > innerHeight || plot.querySelector('.main-svg'))"""
+
 
 class View(NamedTuple):
     """One picture: its name, its size in pixels of CSS, and how the page is shown."""
@@ -59,6 +64,9 @@ def take(browser: Browser, page: Path, view: View) -> bytes:
         sheet.goto(page.as_uri())
         # Of paper's margin the screen knows nothing.
         sheet.evaluate("margin => { document.body.style.padding = margin + 'px'; }", view.margin)
+        # Charts are drawn when they come near, as wide as the page was then.
+        sheet.evaluate("dispatchEvent(new Event('resize'))")
+        sheet.wait_for_function(DRAWN)
         png = sheet.screenshot()
         context.close()
         if len(png) < LIMIT:
