@@ -47,7 +47,7 @@ from harness.config.sweep import Sweep
 from harness.models import base_model
 from harness.results import StudyResults
 from harness.storage.records import read_study
-from harness.study.session import run_sweep
+from harness.study.launcher import run_sweep
 from harness.tasks.task import load_task_for
 from harness.training.loop import step_count
 from harness.training.sequential import SequentialTrainer
