@@ -88,7 +88,7 @@ def test_files_are_removed_and_nothing_else(tmp_path: Path) -> None:
 def test_whoever_runs_a_session_needs_no_torch_to_remove_them(tmp_path: Path) -> None:
     (tmp_path / NAME).touch()
     code = (
-        "import sys, pathlib, harness.study.session; "
+        "import sys, pathlib, harness.study.launcher; "
         "from harness.models import shared_weights; "
         "shared_weights.remove_shared_weights(pathlib.Path(sys.argv[1])); "
         "assert 'torch' not in sys.modules"
