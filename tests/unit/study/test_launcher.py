@@ -64,6 +64,12 @@ def test_a_mistake_of_the_users_is_told_as_the_worker_told_it(as_worker, tmp_pat
         launcher.run_workers([WorkerSpec("url", "study")], tmp_path, lambda: None, poll=0.05)
 
 
+def test_a_real_worker_reports_a_mistake_in_one_line(tmp_path):
+    spec = WorkerSpec(f"sqlite:///{tmp_path}/nowhere/study.db", "study")
+    with pytest.raises(UserError, match=r"study\.db: the study's database cannot be opened"):
+        launcher.run_workers([spec], tmp_path, lambda: None, poll=0.05)
+
+
 def test_a_worker_that_dies_is_started_again(as_worker, tmp_path):
     flag = tmp_path / "flag"
     as_worker(
