@@ -5,31 +5,9 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-from harness.data.rows import (
-    FORMATS,
-    Format,
-    Leak,
-    Options,
-    Row,
-    RowSpec,
-    Span,
-    find_leaks,
-    fingerprint,
-    input_key,
-)
+from harness.data.rows import FORMATS, Row, Span
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
-__all__ = [
-    "FORMATS",
-    "Format",
-    "Leak",
-    "Options",
-    "Row",
-    "RowSpec",
-    "Span",
-    "find_leaks",
-    "fingerprint",
-    "input_key",
-]
+__all__ = ["FORMATS", "Row", "Span"]

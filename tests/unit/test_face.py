@@ -45,3 +45,14 @@ def test_a_verb_says_nothing_on_the_side(verb: list[str]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "gemm_4bit" not in done.stdout + done.stderr
     assert "kernels" not in done.stderr
+
+
+def test_the_faces_of_rooms_give_their_main_names_without_loading_optuna_early() -> None:
+    code = (
+        "import sys, harness.config, harness.data; assert 'optuna' not in sys.modules;"
+        "from harness.config import VARIANTS, SearchSpace, Sweep, load_sweep;"
+        "from harness.data import FORMATS, Row, Span;"
+        "from harness.tasks import Task, load_task;"
+        "assert 'jsonl' in FORMATS and 'torch' not in sys.modules"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
