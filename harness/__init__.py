@@ -1,4 +1,4 @@
-"""Searches LoRA hyperparameters on a task and says, with statistics, which to use.
+"""LoRA hyperparameter search with statistics on which configuration to use.
 
     import harness
 
@@ -6,7 +6,7 @@
     results = harness.run_sweep(sweep, "my_study")
     print(harness.recommend(results).evidence)
 
-`read_study` gives the tables of a study that has run, without importing torch; `plots` draws
+`read_study` returns the tables of a study, without importing torch; `plots` draws
 them.
 """
 
@@ -40,7 +40,7 @@ __all__ = [
     "write_report",
 ]
 
-_HOMES = {
+_MODULES = {
     "Recommendation": ("harness.analysis.recommendation", "Recommendation"),
     "StudyResults": ("harness.results", "StudyResults"),
     "Sweep": ("harness.config.sweep", "Sweep"),
@@ -52,9 +52,9 @@ _HOMES = {
     "write_report": ("harness.report.page", "write"),
 }
 
-#: What bitsandbytes logs as it is imported, by logger and how the message begins: on processors
-#: with AVX512-BF16 it misses a kernel for a weight layout that no base here ever has
-#: (`harness.models.base_model`), and no user can act on it.
+#: Beginnings of log messages to suppress, by logger. bitsandbytes logs one on import on processors
+#: with AVX512-BF16: it lacks a kernel for a weight layout that no base model here has
+#: (`harness.models.base_model`), so no user can act on it.
 SILENCED_LOGS: Final = {
     "bitsandbytes.backends.cpu.ops": "Failed to load CPU gemm_4bit_forward from kernels-community",
 }
@@ -64,16 +64,16 @@ def _without(prefix: str) -> Callable[[logging.LogRecord], bool]:
     return lambda record: not record.getMessage().startswith(prefix)
 
 
-# Before anything imports bitsandbytes, which logs at once.
+# Must precede the import of bitsandbytes, which logs at once.
 for _logger, _prefix in SILENCED_LOGS.items():
     logging.getLogger(_logger).addFilter(_without(_prefix))
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a name of the face when it is first used: `import harness` alone stays light."""
+    """Imports a public name on first use, so that `import harness` stays light."""
     if name == "plots":
         return importlib.import_module("harness.plots")
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'harness' has no attribute '{name}'")
-    module, attribute = _HOMES[name]
+    module, attribute = _MODULES[name]
     return getattr(importlib.import_module(module), attribute)

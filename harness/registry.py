@@ -1,4 +1,4 @@
-"""`Registry`: name -> entry. Refuses duplicates and answers a typo with "did you mean"."""
+"""`Registry`: entries by name; refuses duplicates and suggests a name on a typo."""
 
 from collections.abc import Iterator
 from typing import Generic, TypeVar
@@ -9,14 +9,14 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """Entries of one kind, by name, in the order they were added.
+    """Entries by name, in the order they were added.
 
     Args:
-        kind: what an entry is called in messages, such as `variant`.
+        noun: what an entry is called in messages, such as `variant`.
     """
 
-    def __init__(self, kind: str) -> None:
-        self.noun = kind
+    def __init__(self, noun: str) -> None:
+        self.noun = noun
         self._entries: dict[str, T] = {}
 
     def add(self, name: str, entry: T) -> T:

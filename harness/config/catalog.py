@@ -1,7 +1,4 @@
-"""Finds a sweep or a task by name: the given path, then the working folder, then the bundled copy.
-
-Knows where things lie, not what is in them.
-"""
+"""Finds sweeps and tasks by name: a path, then the working folder, then the bundled copy."""
 
 from pathlib import Path
 
@@ -11,13 +8,13 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def bundled_folder() -> Path:
-    """The folder of `tasks/` and `sweeps/` as shipped: the wheel's, else the checkout's."""
+    """The folder of the shipped `tasks/` and `sweeps/`: the wheel's, else the checkout's."""
     inside = _PACKAGE / "_bundled"
     return inside if inside.is_dir() else _PACKAGE.parent
 
 
 def search_folders() -> tuple[Path, ...]:
-    """Folders to look in, first hit wins."""
+    """Folders to search, in order of precedence."""
     here = Path.cwd()
     return (here,) if here == bundled_folder() else (here, bundled_folder())
 

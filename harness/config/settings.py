@@ -1,8 +1,7 @@
-"""The sections of a sweep's YAML beside the space: model, training, stages; no behaviour.
+"""The sections of a sweep's YAML beside the search space: model, training and stages.
 
-`Head`: what stands on a base: its own head, which writes, or a new one that tags tokens.
-
-Plain values, for tasks and models alike. Knows neither.
+Also `Head`: the output layer of a model, either its language-modelling head or one that tags
+tokens.
 """
 
 from collections import Counter
@@ -16,7 +15,7 @@ from harness.config.space import READERS
 from harness.errors import UserError, did_you_mean
 from harness.trial import EXTRA_SETTINGS
 
-#: What an ablation can vary one at a time; the learning rate is tuned at each level instead.
+#: Factors that an ablation can vary; the learning rate is tuned at each level instead.
 FACTORS: Final = ("rank", "alpha_ratio", "target_modules", "dropout", "variant", *EXTRA_SETTINGS)
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -30,12 +29,12 @@ class Section(BaseModel):
 
 
 class ModelSettings(Section):
-    """The frozen base.
+    """The frozen base model.
 
     Attributes:
         name: `builtin:tiny`, a local folder, a `.gguf` file, or a hub id.
         dtype: of the frozen weights and the computation; adapters are always float32. `auto` is
-            settled when a study begins, see `harness.training.packed.selection`.
+            resolved when a study begins, see `harness.training.packed.selection`.
         quantization: `nf4` and `int8` through bitsandbytes.
         revision: of a hub id.
         attention: Transformers' attention implementation.
@@ -58,22 +57,23 @@ class TrainingSettings(Section):
 
     Attributes:
         epochs: passes over the training data; give this or `steps`.
-        steps: optimiser steps; give this or `epochs`.
-        batch_size: examples an optimiser step.
-        micro_batch_size: examples a forward pass; gradients are accumulated up to `batch_size`.
-        max_length: tokens of prompt and answer together; prompts are cut, answers never. Of a
-            window, where a head tags tokens.
-        packing: language modelling: texts share rows of `max_length` tokens, none sees another.
+        steps: optimizer steps; give this or `epochs`.
+        batch_size: examples per optimizer step.
+        micro_batch_size: examples per forward pass; gradients are accumulated up to `batch_size`.
+        max_length: tokens of prompt and answer together; prompts are truncated, answers never. Of
+            a window, if a head tags tokens.
+        packing: language modelling: texts share rows of `max_length` tokens, without attending to
+            each other.
         warmup: share of the steps over which the rate rises to its peak.
         schedule: how the rate falls after the warm-up.
         floor: share of the peak rate at the last step.
         weight_decay: AdamW's, on adapter weights.
         max_gradient_norm: gradients are clipped to this norm.
-        divergence: a running loss above it (nats a token) ends the trial as failed.
-        readings: validation readings of a trial that can be pruned, at equal distances.
-        reading_examples: validation examples scored at a reading.
-        early_stopping: stop after so many readings without a better one, or null.
-        restore_best: score the weights of the best reading instead of the last.
+        divergence: a running loss (nats per token) above which the trial fails.
+        readings: evaluations on validation during a trial that can be pruned, evenly spaced.
+        reading_examples: validation examples scored at each of them.
+        early_stopping: stop after so many evaluations without improvement, or null.
+        restore_best: score the weights of the best evaluation instead of the last.
         score_batch_size: examples decoded together.
     """
 
@@ -98,17 +98,17 @@ class TrainingSettings(Section):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if (self.epochs is None) == (self.steps is None):
-            raise ValueError("give either epochs or steps, not both and not neither")
+            raise ValueError("give exactly one of epochs and steps")
         if self.batch_size % self.micro_batch:
             raise ValueError(
-                f"batch_size {self.batch_size} is no multiple of "
+                f"batch_size {self.batch_size} is not a multiple of "
                 f"micro_batch_size {self.micro_batch}"
             )
         return self
 
     @property
     def micro_batch(self) -> int:
-        """Examples a forward pass."""
+        """Examples per forward pass."""
         return self.micro_batch_size or self.batch_size
 
 
@@ -116,20 +116,20 @@ class SearchSettings(Section):
     """The first stage.
 
     Attributes:
-        trials: distinct configurations to try; 0 where `ablation.centre` names the configuration
-            that everything is held against.
+        trials: distinct configurations to try; 0 if `ablation.centre` names the configuration
+            that the ablation is around.
         sampler: Optuna's sampler.
-        opening: trials that TPE is given to begin with, see `harness.study.search`; 0 for none.
-        startup: trials before TPE starts, the opening's included; the others are at random.
+        opening: configurations that are enqueued first, see `harness.study.search`; 0 for none.
+        startup: trials before TPE starts, including the enqueued ones; the others are random.
         pruner: Optuna's pruner; `none` lets every trial run to its end.
         pruner_startup: complete trials before the first is pruned.
-        racing: where answers are decoded in several batches, a trial that a paired test shows to
-            be behind the best so far is scored no further; this is the probability that it
-            happens to one that is as good. 0 scores all.
-        objectives: what else is searched for beside the task's objective: `parameters`,
+        racing: if answers are generated in several batches, a trial that a paired test shows to be
+            worse than the best so far is not scored further; this is the probability of that for
+            an equally good trial. 0 scores all.
+        objectives: further objectives of the search beside the task's: `parameters`,
             `train_seconds`, `peak_memory`, `inference_memory`, or further metrics of the task.
-            TPE then follows the front, and nothing is pruned or raced: what is behind in one may
-            lead in another.
+            TPE then samples for the Pareto front, and no trial is pruned or raced, since one that
+            is worse in one objective may be better in another.
     """
 
     trials: Annotated[int, Field(ge=0)] = 30
@@ -151,12 +151,12 @@ class SearchSettings(Section):
 
 
 class EngineSettings(Section):
-    """How trials share the base.
+    """How trials share the base model.
 
     Attributes:
         kind: `packed` trains several adapters in each step where model and variant allow it,
             `sequential` one after the other; `auto` packs on a GPU.
-        slots: adapters a step at most, or null to choose by memory and measured time.
+        slots: adapters trained together, at most, or null to choose by memory and measured time.
     """
 
     kind: Literal["auto", "packed", "sequential"] = "auto"
@@ -170,14 +170,14 @@ class EngineSettings(Section):
 
 
 class PairSettings(Section):
-    """One factor varied while another is held: `{vary: rank, at: {target_modules: qv}}`."""
+    """One factor varied with another one fixed: `{vary: rank, at: {target_modules: qv}}`."""
 
     vary: str
     at: dict[str, Any]
 
     @field_validator("at")
     @classmethod
-    def _one(cls, value: dict[str, Any]) -> dict[str, Any]:
+    def _check_fixed(cls, value: dict[str, Any]) -> dict[str, Any]:
         if len(value) != 1 or next(iter(value)) not in FACTORS:
             raise ValueError(f"names one factor of {', '.join(FACTORS)} and its level")
         return value
@@ -191,13 +191,13 @@ class PairSettings(Section):
 
     @property
     def name(self) -> str:
-        """How results call the pair: `rank@target_modules=qv`."""
+        """Name of the pair in results: `rank@target_modules=qv`."""
         factor, level = next(iter(self.at.items()))
         return f"{self.vary}@{factor}={level}"
 
 
 class CentreSettings(Section):
-    """A configuration: what the ablation is around where no search looks for it.
+    """The configuration that the ablation is around if there is no search.
 
     Attributes:
         variant: name of a variant.
@@ -205,7 +205,7 @@ class CentreSettings(Section):
         alpha_ratio: alpha as a multiple of the rank.
         target_modules: a group, or module names joined by `+`.
         dropout: dropout probability.
-        learning_rate: where the grids of learning rates have their middle.
+        learning_rate: the centre of the grids of learning rates.
     """
 
     variant: str = "lora"
@@ -220,17 +220,17 @@ class AblationSettings(Section):
     """The second stage: one factor at a time around the incumbent.
 
     Attributes:
-        centre: the configuration in the place of the search's incumbent; needs `search.trials: 0`.
-        factors: levels to try, factor by factor; cells are taken in this order until `max_cells`.
-        pairs: further cells with one other factor held at a level.
-        rates: learning rates tried at each cell, around the incumbent's.
+        centre: the configuration instead of the search's incumbent; needs `search.trials: 0`.
+        factors: levels to try of each factor; cells are taken in this order up to `max_cells`.
+        pairs: further cells with one other factor fixed at a level.
+        rates: learning rates tried for each cell, around the incumbent's.
         rate_step: factor between neighbouring rates.
         seeds: fresh seeds for each cell at its tuned rate.
         max_cells: distinct cells at most, the incumbent's included; 0 skips the stage.
-        tuning_budget: share of the steps for the rate tuning, where readings at that share rank
-            trials as their ends do; otherwise tuning runs take all steps.
-        min_correlation: the rank correlation from which on the share is trusted; -1 trusts it
-            whatever the search says, also where there is none.
+        tuning_budget: share of the steps for tuning the rate, if scores at that share rank search
+            trials as their final scores do; otherwise tuning takes all steps.
+        min_correlation: the rank correlation that this requires; -1 requires none, even without a
+            search.
     """
 
     centre: CentreSettings | None = None
@@ -249,7 +249,7 @@ class AblationSettings(Section):
         for name in value:
             if name not in FACTORS:
                 raise ValueError(f"unknown factor '{name}'; {did_you_mean(name, FACTORS)}")
-        # Levels of extras are kept as words, as the space keeps them.
+        # Levels of extra settings are words, as in the search space.
         return {
             name: tuple(READERS[name](level) for level in levels) if name in READERS else levels
             for name, levels in value.items()
@@ -260,11 +260,11 @@ class ConfirmationSettings(Section):
     """The third stage: finalists on fresh seeds and the test split.
 
     Attributes:
-        looks: numbers of seeds at which verdicts are drawn, laid down beforehand.
+        looks: planned numbers of seeds at which finalists are tested.
         max_configurations: finalists at most; 0 skips the stage.
-        alpha: error probability of all looks together.
-        cost: what the pick is the cheapest by.
-        prefer: bounds that a finalist has to keep, such as `memory<8GB`; see
+        alpha: error probability over all looks together.
+        cost: by which the pick is the cheapest non-inferior finalist.
+        prefer: constraints that a finalist has to satisfy, such as `memory<8GB`; see
             `harness.costs.parse_constraint`.
     """
 
@@ -286,17 +286,17 @@ class ConfirmationSettings(Section):
     @classmethod
     def _rising(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         if not value or list(value) != sorted(set(value)):
-            raise ValueError(f"looks must rise, but are {list(value)}")
+            raise ValueError(f"looks must increase, but are {list(value)}")
         return value
 
 
 class BaselineSettings(Section):
-    """What the adapters are held against.
+    """What the adapters are compared with.
 
     Attributes:
-        shots: the bare base with so many worked examples each.
-        full: fine-tuning of all weights, at a learning rate tuned like the adapters', on the
-            ablation's seeds; left out, with the reason, where memory forbids.
+        shots: numbers of few-shot examples for the base model.
+        full: full fine-tuning, at a learning rate tuned like the adapters', on the ablation's
+            seeds; skipped, with the reason, if memory does not suffice.
         full_rates: its learning rates; by default as many as a cell of the ablation has, around a
             tenth of the incumbent's.
     """
@@ -308,18 +308,18 @@ class BaselineSettings(Section):
 
 @dataclass(frozen=True)
 class Head:
-    """What a base's last layer says.
+    """The output layer of a model.
 
     Attributes:
         name: `generation` or `token_classification`.
-        labels: what each output stands for, in their order; none where text is written.
+        labels: of its outputs, in order; empty for generation.
     """
 
     name: str = "generation"
     labels: tuple[str, ...] = ()
 
 
-#: The head that a language model comes with.
+#: The language-modelling head of a model.
 GENERATION: Final = Head()
-#: A new head that says one label for each token.
+#: A new head that predicts one label for each token.
 TOKEN_CLASSIFICATION: Final = "token_classification"

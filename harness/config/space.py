@@ -1,11 +1,7 @@
-"""`SearchSpace`: declared levels and ranges -> Optuna's suggestions -> one `TrialConfig`.
+"""`SearchSpace`: levels and ranges of a sweep, Optuna's suggestions from them, `TrialConfig`.
 
-Knows Optuna's trial, nothing of studies, stages or training.
-
-Settings of a sweep that are usually left alone, each readable as a level of a factor.
-
-A level is one word without blanks, as Optuna and the tables keep it. Knows YAML values, nothing
-of PEFT or torch.
+Extra settings (bias, layers, optimizer, ...) usually have one level; each level is one word
+without spaces, as Optuna and the result tables store it.
 """
 
 import math
@@ -52,7 +48,7 @@ def _read_ratio(value: Any) -> str:
     except (TypeError, ValueError):
         ratio = 0.0
     if isinstance(value, bool) or not 0 < ratio < float("inf"):
-        raise ValueError(f"{value!r} is no number above 0")
+        raise ValueError(f"{value!r} is not a number above 0")
     return f"{ratio:g}"
 
 
@@ -64,9 +60,9 @@ def _read_layers(value: Any) -> str:
     try:
         layers = sorted({int(number) for number in numbers})
     except (TypeError, ValueError):
-        raise ValueError(f"{value!r} is no list of layers") from None
+        raise ValueError(f"{value!r} is not a list of layers") from None
     if not layers or layers[0] < 0:
-        raise ValueError(f"{value!r} is no list of layers")
+        raise ValueError(f"{value!r} is not a list of layers")
     return ",".join(map(str, layers))
 
 
@@ -75,9 +71,9 @@ def _read_module_names(value: Any) -> str:
         return "none"
     names = value.split(",") if isinstance(value, str) else value
     if not isinstance(names, list | tuple):
-        raise ValueError(f"{value!r} is no list of modules")
+        raise ValueError(f"{value!r} is not a list of modules")
     if not all(isinstance(name, str) and _NAME.fullmatch(name) for name in names):
-        raise ValueError(f"{value!r} is no list of modules")
+        raise ValueError(f"{value!r} is not a list of modules")
     return ",".join(sorted(names))
 
 
@@ -93,13 +89,13 @@ def _read_rank_pattern(value: Any) -> str:
         pairs = [[]]
     for pair in pairs:
         if len(pair) != 2 or not _NAME.fullmatch(pair[0]) or not pair[1].isdigit():
-            raise ValueError(f"{value!r} is no mapping of modules to ranks")
+            raise ValueError(f"{value!r} is not a mapping of modules to ranks")
         if int(pair[1]) < 1:
             raise ValueError(f"{value!r}: rank {pair[1]} is below 1")
     return ",".join(f"{name}:{int(rank)}" for name, rank in sorted(pairs))
 
 
-#: How a level of each is read from YAML; raises ValueError.
+#: Readers of a level from YAML, by setting; they raise ValueError.
 READERS: Final[Mapping[str, Callable[[Any], str]]] = {
     "b_rate_ratio": _read_ratio,
     "bias": _choice_reader("none", "all", "lora_only"),
@@ -117,7 +113,7 @@ Ratio = Annotated[float, Field(gt=0)]
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 
 
-#: Names of the parameters that a trial has once its configuration is drawn.
+#: Optuna parameters of a trial with a complete configuration.
 PARAMETERS: Final = (
     "variant", "rank", "alpha_ratio", "target_modules", "dropout", "learning_rate",
 )  # fmt: skip
@@ -145,9 +141,9 @@ class RateRange(RateBounds):
         low: lowest rate.
         high: highest rate.
         log: sample the logarithm uniformly.
-        by_variant: ranges of variants that want other rates. A rate of the range stands for the
-            one at the same place of the variant's own, on a logarithmic scale, so that what the
-            sampler learns of one variant holds for the others.
+        by_variant: ranges of variants that need other rates. A rate of the common range maps to
+            the one at the same relative position of the variant's range, on a logarithmic scale,
+            so that what the sampler learns about one variant holds for the others.
     """
 
     log: Annotated[bool, Field(description="sample the logarithm uniformly")] = True
@@ -156,17 +152,17 @@ class RateRange(RateBounds):
     @model_validator(mode="after")
     def _wide(self) -> Self:
         if self.by_variant and self.low == self.high:
-            raise ValueError("by_variant needs a low below high to measure places by")
+            raise ValueError("by_variant needs a low below high to map rates by")
         return self
 
     def range_of(self, variant: str) -> RateBounds:
-        """The variant's own range, or the one of all."""
+        """The variant's range, or the common one."""
         return self.by_variant.get(variant, self)
 
     def to_variant_rate(self, variant: str, rate: float) -> float:
-        """The variant's own rate at the place of a rate of the common range.
+        """Maps a rate of the common range to the variant's.
 
-        Rounded to four digits, so that `common` and back gives the same number.
+        Rounded to four digits, so that `to_common_rate` and back gives the same number.
         """
         if variant not in self.by_variant:
             return rate
@@ -175,7 +171,7 @@ class RateRange(RateBounds):
         return float(f"{own_range.low * (own_range.high / own_range.low) ** position:.4g}")
 
     def to_common_rate(self, variant: str, rate: float) -> float:
-        """The rate of the common range at the place of a variant's own rate."""
+        """Maps a variant's rate to the common range."""
         if variant not in self.by_variant:
             return rate
         own_range = self.by_variant[variant]
@@ -186,7 +182,7 @@ class RateRange(RateBounds):
 
 
 class SearchSpace(BaseModel):
-    """What is searched; each list holds the levels of one factor.
+    """The search space; each list has the levels of one factor.
 
     Attributes:
         variant: names of variants.
@@ -196,14 +192,14 @@ class SearchSpace(BaseModel):
             joined by `+`.
         dropout: dropout probabilities.
         learning_rate: a range, or a list of rates.
-        b_rate_ratio: LoRA+'s rate of B over that of A; other variants have none.
+        b_rate_ratio: LoRA+'s learning rate of B over that of A; other variants have none.
         bias: which biases are trained: `none`, `all`, `lora_only`.
         layers: `all`, `upper_half`, `lower_half`, or numbers of layers.
         rank_pattern: ranks of single modules, as `{q_proj: 16}`.
-        modules_to_save: modules that are trained whole beside the adapter.
+        modules_to_save: modules that are fully trained beside the adapter.
         optimizer: `adamw`, `adamw_8bit`, `paged_adamw_8bit`.
         compute_dtype: what the forward pass computes in: `base`, or a dtype.
-        gradient_checkpointing: whether activations are computed again on the way back.
+        gradient_checkpointing: whether activations are recomputed in the backward pass.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -250,11 +246,11 @@ class SearchSpace(BaseModel):
             if not value:
                 raise ValueError("has no level")
             if len(set(value)) < len(value):
-                raise ValueError(f"names a level twice: {list(value)}")
+                raise ValueError(f"has a level twice: {list(value)}")
         return value
 
     def suggest(self, trial: optuna.Trial, seed: int, budget: float = 1.0) -> TrialConfig:
-        """One configuration as Optuna's sampler suggests it.
+        """A configuration suggested by Optuna's sampler.
 
         Args:
             trial: the running trial; its parameters are named as the attributes here.
@@ -287,7 +283,7 @@ class SearchSpace(BaseModel):
         return config
 
     def varied_settings(self) -> tuple[str, ...]:
-        """The extras that this space says something of."""
+        """The extra settings whose levels differ from the default."""
         return tuple(
             name for name, usual in EXTRA_SETTINGS.items() if self.levels(name) != (usual,)
         )
@@ -298,14 +294,14 @@ class SearchSpace(BaseModel):
         return EXTRA_SETTINGS[name] if none else level
 
     def parameters(self, config: TrialConfig) -> dict[str, Any]:
-        """The Optuna parameters that make `suggest` give this configuration."""
+        """The Optuna parameters with which `suggest` returns this configuration."""
         rate = config.learning_rate
         if isinstance(self.learning_rate, RateRange):
             rate = self.learning_rate.to_common_rate(config.variant, rate)
         return {
             "variant": config.variant,
             "rank": config.rank,
-            # A ratio got back by division may miss its level by the last bit.
+            # A ratio computed by division may differ from its level in the last bit.
             "alpha_ratio": min(self.alpha_ratio, key=lambda x: abs(x - config.alpha_ratio)),
             "target_modules": config.target_modules,
             "dropout": config.dropout,
@@ -318,7 +314,7 @@ class SearchSpace(BaseModel):
         return level if level in self.levels(name) else str(self.levels(name)[0])
 
     def contains(self, config: TrialConfig) -> bool:
-        """Whether the configuration lies in the space."""
+        """Whether the configuration is in the space."""
         ratios = (math.isclose(config.alpha_ratio, ratio) for ratio in self.alpha_ratio)
         return (
             config.variant in self.variant
@@ -341,7 +337,7 @@ class SearchSpace(BaseModel):
         return span.low <= config.learning_rate <= span.high
 
     def transfer_rate(self, rate: float, before: str, after: str) -> float:
-        """The rate at the same place of another variant's range."""
+        """The rate at the same position of another variant's range."""
         if not isinstance(self.learning_rate, RateRange) or before == after:
             return rate
         return self.learning_rate.to_variant_rate(
@@ -351,13 +347,13 @@ class SearchSpace(BaseModel):
     def rate_grid(
         self, centre: float, count: int, step: float, variant: str = ""
     ) -> tuple[float, ...]:
-        """A geometric grid of learning rates around a centre, moved to lie inside the space.
+        """A geometric grid of learning rates around a centre, shifted to be inside the space.
 
         Args:
             centre: the rate in the middle.
             count: number of rates.
             step: factor from one rate to the next, above 1.
-            variant: whose range to stay in.
+            variant: whose range bounds the grid.
 
         Returns:
             Ascending rates, three significant digits each.
@@ -378,14 +374,14 @@ class SearchSpace(BaseModel):
         return tuple(sorted({min(max(float(f"{rate:.3g}"), low), high) for rate in grid}))
 
     def levels(self, factor: str) -> tuple[Any, ...]:
-        """The levels of a factor; a range of rates has none."""
+        """The levels of a factor; empty for a range of rates."""
         value = getattr(self, factor)
         return value if isinstance(value, tuple) else ()
 
     def available_levels(
         self, factors: Mapping[str, tuple[Any, ...]]
     ) -> dict[str, tuple[Any, ...]]:
-        """Those of the given levels that the space has, factor by factor."""
+        """The given levels that the space has, by factor."""
         return {
             name: tuple(level for level in levels if level in self.levels(name))
             for name, levels in factors.items()

@@ -1,4 +1,4 @@
-"""`Sweep`: one sweeps/*.yaml read and checked; every fault is told with its file and key path."""
+"""`Sweep`: one sweeps/*.yaml, checked; every fault is reported with its file and key path."""
 
 import hashlib
 import json
@@ -24,10 +24,10 @@ from harness.config.space import SearchSpace
 from harness.config.variants import FULL, resolve_variant, why_untrainable
 from harness.errors import UserError, did_you_mean, first_fault
 
-#: Keys that may differ when a study goes on: they change when it ends or how fast, not what it is.
+#: Keys that may differ when a study is resumed: they change its duration, not its results.
 FREE_KEYS: Final = ("minutes", "workers", "threads", "summary")
 
-#: What `--preset` changes in a sweep that brings no presets of its own.
+#: What `--preset` changes; a sweep may have further presets.
 PRESETS: Final[dict[str, dict[str, Any]]] = {
     "quick": {
         "search": {"trials": 8, "startup": 4},
@@ -45,11 +45,11 @@ PRESETS: Final[dict[str, dict[str, Any]]] = {
 
 
 class DataSettings(Section):
-    """The user's own rows in the place of the task's, and how many of them to use.
+    """The user's own rows instead of the task's, and how many of them to use.
 
     Attributes:
         folder: with files for train and perhaps validation and test.
-        limit: at most so many examples of each split.
+        limit: examples of each split, at most.
         allow_leaks: run although inputs occur in two splits.
     """
 
@@ -59,23 +59,23 @@ class DataSettings(Section):
 
 
 class Sweep(Section):
-    """One study before it runs.
+    """The configuration of a study.
 
     Attributes:
         task: name of a task, or path of its folder.
         summary: one line for `list`.
-        seed: seeds the sampler and all trials; equal seeds give equal studies with one worker.
-        model: the frozen base.
+        seed: of the sampler and all trials; with one worker, equal seeds give equal studies.
+        model: the frozen base model.
         data: the user's own rows.
-        space: what is searched.
+        space: the search space.
         training: how each adapter is trained.
         search: first stage.
         ablation: second stage.
         confirmation: third stage.
-        baselines: what the adapters are held against.
-        engine: how trials share the base.
-        minutes: bound on the whole study, or null.
-        workers: local processes, or null to choose by the machine.
+        baselines: what the adapters are compared with.
+        engine: how trials share the base model.
+        minutes: time limit of the study, or null.
+        workers: number of local processes, or null to choose by the machine.
         threads: torch threads of each worker, or null to choose by the machine.
         presets: what `--preset NAME` changes.
     """
@@ -98,7 +98,7 @@ class Sweep(Section):
     presets: Annotated[dict[str, dict[str, Any]], Field(default_factory=dict)]
 
     @model_validator(mode="after")
-    def _known_variants(self) -> Self:
+    def _check_variants(self) -> Self:
         for name in self.space.variant:
             try:
                 variant = resolve_variant(name)
@@ -110,37 +110,39 @@ class Sweep(Section):
             early = self.training.restore_best or self.training.early_stopping is not None
             if variant.initial_rank != 1.0 and early:
                 problem = (
-                    f"variant {name} moves ranks until late: training.restore_best and "
-                    "early_stopping would take it at another rank"
+                    f"variant {name} changes ranks until late in training: "
+                    "training.restore_best and early_stopping would stop it at another rank"
                 )
             if problem is not None:
                 raise ValueError(f"space.variant: {problem}")
         return self
 
     @model_validator(mode="after")
-    def _centred(self) -> Self:
+    def _check_centre(self) -> Self:
         centre = self.ablation.centre
         if centre is None:
             if self.search.trials == 0:
                 raise ValueError("search.trials: 0 needs an ablation.centre")
             return self
         if self.search.trials:
-            raise ValueError("ablation.centre: needs search.trials: 0, for a search finds its own")
+            raise ValueError(
+                "ablation.centre: needs search.trials: 0, since a search determines the centre"
+            )
         for factor in type(centre).model_fields.keys() - {"learning_rate"}:
             level, levels = getattr(centre, factor), getattr(self.space, factor)
             if level not in levels:
                 known = ", ".join(map(str, levels))
                 raise ValueError(
-                    f"ablation.centre.{factor}: {level} is no level of space.{factor} ({known})"
+                    f"ablation.centre.{factor}: {level} is not a level of space.{factor} ({known})"
                 )
         return self
 
     def to_dict(self) -> dict[str, Any]:
-        """The sweep as plain values, presets left out, as it is frozen with its study."""
+        """The sweep as plain values without presets, as it is stored with its study."""
         return self.model_dump(mode="json", exclude={"presets"})
 
     def digest(self) -> str:
-        """Sixteen hex digits over all that makes the study what it is."""
+        """Sixteen hex digits over everything that determines the results of a study."""
         body = {key: value for key, value in self.to_dict().items() if key not in FREE_KEYS}
         return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -156,14 +158,14 @@ def load_sweep(
 
     Args:
         name: a name in `sweeps/`, or the path of a YAML file.
-        overrides: `key.path=value` with values in YAML, as `--set` takes them; the last word.
+        overrides: `key.path=value` with values in YAML, as `--set` takes them; applied last.
         preset: `quick`, `standard`, `thorough`, or one that the sweep itself declares.
-        or_task: the name may be a task's, with the default settings of a sweep.
+        or_task: accept the name of a task, too, for a sweep with default settings.
         **changes: values by dotted key path with `__` for the dot, such as `model__name`;
             None is left out.
 
     Raises:
-        UserError: a fault, told with file and key path.
+        UserError: a fault, with file and key path.
     """
     source, body = _sweep_body(name, or_task)
     if preset is not None:
@@ -181,7 +183,7 @@ def load_sweep(
         try:
             _set_key(body, key.strip(), yaml.safe_load(value), f"--set {text}")
         except yaml.YAMLError:
-            raise UserError(f"--set {text}: the value is no YAML") from None
+            raise UserError(f"--set {text}: the value is not YAML") from None
     return parse_sweep(body, source)
 
 
@@ -202,7 +204,7 @@ def parse_sweep(body: Mapping[str, Any], source: str) -> Sweep:
 
 
 def _sweep_body(name: str, or_task: bool) -> tuple[str, dict[str, Any]]:
-    """What to call a sweep in messages, and its keys."""
+    """The name of a sweep for messages, and its keys."""
     try:
         path = catalog.find_sweep(name)
     except UserError:
@@ -214,7 +216,7 @@ def _sweep_body(name: str, or_task: bool) -> tuple[str, dict[str, Any]]:
                 f"no sweep and no task '{name}'; {did_you_mean(name, known)}"
             ) from None
         catalog.find_task(name)
-        # as it is where a sweep leaves it out, so that its other keys can be set alone
+        # The default of a sweep without `training`, so that its other keys can be set alone.
         epochs = Sweep.model_fields["training"].default.epochs
         return f"task {name}", {"task": name, "training": {"epochs": epochs}}
     return str(path), _read_yaml(path)
@@ -226,7 +228,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
-        raise UserError(f"{path}{line}: no YAML: {getattr(error, 'problem', error)}") from None
+        raise UserError(f"{path}{line}: not YAML: {getattr(error, 'problem', error)}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
     if not isinstance(body, dict):
@@ -259,4 +261,6 @@ def _set_key(body: dict[str, Any], path: str, value: Any, source: str) -> None:
         section = section[parent]
     section[last] = value
     if last in {"epochs", "steps"} and parents == ["training"] and value is not None:
-        section.pop("steps" if last == "epochs" else "epochs", None)  # the new one replaces it
+        section.pop(
+            "steps" if last == "epochs" else "epochs", None
+        )  # exactly one of them may be set

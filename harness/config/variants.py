@@ -1,7 +1,6 @@
-"""One entry for each LoRA variant: what it is, what PEFT and the optimizer must be told.
+"""The registry of LoRA variants: PEFT keywords, optimizer settings and proofs of each.
 
-Names joined by `+` (`dora+lora_plus`) mean both at once, where that is possible. A variant does
-not know which engines exist: an engine reads its keywords, traits and the names of its proofs.
+Names joined by `+` (`dora+lora_plus`) mean both at once, where that is possible.
 """
 
 from collections.abc import Mapping
@@ -14,26 +13,26 @@ from harness.registry import Registry
 
 @dataclass(frozen=True)
 class Variant:
-    """A way to parametrise a low-rank update.
+    """A parametrization of a low-rank update.
 
     Attributes:
-        name: what a sweep calls it.
+        name: in a sweep.
         summary: what it changes, in one line.
         source: the paper, as arXiv identifier.
         peft: keywords of PEFT's configuration beside rank, alpha, dropout and targets.
-        optimizer: traits for the optimizer; `b_rate_ratio` is the rate of B over that of A.
+        optimizer: its settings; `b_rate_ratio` is the learning rate of B over that of A.
         root_scale: the update is scaled by alpha/sqrt(rank) instead of alpha/rank.
-        kind: how the adapter is put on, started and saved; an entry of
+        method: how the adapter is attached, initialized and saved; key of
             `harness.adapters.adapter.ADAPTERS`.
-        frozen: adapter weights that stay as they start, by PEFT's name (`lora_A`).
-        initial_rank: rank at the start as a multiple of the rank asked for.
-        even_rank: odd ranks are impossible.
+        frozen: adapter weights that are not trained, by PEFT's name (`lora_A`).
+        initial_rank: rank at the start as a multiple of the configured rank.
+        even_rank: whether it needs an even rank.
         bases: values of `model.quantization` that it can be trained on.
-        proofs: what shows that it does what its name says; `harness.adapters.proofs.PROOFS`.
+        proofs: run-time checks that it is what its name says; `harness.adapters.proofs.PROOFS`.
         excludes: variants that it cannot be joined with, and why.
         peft_class: PEFT's configuration class: `LoraConfig`, `VeraConfig` or `AdaLoraConfig`.
-        snippet_remark: what whoever pastes its PEFT configuration must do besides; lines of text.
-        packable: its layers can be trained many at once (`harness.training.packed`).
+        snippet_remark: what its PEFT configuration alone does not do; lines of text.
+        packable: whether several can be trained at once (`harness.training.packed`).
     """
 
     name: str
@@ -54,7 +53,7 @@ class Variant:
     packable: bool = True
 
     def rank_at_start(self, rank: int) -> int:
-        """The rank of each layer before any of it is taken away."""
+        """The rank of each layer before pruning."""
         return max(rank, round(self.initial_rank * rank))
 
     def scale(self, rank: int, alpha: float) -> float:
@@ -198,7 +197,7 @@ for _variant in (
 ):
     VARIANTS.add(_variant.name, _variant)
 
-#: No variant of LoRA, but what all of them are held against.
+#: Full fine-tuning: not a LoRA variant, but a baseline for all of them.
 FULL: Final = Variant(
     "full",
     "all weights are trained, without an adapter",
@@ -211,12 +210,12 @@ FULL: Final = Variant(
 
 
 class RelatedMethod(NamedTuple):
-    """What people look for among the variants, and where it is instead.
+    """A method that is not a variant here, and how to get it.
 
     Attributes:
-        told: in one line.
+        advice: what it is and how to configure it, in one line.
         source: the paper, as arXiv identifier.
-        proof: what is checked.
+        proof: run-time check of it.
     """
 
     advice: str
@@ -235,14 +234,14 @@ RELATED_METHODS: Final = {
 
 
 def resolve_variant(name: str, variants: Registry[Variant] = VARIANTS) -> Variant:
-    """The variant of that name; names joined by `+` mean all of them at once.
+    """The variant of a name; names joined by `+` mean all of them at once.
 
     Args:
         name: such as `lora` or `dora+lora_plus`.
-        variants: where to look names up.
+        variants: the registry to search.
 
     Raises:
-        UserError: a name is unknown, or the variants cannot go together; says why.
+        UserError: a name is unknown, or the variants cannot be joined.
     """
     if name == FULL.name and name not in variants:
         return FULL
@@ -251,7 +250,7 @@ def resolve_variant(name: str, variants: Registry[Variant] = VARIANTS) -> Varian
         if part in RELATED_METHODS and part not in variants:
             raise UserError(f"{part} is {RELATED_METHODS[part].advice}")
     if len(set(parts)) < len(parts):
-        raise UserError(f"variant '{name}' names a part twice")
+        raise UserError(f"variant '{name}' has a part twice")
     joined = variants.get(parts[0])
     for part in parts[1:]:
         joined = _join_variants(joined, variants.get(part))
@@ -259,11 +258,11 @@ def resolve_variant(name: str, variants: Registry[Variant] = VARIANTS) -> Varian
 
 
 def why_untrainable(variant: Variant, ranks: tuple[int, ...], quantization: str) -> str | None:
-    """Why a variant cannot be trained at these ranks on such a base; None where it can.
+    """Why a variant cannot be trained at these ranks on such a base model, or None.
 
     Args:
-        variant: as `resolve_variant` answers it.
-        ranks: every rank that it would be trained at.
+        variant: as `resolve_variant` returns it.
+        ranks: that it would be trained at.
         quantization: `model.quantization`.
     """
     odd = [rank for rank in ranks if rank % 2]

@@ -1,8 +1,7 @@
-"""Answers without any model: the dictionary of training entities, a copied text, the usual class.
+"""Baselines without a model: a dictionary of training entities, copied text, the usual class.
 
-A model that is not clearly better than the dictionary has learnt the training set's names, not
-extraction; a summary that is not better than the text's first sentence says nothing of its own.
-Knows mentions and texts; nothing of tasks, files or metrics.
+A model that is not clearly better than the dictionary has learned the names of the training set
+and not extraction; a summary should be better than the first sentence of the text.
 """
 
 import re
@@ -12,16 +11,16 @@ from typing import NamedTuple
 
 from harness.tasks.entity_format import Mention
 
-# a number with its decimals is one token, so that "5 mg" is not found in "2.5 mg"
+# A number with its decimals is one token, so that "5 mg" is not found in "2.5 mg".
 _TOKEN = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+|[^\w\s]|_")
 
-# a full stop, or the like, before a blank and a new beginning; a line's end always ends one
+# A full stop or the like before white space and a capital or digit; a line end always ends one.
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]*[A-Z0-9])|\n+")
 _ABBREVIATED = re.compile(r"(?:\b(?:Dr|Mr|Mrs|Ms|Prof|St|vs|e\.g|i\.e|approx|No)|\b[A-Z])\.$")
 
 
 def copy_input(text: str) -> str:
-    """The input itself, on one line: what a summary has to beat in ROUGE."""
+    """The input itself, on one line."""
     return " ".join(text.split())
 
 
@@ -39,10 +38,10 @@ def first_sentence(text: str) -> str:
 
 
 def most_frequent(classes: Iterable[str]) -> str:
-    """The most frequent class of the training split; among equals the one met first.
+    """The most frequent class of the training split; the first of equally frequent ones.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there are no classes.
     """
     counts = Counter(classes)
     if not counts:
@@ -68,15 +67,14 @@ def _form_of(text: str) -> _Form:
 
 
 class EntityDictionary:
-    """Finds again, longest match first, whole words, in any case, what stood in training.
+    """Finds the entities of the training split: longest match, whole words, in any case.
 
-    A form that was an entity at less than half of the places where it would be found in the
-    training texts is known, and not looked for: `WAS`, short for a syndrome, is in most texts
-    a verb.
+    A form that was an entity at less than half of its occurrences in the training texts is not
+    searched for: `WAS`, short for a syndrome, is a verb in most texts.
 
     Args:
         notes: texts of the training split, each with its mentions; a form with several labels
-            gets its most frequent one, among equals the one met first.
+            gets its most frequent one, the first of equally frequent ones.
     """
 
     def __init__(self, notes: Iterable[tuple[str, Sequence[Mention]]]) -> None:
@@ -91,15 +89,15 @@ class EntityDictionary:
         self._index_forms(self._labels.keys() - self._mostly_wrong(notes))
 
     def _index_forms(self, forms: Iterable[_Form]) -> None:
-        """Has `places` look for these forms, and no others."""
+        """Makes `find_offsets` search for these forms only."""
         self._forms = frozenset(forms)
         lengths: dict[str, set[int]] = defaultdict(set)
         for words in self._forms:
             lengths[words[0]].add(len(words))
-        self._lengths = {word: sorted(found, reverse=True) for word, found in lengths.items()}
+        self._lengths = {word: sorted(counts, reverse=True) for word, counts in lengths.items()}
 
     def _mostly_wrong(self, notes: Iterable[tuple[str, Sequence[Mention]]]) -> set[_Form]:
-        """Forms that are wrong more often than right where they are found in these texts."""
+        """Forms that are wrong more often than right in these texts."""
         balance: Counter[_Form] = Counter()
         for text, mentions in notes:
             expected = Counter((label, _form_of(surface)) for label, surface in mentions)
@@ -121,7 +119,7 @@ class EntityDictionary:
         )
 
     def find_offsets(self, text: str) -> tuple[tuple[int, int, str], ...]:
-        """The same as (first character, behind the last one, label)."""
+        """The same as (start, end, label), with `end` exclusive."""
         tokens = _tokens(text)
         entries: list[tuple[int, int, str]] = []
         index = 0

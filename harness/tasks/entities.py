@@ -1,6 +1,6 @@
-"""Extraction: a model writes the entities of a text, label by label, as their surface forms.
+"""Entity extraction: a model generates the entities as text, or a head tags tokens.
 
-Extraction by a head that tags tokens: entities come with their places in the text.
+Generated entities are surface forms by label, without offsets; tagged ones have offsets.
 """
 
 import re
@@ -27,10 +27,10 @@ from harness.tasks.types import (
 
 
 class Entities(TaskType):
-    """Notes with entities.
+    """Texts with entities, generated as surface forms.
 
-    Reference and prediction are mentions: label and surface form. Metrics that read spans get the
-    places where the mentions stand, see `locate_mentions`.
+    Reference and prediction are mentions: label and surface form. For metrics that read spans,
+    `locate_mentions` finds the offsets of the mentions.
     """
 
     row_type = "entities"
@@ -47,7 +47,7 @@ class Entities(TaskType):
         return {span.label for span in row.entities}
 
     def example(self, row: Row) -> Example:
-        """The text, and its entities as a line."""
+        """The text, and its entities as a line of text."""
         reference = tuple(
             Mention(span.label, " ".join(span.text.split())) for span in row.entities
         )
@@ -55,27 +55,27 @@ class Entities(TaskType):
         return Example(row.id, {"text": row.text}, reference, target, row)
 
     def parse(self, output: str) -> Parsed:
-        """Reads the first line of an output; see `EntityFormat.parse`."""
+        """Parses the first line of an output; see `EntityFormat.parse`."""
         return Parsed(*self.context.entity_format.parse(output))
 
     def write(self, prediction: Iterable[Any]) -> str:
-        """The line that says these mentions."""
+        """The line of text of these mentions."""
         return self.context.entity_format.write(prediction)
 
     def metric_inputs(self, metric: Metric, prediction: Any, example: Example) -> tuple[Any, Any]:
-        """Mentions with mentions, or spans with spans; case folded where the task says so."""
+        """Mentions and mentions, or spans and spans; case-folded if the task says so."""
         if metric.reads == "spans":
             row = example.row
-            assert row is not None, "spans need the row that they stand in"
+            assert row is not None, "spans need the text of the row"
             return self.spans(prediction, row.text), row.entities
         return self._fold_case(self.mentions(prediction)), self._fold_case(example.reference)
 
     def mentions(self, prediction: Iterable[Any]) -> tuple[Mention, ...]:
-        """A prediction's mentions, as those of a reference."""
+        """A prediction's mentions, in the form of a reference."""
         return tuple(prediction)
 
     def spans(self, prediction: Iterable[Any], text: str) -> tuple[Span, ...]:
-        """A prediction's entities at their places in a text."""
+        """A prediction's entities with their offsets in a text."""
         return locate_mentions(prediction, text, self.context.fold_case)
 
     def _fold_case(self, mentions: Iterable[Mention]) -> list[Mention]:
@@ -96,23 +96,23 @@ class Entities(TaskType):
         return {"dictionary": lambda example: self.dictionary.find(example.text)}
 
     def seen_in_training(self, example: Example) -> tuple[bool, ...]:
-        """For each mention of the reference whether its form, in any case, was one in training."""
+        """For each mention of the reference whether it was an entity in training, in any case."""
         return tuple(text in self.dictionary for _, text in example.reference)
 
 
 def locate_mentions(
     mentions: Iterable[Mention], text: str, fold_case: bool = False
 ) -> tuple[Span, ...]:
-    """Where mentions stand in a text: the nth mention of a form at its nth place.
+    """Finds mentions in a text: the nth mention of a form at its nth occurrence.
 
-    A model writes no offsets. Whole words go before parts of words; any white space in the text
-    fits a blank in the mention. A mention that stands nowhere, or more often than the text has it,
-    gets a span of its own behind the text: it overlaps nothing and so is wrong.
+    A model generates no offsets. Whole words are preferred to parts of words; a space in the
+    mention matches any white space. A mention without (further) occurrence gets a span after the
+    end of the text: it overlaps nothing and so counts as wrong.
 
     Args:
         mentions: in the order of the text, label by label.
-        text: where they should stand.
-        fold_case: whether case is disregarded.
+        text: to search.
+        fold_case: whether to ignore case.
     """
     used: dict[tuple[str, str], int] = {}
     spans: list[Span] = []
@@ -143,15 +143,15 @@ def _occurrences(surface: str, text: str, fold_case: bool) -> list[tuple[int, in
 TASK_TYPES.add("entities", Entities)
 
 
-#: A mention and where it stands, as in `insulin [3:10]`.
+#: A mention with its offsets, as in `insulin [3:10]`.
 _MENTION_WITH_OFFSETS: Final = re.compile(r"(.*) \[(\d+):(\d+)\]", re.DOTALL)
 
 
 class TaggedEntities(Entities):
-    """Notes with entities; a prediction is a tuple of `harness.data.Span`.
+    """Texts with entities, tagged by a token-classification head; a prediction is spans.
 
-    Nothing is asked and nothing is written: the head says a tag for each token of the text. The
-    head is new, so that there is nothing to be had from the base before it is trained.
+    There is no prompt and no generated text: the head predicts a tag for each token. It is newly
+    initialized, so the base model cannot answer before training.
     """
 
     fields = ()
@@ -164,17 +164,17 @@ class TaggedEntities(Entities):
         self.head = Head(TOKEN_CLASSIFICATION, all_tags(context.labels))
 
     def example(self, row: Row) -> Example:
-        """The text, and its entities as a line with their places."""
+        """The text, and its entities as a line of text with offsets."""
         return replace(super().example(row), target=self.write(row.entities))
 
     def write(self, prediction: Iterable[Any]) -> str:
-        """The line of the mentions, each with its place: ` MED: insulin [3:10] | DOSE: none`."""
+        """The line of the mentions with offsets: ` MED: insulin [3:10] | DOSE: none`."""
         return self.context.entity_format.write(
             (span.label, f"{span.text} [{span.start}:{span.end}]") for span in prediction
         )
 
     def parse(self, output: str) -> Parsed:
-        """Reads such a line; a mention without a place cannot be read."""
+        """Parses such a line; a mention without offsets counts as unparsed."""
         mentions, unparsed = self.context.entity_format.parse(output)
         read = [(label, _MENTION_WITH_OFFSETS.fullmatch(text)) for label, text in mentions]
         spans = tuple(
@@ -195,7 +195,7 @@ class TaggedEntities(Entities):
 
     @property
     def baselines(self) -> Mapping[str, Callable[[Example], tuple[Any, ...]]]:
-        """The dictionary of training entities, at the places where it finds them."""
+        """The dictionary of training entities, with the offsets where it finds them."""
         return {"dictionary": self._dictionary_spans}
 
     def _dictionary_spans(self, example: Example) -> tuple[Span, ...]:

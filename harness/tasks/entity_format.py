@@ -1,9 +1,8 @@
-"""Entities as the text that a model writes, and back.
+"""Entities as the line of text that a model generates, and back.
 
-A line such as ` MEDICATION: Lisinopril; Metformin | DOSAGE: 10 mg | CONDITION: none`: the labels,
-or the names given to them, in a fixed order, mentions in the order of the text and as often as
-they stand there. A separator inside a mention is written behind a backslash. Knows nothing of
-tasks, files or metrics.
+A line such as ` MEDICATION: Lisinopril; Metformin | DOSAGE: 10 mg | CONDITION: none`: the labels
+(or their names in task.yaml) in a fixed order, each with its mentions in the order of the text,
+repeated ones included. A backslash escapes a separator inside a mention.
 """
 
 import re
@@ -15,19 +14,19 @@ _ESCAPE = "\\"
 
 
 class Mention(NamedTuple):
-    """A label and a surface form; white space in it is collapsed."""
+    """A label and a surface form, with white space collapsed."""
 
     label: str
     text: str
 
 
 class Parsed(NamedTuple):
-    """What was read from an output.
+    """A parsed output.
 
     Attributes:
-        prediction: the mentions that could be read.
-        unparsed: whether any part of the line could not be read, or a label is missing. What
-            could not be read is not in `prediction`, so its mentions count as missed.
+        prediction: the mentions that could be parsed.
+        unparsed: whether any part of the line could not be parsed, or a label is missing. Such
+            parts are not in `prediction`, so their mentions count as missed.
     """
 
     prediction: tuple[Mention, ...]
@@ -40,11 +39,11 @@ class EntityFormat:
 
     Attributes:
         labels: in the order of writing.
-        after_label: one visible character between a label and its mentions, such as `:`.
-        between_items: the same between mentions, such as `;`.
-        between_labels: the same between labels, such as `|`.
+        after_label: a visible character between a label and its mentions, such as `:`.
+        between_items: between mentions, such as `;`.
+        between_labels: between labels, such as `|`.
         empty: the word for no mention.
-        names: how a label is written; those left out are written as they are.
+        names: how labels are written, where not as they are.
     """
 
     labels: tuple[str, ...]
@@ -55,10 +54,10 @@ class EntityFormat:
     names: Mapping[str, str] = field(default_factory=dict)
 
     def write(self, mentions: Iterable[tuple[str, str]]) -> str:
-        """The line for these mentions, with a blank in front.
+        """The line of these mentions, with a leading space.
 
         Raises:
-            ValueError: a mention has a label that is none of the layout's, or is blank.
+            ValueError: a mention has an unknown label, or is blank.
         """
         by_label: dict[str, list[str]] = {label: [] for label in self.labels}
         for label, text in mentions:
@@ -73,7 +72,7 @@ class EntityFormat:
         return " " + f" {self.between_labels} ".join(parts)
 
     def parse(self, output: str) -> Parsed:
-        """Reads the first line of an output; never raises."""
+        """Parses the first line of an output; never raises."""
         line = output.partition("\n")[0]
         labels = {self.names.get(label, label): label for label in self.labels}
         mentions: list[Mention] = []
@@ -102,7 +101,7 @@ class EntityFormat:
 
 
 def _split_unescaped(text: str, mark: str) -> list[str]:
-    """Cuts at every `mark` that does not stand behind a backslash."""
+    """Splits at every `mark` that is not escaped by a backslash."""
     parts: list[str] = []
     start = position = 0
     while position < len(text):

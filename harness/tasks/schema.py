@@ -1,9 +1,4 @@
-"""`TaskFile`: one task.yaml, read and checked; every fault is told with its file and key path.
-
-Knows the keys and what they may say; neither reads data nor makes prompts.
-
-The sections of a task.yaml: data, quality, target, window, objective; no behaviour.
-"""
+"""`TaskFile`: the keys of a task.yaml, checked; every fault is reported with file and key path."""
 
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -41,14 +36,14 @@ class Sizes(TaskSection):
 
 
 class Split(TaskSection):
-    """How splits that are not given are made from the training rows.
+    """How missing splits are made from the training rows.
 
     Attributes:
         validation_share: of all rows, where there is no validation split.
         test_share: of all rows, where there is no test split.
-        by: what never falls into two splits: `document` (what stands before the last `-` of an
-            id), `row`, or a field of the records, such as `patient`.
-        stratify: whether classes keep their proportions; null: for a choice, but not for entities.
+        by: what is never divided between splits: `document` (the part of an id before its last
+            `-`), `row`, or a field of the records, such as `patient`.
+        stratify: whether classes keep their proportions; null: for a choice, not for entities.
     """
 
     validation_share: float = Field(default=0.1, gt=0, lt=1)
@@ -64,14 +59,14 @@ class Split(TaskSection):
 
 
 class Quality(TaskSection):
-    """Which training rows are good enough; validation and test keep all of theirs.
+    """Which training rows are dropped for low quality; validation and test keep all rows.
 
     Attributes:
-        min_score: rows with a lower score are left out.
+        min_score: rows with a lower score are dropped.
         score_field: the records' name for the score.
-        drop_duplicates: leave rows out whose input and answer stand in an earlier row.
-        min_words: rows with a shorter input are left out.
-        max_words: rows with a longer input are left out.
+        drop_duplicates: drop rows whose input and answer occur in an earlier row.
+        min_words: rows with a shorter input are dropped.
+        max_words: rows with a longer input are dropped.
     """
 
     min_score: float | None = None
@@ -101,11 +96,11 @@ class Data(TaskSection):
         config: the data set's configuration, where it has several.
         revision: the data set's branch, tag or commit.
         format: key of `harness.data.FORMATS`, for files.
-        options: what the format wants to know of its files.
-        splits: what the files or the data set call `train`, `validation` and `test`.
-        split: how those that are not there are made from train.
-        leaks: what is done where an input stands in two splits: `stop`, or `drop` the training
-            rows (of validation and test, the validation rows).
+        options: of the format.
+        splits: names of `train`, `validation` and `test` in the files or the data set.
+        split: how missing splits are made from train.
+        leaks: what to do if an input occurs in two splits: `stop`, or `drop` the rows of the
+            earlier split (train before validation before test).
     """
 
     generator: str | None = None
@@ -153,7 +148,7 @@ class Target(TaskSection):
         between_items: between mentions.
         between_labels: between labels.
         empty: the word for no mention.
-        names: how labels are written, by label; short names make short answers.
+        names: how labels are written; short names make short answers.
     """
 
     after_label: str = ":"
@@ -166,7 +161,7 @@ class Target(TaskSection):
     @classmethod
     def _mark(cls, value: str) -> str:
         if len(value) != 1 or value.isspace() or value.isalnum() or value == "\\":
-            raise ValueError(f"'{value}' should be one visible mark such as ; or |")
+            raise ValueError(f"'{value}' should be one visible character such as ; or |")
         return value
 
     @model_validator(mode="after")
@@ -203,8 +198,8 @@ class ObjectiveSection(TaskSection):
 
     Attributes:
         metric: one of the task's metrics.
-        direction: `maximize` or `minimize`; has to be the metric's own.
-        margin: differences of at most this much do not matter in practice; unit of the metric.
+        direction: `maximize` or `minimize`, as the metric requires.
+        margin: differences of at most this much do not matter in practice; in the metric's unit.
     """
 
     metric: str
@@ -217,31 +212,31 @@ class TaskFile(TaskSection):
 
     Attributes:
         name: the task's name.
-        summary: one line on what it asks.
+        summary: one line on the task.
         public: whether its data may be shown to anybody, in a report or outside.
-        kind: one of `harness.tasks.KINDS`: what rows are, and so what the model is asked.
-        head: `generation`, or `token_classification`: entities are not written, but a new head on
-            the base tags the tokens of the text.
+        kind: the task type, a key of `harness.tasks.types.TASK_TYPES`.
+        head: `generation`, or `token_classification`: entities are tagged by a new head on the
+            base model instead of being generated.
         labels: the entity labels in order of writing, or the classes of a choice; `auto`: those
             of the data.
         data: where examples come from.
-        quality: which training rows are good enough.
-        fields: the files' names for `id`, `text`, `entities`, `tokens`, `tags`, where they differ.
-        prompt: with `{text}` or `{input}`, and with `{instruction}` where rows bring one; the
-            model goes on from its end. Language modelling has none.
-        chat: whether the prompt goes through the model's own chat template, as a user's turn.
-        system: the system's turn in front of it.
-        shots: worked training examples before each prompt, in training and in scoring.
-        truncate: which side of the input is cut where an example is too long.
+        quality: which training rows are dropped.
+        fields: names of `id`, `text`, `entities`, `tokens`, `tags` in the files, if they differ.
+        prompt: with `{text}` or `{input}`, and with `{instruction}` where rows have one; the
+            model continues from its end. Language modelling has none.
+        chat: whether the model's chat template is applied to the prompt, as a user's turn.
+        system: the system's turn before it.
+        shots: few-shot examples before each prompt, in training and in scoring.
+        truncate: side at which the input of a long example is truncated.
         target: how entities are written, and how labels are named.
-        answers: for a choice, whether the likeliest class is taken or the one that is written.
+        answers: for a choice, whether the most likely class is taken or the generated one.
         window: for language modelling, how texts longer than the model's context are scored.
-        max_new_tokens: how much a model may write for one example.
-        fold_case: whether case is disregarded when mentions are compared.
+        max_new_tokens: of a generated answer.
+        fold_case: whether answers are compared case-insensitively.
         unseen_excludes: no metric reads it any more; still accepted in older files.
         metrics: names of `harness.metrics.METRICS`, or of the `evaluate` library's, such as
             `evaluate:./mine.py`; see `harness.metrics.evaluate_library`.
-        objective: what a study optimises.
+        objective: of studies of the task.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
@@ -270,7 +265,7 @@ class TaskFile(TaskSection):
     objective: ObjectiveSection
 
     def field_names(self) -> dict[str, str]:
-        """`fields` as plain words."""
+        """`fields` with plain strings as keys."""
         return {str(field): name for field, name in self.fields.items()}
 
     @field_validator("kind")
@@ -293,7 +288,7 @@ class TaskFile(TaskSection):
             if present:
                 generation = self.head == GENERATION.name
                 which = f"kind {self.kind}" if generation else f"head {self.head}"
-                raise ValueError(f"{present[0]}: a task of {which} asks nothing")
+                raise ValueError(f"{present[0]}: a task of {which} has no prompt")
             return self
         if self.prompt is None:
             raise ValueError(f"prompt: is missing; it has to name {{{fields[0]}}}")
@@ -309,20 +304,20 @@ class TaskFile(TaskSection):
     @classmethod
     def _labels(cls, value: tuple[str, ...] | str) -> tuple[str, ...] | str:
         if value != "auto" and (not value or len(set(value)) < len(value)):
-            raise ValueError("give at least one label and none twice, or 'auto'")
+            raise ValueError("give at least one label, none of them twice, or 'auto'")
         return value
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         task_type = TASK_TYPES.get(self.kind)
         if task_type.labelled and self.labels == "auto" and self.data.generator is not None:
-            raise ValueError("labels: a generator's labels have to be named")
+            raise ValueError("labels: the labels of a generator have to be listed")
         if not task_type.labelled and self.labels != "auto":
-            raise ValueError(f"labels: a task of kind {self.kind} has none")
+            raise ValueError(f"labels: a task of kind {self.kind} has no labels")
         for label in self.target.names if self.labels != "auto" else ():
             if label not in self.labels:
                 known = did_you_mean(label, self.labels)
-                raise ValueError(f"target.names: '{label}' is none of the labels; {known}")
+                raise ValueError(f"target.names: '{label}' is not one of the labels; {known}")
         for label, name in self.target.names.items():
             if self.kind == "entities" and not name.isalnum():
                 raise ValueError(
@@ -332,7 +327,7 @@ class TaskFile(TaskSection):
                 raise ValueError(f"target.names.{label}: {name!r} should be one line of text")
         for name in self.metrics:
             if name.startswith(PREFIX):
-                continue  # loaded with the task, since it may lie in its folder
+                continue  # loaded with the task, since it may be in its folder
             if name not in METRICS:
                 raise ValueError(f"metrics: unknown metric '{name}'; {_known_metrics(name)}")
             if self.kind not in (types := METRICS.get(name).task_types):
@@ -342,12 +337,12 @@ class TaskFile(TaskSection):
         metric = self.objective.metric
         if metric not in self.metrics:
             raise ValueError(
-                f"objective.metric: '{metric}' is none of the task's metrics; "
+                f"objective.metric: '{metric}' is not one of the task's metrics; "
                 f"{did_you_mean(metric, self.metrics)}"
             )
         direction = "" if metric.startswith(PREFIX) else METRICS.get(metric).direction
         if direction and self.objective.direction != direction:
-            raise ValueError(f"objective.direction: {metric} is to {direction}")
+            raise ValueError(f"objective.direction: {metric} has to be {direction}d")
         return self
 
 

@@ -1,11 +1,6 @@
 """`Task`: the examples, prompt, parser, metrics and objective of one tasks/ folder.
 
-Says what a model is asked, what a right answer looks like and how an answer is scored; what
-differs from kind to kind lies in `harness.tasks`. Knows nothing of models, tokens or studies.
-
-Worked examples: which training examples are shown before a prompt.
-
-The task of a sweep, as every process of a study loads it: by name, with the sweep's data.
+`load_task` loads one by name; `load_task_for` loads that of a sweep, with the sweep's data.
 """
 
 import hashlib
@@ -37,25 +32,25 @@ def choose_few_shot(
     count: int,
     seed: int = 0,
 ) -> tuple[Example, ...]:
-    """Chooses examples that a prompt has room for and that show what there is.
+    """Chooses short few-shot examples that together show all labels.
 
     From the shorter half of the training split; each is the first in a seeded order that shows
-    most of the labels or classes not shown so far, so that they soon cover all.
+    most of the labels or classes not yet shown.
 
     Args:
         training: the training examples.
-        task_type: says what an example shows.
-        labels: what there is to be shown.
-        count: how many; 0 gives none.
+        task_type: knows the labels that an example shows.
+        labels: to be shown.
+        count: number of examples.
         seed: of the choice.
     """
-    pool = sorted(training, key=lambda one: (len(one.text), one.id))
+    pool = sorted(training, key=lambda example: (len(example.text), example.id))
     pool = pool[: max(count, (len(pool) + 1) // 2)]
     random.Random(f"few shot {seed}").shuffle(pool)
     examples: list[Example] = []
     missing = set(labels)
     while pool and len(examples) < count:
-        best = max(pool, key=lambda one: len(missing.intersection(task_type.labels_shown(one))))
+        best = max(pool, key=lambda each: len(missing.intersection(task_type.labels_shown(each))))
         pool.remove(best)
         examples.append(best)
         missing -= set(task_type.labels_shown(best))
@@ -70,10 +65,10 @@ _FIELD: Final = re.compile(r"\{(input|text|instruction)\}")
 
 
 class Evaluation(NamedTuple):
-    """What predictions come to.
+    """Scored predictions.
 
     Attributes:
-        statistics: one row an example, in the order of `Objective.columns`.
+        statistics: one row for each example, in the order of `Objective.columns`.
         values: the objective's metric and its breakdown, then the task's other metrics, by name.
     """
 
@@ -85,17 +80,17 @@ class Task:
     """One task with its data; made by `load_task`.
 
     Attributes:
-        name: as task.yaml says.
-        folder: where task.yaml lies.
+        name: of the task.
+        folder: of task.yaml.
         file: the keys of task.yaml.
-        summary: one line on what it asks.
+        summary: one line on the task.
         public: whether its data may be shown to anybody.
-        max_new_tokens: how much a model may write for one example.
-        kind: what it asks, and how answers are read.
+        max_new_tokens: of a generated answer.
+        type: makes examples, and parses and writes answers.
         labels: the entity labels in the order of writing, or the classes of a choice.
         metrics: those that are reported; one of them is the objective's.
-        notes: what the user should know of the data, such as a test split carved from train.
-        history: what was done to the training rows.
+        notes: sentences for the user on the data, such as a test split made from train.
+        preparation: what was done to the training rows.
     """
 
     def __init__(
@@ -105,9 +100,9 @@ class Task:
         labels: tuple[str, ...],
         rows: Callable[[str], tuple[Row, ...]],
         notes: tuple[str, ...] = (),
-        history: PreparationLog = _NO_PREPARATION,
+        preparation: PreparationLog = _NO_PREPARATION,
     ) -> None:
-        """Made by `load_task`; `rows` gives the rows of a split when they are first needed."""
+        """Made by `load_task`; `rows` returns the rows of a split, called when first needed."""
         self.name = file.name
         self.folder = folder
         self.file = file
@@ -117,7 +112,7 @@ class Task:
         self.labels = labels
         self.metrics = _load_metrics(file, folder)
         self.notes = notes
-        self.preparation = history
+        self.preparation = preparation
         self._rows = rows
         self._examples: dict[str, tuple[Example, ...]] = {}
         target, names = file.target, _label_names(folder, file, labels)
@@ -134,7 +129,7 @@ class Task:
         self.type: TaskType = type_for_head(file.kind, file.head)(context)
 
     def rows(self, split: str) -> tuple[Row, ...]:
-        """The rows of `train`, `validation` or `test`, as they were read.
+        """The prepared rows of `train`, `validation` or `test`.
 
         Raises:
             UserError: there is no such split.
@@ -150,10 +145,10 @@ class Task:
         return self._examples[split]
 
     def prompt(self, example: Example) -> str:
-        """What the model is given; nothing for language modelling.
+        """The prompt of an example; empty for language modelling.
 
         Raises:
-            UserError: the prompt asks for what the row does not have.
+            UserError: the prompt names a field that the row does not have.
         """
         template = self.file.prompt
         if template is None:
@@ -171,15 +166,15 @@ class Task:
         return _FIELD.sub(value, template)
 
     def target(self, example: Example) -> str:
-        """What the model should write after the prompt, before the end of text."""
+        """The text that the model should generate after the prompt."""
         return example.target
 
     def write(self, prediction: Any) -> str:
-        """An answer that says a prediction; `parse` reads it back."""
+        """A prediction as text; the inverse of `parse`."""
         return self.type.write(prediction)
 
     def parse(self, text: str) -> Parsed:
-        """Reads an output; never raises."""
+        """Parses an output; never raises."""
         return self.type.parse(text)
 
     @property
@@ -189,7 +184,7 @@ class Task:
 
     @property
     def objective(self) -> Objective:
-        """What a study of this task optimises."""
+        """The objective of a study of this task."""
         keys, metric = self.file.objective, self.metric
         return Objective(
             name=metric.name,
@@ -207,9 +202,9 @@ class Task:
         """The statistics of one example, in the order of `objective.columns`.
 
         Args:
-            prediction: as the kind has it.
-            example: what was asked.
-            metric: another than the objective's.
+            prediction: as the task type defines it.
+            example: that it belongs to.
+            metric: instead of the objective's.
         """
         used = metric or self.metric
         return used.score(*self.type.metric_inputs(used, prediction, example), self.type.classes)
@@ -217,7 +212,7 @@ class Task:
     def values(
         self, rows: Sequence[Sequence[float]], unparsed: Sequence[bool] = ()
     ) -> dict[str, float]:
-        """The objective's values for a split, from what `score` gave; see `Metric.values`."""
+        """The objective's values for a split, from rows of `score`; see `Metric.values`."""
         return self.metric.values(rows, self.type.classes, unparsed)
 
     def evaluate(
@@ -230,8 +225,8 @@ class Task:
 
         Args:
             predictions: for each example, in their order.
-            examples: what was asked.
-            unparsed: for each example whether its output could not be read.
+            examples: that the predictions belong to.
+            unparsed: for each example whether its output could not be parsed.
         """
         all_predictions = list(predictions)
         rows: dict[str, list[tuple[float, ...]]] = {}
@@ -249,16 +244,16 @@ class Task:
 
     @property
     def baselines(self) -> Mapping[str, Callable[[Example], Any]]:
-        """What a model has to beat, by name: answers of nothing that was trained."""
+        """Answers without any model, by name; a model has to beat them."""
         return self.type.baselines
 
     def baseline_predictions(self, name: str, split: str) -> tuple[Any, ...]:
-        """What the entry `name` of `untrained` answers to each example of a split."""
+        """The answers of one of `baselines` to each example of a split."""
         answer = self.baselines[name]
         return tuple(answer(example) for example in self.examples(split))
 
     def few_shot_examples(self, count: int, seed: int = 0) -> tuple[Example, ...]:
-        """Training examples to show before a prompt; see `harness.tasks.task.choose_few_shot`."""
+        """Few-shot examples from the training split; see `choose_few_shot`."""
         return choose_few_shot(self.examples("train"), self.type, self.labels, count, seed)
 
     @cached_property
@@ -284,7 +279,7 @@ def _load_metrics(file: TaskFile, folder: Path) -> tuple[Metric, ...]:
 
 
 def _label_names(folder: Path, file: TaskFile, labels: Sequence[str]) -> dict[str, str]:
-    """How these labels are written; the user's own data may have others than task.yaml."""
+    """How these labels are written; a user's data may have others than task.yaml."""
     names = {label: name for label, name in file.target.names.items() if label in labels}
     owners: dict[str, str] = {}
     for label in labels:
@@ -309,9 +304,9 @@ def load_task(
     Args:
         name_or_path: a name in `tasks/`, or a folder with a task.yaml.
         data: a folder with train, validation and perhaps test files that replace the task's data.
-        limit: at most so many examples of each split; a smaller limit gives a part of a larger.
-        seed: instead of the one in task.yaml: of the generator, of splits made from train, of a
-            hook, and of the choice under a limit.
+        limit: examples of each split, at most; a smaller limit gives a subset of a larger one.
+        seed: instead of the one in task.yaml: of the generator, of splits made from train, of
+            the hook, and of the selection under a limit.
 
     Raises:
         UserError: there is no such task, or its file or data are faulty.
@@ -319,7 +314,7 @@ def load_task(
     folder = catalog.find_task(str(name_or_path))
     file = read_task_file(folder / "task.yaml")
     if limit is not None and limit < 1:
-        raise UserError(f"limit: {limit} examples; at least 1 is right")
+        raise UserError(f"limit: {limit} examples; give at least 1")
     source = dataset.prepare_dataset(file, folder, data, limit, seed)
     return Task(file, folder, source.labels, source.rows, source.notes, source.preparation)
 

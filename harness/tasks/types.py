@@ -1,12 +1,7 @@
-"""`TaskType`: what rows of a type ask of a model, how answers are read and scored.
+"""`TaskType`: how rows of a type become examples, and how answers are parsed and scored.
 
-Knows rows, examples and metrics; nothing of files, prompts, tokens or models.
-
-Text to text: summaries, rewritten questions, instructions with their answers.
-
-One class of several: the likeliest of all, or the one that a model writes.
-
-Language modelling: how likely a text is; nothing is asked and nothing is written.
+`TASK_TYPES` has text to text (`pairs`), classification (`choice`) and language modelling (`text`);
+`harness.tasks.entities` adds entity extraction.
 """
 
 from abc import ABC, abstractmethod
@@ -23,30 +18,30 @@ from harness.registry import Registry
 from harness.tasks.baselines import copy_input, first_sentence, most_frequent
 from harness.tasks.entity_format import EntityFormat
 
-#: The one class of statistics where answers have no classes.
+#: The classes of statistics where answers have no classes.
 NO_CLASSES: Final = ("all",)
 
 
 class AnswerMode(StrEnum):
-    """How an answer is had from a model."""
+    """How a model's answer is obtained."""
 
-    GENERATED = "written"  # decoded greedily
-    MOST_LIKELY = "chosen"  # the likeliest of several texts
-    LIKELIHOOD = "likelihood"  # no answer: how likely the example's text is
-    TAGGED = "tagged"  # read off the tags of the text's own tokens
+    GENERATED = "generated"  # greedy decoding
+    MOST_LIKELY = "most_likely"  # of several texts
+    LIKELIHOOD = "likelihood"  # no answer: the log-likelihood of the example's text
+    TAGGED = "tagged"  # tags of the text's own tokens
 
 
 @dataclass(frozen=True)
 class Example:
-    """One example.
+    """One example of a split.
 
     Attributes:
         id: unique within its split.
-        prompt_fields: what the prompt is filled with: `text`, and `input` and `instruction` where
-            rows have them.
-        reference: the right answer, as the kind's metrics take it.
-        target: the right answer as text, with a blank in front; the end of text follows it.
-        row: what it was made from.
+        prompt_fields: values for the prompt: `text`, and `input` and `instruction` where rows
+            have them.
+        reference: the right answer, as the task type's metrics take it.
+        target: the right answer as text, with a leading space; the end of text follows it.
+        row: that it was made from.
     """
 
     id: str
@@ -62,11 +57,11 @@ class Example:
 
 
 class Parsed(NamedTuple):
-    """What was read from an output.
+    """A parsed output.
 
     Attributes:
-        prediction: as the kind's metrics take it; what could not be read is not in it.
-        unparsed: whether any part of the output could not be read.
+        prediction: as the task type's metrics take it, without what could not be parsed.
+        unparsed: whether any part of the output could not be parsed.
     """
 
     prediction: Any
@@ -75,16 +70,16 @@ class Parsed(NamedTuple):
 
 @dataclass(frozen=True)
 class TypeContext:
-    """What task.yaml and the data say to a kind.
+    """What a task type needs from task.yaml and the data.
 
     Attributes:
-        labels: the entity labels, or the classes of a choice; none for the other kinds.
-        training: gives the training examples.
-        layout: how entities are written.
-        names: how labels are written, where otherwise.
-        fold_case: whether case is disregarded when answers are compared.
+        labels: the entity labels, or the classes of a choice; empty for other types.
+        training: returns the training examples.
+        entity_format: how entities are written.
+        names: how labels are written, where differently.
+        fold_case: whether answers are compared case-insensitively.
         metrics: names of the task's metrics.
-        generate: whether a choice is written, instead of being the likeliest.
+        generate: whether the class is generated, instead of the most likely one being taken.
     """
 
     labels: tuple[str, ...]
@@ -97,17 +92,17 @@ class TypeContext:
 
 
 class TaskType(ABC):
-    """What rows of one sort ask of a model.
+    """A type of task: examples from rows, parsing and writing of answers, baselines.
 
     Attributes:
-        rows: what the rows are, one of `harness.data.rows.ROW_TYPES`.
-        fields: what a prompt may be filled with; the first is the input, which it has to name.
-        labelled: whether rows have labels: entities' or classes.
-        answers: how an answer is had.
-        classes: what statistics are kept for, such as the entity labels.
-        shots: whether worked examples can stand before a prompt.
-        bare: whether the base can answer before anything is trained.
-        head: what has to stand on the base.
+        row_type: of its rows, one of `harness.data.rows.ROW_TYPES`.
+        fields: that a prompt may name; it has to name one of the inputs. Empty without a prompt.
+        labelled: whether rows have labels: of entities, or classes.
+        answers: how an answer is obtained.
+        classes: that statistics are kept for, such as the entity labels.
+        supports_few_shot: whether few-shot examples can precede a prompt.
+        supports_zero_shot: whether the base model can answer before any training.
+        head: that the base model needs.
     """
 
     row_type: ClassVar[str]
@@ -124,20 +119,20 @@ class TaskType(ABC):
 
     @staticmethod
     def labels_of(row: Row) -> Collection[str]:
-        """The labels that a row uses; none where rows have no labels."""
+        """The labels of a row; empty where rows have none."""
         del row
         return ()
 
     @abstractmethod
     def example(self, row: Row) -> Example:
-        """The example that a row holds."""
+        """The example of a row."""
 
     @abstractmethod
     def parse(self, output: str) -> Parsed:
-        """Reads what a model wrote; never raises."""
+        """Parses a model's output; never raises."""
 
     def write(self, prediction: Any) -> str:
-        """The text that says a prediction; `parse` reads it back."""
+        """A prediction as text; the inverse of `parse`."""
         return str(prediction)
 
     def metric_inputs(self, metric: Metric, prediction: Any, example: Example) -> tuple[Any, Any]:
@@ -147,32 +142,32 @@ class TaskType(ABC):
 
     @property
     def baselines(self) -> Mapping[str, Callable[[Example], Any]]:
-        """What a model has to beat, by name: answers of nothing that was trained."""
+        """Answers without any model, by name; a model has to beat them."""
         return {}
 
     def labels_shown(self, example: Example) -> Collection[str]:
-        """What a worked example shows that others may not, such as labels."""
+        """The labels that a few-shot example shows."""
         return () if example.row is None else self.labels_of(example.row)
 
 
 TASK_TYPES: Registry[type[TaskType]] = Registry("kind of task")
-#: What a kind is under another head than the one that writes, by names of kind and head.
+#: Variants of task types for heads other than generation, by names of type and head.
 HEAD_TYPES: Final[dict[tuple[str, str], type[TaskType]]] = {}
 
 
 def type_for_head(task_type: str, head: str) -> type[TaskType]:
-    """What a kind of `TASK_TYPES` is under a head; there has to be such a one."""
+    """The task type of that name, in its variant for a head, which has to exist."""
     return TASK_TYPES.get(task_type) if head == GENERATION.name else HEAD_TYPES[task_type, head]
 
 
 def prompt_fields(row: Row) -> dict[str, str]:
-    """What a prompt can be filled with: the input under both its names, and the instruction."""
+    """Values for a prompt: the input under both its names, and the instruction."""
     fields = {"input": row.text, "text": row.text}
     return fields if row.instruction is None else {**fields, "instruction": row.instruction}
 
 
 class TextToText(TaskType):
-    """An input and the text that belongs to it; what a model writes is taken as it is."""
+    """An input and an output text: summaries, rewritten questions, instructions with answers."""
 
     row_type = "pairs"
     fields = ("input", "text", "instruction")
@@ -183,12 +178,12 @@ class TextToText(TaskType):
         return Example(row.id, prompt_fields(row), answer, f" {answer}", row)
 
     def parse(self, output: str) -> Parsed:
-        """The output itself; nothing at all counts as unread."""
+        """The output itself; an empty one counts as unparsed."""
         answer = output.strip()
         return Parsed(answer, not answer)
 
     def metric_inputs(self, metric: Metric, prediction: Any, example: Example) -> tuple[Any, Any]:
-        """Both texts; case folded where the task says so."""
+        """Both texts, case-folded if the task says so."""
         del metric
         if self.context.fold_case:
             return prediction.casefold(), example.reference.casefold()
@@ -196,7 +191,7 @@ class TextToText(TaskType):
 
     @property
     def baselines(self) -> Mapping[str, Callable[[Example], str]]:
-        """The input copied, and its first sentence, where overlap with the answer is measured."""
+        """The copied input and its first sentence, if a metric measures overlap (ROUGE)."""
         if not any(name.startswith("rouge") for name in self.context.metrics):
             return {}
         return {
@@ -209,11 +204,11 @@ TASK_TYPES.add("pairs", TextToText)
 
 
 class Choice(TaskType):
-    """An input and its class.
+    """Classification: an input and its class.
 
-    The likeliest class is the one whose text, with the end of text behind it, has the highest
-    probability after the prompt: probabilities of complete answers, so that a short name has no
-    advantage over a longer one that begins like it.
+    The most likely class is the one whose text, followed by the end of text, has the highest
+    probability after the prompt. With the end of text, a short name has no advantage over a longer
+    one that begins with it.
     """
 
     row_type = "pairs"
@@ -224,7 +219,7 @@ class Choice(TaskType):
         super().__init__(context)
         self.classes = context.labels
         self.answers = AnswerMode.GENERATED if context.generate else AnswerMode.MOST_LIKELY
-        self._read = {self._named(name): name for name in self.classes}
+        self._class_by_text = {self._text_of(name): name for name in self.classes}
 
     @staticmethod
     def labels_of(row: Row) -> Collection[str]:
@@ -237,24 +232,24 @@ class Choice(TaskType):
         return Example(row.id, prompt_fields(row), name, self.write(name), row)
 
     def write(self, prediction: str | None) -> str:
-        """A class as a model writes it; nothing for no class."""
+        """A class as text; empty for no class."""
         return "" if prediction is None else f" {self.context.names.get(prediction, prediction)}"
 
     def parse(self, output: str) -> Parsed:
-        """The class that the first line names, white space and case aside; else None."""
-        label = self._read.get(_normalized(output.strip().partition("\n")[0]))
+        """The class that the first line names, ignoring white space and case; else None."""
+        label = self._class_by_text.get(_normalized(output.strip().partition("\n")[0]))
         return Parsed(label, label is None)
 
     @property
     def baselines(self) -> Mapping[str, Callable[[Example], str]]:
         """The most frequent class of the training split."""
-        return {"most_frequent": lambda _: self._usual}
+        return {"most_frequent": lambda _: self._most_frequent}
 
     @cached_property
-    def _usual(self) -> str:
+    def _most_frequent(self) -> str:
         return most_frequent(example.reference for example in self.context.training())
 
-    def _named(self, name: str) -> str:
+    def _text_of(self, name: str) -> str:
         return _normalized(self.context.names.get(name, name))
 
 
@@ -266,7 +261,7 @@ TASK_TYPES.add("choice", Choice)
 
 
 class Text(TaskType):
-    """A text alone; the prediction is a `harness.metrics.text.Likelihood` of it."""
+    """Language modelling: a text; the prediction is its `harness.metrics.text.Likelihood`."""
 
     row_type = "text"
     fields = ()
@@ -278,7 +273,7 @@ class Text(TaskType):
         return Example(row.id, {"text": row.text}, row.text, row.text, row)
 
     def parse(self, output: str) -> Parsed:
-        """Nothing is written, so nothing can be read."""
+        """Nothing is generated, so nothing can be parsed."""
         del output
         return Parsed(None, unparsed=True)
 

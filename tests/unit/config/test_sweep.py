@@ -38,8 +38,8 @@ def test_the_digest_follows_what_the_study_is_and_not_how_fast_it_runs():
         ("space.variant=[dorra]", "unknown variant 'dorra'; did you mean 'dora'?"),
         ("seed=abc", "seed: Input should be a valid integer"),
         ("training.batch_size=6", None),
-        ("training.micro_batch_size=3", "batch_size 4 is no multiple of micro_batch_size 3"),
-        ("confirmation.looks=[10, 5]", "looks must rise, but are [10, 5]"),
+        ("training.micro_batch_size=3", "batch_size 4 is not a multiple of micro_batch_size 3"),
+        ("confirmation.looks=[10, 5]", "looks must increase, but are [10, 5]"),
         ("ablation.pairs=[{vary: rank, at: {size: 3}}]", "names one factor of"),
         (
             "ablation.factors={rnk: [4]}",
@@ -50,7 +50,7 @@ def test_the_digest_follows_what_the_study_is_and_not_how_fast_it_runs():
         ("space.variant=[qlora]", "qlora is a quantised base, not a variant"),
         ("space.variant=[orthogonal]", "needs even ranks, but space.rank has 1"),
         ("search.trials=0", "search.trials: 0 needs an ablation.centre"),
-        ("ablation.centre={learning_rate: 1e-3}", "a search finds its own"),
+        ("ablation.centre={learning_rate: 1e-3}", "since a search determines the centre"),
         (
             "space.learning_rate={low: 0.1, high: 0.1, by_variant: {dora: {low: 1, high: 2}}}",
             "needs a low below high",
@@ -58,7 +58,7 @@ def test_the_digest_follows_what_the_study_is_and_not_how_fast_it_runs():
         ("baselines.full_rates=5", "baselines.full_rates: should be a list, but is 5"),
         ("model.name.x=3", "'name' is a value, not a section"),
         ("rank", "write it as key.path=value"),
-        ("space.rank=[1", "the value is no YAML"),
+        ("space.rank=[1", "the value is not YAML"),
     ],
 )
 def test_a_fault_is_told_with_its_key_path(override, told):
@@ -74,7 +74,7 @@ def test_a_fault_is_told_with_its_key_path(override, told):
 def test_faults_of_the_file_itself(tmp_path):
     broken = tmp_path / "broken.yaml"
     broken.write_text("task: [", encoding="utf-8")
-    with pytest.raises(UserError, match=r"broken.yaml:\d+: no YAML"):
+    with pytest.raises(UserError, match=r"broken.yaml:\d+: not YAML"):
         load_sweep(str(broken))
     broken.write_text("- task", encoding="utf-8")
     with pytest.raises(UserError, match="a sweep is a mapping"):
@@ -109,10 +109,10 @@ def test_unknown_names_get_a_hint():
 @pytest.mark.parametrize(
     ("override", "told"),
     [
-        ("ablation.centre.rank=4", "ablation.centre.rank: 4 is no level of space.rank (8, 16)"),
-        ("ablation.centre.variant=dorra", "dorra is no level of space.variant"),
+        ("ablation.centre.rank=4", "ablation.centre.rank: 4 is not a level of space.rank (8, 16)"),
+        ("ablation.centre.variant=dorra", "dorra is not a level of space.variant"),
         ("model.quantization=nf4", "takes the weights apart: it needs model.quantization: none"),
-        ("training.restore_best=true", "variant adalora moves ranks until late"),
+        ("training.restore_best=true", "variant adalora changes ranks until late"),
     ],
 )
 def test_a_fault_of_a_sweep_around_a_centre_is_told(override, told):

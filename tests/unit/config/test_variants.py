@@ -57,7 +57,7 @@ def test_a_joined_variant_has_the_class_and_remark_of_the_part_with_a_method() -
     [
         ("dorra", "unknown variant 'dorra'; did you mean 'dora'"),
         ("lora+dorra", "unknown variant 'dorra'"),
-        ("dora+dora", "names a part twice"),
+        ("dora+dora", "has a part twice"),
         ("adalora+dora", "adalora cannot be joined with dora: its layers have no magnitude"),
         ("dora+adalora", "adalora cannot be joined with dora"),
         ("adalora+loftq", "both define"),

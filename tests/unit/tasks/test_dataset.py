@@ -132,7 +132,7 @@ def test_a_limit_takes_a_stable_part_in_the_old_order(data: Path, with_data: boo
 
 
 def test_a_limit_below_one_is_told() -> None:
-    with pytest.raises(UserError, match="limit: 0 examples; at least 1 is right"):
+    with pytest.raises(UserError, match="limit: 0 examples; give at least 1"):
         load_task("ner_medical", limit=0)
 
 

@@ -52,7 +52,7 @@ FAULTS = {
     ),
     ("prompt:", "fields: {txt: note}\nprompt:"): "fields.txt",
     ("prompt:", "head: token_classification\nprompt:"): (
-        "prompt: a task of head token_classification asks nothing"
+        "prompt: a task of head token_classification has no prompt"
     ),
     ("metrics:", "kind: pairs\nhead: token_classification\nmetrics:"): (
         "head: token_classification is for tasks of kind entities"
@@ -72,13 +72,13 @@ FAULTS = {
         "objective.margin: Input should be greater than or equal to 0"
     ),
     ("margin: 0.02", "margin: much"): "objective.margin: Input should be a valid number",
-    ("maximize", "minimize"): "objective.direction: entity_f1 is to maximize",
+    ("maximize", "minimize"): "objective.direction: entity_f1 has to be maximized",
     ("metrics: [entity_f1]", "metrics: [entity_f]"): (
         "metrics: unknown metric 'entity_f'; did you mean 'entity_f1'?"
     ),
-    ("metric: entity_f1", "metric: rouge"): "objective.metric: 'rouge' is none of the task's",
+    ("metric: entity_f1", "metric: rouge"): "objective.metric: 'rouge' is not one of the task's",
     ("{text}", "text"): "prompt: has to name {text} exactly once",
-    ("[A, B]", "[A, A]"): "labels: give at least one label and none twice, or 'auto'",
+    ("[A, B]", "[A, A]"): "labels: give at least one label, none of them twice, or 'auto'",
     ("[A, B]", "5"): "labels: ",
     ("{folder: data}", "{}"): "data: give either 'generator', 'folder' or 'hub'",
     ("{folder: data}", "{generator: g.py}"): "data: 'sizes' belong to a 'generator'",
@@ -86,7 +86,7 @@ FAULTS = {
         "data: unknown format 'json'; did you mean 'jsonl'?"
     ),
     ("[A, B]\ndata: {folder: data}", "auto\ndata: {generator: g, sizes: {train: 1, test: 1, "
-     "validation: 1}}"): "labels: a generator's labels have to be named",
+     "validation: 1}}"): "labels: the labels of a generator have to be listed",
     ("name: mine", "name: my task"): "name: String should match pattern",
     ("{folder: data}", "{folder: data, split: {test_share: 0.5, validation_share: 0.5}}"): (
         "data.split: validation_share and test_share leave no row to train on"
@@ -102,7 +102,7 @@ FAULTS = {
         "quality: min_words 9 is above max_words 2"
     ),
     ("name: mine", "name: mine\ntarget: {between_items: a}"): (
-        "target.between_items: 'a' should be one visible mark such as ; or |"
+        "target.between_items: 'a' should be one visible character such as ; or |"
     ),
     ("name: mine", "name: mine\ntarget: {between_items: '|'}"): (
         "target: the three separators have to differ"
@@ -115,7 +115,7 @@ FAULTS = {
         "target: names: two labels have the same name"
     ),
     ("name: mine", "name: mine\ntarget: {names: {AA: x}}"): (
-        "target.names: 'AA' is none of the labels; did you mean 'A'?"
+        "target.names: 'AA' is not one of the labels; did you mean 'A'?"
     ),
 }  # fmt: skip
 
