@@ -90,7 +90,9 @@ def _resolve_path(
             models = branch
             continue
         keys.append(part)
-        fields = {name: info for each in models for name, info in each.model_fields.items()}
+        fields = {
+            name: info for candidate in models for name, info in candidate.model_fields.items()
+        }
         known = list(fields)
         if part in fields:  # else it is an index of a list, or a key of a mapping
             models = _models_within(fields[part].annotation)

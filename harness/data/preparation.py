@@ -313,11 +313,11 @@ def _texts_containing(
 
 
 class RowReference(NamedTuple):
-    """A row of a split, and in `other` the row that it is compared with, if any."""
+    """A row of a split, and the row that it is compared with, if any, as `id (split)`."""
 
     split: str
     id: str
-    other: str = ""
+    compared_with: str = ""
 
 
 class DuplicateCount(NamedTuple):

@@ -199,7 +199,7 @@ def _class_counts(
     }
     names = sorted(set().union(*counts.values()))
     classes = [ClassCount(name, tuple(count[name] for count in counts.values())) for name in names]
-    return tuple(sorted(classes, key=lambda each: -each.rows[0]))
+    return tuple(sorted(classes, key=lambda entry: -entry.rows[0]))
 
 
 class _TokenCounts(NamedTuple):
@@ -307,8 +307,8 @@ def _duplicate_warnings(card: DataCard) -> Iterator[str]:
         count, first = len(card.contradictions), card.contradictions[0]
         yield (
             f"{_count_rows(count)} {_have(count)} the same input as an earlier row but another "
-            f"answer, such as {first.id} ({first.split}) and {first.other}: no model can get both "
-            "right"
+            f"answer, such as {first.id} ({first.split}) and {first.compared_with}: no "
+            "model can get both right"
         )
 
 
@@ -351,7 +351,7 @@ def _size_warnings(card: DataCard) -> Iterator[str]:
     if "test" not in splits:
         return
     test = splits.index("test")
-    sizes = {each.name: each.rows[test] for each in card.classes}
+    sizes = {name: rows[test] for name, rows in card.classes}
     rare = sorted((count, name) for name, count in sizes.items() if count < MIN_TEST_EXAMPLES)
     if rare and len(rare) == len(sizes):
         yield (

@@ -215,7 +215,7 @@ def _make_missing_splits(
         groups = len(preparation.group_rows(original, by))
         count = shares[split] * (len(original) if stratified else groups)
         try:
-            made = preparation.split_off(
+            new_split = preparation.split_off(
                 rows["train"], count, seed, by, task_type.labels_of if stratified else None
             )
         except ValueError:
@@ -224,10 +224,11 @@ def _make_missing_splits(
                 f"{loaded.train}: one {what} only, so no {split} split can be made; add a {split} "
                 "file, or say data.split: {by: row} in task.yaml where rows are independent"
             ) from None
-        rows["train"], rows[split] = made.remaining, made.taken
+        rows["train"], rows[split] = new_split.remaining, new_split.taken
         notes.append(
-            f"no {split} split in {loaded.source}: {len(made.taken)} of {len(original)} training "
-            f"examples ({_describe_groups(by, made)}seed {seed}) were set aside as {split}"
+            f"no {split} split in {loaded.source}: {len(new_split.taken)} of {len(original)} "
+            f"training examples ({_describe_groups(by, new_split)}seed {seed}) were set aside as "
+            f"{split}"
         )
     derived: Rows = {
         split: rows[split] for split in SPLITS if split == "train" or split in missing

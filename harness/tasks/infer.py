@@ -192,7 +192,9 @@ def _infer_entities(
     if column is not None:
         identity = _id_column(tuple(by_name.values()), fields)
         texts = [
-            each for each in by_name.values() if each.holds == "text" and each is not identity
+            candidate
+            for candidate in by_name.values()
+            if candidate.holds == "text" and candidate is not identity
         ]
         text = _find_column(texts, fields.get("text"), "text", INPUTS)
         if text is None and len(texts) == 1:
@@ -245,9 +247,8 @@ def _infer_from_texts(
         roles |= {"input": source.name, "output": answer.name}
     reasons = _reasons(inferred_type, source, answer, rows)
     if answer is not None:
-        reasons += _unused_columns(
-            [one for one in texts if one not in (source, answer, instruction)]
-        )
+        used = (source, answer, instruction)
+        reasons += _unused_columns([column for column in texts if column not in used])
     instructed = instruction is not None and instruction is not source and instruction.values > 1
     if instruction is not None and instruction is not source and not instructed:
         reasons += (
@@ -287,7 +288,10 @@ def _input_and_output(
             raise _undecided(texts, "text")
         return source, None
     answer = _find_column(
-        [one for one in texts if one is not source], fields.get("output"), "output", OUTPUTS
+        [column for column in texts if column is not source],
+        fields.get("output"),
+        "output",
+        OUTPUTS,
     )
     rest = [column for column in texts if column not in (source, answer)]
     long = [column for column in rest if not column.classes]
@@ -297,7 +301,7 @@ def _input_and_output(
     elif source is None and answer is not None and len(rest) == 1:
         source = rest.pop()
     if source is not None and answer is None:
-        remaining = rest if len(rest) == 1 else [one for one in rest if not one.classes]
+        remaining = rest if len(rest) == 1 else [column for column in rest if not column.classes]
         answer = remaining[0] if len(remaining) == 1 else None
     if source is None or answer is None:
         missing = {"input": source, "output": answer}

@@ -50,7 +50,9 @@ def choose_few_shot(
     examples: list[Example] = []
     missing = set(labels)
     while pool and len(examples) < count:
-        best = max(pool, key=lambda each: len(missing.intersection(task_type.labels_shown(each))))
+        best = max(
+            pool, key=lambda example: len(missing.intersection(task_type.labels_shown(example)))
+        )
         pool.remove(best)
         examples.append(best)
         missing -= set(task_type.labels_shown(best))
