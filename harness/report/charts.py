@@ -836,9 +836,13 @@ def _on_edge(
         return []
     low, high = limits
     values = rows["y"].astype(float)
-    # A little within, for plotly leaves out what lies beyond the axis by a rounding error.
-    edge = 1e-3 * (high - low)
-    trace = _marks(rows.assign(y=values.clip(low + edge, high - edge)), name, style)
+    # By its size within, for plotly leaves out what lies beyond the axis by a rounding error.
+    edge = 0.025 * (high - low)
+    trace = _marks(
+        rows.assign(y=values.where(values >= low, low + edge).where(values <= high, high - edge)),
+        name,
+        style,
+    )
     trace["marker"] = {
         **trace["marker"],
         "symbol": [
