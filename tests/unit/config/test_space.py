@@ -198,7 +198,7 @@ def test_usual_settings_leave_configuration_and_key_as_they_were():
     assert changed.with_level("bias", "none").with_level("layers", "all") == PLAIN
     assert changed.label().endswith("bias=all layers=upper_half")
     for wrong in ("layers=all", "layers=1 bias=all", "size=3", "bias"):
-        with pytest.raises(ValueError, match="not in their one form"):
+        with pytest.raises(ValueError, match="not in canonical form"):
             PLAIN.replace(extras=wrong)
 
 
