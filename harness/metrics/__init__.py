@@ -17,7 +17,7 @@ from harness.metrics.metric import METRICS, Metric
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
-__all__ = ["METRICS", "Metric", "find"]
+__all__ = ["METRICS", "Metric", "find_metric"]
 
 
 def find_metric(name: str, folder: Path) -> Metric:

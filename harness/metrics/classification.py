@@ -10,11 +10,9 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from harness.metrics import entities
-from harness.metrics.metric import METRICS, Metric, no_class_values
+from harness.metrics.metric import add_metric
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from harness.aggregates import Array
 
 
@@ -29,10 +27,7 @@ def accuracy_statistics(
 ) -> tuple[float, ...]:
     """For each class: 1 if the example is of it and was predicted as such; 1 if it is of it.
 
-    Args:
-        prediction: a class; None if the answer could not be parsed.
-        reference: the right class.
-        classes: all of them.
+    A prediction is None if the answer could not be parsed.
 
     Raises:
         ValueError: a class is not in `classes`.
@@ -49,15 +44,11 @@ def f1_statistics(
 ) -> tuple[float, ...]:
     """True positives, false positives and false negatives of one example for each class."""
     _check_classes(prediction, reference, classes)
-    flat: list[float] = []
+    flat: list[bool] = []
     for name in classes:
         predicted, actual = name == prediction, name == reference
-        flat += [
-            float(predicted and actual),
-            float(predicted and not actual),
-            float(actual and not predicted),
-        ]
-    return tuple(flat)
+        flat += [predicted and actual, predicted and not actual, actual and not predicted]
+    return tuple(map(float, flat))
 
 
 def accuracy_by_class(sums: Array, classes: tuple[str, ...]) -> dict[str, float]:
@@ -66,46 +57,12 @@ def accuracy_by_class(sums: Array, classes: tuple[str, ...]) -> dict[str, float]
     return {f"{name}.accuracy": hits / count for name, (hits, count) in rows if count}
 
 
-METRICS.add(
-    "accuracy",
-    Metric(
-        "accuracy",
-        "share",
-        "maximize",
-        100.0,
-        "points of accuracy",
-        accuracy_statistics,
-        accuracy_by_class,
-        ("choice",),
-    ),
-)
-METRICS.add(
-    "class_f1",
-    Metric(
-        "class_f1",
-        "f1",
-        "maximize",
-        100.0,
-        "points of F1",
-        f1_statistics,
-        entities.breakdown,
-        ("choice",),
-    ),
-)
-METRICS.add(
-    "macro_f1",
-    Metric(
-        "macro_f1",
-        "macro_f1",
-        "maximize",
-        100.0,
-        "points of macro F1",
-        f1_statistics,
-        entities.macro_breakdown,
-        ("choice",),
-    ),
-)
-
+for _name, _form, _unit, _score, _breakdown in (
+    ("accuracy", "share", "points of accuracy", accuracy_statistics, accuracy_by_class),
+    ("class_f1", "f1", "points of F1", f1_statistics, entities.breakdown),
+    ("macro_f1", "macro_f1", "points of macro F1", f1_statistics, entities.macro_breakdown),
+):
+    add_metric(_name, _form, _unit, _score, "choice", _breakdown)
 
 _NUMBER: Final = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?<=\d)")
 _MARK: Final = "####"
@@ -142,11 +99,5 @@ def final_number(text: str) -> Decimal | None:
     return Decimal(numbers[0 if mark else -1].replace(",", ""))
 
 
-def _add(name: str, unit: str, score: Callable[..., tuple[float, ...]]) -> None:
-    METRICS.add(
-        name, Metric(name, "share", "maximize", 100.0, unit, score, no_class_values, ("pairs",))
-    )
-
-
-_add("exact_match", "points of exact match", exact_match)
-_add("number_match", "points of number match", number_match)
+add_metric("exact_match", "share", "points of exact match", exact_match, "pairs")
+add_metric("number_match", "share", "points of number match", number_match, "pairs")

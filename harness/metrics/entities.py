@@ -31,7 +31,7 @@ from functools import partial
 from typing import Final, NamedTuple, Protocol
 
 from harness.aggregates import FORMS, Array
-from harness.metrics.metric import METRICS, Metric
+from harness.metrics.metric import add_metric
 
 Pairs = Iterable[tuple[str, str]]
 
@@ -53,17 +53,13 @@ def score_mentions(
     unknown = {label for label, _ in predicted | expected} - set(classes)
     if unknown:
         raise ValueError(f"labels {sorted(unknown)} are none of {list(classes)}")
-    statistics: list[float] = []
+    statistics: list[int] = []
     for name in classes:
         predictions = Counter({text: n for (label, text), n in predicted.items() if label == name})
         references = Counter({text: n for (label, text), n in expected.items() if label == name})
         correct = (predictions & references).total()
-        statistics += [
-            float(correct),
-            float(predictions.total() - correct),
-            float(references.total() - correct),
-        ]
-    return tuple(statistics)
+        statistics += [correct, predictions.total() - correct, references.total() - correct]
+    return tuple(map(float, statistics))
 
 
 def _count_mentions(mentions: Pairs) -> Counter[tuple[str, str]]:
@@ -80,21 +76,22 @@ def breakdown(sums: Array, classes: tuple[str, ...]) -> dict[str, float]:
 
     Args:
         sums: (tp, fp, fn) for each class, shape (classes, 3).
-        classes: the labels, in the order of `sums`.
+        classes: the labels.
 
     Returns:
         `precision`, `recall`, `macro_f1` (mean over the classes that occur on either side) and
         `<class>.f1`, `<class>.precision`, `<class>.recall`.
     """
     tp, fp, fn = (float(number) for number in sums.sum(axis=0))
-    by_class = [float(value) for value in FORMS["f1"].value(sums)]
     values = {
         "precision": _ratio(tp, tp + fp),
         "recall": _ratio(tp, tp + fn),
         "macro_f1": float(FORMS["macro_f1"].over_classes(sums)),
     }
-    for name, value, (tp, fp, fn) in zip(classes, by_class, sums.tolist(), strict=True):
-        values[f"{name}.f1"] = value
+    for name, value, (tp, fp, fn) in zip(
+        classes, FORMS["f1"].value(sums), sums.tolist(), strict=True
+    ):
+        values[f"{name}.f1"] = float(value)
         values[f"{name}.precision"] = _ratio(tp, tp + fp)
         values[f"{name}.recall"] = _ratio(tp, tp + fn)
     return values
@@ -107,21 +104,14 @@ def macro_breakdown(sums: Array, classes: tuple[str, ...]) -> dict[str, float]:
     return {"micro_f1": float(FORMS["f1"].over_classes(sums)), **values}
 
 
-ENTITY_F1 = METRICS.add(
-    "entity_f1",
-    Metric("entity_f1", "f1", "maximize", 100.0, "points of F1", score_mentions, breakdown),
-)
-METRICS.add(
+ENTITY_F1 = add_metric("entity_f1", "f1", "points of F1", score_mentions, "entities", breakdown)
+add_metric(
     "entity_macro_f1",
-    Metric(
-        "entity_macro_f1",
-        "macro_f1",
-        "maximize",
-        100.0,
-        "points of macro F1",
-        score_mentions,
-        macro_breakdown,
-    ),
+    "macro_f1",
+    "points of macro F1",
+    score_mentions,
+    "entities",
+    macro_breakdown,
 )
 
 
@@ -147,30 +137,12 @@ class _Span(NamedTuple):
     label: str
 
 
-class _Pair(NamedTuple):
-    credit: float
-    predicted_label: str
-    reference_label: str
-
-
 #: Credit of a pair, then a tie-breaker between pairs of equal credit.
 _Rank = tuple[float, float]
 _Matcher = Callable[[_Span, _Span], _Rank]
 
 
-def _strict(predicted: _Span, expected: _Span) -> _Rank:
-    return (1.0, 0.0) if predicted == expected else (0.0, 0.0)
-
-
-def _exact(predicted: _Span, expected: _Span) -> _Rank:
-    return (1.0, 0.0) if predicted[:2] == expected[:2] else (0.0, 0.0)
-
-
-def _partial(predicted: _Span, expected: _Span) -> _Rank:
-    return (1.0, 0.0) if predicted[:2] == expected[:2] else (0.5, 0.0)
-
-
-def _type(predicted: _Span, expected: _Span) -> _Rank:
+def _match_type(predicted: _Span, expected: _Span) -> _Rank:
     if predicted.label != expected.label:
         return 0.0, 0.0
     # Of several references with the label, prefer the one with the closest ends.
@@ -178,10 +150,10 @@ def _type(predicted: _Span, expected: _Span) -> _Rank:
 
 
 _MATCHERS: Final[dict[str, _Matcher]] = {
-    "strict": _strict,
-    "exact": _exact,
-    "partial": _partial,
-    "type": _type,
+    "strict": lambda predicted, expected: (float(predicted == expected), 0.0),
+    "exact": lambda predicted, expected: (float(predicted[:2] == expected[:2]), 0.0),
+    "partial": lambda predicted, expected: (1.0 if predicted[:2] == expected[:2] else 0.5, 0.0),
+    "type": _match_type,
 }
 
 
@@ -211,10 +183,10 @@ def score_entity_spans(
         table[span.label][1] += 1.0
     for span in expected:
         table[span.label][2] += 1.0
-    for pair in _match_spans(predicted, expected, _MATCHERS[by]):
-        table[pair.reference_label][0] += pair.credit
-        table[pair.predicted_label][1] -= pair.credit
-        table[pair.reference_label][2] -= pair.credit
+    for credit, predicted_label, label in _match_spans(predicted, expected, _MATCHERS[by]):
+        table[label][0] += credit
+        table[predicted_label][1] -= credit
+        table[label][2] -= credit
     return tuple(number for counts in table.values() for number in counts)
 
 
@@ -225,7 +197,8 @@ def _sorted_spans(spans: Iterable[SpanLike]) -> list[_Span]:
 
 def _match_spans(
     predicted: Sequence[_Span], expected: Sequence[_Span], matcher: _Matcher
-) -> list[_Pair]:
+) -> list[tuple[float, str, str]]:
+    """(credit, label of the prediction, label of the reference) of each pair."""
     unmatched = list(expected)
     pairs = []
     for span in predicted:
@@ -233,7 +206,7 @@ def _match_spans(
         if candidates:
             best = max(candidates, key=partial(matcher, span))
             unmatched.remove(best)
-            pairs.append(_Pair(matcher(span, best)[0], span.label, best.label))
+            pairs.append((matcher(span, best)[0], span.label, best.label))
     return pairs
 
 
@@ -244,17 +217,11 @@ def _overlap(predicted: _Span, expected: _Span) -> bool:
 
 
 for _by in _MATCHERS:
-    METRICS.add(
+    add_metric(
         f"span_f1_{_by}",
-        Metric(
-            f"span_f1_{_by}",
-            "f1",
-            "maximize",
-            100.0,
-            f"points of {_by} span F1",
-            partial(score_entity_spans, by=_by),
-            breakdown,
-            ("entities",),
-            "spans",
-        ),
+        "f1",
+        f"points of {_by} span F1",
+        partial(score_entity_spans, by=_by),
+        breakdown=breakdown,
+        reads="spans",
     )

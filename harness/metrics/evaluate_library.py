@@ -150,11 +150,8 @@ def _score_example(
 
 
 def _pick_value(name: str, output: Any, key: str) -> float:
-    numbers = {
-        str(name_): number
-        for name_, value in (output.items() if isinstance(output, Mapping) else ())
-        if (number := _number(value)) is not None
-    }
+    items = output.items() if isinstance(output, Mapping) else ()
+    numbers = {str(k): number for k, value in items if (number := _number(value)) is not None}
     if not numbers:
         raise UserError(f"{name}: returned {_shortened(output)} instead of named numbers")
     if key and key not in numbers:

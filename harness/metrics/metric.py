@@ -50,16 +50,14 @@ class Metric:
     digest: str = ""
 
     def sums(self, rows: Sequence[Sequence[float]] | Array, classes: tuple[str, ...]) -> Array:
-        """Statistics summed over examples, shape (classes, parts).
+        """Statistics of `score`, summed over examples, shape (classes, parts).
 
         Args:
-            rows: what `score` returned for each example, shape (examples, classes x parts); may be
-                empty.
-            classes: the classes that `score` was called with.
+            rows: shape (examples, classes x parts); may be empty.
+            classes: that `score` was called with.
         """
-        parts = len(FORMS[self.form].parts)
-        table = np.asarray(rows, dtype=float).reshape(-1, len(classes), parts)
-        return np.asarray(table.sum(axis=0))
+        shape = -1, len(classes), len(FORMS[self.form].parts)
+        return np.asarray(np.asarray(rows, dtype=float).reshape(shape).sum(axis=0))
 
     def aggregate(
         self, rows: Sequence[Sequence[float]] | Array, classes: tuple[str, ...]
@@ -75,10 +73,7 @@ class Metric:
     ) -> dict[str, float]:
         """All values reported for a split: the metric under its name, its breakdown, `unparsed`.
 
-        Args:
-            rows: what `score` returned for each example.
-            classes: the classes that `score` was called with.
-            unparsed: for each example whether its output could not be parsed; may be empty.
+        The last is the share of outputs that could not be parsed, unless `unparsed` is empty.
         """
         reported = {self.name: self.aggregate(rows, classes)}
         reported |= self.breakdown(self.sums(rows, classes), classes)
@@ -94,3 +89,20 @@ def no_class_values(sums: Array, classes: tuple[str, ...]) -> dict[str, float]:
 
 
 METRICS: Registry[Metric] = Registry("metric")
+
+
+def add_metric(
+    name: str,
+    form: str,
+    unit: str,
+    score: Callable[..., tuple[float, ...]],
+    task_type: str = "entities",
+    breakdown: Callable[[Array, tuple[str, ...]], dict[str, float]] = no_class_values,
+    *,
+    direction: str = "maximize",
+    scale: float = 100.0,
+    reads: str = "answer",
+) -> Metric:
+    """Registers a metric of one task type; see `Metric`. By default a share, in points."""
+    metric = Metric(name, form, direction, scale, unit, score, breakdown, (task_type,), reads)
+    return METRICS.add(name, metric)

@@ -13,13 +13,9 @@ from __future__ import annotations
 
 import re
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from harness.metrics.metric import METRICS, Metric, no_class_values
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
+from harness.metrics.metric import add_metric
 
 #: Names as `rouge_score` and the papers write them.
 NAMES: Final = ("rouge1", "rouge2", "rougeL", "rougeLsum")
@@ -35,32 +31,14 @@ def _scorer(name: str) -> Any:
 def score_rouge(
     prediction: str, reference: str, classes: tuple[str, ...], name: str
 ) -> tuple[float, ...]:
-    """F1 of one example, and 1 for the example.
-
-    Args:
-        prediction: the generated text.
-        reference: the right text.
-        classes: not used.
-        name: one of `NAMES`.
-    """
+    """F1 of one example by one of `NAMES`, and 1 for the example."""
     del classes
     return float(_scorer(name).score(reference, prediction)[name].fmeasure), 1.0
 
 
 for _name in NAMES:
-    METRICS.add(
-        _name,
-        Metric(
-            _name,
-            "share",
-            "maximize",
-            100.0,
-            f"points of {_name.replace('rouge', 'ROUGE-')}",
-            partial(score_rouge, name=_name),
-            no_class_values,
-            ("pairs",),
-        ),
-    )
+    _unit = f"points of {_name.replace('rouge', 'ROUGE-')}"
+    add_metric(_name, "share", _unit, partial(score_rouge, name=_name), "pairs")
 
 
 _WHITE_SPACE: Final = re.compile(r"\s+")
@@ -102,10 +80,9 @@ def nll_by_byte(
     return float(prediction.nll), float(len(reference.encode()))
 
 
-def _add(name: str, form: str, unit: str, score: Callable[..., tuple[float, ...]]) -> None:
-    METRICS.add(name, Metric(name, form, "minimize", 1.0, unit, score, no_class_values, ("text",)))
-
-
-_add("perplexity", "perplexity", "perplexity", nll_by_token)
-_add("word_perplexity", "word_perplexity", "perplexity by word", nll_by_word)
-_add("bits_per_byte", "bits", "bits per byte", nll_by_byte)
+for _name, _form, _unit, _score in (
+    ("perplexity", "perplexity", "perplexity", nll_by_token),
+    ("word_perplexity", "word_perplexity", "perplexity by word", nll_by_word),
+    ("bits_per_byte", "bits", "bits per byte", nll_by_byte),
+):
+    add_metric(_name, _form, _unit, _score, "text", direction="minimize", scale=1.0)
