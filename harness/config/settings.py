@@ -251,7 +251,7 @@ class AblationSettings(Section):
                 raise ValueError(f"unknown factor '{name}'; {did_you_mean(name, FACTORS)}")
         # Levels of extra settings are words, as in the search space.
         return {
-            name: tuple(READERS[name](level) for level in levels) if name in READERS else levels
+            name: tuple(map(READERS[name], levels)) if name in READERS else levels
             for name, levels in value.items()
         }
 
@@ -308,12 +308,7 @@ class BaselineSettings(Section):
 
 @dataclass(frozen=True)
 class Head:
-    """The output layer of a model.
-
-    Attributes:
-        name: `generation` or `token_classification`.
-        labels: of its outputs, in order; empty for generation.
-    """
+    """The output layer of a model; `labels` are those of its outputs, in order."""
 
     name: str = "generation"
     labels: tuple[str, ...] = ()

@@ -7,6 +7,7 @@ without spaces, as Optuna and the result tables store it.
 import math
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Annotated, Any, Final, Self
 
 import optuna
@@ -43,10 +44,9 @@ def _read_switch(value: Any) -> str:
 def _read_ratio(value: Any) -> str:
     if value in (None, "own"):
         return "own"
-    try:
+    ratio = 0.0
+    with suppress(TypeError, ValueError):
         ratio = float(value)
-    except (TypeError, ValueError):
-        ratio = 0.0
     if isinstance(value, bool) or not 0 < ratio < float("inf"):
         raise ValueError(f"{value!r} is not a number above 0")
     return f"{ratio:g}"
@@ -57,10 +57,9 @@ def _read_layers(value: Any) -> str:
     if isinstance(value, str) and not value.replace(",", "").isdigit():
         return _choice_reader("all", "upper_half", "lower_half")(value)
     numbers = str(value).split(",") if isinstance(value, str | int) else value
-    try:
+    layers: list[int] = []
+    with suppress(TypeError, ValueError):
         layers = sorted({int(number) for number in numbers})
-    except (TypeError, ValueError):
-        raise ValueError(f"{value!r} is not a list of layers") from None
     if not layers or layers[0] < 0:
         raise ValueError(f"{value!r} is not a list of layers")
     return ",".join(map(str, layers))
@@ -70,9 +69,8 @@ def _read_module_names(value: Any) -> str:
     if value in (None, "none", [], ()):
         return "none"
     names = value.split(",") if isinstance(value, str) else value
-    if not isinstance(names, list | tuple):
-        raise ValueError(f"{value!r} is not a list of modules")
-    if not all(isinstance(name, str) and _NAME.fullmatch(name) for name in names):
+    listed = isinstance(names, list | tuple)
+    if not listed or not all(isinstance(name, str) and _NAME.fullmatch(name) for name in names):
         raise ValueError(f"{value!r} is not a list of modules")
     return ",".join(sorted(names))
 
@@ -231,15 +229,7 @@ class SearchSpace(BaseModel):
         # One level may be written without brackets.
         return value if isinstance(value, list | tuple) else [value]
 
-    @field_validator(
-        "variant",
-        "rank",
-        "alpha_ratio",
-        "target_modules",
-        "dropout",
-        "learning_rate",
-        *EXTRA_SETTINGS,
-    )
+    @field_validator(*PARAMETERS, *EXTRA_SETTINGS)
     @classmethod
     def _levels(cls, value: Any) -> Any:
         if isinstance(value, tuple):
@@ -250,23 +240,21 @@ class SearchSpace(BaseModel):
         return value
 
     def suggest(self, trial: optuna.Trial, seed: int, budget: float = 1.0) -> TrialConfig:
-        """A configuration suggested by Optuna's sampler.
+        """A configuration suggested by Optuna's sampler, for a share of the training steps.
 
-        Args:
-            trial: the running trial; its parameters are named as the attributes here.
-            seed: seed of the training run.
-            budget: share of the training steps.
+        The trial's parameters are named as the attributes here; the seed is the training run's.
         """
+        # The order of the suggestions determines what a seeded sampler returns.
         rank = int(trial.suggest_categorical("rank", self.rank))
         ratio = float(trial.suggest_categorical("alpha_ratio", self.alpha_ratio))
-        if isinstance(self.learning_rate, RateRange):
-            rates = self.learning_rate
+        rates = self.learning_rate
+        if isinstance(rates, RateRange):
             rate = trial.suggest_float("learning_rate", rates.low, rates.high, log=rates.log)
         else:
-            rate = float(trial.suggest_categorical("learning_rate", self.learning_rate))
+            rate = float(trial.suggest_categorical("learning_rate", rates))
         variant = str(trial.suggest_categorical("variant", self.variant))
-        if isinstance(self.learning_rate, RateRange):
-            rate = self.learning_rate.to_variant_rate(variant, rate)
+        if isinstance(rates, RateRange):
+            rate = rates.to_variant_rate(variant, rate)
         config = TrialConfig(
             variant=variant,
             rank=rank,
@@ -285,7 +273,7 @@ class SearchSpace(BaseModel):
     def varied_settings(self) -> tuple[str, ...]:
         """The extra settings whose levels differ from the default."""
         return tuple(
-            name for name, usual in EXTRA_SETTINGS.items() if self.levels(name) != (usual,)
+            name for name in EXTRA_SETTINGS if self.levels(name) != (EXTRA_SETTINGS[name],)
         )
 
     def _applicable_level(self, config: TrialConfig, name: str, level: str) -> str:
@@ -315,13 +303,10 @@ class SearchSpace(BaseModel):
 
     def contains(self, config: TrialConfig) -> bool:
         """Whether the configuration is in the space."""
-        ratios = (math.isclose(config.alpha_ratio, ratio) for ratio in self.alpha_ratio)
+        exact = ("variant", "rank", "target_modules", "dropout")
         return (
-            config.variant in self.variant
-            and config.rank in self.rank
-            and config.target_modules in self.target_modules
-            and config.dropout in self.dropout
-            and any(ratios)
+            all(getattr(config, name) in self.levels(name) for name in exact)
+            and any(math.isclose(config.alpha_ratio, ratio) for ratio in self.alpha_ratio)
             and self._has_rate(config)
             and all(
                 config.level(name) in self.levels(name)
@@ -349,14 +334,8 @@ class SearchSpace(BaseModel):
     ) -> tuple[float, ...]:
         """A geometric grid of learning rates around a centre, shifted to be inside the space.
 
-        Args:
-            centre: the rate in the middle.
-            count: number of rates.
-            step: factor from one rate to the next, above 1.
-            variant: whose range bounds the grid.
-
-        Returns:
-            Ascending rates, three significant digits each.
+        Ascending, with three significant digits; `step` is the factor from one rate to the next,
+        above 1. The variant's range bounds the grid.
         """
         if not isinstance(self.learning_rate, RateRange):
             levels = sorted(self.learning_rate)

@@ -188,11 +188,7 @@ def load_sweep(
 
 
 def parse_sweep(body: Mapping[str, Any], source: str) -> Sweep:
-    """Checks plain values.
-
-    Args:
-        body: keys and values as in the YAML.
-        source: what to name in messages, such as the file.
+    """Checks keys and values as in the YAML; messages name the source, such as the file.
 
     Raises:
         UserError: the first fault, with its key path.
@@ -212,9 +208,8 @@ def _sweep_body(name: str, or_task: bool) -> tuple[str, dict[str, Any]]:
             raise
         known = {**catalog.list_sweeps(), **catalog.list_tasks()}
         if "/" not in name and name not in known:
-            raise UserError(
-                f"no sweep and no task '{name}'; {did_you_mean(name, known)}"
-            ) from None
+            message = f"no sweep and no task '{name}'; {did_you_mean(name, known)}"
+            raise UserError(message) from None
         catalog.find_task(name)
         # The default of a sweep without `training`, so that its other keys can be set alone.
         epochs = Sweep.model_fields["training"].default.epochs
@@ -261,6 +256,5 @@ def _set_key(body: dict[str, Any], path: str, value: Any, source: str) -> None:
         section = section[parent]
     section[last] = value
     if last in {"epochs", "steps"} and parents == ["training"] and value is not None:
-        section.pop(
-            "steps" if last == "epochs" else "epochs", None
-        )  # exactly one of them may be set
+        # Exactly one of them may be set.
+        section.pop("steps" if last == "epochs" else "epochs", None)

@@ -66,11 +66,22 @@ class Variant:
 
 VARIANTS: Final[Registry[Variant]] = Registry("variant")
 
-#: Of the variants whose A and B start as a part of the frozen weight.
-_CHANGED_BASE: Final = (
-    "the base's weights change when this is put on: to take the adapter to the untouched base, "
-    "save\nit with path_initial_model_for_weight_conversion"
-)
+
+def _decomposed(name: str, summary: str, source: str) -> Variant:
+    """A variant whose A and B start as a part of the frozen weight."""
+    return Variant(
+        name,
+        summary,
+        source,
+        peft={"init_lora_weights": name},
+        method="decomposed",
+        bases=("none",),
+        proofs=("starts_as_base", "scale", "decomposed"),
+        excludes={"lora_fa": "a frozen A would keep the weight's own directions"},
+        snippet_remark="the base's weights change when this is put on: to take the adapter to the "
+        "untouched base, save\nit with path_initial_model_for_weight_conversion",
+    )
+
 
 for _variant in (
     Variant(
@@ -118,27 +129,15 @@ for _variant in (
         "each optimizer.step(), before zero_grad",
         packable=False,
     ),
-    Variant(
+    _decomposed(
         "pissa",
         "A and B start as the largest singular directions of the weight, the rest is frozen",
         "arXiv:2404.02948",
-        peft={"init_lora_weights": "pissa"},
-        method="decomposed",
-        bases=("none",),
-        proofs=("starts_as_base", "scale", "decomposed"),
-        excludes={"lora_fa": "a frozen A would keep the weight's own directions"},
-        snippet_remark=_CHANGED_BASE,
     ),
-    Variant(
+    _decomposed(
         "olora",
         "A and B start as the first columns of the weight's QR decomposition",
         "arXiv:2406.01775",
-        peft={"init_lora_weights": "olora"},
-        method="decomposed",
-        bases=("none",),
-        proofs=("starts_as_base", "scale", "decomposed"),
-        excludes={"lora_fa": "a frozen A would keep the weight's own directions"},
-        snippet_remark=_CHANGED_BASE,
     ),
     Variant(
         "orthogonal",
@@ -210,13 +209,7 @@ FULL: Final = Variant(
 
 
 class RelatedMethod(NamedTuple):
-    """A method that is not a variant here, and how to get it.
-
-    Attributes:
-        advice: what it is and how to configure it, in one line.
-        source: the paper, as arXiv identifier.
-        proof: run-time check of it.
-    """
+    """A method that is not a variant here: advice on how to get it, paper, run-time check."""
 
     advice: str
     source: str
@@ -234,11 +227,7 @@ RELATED_METHODS: Final = {
 
 
 def resolve_variant(name: str, variants: Registry[Variant] = VARIANTS) -> Variant:
-    """The variant of a name; names joined by `+` mean all of them at once.
-
-    Args:
-        name: such as `lora` or `dora+lora_plus`.
-        variants: the registry to search.
+    """The variant of a name such as `lora`; `dora+lora_plus` means both at once.
 
     Raises:
         UserError: a name is unknown, or the variants cannot be joined.
@@ -258,21 +247,13 @@ def resolve_variant(name: str, variants: Registry[Variant] = VARIANTS) -> Varian
 
 
 def why_untrainable(variant: Variant, ranks: tuple[int, ...], quantization: str) -> str | None:
-    """Why a variant cannot be trained at these ranks on such a base model, or None.
-
-    Args:
-        variant: as `resolve_variant` returns it.
-        ranks: that it would be trained at.
-        quantization: `model.quantization`.
-    """
+    """Why a variant cannot be trained at these ranks and `model.quantization`, or None."""
     odd = [rank for rank in ranks if rank % 2]
     if variant.even_rank and odd:
         return f"variant {variant.name} needs even ranks, but space.rank has {odd[0]}"
     if quantization not in variant.bases:
-        why = {
-            "loftq": "rounds the base itself",
-            "decomposed": "takes the weights apart",
-        }.get(variant.method, "does not go with such layers in PEFT")
+        reasons = {"loftq": "rounds the base itself", "decomposed": "takes the weights apart"}
+        why = reasons.get(variant.method, "does not go with such layers in PEFT")
         return (
             f"variant {variant.name} {why}: it needs model.quantization: "
             f"{' or '.join(variant.bases)}, not {quantization}"
@@ -297,12 +278,11 @@ def _join_variants(first: Variant, second: Variant) -> Variant:
             f"variant '{name}': both define the adapter's parametrization or its initialization"
         )
     # With any other initialization than LoRA's, B does not start at zero.
-    b_starts_nonzero = any("b_zero" not in variant.proofs for variant in variants)
+    shared = {"b_zero", "starts_as_base"}
     proofs = tuple(
         proof
         for proof in dict.fromkeys((*first.proofs, *second.proofs))
-        if not (proof == "b_zero" and b_starts_nonzero)
-        and (proof != "starts_as_base" or all(proof in variant.proofs for variant in variants))
+        if proof not in shared or all(proof in variant.proofs for variant in variants)
     )
     return replace(
         first,
