@@ -34,11 +34,9 @@ def init(
     """
     from harness.tasks.scaffold import create_task
 
-    scaffold = create_task(name, data, kind, format_, _parse_fields(field or []), force)
-    for reason in scaffold.reasons:
-        print(reason)
-    for file in scaffold.files:
-        print(f"wrote {file}")
+    files, reasons = create_task(name, data, kind, format_, _parse_fields(field or []), force)
+    for line in (*reasons, *(f"wrote {file}" for file in files)):
+        print(line)
     print("next:")
     print(f"  python -m harness check {name}")
     print(f"  python -m harness sweep {name} --preset quick --limit 64")

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 from harness.data.parsing import check_label, read_text, require_entity_rows, with_location
 from harness.data.rows import FORMATS, Options, Row, RowSpec, Span
+from harness.data.tagging import non_overlapping
 from harness.errors import UserError
 
 #: First characters of the annotation lines other than T (text-bound entities).
@@ -64,11 +65,9 @@ class Brat:
                 with with_location(f"{notes}:{entity.line}"):
                     check_label(entity.label, spec.labels, "the entity")
                 spans += _entity_spans(entity, text, options)
-            spans = (
-                _resolve_nesting(sorted(set(spans)), options)
-                if spec.row_type == "entities"
-                else []
-            )
+            spans = sorted(set(spans)) if spec.row_type == "entities" else []
+            if options.nested != "keep":
+                spans = list(non_overlapping(spans, options.nested == "outermost").entities)
             if options.passages == "document":
                 rows.append(Row(text_file.stem, text, tuple(spans)))
             else:
@@ -81,8 +80,8 @@ class Brat:
         labels: Counter[str] = Counter()
         texts, discontinuous = _text_files(path), 0
         for text_file in texts:
-            text = read_text(text_file)
-            for entity in _read_entities(text_file.with_suffix(".ann"), text, lines):
+            notes = text_file.with_suffix(".ann")
+            for entity in _read_entities(notes, read_text(text_file), lines):
                 labels[entity.label] += 1
                 discontinuous += len(entity.pieces) > 1
         return {
@@ -154,24 +153,26 @@ def _read_entities(path: Path, text: str, line_counts: Counter[str]) -> Iterator
         lines_by_id[cells[0]] = number
         offsets = [piece.split() for piece in match[2].split(";")]
         pieces = tuple((int(start), int(end)) for start, end in offsets)
-        yield _check_offsets(path, _Entity(number, match[1], pieces), text, cells[2])
+        _check_offsets(f"{path}:{number}", pieces, text, cells[2])
+        yield _Entity(number, match[1], pieces)
 
 
-def _check_offsets(path: Path, entity: _Entity, text: str, stated: str) -> _Entity:
-    for start, end in entity.pieces:
+def _check_offsets(
+    location: str, pieces: Iterable[tuple[int, int]], text: str, stated: str
+) -> None:
+    for start, end in pieces:
         if not 0 <= start < end <= len(text):
             raise UserError(
-                f"{path}:{entity.line}: offsets {start}..{end} are outside the text of "
-                f"{len(text)} characters; 0 <= start < end <= length is right"
+                f"{location}: offsets {start}..{end} are outside the text of {len(text)} "
+                "characters; 0 <= start < end <= length is right"
             )
-    at_offsets = " ".join(text[start:end] for start, end in entity.pieces)
+    at_offsets = " ".join(text[start:end] for start, end in pieces)
     # BRAT replaces a line end inside an entity by a space.
     if at_offsets.split() != stated.split():
         raise UserError(
-            f"{path}:{entity.line}: the text is '{stated[:60]}', but at its offsets stands "
+            f"{location}: the text is '{stated[:60]}', but at its offsets stands "
             f"'{at_offsets[:60]}'; offsets count characters from 0, the end is exclusive"
         )
-    return entity
 
 
 def _entity_spans(entity: _Entity, text: str, options: BratOptions) -> list[Span]:
@@ -179,22 +180,8 @@ def _entity_spans(entity: _Entity, text: str, options: BratOptions) -> list[Span
     if len(pieces) > 1 and options.discontinuous == "drop":
         return []
     if options.discontinuous == "cover":
-        pieces = ((min(start for start, _ in pieces), max(end for _, end in pieces)),)
+        pieces = ((min(pieces)[0], max(end for _, end in pieces)),)
     return [Span(start, end, entity.label, text[start:end]) for start, end in pieces]
-
-
-def _resolve_nesting(spans: list[Span], options: BratOptions) -> list[Span]:
-    """Greedily takes the longest (`outermost`) or shortest spans that do not overlap."""
-    if options.nested == "keep":
-        return spans
-    sign = -1 if options.nested == "outermost" else 1
-    taken: list[Span] = []
-    for span in sorted(
-        spans, key=lambda candidate: (sign * (candidate.end - candidate.start), candidate.start)
-    ):
-        if all(span.end <= earlier.start or earlier.end <= span.start for earlier in taken):
-            taken.append(span)
-    return sorted(taken)
 
 
 BRAT = FORMATS.add("brat", Brat())

@@ -50,7 +50,7 @@ class Conll:
     def read(self, path: Path, spec: RowSpec) -> tuple[Row, ...]:
         """All sentences of a file, checked; see `Format.read`."""
         require_entity_rows(path, spec, "CoNLL")
-        options = _options(spec)
+        options = spec.options if isinstance(spec.options, ConllOptions) else ConllOptions()
         sentences = list(_read_sentences(path, options))
         scheme = _sentence_scheme(path, sentences, options)
         rows = []
@@ -71,9 +71,7 @@ class Conll:
         options = ConllOptions()
         sentences = list(_read_sentences(path, options))
         scheme = _sentence_scheme(path, sentences, options)
-        spans = [
-            span for sentence in sentences for span in _parse_sentence(path, sentence, scheme)[1]
-        ]
+        spans = [span for s in sentences for span in _parse_sentence(path, s, scheme)[1]]
         tags = [tag for sentence in sentences for tag in sentence.tags]
         first = next((line for line in read_text(path).split("\n") if line.strip()), "")
         return {
@@ -84,10 +82,6 @@ class Conll:
             "entities": dict(sorted(Counter(span.label for span in spans).items())),
             "scheme": scheme,
         }
-
-
-def _options(spec: RowSpec) -> ConllOptions:
-    return spec.options if isinstance(spec.options, ConllOptions) else ConllOptions()
 
 
 def _columns(line: str) -> list[str]:

@@ -41,13 +41,7 @@ class FolderLayout(NamedTuple):
 
 
 class DataFiles(NamedTuple):
-    """How to read a user's folder that replaces a task's data.
-
-    Attributes:
-        format: key of `FORMATS`.
-        splits: as in task.yaml.
-        fields: as in task.yaml.
-    """
+    """How to read a user's folder that replaces a task's data: keys as in task.yaml."""
 
     format: str
     splits: Mapping[str, str]
@@ -150,35 +144,31 @@ def resolve_files(
     keeps the task's name for it if the training file has such a column.
 
     Args:
-        folder: the folder.
-        name: the task's format.
+        folder: of the user's data.
+        name: of the task's format.
         splits: names of the splits in the task's own data.
         fields: names of the fields there.
     """
-    format_name = name
-    if splits and not all(
-        split_path(FORMATS.get(name), folder, column) for column in splits.values()
-    ):
-        splits = _aliased_names(FORMATS.get(name), folder)
-    train = split_path(FORMATS.get(name), folder, splits.get("train", "train"))
+    reader = FORMATS.get(name)
+    if not all(split_path(reader, folder, split_name) for split_name in splits.values()):
+        splits = {}
+    splits = splits or _aliased_names(reader, folder)
+    train = split_path(reader, folder, splits.get("train", "train"))
     if train is None:
         alternatives = [
             (candidate, path)
-            for candidate, reader in FORMATS
-            if (path := split_path(reader, folder, "train")) and detect_format(path) == candidate
+            for candidate, other in FORMATS
+            if (path := split_path(other, folder, "train")) and detect_format(path) == candidate
         ]
         if len(alternatives) != 1:
             return DataFiles(name, splits, fields)
-        ((format_name, train),) = alternatives
-    if not splits or format_name != name:
-        splits = _aliased_names(FORMATS.get(format_name), folder)
-    columns = FORMATS.get(format_name).survey(train)
+        ((name, train),) = alternatives
+        splits = _aliased_names(FORMATS.get(name), folder)
+    columns = FORMATS.get(name).survey(train)
     known = columns.get("keys", columns.get("columns"))
-    if isinstance(known, int) or known is None:
-        return DataFiles(format_name, splits, fields)
-    return DataFiles(
-        format_name, splits, {key: column for key, column in fields.items() if column in known}
-    )
+    if known is not None and not isinstance(known, int):
+        fields = {key: column for key, column in fields.items() if column in known}
+    return DataFiles(name, splits, fields)
 
 
 def _aliased_names(reader: Format, folder: Path) -> dict[str, str]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
@@ -38,12 +38,7 @@ class RowError(Exception):
 
 
 def parse_row(record: Record, spec: RowSpec, default_id: str) -> Row:
-    """The row that a record holds.
-
-    Args:
-        record: names and values.
-        spec: what the task requires of its rows.
-        default_id: id of a record that has none.
+    """The row that a record holds; `default_id` is the id of a record that has none.
 
     Raises:
         RowError: a value is missing or wrong.
@@ -68,11 +63,10 @@ def parse_row(record: Record, spec: RowSpec, default_id: str) -> Row:
 
 def _parse_score(record: Record, name: str) -> float:
     value = _required_value(record, name, name)
-    try:
-        # In a table of texts, such as CSV, numbers are texts.
+    score = math.nan
+    # In a table of texts, such as CSV, numbers are texts.
+    with suppress(TypeError, ValueError):
         score = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        score = math.nan
     if math.isnan(score):
         raise RowError(f"'{name}' is {quoted(value)}; it should be a number")
     return score
@@ -92,9 +86,8 @@ def _parse_pair(record: Record, spec: RowSpec, identity: str) -> Row:
     name = spec.fields.get("input", "input")
     # As in instruction tuning: an instruction may need no input.
     text = "" if instruction and record.get(name) == "" else _required_text(record, spec, "input")
-    return Row(
-        identity, text, output=_required_text(record, spec, "output"), instruction=instruction
-    )
+    output = _required_text(record, spec, "output")
+    return Row(identity, text, output=output, instruction=instruction)
 
 
 def _has_tokens(record: Record, spec: RowSpec) -> bool:
@@ -183,16 +176,10 @@ def span_at(
     labels: Sequence[str] | None,
     location: str,
 ) -> Span:
-    """A checked entity.
+    """The entity at offsets of a row's text, checked.
 
-    Args:
-        text: of the row.
-        start: offset of its first character.
-        end: offset after its last character.
-        label: its label.
-        stated: the entity's text according to the file; None where the file has none.
-        labels: those allowed; None: any.
-        location: of the entity, for messages.
+    `stated` is its text according to the file, or None; `labels` are those allowed, or None for
+    any; `location` is that of the entity, for messages.
 
     Raises:
         RowError: offsets, text or label are wrong.
@@ -312,7 +299,7 @@ def parse_rows(
         records: number of the line (or row), and a function that returns the record or raises
             `RowError`.
         spec: what the task requires of its rows.
-        advice: what to do about a file without any record, for the message.
+        advice: what to do about a file without any record.
         unit: what the numbers count: `line`, or `row` where a row may take several lines.
 
     Raises:

@@ -1,5 +1,7 @@
 """Prepares rows: makes splits, filters by quality, finds duplicates and drops leaks.
 
+Functions that take several splits need the training split first.
+
 Splits take whole groups, in the order of a hash of seed and name: the choice is the same on every
 platform, and one group more or less hardly changes it. (`StratifiedGroupKFold` of scikit-learn
 shuffles by position and knows one class per row and shares of 1/k only.)
@@ -17,7 +19,7 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 from harness.data.rows import Leak, Row, input_key
 
@@ -53,10 +55,8 @@ def hash_order(seed: int, name: str) -> str:
 def group_rows(rows: Sequence[Row], by: str) -> dict[str, list[Row]]:
     """Rows by group, in order of first occurrence.
 
-    Args:
-        rows: of one split.
-        by: `document`, `row` (rows with the same input are one group), or the name of the field
-            that `Row.group` holds.
+    They are grouped by `document`, by `row` (rows with the same input are one group), or by the
+    name of the field that `Row.group` holds.
     """
     first: dict[str, str] = {}
     groups: dict[str, list[Row]] = defaultdict(list)
@@ -96,12 +96,9 @@ def split_off(
         selected = set(names[: min(len(names) - 1, max(1, round(count)))])
     else:
         selected = _stratified_groups(names, groups, count / len(rows), labels)
-    taken_ids = {id(row) for name in selected for row in groups[name]}
-    return Split(
-        tuple(row for row in rows if id(row) not in taken_ids),
-        tuple(row for row in rows if id(row) in taken_ids),
-        len(selected),
-    )
+    taken = {id(row) for name in selected for row in groups[name]}
+    parts = [tuple(row for row in rows if (id(row) in taken) == new) for new in (False, True)]
+    return Split(parts[0], parts[1], len(selected))
 
 
 def _stratified_groups(
@@ -113,10 +110,11 @@ def _stratified_groups(
     ten rows counts as much as one of a thousand. With groups of one row and one class, each class
     gives its first rows, up to its rounded share.
     """
-    counts = {name: _label_counts(groups[name], labels) for name in names}
-    total: Counter[str] = Counter()
-    for group_counts in counts.values():
-        total.update(group_counts)
+    counts = {
+        name: Counter(label for row in groups[name] for label in set(labels(row)) or {_NO_LABEL})
+        for name in names
+    }
+    total = Counter(label for count in counts.values() for label in count.elements())
     target = {label: share * number for label, number in total.items()}
     taken: Counter[str] = Counter()
     selected: set[str] = set()
@@ -133,58 +131,35 @@ def _stratified_groups(
     return selected or {names[0]}
 
 
-def _label_counts(rows: Sequence[Row], labels: Labels) -> Counter[str]:
-    return Counter(label for row in rows for label in (set(labels(row)) or {_NO_LABEL}))
+def filter_rows(
+    rows: Sequence[Row],
+    min_score: float | None = None,
+    drop_duplicates: bool = False,
+    min_words: int | None = None,
+    max_words: int | None = None,
+) -> tuple[tuple[Row, ...], dict[str, int]]:
+    """The rows within these limits, and how many were dropped, by the first reason that applied.
 
-
-class QualityLimits(Protocol):
-    """Requirements on training rows; see `harness.tasks.schema.Quality`."""
-
-    @property
-    def min_score(self) -> float | None:
-        """Rows with a lower score are dropped."""
-
-    @property
-    def drop_duplicates(self) -> bool:
-        """Whether rows are dropped whose input and answer occur in an earlier row."""
-
-    @property
-    def min_words(self) -> int | None:
-        """Rows with a shorter input are dropped."""
-
-    @property
-    def max_words(self) -> int | None:
-        """Rows with a longer input are dropped."""
-
-
-class FilteredRows(NamedTuple):
-    """Rows that passed the quality filter.
-
-    Attributes:
-        rows: in their order.
-        left_out: how many were dropped, by the first reason that applied.
+    See `harness.tasks.schema.Quality` for the limits.
     """
-
-    rows: tuple[Row, ...]
-    left_out: Mapping[str, int]
-
-
-def filter_rows(rows: Sequence[Row], bounds: QualityLimits) -> FilteredRows:
-    """Drops rows that violate the limits."""
     remaining: list[Row] = []
     reasons: Counter[str] = Counter()
-    seen: set[tuple[object, ...]] = set()
+    seen: set[object] = set()
     for row in rows:
-        reason = _broken_limit(row, bounds)
-        if not reason and bounds.drop_duplicates:
-            content = (input_key(row), answer_key(row))
-            reason = "repeated" if content in seen else ""
-            seen.add(content)
-        if reason:
-            reasons[reason] += 1
+        words = len((row.text.strip() or row.instruction or "").split())
+        content = (input_key(row), answer_key(row)) if drop_duplicates else None
+        if min_score is not None and row.score is not None and row.score < min_score:
+            reasons[f"scored below {min_score:g}"] += 1
+        elif min_words is not None and words < min_words:
+            reasons[f"under {min_words} words"] += 1
+        elif max_words is not None and words > max_words:
+            reasons[f"over {max_words} words"] += 1
+        elif drop_duplicates and content in seen:
+            reasons["repeated"] += 1
         else:
             remaining.append(row)
-    return FilteredRows(tuple(remaining), dict(reasons))
+            seen.add(content)
+    return tuple(remaining), dict(reasons)
 
 
 def answer_key(row: Row) -> tuple[object, ...]:
@@ -199,17 +174,6 @@ def answer_key(row: Row) -> tuple[object, ...]:
     return (row.output and " ".join(row.output.split()), *places)
 
 
-def _broken_limit(row: Row, bounds: QualityLimits) -> str:
-    if bounds.min_score is not None and row.score is not None and row.score < bounds.min_score:
-        return f"scored below {bounds.min_score:g}"
-    words = len((row.text.strip() or row.instruction or "").split())
-    if bounds.min_words is not None and words < bounds.min_words:
-        return f"under {bounds.min_words} words"
-    if bounds.max_words is not None and words > bounds.max_words:
-        return f"over {bounds.max_words} words"
-    return ""
-
-
 NGRAM: Final = 8
 MIN_SHARED: Final = 0.7
 #: Shorter texts are never near duplicates: as words, "5 %." and "5." are the same.
@@ -218,52 +182,25 @@ MIN_WORDS: Final = 3
 _WORD: Final = re.compile(r"\w+")
 
 
-class NearDuplicate(NamedTuple):
-    """A row most of whose text occurs in another row.
-
-    Attributes:
-        split: of the row.
-        id: of the row.
-        other_split: the same split, or an earlier one.
-        other_id: of the row that contains its text.
-    """
-
-    split: str
-    id: str
-    other_split: str
-    other_id: str
-
-
 class _Text(NamedTuple):
-    split_index: int
+    split: str
     row: Row
     key: str
     grams: frozenset[int]
 
 
-def find_near_duplicates(splits: Mapping[str, Sequence[Row]]) -> tuple[NearDuplicate, ...]:
+def find_near_duplicates(splits: Mapping[str, Sequence[Row]]) -> tuple[Leak, ...]:
     """Each row that is a near duplicate of one in its own or an earlier split, once per split.
 
     Within a split the shorter of two is reported, so that dropping what is reported leaves one.
-
-    Args:
-        splits: rows by split, the training split first.
     """
-    names = tuple(splits)
     texts = _texts(splits)
     frequency = Counter(gram for text in texts for gram in text.grams)
-    duplicates: list[NearDuplicate] = []
+    duplicates: list[Leak] = []
     holders: dict[int, list[int]] = defaultdict(list)
     for number, text in enumerate(texts):
         for container in _texts_containing(text, texts, holders, frequency):
-            duplicates.append(
-                NearDuplicate(
-                    names[text.split_index],
-                    text.row.id,
-                    names[container.split_index],
-                    container.row.id,
-                )
-            )
+            duplicates.append(Leak(text.split, text.row.id, container.split, container.row.id))
         for gram in text.grams:
             holders[gram].append(number)
     return tuple(duplicates)
@@ -273,14 +210,14 @@ def _texts(splits: Mapping[str, Sequence[Row]]) -> list[_Text]:
     """Split by split, the longest texts first."""
     numbers: dict[tuple[str, ...], int] = {}
     texts: list[_Text] = []
-    for split_index, rows in enumerate(splits.values()):
+    for split, rows in splits.items():
         split_texts = []
         for row in rows:
             words = _WORD.findall((row.text.strip() or row.instruction or "").casefold())
             starts = range(max(1, len(words) - NGRAM + 1) if len(words) >= MIN_WORDS else 0)
             grams = (tuple(words[start : start + NGRAM]) for start in starts)
             ngrams = frozenset(numbers.setdefault(gram, len(numbers)) for gram in grams)
-            split_texts.append(_Text(split_index, row, input_key(row), ngrams))
+            split_texts.append(_Text(split, row, input_key(row), ngrams))
         texts += sorted(split_texts, key=lambda text: -len(text.grams))
     return texts
 
@@ -300,15 +237,15 @@ def _texts_containing(
     needed = math.ceil(MIN_SHARED * len(text.grams))
     rarest = sorted(text.grams, key=lambda gram: (frequency[gram], gram))
     checked: set[int] = set()
-    matched_splits: set[int] = set()
+    matched_splits: set[str] = set()
     for gram in rarest[: len(text.grams) - needed + 1]:
         for number in holders.get(gram, ()):
             candidate = texts[number]
-            if candidate.split_index in matched_splits or number in checked:
+            if candidate.split in matched_splits or number in checked:
                 continue
             checked.add(number)
             if len(text.grams & candidate.grams) >= needed and text.key != candidate.key:
-                matched_splits.add(candidate.split_index)
+                matched_splits.add(candidate.split)
                 yield candidate
 
 
@@ -339,11 +276,7 @@ class DuplicateCount(NamedTuple):
 
 
 def count_duplicates(rows: Mapping[str, Sequence[Row]]) -> tuple[DuplicateCount, ...]:
-    """Counts exact and near duplicates within each split, and between it and each earlier one.
-
-    Args:
-        rows: by split, the training split first.
-    """
+    """Counts exact and near duplicates within each split, and between it and each earlier one."""
     exact: Counter[tuple[str, str]] = Counter()
     near: Counter[tuple[str, str]] = Counter()
     examples: dict[tuple[str, str], str] = {}
@@ -358,11 +291,9 @@ def count_duplicates(rows: Mapping[str, Sequence[Row]]) -> tuple[DuplicateCount,
                     examples.setdefault((split, earlier), f"{row.id} = {seen[key]}")
             ids.setdefault(key, row.id)
         first[split] = ids
-    for duplicate in find_near_duplicates(rows):
-        near[duplicate.split, duplicate.other_split] += 1
-        examples.setdefault(
-            (duplicate.split, duplicate.other_split), f"{duplicate.id} ~ {duplicate.other_id}"
-        )
+    for split, name, other_split, other_name in find_near_duplicates(rows):
+        near[split, other_split] += 1
+        examples.setdefault((split, other_split), f"{name} ~ {other_name}")
     names = list(rows)
     pairs = [(split, earlier) for n, split in enumerate(names) for earlier in (split, *names[:n])]
     return tuple(
@@ -371,23 +302,17 @@ def count_duplicates(rows: Mapping[str, Sequence[Row]]) -> tuple[DuplicateCount,
 
 
 def find_contradictions(rows: Mapping[str, Sequence[Row]]) -> tuple[RowReference, ...]:
-    """Rows whose input occurs in an earlier row with another answer.
-
-    Args:
-        rows: by split, the training split first.
-    """
-    answers: dict[str, tuple[object, RowReference]] = {}
+    """Rows whose input occurs in an earlier row with another answer."""
+    answers: dict[str, tuple[object, str]] = {}
     contradicting: list[RowReference] = []
     for split, split_rows in rows.items():
         for row in split_rows:
             answer = answer_key(row)
-            first_answer, first_row = answers.setdefault(
-                input_key(row), (answer, RowReference(split, row.id))
+            first_answer, first = answers.setdefault(
+                input_key(row), (answer, f"{row.id} ({split})")
             )
             if first_answer != answer:
-                contradicting.append(
-                    RowReference(split, row.id, f"{first_row.id} ({first_row.split})")
-                )
+                contradicting.append(RowReference(split, row.id, first))
     return tuple(contradicting)
 
 
@@ -414,9 +339,6 @@ def drop_leaks(rows: Mapping[str, Sequence[Row]]) -> dict[str, tuple[Row, ...]]:
 
     Training rows are dropped rather than validation rows, and these rather than test rows, so
     that scores stay comparable with others on the same test rows.
-
-    Args:
-        rows: by split, the training split first.
     """
     remaining: dict[str, tuple[Row, ...]] = {}
     later: set[str] = set()

@@ -25,8 +25,7 @@ class _Document:
 
     @property
     def text(self) -> str:
-        parts = [part for part in (self.title, self.abstract) if part is not None]
-        return " ".join(parts)
+        return " ".join(part for part in (self.title, self.abstract) if part is not None)
 
 
 class Pubtator:
@@ -118,10 +117,9 @@ def _mention_span(
     number, (_, first, last, text, label, *_) = mention
     if not (first.isdigit() and last.isdigit()):
         raise UserError(f"{path}:{number}: offsets '{first}' and '{last}' are not whole numbers")
+    start, end, name = int(first), int(last), f"'{text[:40]}'"
     with with_location(f"{path}:{number}"):
-        return span_at(
-            document.text, int(first), int(last), label, text, spec.labels, f"'{text[:40]}'"
-        )
+        return span_at(document.text, start, end, label, text, spec.labels, name)
 
 
 PUBTATOR = FORMATS.add("pubtator", Pubtator())

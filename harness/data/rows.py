@@ -58,11 +58,8 @@ class Row:
 
     def to_dict(self) -> dict[str, Any]:
         """The row as plain values, without those that are None."""
-        fields: dict[str, Any] = {"id": self.id, "text": self.text}
-        fields["entities"] = [entity._asdict() for entity in self.entities]
-        names = ("output", "instruction", "score", "group")
-        optional = {name: getattr(self, name) for name in names}
-        return fields | {name: value for name, value in optional.items() if value is not None}
+        fields = vars(self) | {"entities": [entity._asdict() for entity in self.entities]}
+        return {name: value for name, value in fields.items() if value is not None}
 
 
 class Options(BaseModel):
@@ -150,11 +147,7 @@ def input_key(row: Row) -> str:
 
 
 def find_leaks(splits: Mapping[str, Sequence[Row]]) -> tuple[Leak, ...]:
-    """Rows whose input also occurs in an earlier split, by `input_key`.
-
-    Args:
-        splits: rows by split, the training split first.
-    """
+    """Rows whose input also occurs in an earlier split (training rows first), by `input_key`."""
     first: dict[str, tuple[str, str]] = {}
     leaks: list[Leak] = []
     for split, rows in splits.items():

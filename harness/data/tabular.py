@@ -15,6 +15,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,15 +32,11 @@ from harness.data.rows import FORMATS, Options, Row, RowSpec
 from harness.errors import UserError, did_you_mean
 
 _COLUMNS = {"pairs": ("input", "output"), "text": ("text",)}
+_CONTENT: Final = "the file should have a line of column names, then rows"
 
 
 class Delimited:
-    """The formats `csv` and `tsv`.
-
-    Args:
-        name: of the format.
-        delimiter: between values.
-    """
+    """The formats `csv` and `tsv`."""
 
     options = Options
 
@@ -63,9 +60,7 @@ class Delimited:
                     f"(fields: {{{key}: COLUMN}} in task.yaml names another)"
                 )
         records = ((number, partial(_row_record, header, values)) for number, values in lines)
-        return parse_rows(
-            path, records, spec, "the file should have a line of column names, then rows"
-        )
+        return parse_rows(path, records, spec, _CONTENT)
 
     def records(self, path: Path) -> Iterator[Record]:
         """All records of a file; see `harness.data.parsing.RecordFormat`."""
@@ -91,23 +86,19 @@ class Delimited:
         lines = self._lines(path)
         first = next(lines, None)
         if first is None:
-            raise UserError(
-                f"{path}: empty; the file should have a line of column names, then rows"
-            )
+            raise UserError(f"{path}: empty; {_CONTENT}")
         header = first[1]
         for name in header:
             if not name.strip() or header.count(name) > 1:
-                problem = (
-                    f"column '{name}' occurs twice" if name.strip() else "a column has no name"
-                )
-                raise UserError(f"{path}:1: {problem}; every column needs a unique name")
+                fault = f"column '{name}' occurs twice" if name.strip() else "a column has no name"
+                raise UserError(f"{path}:1: {fault}; every column needs a unique name")
         return header, lines
 
     def _lines(self, path: Path) -> Iterator[tuple[int, list[str]]]:
         """Each row with the number of the line in which it begins."""
         text = read_text(path)
         if "\0" in text:
-            line = _line_number(text, text.index("\0"))
+            line = text.count("\n", 0, text.index("\0")) + 1
             raise UserError(f"{path}:{line}: a NUL byte; is this a text file?")
         csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=self._delimiter, strict=True)
@@ -121,10 +112,6 @@ class Delimited:
             raise UserError(
                 f"{path}:{begins}: {fault}; a quote inside a quoted value is written twice"
             ) from fault
-
-
-def _line_number(text: str, position: int) -> int:
-    return text.count("\n", 0, position) + 1
 
 
 def _row_record(header: list[str], values: list[str]) -> dict[str, str]:
@@ -164,12 +151,8 @@ class JsonLines:
 
     def survey(self, path: Path) -> dict[str, Any]:
         """Counts rows, and the rows that have each key; see `Format.survey`."""
-        keys: Counter[str] = Counter()
-        rows = 0
-        for record in self.records(path):
-            keys.update(record.keys())
-            rows += 1
-        return {"rows": rows, "keys": dict(keys)}
+        records = list(self.records(path))
+        return {"rows": len(records), "keys": dict(Counter(chain.from_iterable(records)))}
 
 
 def _numbered_records(
@@ -212,9 +195,8 @@ class DatasetFormat(ABC):
 
     def read(self, path: Path, spec: RowSpec) -> tuple[Row, ...]:
         """All rows of a file or folder, checked; see `Format.read`."""
-        return parse_rows(
-            path, dataset_records(self._table(path)), spec, "give at least one row", "row"
-        )
+        records = dataset_records(self._table(path))
+        return parse_rows(path, records, spec, "give at least one row", "row")
 
     def records(self, path: Path) -> Iterator[Record]:
         """All records of a file or folder; see `harness.data.parsing.RecordFormat`."""
@@ -302,35 +284,22 @@ SAVED = FORMATS.add("saved", SavedDataset())
 _ID: Final = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
+@cache  # each call goes over the network
 def hub_split_names(name: str, config: str | None, revision: str | None) -> tuple[str, ...]:
     """Names of the splits of a data set on the hub.
 
     Raises:
         UserError: it cannot be loaded.
     """
-    return _cached_split_names(name, config, revision)
-
-
-@cache  # each call goes over the network
-def _cached_split_names(name: str, config: str | None, revision: str | None) -> tuple[str, ...]:
     from datasets import get_dataset_split_names
 
-    return tuple(
-        _call_datasets(name, lambda: get_dataset_split_names(name, config, revision=revision))
-    )
+    return tuple(_call_datasets(name, get_dataset_split_names, config, revision=revision))
 
 
 def read_hub(
     name: str, config: str | None, revision: str | None, split: str, spec: RowSpec
 ) -> tuple[Row, ...]:
-    """All rows of a split of a hub data set, checked.
-
-    Args:
-        name: id on the hub, such as `org/name`, or a folder.
-        config: its configuration (subset), where it has several.
-        revision: branch, tag or commit; None: the default branch.
-        split: as the data set calls it.
-        spec: what the task requires of its rows.
+    """All rows of a split of a hub data set (its id, or a folder), checked.
 
     Raises:
         UserError: it cannot be loaded, or a row is faulty (`name/split: row N: fault`).
@@ -340,21 +309,16 @@ def read_hub(
     splits = hub_split_names(name, config, revision)
     if split not in splits:
         raise UserError(f"{name}: no split '{split}'; {did_you_mean(split, splits)}")
-    table: Any = _call_datasets(
-        name, lambda: load_dataset(name, config, revision=revision, split=split)
-    )
-    return parse_rows(
-        Path(name) / split, dataset_records(table), spec, "give at least one row", "row"
-    )
+    table = _call_datasets(name, load_dataset, config, revision=revision, split=split)
+    records = dataset_records(table)
+    return parse_rows(Path(name) / split, records, spec, "give at least one row", "row")
 
 
-def _call_datasets(name: str, action: Any) -> Any:
+def _call_datasets(name: str, load: Callable[..., Any], config: str | None, **keys: Any) -> Any:
     if not Path(name).is_dir() and not _ID.fullmatch(name):
         raise UserError(f"{name}: neither a folder nor an id on the hub such as org/name")
     try:
-        return action()
-    except UserError:
-        raise
+        return load(name, config, **keys)
     except Exception as fault:
         reason = " ".join(str(fault).split())[:200] or type(fault).__name__
         raise UserError(

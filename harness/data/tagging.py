@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from typing import Final, Literal, NamedTuple
 
 from harness.data.rows import Span
@@ -22,12 +23,7 @@ _PREFIXES: Final = frozenset("BIES")
 
 
 class TagError(Exception):
-    """A tag that its scheme does not allow at its position.
-
-    Args:
-        index: of the token.
-        reason: what is wrong.
-    """
+    """A tag that its scheme does not allow at its position: index of the token, and reason."""
 
     def __init__(self, index: int, reason: str) -> None:
         super().__init__(f"token {index + 1}: {reason}")
@@ -57,9 +53,8 @@ def parse_tags(tags: Sequence[str]) -> list[Tag]:
         elif mark and label and prefix in _PREFIXES:
             parsed.append(Tag(prefix, label))
         else:
-            raise TagError(
-                index, f"'{tag}' is not a tag; O, B-LABEL, I-LABEL, E- or S-LABEL is right"
-            )
+            reason = f"'{tag}' is not a tag; O, B-LABEL, I-LABEL, E- or S-LABEL is right"
+            raise TagError(index, reason)
     return parsed
 
 
@@ -102,12 +97,11 @@ def entity_ranges(tags: Sequence[Tag], scheme: Scheme) -> list[tuple[int, int, s
             ranges.append((start, index + 1, tag.label))
             start = None
     if start is not None:
+        label = tags[-1].label
         if scheme == "iobes":
-            raise TagError(
-                len(tags) - 1,
-                f"the sentence ends inside {tags[-1].label}; E-{tags[-1].label} is right",
-            )
-        ranges.append((start, len(tags), tags[-1].label))
+            reason = f"the sentence ends inside {label}; E-{label} is right"
+            raise TagError(len(tags) - 1, reason)
+        ranges.append((start, len(tags), label))
     return ranges
 
 
@@ -116,47 +110,41 @@ def _check_tag(
 ) -> None:
     written = tag.prefix if tag.prefix == "O" else f"{tag.prefix}-{tag.label}"
     after = "O" if previous.prefix == "O" else f"{previous.prefix}-{previous.label}"
+    reason = ""
     if scheme == "iobes":
         if open_ and not (tag.prefix in "IE" and follows):
-            raise TagError(
-                index, f"'{written}' after '{after}'; I- or E-{previous.label} is right"
-            )
-        if tag.prefix in "IE" and not open_:
-            raise TagError(index, f"'{written}' begins an entity; B- or S-{tag.label} is right")
+            reason = f"after '{after}'; I- or E-{previous.label} is right"
+        elif tag.prefix in "IE" and not open_:
+            reason = f"begins an entity; B- or S-{tag.label} is right"
     elif tag.prefix in "ES":
-        raise TagError(index, f"'{written}' is a tag of IOBES, but the scheme is {scheme.upper()}")
+        reason = f"is a tag of IOBES, but the scheme is {scheme.upper()}"
     elif scheme == "iob2" and tag.prefix == "I" and not follows:
-        raise TagError(index, f"'{written}' after '{after}' begins an entity; B- is right in IOB2")
+        reason = f"after '{after}' begins an entity; B- is right in IOB2"
     elif scheme == "iob1" and tag.prefix == "B" and not follows:
-        raise TagError(
-            index,
-            f"'{written}' after '{after}', but IOB1 has B- only after an entity of the same "
-            "label, and another entity of the file begins with I-",
+        reason = (
+            f"after '{after}', but IOB1 has B- only after an entity of the same "
+            "label, and another entity of the file begins with I-"
         )
+    if reason:
+        raise TagError(index, f"'{written}' {reason}")
 
 
 def sentence_to_text(
     tokens: Sequence[str], tags: Sequence[str], scheme: Scheme | None = None
 ) -> tuple[str, tuple[Span, ...]]:
-    """Tokens joined by spaces, and the entities in that text.
+    """Tokens of a sentence joined by spaces, and the entities in that text.
 
-    Args:
-        tokens: of one sentence.
-        tags: one for each token.
-        scheme: None detects it from the sentence.
+    There is one tag for each token; without a scheme, it is detected from the sentence.
 
     Raises:
         TagError: a tag is unknown, or not allowed at its position.
     """
     parsed = parse_tags(tags)
-    starts, position = [], 0
-    for token in tokens:
-        starts.append(position)
-        position += len(token) + 1
+    starts = [0, *accumulate(len(token) + 1 for token in tokens)]
     text = " ".join(tokens)
     spans = []
     for first, stop, label in entity_ranges(parsed, scheme or detect_scheme([parsed])):
-        start, end = starts[first], starts[stop - 1] + len(tokens[stop - 1])
+        start, end = starts[first], starts[stop] - 1
         spans.append(Span(start, end, label, text[start:end]))
     return text, tuple(spans)
 
@@ -184,18 +172,16 @@ def all_tags(labels: Iterable[str]) -> tuple[str, ...]:
     return (OUTSIDE, *(f"{prefix}-{label}" for label in labels for prefix in "BI"))
 
 
-def non_overlapping(entities: Sequence[Span]) -> NonOverlapping:
-    """Keeps the longest of overlapping entities, and the first of equally long ones.
+def non_overlapping(entities: Sequence[Span], longest: bool = True) -> NonOverlapping:
+    """Keeps the longest (or shortest) of overlapping entities, the first of equally long ones.
 
     A token has one tag, so tags can express only the outer one of nested entities.
     """
+    sign = -1 if longest else 1
     selected: list[Span] = []
-    for candidate in sorted(entities, key=lambda span: (span.start - span.end, span.start)):
-        if all(
-            candidate.end <= earlier.start or earlier.end <= candidate.start
-            for earlier in selected
-        ):
-            selected.append(candidate)
+    for span in sorted(entities, key=lambda span: (sign * (span.end - span.start), span.start)):
+        if all(span.end <= earlier.start or earlier.end <= span.start for earlier in selected):
+            selected.append(span)
     return NonOverlapping(tuple(sorted(selected)), len(entities) - len(selected))
 
 
@@ -213,23 +199,17 @@ def spans_to_tags(entities: Sequence[Span], offsets: Sequence[Offsets]) -> list[
     previous: int | None = None
     for start, end in offsets:
         index = bisect_right(ends, start)
-        best: int | None = None
+        overlaps: dict[int, int] = {}
         while index < len(entities) and entities[index].start < end:
-            if best is None or _overlap(entities[index], start, end) > _overlap(
-                entities[best], start, end
-            ):
-                best = index
+            overlaps[index] = min(ends[index], end) - max(entities[index].start, start)
             index += 1
+        best = max(overlaps, key=overlaps.__getitem__, default=None)
         if best is None:
             tags.append(OUTSIDE)
         else:
             tags.append(f"{'I' if best == previous else 'B'}-{entities[best].label}")
         previous = best
     return tags
-
-
-def _overlap(entity: Span, start: int, end: int) -> int:
-    return min(entity.end, end) - max(entity.start, start)
 
 
 def tags_to_spans(
@@ -239,12 +219,7 @@ def tags_to_spans(
 
     Any sequence of tags is read, as by conlleval and seqeval's default mode: `B-` always begins an
     entity, and so does an `I-` after `O` or another label. White space at either end, which some
-    tokenizers make part of a token, is stripped.
-
-    Args:
-        tagged: one tag for each token.
-        offsets: of the tokens.
-        text: that the offsets refer to.
+    tokenizers make part of a token, is stripped. There is one tag for each token.
     """
     spans: list[Span] = []
     for first, stop, label in _tag_runs(tagged):
@@ -264,10 +239,6 @@ def word_starts(offsets: Sequence[Offsets], text: str) -> list[int]:
     A word is a run of letters and digits. Of 15,471 entities in MACCROBAT and the NCBI disease
     corpus 13 begin or end inside such a word; with words separated by white space alone a third
     would. Tokens that are parts of one character belong to one word.
-
-    Args:
-        offsets: of the tokens, in the order of the text.
-        text: that the offsets refer to.
     """
     starts: list[int] = []
     end_of_word = 0

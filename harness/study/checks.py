@@ -208,7 +208,7 @@ def data_card_of(sweep: Sweep, task: Task) -> DataCard:
         UserError: the data or the model's tokenizer are faulty.
     """
     from harness.models.base_model import load_tokenizer
-    from harness.tasks.data_card import PreparationCounts, make_data_card
+    from harness.tasks.data_card import make_data_card
     from harness.training.tokenization import PromptBuilder
 
     base = _TokenizerOnly(sweep.model.name, load_tokenizer(sweep.model))
@@ -219,7 +219,7 @@ def data_card_of(sweep: Sweep, task: Task) -> DataCard:
         lambda texts: [len(ids) for ids in prompts.encode(texts)],
         _token_limits(sweep, task, prompts),
         task.type.labels_of if task.type.labelled else None,
-        PreparationCounts(*task.preparation),
+        task.preparation,
         tuple(_baseline_scores(task)),
     )
 

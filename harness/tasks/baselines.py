@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from harness.data.rows import Span
 from harness.tasks.entity_format import Mention
 
 # A number with its decimals is one token, so that "5 mg" is not found in "2.5 mg".
@@ -89,7 +90,7 @@ class EntityDictionary:
         self._index_forms(self._labels.keys() - self._mostly_wrong(notes))
 
     def _index_forms(self, forms: Iterable[_Form]) -> None:
-        """Makes `find_offsets` search for these forms only."""
+        """Makes `find_spans` search for these forms only."""
         self._forms = frozenset(forms)
         lengths: dict[str, set[int]] = defaultdict(set)
         for words in self._forms:
@@ -113,15 +114,13 @@ class EntityDictionary:
 
     def find(self, text: str) -> tuple[Mention, ...]:
         """All entries in a text, from left to right, none inside another."""
-        return tuple(
-            Mention(label, " ".join(text[start:end].split()))
-            for start, end, label in self.find_offsets(text)
-        )
+        spans = self.find_spans(text)
+        return tuple(Mention(span.label, " ".join(span.text.split())) for span in spans)
 
-    def find_offsets(self, text: str) -> tuple[tuple[int, int, str], ...]:
-        """The same as (start, end, label), with `end` exclusive."""
+    def find_spans(self, text: str) -> tuple[Span, ...]:
+        """The same with offsets."""
         tokens = _tokens(text)
-        entries: list[tuple[int, int, str]] = []
+        entries: list[Span] = []
         index = 0
         while index < len(tokens):
             step = 1
@@ -129,7 +128,8 @@ class EntityDictionary:
                 window = tokens[index : index + length]
                 words = tuple(token.text for token in window)
                 if words in self._forms:
-                    entries.append((window[0].start, window[-1].end, self._labels[words]))
+                    start, end = window[0].start, window[-1].end
+                    entries.append(Span(start, end, self._labels[words], text[start:end]))
                     step = len(words)
                     break
             index += step

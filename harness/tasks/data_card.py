@@ -33,12 +33,7 @@ MIN_TEST_EXAMPLES: Final = 30
 
 
 class RowTexts(NamedTuple):
-    """The texts that a row is turned into.
-
-    Attributes:
-        prompt: the model's input.
-        answer: the expected output.
-    """
+    """The texts that a row is turned into: the model's input and the expected output."""
 
     prompt: str
     answer: str
@@ -62,12 +57,7 @@ class TokenLimits(NamedTuple):
 
 
 class PreparationCounts(NamedTuple):
-    """What was done to the training rows.
-
-    Attributes:
-        left_out: training rows that were dropped, by reason.
-        augmented: training rows that a hook added.
-    """
+    """Training rows that were dropped, by reason, and those that a hook added."""
 
     left_out: Mapping[str, int]
     augmented: int
@@ -152,14 +142,17 @@ def make_data_card(
 
     Args:
         rows: by split, the training split first.
-        texts: prompt and answer of each row, in the order of the rows.
+        texts: of each row, in the order of the rows.
         tokens: returns the length of each text.
-        limits: that lengths are compared with.
+        limits: as in `DataCard`.
         labels: the labels or the class of a row; None where rows have none.
-        preparation: what was done to the training rows.
-        baselines: scores of answers without a model.
+        preparation: as in `DataCard`.
+        baselines: as in `DataCard`.
     """
-    sizes = {split: _token_counts(split_rows, tokens) for split, split_rows in texts.items()}
+    sizes = {}  # tokens of the prompts, and of the answers
+    for split, split_texts in texts.items():
+        parts = [text.prompt for text in split_texts], [text.answer for text in split_texts]
+        sizes[split] = [np.asarray(tokens(part), dtype=int) for part in parts]
     overlong, too_long = _overlong_rows(rows, sizes, limits)
     return DataCard(
         counts=tuple(
@@ -202,22 +195,8 @@ def _class_counts(
     return tuple(sorted(classes, key=lambda entry: -entry.rows[0]))
 
 
-class _TokenCounts(NamedTuple):
-    prompts: Array
-    answers: Array
-
-
-def _token_counts(
-    texts: Sequence[RowTexts], tokens: Callable[[Sequence[str]], Sequence[int]]
-) -> _TokenCounts:
-    return _TokenCounts(
-        np.asarray(tokens([text.prompt for text in texts]), dtype=int),
-        np.asarray(tokens([text.answer for text in texts]), dtype=int),
-    )
-
-
 def _summarize_lengths(
-    sizes: Mapping[str, _TokenCounts], limits: TokenLimits
+    sizes: Mapping[str, Sequence[Array]], limits: TokenLimits
 ) -> Iterator[LengthSummary]:
     for split, (prompts, answers) in sizes.items():
         too_long = np.zeros(len(prompts), dtype=bool)
@@ -234,22 +213,21 @@ def _summarize_lengths(
 def _summarize(split: str, what: str, counts: Array, too_long: Array) -> LengthSummary:
     if not len(counts):
         return LengthSummary(split, what, 0.0, 0.0, 0, 0.0)
-    median, high = np.percentile(counts, [50, 95])
-    return LengthSummary(
-        split, what, float(median), float(high), int(counts.max()), float(too_long.mean())
-    )
+    median, high = np.percentile(counts, [50, 95]).tolist()
+    return LengthSummary(split, what, median, high, int(counts.max()), float(too_long.mean()))
 
 
 def _overlong_rows(
-    rows: Mapping[str, Sequence[Row]], sizes: Mapping[str, _TokenCounts], limits: TokenLimits
+    rows: Mapping[str, Sequence[Row]], sizes: Mapping[str, Sequence[Array]], limits: TokenLimits
 ) -> tuple[tuple[RowReference, ...], tuple[RowReference, ...]]:
     """Rows whose answer exceeds `max_new_tokens`; training rows whose answer leaves no room."""
     overlong: list[RowReference] = []
     too_long: list[RowReference] = []
     for split, split_rows in rows.items():
         # Language modelling has no prompts: it splits texts into pieces and uses all of them.
-        prompted = sizes[split].prompts.any()
-        for row, size in zip(split_rows, sizes[split].answers, strict=True):
+        prompts, answers = sizes[split]
+        prompted = prompts.any()
+        for row, size in zip(split_rows, answers, strict=True):
             if limits.max_new_tokens is not None and size > limits.max_new_tokens:
                 overlong.append(RowReference(split, row.id))
             if split == TRAIN and prompted and size + limits.special_tokens >= limits.max_length:
@@ -304,9 +282,9 @@ def _duplicate_warnings(card: DataCard) -> Iterator[str]:
             f"of an earlier row, such as {pair.example}: {effect}{advice}"
         )
     if card.contradictions:
-        count, first = len(card.contradictions), card.contradictions[0]
+        first = card.contradictions[0]
         yield (
-            f"{_count_rows(count)} {_have(count)} the same input as an earlier row but another "
+            f"{_rows_have(card.contradictions)} the same input as an earlier row but another "
             f"answer, such as {first.id} ({first.split}) and {first.compared_with}: no "
             "model can get both right"
         )
@@ -314,21 +292,19 @@ def _duplicate_warnings(card: DataCard) -> Iterator[str]:
 
 def _answer_warnings(card: DataCard) -> Iterator[str]:
     if card.empty:
-        count = len(card.empty)
-        yield f"{_count_rows(count)} {_have(count)} a blank answer: {_list_rows(card.empty)}"
+        yield f"{_rows_have(card.empty)} a blank answer: {_list_rows(card.empty)}"
     if card.overlong:
-        count = len(card.overlong)
         yield (
-            f"{_count_rows(count)} {_have(count)} an answer longer than max_new_tokens: "
+            f"{_rows_have(card.overlong)} an answer longer than max_new_tokens: "
             f"{card.limits.max_new_tokens}, which no model can complete: "
             f"{_list_rows(card.overlong)}"
         )
     if card.too_long:
-        count = len(card.too_long)
         yield (
-            f"{_count_rows(count)} of train {_have(count)} an answer that alone fills "
+            f"{_rows_have(card.too_long, ' of train')} an answer that alone fills "
             f"training.max_length: {card.limits.max_length}, and "
-            f"{'is' if count == 1 else 'are'} not trained on: {_list_rows(card.too_long)}"
+            f"{'is' if len(card.too_long) == 1 else 'are'} not trained on: "
+            f"{_list_rows(card.too_long)}"
         )
 
 
@@ -379,6 +355,10 @@ def _count_rows(count: int) -> str:
 
 def _have(count: int) -> str:
     return "has" if count == 1 else "have"
+
+
+def _rows_have(rows: Sequence[RowReference], split: str = "") -> str:
+    return f"{_count_rows(len(rows))}{split} {_have(len(rows))}"
 
 
 def _list_rows(rows: Sequence[RowReference]) -> str:

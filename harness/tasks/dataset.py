@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from harness.data import preparation
 from harness.data.parsing import quoted
-from harness.data.preparation import filter_rows
 from harness.data.rows import FORMATS, Row, RowSpec, find_leaks, fingerprint
 from harness.errors import UserError, did_you_mean
 from harness.tasks import sources
+from harness.tasks.data_card import PreparationCounts
 from harness.tasks.sources import SPLITS, LoadedSplits, Rows
 from harness.tasks.types import TASK_TYPES
 
@@ -45,12 +45,6 @@ def augmentation_rows(
     The id of each is that of its original row, `~` and a number, so that it belongs to the same
     document.
 
-    Args:
-        folder: of the task.
-        rows: the training rows.
-        seed: passed to the hook.
-        spec: what the task requires of its rows.
-
     Raises:
         UserError: the hook fails or returns a faulty row.
     """
@@ -58,13 +52,13 @@ def augmentation_rows(
     if not path.is_file():
         return ()
     plain = RowSpec(spec.row_type, spec.labels)
-    cache = folder / _CACHE_FOLDER / f"{_cache_key(path, rows, seed)}.jsonl"
+    # The key is of all inputs of the hook: its source, the rows and the seed.
+    key = hashlib.sha256(path.read_bytes() + f" {fingerprint(rows)} {seed}".encode())
+    cache = folder / _CACHE_FOLDER / f"{key.hexdigest()[:12]}.jsonl"
     if cache.is_file():
         return FORMATS.get("jsonl").read(cache, plain) if cache.stat().st_size else ()
-    records = sources.call_for_records(
-        path, HOOK, [row_record(row, spec.row_type) for row in rows], seed
-    )
-    named = _with_ids(path, records, rows)
+    originals = [row_record(row, spec.row_type) for row in rows]
+    named = _with_ids(path, sources.call_for_records(path, HOOK, originals, seed), rows)
     added = sources.checked_rows(path, HOOK, named, plain) if named else ()
     _write_cache(cache, named)
     return added
@@ -78,13 +72,6 @@ def row_record(row: Row, row_type: str) -> dict[str, Any]:
     if row_type != "entities":
         del fields["entities"]
     return fields
-
-
-def _cache_key(path: Path, rows: Sequence[Row], seed: int) -> str:
-    """Twelve hex digits over all inputs of a hook: its source, the rows and the seed."""
-    source = hashlib.sha256(path.read_bytes())
-    source.update(f" {fingerprint(rows)} {seed}".encode())
-    return source.hexdigest()[:12]
 
 
 def _with_ids(
@@ -129,21 +116,6 @@ def _write_cache(path: Path, records: list[dict[str, Any]]) -> None:
         raise UserError(f"{script}: {HOOK}: {fault}; rows are cached as JSON") from fault
 
 
-__all__ = ["SPLITS", "PreparationLog", "TaskData", "prepare_dataset"]
-
-
-class PreparationLog(NamedTuple):
-    """What was done to the training rows.
-
-    Attributes:
-        left_out: number of dropped rows, by reason.
-        augmented: number of rows that a hook added.
-    """
-
-    left_out: Mapping[str, int]
-    augmented: int
-
-
 class TaskData(NamedTuple):
     """A task's data.
 
@@ -157,7 +129,7 @@ class TaskData(NamedTuple):
     labels: tuple[str, ...]
     rows: Callable[[str], tuple[Row, ...]]
     notes: tuple[str, ...]
-    preparation: PreparationLog
+    preparation: PreparationCounts
 
 
 def prepare_dataset(
@@ -193,8 +165,8 @@ def prepare_dataset(
             rows = _drop_leaks(rows, left_out, notes)
     notes += _leak_warnings(rows)
     ordered = {split: rows[split] for split in SPLITS}
-    log = PreparationLog(dict(left_out), len(added))
-    return TaskData(labels, ordered.__getitem__, tuple(notes), log)
+    counts = PreparationCounts(dict(left_out), len(added))
+    return TaskData(labels, ordered.__getitem__, tuple(notes), counts)
 
 
 def _make_missing_splits(
@@ -230,9 +202,7 @@ def _make_missing_splits(
             f"training examples ({_describe_groups(by, new_split)}seed {seed}) were set aside as "
             f"{split}"
         )
-    derived: Rows = {
-        split: rows[split] for split in SPLITS if split == "train" or split in missing
-    }
+    derived: Rows = {split: rows[split] for split in SPLITS if split in ("train", *missing)}
     rows.update(_drop_leaks(derived, left_out, notes))
     return {split: rows[split] for split in SPLITS}
 
@@ -244,8 +214,7 @@ def _grouping(file: TaskFile, rows: Sequence[Row], notes: list[str]) -> str:
     independent. Not so for entities, whose rows are often the sentences of one document.
     """
     keys = file.data.split
-    explicit = file.kind == "entities" or "by" in keys.model_fields_set
-    if explicit or keys.by != preparation.DOCUMENT:
+    if file.kind == "entities" or "by" in keys.model_fields_set:
         return keys.by
     documents = preparation.group_rows(rows, preparation.DOCUMENT)
     if len(documents) > 1 or len(rows) < 2:
@@ -270,7 +239,10 @@ def _filter_training(
     file: TaskFile, loaded: LoadedSplits, rows: Rows, left_out: Counter[str], notes: list[str]
 ) -> Rows:
     """Drops training rows of low quality; the other splits stay as they are."""
-    remaining, reasons = filter_rows(rows["train"], file.quality)
+    keys = file.quality
+    remaining, reasons = preparation.filter_rows(
+        rows["train"], keys.min_score, keys.drop_duplicates, keys.min_words, keys.max_words
+    )
     if not reasons:
         return rows
     counts = ", ".join(f"{number} {reason}" for reason, number in reasons.items())
@@ -288,21 +260,16 @@ def _filter_training(
 def _drop_leaks(rows: Rows, left_out: Counter[str], notes: list[str]) -> Rows:
     """Rows without those whose input also occurs in a later split."""
     remaining = preparation.drop_leaks(rows)
-    dropped = {
-        split: len(split_rows) - len(remaining[split]) for split, split_rows in rows.items()
-    }
-    dropped_texts = [f"{number} of {split}" for split, number in dropped.items() if number]
+    counts = Counter({split: len(rows[split]) - len(remaining[split]) for split in rows})
+    dropped = " and ".join(f"{number} of {split}" for split, number in counts.items() if number)
     for split, split_rows in remaining.items():
         if not split_rows:
             raise UserError(
                 f"no row of {split} is left: the input of each also occurs in a later split"
             )
-    if dropped_texts:
-        left_out.update({"in a later split": dropped["train"]} if dropped["train"] else {})
-        notes.append(
-            f"{' and '.join(dropped_texts)} dropped, because their input also occurs in a later "
-            "split"
-        )
+    if dropped:
+        left_out.update({"in a later split": counts["train"]} if counts["train"] else {})
+        notes.append(f"{dropped} dropped, because their input also occurs in a later split")
     return remaining
 
 
@@ -322,14 +289,7 @@ def _declared_labels(file: TaskFile) -> tuple[str, ...]:
 def _labels_in_use(
     file: TaskFile, rows: Rows, notes: list[str], provided: Collection[str]
 ) -> tuple[str, ...]:
-    """The labels in use; those of task.yaml come first, in its order.
-
-    Args:
-        file: the task's keys.
-        rows: by split.
-        notes: sentences for the user are appended.
-        provided: splits that the data have; the others were made from train.
-    """
+    """The labels in use, those of task.yaml first; splits not `provided` were made from train."""
     task_type, declared = TASK_TYPES.get(file.kind), _declared_labels(file)
     if not task_type.labelled:
         return ()

@@ -4,6 +4,7 @@ Generated entities are surface forms by label, without offsets; tagged ones have
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -14,16 +15,19 @@ from harness.data.rows import Row, Span
 from harness.data.tagging import all_tags
 from harness.metrics.metric import Metric
 from harness.tasks.baselines import EntityDictionary
-from harness.tasks.entity_format import Mention
+from harness.tasks.entity_format import Mention, Parsed
 from harness.tasks.types import (
     HEAD_TYPES,
     TASK_TYPES,
     AnswerMode,
     Example,
-    Parsed,
     TaskType,
     TypeContext,
 )
+
+
+def _mentions_of(spans: Iterable[Span]) -> tuple[Mention, ...]:
+    return tuple(Mention(span.label, " ".join(span.text.split())) for span in spans)
 
 
 class Entities(TaskType):
@@ -48,15 +52,13 @@ class Entities(TaskType):
 
     def example(self, row: Row) -> Example:
         """The text, and its entities as a line of text."""
-        reference = tuple(
-            Mention(span.label, " ".join(span.text.split())) for span in row.entities
-        )
+        reference = _mentions_of(row.entities)
         target = self.context.entity_format.write(reference)
         return Example(row.id, {"text": row.text}, reference, target, row)
 
     def parse(self, output: str) -> Parsed:
         """Parses the first line of an output; see `EntityFormat.parse`."""
-        return Parsed(*self.context.entity_format.parse(output))
+        return self.context.entity_format.parse(output)
 
     def write(self, prediction: Iterable[Any]) -> str:
         """The line of text of these mentions."""
@@ -65,9 +67,8 @@ class Entities(TaskType):
     def metric_inputs(self, metric: Metric, prediction: Any, example: Example) -> tuple[Any, Any]:
         """Mentions and mentions, or spans and spans; case-folded if the task says so."""
         if metric.reads == "spans":
-            row = example.row
-            assert row is not None, "spans need the text of the row"
-            return self.spans(prediction, row.text), row.entities
+            assert example.row is not None, "spans need the text of the row"
+            return self.spans(prediction, example.text), example.row.entities
         return self._fold_case(self.mentions(prediction)), self._fold_case(example.reference)
 
     def mentions(self, prediction: Iterable[Any]) -> tuple[Mention, ...]:
@@ -107,23 +108,18 @@ def locate_mentions(
 
     A model generates no offsets. Whole words are preferred to parts of words; a space in the
     mention matches any white space. A mention without (further) occurrence gets a span after the
-    end of the text: it overlaps nothing and so counts as wrong.
-
-    Args:
-        mentions: in the order of the text, label by label.
-        text: to search.
-        fold_case: whether to ignore case.
+    end of the text: it overlaps nothing and so counts as wrong. Mentions are in the order of the
+    text, label by label.
     """
-    used: dict[tuple[str, str], int] = {}
+    used: Counter[tuple[str, str]] = Counter()
     spans: list[Span] = []
     beyond = len(text) + 1
     for label, surface in mentions:
         key = (label, surface.casefold() if fold_case else surface)
-        occurrences = _occurrences(surface, text, fold_case)
-        number = used.get(key, 0)
-        used[key] = number + 1
-        if number < len(occurrences):
-            start, end = occurrences[number]
+        following = _occurrences(surface, text, fold_case)[used[key] :]
+        used[key] += 1
+        if following:
+            start, end = following[0]
         else:
             start, end = beyond, beyond + 1
             beyond += 2
@@ -186,7 +182,7 @@ class TaggedEntities(Entities):
 
     def mentions(self, prediction: Iterable[Any]) -> tuple[Mention, ...]:
         """Label and surface of each span."""
-        return tuple(Mention(span.label, " ".join(span.text.split())) for span in prediction)
+        return _mentions_of(prediction)
 
     def spans(self, prediction: Iterable[Any], text: str) -> tuple[Span, ...]:
         """The spans themselves."""
@@ -196,13 +192,7 @@ class TaggedEntities(Entities):
     @property
     def baselines(self) -> Mapping[str, Callable[[Example], tuple[Any, ...]]]:
         """The dictionary of training entities, with the offsets where it finds them."""
-        return {"dictionary": self._dictionary_spans}
-
-    def _dictionary_spans(self, example: Example) -> tuple[Span, ...]:
-        return tuple(
-            Span(start, end, label, example.text[start:end])
-            for start, end, label in self.dictionary.find_offsets(example.text)
-        )
+        return {"dictionary": lambda example: self.dictionary.find_spans(example.text)}
 
 
 HEAD_TYPES["entities", TOKEN_CLASSIFICATION] = TaggedEntities

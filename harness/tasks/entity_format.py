@@ -8,7 +8,7 @@ repeated ones included. A backslash escapes a separator inside a mention.
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 _ESCAPE = "\\"
 
@@ -24,12 +24,12 @@ class Parsed(NamedTuple):
     """A parsed output.
 
     Attributes:
-        prediction: the mentions that could be parsed.
-        unparsed: whether any part of the line could not be parsed, or a label is missing. Such
+        prediction: as the task type's metrics take it.
+        unparsed: whether any part of the output could not be parsed, or a label is missing. Such
             parts are not in `prediction`, so their mentions count as missed.
     """
 
-    prediction: tuple[Mention, ...]
+    prediction: Any
     unparsed: bool
 
 

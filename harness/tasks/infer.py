@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -79,30 +79,21 @@ def describe_columns(records: Sequence[Mapping[str, Any]]) -> tuple[Column, ...]
 
 def _describe_column(name: str, values: list[Any]) -> Column:
     full = [value for value in values if value is not None and value != "" and value != []]
-    holds = _common_type(full)
-    empty = len(values) - len(full)
+    types = {_value_type(value) for value in full}
+    holds = types.pop() if len(types) == 1 else "other"
+    column = Column(name, holds, len(values), empty=len(values) - len(full))
     if holds not in {"text", "number"}:
-        return Column(name, holds, len(values), empty)
+        return column
     counts = Counter(full)
-    rarest = min(counts.values(), default=0)
+    column = replace(column, values=len(counts), rarest=min(counts.values()))
     if holds == "number":
-        return Column(name, holds, len(values), empty, len(counts), rarest)
-    return Column(
-        name,
-        holds,
-        len(values),
-        empty,
-        len(counts),
-        rarest,
-        sum(len(text.split()) for text in full) / max(1, len(full)),
-        max((len(text) for text in full), default=0),
-        any("\n" in text.strip() for text in full),
+        return column
+    return replace(
+        column,
+        words=sum(len(text.split()) for text in full) / len(full),
+        longest=max(map(len, full)),
+        multiline=any("\n" in text.strip() for text in full),
     )
-
-
-def _common_type(values: Iterable[Any]) -> str:
-    types = {_value_type(value) for value in values}
-    return types.pop() if len(types) == 1 else "other"
 
 
 def _value_type(value: Any) -> str:
@@ -113,9 +104,8 @@ def _value_type(value: Any) -> str:
     if isinstance(value, list | tuple):
         if all(isinstance(item, str) for item in value):
             return "words"
-        if all(
-            isinstance(item, dict) and {"start", "end", "label"} <= item.keys() for item in value
-        ):
+        keys = {"start", "end", "label"}
+        if all(isinstance(item, dict) and keys <= item.keys() for item in value):
             return "spans"
     return "other"
 
@@ -139,7 +129,7 @@ class InferredTask(NamedTuple):
     """A task as inferred from its columns.
 
     Attributes:
-        task_type: key of `harness.tasks.types.TASK_TYPES`.
+        task_type: key of `TASK_TYPES`.
         fields: as in task.yaml, only names that differ from the usual ones.
         input: the input's column; None where the format has no columns.
         output: the output's column, if there is one.
@@ -158,13 +148,9 @@ class InferredTask(NamedTuple):
 def infer_task(
     columns: Sequence[Column], rows: int, task_type: str | None, fields: Mapping[str, str]
 ) -> InferredTask:
-    """Infers task type and fields from columns.
+    """Infers task type and fields from the columns of the training records.
 
-    Args:
-        columns: of the training records.
-        rows: how many records there are.
-        task_type: given by the user, or None.
-        fields: columns given by the user, by task.yaml's names for them.
+    A task type, and columns by task.yaml's names for them, may be given by the user.
 
     Raises:
         UserError: a column does not exist, or the columns do not decide.
@@ -191,11 +177,7 @@ def _infer_entities(
     column = fields.get("entities", spans[0] if spans else None)
     if column is not None:
         identity = _id_column(tuple(by_name.values()), fields)
-        texts = [
-            candidate
-            for candidate in by_name.values()
-            if candidate.holds == "text" and candidate is not identity
-        ]
+        texts = [c for c in by_name.values() if c.holds == "text" and c is not identity]
         text = _find_column(texts, fields.get("text"), "text", INPUTS)
         if text is None and len(texts) == 1:
             text = texts[0]
@@ -229,11 +211,7 @@ def _infer_from_texts(
     by_name = {column.name: column for column in columns}
     identity = _id_column(columns, fields)
     instruction = by_name.get(fields.get("instruction", _INSTRUCTION))
-    texts = [
-        column
-        for column in columns
-        if column.holds == "text" and column.values > 1 and column is not identity
-    ]
+    texts = [c for c in columns if c.holds == "text" and c.values > 1 and c is not identity]
     others = [column for column in texts if column is not instruction]
     if len(others) > 1 or (task_type == "text" and others):
         texts = others  # otherwise the instruction is the input
@@ -287,12 +265,8 @@ def _input_and_output(
         if source is None:
             raise _undecided(texts, "text")
         return source, None
-    answer = _find_column(
-        [column for column in texts if column is not source],
-        fields.get("output"),
-        "output",
-        OUTPUTS,
-    )
+    others = [column for column in texts if column is not source]
+    answer = _find_column(others, fields.get("output"), "output", OUTPUTS)
     rest = [column for column in texts if column not in (source, answer)]
     long = [column for column in rest if not column.classes]
     if source is None and len(long) == 1:
@@ -349,10 +323,8 @@ def _unused_columns(columns: Sequence[Column]) -> tuple[str, ...]:
         return ()
     names = " and ".join(f"`{column.name}`" for column in columns)
     if len(columns) > 1:
-        message = f"{names} are not used; --field output=COLUMN makes one the output"
-        return (message,)
-    name = columns[0].name
-    return (f"{names} is not used; --field output={name} makes it the output",)
+        return (f"{names} are not used; --field output=COLUMN makes one the output",)
+    return (f"{names} is not used; --field output={columns[0].name} makes it the output",)
 
 
 def _renamed_fields(requested: Mapping[str, str], detected: Mapping[str, str]) -> dict[str, str]:
@@ -406,10 +378,6 @@ class DataSource(NamedTuple):
 def find_data(path: Path, format_name: str | None) -> DataSource:
     """Finds the splits at a path: one file, one split, or a folder of splits.
 
-    Args:
-        path: given by the user.
-        format_name: given by the user, or None.
-
     Raises:
         UserError: the path does not exist, or its format or splits are unclear.
     """
@@ -425,9 +393,8 @@ def find_data(path: Path, format_name: str | None) -> DataSource:
     train = discovery.split_path(FORMATS.get(layout.format), folder, layout.names["train"])
     if train is None:
         suffixes = ", ".join(FORMATS.get(layout.format).suffixes)
-        raise UserError(
-            f"{path}: format {layout.format} is read from files that end in {suffixes}"
-        )
+        message = f"format {layout.format} is read from files that end in {suffixes}"
+        raise UserError(f"{path}: {message}")
     options, why_options = _format_options(layout.format, train)
     why = [f"{path}: {layout.format}", *why_options]
     if layout.unused:

@@ -96,14 +96,7 @@ def choose_metrics(task_type: str, lengths: ExampleLengths) -> MetricChoice:
 def render_task_yaml(
     name: str, source: DataSection, inferred: InferredTask, lengths: ExampleLengths
 ) -> str:
-    """The text of a task.yaml, with comments.
-
-    Args:
-        name: of the task.
-        source: the section `data`.
-        inferred: type and fields.
-        lengths: of the examples, as far as known.
-    """
+    """The text of a task.yaml, with comments; lengths are of the examples, as far as known."""
     metrics = choose_metrics(inferred.task_type, lengths)
     reason = _one_line(inferred.reasons[0].partition(", ")[2]) or "by its format"
     lines = [
@@ -116,12 +109,8 @@ def render_task_yaml(
     ]
     if inferred.task_type in {"entities", "choice"}:
         lines.append("labels: auto # from the training rows")
-    lines += [
-        "",
-        "data:",
-        f"  folder: {_yaml_string(source.folder)}",
-        f"  format: {source.format}",
-    ]
+    folder = _yaml_string(source.folder)
+    lines += ["", "data:", f"  folder: {folder}", f"  format: {source.format}"]
     if source.options:
         lines.append(f"  options: {_yaml_mapping(source.options)}")
     if source.splits:
@@ -129,10 +118,9 @@ def render_task_yaml(
     if inferred.task_type == "entities" and not source.has_all_splits:
         lines.append("  split: {stratify: true} # keeps each label in the training rows")
     if source.leaks:
-        rows_word = "row stands" if source.leaks == 1 else "rows stand"
-        lines.append(
-            f"  leaks: drop # {source.leaks} {rows_word} in two splits, and leave the earlier"
-        )
+        stand = "row stands" if source.leaks == 1 else "rows stand"
+        note = f"{source.leaks} {stand} in two splits, and leave the earlier"
+        lines.append(f"  leaks: drop # {note}")
     if inferred.fields:
         lines.append(f"fields: {_yaml_mapping(inferred.fields)} # what the files call them")
     lines += ["", *_prompt_lines(inferred, lengths), ""]
@@ -162,10 +150,8 @@ def _prompt_lines(inferred: InferredTask, lengths: ExampleLengths) -> list[str]:
         "truncate: left # side at which the input of a long example is truncated",
     ]
     if inferred.task_type == "choice":
-        return [
-            *lines,
-            "answers: likelihood # the most likely class; generation: the one the model writes",
-        ]
+        answers = "likelihood # the most likely class; generation: the one the model writes"
+        return [*lines, f"answers: {answers}"]
     if inferred.task_type == "entities":
         lines.append("# target.names gives labels short names, which shortens answers:")
         lines.append("# target: {names: {SOME_LONG_LABEL: SLL}}")
@@ -177,12 +163,11 @@ def suggest_prompt(inferred: InferredTask) -> str:
     """A prompt that uses the names of the columns."""
     if inferred.task_type == "entities":
         return "Text: {text}\n"
-    input_title, output_title = _title(inferred.input, "Input"), _title(inferred.output, "Output")
     column = inferred.input
     long = column is not None and (column.multiline or column.words > _LONG)
-    input_block = "\n{input}\n" if long else " {input}\n"
     before = "{instruction}\n" if inferred.instructed else ""
-    return f"{before}{input_title}:{input_block}{output_title}:"
+    value = "\n{input}\n" if long else " {input}\n"
+    return f"{before}{_title(column, 'Input')}:{value}{_title(inferred.output, 'Output')}:"
 
 
 def suggest_max_new_tokens(lengths: ExampleLengths) -> int:
@@ -236,8 +221,8 @@ def _yaml_string(text: str) -> str:
 
 
 def _yaml_mapping(values: Mapping[str, Any]) -> str:
-    inside = ", ".join(f"{key}: {_yaml_string(value)}" for key, value in values.items())
-    return f"{{{inside}}}"
+    items = [f"{key}: {_yaml_string(value)}" for key, value in values.items()]
+    return f"{{{', '.join(items)}}}"
 
 
 def _one_line(text: str) -> str:
@@ -306,18 +291,6 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_-]+")
 _NUMBER: Final = re.compile(r"\n?#### *[-+$]?[\d.,]+\s*$")
 
 
-class ScaffoldResult(NamedTuple):
-    """What was written.
-
-    Attributes:
-        files: task.yaml and the sweep.
-        reasons: what was inferred and why, in sentences.
-    """
-
-    files: tuple[Path, Path]
-    reasons: tuple[str, ...]
-
-
 def create_task(
     name: str,
     data: Path,
@@ -325,7 +298,7 @@ def create_task(
     format_name: str | None = None,
     fields: Mapping[str, str] | None = None,
     force: bool = False,
-) -> ScaffoldResult:
+) -> tuple[tuple[Path, Path], tuple[str, ...]]:
     """Writes tasks/NAME/task.yaml and sweeps/NAME.yaml in the working folder.
 
     Args:
@@ -336,17 +309,21 @@ def create_task(
         fields: columns by task.yaml's names for them, instead of inferred ones.
         force: overwrite existing files.
 
+    Returns:
+        Both files, and what was inferred and why, in sentences.
+
     Raises:
         UserError: a name is wrong, a file exists, or the task cannot be inferred.
     """
-    folder, sweep = Path("tasks") / name, Path("sweeps") / f"{name}.yaml"
+    folder = Path("tasks") / name
+    files = folder / "task.yaml", Path("sweeps") / f"{name}.yaml"
     if not _NAME.fullmatch(name):
         raise UserError(f"{name}: a task's name has letters, digits, _ and - only")
     if task_type is not None and task_type not in TASK_TYPES:
         raise UserError(
             f"--kind {task_type}: unknown kind; {did_you_mean(task_type, TASK_TYPES.names())}"
         )
-    for file in (folder / "task.yaml", sweep):
+    for file in files:
         if file.exists() and not force:
             raise UserError(f"{file}: exists already; --force overwrites it")
     data_source = find_data(data, format_name)
@@ -362,16 +339,14 @@ def create_task(
         source = source._replace(leaks=len(leaking))
         draft = _load_draft(name, source, data_source, inferred)
     lengths = _measure_examples(draft, inferred)
-    texts = (
-        render_task_yaml(name, source, inferred, lengths),
-        render_sweep_yaml(name, inferred, lengths),
-    )
-    for file, text in zip((folder / "task.yaml", sweep), texts, strict=True):
+    task_yaml = render_task_yaml(name, source, inferred, lengths)
+    texts = task_yaml, render_sweep_yaml(name, inferred, lengths)
+    for file, text in zip(files, texts, strict=True):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
     counts = ", ".join(f"{len(draft.rows(split)):,} {split}" for split in task.SPLITS)
     why = (*data_source.reasons, *inferred.reasons, f"rows: {counts}", *draft.notes)
-    return ScaffoldResult((folder / "task.yaml", sweep), why)
+    return files, why
 
 
 def _infer(

@@ -4,16 +4,9 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, ValidationError, field_validator, model_validator
 
-from harness.config.settings import GENERATION
+from harness.config.settings import GENERATION, Section
 from harness.data.rows import FORMATS, Options
 from harness.errors import UserError, did_you_mean, first_fault
 from harness.metrics.evaluate_library import PREFIX
@@ -21,13 +14,7 @@ from harness.metrics.metric import METRICS
 from harness.tasks.types import HEAD_TYPES, TASK_TYPES, type_for_head
 
 
-class TaskSection(BaseModel):
-    """A frozen section that refuses unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Sizes(TaskSection):
+class Sizes(Section):
     """How many examples the generator writes for each split."""
 
     train: int = Field(ge=1)
@@ -35,7 +22,7 @@ class Sizes(TaskSection):
     test: int = Field(ge=1)
 
 
-class Split(TaskSection):
+class Split(Section):
     """How missing splits are made from the training rows.
 
     Attributes:
@@ -58,7 +45,7 @@ class Split(TaskSection):
         return self
 
 
-class Quality(TaskSection):
+class Quality(Section):
     """Which training rows are dropped for low quality; validation and test keep all rows.
 
     Attributes:
@@ -84,7 +71,7 @@ class Quality(TaskSection):
         return self
 
 
-class Data(TaskSection):
+class Data(Section):
     """Where examples come from: a generator in the task's folder, files there, or the hub.
 
     Attributes:
@@ -111,8 +98,8 @@ class Data(TaskSection):
     config: str | None = None
     revision: str | None = None
     format: str = "jsonl"
-    options: dict[str, Any] = {}
-    splits: dict[Literal["train", "validation", "test"], str] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
+    splits: dict[Literal["train", "validation", "test"], str] = Field(default_factory=dict)
     split: Split = Split()
     leaks: Literal["stop", "drop"] = "stop"
 
@@ -140,7 +127,7 @@ class Data(TaskSection):
         return FORMATS.get(self.format).options.model_validate(self.options)
 
 
-class Target(TaskSection):
+class Target(Section):
     """How entities are written: see `harness.tasks.entity_format.EntityFormat`.
 
     Attributes:
@@ -155,7 +142,7 @@ class Target(TaskSection):
     between_items: str = ";"
     between_labels: str = "|"
     empty: str = "none"
-    names: dict[str, str] = {}
+    names: dict[str, str] = Field(default_factory=dict)
 
     @field_validator("after_label", "between_items", "between_labels")
     @classmethod
@@ -175,7 +162,7 @@ class Target(TaskSection):
         return self
 
 
-class Window(TaskSection):
+class Window(Section):
     """How a long text is scored: in windows that overlap, each token once.
 
     Attributes:
@@ -193,7 +180,7 @@ class Window(TaskSection):
         return self
 
 
-class ObjectiveSection(TaskSection):
+class ObjectiveSection(Section):
     """What a study optimises.
 
     Attributes:
@@ -207,7 +194,7 @@ class ObjectiveSection(TaskSection):
     margin: float = Field(ge=0)
 
 
-class TaskFile(TaskSection):
+class TaskFile(Section):
     """The keys of task.yaml.
 
     Attributes:
@@ -329,7 +316,8 @@ class TaskFile(TaskSection):
             if name.startswith(PREFIX):
                 continue  # loaded with the task, since it may be in its folder
             if name not in METRICS:
-                raise ValueError(f"metrics: unknown metric '{name}'; {_known_metrics(name)}")
+                known = did_you_mean(name, METRICS.names())
+                raise ValueError(f"metrics: unknown metric '{name}'; {known}")
             if self.kind not in (types := METRICS.get(name).task_types):
                 raise ValueError(
                     f"metrics: {name} scores tasks of kind {' or '.join(types)}, not {self.kind}"
@@ -344,10 +332,6 @@ class TaskFile(TaskSection):
         if direction and self.objective.direction != direction:
             raise ValueError(f"objective.direction: {metric} has to be {direction}d")
         return self
-
-
-def _known_metrics(name: str) -> str:
-    return did_you_mean(name, METRICS.names())
 
 
 def read_task_file(path: Path) -> TaskFile:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 import traceback
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -44,42 +44,22 @@ def load_module(path: Path) -> ModuleType:
     return module
 
 
-def find_function(module: ModuleType, name: str, path: Path) -> Callable[..., Any]:
-    """A function of a module.
-
-    Raises:
-        UserError: the module has none of that name.
-    """
-    attribute = getattr(module, name, None)
-    if not callable(attribute):
-        names = [
-            other_name
-            for other_name, value in vars(module).items()
-            if callable(value) and other_name[0] != "_"
-        ]
-        raise UserError(f"{path}: no function '{name}'; {did_you_mean(name, names)}")
-    return attribute  # type: ignore[no-any-return]
-
-
 def call_for_records(path: Path, name: str, *arguments: Any) -> list[dict[str, Any]]:
     """Calls a function of a file, which returns a list of rows as dicts.
-
-    Args:
-        path: the file.
-        name: the function.
-        *arguments: of the function.
 
     Raises:
         UserError: the file, the function or what it returns is faulty.
     """
-    function = find_function(load_module(path), name, path)
+    names = {key: value for key, value in vars(load_module(path)).items() if callable(value)}
+    if name not in names:
+        known = did_you_mean(name, (key for key in names if key[0] != "_"))
+        raise UserError(f"{path}: no function '{name}'; {known}")
     with _locate_faults(path, name):
-        returned = function(*arguments)
+        returned = names[name](*arguments)
         records = None if isinstance(returned, dict | str | None) else list(returned)
     if records is None:
-        raise UserError(
-            f"{path}: {name} returned a {type(returned).__name__}; return a list of dicts"
-        )
+        type_name = type(returned).__name__
+        raise UserError(f"{path}: {name} returned a {type_name}; return a list of dicts")
     for number, record in enumerate(records, start=1):
         if not isinstance(record, dict):
             type_name = type(record).__name__
@@ -96,9 +76,8 @@ def checked_rows(
         UserError: a record is faulty; the message is `file: function: row N: fault`.
     """
     numbered = ((n, record.copy) for n, record in enumerate(records, start=1))
-    return parse_rows(
-        path.with_name(f"{path.name}: {name}"), numbered, spec, "return at least one", "row"
-    )
+    location = path.with_name(f"{path.name}: {name}")
+    return parse_rows(location, numbered, spec, "return at least one", "row")
 
 
 @contextmanager
@@ -109,11 +88,8 @@ def _locate_faults(path: Path, what: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as fault:
-        lines = [
-            frame.lineno
-            for frame in traceback.extract_tb(fault.__traceback__)
-            if Path(frame.filename) == path
-        ]
+        frames = traceback.extract_tb(fault.__traceback__)
+        lines = [frame.lineno for frame in frames if Path(frame.filename) == path]
         if isinstance(fault, SyntaxError) and fault.filename == str(path):
             lines.append(fault.lineno)
         location = f"{path}:{lines[-1]}" if lines else str(path)
@@ -128,13 +104,7 @@ Rows = dict[str, tuple[Row, ...]]
 
 
 class LoadedSplits(NamedTuple):
-    """The splits that exist.
-
-    Attributes:
-        rows: by split; always with a training split.
-        source: name of the data in messages.
-        train: name of the training split in messages.
-    """
+    """The splits that exist, train always; how messages name the data and the training split."""
 
     rows: Rows
     source: str
@@ -145,8 +115,8 @@ def read_splits(file: TaskFile, folder: Path, data: Path | None, seed: int) -> L
     """Reads all splits that exist.
 
     Args:
-        file: the task's keys.
-        folder: where task.yaml lies.
+        file: of the task.
+        folder: of task.yaml.
         data: the user's folder, instead of what task.yaml says.
         seed: of a generator.
 
@@ -159,7 +129,7 @@ def read_splits(file: TaskFile, folder: Path, data: Path | None, seed: int) -> L
         loaded = _read_hub(file, file.data.hub)
     else:
         data_folder = data if data is not None else folder / str(file.data.folder)
-        labels = None if data is not None or file.labels == "auto" else tuple(file.labels)
+        labels = None if data is not None or file.labels == "auto" else file.labels
         loaded = _read_folder(file, data_folder, labels, users=data is not None)
     _check_score_and_group(file, loaded)
     return loaded
@@ -197,13 +167,11 @@ def _check_score_and_group(file: TaskFile, loaded: LoadedSplits) -> None:
 
 
 def _read_generator(file: TaskFile, script: Path, seed: int) -> LoadedSplits:
-    sizes = file.data.sizes
-    assert sizes is not None  # checked by the model of task.yaml
-    labels = None if file.labels == "auto" else tuple(file.labels)
-    spec = row_spec(file, labels)
+    spec = row_spec(file, None if file.labels == "auto" else file.labels)
     rows = {}
     for split in SPLITS:
-        records = call_for_records(script, _GENERATE, split, getattr(sizes, split), seed)
+        size = getattr(file.data.sizes, split)  # the model of task.yaml has checked that it is set
+        records = call_for_records(script, _GENERATE, split, size, seed)
         split_spec = _training_spec(spec, file, SPLITS) if split == "train" else spec
         rows[split] = checked_rows(script, f"{_GENERATE} {split}", records, split_spec)
     return LoadedSplits(rows, str(script), f"{script}: {_GENERATE} train")
@@ -231,16 +199,15 @@ def _read_folder(
         if path is not None:
             paths[split] = path
         elif split == "train" or split in files.splits:
-            noun = "file" if reader.suffixes else "folder"
+            noun, usual = "file" if reader.suffixes else "folder", _usual_file_name(reader, name)
             raise UserError(
-                f"{folder / _usual_file_name(reader, name)}: no such {noun}; a data folder needs "
-                "train, and "
-                f"what data.splits in task.yaml names{_suggest_alternative(reader, folder, name)}"
+                f"{folder / usual}: no such {noun}; a data folder needs train, and what "
+                f"data.splits in task.yaml names{_suggest_alternative(reader, folder, name)}"
             )
         else:
             _refuse_other_name(split, str(folder), _candidate_names(reader, folder))
     options = keys.read_options() if files.format == keys.format else None
-    spec = RowSpec(TASK_TYPES.get(file.kind).row_type, labels, files.fields, options)
+    spec = replace(row_spec(file, labels), fields=files.fields, options=options)
     training_spec = _training_spec(spec, file, paths)
     rows = {
         split: reader.read(path, training_spec if split == "train" else spec)
@@ -256,8 +223,8 @@ def _read_hub(file: TaskFile, name: str) -> LoadedSplits:
     from harness.data import tabular
 
     keys = file.data
-    labels = None if file.labels == "auto" else tuple(file.labels)
-    spec = RowSpec(TASK_TYPES.get(file.kind).row_type, labels, file.field_names())
+    labels = None if file.labels == "auto" else file.labels
+    spec = replace(row_spec(file, labels), fields=file.field_names())
     available = tabular.hub_split_names(name, keys.config, keys.revision)
     names: dict[str, str] = {}
     for split in SPLITS:

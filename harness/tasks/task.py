@@ -19,10 +19,11 @@ from harness.metrics import find_metric
 from harness.metrics.metric import Metric
 from harness.results import Objective
 from harness.tasks import dataset
-from harness.tasks.dataset import SPLITS, PreparationLog
-from harness.tasks.entity_format import EntityFormat
+from harness.tasks.data_card import PreparationCounts
+from harness.tasks.entity_format import EntityFormat, Parsed
 from harness.tasks.schema import TaskFile, read_task_file
-from harness.tasks.types import AnswerMode, Example, Parsed, TaskType, TypeContext, type_for_head
+from harness.tasks.sources import SPLITS
+from harness.tasks.types import AnswerMode, Example, TaskType, TypeContext, type_for_head
 
 
 def choose_few_shot(
@@ -36,13 +37,6 @@ def choose_few_shot(
 
     From the shorter half of the training split; each is the first in a seeded order that shows
     most of the labels or classes not yet shown.
-
-    Args:
-        training: the training examples.
-        task_type: knows the labels that an example shows.
-        labels: to be shown.
-        count: number of examples.
-        seed: of the choice.
     """
     pool = sorted(training, key=lambda example: (len(example.text), example.id))
     pool = pool[: max(count, (len(pool) + 1) // 2)]
@@ -50,9 +44,7 @@ def choose_few_shot(
     examples: list[Example] = []
     missing = set(labels)
     while pool and len(examples) < count:
-        best = max(
-            pool, key=lambda example: len(missing.intersection(task_type.labels_shown(example)))
-        )
+        best = max(pool, key=lambda example: len(missing & set(task_type.labels_shown(example))))
         pool.remove(best)
         examples.append(best)
         missing -= set(task_type.labels_shown(best))
@@ -62,7 +54,7 @@ def choose_few_shot(
 
 __all__ = ["SPLITS", "AnswerMode", "Evaluation", "Example", "Parsed", "Task", "load_task"]
 
-_NO_PREPARATION: Final = PreparationLog({}, 0)
+_NO_PREPARATION: Final = PreparationCounts({}, 0)
 _FIELD: Final = re.compile(r"\{(input|text|instruction)\}")
 
 
@@ -82,12 +74,9 @@ class Task:
     """One task with its data; made by `load_task`.
 
     Attributes:
-        name: of the task.
+        name: as in task.yaml; so are `summary`, `public` and `max_new_tokens`.
         folder: of task.yaml.
         file: the keys of task.yaml.
-        summary: one line on the task.
-        public: whether its data may be shown to anybody.
-        max_new_tokens: of a generated answer.
         type: makes examples, and parses and writes answers.
         labels: the entity labels in the order of writing, or the classes of a choice.
         metrics: those that are reported; one of them is the objective's.
@@ -102,7 +91,7 @@ class Task:
         labels: tuple[str, ...],
         rows: Callable[[str], tuple[Row, ...]],
         notes: tuple[str, ...] = (),
-        preparation: PreparationLog = _NO_PREPARATION,
+        preparation: PreparationCounts = _NO_PREPARATION,
     ) -> None:
         """Made by `load_task`; `rows` returns the rows of a split, called when first needed."""
         self.name = file.name
@@ -201,12 +190,9 @@ class Task:
     def score(
         self, prediction: Any, example: Example, metric: Metric | None = None
     ) -> tuple[float, ...]:
-        """The statistics of one example, in the order of `objective.columns`.
+        """The statistics of one example by a metric, by default the objective's.
 
-        Args:
-            prediction: as the task type defines it.
-            example: that it belongs to.
-            metric: instead of the objective's.
+        In the order of `objective.columns`; the prediction is as the task type defines it.
         """
         used = metric or self.metric
         return used.score(*self.type.metric_inputs(used, prediction, example), self.type.classes)
@@ -223,26 +209,21 @@ class Task:
         examples: Sequence[Example],
         unparsed: Sequence[bool] = (),
     ) -> Evaluation:
-        """Scores predictions by all metrics of the task.
+        """Scores the prediction for each example by all metrics of the task.
 
-        Args:
-            predictions: for each example, in their order.
-            examples: that the predictions belong to.
-            unparsed: for each example whether its output could not be parsed.
+        `unparsed` says for each example whether its output could not be parsed.
         """
-        all_predictions = list(predictions)
-        rows: dict[str, list[tuple[float, ...]]] = {}
-        for metric in self.metrics:
-            rows[metric.name] = [
-                tuple(map(float, self.score(prediction, example, metric)))
-                for prediction, example in zip(all_predictions, examples, strict=True)
-            ]
-        objective = rows[self.metric.name]
-        aggregates = {
+        pairs = list(zip(predictions, examples, strict=True))
+        rows = {
+            metric.name: [tuple(map(float, self.score(*pair, metric))) for pair in pairs]
+            for metric in self.metrics
+        }
+        values = {
             metric.name: metric.aggregate(rows[metric.name], self.type.classes)
             for metric in self.metrics
         }
-        return Evaluation(tuple(objective), {**aggregates, **self.values(objective, unparsed)})
+        objective = rows[self.metric.name]
+        return Evaluation(tuple(objective), values | self.values(objective, unparsed))
 
     @property
     def baselines(self) -> Mapping[str, Callable[[Example], Any]]:

@@ -9,14 +9,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import Any, ClassVar, Final
 
 from harness.config.settings import GENERATION, Head
 from harness.data.rows import Row
 from harness.metrics.metric import Metric
 from harness.registry import Registry
 from harness.tasks.baselines import copy_input, first_sentence, most_frequent
-from harness.tasks.entity_format import EntityFormat
+from harness.tasks.entity_format import EntityFormat, Parsed
 
 #: The classes of statistics where answers have no classes.
 NO_CLASSES: Final = ("all",)
@@ -54,18 +54,6 @@ class Example:
     def text(self) -> str:
         """The input."""
         return self.prompt_fields["text"]
-
-
-class Parsed(NamedTuple):
-    """A parsed output.
-
-    Attributes:
-        prediction: as the task type's metrics take it, without what could not be parsed.
-        unparsed: whether any part of the output could not be parsed.
-    """
-
-    prediction: Any
-    unparsed: bool
 
 
 @dataclass(frozen=True)
@@ -219,7 +207,7 @@ class Choice(TaskType):
         super().__init__(context)
         self.classes = context.labels
         self.answers = AnswerMode.GENERATED if context.generate else AnswerMode.MOST_LIKELY
-        self._class_by_text = {self._text_of(name): name for name in self.classes}
+        self._class_by_text = {_normalized(self.write(name)): name for name in self.classes}
 
     @staticmethod
     def labels_of(row: Row) -> Collection[str]:
@@ -248,9 +236,6 @@ class Choice(TaskType):
     @cached_property
     def _most_frequent(self) -> str:
         return most_frequent(example.reference for example in self.context.training())
-
-    def _text_of(self, name: str) -> str:
-        return _normalized(self.context.names.get(name, name))
 
 
 def _normalized(text: str) -> str:
