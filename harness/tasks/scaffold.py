@@ -274,7 +274,7 @@ confirmation:
   looks: [5]                             # seeds of each finalist, each scored on test once
   max_configurations: 3
 baselines:
-  shots: {shots}                          # worked examples before a prompt of the bare base
+  shots: {shots}                          # few-shot examples before each prompt of the base model
   full: true                             # all weights, tuned like the adapters
 presets:
   quick:
