@@ -116,7 +116,7 @@ def test_one_file_is_split(capsys: pytest.CaptureFixture[str]) -> None:
 def test_long_documents_are_taken_line_by_line(capsys: pytest.CaptureFixture[str]) -> None:
     brat("notes", documents=6, lines=20)
     assert init("--data", "notes") == 0
-    assert "a row is a line of a document, for documents have 280 words" in capsys.readouterr().out
+    assert "a line of a document, since documents have 280 words" in capsys.readouterr().out
     file = read_task_file(Path("tasks/mine/task.yaml"))
     assert file.data.options == {"passages": "line"}
     assert sum(sizes()) == 120
@@ -163,7 +163,7 @@ def test_nothing_is_overwritten_unless_it_is_asked_for(capsys: pytest.CaptureFix
     Path("sweeps").mkdir()
     Path("sweeps/mine.yaml").write_text("task: other\n", encoding="utf-8")
     assert init("--data", "data") == 2
-    assert "sweeps/mine.yaml: is there already; --force writes over it" in capsys.readouterr().err
+    assert "sweeps/mine.yaml: exists already; --force overwrites it" in capsys.readouterr().err
     assert not Path("tasks").exists()
     assert Path("sweeps/mine.yaml").read_text(encoding="utf-8") == "task: other\n"
     assert init("--data", "data", "--force") == 0
@@ -177,7 +177,7 @@ def test_nothing_is_overwritten_unless_it_is_asked_for(capsys: pytest.CaptureFix
         ("x.jsonl", "", [], "x.jsonl: no rows"),
         ("x.csv", "a,b\n1\n", [], "x.csv:2: 1 values for 2 columns"),
         ("x.csv", "", [], "x.csv: empty; the file should have a line of column names"),
-        ("x.txt", "Just a text.\n", [], "x.txt: neither its name nor its first lines say"),
+        ("x.txt", "Just a text.\n", [], "x.txt: neither its name nor its first lines show"),
         ("x.txt", "Just a text.\n", ["--format=cnll"], "--format cnll: unknown; did you mean 'co"),
         ("x.conll", "a\tO\nb\tX-Y\n", [], "x.conll:2"),
         ("x.csv", "a,b\nc d e,f g h\ni j,k l\n", [], "which column of a, b is the input"),
@@ -199,7 +199,7 @@ def test_a_mistake_is_told_in_one_line_and_nothing_is_written(
 def test_a_folder_that_is_missing_or_holds_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert told(capsys, "--data", "nowhere") == "--data nowhere: no such file or folder"
     Path("odd").mkdir()
-    assert "odd: no training split that can be read (it is empty)" in told(capsys, "--data", "odd")
+    assert "odd: no readable training split (it is empty)" in told(capsys, "--data", "odd")
     for name in ("one", "two"):
         Path("odd", f"{name}.csv").write_text("a,b\nc,d\n", encoding="utf-8")
     assert "(one.csv, two.csv); name a file train" in told(capsys, "--data", "odd")
