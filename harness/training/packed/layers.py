@@ -6,7 +6,7 @@ product. `InferenceLora` is an adapter in a forward pass without gradients, as a
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from peft.tuners.lora.layer import LoraLayer
@@ -20,7 +20,6 @@ from harness.adapters.proofs import NAME
 from harness.models import base_model
 from harness.training.packed.layout import Blocks, Layout, SlotRows, current_layout
 from harness.training.packed.lora_math import (
-    AdapterOp,
     Dropped,
     FourBitWeight,
     FrozenWeight,
@@ -29,17 +28,18 @@ from harness.training.packed.lora_math import (
     row_norms,
 )
 
+#: Adapters of a layer by slot.
+Parts = Mapping[int, LoraOp]
 
-class Kernel(Protocol):
-    """Computes the adapters' parts of one layer and their gradients; has no state itself."""
+
+class LoopKernel:
+    """Computes the adapters' parts of a layer and their gradients, slot by slot with exact ranks.
+
+    On a processor no padding is the fastest. A kernel has no state itself.
+    """
 
     def forward(
-        self,
-        parts: Mapping[int, AdapterOp],
-        rows: Tensor,
-        out: Tensor,
-        frozen: FrozenWeight,
-        layout: Layout,
+        self, parts: Parts, rows: Tensor, out: Tensor, frozen: FrozenWeight, layout: Layout
     ) -> Any:
         """Adds the adapters' outputs to `out`; returns what the backward pass needs.
 
@@ -50,35 +50,6 @@ class Kernel(Protocol):
             frozen: these weights.
             layout: which rows are whose.
         """
-        ...
-
-    def backward_outputs(self, state: Any, gradient: Tensor, needed: bool) -> Tensor:
-        """The gradient for the frozen weights' product; adds up those of the adapters.
-
-        Args:
-            state: what `forward` returned.
-            gradient: of the outputs, shape (rows, out); not changed.
-            needed: whether the returned gradient is used.
-        """
-        ...
-
-    def backward_inputs(self, state: Any, into: Tensor, frozen: FrozenWeight) -> None:
-        """Adds the adapters' share to the inputs' gradient, shape (rows, in)."""
-        ...
-
-
-class LoopKernel:
-    """Slot by slot, each with its exact rank: on a processor no padding is the fastest."""
-
-    def forward(
-        self,
-        parts: Mapping[int, AdapterOp],
-        rows: Tensor,
-        out: Tensor,
-        frozen: FrozenWeight,
-        layout: Layout,
-    ) -> Any:
-        """See `Kernel`."""
         state = []
         for slot, start, end in layout.shares:
             part = parts.get(slot)
@@ -88,7 +59,13 @@ class LoopKernel:
         return state
 
     def backward_outputs(self, state: Any, gradient: Tensor, needed: bool) -> Tensor:
-        """See `Kernel`."""
+        """The gradient for the frozen weights' product; adds up those of the adapters.
+
+        Args:
+            state: what `forward` returned.
+            gradient: of the outputs, shape (rows, out); not changed.
+            needed: whether the returned gradient is used.
+        """
         changed: Tensor | None = None
         for part, span, part_state in state:
             slot_gradient = gradient[span]
@@ -100,7 +77,7 @@ class LoopKernel:
         return gradient if changed is None else changed
 
     def backward_inputs(self, state: Any, into: Tensor, frozen: FrozenWeight) -> None:
-        """See `Kernel`."""
+        """Adds the adapters' share to the inputs' gradient, shape (rows, in)."""
         for part, span, part_state in state:
             part.backward_inputs(part_state, into[span], frozen)
 
@@ -132,35 +109,27 @@ class _Batch(NamedTuple):
     low_gradient: list[Tensor]
 
 
-class BatchedKernel:
+class BatchedKernel(LoopKernel):
     """All plain LoRA slots in one batched product, ranks and rows padded with zeros.
 
     On a GPU a product of rank 8 is over before the next one is launched, so fewer and larger ones
     win. What is not a plain A and B (DoRA, PiSSA, OLoRA) goes slot by slot.
     """
 
-    def __init__(self) -> None:
-        self._slot_by_slot = LoopKernel()
-
     def forward(
-        self,
-        parts: Mapping[int, AdapterOp],
-        rows: Tensor,
-        out: Tensor,
-        frozen: FrozenWeight,
-        layout: Layout,
+        self, parts: Parts, rows: Tensor, out: Tensor, frozen: FrozenWeight, layout: Layout
     ) -> Any:
-        """See `Kernel`."""
+        """See `LoopKernel`."""
         plain: list[tuple[SlotRows, LoraOp]] = []
         for share in layout.shares:
             part = parts.get(share.slot)
             if type(part) is LoraOp and part.removed is None and share.end > share.start:
                 plain.append((share, part))
         if len(plain) < 2:
-            return None, self._slot_by_slot.forward(parts, rows, out, frozen, layout)
+            return None, super().forward(parts, rows, out, frozen, layout)
         batched = {share.slot for share, _ in plain}
         rest = {slot: part for slot, part in parts.items() if slot not in batched}
-        others = self._slot_by_slot.forward(rest, rows, out, frozen, layout)
+        others = super().forward(rest, rows, out, frozen, layout)
         return self._batched(plain, rows, out, layout), others
 
     def _batched(
@@ -174,7 +143,7 @@ class BatchedKernel:
             mask = part.dropout.draw(slot_rows)
             if mask is not None:
                 inputs = rows.clone() if inputs is rows else inputs
-                inputs[share.start : share.end] = mask.of(slot_rows)
+                inputs[share.start : share.end] = mask(slot_rows)
                 dropped[index] = mask
         inputs = blocks.of(inputs)
         first, second = _padded_matrices(parts, layout)
@@ -184,7 +153,7 @@ class BatchedKernel:
         return _Batch(parts, blocks, inputs, low, dropped, first, second, scales, [])
 
     def backward_outputs(self, state: Any, gradient: Tensor, needed: bool) -> Tensor:
-        """See `Kernel`."""
+        """See `LoopKernel`."""
         batch: _Batch | None
         batch, others = state
         if batch is not None:
@@ -193,19 +162,19 @@ class BatchedKernel:
             batch.low_gradient.append(low)
             _add_gradients([part.first for part in batch.parts], torch.bmm(low.mT, batch.inputs))
             _add_gradients([part.second for part in batch.parts], torch.bmm(outputs.mT, batch.low))
-        return self._slot_by_slot.backward_outputs(others, gradient, needed)
+        return super().backward_outputs(others, gradient, needed)
 
     def backward_inputs(self, state: Any, into: Tensor, frozen: FrozenWeight) -> None:
-        """See `Kernel`."""
+        """See `LoopKernel`."""
         batch: _Batch | None
         batch, others = state
         if batch is not None:
             inputs = batch.blocks.back(torch.bmm(batch.low_gradient[0], batch.first))
             for index, mask in batch.dropped.items():
                 span = batch.blocks.parts[index]
-                inputs[span] = mask.of(inputs[span])
+                inputs[span] = mask(inputs[span])
             into.index_add_(0, batch.blocks.rows, inputs)
-        self._slot_by_slot.backward_inputs(others, into, frozen)
+        super().backward_inputs(others, into, frozen)
 
 
 def _padded_matrices(parts: Sequence[LoraOp], layout: Layout) -> tuple[Tensor, Tensor]:
@@ -234,16 +203,15 @@ def _add_gradients(weights: Sequence[TrainedWeight], gradients: Tensor) -> None:
     dtype = next((w.gradient.dtype for w in weights if w.gradient is not None), None)
     if dtype is None:
         return
-    pairs = [
-        (weight.gradient, padded[: weight.value.shape[0], : weight.value.shape[1]])
-        for weight, padded in zip(weights, gradients.to(dtype), strict=True)
-        if weight.gradient is not None
-    ]
-    totals, parts = [total for total, _ in pairs], [part for _, part in pairs]
+    totals, parts = [], []
+    for weight, padded in zip(weights, gradients.to(dtype), strict=True):
+        if weight.gradient is not None:
+            totals.append(weight.gradient)
+            parts.append(padded[: weight.value.shape[0], : weight.value.shape[1]])
     torch._foreach_add_(totals, parts)
 
 
-def kernel_for(device: torch.device) -> Kernel:
+def kernel_for(device: torch.device) -> LoopKernel:
     """The kernel for a device."""
     return BatchedKernel() if device.type == "cuda" else LoopKernel()
 
@@ -319,10 +287,10 @@ class PackedLinear:
             see `AdapterPack.inference`.
     """
 
-    def __init__(self, layer: nn.Module, anchor: Tensor, kernel: Kernel | None = None) -> None:
+    def __init__(self, layer: nn.Module, anchor: Tensor, kernel: LoopKernel | None = None) -> None:
         """Takes a view of the weights; without parts the layer runs as it is."""
         self.layer, self._anchor = layer, anchor
-        self._kernel: Kernel = kernel or LoopKernel()
+        self._kernel = kernel or LoopKernel()
         weight = layer.get_parameter("weight").detach()
         bias = cast("Tensor | None", layer.bias)
         bias = None if bias is None else bias.detach()
@@ -330,7 +298,7 @@ class PackedLinear:
             self.frozen: FrozenWeight = FourBitWeight(layer, bias)
         else:
             self.frozen = FrozenWeight(weight.T if isinstance(layer, Conv1D) else weight, bias)
-        self.parts: dict[int, AdapterOp] = {}
+        self.parts: dict[int, LoraOp] = {}
         self.inference: dict[int, InferenceLora] = {}
 
     def __call__(self, x: Tensor) -> Tensor:

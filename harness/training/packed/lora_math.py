@@ -4,9 +4,10 @@ Formulas are PEFT's. Their gradients are written out here and added up in buffer
 bookkeeping for the many small tensors of a pack costs more than the products.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, NamedTuple, Protocol
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,45 +16,8 @@ from torch.nn import functional
 from harness.adapters.fast_layers import DroppedPositions, dropout
 from harness.models import base_model
 
-
-class Dropped(Protocol):
-    """The elements of some rows that dropout sets to zero."""
-
-    def of(self, rows: Tensor) -> Tensor:
-        """Rows, or a gradient with respect to them, after dropout."""
-        ...
-
-
-class DroppedIndices(NamedTuple):
-    """Dropped elements by index: on a processor few numbers are the fastest.
-
-    Attributes:
-        indices: of the elements, in the flattened rows.
-        p: with which probability.
-    """
-
-    indices: Tensor
-    p: float
-
-    def of(self, rows: Tensor) -> Tensor:
-        """See `Dropped`."""
-        return dropout(rows, self.indices, self.p)
-
-
-class DroppedMask(NamedTuple):
-    """Dropped elements as a mask: its size is known, so that no GPU has to be waited for.
-
-    Attributes:
-        dropped: whether an element is, shape of the rows.
-        p: with which probability.
-    """
-
-    dropped: Tensor
-    p: float
-
-    def of(self, rows: Tensor) -> Tensor:
-        """See `Dropped`."""
-        return rows.masked_fill(self.dropped, 0).mul_(1 / (1 - self.p))
+#: Applies the dropout drawn for some rows to them, or to a gradient with respect to them.
+Dropped = Callable[[Tensor], Tensor]
 
 
 class Dropout:
@@ -80,48 +44,27 @@ class Dropout:
         """
         if not self._p:
             return None
-        return (self._indices if rows.device.type == "cpu" else self._mask)(rows)
+        return (self._by_index if rows.device.type == "cpu" else self._by_mask)(rows)
 
-    def _indices(self, rows: Tensor) -> DroppedIndices:
+    def _by_index(self, rows: Tensor) -> Dropped:
+        """By index: on a processor few numbers are the fastest."""
         if self._stream is None:
             self._stream = DroppedPositions(self._p, self._seed())
-        return DroppedIndices(self._stream.take(rows.numel()), self._p)
+        return partial(dropout, positions=self._stream.take(rows.numel()), p=self._p)
 
-    def _mask(self, rows: Tensor) -> DroppedMask:
+    def _by_mask(self, rows: Tensor) -> Dropped:
+        """As a mask: its size is known, so that no GPU has to be waited for."""
         if self._gpu_generator is None:
             self._gpu_generator = torch.Generator(rows.device).manual_seed(self._seed())
         uniform = torch.rand(rows.shape, generator=self._gpu_generator, device=rows.device)
-        return DroppedMask(uniform < self._p, self._p)
+        return partial(_masked, dropped=uniform < self._p, p=self._p)
 
     def _seed(self) -> int:
         return int(torch.randint(1 << 62, (), generator=self._generator))
 
 
-class AdapterOp(Protocol):
-    """One slot's adapter in one layer."""
-
-    def forward(
-        self,
-        rows: Tensor,
-        out: Tensor,
-        layer: "FrozenWeight",
-    ) -> Any:
-        """Adds the adapter's outputs to `out`; returns the state that `backward_*` need.
-
-        Args:
-            rows: the slot's inputs, shape (rows, in).
-            out: outputs of the frozen weights, without bias, shape (rows, out).
-            layer: the frozen weights.
-        """
-        ...
-
-    def backward_outputs(self, state: Any, gradient: Tensor) -> Tensor:
-        """The gradient for the frozen weights' product; adds up those of the adapter."""
-        ...
-
-    def backward_inputs(self, state: Any, into: Tensor, layer: "FrozenWeight") -> None:
-        """Adds the adapter's share to the inputs' gradient, shape (rows, in)."""
-        ...
+def _masked(rows: Tensor, dropped: Tensor, p: float) -> Tensor:
+    return rows.masked_fill(dropped, 0).mul_(1 / (1 - p))
 
 
 class FrozenWeight:
@@ -237,16 +180,17 @@ class LoraOp:
     def _through_first(self, rows: Tensor) -> tuple[Tensor, Dropped | None, Tensor]:
         """The rows after dropout, what was dropped, and their products with A."""
         dropped = self.dropout.draw(rows)
-        inputs = rows if dropped is None else dropped.of(rows)
+        inputs = rows if dropped is None else dropped(rows)
         return inputs, dropped, inputs @ self.first.value.T
 
-    def forward(
-        self,
-        rows: Tensor,
-        out: Tensor,
-        layer: FrozenWeight,
-    ) -> tuple[Any, ...]:
-        """See `AdapterOp`."""
+    def forward(self, rows: Tensor, out: Tensor, layer: FrozenWeight) -> tuple[Any, ...]:
+        """Adds the adapter's outputs to `out`; returns the state that `backward_*` need.
+
+        Args:
+            rows: the slot's inputs, shape (rows, in).
+            out: outputs of the frozen weights, without bias, shape (rows, out).
+            layer: the frozen weights.
+        """
         del layer
         inputs, dropped, low = self._through_first(rows)
         out.addmm_(low, self.second.value.T, alpha=self.scale)
@@ -255,7 +199,7 @@ class LoraOp:
         return inputs, dropped, low, []
 
     def backward_outputs(self, state: Any, gradient: Tensor) -> Tensor:
-        """See `AdapterOp`."""
+        """The gradient for the frozen weights' product; adds up those of the adapter."""
         inputs, _, low, gradients = state
         low_gradient = (gradient @ self.second.value).mul_(self.scale)
         self.first.add_product(low_gradient.T, inputs)
@@ -264,13 +208,13 @@ class LoraOp:
         return gradient
 
     def backward_inputs(self, state: Any, into: Tensor, layer: FrozenWeight) -> None:
-        """See `AdapterOp`."""
+        """Adds the adapter's share to the inputs' gradient, shape (rows, in)."""
         del layer
         _, dropped, _, (low_gradient, gradient) = state
         if dropped is None:
             into.addmm_(low_gradient, self.first.value)
         else:
-            into.add_(dropped.of(low_gradient @ self.first.value))
+            into.add_(dropped(low_gradient @ self.first.value))
         if self.removed is not None:
             self.removed.backward(gradient, into)
 
@@ -319,13 +263,8 @@ class DoraOp(LoraOp):
         super().__init__(first, second, scale, dropout)
         self.magnitude = magnitude
 
-    def forward(
-        self,
-        rows: Tensor,
-        out: Tensor,
-        layer: FrozenWeight,
-    ) -> tuple[Any, ...]:
-        """See `AdapterOp`."""
+    def forward(self, rows: Tensor, out: Tensor, layer: FrozenWeight) -> tuple[Any, ...]:
+        """See `LoraOp`."""
         norm = row_norms(layer, self.first.value, self.second.value, self.scale)
         share = (self.magnitude.value.to(norm.dtype) / norm).to(rows.dtype)
         inputs, dropped, low = self._through_first(rows)
@@ -339,7 +278,7 @@ class DoraOp(LoraOp):
         return inputs, dropped, low, [], direction, norm, share, []
 
     def backward_outputs(self, state: Any, gradient: Tensor) -> Tensor:
-        """See `AdapterOp`."""
+        """See `LoraOp`."""
         share: Tensor
         inputs, dropped, low, gradients, direction, norm, share, frozen_gradient = state
         self.magnitude.add((gradient * direction).sum(dim=0, dtype=norm.dtype) / norm)
@@ -353,14 +292,14 @@ class DoraOp(LoraOp):
         return gradient
 
     def backward_inputs(self, state: Any, into: Tensor, layer: FrozenWeight) -> None:
-        """See `AdapterOp`."""
+        """See `LoraOp`."""
         _, dropped, _, gradients, *_, frozen_gradient = state
         low_gradient = gradients[0]
         if dropped is None:
             into.addmm_(low_gradient, self.first.value)
         else:
             through = layer.backward(frozen_gradient[0]).addmm_(low_gradient, self.first.value)
-            into.add_(dropped.of(through))
+            into.add_(dropped(through))
 
 
 class FourBitWeight(FrozenWeight):

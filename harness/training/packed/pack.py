@@ -28,7 +28,7 @@ from harness.training.losses import in_float32
 from harness.training.packed import layers as kernels
 from harness.training.packed.layers import PackedLinear, make_inference_lora, packed_layers
 from harness.training.packed.layout import Layout, SlotRows, use_layout, use_packed_attention
-from harness.training.packed.lora_math import AdapterOp, DoraOp, Dropout, LoraOp, RemovedInit
+from harness.training.packed.lora_math import DoraOp, Dropout, LoraOp, RemovedInit
 from harness.training.packed.prefix_cache import PrefixSkipper
 from harness.training.packed.slot import FlatWeights, SlotTrainingRun
 
@@ -179,9 +179,8 @@ class AdapterPack:
             for slot, wrapped in adapters.items():
                 for name, layer in wrapped.items():
                     packed = self.layers[name]
-                    part = packed.parts[slot]
-                    assert isinstance(part, LoraOp)
-                    packed.inference[slot] = make_inference_lora(layer, part, packed.frozen)
+                    part, frozen = packed.parts[slot], packed.frozen
+                    packed.inference[slot] = make_inference_lora(layer, part, frozen)
             with packed_layers(self.layers):
                 yield lambda owners, width: use_layout(_equal_rows(owners, width, self.device))
         finally:
@@ -273,7 +272,7 @@ def _removed_init(layer: LoraLayer, dtype: torch.dtype) -> RemovedInit:
 
 def _adapter_op(
     layer: LoraLayer, weights: FlatWeights, dropout: Dropout, removed: RemovedInit | None
-) -> AdapterOp:
+) -> LoraOp:
     first = weights.of(layer.lora_A[NAME].get_parameter("weight"))
     second = weights.of(layer.lora_B[NAME].get_parameter("weight"))
     scale = float(layer.scaling[NAME])

@@ -15,14 +15,12 @@ from harness.adapters import attach
 from harness.models.base_model import BaseModel
 from harness.training.packed.layers import (
     BatchedKernel,
-    Kernel,
     LoopKernel,
     kernel_for,
     make_inference_lora,
 )
 from harness.training.packed.layout import Layout, SlotRows
 from harness.training.packed.lora_math import (
-    AdapterOp,
     DoraOp,
     Dropout,
     FrozenWeight,
@@ -62,20 +60,20 @@ def dora(slot: int) -> DoraOp:
     return DoraOp(plain.first, plain.second, plain.scale, plain.dropout, magnitude)
 
 
-def all_lora() -> dict[int, AdapterOp]:
+def all_lora() -> dict[int, LoraOp]:
     return {slot: lora(slot) for slot in range(4)}
 
 
-def frozen_first() -> dict[int, AdapterOp]:
+def frozen_first() -> dict[int, LoraOp]:
     return {slot: lora(slot, learns=slot != 1) for slot in range(4)}
 
 
-def mixed() -> dict[int, AdapterOp]:
+def mixed() -> dict[int, LoraOp]:
     removed = RemovedInit(drawn(2, IN, seed=31), drawn(OUT, 2, seed=32), 0.7)
     return {0: lora(0), 1: dora(1), 2: lora(2, removed=removed), 3: lora(3)}
 
 
-def only_one() -> dict[int, AdapterOp]:
+def only_one() -> dict[int, LoraOp]:
     return {2: lora(2)}
 
 
@@ -89,7 +87,7 @@ def shares(*counts: int) -> Layout:
 
 
 def used(
-    kernel: Kernel, parts: dict[int, AdapterOp], layout: Layout, count: int
+    kernel: LoopKernel, parts: dict[int, LoraOp], layout: Layout, count: int
 ) -> Sequence[Tensor]:
     """Outputs, the inputs' gradient, and the gradients of all weights."""
     rows, gradient = drawn(count, IN, seed=40), drawn(count, OUT, seed=41)
@@ -103,7 +101,6 @@ def used(
     assert torch.equal(rows, given)
     found = [out, into]
     for part in parts.values():
-        assert isinstance(part, LoraOp)
         weights = [part.first, part.second]
         weights += [part.magnitude] if isinstance(part, DoraOp) else []
         found += [each.gradient for each in weights if each.gradient is not None]
@@ -163,7 +160,7 @@ class Counted(TorchDispatchMode):
 def test_more_slots_ask_for_no_more_operations(ranks: tuple[int, int]) -> None:
     counts = []
     for slots in (2, 16):
-        parts: dict[int, AdapterOp] = {}
+        parts: dict[int, LoraOp] = {}
         for slot in range(slots):
             rank = ranks[slot % 2]
             first, second = drawn(rank, IN, seed=slot), drawn(OUT, rank, seed=50 + slot)

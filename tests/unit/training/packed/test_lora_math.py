@@ -3,17 +3,18 @@
 What is dropped from a slot's rows is its own generator's choice.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import pytest
 import torch
 from torch import Tensor
 
+from harness.adapters.fast_layers import dropout
 from harness.training.packed.lora_math import (
     DoraOp,
     Dropout,
-    DroppedIndices,
-    DroppedMask,
+    Dropped,
     FrozenWeight,
     LoraOp,
     RemovedInit,
@@ -31,11 +32,11 @@ class Injected(Dropout):
         super().__init__(0.0, torch.Generator())
         self.given = given
 
-    def draw(self, rows: Tensor) -> DroppedIndices | None:
+    def draw(self, rows: Tensor) -> Dropped | None:
         if self.given is None:
             return None
         assert rows.shape == self.given.shape
-        return DroppedIndices((self.given.flatten() == 0).nonzero()[:, 0], 0.5)
+        return partial(dropout, positions=(self.given.flatten() == 0).nonzero()[:, 0], p=0.5)
 
 
 class Numbers(NamedTuple):
@@ -166,7 +167,7 @@ def test_what_was_taken_out_flows_back_past_dropout(dropped: bool, numbers: Numb
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a processor and as on a GPU."""
     if request.param == "mask":
-        monkeypatch.setattr(Dropout, "_indices", Dropout._mask)
+        monkeypatch.setattr(Dropout, "_by_index", Dropout._by_mask)
 
 
 def test_nothing_is_drawn_where_nothing_is_dropped() -> None:
@@ -183,7 +184,7 @@ def test_each_draw_is_another_and_the_generator_s() -> None:
     for seed in (3, 3, 4):
         dropout = Dropout(0.4, torch.Generator().manual_seed(seed))
         draws = [dropout.draw(rows) for _ in range(2)]
-        seen.append([None if each is None else each.of(rows) for each in draws])
+        seen.append([None if each is None else each(rows) for each in draws])
     assert all(torch.equal(one, other) for one, other in zip(seen[0], seen[1], strict=True))
     assert not torch.equal(seen[0][0], seen[0][1])
     assert not torch.equal(seen[0][0], seen[2][0])
@@ -193,8 +194,8 @@ def test_each_draw_is_another_and_the_generator_s() -> None:
 def test_the_share_that_is_dropped_is_p_and_the_mean_stays() -> None:
     rows = torch.ones(400, 500)
     dropped = Dropout(0.1, torch.Generator().manual_seed(3)).draw(rows)
-    assert isinstance(dropped, DroppedIndices | DroppedMask)
-    left = dropped.of(rows)
+    assert dropped is not None
+    left = dropped(rows)
     # Four standard errors of 200,000 draws.
     assert float((left == 0).double().mean()) == pytest.approx(0.1, abs=0.0027)
     assert float(left.double().mean()) == pytest.approx(1, abs=0.003)
@@ -205,4 +206,4 @@ def test_what_is_no_number_is_dropped_like_the_rest() -> None:
     rows = torch.full((40, 50), torch.nan)
     dropped = Dropout(0.5, torch.Generator().manual_seed(3)).draw(rows)
     assert dropped is not None
-    assert 700 < int((dropped.of(rows) == 0).sum()) < 1300
+    assert 700 < int((dropped(rows) == 0).sum()) < 1300
