@@ -23,6 +23,7 @@ from harness.adapters.targets import is_transposed, target_names
 from harness.config.variants import Variant
 from harness.errors import UserError
 from harness.models import token_classifier
+from harness.models.base_model import replaced_forwards
 from harness.models.batches import TokenSequence
 from harness.models.memory import MEMORY
 from harness.registry import Registry
@@ -237,17 +238,14 @@ def merged(model: PreTrainedModel) -> Iterator[None]:
     bases: list[nn.Module] = [layer.get_base_layer() for layer in layers]
     weights = [base.get_parameter("weight") for base in bases]
     frozen = [weight.data for weight in weights]
-    before = [layer.__dict__.get("forward") for layer in layers]
     try:
         with torch.no_grad():
-            for layer, base in zip(layers, bases, strict=True):
+            for layer in layers:
                 layer.merge(safe_merge=True)  # makes a new tensor, unlike an unsafe merge
-                layer.forward = base.forward  # past PEFT's checks, which cost as much as the rest
-        yield
+        # Past PEFT's checks, which cost as much as the rest.
+        with replaced_forwards(layers, [base.forward for base in bases]):
+            yield
     finally:
-        for layer, weight, data, forward in zip(layers, weights, frozen, before, strict=True):
+        for layer, weight, data in zip(layers, weights, frozen, strict=True):
             weight.data = data
             layer.merged_adapters.clear()
-            layer.__dict__.pop("forward", None)
-            if forward is not None:
-                layer.forward = forward

@@ -6,7 +6,7 @@ is attached.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -398,6 +398,23 @@ def _quiet(expected: bool) -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def replaced_forwards(
+    modules: Iterable[nn.Module], forwards: Iterable[Callable[..., Any]]
+) -> Iterator[None]:
+    """Has each of some modules run another `forward` inside the context."""
+    before = [(module, module.__dict__.get("forward")) for module in modules]
+    try:
+        for (module, _), forward in zip(before, forwards, strict=True):
+            module.forward = forward
+        yield
+    finally:
+        for module, previous in before:
+            module.__dict__.pop("forward", None)
+            if previous is not None:
+                module.forward = previous
 
 
 def transformer_blocks(model: PreTrainedModel) -> list[nn.ModuleList]:

@@ -23,7 +23,7 @@ from harness.adapters import attach
 from harness.adapters.adapter import Adapter
 from harness.config.settings import TrainingSettings
 from harness.errors import UserError
-from harness.models.base_model import BaseModel, transformer_blocks
+from harness.models.base_model import BaseModel, replaced_forwards, transformer_blocks
 from harness.models.batches import TokenSequence, collate, data_order
 from harness.models.memory import is_out_of_memory
 from harness.training.losses import Loss
@@ -452,14 +452,6 @@ def checkpointed(model: PreTrainedModel) -> Iterator[int]:
         The number of blocks.
     """
     blocks = [block for stack in transformer_blocks(model) for block in stack]
-    for block in blocks:
-        block.forward = partial(_checkpoint, block.forward)
-    try:
+    forwards = [partial(checkpoint, block.forward, use_reentrant=False) for block in blocks]
+    with replaced_forwards(blocks, forwards):
         yield len(blocks)
-    finally:
-        for block in blocks:
-            block.__dict__.pop("forward", None)
-
-
-def _checkpoint(forward: Callable[..., Any], *args: Any, **keywords: Any) -> Any:
-    return checkpoint(forward, *args, use_reentrant=False, **keywords)

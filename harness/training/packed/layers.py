@@ -4,8 +4,8 @@ Two kernels go through the adapters' parts of a layer: slot by slot, or all slot
 product. `InferenceLora` is an adapter in a forward pass without gradients, as answers are decoded.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -288,7 +288,6 @@ class PackedLinear:
     """
 
     def __init__(self, layer: nn.Module, anchor: Tensor, kernel: LoopKernel | None = None) -> None:
-        """Takes a view of the weights; without parts the layer runs as it is."""
         self.layer, self._anchor = layer, anchor
         self._kernel = kernel or LoopKernel()
         weight = layer.get_parameter("weight").detach()
@@ -327,15 +326,7 @@ class PackedLinear:
         return any(share.slot in self.parts for share in layout.shares)
 
     def run_forward(self, rows: Tensor, layout: Layout) -> tuple[Tensor, Any]:
-        """The forward pass.
-
-        Args:
-            rows: shape (rows, in).
-            layout: which rows are whose.
-
-        Returns:
-            The outputs, and what the backward pass needs.
-        """
+        """The outputs of rows, shape (rows, in), and what the backward pass needs."""
         frozen = self.frozen
         with frozen.dequantized():
             out = frozen.forward(rows)
@@ -374,21 +365,6 @@ class _Packed(Function):
         return layer.run_backward(state, gradient, ctx.needs_input_grad[0]), None, None, None
 
 
-@contextmanager
-def packed_layers(layers: Mapping[str, PackedLinear]) -> Iterator[None]:
-    """Has the layers of a model run as packed ones inside the context.
-
-    Args:
-        layers: by name.
-    """
-    modules: list[Any] = [packed.layer for packed in layers.values()]
-    before = [module.__dict__.get("forward") for module in modules]
-    try:
-        for module, packed in zip(modules, layers.values(), strict=True):
-            module.forward = packed
-        yield
-    finally:
-        for module, forward in zip(modules, before, strict=True):
-            module.__dict__.pop("forward", None)
-            if forward is not None:
-                module.forward = forward
+def packed_layers(layers: Mapping[str, PackedLinear]) -> AbstractContextManager[None]:
+    """Has the layers of a model, by name, run as packed ones inside the context."""
+    return base_model.replaced_forwards((p.layer for p in layers.values()), layers.values())

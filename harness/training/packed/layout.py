@@ -7,8 +7,8 @@ read by the packed layers and by `packed_attention`, which takes the place of Tr
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import accumulate
 from typing import Any, Final, NamedTuple
 
 import torch
@@ -46,8 +46,8 @@ class Padding(NamedTuple):
 
     sequences: int
     longest: int
-    sources: torch.Tensor
-    inverse: torch.Tensor
+    sources: Tensor
+    inverse: Tensor
 
 
 class Blocks(NamedTuple):
@@ -66,48 +66,45 @@ class Blocks(NamedTuple):
 
     slots: int
     longest: int
-    rows: torch.Tensor
+    rows: Tensor
     parts: tuple[slice, ...]
-    sources: torch.Tensor
-    inverse: torch.Tensor
-    mask: torch.Tensor | None
+    sources: Tensor
+    inverse: Tensor
+    mask: Tensor | None
 
-    def of(self, rows: torch.Tensor) -> torch.Tensor:
+    def of(self, rows: Tensor) -> Tensor:
         """Rows of a pass, (rows, width), as blocks, (slots, longest, width)."""
         return rows[self.sources].view(self.slots, self.longest, -1)
 
-    def zero_padding(self, blocks: torch.Tensor) -> torch.Tensor:
+    def zero_padding(self, blocks: Tensor) -> Tensor:
         """Blocks with zeros for padding."""
         return blocks if self.mask is None else blocks * self.mask
 
-    def back(self, blocks: torch.Tensor) -> torch.Tensor:
+    def back(self, blocks: Tensor) -> Tensor:
         """Blocks as rows, in the order of `rows`."""
         flat = blocks.flatten(0, 1)
         return flat if self.mask is None else flat[self.inverse]
 
 
-@dataclass(frozen=True)
 class Layout:
     """Rows of a forward pass.
 
-    Attributes:
+    Args:
         shares: rows of the slots; those of no slot see the base without an adapter.
         lengths: tokens of each sequence; they lie end to end.
         device: where the rows are.
     """
 
-    shares: tuple[SlotRows, ...]
-    lengths: tuple[int, ...]
-    device: torch.device | str = "cpu"
-    _blocks: dict[tuple[int, ...], Blocks] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
-    _padding_indices: dict[tuple[int, ...], torch.Tensor] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
-    _numbers: dict[tuple[tuple[float, ...], torch.dtype], torch.Tensor] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
+    def __init__(
+        self,
+        shares: tuple[SlotRows, ...],
+        lengths: tuple[int, ...],
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.shares, self.lengths, self.device = shares, lengths, device
+        self._blocks: dict[tuple[int, ...], Blocks] = {}
+        self._padding_indices: dict[tuple[int, ...], Tensor] = {}
+        self._numbers: dict[tuple[tuple[float, ...], torch.dtype], Tensor] = {}
 
     @cached_property
     def padding(self) -> Padding | None:
@@ -116,14 +113,8 @@ class Layout:
         if longest * len(self.lengths) == sum(self.lengths):
             return None
         lengths = torch.tensor(self.lengths)
-        starts = lengths.cumsum(0) - lengths
-        positions = torch.arange(longest)
-        mask = positions < lengths[:, None]
-        # Padding comes from the same sequence: those of a diverged neighbour may have NaN.
-        index = starts[:, None] + torch.where(mask, positions, 0)
-        inverse = torch.nonzero(mask.flatten()).flatten()
-        index, inverse = index.flatten().to(self.device), inverse.to(self.device)
-        return Padding(len(self.lengths), longest, index, inverse)
+        sources, inverse, _ = _padded(lengths.cumsum(0) - lengths, lengths, self.device)
+        return Padding(len(self.lengths), longest, sources, inverse)
 
     def blocks(self, slots: tuple[int, ...]) -> Blocks:
         """Rows of some slots, none of them without rows, as blocks; cached for all layers."""
@@ -131,24 +122,21 @@ class Layout:
             shares = {share.slot: share for share in self.shares}
             spans = [(shares[slot].start, shares[slot].end) for slot in slots]
             counts = [end - start for start, end in spans]
-            longest = max(counts)
-            positions = torch.arange(longest)
-            mask = positions < torch.tensor(counts)[:, None]
-            starts = torch.tensor([start for start, _ in spans])[:, None]
-            index = (starts + torch.where(mask, positions, 0)).flatten().to(self.device)
-            ends = torch.tensor(counts).cumsum(0).tolist()
+            starts = torch.tensor([start for start, _ in spans])
+            sources, inverse, mask = _padded(starts, torch.tensor(counts), self.device)
+            ends = accumulate(counts)
             self._blocks[slots] = Blocks(
                 len(slots),
-                longest,
+                max(counts),
                 torch.cat([torch.arange(*span) for span in spans]).to(self.device),
                 tuple(slice(end - count, end) for end, count in zip(ends, counts, strict=True)),
-                index,
-                torch.nonzero(mask.flatten()).flatten().to(self.device),
+                sources,
+                inverse,
                 None if bool(mask.all()) else mask[:, :, None].to(self.device),
             )
         return self._blocks[slots]
 
-    def padding_index(self, counts: tuple[int, ...]) -> torch.Tensor:
+    def padding_index(self, counts: tuple[int, ...]) -> Tensor:
         """The index that pads groups of rows, which lie end to end, to the size of the largest.
 
         Padding is taken from the row behind the last. Cached for all layers.
@@ -167,7 +155,7 @@ class Layout:
             self._padding_indices[counts] = index.flatten().to(self.device)
         return self._padding_indices[counts]
 
-    def numbers(self, values: tuple[float, ...], dtype: torch.dtype) -> torch.Tensor:
+    def numbers(self, values: tuple[float, ...], dtype: torch.dtype) -> Tensor:
         """Some numbers as a tensor on the device of the rows, shape (numbers,); cached."""
         if (values, dtype) not in self._numbers:
             # Each transfer to a GPU makes it wait, and every layer asks for the same numbers.
@@ -175,9 +163,20 @@ class Layout:
         return self._numbers[values, dtype]
 
     @cached_property
-    def positions(self) -> torch.Tensor:
+    def positions(self) -> Tensor:
         """Each row's position in its sequence, shape (1, rows)."""
         return torch.cat([torch.arange(length) for length in self.lengths])[None].to(self.device)
+
+
+def _padded(
+    starts: Tensor, counts: Tensor, device: torch.device | str
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Sources and inverse of groups of rows, see `Padding`; which positions are no padding."""
+    positions = torch.arange(int(counts.max()))
+    mask = positions < counts[:, None]
+    # Padding comes from the same group: the rows of a diverged neighbour may have NaN.
+    sources = (starts[:, None] + torch.where(mask, positions, 0)).flatten()
+    return sources.to(device), torch.nonzero(mask.flatten()).flatten().to(device), mask
 
 
 _active: ContextVar[Layout | None] = ContextVar("layout", default=None)

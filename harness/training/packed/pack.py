@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import groupby
-from typing import Final, NamedTuple
+from typing import Final
 
 import torch
 from peft.tuners.lora.layer import LoraLayer
@@ -72,24 +72,6 @@ def label_positions(sequence: TokenSequence) -> list[int]:
     last_of_text = {end - 1 for end in sequence.breaks}
     start = max(0, sequence.start - 1)
     return [at for at in range(start, len(sequence.ids) - 1) if at not in last_of_text]
-
-
-class _Rows(NamedTuple):
-    """All sequences of a pass, end to end.
-
-    Attributes:
-        ids: tokens, shape (rows,).
-        layout: which rows are whose.
-        answer_rows: rows that predict an answer token.
-        targets: these tokens.
-        counts: how many each slot has, in the order of the slots.
-    """
-
-    ids: Tensor
-    layout: Layout
-    answer_rows: list[int]
-    targets: list[int]
-    counts: list[int]
 
 
 class AdapterPack:
@@ -205,26 +187,30 @@ class AdapterPack:
         return dict(zip(losses, means.tolist(), strict=True))
 
     def losses(self, batches: Batches) -> dict[int, Tensor]:
-        """The summed loss of each slot's answers in nats; gradients flow through.
-
-        Args:
-            batches: sequences of each slot.
-        """
-        rows = self._lay_out(batches)
+        """The summed loss of each slot's answers in nats; gradients flow through."""
+        sequences, layout = self._lay_out(batches)
+        ids = torch.tensor([id for text in sequences for id in text.ids], device=self.device)
+        rows, target_ids, counts = answer_rows(sequences, layout.shares)
         with ExitStack() as stack:
             stack.enter_context(packed_layers(self.layers))
             stack.enter_context(use_packed_attention(self._base.model))
             if self._skipper is not None:
-                stack.enter_context(self._skipper.start_at_lowest(rows.ids, rows.layout))
-            stack.enter_context(use_layout(rows.layout))
-            logits = self._logits(rows)
-        targets = torch.tensor(rows.targets, device=self.device)
-        token_losses = functional.cross_entropy(logits, targets, reduction="none")
-        slot_losses = torch.split(token_losses, rows.counts)
+                stack.enter_context(self._skipper.start_at_lowest(ids, layout))
+            stack.enter_context(use_layout(layout))
+            # Of the answer rows alone: the output head is the largest product of all.
+            logits = self._base.model(
+                input_ids=ids[None],
+                position_ids=layout.positions,
+                use_cache=False,
+                logits_to_keep=torch.tensor(rows, device=self.device),
+            ).logits[0]
+        targets = torch.tensor(target_ids, device=self.device)
+        token_losses = functional.cross_entropy(in_float32(logits), targets, reduction="none")
+        slot_losses = torch.split(token_losses, counts)
         return {slot: losses.sum() for slot, losses in zip(batches, slot_losses, strict=True)}
 
-    def _lay_out(self, batches: Batches) -> _Rows:
-        """Lays sequences end to end, each slot's rows filled up to a round number."""
+    def _lay_out(self, batches: Batches) -> tuple[list[TokenSequence], Layout]:
+        """The sequences of a pass, end to end, each slot's rows filled up to a round number."""
         sequences: list[TokenSequence] = []
         shares: list[SlotRows] = []
         pad = int(self._base.tokenizer.pad_token_id)
@@ -238,20 +224,7 @@ class AdapterPack:
                 sequences.append(TokenSequence((pad,) * missing, missing))
             row += missing
             shares.append(SlotRows(slot, start, row))
-        layout = Layout(tuple(shares), sequence_lengths(sequences), self.device)
-        tokens = [token for sequence in sequences for token in sequence.ids]
-        ids = torch.tensor(tokens, device=self.device)
-        return _Rows(ids, layout, *answer_rows(sequences, shares))
-
-    def _logits(self, rows: _Rows) -> Tensor:
-        """Logits of the answer rows alone: the output head is the largest product of all."""
-        logits = self._base.model(
-            input_ids=rows.ids[None],
-            position_ids=rows.layout.positions,
-            use_cache=False,
-            logits_to_keep=torch.tensor(rows.answer_rows, device=self.device),
-        ).logits[0]
-        return in_float32(logits)
+        return sequences, Layout(tuple(shares), sequence_lengths(sequences), self.device)
 
 
 def _equal_rows(owners: Sequence[int], width: int, device: torch.device) -> Layout:
@@ -382,11 +355,7 @@ class MicroBatcher:
                 yield {slot: part for slot, part in parts.items() if part}
 
     def _halve(self, running: int) -> bool:
-        """Makes passes smaller; False if they cannot be.
-
-        Args:
-            running: slots of this step.
-        """
+        """Makes passes of a step of so many slots smaller; False if they cannot be."""
         self._pack.free_cache()
         if self.micro_batch > 1:
             self.micro_batch //= 2

@@ -4,15 +4,15 @@ What these layers make of a text never changes: it is the same in each epoch, fo
 each seed. `PrefixCache` keeps it, `PrefixSkipper` has the model start from it.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from harness.models.base_model import transformer_blocks
+from harness.models.base_model import replaced_forwards, transformer_blocks
 from harness.models.memory import MEMORY, available_bytes
 from harness.training.packed.layers import PackedLinear
 from harness.training.packed.layout import Layout, use_layout
@@ -117,17 +117,15 @@ class PrefixSkipper:
         stacks = transformer_blocks(model)
         self._layers: list[nn.Module] = [*stacks[0]] if len(stacks) == 1 else []
         self._model = model
-        numbers = {
-            part: number for number, layer in enumerate(self._layers) for part in layer.modules()
-        }
+        layers = enumerate(self._layers)
+        numbers = {part: number for number, layer in layers for part in layer.modules()}
         self._linears = [(numbers.get(packed.layer, 0), packed) for packed in linears.values()]
         # Some models' layers return a tuple: this many items beside the hidden states.
         self._further_outputs: int | None = None
         self.count = len(self._layers)
         self.cache = PrefixCache(self._compute, batched=batched)
 
-    @contextmanager
-    def start_at_lowest(self, ids: Tensor, layout: Layout) -> Iterator[None]:
+    def start_at_lowest(self, ids: Tensor, layout: Layout) -> AbstractContextManager[None]:
         """Has the model start at the lowest layer with an adapter of this pass.
 
         Args:
@@ -137,25 +135,20 @@ class PrefixSkipper:
         trained = (number for number, linear in self._linears if linear.has_adapter(layout))
         lowest = min(trained, default=0)
         if lowest == 0:
-            yield
-        else:
-            with self.start_at(lowest, self.cache.hidden_states(lowest, ids, layout)):
-                yield
+            return nullcontext()
+        return self.start_at(lowest, self.cache.hidden_states(lowest, ids, layout))
 
-    @contextmanager
-    def start_at(self, layer: int, states: Tensor) -> Iterator[None]:
+    def start_at(self, layer: int, states: Tensor) -> AbstractContextManager[None]:
         """Has the model start at a layer with given hidden states, whatever the tokens.
 
         Args:
             layer: its number, from 1.
             states: at its input, shape (rows, width).
         """
-        hidden = states[None]
-        outputs = (
-            hidden if self._further_outputs is None else (hidden, *[None] * self._further_outputs)
-        )
-        with _forwards_replaced(self._layers[:layer], lambda *_, **__: outputs):
-            yield
+        outputs: Any = states[None]
+        if self._further_outputs is not None:
+            outputs = (outputs, *[None] * self._further_outputs)
+        return replaced_forwards(self._layers[:layer], [lambda *_, **__: outputs] * layer)
 
     def _compute(self, layer: int, ids: Tensor, layout: Layout) -> Tensor:
         """Runs the model up to a layer."""
@@ -170,24 +163,9 @@ class PrefixSkipper:
             states.append(outputs if is_tensor else outputs[0])
             raise _LayerReached
 
-        with torch.no_grad(), use_layout(layout), _forwards_replaced([last], stop_after):
+        with torch.no_grad(), use_layout(layout), replaced_forwards([last], [stop_after]):
             try:
                 self._model(input_ids=ids[None], position_ids=layout.positions, use_cache=False)
             except _LayerReached:
                 return states[0][0]
         raise RuntimeError(f"the model went past its layer {layer - 1}")
-
-
-@contextmanager
-def _forwards_replaced(layers: Sequence[nn.Module], forward: Callable[..., Any]) -> Iterator[None]:
-    """Layers have another `forward` inside the context."""
-    before = [layer.__dict__.get("forward") for layer in layers]
-    try:
-        for layer in layers:
-            layer.forward = forward
-        yield
-    finally:
-        for layer, previous in zip(layers, before, strict=True):
-            layer.__dict__.pop("forward", None)
-            if previous is not None:
-                layer.forward = previous

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -184,15 +184,6 @@ class SlotTrainingRun(TrainingRun):
         self.weights.release()
 
 
-class _WrappedLayer(NamedTuple):
-    """A layer that an adapter wraps, and where it is in the model."""
-
-    parent: nn.Module
-    attribute: str
-    wrapper: nn.Module
-    layer: nn.Module
-
-
 class DetachedAdapter:
     """An adapter beside its base.
 
@@ -202,15 +193,14 @@ class DetachedAdapter:
     """
 
     def __init__(self, adapter: Adapter, frozen: list[tuple[nn.Parameter, Tensor]]) -> None:
-        """Keeps where each wrapped layer belongs, and detaches the adapter."""
         self._base = adapter.base
-        self._layers = []
+        # Of each wrapped layer: its parent, its attribute there, PEFT's wrapper, and itself.
+        self._layers: list[tuple[nn.Module, str, nn.Module, nn.Module]] = []
         for name, wrapper in adapter.layers().items():
             parent, _, attribute = name.rpartition(".")
             owner = self._base.get_submodule(parent)
             assert isinstance(wrapper, nn.Module)
-            layer = wrapper.get_base_layer()
-            self._layers.append(_WrappedLayer(owner, attribute, wrapper, layer))
+            self._layers.append((owner, attribute, wrapper, wrapper.get_base_layer()))
         # PiSSA and OLoRA replace frozen weights by their residual while they are attached.
         self._swapped = [
             (weight, data, weight.data)
