@@ -125,11 +125,8 @@ def keep_4bit_layout(model: nn.Module) -> None:
 T = TypeVar("T")
 
 _BUILTIN: Final = "builtin:"
-_DTYPES: Final = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
+#: Torch's types by the names that sweeps give them.
+DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -309,7 +306,7 @@ def _tokenizer(settings: ModelSettings, source: ModelSource) -> PreTrainedTokeni
 def _model(
     settings: ModelSettings, source: ModelSource, config: PretrainedConfig, head: Head
 ) -> PreTrainedModel:
-    dtype = _DTYPES[settings.dtype]
+    dtype = DTYPES[settings.dtype]
     keywords: dict[str, Any] = {
         "dtype": dtype,
         "attn_implementation": settings.attention,

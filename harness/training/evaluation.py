@@ -61,18 +61,15 @@ class _ScoringJob:
         return [prompts[index] for index in self.indices] * len(self.adapters)
 
     @property
-    def prompt_adapters(self) -> list[int]:
-        """Index of each prompt's adapter."""
-        return [adapter for adapter in self.adapters for _ in self.indices]
-
-    @property
-    def rows(self) -> int:
-        """Rows of a batch: `batch_size` of each adapter."""
-        return self.batch_size * len(self.adapters)
-
-    @property
     def pad(self) -> int:
         return int(self.base.tokenizer.pad_token_id)
+
+    @property
+    def batching(self) -> tuple[int, int, list[int], ForwardContext]:
+        """Pad id, rows of a batch (`batch_size` an adapter), each prompt's adapter, context."""
+        prompt_adapters = [adapter for adapter in self.adapters for _ in self.indices]
+        rows = self.batch_size * len(self.adapters)
+        return self.pad, rows, prompt_adapters, self.forward_context
 
 
 def score(
@@ -152,20 +149,9 @@ def _generate(job: _ScoringJob) -> list[Answer]:
     base, task, tail = job.base, job.task, job.tokens.tail
     stop = newline_ids(base) if has_single_line_answers(task) else frozenset()
     end = base.tokenizer.eos_token_id
-    token_ids = greedy_decode(
-        base.model,
-        job.prompts(),
-        task.max_new_tokens,
-        stop.union(tail, () if end is None else (int(end),)),
-        job.pad,
-        job.rows,
-        job.prompt_adapters,
-        job.forward_context,
-    )
-    return _parse(task, base.tokenizer.batch_decode(token_ids, skip_special_tokens=True))
-
-
-def _parse(task: Task, texts: Sequence[str]) -> list[Answer]:
+    stop = stop.union(tail, () if end is None else (int(end),))
+    token_ids = greedy_decode(base.model, job.prompts(), task.max_new_tokens, stop, *job.batching)
+    texts = base.tokenizer.batch_decode(token_ids, skip_special_tokens=True)
     parsed = [task.parse(text) for text in texts]
     return [Answer(p.prediction, text, p.unparsed) for p, text in zip(parsed, texts, strict=True)]
 
@@ -177,13 +163,7 @@ def _choose_class(job: _ScoringJob) -> list[Answer]:
     answers = tokens.answers([task.write(name) for name in names])
     try:
         best = likelihood.most_likely_answers(
-            job.base.model,
-            job.prompts(),
-            answers,
-            job.pad,
-            job.rows,
-            job.prompt_adapters,
-            job.forward_context,
+            job.base.model, job.prompts(), answers, *job.batching
         )
     except likelihood.AmbiguousError as error:
         first, second = (names[index] for index in error.answers)
@@ -200,20 +180,11 @@ def _measure_likelihood(job: _ScoringJob) -> list[Answer]:
     base, window = job.base, job.task.file.window
     length = min(window.length, base.context or window.length)
     texts = job.tokens.texts(job.split)
+    sequences = [texts[index] for index in job.indices] * len(job.adapters)
     likelihoods = likelihood.text_log_likelihoods(
-        base.model,
-        [texts[index] for index in job.indices] * len(job.adapters),
-        length,
-        min(window.stride, length - 1),
-        job.pad,
-        job.rows,
-        job.prompt_adapters,
-        job.forward_context,
+        base.model, sequences, length, min(window.stride, length - 1), *job.batching
     )
-    return [
-        Answer(likelihood, f"{likelihood.nll:.4f} nats, {likelihood.tokens} tokens", False)
-        for likelihood in likelihoods
-    ]
+    return [Answer(x, f"{x.nll:.4f} nats, {x.tokens} tokens", False) for x in likelihoods]
 
 
 def _tag_entities(job: _ScoringJob) -> list[Answer]:
@@ -245,27 +216,17 @@ def score_answers(
     """Scores the answers to these examples; an unparsed answer counts as wrong."""
     unparsed = tuple(answer.unparsed for answer in answers)
     scores = task.evaluate((answer.prediction for answer in answers), examples, unparsed)
-    return SplitScores(
-        split=split,
-        ids=tuple(example.id for example in examples),
-        predictions=tuple(answer.text for answer in answers),
-        unparsed=unparsed,
-        statistics=scores.statistics,
-        values=scores.values,
-    )
+    ids = tuple(example.id for example in examples)
+    texts = tuple(answer.text for answer in answers)
+    return SplitScores(split, ids, texts, unparsed, scores.statistics, scores.values)
 
 
 def score_predictions(task: Task, split: str, predictions: Sequence[Any]) -> SplitScores:
     """Scores predictions of no model, such as `task.baseline_predictions("dictionary", split)`.
 
-    Args:
-        task: the task of the split.
-        split: name of the split.
-        predictions: one for each example of the split, in its order.
+    There is one for each example of the split, in its order.
     """
-    answers = [
-        Answer(prediction, task.write(prediction), unparsed=False) for prediction in predictions
-    ]
+    answers = [Answer(value, task.write(value), unparsed=False) for value in predictions]
     return score_answers(task, split, task.examples(split), answers)
 
 

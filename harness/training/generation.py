@@ -140,34 +140,24 @@ class BatchDecoder:
         self._adapters = [0] * len(prompts) if adapters is None else list(adapters)
         longest = max(map(len, prompts))
         lengths = torch.tensor([len(prompt) for prompt in prompts])
-        self._ids = torch.tensor(
-            [(*(pad,) * (longest - len(prompt)), *prompt) for prompt in prompts]
-        ).to(device)
+        ids = [(*(pad,) * (longest - len(prompt)), *prompt) for prompt in prompts]
+        self._ids = torch.tensor(ids).to(device)
         columns = torch.arange(longest + max_new_tokens)
         self._mask = (columns >= (longest - lengths)[:, None]).long().to(device)
         self._positions = (lengths[:, None] - longest + columns).clamp(min=0).to(device)
         self._cache = _make_cache(model, len(prompts), longest + max_new_tokens)
         self._all_rows = _RowRange(slice(None), 0, bool((lengths < longest).any()))
-        prefill_tokens = (
-            _PREFILL_TOKENS if device.type == "cpu" and _preallocated_layers(self._cache) else None
-        )
-        self._row_ranges = (
-            [self._all_rows]
-            if prefill_tokens is None
-            else [*_split_rows(lengths.tolist(), prefill_tokens)]
-        )
+        self._row_ranges = [self._all_rows]
+        if device.type == "cpu" and _preallocated_layers(self._cache):
+            self._row_ranges = [*_split_rows(lengths.tolist(), _PREFILL_TOKENS)]
         self._filled = 0
 
     def logits(self) -> torch.Tensor:
         """Runs the tokens added last; logits of the next token, shape (rows, vocabulary)."""
         if len(self._row_ranges) > 1:
             layers = _preallocated_layers(self._cache)
-            logits = torch.cat(
-                [
-                    self._run(row_range, _cache_of_rows(layers, row_range))
-                    for row_range in self._row_ranges
-                ]
-            )
+            ranges = self._row_ranges
+            logits = torch.cat([self._run(rows, _cache_of_rows(layers, rows)) for rows in ranges])
             for layer in layers:
                 layer.set_length(self._ids.shape[1])
         else:
@@ -291,14 +281,8 @@ def greedy_decode(
     stops = frozenset(stop)
     adapter_of = adapters or [0] * len(prompts)
     for batch in length_sorted_batches(prompts, batch_size, adapter_of):
-        decoder = BatchDecoder(
-            model,
-            [prompts[i] for i in batch],
-            max_new_tokens,
-            pad,
-            [adapter_of[i] for i in batch],
-            forward_context,
-        )
+        rows, row_adapters = [prompts[i] for i in batch], [adapter_of[i] for i in batch]
+        decoder = BatchDecoder(model, rows, max_new_tokens, pad, row_adapters, forward_context)
         _decode_batch(decoder, [answers[i] for i in batch], max_new_tokens, stops)
     return answers
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final
 
 import torch
 from torch.nn import functional
@@ -64,9 +64,8 @@ def text_log_likelihoods(
     vocabulary = int(model.config.get_text_config().vocab_size)
     longest = max((len(window.ids) for window in all_windows), default=1)
     rows = max(1, min(batch_size, _MAX_LOGITS // (vocabulary * longest)))
-    for batch_indices in length_sorted_batches(
-        [window.ids for window in all_windows], rows, adapter_of
-    ):
+    window_ids = [window.ids for window in all_windows]
+    for batch_indices in length_sorted_batches(window_ids, rows, adapter_of):
         batch = collate([all_windows[index] for index in batch_indices], pad, device)
         with forward_context([adapter_of[index] for index in batch_indices], batch.ids.shape[1]):
             logits = model(input_ids=batch.ids, use_cache=False).logits[batch.rows]
@@ -137,19 +136,12 @@ def most_likely_answers(
     adapter_of = adapters or [0] * len(prompts)
     for batch_indices in length_sorted_batches(prompts, rows_per_batch, adapter_of):
         rows = [prompts[index] for index in batch_indices]
-        decoder = BatchDecoder(
-            model,
-            rows,
-            depth,
-            pad,
-            [adapter_of[index] for index in batch_indices],
-            forward_context,
-        )
+        row_adapters = [adapter_of[index] for index in batch_indices]
+        decoder = BatchDecoder(model, rows, depth, pad, row_adapters, forward_context)
         first = decoder.logits().float().log_softmax(dim=-1)
         bounds = _greedy_scores(decoder.copy(), first, root)
-        for index, answer in zip(
-            batch_indices, _best_answers(decoder, first, root, bounds), strict=True
-        ):
+        batch_answers = _best_answers(decoder, first, root, bounds)
+        for index, answer in zip(batch_indices, batch_answers, strict=True):
             best[index] = answer
     return best
 
@@ -209,10 +201,8 @@ def _greedy_scores(decoder: BatchDecoder, logs: torch.Tensor, root: _TrieNode) -
         logs = decoder.logits().float().log_softmax(dim=-1)
 
 
-class _Branch(NamedTuple):
-    row: int
-    node: _TrieNode
-    sum: float
+#: A row, a node, and the log-probability of its prefix in that row.
+_Branch = tuple[int, _TrieNode, float]
 
 
 def _best_answers(
@@ -223,7 +213,7 @@ def _best_answers(
     best: list[tuple[float, int]] = [(float("-inf"), 0)] * count
     # The greedy scores come from another batch shape: their last bits may differ.
     bounds = [value - 1e-3 for value in lower_bounds]
-    branches = [_Branch(row, root, 0.0) for row in range(count)]
+    branches: list[_Branch] = [(row, root, 0.0) for row in range(count)]
     while branches:
         parents: list[int] = []
         tokens: list[int] = []
@@ -239,7 +229,7 @@ def _best_answers(
                         best[row] = (value, child.answer)
                     bounds[row] = max(bounds[row], value)
                 else:
-                    children.append(_Branch(row, child, value))
+                    children.append((row, child, value))
                     parents.append(index)
                     tokens.append(token)
         if not children:

@@ -23,7 +23,7 @@ from harness.adapters import attach
 from harness.adapters.adapter import Adapter
 from harness.config.settings import TrainingSettings
 from harness.errors import UserError
-from harness.models.base_model import BaseModel, replaced_forwards, transformer_blocks
+from harness.models.base_model import DTYPES, BaseModel, replaced_forwards, transformer_blocks
 from harness.models.batches import TokenSequence, collate, data_order
 from harness.models.memory import is_out_of_memory
 from harness.training.losses import Loss
@@ -158,13 +158,18 @@ class TrainingRun:
 
     def _backward(self, batch: Sequence[TokenSequence]) -> float:
         """Adds up the gradients of a batch's mean loss, in micro-batches that fit in memory."""
-        generators = _random_state(self._base.device)
+        device = self._base.device
+        # Of the global generators that dropout on this device draws from.
+        cpu_state = torch.get_rng_state()
+        gpu_state = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
 
         def discard() -> None:
             self._optimizer.zero_grad(set_to_none=True)
             # The next attempt draws the dropout masks that smaller micro-batches would have had
             # from the start, so its result does not depend on the failed one.
-            _set_random_state(generators, self._base.device)
+            torch.set_rng_state(cpu_state)
+            if gpu_state is not None:
+                torch.cuda.set_rng_state(gpu_state, device)
 
         return retry_out_of_memory(
             lambda: self._accumulate_gradients(batch), discard, self._halve_micro_batch
@@ -234,29 +239,9 @@ def retry_out_of_memory(
 
 
 def micro_batch_note(size: int, configured: int) -> str:
-    """One line for the user: micro-batches are smaller than configured.
-
-    Args:
-        size: sequences that fit.
-        configured: sequences of the setting.
-    """
+    """One line for the user: so many sequences fit in memory, not as many as configured."""
     sequences = f"{size} sequence{'s' * (size != 1)}"
     return f"memory ran out: micro-batches of {sequences} instead of {configured}"
-
-
-def _random_state(device: torch.device) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """States of the global generators that dropout on this device draws from."""
-    gpu = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-    return torch.get_rng_state(), gpu
-
-
-def _set_random_state(
-    state: tuple[torch.Tensor, torch.Tensor | None], device: torch.device
-) -> None:
-    cpu, gpu = state
-    torch.set_rng_state(cpu)
-    if gpu is not None:
-        torch.cuda.set_rng_state(gpu, device)
 
 
 def _optimizer_traits(adapter: Adapter) -> dict[str, float]:
@@ -288,8 +273,7 @@ def parameter_groups(
     Raises:
         ValueError: a trait that this optimizer does not know.
     """
-    unknown = set(traits) - {"b_rate_ratio"}
-    if unknown:
+    if unknown := set(traits) - {"b_rate_ratio"}:
         raise ValueError(f"unknown optimizer traits: {', '.join(sorted(unknown))}")
     ratio = traits.get("b_rate_ratio", 1.0)
     groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
@@ -297,14 +281,16 @@ def parameter_groups(
         if parameter.requires_grad:
             is_faster, is_matrix = "lora_B" in name and ratio != 1.0, parameter.ndim >= 2
             groups.setdefault((is_faster, is_matrix), []).append(parameter)
+    peaks = {False: rate, True: rate * ratio}
+    decays = {False: 0.0, True: weight_decay}
     return [
         {
-            "params": parameters,
-            "lr": rate * (ratio if is_faster else 1.0),
-            "peak": rate * (ratio if is_faster else 1.0),
-            "weight_decay": weight_decay if is_matrix else 0.0,
+            "params": group,
+            "lr": peaks[faster],
+            "peak": peaks[faster],
+            "weight_decay": decays[matrix],
         }
-        for (is_faster, is_matrix), parameters in groups.items()
+        for (faster, matrix), group in groups.items()
     ]
 
 
@@ -317,15 +303,8 @@ def make_optimizer(
 ) -> torch.optim.Optimizer:
     """AdamW over all parameters that require a gradient, in `parameter_groups`.
 
-    Args:
-        named: parameters by name, as `named_parameters()` yields them.
-        rate: peak learning rate.
-        weight_decay: decoupled decay of the matrices.
-        traits: `Variant.optimizer`.
-        name: `adamw`, or bitsandbytes' `adamw_8bit` and `paged_adamw_8bit`.
-
-    Raises:
-        ValueError: a trait that this optimizer does not know.
+    Args and errors are those of `parameter_groups`; `name` is `adamw`, or bitsandbytes'
+    `adamw_8bit` or `paged_adamw_8bit`.
     """
     groups = parameter_groups(named, rate, weight_decay, traits)
     if name == "adamw":
@@ -364,12 +343,9 @@ def schedule_factor(step: int, steps: int, training: TrainingSettings) -> float:
     if training.schedule == "constant":
         return 1.0
     progress = (step - warmup_steps) / max(1, steps - 1 - warmup_steps)
-    decay = 1 - progress if training.schedule == "linear" else _half_cosine(progress)
+    linear = training.schedule == "linear"
+    decay = 1 - progress if linear else (1 + math.cos(math.pi * progress)) / 2
     return training.floor + (1 - training.floor) * decay
-
-
-def _half_cosine(progress: float) -> float:
-    return (1 + math.cos(math.pi * progress)) / 2
 
 
 def step_count(training: TrainingSettings, examples: int, budget: float) -> int:
@@ -387,13 +363,6 @@ def step_count(training: TrainingSettings, examples: int, budget: float) -> int:
     return max(1, round(full * budget))
 
 
-_DTYPES: Final = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
-
-
 class MixedPrecision:
     """What the forward pass computes in, and the loss scaling that float16 needs.
 
@@ -408,7 +377,7 @@ class MixedPrecision:
     def __init__(self, name: str, device: torch.device) -> None:
         if name == "float16" and device.type != "cuda":
             raise UserError("compute_dtype: float16 needs a GPU; use bfloat16 or float32")
-        self._dtype, self._device = _DTYPES.get(name), device.type
+        self._dtype, self._device = DTYPES.get(name), device.type
         # Gradients of float16 underflow unless the loss is scaled; bfloat16 has float32's range.
         self._scaler = torch.amp.GradScaler(device.type) if name == "float16" else None
 

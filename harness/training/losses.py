@@ -1,7 +1,6 @@
 """Training losses: on answer tokens, and on token tags; `loss_for` selects a task's."""
 
 from collections.abc import Callable, Sequence
-from typing import Final
 
 import numpy as np
 import torch
@@ -27,22 +26,20 @@ class CompletionLoss:
 
     Args:
         model: the frozen base model, without an adapter.
+
+    Attributes:
+        short: whether logits are computed for answer tokens alone.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
         self._model = model
         parts = _inner_and_head(model)
-        self._short = parts is not None and _is_exact(model, *parts)
-
-    @property
-    def short(self) -> bool:
-        """Whether logits are computed for answer tokens alone."""
-        return self._short
+        self.short = parts is not None and _is_exact(model, *parts)
 
     def __call__(self, batch: Batch) -> torch.Tensor:
         """The summed loss in nats, a scalar that gradients flow through."""
         # Looked up at each call: a trial that trains the output head replaces the module.
-        parts = _inner_and_head(self._model) if self._short else None
+        parts = _inner_and_head(self._model) if self.short else None
         inputs = {"input_ids": batch.ids, "use_cache": False}
         if batch.positions is not None:
             inputs["position_ids"] = batch.positions
@@ -64,9 +61,6 @@ def keeps_sequences_apart(model: PreTrainedModel) -> bool:
     """Whether texts that share a row do not attend to each other, tested on a probe.
 
     Some architectures take no positions, or do not separate texts where positions restart.
-
-    Args:
-        model: in evaluation mode.
     """
     size = int(model.config.get_text_config().vocab_size)
     device = next(model.parameters()).device
@@ -153,19 +147,8 @@ def predict_tags(
 #: The loss of a batch in nats, summed over its targets, a scalar that gradients flow through.
 Loss = Callable[[Batch], torch.Tensor]
 
-_LOSSES: Final[dict[AnswerMode, Callable[[PreTrainedModel], Loss]]] = {
-    AnswerMode.GENERATED: CompletionLoss,
-    AnswerMode.MOST_LIKELY: CompletionLoss,
-    AnswerMode.LIKELIHOOD: CompletionLoss,
-    AnswerMode.TAGGED: TaggingLoss,
-}
-
 
 def loss_for(model: PreTrainedModel, task: Task) -> Loss:
-    """The training loss for a task's type of answer.
-
-    Args:
-        model: the frozen base model, without an adapter.
-        task: the task to train.
-    """
-    return _LOSSES[task.type.answers](model)
+    """The training loss of a frozen base without adapter, for a task's type of answer."""
+    tagged = task.type.answers is AnswerMode.TAGGED
+    return TaggingLoss(model) if tagged else CompletionLoss(model)

@@ -93,13 +93,6 @@ def rung_steps(steps: int, readings: int) -> tuple[int, ...]:
     return tuple(sorted(rungs - {0, steps}))
 
 
-@torch.no_grad()
-def restore(parameters: list[torch.nn.Parameter], weights: list[torch.Tensor]) -> None:
-    """Copies weights into parameters."""
-    for parameter, weight in zip(parameters, weights, strict=True):
-        parameter.copy_(weight)
-
-
 def error_message(error: Exception) -> str:
     """An error in one line."""
     if isinstance(error, DivergedError | UserError):
@@ -119,10 +112,7 @@ _MAX_PARTS: Final = 4
 def split_parts(task: Task, split: str, batch: int) -> tuple[slice, ...]:
     """Parts of a split, each spread over all of its examples.
 
-    Args:
-        task: has the split.
-        split: its name.
-        batch: examples decoded together; a part is no smaller, or scoring would take longer.
+    None is smaller than `batch`, the examples decoded together, or scoring would take longer.
     """
     count = max(1, min(_MAX_PARTS, len(task.examples(split)) // batch))
     return tuple(slice(part, None, count) for part in range(count))
@@ -157,12 +147,7 @@ def score_in_parts(
 
 
 def merge_scores(task: Task, parts: Sequence[SplitScores]) -> SplitScores:
-    """Scores of a split from those of its parts, in the order of the task's examples.
-
-    Args:
-        task: computes the metrics' values.
-        parts: one or more; no example is in two of them.
-    """
+    """Scores of a split from those of its disjoint parts, in the order of the task's examples."""
     if len(parts) == 1:
         return parts[0]
     order = {example.id: index for index, example in enumerate(task.examples(parts[0].split))}
@@ -171,9 +156,8 @@ def merge_scores(task: Task, parts: Sequence[SplitScores]) -> SplitScores:
         for part in parts
         for row in zip(part.ids, part.predictions, part.unparsed, part.statistics, strict=True)
     ]
-    ids, predictions, unparsed, statistics = zip(
-        *sorted(rows, key=lambda row: order[row[0]]), strict=True
-    )
+    rows.sort(key=lambda row: order[row[0]])
+    ids, predictions, unparsed, statistics = zip(*rows, strict=True)
     values = task.values([*statistics], [*unparsed])
     return SplitScores(parts[0].split, ids, predictions, unparsed, statistics, values)
 
@@ -193,6 +177,9 @@ class SequentialTrainer:
         training: how.
         variants: where variants are looked up.
         tokens: of the task's examples, if they were made before.
+
+    Raises:
+        UserError: no training example fits into `max_length`.
     """
 
     def __init__(
@@ -203,11 +190,6 @@ class SequentialTrainer:
         variants: Registry[Variant] = VARIANTS,
         tokens: TokenizedTask | None = None,
     ) -> None:
-        """Tokenizes the training examples and takes the base's checksum.
-
-        Raises:
-            UserError: no training example fits into `max_length`.
-        """
         self._base, self._task, self._training, self._variants = base, task, training, variants
         self._tokens = tokens or make_tokens(base, task, training)
         self._sequences = self._tokens.training().sequences
@@ -231,9 +213,10 @@ class SequentialTrainer:
         Raises:
             RuntimeError: a trial changed the frozen base; no result can be trusted any more.
         """
+        device = self._base.device
         for request in trials:
             if request is not None:
-                with _preserved_random_state(self._base):
+                with torch.random.fork_rng([device] if device.type == "cuda" else []):
                     yield _run_to_end(self._run_trial(request, report, race))
 
     def _run_trial(self, request: TrialRequest, report: Report, race: Race | None) -> TrialRun:
@@ -343,7 +326,8 @@ class SequentialTrainer:
                     proof.check_after()
                 trial.proofs = tuple(proofs)
             if training.restore_best and trial.best_weights is not None:
-                restore(run.parameters, trial.best_weights)
+                for parameter, weight in zip(run.parameters, trial.best_weights, strict=True):
+                    parameter.copy_(weight)
 
     def _proofs(self, adapter: Adapter, run: TrainingRun) -> dict[str, Proof]:
         """The proofs of the trial's variant, and those of its base and head, by name."""
@@ -417,13 +401,9 @@ class SequentialTrainer:
         start = time.perf_counter()
         try:
             with self._on_base(adapter):
+                rows, (split, examples) = self._training.score_batch_size, request
                 return evaluation.score(
-                    self._base,
-                    self._task,
-                    request.split,
-                    request.examples,
-                    batch_size=self._training.score_batch_size,
-                    tokens=self._tokens,
+                    self._base, self._task, split, examples, batch_size=rows, tokens=self._tokens
                 )
         finally:
             trial.score_seconds += time.perf_counter() - start
@@ -456,10 +436,3 @@ def _layer_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
         for name, weight in model.named_parameters()
         if name.endswith(".weight")
     }
-
-
-@contextmanager
-def _preserved_random_state(base: BaseModel) -> Iterator[None]:
-    """Restores the global random generators in the end."""
-    with torch.random.fork_rng(devices=[base.device] if base.device.type == "cuda" else []):
-        yield

@@ -86,18 +86,6 @@ class TaggedText(NamedTuple):
     parts: tuple[TokenSequence, ...]
 
 
-class TaggedTraining(NamedTuple):
-    """Training texts as tokens.
-
-    Attributes:
-        sequences: tagged windows of the training texts.
-        notes: messages for the user.
-    """
-
-    sequences: tuple[TokenSequence, ...]
-    notes: tuple[str, ...]
-
-
 class TextTagger:
     """Tokenizes one task's texts for one model's token classification.
 
@@ -125,16 +113,17 @@ class TextTagger:
         """The texts of examples as tokens for a model to tag."""
         texts = []
         for example, (ids, offsets) in zip(examples, self._encode(examples), strict=True):
-            parts = [
-                self._window_sequence(ids, window, [0] * len(ids))
-                for window in self._windows(len(ids))
-            ]
+            no_tags = [0] * len(ids)
+            spans = self._windows(len(ids))
+            parts = [self._window_sequence(ids, window, no_tags) for window in spans]
             words = self._words(example.text, offsets)
             texts.append(TaggedText(example.text, offsets, words, tuple(parts)))
         return tuple(texts)
 
-    def tokenize_training(self, examples: Sequence[Example]) -> TaggedTraining:
-        """The texts of examples as tagged tokens.
+    def tokenize_training(
+        self, examples: Sequence[Example]
+    ) -> tuple[tuple[TokenSequence, ...], tuple[str, ...]]:
+        """The texts of examples as tagged windows, and messages for the user.
 
         A token has a loss in the window from which it is read; not if its entity begins before
         that window, or a part of an entity would be learned as an entity.
@@ -170,7 +159,7 @@ class TextTagger:
                     sequences.append(part)
         if not sequences:
             raise UserError(f"task {self._task.name}: no training text has a token")
-        return TaggedTraining(tuple(sequences), self._notes(entities, overlapping, inexact, long))
+        return tuple(sequences), self._notes(entities, overlapping, inexact, long)
 
     def _notes(self, entities: int, overlapping: int, inexact: int, long: int) -> tuple[str, ...]:
         split = 0 if self.by_word else self._words_split[1]
@@ -214,18 +203,10 @@ class TextTagger:
         self, ids: Sequence[int], window: Window, tags: Sequence[int]
     ) -> TokenSequence:
         start, end, first, last = window
-        own_tags = [
-            tags[index] if first <= index < last else IGNORED for index in range(start, end)
-        ]
-        return TokenSequence(
-            (*self._before, *ids[start:end], *self._after),
-            0,
-            tags=(
-                *[IGNORED] * len(self._before),
-                *own_tags,
-                *[IGNORED] * len(self._after),
-            ),
-        )
+        before, after = self._before, self._after
+        read = [tags[index] if first <= index < last else IGNORED for index in range(start, end)]
+        all_tags = (*[IGNORED] * len(before), *read, *[IGNORED] * len(after))
+        return TokenSequence((*before, *ids[start:end], *after), 0, tags=all_tags)
 
     def _encode(self, examples: Sequence[Example]) -> list[tuple[list[int], tuple[Offsets, ...]]]:
         if not examples:
@@ -237,10 +218,8 @@ class TextTagger:
             return_offsets_mapping=True,
             verbose=False,
         )
-        offsets = [
-            tuple((int(start), int(end)) for start, end in pairs)
-            for pairs in encoded["offset_mapping"]
-        ]
+        mapping = encoded["offset_mapping"]
+        offsets = [tuple((int(start), int(end)) for start, end in pairs) for pairs in mapping]
         return list(zip(encoded["input_ids"], offsets, strict=True))
 
     def _special_tokens(self) -> tuple[tuple[int, ...], tuple[int, ...]]:

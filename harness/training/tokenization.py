@@ -22,16 +22,8 @@ from harness.training.token_classification import TaggedText, TextTagger
 _ANSWER: Final = "ANSWER"
 
 
-class BuiltPrompt(NamedTuple):
-    """The prompt of one example.
-
-    Attributes:
-        ids: token ids, the start token included.
-        cut: whether it was shortened to fit.
-    """
-
-    ids: tuple[int, ...]
-    cut: bool
+#: Token ids of a prompt, the start token included, and whether it was shortened to fit.
+BuiltPrompt = tuple[tuple[int, ...], bool]
 
 
 class PromptBuilder:
@@ -70,28 +62,18 @@ class PromptBuilder:
         return self.encode(texts)
 
     def prompts(
-        self,
-        examples: Sequence[Example],
-        shots: Sequence[Example],
-        limits: Sequence[int | None],
+        self, examples: Sequence[Example], shots: Sequence[Example], limits: Sequence[int | None]
     ) -> list[BuiltPrompt]:
-        """The prompts of examples.
+        """The prompts of examples, each with the few-shot examples before it.
 
-        Args:
-            examples: the examples.
-            shots: few-shot examples before each of them.
-            limits: most tokens of each prompt, `head` included; None for no limit.
+        `limits` has the most tokens of each prompt, `head` included; None for no limit.
         """
         encoded = self.encode([self.text(example, shots) for example in examples])
         built = []
         for example, ids, limit in zip(examples, encoded, limits, strict=True):
             ids_with_head = (*self.head, *ids)
             fits = limit is None or len(ids_with_head) <= limit
-            built.append(
-                BuiltPrompt(ids_with_head, cut=False)
-                if fits
-                else self._cut(example, shots, int(limit or 0))
-            )
+            built.append((ids_with_head, False) if fits else self._cut(example, shots, limit or 0))
         return built
 
     def text(self, example: Example, shots: Sequence[Example] = ()) -> str:
@@ -119,7 +101,7 @@ class PromptBuilder:
         for dropped in range(1, len(shots) + 1):
             ids = self._ids(example, shots[dropped:])
             if len(ids) <= limit:
-                return BuiltPrompt(ids, cut=True)
+                return ids, True
         words = example.text.split(" ")
         # Binary search for the most words that fit; token counts do not add up over words.
         low, high = 0, len(words)
@@ -136,7 +118,7 @@ class PromptBuilder:
             ids = self._ids(_with_text(example, ""), ())
             tail_ids = ids[len(ids) - (limit - len(self.head)) :] if limit > len(self.head) else ()
             longest = (*self.head, *tail_ids)
-        return BuiltPrompt(longest, cut=True)
+        return longest, True
 
     def _ids(self, example: Example, shots: Sequence[Example]) -> tuple[int, ...]:
         return (*self.head, *self.encode([self.text(example, shots)])[0])
@@ -259,12 +241,11 @@ class TokenizedTask:
         key = (split, *(shot.id for shot in few_shot))
         if key not in self._prompts:
             examples = self._task.examples(split)
-            context, limit = self._base.context, None
-            if context is not None:
-                limit = max(1, context - self._longest_answer())
+            context = self._base.context
+            limit = None if context is None else max(1, context - self._longest_answer())
             built = self._builder.prompts(examples, few_shot, [limit] * len(examples))
             self._prompts[key] = PromptTokens(
-                tuple(prompt.ids for prompt in built), sum(prompt.cut for prompt in built)
+                tuple(ids for ids, _ in built), sum(cut for _, cut in built)
             )
         return self._prompts[key]
 
@@ -289,18 +270,16 @@ class TokenizedTask:
         return TextTagger(self._base, self._task, self._window)
 
     def _tag_windows(self) -> TrainingTokens:
-        tagged = self._tagger.tokenize_training(self._task.examples("train"))
-        return TrainingTokens(tagged.sequences, 0, 0, tagged.notes)
+        sequences, notes = self._tagger.tokenize_training(self._task.examples("train"))
+        return TrainingTokens(sequences, 0, 0, notes)
 
     def _text_prefix(self) -> tuple[int, ...]:
         """The token from which a text's first token is predicted.
 
         The start token, or else the end-of-text token, as in lm-evaluation-harness.
         """
-        tokenizer = self._base.tokenizer
-        token_id = tokenizer.bos_token_id
-        if token_id is None:
-            token_id = tokenizer.eos_token_id
+        start, end = self._base.tokenizer.bos_token_id, self._base.tokenizer.eos_token_id
+        token_id = end if start is None else start
         return () if token_id is None else (int(token_id),)
 
     def _longest_answer(self) -> int:
@@ -314,9 +293,8 @@ class TokenizedTask:
         head, tail, length = self._text_prefix(), self.tail, self._max_length
         pieces: list[TokenSequence] = []
         cut = 0
-        for ids in self._builder.encode(
-            [example.target for example in self._task.examples("train")]
-        ):
+        texts = [example.target for example in self._task.examples("train")]
+        for ids in self._builder.encode(texts):
             text_ids = (*ids, *tail)
             room = length - len(head)
             cut += len(text_ids) > room
@@ -335,9 +313,10 @@ class TokenizedTask:
         fitting = [index for index, limit in enumerate(limits) if limit >= min_length]
         sequences: list[TokenSequence] = []
         cut = 0
-        for index, prompt in zip(fitting, self._training_prompts(fitting, limits), strict=True):
-            cut += prompt.cut
-            sequences.append(TokenSequence((*prompt.ids, *answers[index]), len(prompt.ids)))
+        prompts = self._training_prompts(fitting, limits)
+        for index, (ids, is_cut) in zip(fitting, prompts, strict=True):
+            cut += is_cut
+            sequences.append(TokenSequence((*ids, *answers[index]), len(ids)))
         if not sequences:
             shortest = min((len(answer) for answer in answers), default=0)
             raise UserError(
@@ -391,8 +370,6 @@ def token_notes(task: Task, tokens: TrainingTokens, training: TrainingSettings) 
 
 
 def _with_text(example: Example, text: str) -> Example:
-    fields = {
-        name: text if name in {"input", "text"} else value
-        for name, value in example.prompt_fields.items()
-    }
-    return replace(example, prompt_fields=fields)
+    fields = example.prompt_fields
+    new = {name: text if name in {"input", "text"} else fields[name] for name in fields}
+    return replace(example, prompt_fields=new)

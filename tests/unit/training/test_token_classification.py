@@ -64,7 +64,7 @@ def read_off(base: BaseModel, task: Task, length: int | None = None) -> list[tup
     """The entities of each training text, read from the tags that are learnt."""
     tagger = TextTagger(base, task, length)
     examples = task.examples("train")
-    parts = iter(tagger.tokenize_training(examples).sequences)
+    parts = iter(tagger.tokenize_training(examples)[0])
     labels = task.type.head.labels
     entities = []
     for text, example in zip(tagger.tokenize(examples), examples, strict=True):
@@ -91,14 +91,14 @@ def test_special_tokens_stand_around_each_window_and_are_not_learnt(
     encoder: BaseModel, task: Task
 ) -> None:
     start, end = encoder.tokenizer.cls_token_id, encoder.tokenizer.sep_token_id
-    for part in TextTagger(encoder, task, 12).tokenize_training(task.examples("train")).sequences:
+    for part in TextTagger(encoder, task, 12).tokenize_training(task.examples("train"))[0]:
         assert (part.ids[0], part.ids[-1]) == (start, end)
         assert (part.tags[0], part.tags[-1]) == (IGNORED, IGNORED)
         assert len(part.ids) == len(part.tags) <= 12
 
 
 def test_a_causal_model_has_its_start_token(causal: BaseModel, task: Task) -> None:
-    first = TextTagger(causal, task, None).tokenize_training(task.examples("train")).sequences[0]
+    first = TextTagger(causal, task, None).tokenize_training(task.examples("train"))[0][0]
     assert first.ids[0] == causal.tokenizer.bos_token_id
     assert causal.tokenizer.decode(first.ids[1:]) == "Takes Xarel 5 mg."
 
@@ -126,7 +126,7 @@ def test_an_entity_out_of_whose_sight_a_window_begins_is_not_learnt_there(
     task = task_of(tmp_path, text, (4, 44, "MED"))
     tagger = TextTagger(causal, task, 13)  # a start token and twelve bytes
     begins = 0
-    for part in tagger.tokenize_training(task.examples("train")).sequences:
+    for part in tagger.tokenize_training(task.examples("train"))[0]:
         tags = [task.type.head.labels[tag] for tag in part.tags if tag != IGNORED]
         begins += tags.count("B-MED")
         assert "I-MED" not in tags or "B-MED" in tags

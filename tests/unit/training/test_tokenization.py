@@ -191,8 +191,8 @@ def test_an_input_of_one_long_word_is_cut_last(base: BaseModel, tmp_path: Path) 
     (example, *_) = task.examples("train")
     fields = {"text": "x" * 50}
     long = dataclasses.replace(example, prompt_fields=fields)
-    (built,) = PromptBuilder(base, task).prompts([long], (), [12])
-    assert built.cut
-    assert base.tokenizer.decode(built.ids) == "<s>N: \nE:"  # no whole word had room
-    (built,) = PromptBuilder(base, task).prompts([long], (), [4])
-    assert base.tokenizer.decode(built.ids) == "<s>\nE:"  # not even the task's own words
+    ((ids, cut),) = PromptBuilder(base, task).prompts([long], (), [12])
+    assert cut
+    assert base.tokenizer.decode(ids) == "<s>N: \nE:"  # no whole word had room
+    ((ids, _),) = PromptBuilder(base, task).prompts([long], (), [4])
+    assert base.tokenizer.decode(ids) == "<s>\nE:"  # not even the task's own words
