@@ -19,7 +19,7 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from harness.adapters.targets import is_transposed, target_names
+from harness.adapters.targets import has_suffix, is_transposed, target_names
 from harness.config.variants import Variant
 from harness.errors import UserError
 from harness.models import token_classifier
@@ -90,15 +90,9 @@ class Adapter:
         return keywords
 
     def _saved_modules(self) -> list[str]:
-        names = str(self.config.level("modules_to_save")).split(",")
-        module_names = [name for name, _ in self.base.named_modules()]
         matches: list[str] = []
-        for name in names:
-            matching = [
-                module_name
-                for module_name in module_names
-                if module_name == name or module_name.endswith(f".{name}")
-            ]
+        for name in str(self.config.level("modules_to_save")).split(","):
+            matching = [full for full, _ in self.base.named_modules() if has_suffix(full, name)]
             if not matching:
                 raise UserError(f"modules_to_save: '{name}' is no module of this model")
             # Full names: PEFT matches by suffix and would take `norm` for every `..._layernorm`.
@@ -109,7 +103,7 @@ class Adapter:
         pairs = (part.split(":") for part in str(self.config.level("rank_pattern")).split(","))
         pattern = {name: int(rank) for name, rank in pairs}
         for name in pattern:
-            if not any(target == name or target.endswith(f".{name}") for target in self.targets):
+            if not any(has_suffix(target, name) for target in self.targets):
                 raise UserError(
                     f"rank_pattern: '{name}' is none of the targets ({', '.join(self.targets)})"
                 )
@@ -163,22 +157,15 @@ class Adapter:
 
     def layers(self) -> dict[str, BaseTunerLayer]:
         """The wrapped layers by name."""
-        return {
-            name: module
-            for name, module in self.base.named_modules()
-            if isinstance(module, BaseTunerLayer)
-        }
+        named = self.base.named_modules()
+        return {name: module for name, module in named if isinstance(module, BaseTunerLayer)}
 
     def regularization_loss(self) -> torch.Tensor | None:
         """A term added to the training loss of each step; None for none. Scores leave it out."""
         return None
 
     def after_step(self, step: int) -> None:
-        """Called after each optimizer step, before the gradients are cleared.
-
-        Args:
-            step: completed steps, from 1.
-        """
+        """Called after each optimizer step, from 1, before the gradients are cleared."""
 
     def save(self, folder: Path) -> None:
         """Writes a standard PEFT folder; `folder` exists and is empty."""
@@ -208,7 +195,6 @@ class Adapter:
 #: Adapter classes by `Variant.method`.
 ADAPTERS: Final[Registry[type[Adapter]]] = Registry("adapter method")
 ADAPTERS.add("lora", Adapter)
-
 
 #: Layer classes whose weight is a plain matrix that an update can be added to.
 _MERGEABLE: Final = frozenset({nn.Linear, Conv1D})

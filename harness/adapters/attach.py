@@ -61,11 +61,7 @@ def attached_adapter(
     head replaced are restored. The global random state is not changed. The base stays in
     evaluation mode: `config.dropout` is the only dropout.
 
-    Args:
-        base: no adapter may be attached to it.
-        config: the adapter's configuration.
-        variants: registry in which to look up the variant.
-        context: what the initialization may depend on.
+    Arguments are those of `create_adapter`.
 
     Yields:
         The adapter; its weights are float32, trainable ones require a gradient.
@@ -136,7 +132,7 @@ def count_parameters(
     Args:
         model: settings of a base model, or a loaded one (with or without weights).
         config: the adapter's configuration.
-        variants: registry in which to look up the variant.
+        variants: where its variant is looked up.
         head: head of a model given by its settings; a new head is trained, so it counts.
 
     Raises:

@@ -12,7 +12,6 @@ dropped elements: at p = 0.05 five numbers for a hundred elements.
 """
 
 import math
-from collections.abc import Callable
 from types import MethodType
 from typing import Any, Final
 
@@ -27,63 +26,37 @@ from torch.nn import functional
 
 
 def fuse_lora_layers(model: nn.Module) -> int:
-    """Replaces the forward pass of each layer that can be fused; call it on an attached adapter.
+    """Replaces the forward pass of each layer that can be fused, and returns how many can.
 
-    Args:
-        model: with one adapter.
-
-    Returns:
-        The number of replaced layers.
+    Call it on a model with one attached adapter.
     """
-    replaced = 0
-    for module in model.modules():
-        forward = _fused_forward(module)
-        if forward is not None:
-            module.forward = MethodType(forward, module)
-            replaced += 1
-    return replaced
+    layers = [module for module in model.modules() if _can_fuse(module)]
+    for layer in layers:
+        layer.forward = MethodType(_fused_forward, layer)
+    return len(layers)
 
 
-def _fused_forward(module: nn.Module) -> Callable[..., Tensor] | None:
-    """The fused `forward` of a layer; None where PEFT's own has to stay."""
+def _can_fuse(module: nn.Module) -> bool:
+    """Whether a layer has a fused `forward`; elsewhere PEFT's own has to stay."""
     if type(module) is not LoraLinear or len(module.active_adapters) != 1:
-        return None
+        return False
     base, name = module.base_layer, module.active_adapters[0]
     # Exact types: a subclass, such as a quantised layer, may compute something else.
     if type(base) is not nn.Linear or name not in module.lora_A or module.fan_in_fan_out:
-        return None
+        return False
     lora_a, lora_b = module.lora_A[name], module.lora_B[name]
     matrices = (base.weight, lora_a.weight, lora_b.weight)
-    if not (
-        lora_a.bias is lora_b.bias is None and len({matrix.dtype for matrix in matrices}) == 1
-    ):
-        return None
+    dtypes = {matrix.dtype for matrix in matrices}
+    if lora_a.bias is not None or lora_b.bias is not None or len(dtypes) != 1:
+        return False
     if not module.lora_variant:
-        return _lora
+        return True
     is_dora = type(module.lora_variant.get(name)) is DoraLinearVariant
-    return _dora if is_dora and lora_a.weight.dtype == torch.float32 else None
+    return is_dora and dtypes == {torch.float32}
 
 
-def _lora(layer: LoraLinear, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+def _fused_forward(layer: LoraLinear, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """Replaces `peft.tuners.lora.layer.Linear.forward`."""
-    return _apply_fused(_FusedLora, layer, x, (), args, kwargs)
-
-
-def _dora(layer: LoraLinear, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """The same with DoRA's magnitude."""
-    name = layer.active_adapters[0]
-    magnitude = layer.lora_magnitude_vector[name].get_parameter("weight")
-    return _apply_fused(_FusedDora, layer, x, (magnitude,), args, kwargs)
-
-
-def _apply_fused(
-    function: type[Function],
-    layer: LoraLinear,
-    x: Tensor,
-    magnitudes: tuple[Tensor, ...],
-    args: Any,
-    kwargs: Any,
-) -> Tensor:
     base, name = layer.base_layer, layer.active_adapters[0]
     lora_a, lora_b = layer.lora_A[name].weight, layer.lora_B[name].weight
     unsupported = (
@@ -96,16 +69,14 @@ def _apply_fused(
     rows = x.reshape(-1, x.shape[-1])
     dropped = layer.lora_dropout[name](x)
     lora_rows = rows if dropped is x else dropped.reshape(rows.shape)
-    out: Tensor = function.apply(  # type: ignore[no-untyped-call]
-        rows,
-        lora_rows,
-        base.weight,
-        base.bias,
-        lora_a,
-        lora_b,
-        float(layer.scaling[name]),
-        *magnitudes,
-    )
+    tensors = (rows, lora_rows, base.weight, base.bias, lora_a, lora_b)
+    scale = float(layer.scaling[name])
+    out: Tensor
+    if layer.lora_variant:  # DoRA
+        magnitude = layer.lora_magnitude_vector[name].get_parameter("weight")
+        out = _FusedDora.apply(*tensors, scale, magnitude)  # type: ignore[no-untyped-call]
+    else:
+        out = _FusedLora.apply(*tensors, scale)  # type: ignore[no-untyped-call]
     return out.view(*x.shape[:-1], out.shape[-1])
 
 
@@ -178,9 +149,8 @@ class _FusedDora(Function):
         else:
             base_output = functional.linear(lora_rows, weight)
             direction = torch.addmm(base_output, low_rank, lora_b.T, alpha=scale)
-            out = (
-                functional.linear(rows, weight, bias).sub_(base_output).addcmul_(direction, ratio)
-            )
+            out = functional.linear(rows, weight, bias)
+            out.sub_(base_output).addcmul_(direction, ratio)
         ctx.save_for_backward(lora_rows, weight, lora_a, lora_b, low_rank, direction, norm, ratio)
         ctx.scale, ctx.no_dropout = scale, lora_rows is rows
         return out
@@ -202,19 +172,10 @@ class _FusedDora(Function):
             if ctx.needs_input_grad[0]:
                 gradient_rows = gradient @ weight
             if ctx.needs_input_grad[1]:
-                gradient_lora_rows = ((scaled_gradient - gradient) @ weight).addmm_(
-                    low_rank_gradient, lora_a
-                )
-        return (
-            gradient_rows,
-            gradient_lora_rows,
-            None,
-            None,
-            gradient_a,
-            gradient_b,
-            None,
-            gradient_magnitude,
-        )
+                gradient_lora_rows = (scaled_gradient - gradient) @ weight
+                gradient_lora_rows.addmm_(low_rank_gradient, lora_a)
+        gradients = (gradient_a, gradient_b, None, gradient_magnitude)
+        return gradient_rows, gradient_lora_rows, None, None, *gradients
 
 
 #: Fewest events drawn by one call of the generator, whose fixed cost they share.

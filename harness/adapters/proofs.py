@@ -120,9 +120,8 @@ class StartsAsBase(Proof):
         output = token_classifier.probe_output(context.adapter.base, context.ids)
         has_head = token_classifier.find_head(context.adapter.base) is not None
         what = "the head's input differs" if has_head else "logits differ"
-        require(
-            allclose(output, context.base_output), f"{what} from the base model's at the start"
-        )
+        same = allclose(output, context.base_output)
+        require(same, f"{what} from the base model's at the start")
 
 
 class ZeroB(Proof):
@@ -154,10 +153,8 @@ class Scale(Proof):
                 rank = int(layer.r[NAME])  # alpha stays the same, so each layer has its own scale
             expected = adapter.variant.scale(rank, adapter.config.alpha)
             actual = _factor(layer)
-            require(
-                abs(actual / expected - 1) < 1e-2,
-                f"{name}: scale {actual:.4g}, not {expected:.4g}",
-            )
+            message = f"{name}: scale {actual:.4g}, not {expected:.4g}"
+            require(abs(actual / expected - 1) < 1e-2, message)
 
 
 class FasterB(Proof):
@@ -174,17 +171,14 @@ class FasterB(Proof):
         parameters = dict(adapter.base.named_parameters())
         rates_a = {rates.get(id(p)) for name, p in parameters.items() if ".lora_A." in name}
         rates_b = {rates.get(id(p)) for name, p in parameters.items() if ".lora_B." in name}
-        require(
-            len(rates_a) == 1 and len(rates_b) == 1, f"several rates: A {rates_a}, B {rates_b}"
-        )
+        single = len(rates_a) == len(rates_b) == 1
+        require(single, f"several rates: A {rates_a}, B {rates_b}")
         rate_a, rate_b = rates_a.pop(), rates_b.pop()
-        require(rate_a is not None and rate_b is not None, "the optimiser does not hold A or B")
-        assert rate_a is not None
-        assert rate_b is not None
-        require(
-            abs(rate_b / rate_a / ratio - 1) < 1e-6,
-            f"B learns {rate_b / rate_a:g} times as fast, not {ratio:g}",
-        )
+        if rate_a is None or rate_b is None:
+            raise ProofError("the optimiser does not hold A or B")
+        actual = rate_b / rate_a
+        message = f"B learns {actual:g} times as fast, not {ratio:g}"
+        require(abs(actual / ratio - 1) < 1e-6, message)
 
 
 class Magnitude(Proof):
@@ -225,9 +219,8 @@ class FrozenA(Proof):
         require(bool(self._initial), "there is no A")
         optimized = {id(p) for group in self.context.groups for p in group["params"]}
         named = self.context.adapter.base.named_parameters()
-        trained = [
-            n for n, p in named if ".lora_A." in n and (p.requires_grad or id(p) in optimized)
-        ]
+        matrices = (p for name, p in named if ".lora_A." in name)
+        trained = [p for p in matrices if p.requires_grad or id(p) in optimized]
         require(not trained, f"{len(trained)} A are trained")
 
     def check_after(self) -> None:
@@ -302,15 +295,12 @@ class TrainedHead(Proof):
         return {name: part for name, part in named if part.requires_grad}
 
 
-for _name, _proof in {
-    "starts_as_base": StartsAsBase,
-    "b_zero": ZeroB,
-    "scale": Scale,
-    "b_faster": FasterB,
-    "magnitude": Magnitude,
-    "cancelling": CancellingInit,
-    "a_frozen": FrozenA,
-    "quantised": Quantised,
-    "head_trained": TrainedHead,
-}.items():
-    PROOFS.add(_name, _proof)
+PROOFS.add("starts_as_base", StartsAsBase)
+PROOFS.add("b_zero", ZeroB)
+PROOFS.add("scale", Scale)
+PROOFS.add("b_faster", FasterB)
+PROOFS.add("magnitude", Magnitude)
+PROOFS.add("cancelling", CancellingInit)
+PROOFS.add("a_frozen", FrozenA)
+PROOFS.add("quantised", Quantised)
+PROOFS.add("head_trained", TrainedHead)

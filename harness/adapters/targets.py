@@ -70,19 +70,21 @@ def is_transposed(model: nn.Module, names: Iterable[str]) -> bool:
     """Whether these targets store their weights as (in, out), as GPT-2's `Conv1D` does."""
     suffixes = tuple(names)
     return any(
-        isinstance(module, Conv1D)
+        isinstance(module, Conv1D) and has_suffix(name, *suffixes)
         for name, module in model.named_modules()
-        if any(name == suffix or name.endswith(f".{suffix}") for suffix in suffixes)
     )
+
+
+def has_suffix(name: str, *suffixes: str) -> bool:
+    """Whether one of some suffixes names this module, whole parts of the name compared."""
+    return any(name == suffix or name.endswith(f".{suffix}") for suffix in suffixes)
 
 
 def _linear_modules(model: nn.Module) -> tuple[str, ...]:
     """Full names of the linear layers in numbered blocks, without output head and MoE routers."""
-    head = (
-        model.get_output_embeddings()  # type: ignore[no-untyped-call]
-        if isinstance(model, PreTrainedModel)
-        else None
-    )
+    head = None
+    if isinstance(model, PreTrainedModel):
+        head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     return tuple(
         name
         for name, module in model.named_modules()
@@ -111,7 +113,7 @@ def _matching_modules(linear: Iterable[str], part: str) -> set[str]:
                 f"one matrix ({', '.join(sorted({_last_name(name) for name in fused}))}); use qkv"
             )
         return separate or fused
-    return {name for name in linear if name == part or name.endswith(f".{part}")}
+    return {name for name in linear if has_suffix(name, part)}
 
 
 def _suffixes(targets: list[str], others: list[str]) -> tuple[str, ...]:
@@ -121,9 +123,7 @@ def _suffixes(targets: list[str], others: list[str]) -> tuple[str, ...]:
         parts = name.split(".")
         for length in range(1, len(parts) + 1):
             suffix = ".".join(parts[-length:])
-            if suffix in suffixes or not any(
-                candidate == suffix or candidate.endswith(f".{suffix}") for candidate in others
-            ):
+            if suffix in suffixes or not any(has_suffix(other, suffix) for other in others):
                 suffixes.add(suffix)
                 break
     return tuple(sorted(suffixes))

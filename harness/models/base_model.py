@@ -71,9 +71,8 @@ def quick_checksum(model: nn.Module) -> str:
 def _tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     seen: set[int] = set()
     for name, value in sorted(model.state_dict().items()):
-        if isinstance(value, torch.Tensor) and value.numel():
-            if value.data_ptr() in seen:  # tied weights count once, as they are stored once
-                continue
+        # Tied weights count once, as they are stored once.
+        if isinstance(value, Tensor) and value.numel() and value.data_ptr() not in seen:
             seen.add(value.data_ptr())
             yield name, value
 
@@ -82,16 +81,11 @@ def _bytes(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.reshape(-1).contiguous().view(torch.uint8)
 
 
-#: Compared by name, since bitsandbytes is slow to import and needed for 4-bit layers alone.
-_4BIT_CLASS = "Linear4bit"
-
-
 def is_4bit(layer: nn.Module) -> bool:
     """Whether a layer is bitsandbytes' `Linear4bit`."""
-    layer_class = type(layer)
-    return layer_class.__name__ == _4BIT_CLASS and layer_class.__module__.startswith(
-        "bitsandbytes."
-    )
+    # By name, since bitsandbytes is slow to import and needed for 4-bit layers alone.
+    name, module = type(layer).__name__, type(layer).__module__
+    return name == "Linear4bit" and module.startswith("bitsandbytes.")
 
 
 def dequantized_weight(layer: nn.Module) -> Tensor:
@@ -203,15 +197,14 @@ def load(
 
 def fingerprint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str:
     """SHA-256 over all weights and everything that determines tokenization; 64 hex digits."""
-    parts = [
-        checksum(model),
-        tokenizer.backend_tokenizer.to_str()
-        if tokenizer.is_fast
-        else repr(sorted(tokenizer.get_vocab().items())),
-        repr(tokenizer("a", add_special_tokens=True)["input_ids"]),
-        repr((tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)),
-    ]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    if tokenizer.is_fast:
+        vocabulary = tokenizer.backend_tokenizer.to_str()
+    else:
+        vocabulary = repr(sorted(tokenizer.get_vocab().items()))
+    ids = tokenizer("a", add_special_tokens=True)["input_ids"]
+    special = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
+    text = "\n".join([checksum(model), vocabulary, repr(ids), repr(special)])
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def start_token(base: BaseModel) -> tuple[int, ...]:
@@ -221,9 +214,8 @@ def start_token(base: BaseModel) -> tuple[int, ...]:
     if start_id is None:
         return ()
     ids = tokenizer("a", add_special_tokens=True)["input_ids"]
-    if ids[:1] == [start_id] or getattr(tokenizer, "add_bos_token", False):
-        return (int(start_id),)
-    return ()
+    added = ids[:1] == [start_id] or getattr(tokenizer, "add_bos_token", False)
+    return (int(start_id),) if added else ()
 
 
 def freeze(model: PreTrainedModel) -> None:
@@ -307,12 +299,9 @@ def _model(
     settings: ModelSettings, source: ModelSource, config: PretrainedConfig, head: Head
 ) -> PreTrainedModel:
     dtype = DTYPES[settings.dtype]
-    keywords: dict[str, Any] = {
-        "dtype": dtype,
-        "attn_implementation": settings.attention,
-        **source.keywords,
-    }
-    device = _device()
+    attention, device = settings.attention, _device()
+    keywords: dict[str, Any] = {"dtype": dtype, "attn_implementation": attention}
+    keywords |= source.keywords
     # A new head is trained, so it is not quantised; None leaves the choice to bitsandbytes.
     unquantized = None if head == GENERATION else list(token_classifier.NAMES)
     if settings.quantization == "nf4":

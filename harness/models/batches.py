@@ -6,7 +6,7 @@ batches.
 
 import random
 from collections.abc import Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Final, NamedTuple
 
 import torch
@@ -88,13 +88,7 @@ def data_order(lengths: Sequence[int], batch_size: int, seed: int) -> Iterator[t
 
 
 def collate(sequences: Sequence[TokenSequence], pad: int, device: torch.device) -> Batch:
-    """Pads sequences on the right and marks the positions that predict an answer token.
-
-    Args:
-        sequences: of one batch or micro-batch.
-        pad: id of the padding token.
-        device: device of the tensors.
-    """
+    """Pads sequences on the right and marks the positions that predict an answer token."""
     longest = max(len(sequence.ids) for sequence in sequences)
     ids = torch.tensor([(*s.ids, *(pad,) * (longest - len(s.ids))) for s in sequences])
     if any(sequence.tags for sequence in sequences):
@@ -128,12 +122,8 @@ def _collate_tagged(
 
 def _text_positions(sequence: TokenSequence, longest: int) -> list[int]:
     """Positions within each text; padding counts as a text of its own."""
-    ends = (*sequence.breaks, len(sequence.ids), longest)
-    return [
-        position
-        for start, end in zip((0, *ends), ends, strict=False)
-        for position in range(end - start)
-    ]
+    edges = pairwise((0, *sequence.breaks, len(sequence.ids), longest))
+    return [position for start, end in edges for position in range(end - start)]
 
 
 def pack_sequences(texts: Sequence[TokenSequence], length: int) -> tuple[TokenSequence, ...]:

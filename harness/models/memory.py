@@ -147,18 +147,13 @@ def footprint(model: PreTrainedModel) -> Footprint:
             weight = module.get_parameter("weight")
             counted.add(id(weight))
             linear += _tensor_bytes(weight)
-            rows, columns = _shape(module)
-            in_bfloat16 += 2 * rows * columns
+            # A 4-bit weight's own shape is that of its packed codes.
+            if isinstance(module, nn.Linear):
+                in_bfloat16 += 2 * module.out_features * module.in_features
+            else:
+                in_bfloat16 += 2 * weight.numel()
     rest = [weight for weight in model.parameters() if id(weight) not in counted]
     return Footprint(linear, in_bfloat16, sum(map(_tensor_bytes, [*rest, *model.buffers()])))
-
-
-def _shape(module: nn.Linear | Conv1D) -> tuple[int, int]:
-    if isinstance(module, nn.Linear):
-        # A 4-bit weight's own shape is that of its packed codes.
-        return module.out_features, module.in_features
-    rows, columns = module.weight.shape
-    return int(rows), int(columns)
 
 
 def _tensor_bytes(tensor: torch.Tensor) -> int:

@@ -77,13 +77,11 @@ def _load_mapped(file: Path, weights: dict[str, nn.Parameter]) -> dict[str, Tens
         tensors = load_file(file)
     except (OSError, SafetensorError):
         return None
-    if tensors.keys() != weights.keys():
-        return None
-    same = (
-        (tensor := tensors[name]).dtype == weight.dtype and torch.equal(tensor, weight.detach())
+    same = tensors.keys() == weights.keys() and all(
+        tensors[name].dtype == weight.dtype and torch.equal(tensors[name], weight.detach())
         for name, weight in weights.items()
     )
-    return tensors if all(same) else None
+    return tensors if same else None
 
 
 def _write(file: Path, weights: dict[str, nn.Parameter]) -> None:
@@ -94,9 +92,8 @@ def _write(file: Path, weights: dict[str, nn.Parameter]) -> None:
     temporary = file.with_suffix(f".{os.getpid()}.part")
     try:
         file.unlink(missing_ok=True)  # it holds other weights
-        save_file(
-            {name: weight.detach().contiguous() for name, weight in weights.items()}, temporary
-        )
+        tensors = {name: weight.detach().contiguous() for name, weight in weights.items()}
+        save_file(tensors, temporary)
         file.hardlink_to(temporary)  # fails where the file exists, unlike `replace`
     except (OSError, SafetensorError):
         pass

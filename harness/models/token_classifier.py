@@ -71,7 +71,8 @@ def why_no_head(config: PretrainedConfig, head: Head) -> str | None:
             return None
         return f"cannot be given a head for token classification ({model_name})"
     known = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-    classes = {class_name for value in known.values() for class_name in _as_tuple(value)}
+    values = ((value,) if isinstance(value, str) else value for value in known.values())
+    classes = {class_name for value in values for class_name in value}
     if config.model_type in known and (not architectures or classes.intersection(architectures)):
         return None
     return f"is not a causal language model ({model_name})"
@@ -147,11 +148,8 @@ def _in_float32(head: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
 def init_head(model: PreTrainedModel, seed: int) -> None:
     """Initialises the head as Transformers does; does nothing to a language model.
 
-    The weights replace the old tensors, which are not written to, so that they can be restored.
-
-    Args:
-        model: without an adapter.
-        seed: seed of a separate generator.
+    The weights are drawn from a generator of their own and replace the old tensors, which are not
+    written to, so that they can be restored.
     """
     head = find_head(model)
     if head is None:
@@ -189,7 +187,3 @@ def probe_output(model: PreTrainedModel, ids: Tensor) -> Tensor:
     finally:
         handle.remove()
     return inputs[0]
-
-
-def _as_tuple(value: str | tuple[str, ...]) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else tuple(value)

@@ -281,16 +281,14 @@ def parameter_groups(
         if parameter.requires_grad:
             is_faster, is_matrix = "lora_B" in name and ratio != 1.0, parameter.ndim >= 2
             groups.setdefault((is_faster, is_matrix), []).append(parameter)
-    peaks = {False: rate, True: rate * ratio}
-    decays = {False: 0.0, True: weight_decay}
     return [
         {
-            "params": group,
-            "lr": peaks[faster],
-            "peak": peaks[faster],
-            "weight_decay": decays[matrix],
+            "params": parameters,
+            "lr": rate * (ratio if is_faster else 1.0),
+            "peak": rate * (ratio if is_faster else 1.0),
+            "weight_decay": weight_decay if is_matrix else 0.0,
         }
-        for (faster, matrix), group in groups.items()
+        for (is_faster, is_matrix), parameters in groups.items()
     ]
 
 

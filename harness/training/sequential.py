@@ -35,17 +35,15 @@ from harness.training.tokenization import TokenizedTask, token_notes
 from harness.training.trainer import Race, Report
 from harness.trial import Cost, Measurement, Outcome, SplitScores, TrialRequest, TrialResult
 
+#: Examples of a split: so many, evenly spaced over it, or a slice of it; None for all.
+Selection = int | slice | None
+
 
 class ScoreRequest(NamedTuple):
-    """A trial's request to its engine: score the adapter with its present weights.
-
-    Attributes:
-        split: name of the split.
-        examples: so many, evenly spaced over the split, or a slice of it; None for all.
-    """
+    """A trial's request to its engine: score the adapter with its present weights."""
 
     split: str
-    examples: int | slice | None
+    examples: Selection
 
 
 class PrunedError(Exception):
@@ -384,11 +382,7 @@ class SequentialTrainer:
         return patience is not None and len(trial.measurements) - trial.best_reading >= patience
 
     def _score_split(
-        self,
-        trial: RunningTrial,
-        adapter: Adapter,
-        split: str,
-        examples: int | slice | None = None,
+        self, trial: RunningTrial, adapter: Adapter, split: str, examples: Selection = None
     ) -> Generator[Pause, SplitScores | None, SplitScores]:
         """Scores an adapter with its present weights; in this engine without a pause."""
         yield from ()

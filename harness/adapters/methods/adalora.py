@@ -4,6 +4,7 @@ Zhang et al. 2023, arXiv:2303.10512. PEFT's `RankAllocator` needs to be called a
 while the gradients still exist, and to know the true number of steps.
 """
 
+from collections.abc import Iterator
 from typing import Final
 
 import torch
@@ -52,7 +53,7 @@ class AdaLora(Adapter):
         """The orthogonality penalty of A and B (eq. 4), averaged over all matrices as in PEFT."""
         terms = [
             torch.linalg.matrix_norm(gram - torch.eye(len(gram), device=gram.device))
-            for gram in map(_gram, *zip(*self._matrices(), strict=True))
+            for gram in self._grams()
         ]
         config = self.model.peft_config["default"]
         assert isinstance(config, AdaLoraConfig)
@@ -64,16 +65,10 @@ class AdaLora(Adapter):
         assert isinstance(inner, AdaLoraModel)
         inner.update_and_allocate(step)  # type: ignore[no-untyped-call]
 
-    def _matrices(self) -> list[tuple[str, torch.nn.Parameter]]:
-        return [
-            (name, parameter)
-            for name, parameter in self.base.named_parameters()
-            if "lora_A" in name or "lora_B" in name
-        ]
-
-
-def _gram(name: str, matrix: torch.Tensor) -> torch.Tensor:
-    return matrix @ matrix.T if "lora_A" in name else matrix.T @ matrix
+    def _grams(self) -> Iterator[torch.Tensor]:
+        for name, matrix in self.base.named_parameters():
+            if "lora_A" in name or "lora_B" in name:
+                yield matrix @ matrix.T if "lora_A" in name else matrix.T @ matrix
 
 
 class RanksPruned(Proof):
@@ -83,11 +78,9 @@ class RanksPruned(Proof):
         """Counts the ranks."""
         self._initial = _ranks(self.context)
         adapter = self.context.adapter
-        initial_rank = adapter.variant.rank_at_start(adapter.config.rank)
-        require(
-            set(self._initial.values()) == {initial_rank},
-            f"layers do not all start at rank {initial_rank}",
-        )
+        rank = adapter.variant.rank_at_start(adapter.config.rank)
+        same = set(self._initial.values()) == {rank}
+        require(same, f"layers do not all start at rank {rank}")
 
     def check_after(self) -> None:
         """Counts them again."""

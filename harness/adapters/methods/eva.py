@@ -64,18 +64,15 @@ class FromActivations(Proof):
 
     def check_before(self) -> None:
         """Projects each layer's inputs for the probe on A."""
-        layers = self.context.lora()
-        explained = {
-            name: _explained_share(self.context, name, layer) for name, layer in layers.items()
-        }
-        for name, layer in layers.items():
+        for name, layer in self.context.lora().items():
+            explained = _explained_share(self.context, name, layer)
             a = layer.lora_A[NAME].get_parameter("weight").float()
             gram = a @ a.T
             require(allclose(gram, torch.eye(len(a), device=a.device), 1e-2), f"{name}: A's rows")
             # Random directions explain rank/width of it on average.
             chance = min(1.0, len(a) / a.shape[1])
-            enough = chance == 1.0 or explained[name] > chance
-            require(enough, f"{name}: A explains {explained[name]:.2f}, chance {chance:.2f}")
+            enough = chance == 1.0 or explained > chance
+            require(enough, f"{name}: A explains {explained:.2f}, chance {chance:.2f}")
 
 
 @torch.no_grad()

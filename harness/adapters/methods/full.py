@@ -52,11 +52,8 @@ class AllWeightsTrained(Proof):
     def check_after(self) -> None:
         """Compares the layers' weights with those of the base model."""
         named = dict(self.context.adapter.base.named_parameters())
-        unchanged = [
-            name
-            for name, before in self.context.weights.items()
-            if torch.equal(named[f"{name}.weight"], before)
-        ]
+        before = self.context.weights
+        unchanged = [name for name in before if torch.equal(named[f"{name}.weight"], before[name])]
         require(not unchanged, f"{len(unchanged)} weights have not changed")
 
 

@@ -54,7 +54,9 @@ def loftq(weight: torch.Tensor, rank: int, rounds: int = _ROUNDS) -> LoftQInit:
         rounds: most rounds of quantising and decomposing, at least 1.
     """
     full = weight.detach().to(torch.float32)
-    best = LoftQInit(nf4(full).to(weight.dtype), *_zero_factors(full, rank), ())
+    rows, columns = full.shape
+    a, b = full.new_zeros(rank, columns), full.new_zeros(rows, rank)
+    best = LoftQInit(nf4(full).to(weight.dtype), a, b, ())
     best = best._replace(errors=(float((full - best.weight).norm()),))
     for _ in range(rounds):
         rounded = nf4(full - best.b @ best.a)
@@ -67,11 +69,6 @@ def loftq(weight: torch.Tensor, rank: int, rounds: int = _ROUNDS) -> LoftQInit:
             break
         best = LoftQInit(rounded.to(weight.dtype), a, b, (*best.errors, error))
     return best
-
-
-def _zero_factors(weight: torch.Tensor, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
-    rows, columns = weight.shape
-    return weight.new_zeros(rank, columns), weight.new_zeros(rows, rank)
 
 
 def nf4(weight: torch.Tensor) -> torch.Tensor:
@@ -139,17 +136,13 @@ class LessError(Proof):
         require(isinstance(adapter, LoftQ), "the base is not quantised")
         assert isinstance(adapter, LoftQ)
         for name, layer in self.context.lora().items():
-            original, quantized = (
-                self.context.weights[name],
-                layer.get_base_layer().get_parameter("weight"),
-            )
+            original = self.context.weights[name]
+            quantized = layer.get_base_layer().get_parameter("weight")
             require(not torch.equal(original, quantized), f"{name}: its weight is not quantised")
             error = float((quantized + delta_weight(layer) - original).float().norm())
-            quantization_error = adapter.errors[name][0]
-            require(
-                error < quantization_error,
-                f"{name}: error {error:.3g}, without the adapter {quantization_error:.3g}",
-            )
+            before = adapter.errors[name][0]
+            message = f"{name}: error {error:.3g}, without the adapter {before:.3g}"
+            require(error < before, message)
 
 
 ADAPTERS.add("loftq", LoftQ)

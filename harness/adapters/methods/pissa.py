@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 from harness.adapters.adapter import ADAPTERS, Adapter
 from harness.adapters.proofs import PROOFS, Proof, allclose, delta_weight, require
+from harness.adapters.targets import has_suffix
 from harness.errors import UserError
 
 
@@ -38,8 +39,10 @@ class ResidualAdapter(Adapter):
 
     def inject(self) -> None:
         """Records the initial A and B, which `save` subtracts."""
-        for weight in self._weights():
-            weight.data = weight.data.clone()  # OLoRA subtracts in place
+        for name, module in self.base.named_modules():
+            if has_suffix(name, *self.targets):
+                weight = module.get_parameter("weight")
+                weight.data = weight.data.clone()  # OLoRA subtracts in place
         super().inject()
         self._initial = {name: part.clone() for name, part in self._state().items()}
 
@@ -63,13 +66,6 @@ class ResidualAdapter(Adapter):
         save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
         config.save_pretrained(str(folder))
 
-    def _weights(self) -> list[torch.nn.Parameter]:
-        return [
-            module.get_parameter("weight")
-            for name, module in self.base.named_modules()
-            if any(name == target or name.endswith(f".{target}") for target in self.targets)
-        ]
-
     def _state(self) -> dict[str, torch.Tensor]:
         state = get_peft_model_state_dict(self.model, save_embedding_layers=False)
         return {name: part.detach().cpu() for name, part in state.items()}
@@ -81,10 +77,8 @@ class ResidualSum(Proof):
     def check_before(self) -> None:
         """Adds them up, layer by layer."""
         for name, layer in self.context.lora().items():
-            original, residual = (
-                self.context.weights[name],
-                layer.get_base_layer().get_parameter("weight"),
-            )
+            original = self.context.weights[name]
+            residual = layer.get_base_layer().get_parameter("weight")
             require(not torch.equal(original, residual), f"{name}: its weight is no residual")
             total = residual.detach() + delta_weight(layer)
             require(allclose(total, original), f"{name}: base and adapter do not add up")

@@ -53,25 +53,18 @@ class VectorsOnly(Proof):
         shared = {(a[NAME].data_ptr(), b[NAME].data_ptr()) for a, b in pairs if a and b}
         require(len(shared) == 1, f"{len(shared)} pairs of random matrices")
         named = self.context.adapter.base.named_parameters()
-        trained = {
-            name: weight
-            for name, weight in named
-            if weight.requires_grad and ".modules_to_save." not in name
-        }
+        own = ((name, weight) for name, weight in named if ".modules_to_save." not in name)
+        trained = {name: weight for name, weight in own if weight.requires_grad}
         unexpected = [n for n, w in trained.items() if ".vera_lambda_" not in n or w.ndim != 1]
-        require(
-            bool(trained) and not unexpected,
-            f"{len(unexpected)} weights besides vectors are trained",
-        )
+        message = f"{len(unexpected)} weights besides vectors are trained"
+        require(bool(trained) and not unexpected, message)
         self._initial = {name: weight.detach().clone() for name, weight in trained.items()}
 
     def check_after(self) -> None:
         """Compares the vectors with the initial ones."""
         current = dict(self.context.adapter.base.named_parameters())
-        moved = any(
-            not torch.equal(current[name], initial) for name, initial in self._initial.items()
-        )
-        require(moved, "no vector has changed")
+        same = (torch.equal(current[name], initial) for name, initial in self._initial.items())
+        require(not all(same), "no vector has changed")
 
 
 ADAPTERS.add("vera", Vera)

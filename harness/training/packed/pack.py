@@ -8,7 +8,7 @@ on the cut, nor does any gradient: smaller passes take longer and need less.
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Final
 
 import torch
@@ -41,11 +41,11 @@ _ROW_MULTIPLE: Final = 32
 
 def sequence_lengths(sequences: Sequence[TokenSequence]) -> tuple[int, ...]:
     """Lengths of all texts; texts that share a row count one by one."""
-    lengths: list[int] = []
-    for sequence in sequences:
-        ends = (*sequence.breaks, len(sequence.ids))
-        lengths += [end - start for start, end in zip((0, *ends), ends, strict=False)]
-    return tuple(lengths)
+    return tuple(
+        end - start
+        for sequence in sequences
+        for start, end in pairwise((0, *sequence.breaks, len(sequence.ids)))
+    )
 
 
 def answer_rows(

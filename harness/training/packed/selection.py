@@ -92,14 +92,9 @@ def choose_engine(
     engine: EngineSettings,
     tokens: TokenizedTask | None = None,
 ) -> EngineChoice:
-    """Engine and slots for this base, task and machine.
+    """Engine and slots for this base (no adapter attached), task and machine.
 
-    Args:
-        base: no adapter attached.
-        task: what is trained.
-        training: how.
-        engine: the sweep's settings.
-        tokens: of the task's examples, if they were made before.
+    `tokens` are those of the task's examples, if they were made before.
     """
     if engine.kind == "sequential":
         return EngineChoice("sequential", 1, "as asked for", {})
@@ -153,15 +148,10 @@ def make_timing_trainer(
 ) -> SequentialTrainer:
     """The engine that `engine.kind: auto` means on this device, for timing one adapter.
 
-    Args:
-        base: no adapter attached.
-        task: what is trained.
-        training: of few steps.
-        tokens: of the task's examples, if they were made before.
+    Arguments are those of `SequentialTrainer`; `training` is of few steps.
     """
-    if base.device.type == "cpu":
-        return SequentialTrainer(base, task, training, tokens=tokens)
-    return PackedTrainer(base, task, training, tokens=tokens)
+    engine = SequentialTrainer if base.device.type == "cpu" else PackedTrainer
+    return engine(base, task, training, tokens=tokens)
 
 
 def seconds_per_token(trainer: SequentialTrainer, slots: int) -> float | None:
@@ -173,12 +163,8 @@ def seconds_per_token(trainer: SequentialTrainer, slots: int) -> float | None:
     """
     if isinstance(trainer, PackedTrainer):
         trainer.slots = slots
-    requests = [
-        TrialRequest(
-            number, TrialConfig("lora", 16, 16.0, 0.0, "all_linear", 1e-4, number), splits=()
-        )
-        for number in range(slots)
-    ]
+    configs = [TrialConfig("lora", 16, 16.0, 0.0, "all_linear", 1e-4, n) for n in range(slots)]
+    requests = [TrialRequest(n, config, splits=()) for n, config in enumerate(configs)]
     results = list(trainer.train(iter(requests), lambda _number, _reading: True))
     if any(result.outcome is not Outcome.COMPLETE for result in results):
         return None
@@ -235,12 +221,6 @@ def choose_precision(
 
     Both are tried, in training and in scoring: a processor that has bfloat16 may still be slower
     with it on small layers, or where answers are decoded row by row.
-
-    Args:
-        model: which base.
-        task: what is trained.
-        training: how.
-        threads: torch threads of this process.
 
     Raises:
         UserError: the model cannot be loaded.
@@ -299,10 +279,9 @@ def _seconds_per_example(
 ) -> float:
     """Scoring with the base model, which writes no less than a trained one does."""
     count = min(_TIMED_EXAMPLES, len(task.examples("validation")))
-    times = []
+    rows, times = training.score_batch_size, []
     for _ in range(2):
         start = time.perf_counter()
-        rows = training.score_batch_size
         score(base, task, "validation", count, batch_size=rows, tokens=tokens)
         times.append(time.perf_counter() - start)
     return min(times) / count

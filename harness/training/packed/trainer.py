@@ -30,6 +30,7 @@ from harness.training.sequential import (
     Pause,
     RunningTrial,
     ScoreRequest,
+    Selection,
     SequentialTrainer,
     TrialRun,
 )
@@ -194,9 +195,8 @@ class PackedTrainer(SequentialTrainer):
                 return
             request = next(iter(waiting.values()))
             numbers = [n for n, other_request in waiting.items() if other_request == request]
-            mergeable = len(numbers) == 1 and merging.can_merge(
-                self._slots[numbers[0]].wrapped.values()
-            )
+            layers = self._slots[numbers[0]].wrapped.values()
+            mergeable = len(numbers) == 1 and merging.can_merge(layers)
             scores = {} if mergeable else self._score_together(numbers, request)
             for number in numbers:
                 answer = scores.get(number) or self._score_slot(number, request)
@@ -211,16 +211,9 @@ class PackedTrainer(SequentialTrainer):
         start = time.perf_counter()
         try:
             with self._pack.inference(wrapped) as forward_context:
-                scores = evaluation.score_together(
-                    self._base,
-                    self._task,
-                    request.split,
-                    request.examples,
-                    self._training.score_batch_size,
-                    self._tokens,
-                    numbers,
-                    forward_context,
-                )
+                rows, (split, examples) = self._training.score_batch_size, request
+                arguments = (self._base, self._task, split, examples, rows, self._tokens)
+                scores = evaluation.score_together(*arguments, numbers, forward_context)
         except Exception:
             return {}
         finally:
@@ -239,11 +232,7 @@ class PackedTrainer(SequentialTrainer):
             return error
 
     def _score_split(
-        self,
-        trial: RunningTrial,
-        adapter: Adapter,
-        split: str,
-        examples: int | slice | None = None,
+        self, trial: RunningTrial, adapter: Adapter, split: str, examples: Selection = None
     ) -> Generator[Pause, SplitScores | None, SplitScores]:
         if id(adapter) not in self._slot_of:
             return (yield from super()._score_split(trial, adapter, split, examples))
@@ -288,11 +277,8 @@ class PackedTrainer(SequentialTrainer):
                 self._base, self._loss, self._sequences, adapter, training, steps, trial.progress
             )
             run.dtype = self._pack.dtype
-            slot.wrapped = {
-                name: layer
-                for name, layer in adapter.layers().items()
-                if isinstance(layer, LoraLayer)
-            }
+            layers = adapter.layers().items()
+            slot.wrapped = {name: part for name, part in layers if isinstance(part, LoraLayer)}
         self._pack.add(number, adapter, run.weights, run.generator, slot.wrapped)
         slot.run = run
         return run
