@@ -123,7 +123,9 @@ def _keeps_sequences_apart(base: BaseModel) -> bool:
     ids, layout = _probe(base)
     with use_packed_attention(base.model), use_layout(layout):
         joint = _joint_logits(base, ids, layout)
-    return _are_close(joint, _separate_logits(base, ids, layout))
+    texts = torch.split(ids, [*layout.lengths])
+    separate = [base.model(input_ids=text[None], use_cache=False).logits[0] for text in texts]
+    return _are_close(joint, torch.cat(separate))
 
 
 def _probe(base: BaseModel) -> tuple[torch.Tensor, Layout]:
@@ -145,14 +147,6 @@ def _joint_logits(base: BaseModel, ids: torch.Tensor, layout: Layout) -> torch.T
     logits = outputs.logits[0]
     assert isinstance(logits, torch.Tensor)
     return logits
-
-
-def _separate_logits(base: BaseModel, ids: torch.Tensor, layout: Layout) -> torch.Tensor:
-    """Logits of each sequence by itself, one below the other."""
-    sequences = torch.split(ids, [*layout.lengths])
-    return torch.cat(
-        [base.model(input_ids=ids[None], use_cache=False).logits[0] for ids in sequences]
-    )
 
 
 def _are_close(logits: torch.Tensor, expected: torch.Tensor) -> bool:

@@ -230,12 +230,7 @@ class InferenceLora(NamedTuple):
     share: Tensor | None
 
     def add(self, rows: Tensor, out: Tensor) -> None:
-        """Turns outputs of the frozen weights into those of the adapted ones, in place.
-
-        Args:
-            rows: inputs, shape (rows, in).
-            out: outputs without bias, shape (rows, out).
-        """
+        """Turns the frozen weights' outputs for `rows`, without bias, into the adapted ones'."""
         low = rows.to(self.first.dtype) @ self.first.T
         if out.dtype == low.dtype:
             out.addmm_(low, self.second.T)

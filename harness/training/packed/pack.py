@@ -189,7 +189,7 @@ class AdapterPack:
     def losses(self, batches: Batches) -> dict[int, Tensor]:
         """The summed loss of each slot's answers in nats; gradients flow through."""
         sequences, layout = self._lay_out(batches)
-        ids = torch.tensor([id for text in sequences for id in text.ids], device=self.device)
+        ids = torch.tensor([token for text in sequences for token in text.ids], device=self.device)
         rows, target_ids, counts = answer_rows(sequences, layout.shares)
         with ExitStack() as stack:
             stack.enter_context(packed_layers(self.layers))
@@ -204,8 +204,9 @@ class AdapterPack:
                 use_cache=False,
                 logits_to_keep=torch.tensor(rows, device=self.device),
             ).logits[0]
+            logits = in_float32(logits)  # those in half precision are freed here
         targets = torch.tensor(target_ids, device=self.device)
-        token_losses = functional.cross_entropy(in_float32(logits), targets, reduction="none")
+        token_losses = functional.cross_entropy(logits, targets, reduction="none")
         slot_losses = torch.split(token_losses, counts)
         return {slot: losses.sum() for slot, losses in zip(batches, slot_losses, strict=True)}
 
