@@ -107,7 +107,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return print_error(_usage_message(fault), USER_ERROR_CODE)
     except (_Interrupted, KeyboardInterrupt, typer.Abort):
         # Trials that ended are stored; a resumed study runs the unfinished ones again.
-        resume = "; the same command resumes the study" if words[:1] == ["sweep"] else ""
+        resume = "; run the same command to resume" if words[:1] == ["sweep"] else ""
         return print_error(f"interrupted{resume}", 130, prefix="")
     except Exception as fault:
         return print_fault(fault)

@@ -34,9 +34,7 @@ def register(app: typer.Typer) -> None:
 
 @with_sweep_options
 def check(
-    name: Annotated[
-        str, typer.Argument(help="a sweep, as for `sweep`, or else a task or its folder")
-    ],
+    name: Annotated[str, typer.Argument(help="name or path of a sweep, or of a task")],
     options: SweepOptions,
     results: Results = Path("results"),
 ) -> None:

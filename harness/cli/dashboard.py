@@ -48,7 +48,8 @@ def dashboard(
             _make_server(refuse_writes(make_app(storage)), port) as server,
             contextlib.suppress(KeyboardInterrupt),
         ):
-            print(f"study {study}, read-only: http://{HOST}:{port}/ (Ctrl-C ends it)", flush=True)
+            address = f"http://{HOST}:{port}/"
+            print(f"study {study}, read-only: {address} (press Ctrl-C to stop)", flush=True)
             server.serve_forever()
     finally:
         storage.remove_session()

@@ -85,9 +85,10 @@ def doctor(results: Results = Path("results")) -> None:
         for line in guarded(check):
             print(formatted(line), flush=True)
             broken += line.level == "no" and line.needed
-    print(f"\n{broken} needed thing(s) broken." if broken else "\nAll that a sweep needs works.")
     if broken:
+        print(f"\n{broken} required component(s) do not work.")
         raise typer.Exit(1)
+    print("\nEverything that a sweep needs works.")
 
 
 def guarded(check: Callable[[], Iterator[Line]]) -> Iterator[Line]:
@@ -271,7 +272,7 @@ def _check_nf4(device: str) -> Line:
         finding = f"bitsandbytes does not work: {type(fault).__name__}: {fault}"
         return Line("warn", what, finding, "leave model.quantization at none")
     if error > NF4_ERROR:
-        finding = f"NF4 restores weights with an error of {error:.2f}"
+        finding = f"NF4 reproduces weights with an error of {error:.2f}"
         return Line("warn", what, finding, "leave model.quantization at none")
     return Line("ok", what, "NF4 works (model.quantization: nf4)")
 

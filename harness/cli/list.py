@@ -28,11 +28,11 @@ def register(app: typer.Typer) -> None:
 def list_entries(
     what: Annotated[
         What | None,
-        typer.Argument(help="only these; by default all but the variants", show_default=False),
+        typer.Argument(help="what to list (default: sweeps, tasks, studies)", show_default=False),
     ] = None,
     results: Results = Path("results"),
 ) -> None:
-    """List the sweeps, the tasks, the variants of LoRA and the studies there are.
+    """List sweeps, tasks, LoRA variants and studies.
 
     A name in the working folder's sweeps/ or tasks/ takes precedence over a bundled one.
     """
@@ -44,7 +44,7 @@ def list_entries(
         print_table("Variants", ("name", "summary", "source", "proofs"), variant_rows())
     if what in (None, What.STUDIES):
         columns = ("name", "trials", "complete", "stage", "folder")
-        print_table("Studies", columns, study_rows(results), empty=f"none under {results}")
+        print_table("Studies", columns, study_rows(results), empty=f"no studies in {results}")
 
 
 def sweep_rows() -> list[tuple[str, str, str, str]]:

@@ -43,12 +43,15 @@ class SweepOptions:
     ] = None
     workers: Annotated[int | None, typer.Option(help="number of local processes")] = None
     data: Annotated[
-        Path | None, typer.Option(help="folder of your own rows, in place of the task's")
+        Path | None, typer.Option(help="folder with your own data instead of the task's")
     ] = None
-    limit: Annotated[int | None, typer.Option(help="examples of each split at most")] = None
+    limit: Annotated[int | None, typer.Option(help="maximum examples of each split")] = None
     preset: Annotated[str | None, typer.Option(help="quick, standard or thorough")] = None
     allow_leaks: Annotated[
-        bool, typer.Option("--allow-leaks", help="run although inputs stand in two splits")
+        bool,
+        typer.Option(
+            "--allow-leaks", help="run although inputs occur in two splits; the report states it"
+        ),
     ] = False
 
     def sweep(self, name: str, or_task: bool = False) -> Sweep:
@@ -117,7 +120,7 @@ def study_name(sweep: str, study: str | None) -> str:
     """
     name = study or Path(sweep).stem
     if not name or name in {".", ".."} or any(sign in name for sign in "/\\\0"):
-        raise UserError(f"--study {name}: a study's name is a folder's name, without slashes")
+        raise UserError(f"--study {name}: must be a plain folder name, without slashes")
     return name
 
 

@@ -174,7 +174,7 @@ def print_recommendation(
     if verdict.pick is not None:
         say("\n" + snippet_for(results, verdict.pick))
     elif verdict.best is not None:
-        say("\nno pick; the best mean so far, not shown to be the best:\n")
+        say("\nno pick; this has the best mean so far, which is not a recommendation:\n")
         say(snippet_for(results, verdict.best))
     return verdict
 
@@ -201,7 +201,8 @@ def print_claims(results: "StudyResults", console: "Console") -> None:
     from harness.report.snippets import claim_advice
 
     findings = evaluate_claims(results)
-    console.print("\nrules of thumb, 95 % intervals, validation split", highlight=False)
+    title = "Claims (rules of thumb), 95 % confidence intervals, validation split"
+    console.print(f"\n{title}", highlight=False)
     for finding in findings:
         numbers = [
             claim_tests.comparison_text(results, contrast) for contrast in finding.comparisons

@@ -39,7 +39,8 @@ def plan(
     for note in checks.check_sweep(sweep, task):
         console.print(f"note: {note}", highlight=False)
     parallelism = default_parallelism(sweep.workers, sweep.threads, checks.cuda)
-    table = Table("configuration", "trainable parameters", title="by target and rank")
+    title = "trainable parameters by target modules and rank"
+    table = Table("configuration", "trainable parameters", title=title)
     for config in _targets_by_rank(sweep):
         label = f"{config.target_modules} r={config.rank}"
         table.add_row(label, f"{checks.parameters(sweep, task, config):,}")
@@ -58,7 +59,7 @@ def plan(
     lines = [
         f"{parallelism}; a full trial of the largest configuration takes about {seconds:.0f} s",
         f"about {minutes} minute{'s' * (minutes != 1)} and {memory:.1f} GB of memory in total (a "
-        "forecast from a few timed steps; it assumes that pruning saves a quarter of the search)",
+        "forecast from a few timed steps; pruning is assumed to save a quarter of the search)",
     ]
     if hourly is not None:
         lines.append(f"about {hourly * total / 3600:.2f} at {hourly:g} an hour")

@@ -34,30 +34,34 @@ _MISSED: Final = 3.0
 
 def register(app: typer.Typer) -> None:
     """Adds the verb."""
-    text = "Write a study's page, tables or figures; of several a comparison, of none the index."
-    app.command("report", help=text)(report)
+    app.command("report")(report)
 
 
 def report(
     studies: Annotated[
         list[str] | None,
-        typer.Argument(help="a study, as `list studies` shows it, several, or none for the index"),
+        typer.Argument(help="one study, several to compare, or none for the index"),
     ] = None,
     form: Annotated[
         str,
-        typer.Option("--format", help="html, md, csv, latex, json, svg, png; several by commas"),
+        typer.Option(
+            "--format", help="html, md, csv, latex, json, svg, png; separate several by commas"
+        ),
     ] = "html",
     price: Annotated[str | None, typer.Option(help="price of the machine, such as 1.29/h")] = None,
     show_text: Annotated[
         bool, typer.Option("--show-text", help="show texts of a task that is not public")
     ] = False,
     watch: Annotated[
-        bool, typer.Option("--watch", help="update the page while the sweep runs")
+        bool, typer.Option("--watch", help="rewrite the page while the sweep runs")
     ] = False,
     results: options.Results = Path("results"),
     reports: options.Reports = Path("reports"),
 ) -> None:
-    """Writes what was requested and prints the paths."""
+    """Write the report of a study, or export its tables or charts.
+
+    For several studies a comparison, without a name the index of all studies.
+    """
     with nullcontext() if watch else _without_garbage_collection():
         _write(studies or [], form, price, show_text, watch, results, reports)
 
@@ -78,7 +82,7 @@ def _write(
     formats, hourly = _parse_formats(form), options.hourly_price(price)
     if not studies:
         if formats != ["html"] or watch:
-            raise UserError("without a study `report` writes the index of all, as html")
+            raise UserError("without a study name, `report` writes the index, which is HTML only")
         print(_write_index(results, reports))
         return
     if watch and (len(studies) > 1 or formats != ["html"]):
@@ -156,7 +160,9 @@ def _write_comparison(
 
     for name in formats:
         if name not in _COMPARISON_FORMATS:
-            raise UserError(f"--format {name}: several studies are compared as html, csv or json")
+            raise UserError(
+                f"--format {name}: a comparison can be written as html, csv or json only"
+            )
     studies = [read_study(name, results) for name in names]
     page = compare.render(studies)
     tables = compare.tables(studies)
@@ -240,7 +246,7 @@ def follow(
         path, progress = write(REFRESH if more else None), overview.study_progress(store)
         completed = progress.completed.get(progress.stage, 0)
         state = f"{progress.stage} {completed}/{completed + progress.remaining}"
-        end = "" if more else "; no longer watched"
+        end = "" if more else "; watching ends"
         say(f"{time.strftime('%H:%M:%S')}  {path}: {state}{end}")
 
     try:

@@ -43,16 +43,23 @@ def sweep(
         str | None, typer.Option(help="name of the study (default: the sweep's)")
     ] = None,
     extend_grid: Annotated[
-        bool, typer.Option("--extend-grid", help="try one learning rate beyond each grid's edge")
+        bool,
+        typer.Option(
+            "--extend-grid",
+            help="try one more learning rate where the best one is at the edge of its grid",
+        ),
     ] = False,
     claims: Annotated[
         bool,
-        typer.Option("--claims", help="also train what common rules of thumb need to be tested"),
+        typer.Option(
+            "--claims", help="also test common rules of thumb, and train what that needs"
+        ),
     ] = False,
     add_seeds: Annotated[
         int,
         typer.Option(
-            "--add-seeds", help="more seeds for finalists; with --claims for claims", min=0
+            min=0,
+            help="additional seeds for the finalists (with --claims: for undecided claims)",
         ),
     ] = 0,
     results: Results = Path("results"),

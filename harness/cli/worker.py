@@ -7,9 +7,7 @@ import typer
 
 def register(app: typer.Typer) -> None:
     """Adds the verb."""
-    app.command("worker", help="Run one more worker on a study (sweep starts them itself).")(
-        worker
-    )
+    app.command("worker", help="Add a worker to a study (sweep starts those it needs).")(worker)
 
 
 def worker(

@@ -105,7 +105,7 @@ def _refuse_leaks(sweep: Sweep, task: Task) -> None:
     leaking = find_leaks({split: task.rows(split) for split in SPLITS})
     if leaking and not sweep.data.allow_leaks:
         raise UserError(
-            f"{preparation.leak_message(leaking)}: scores on them would be too good; remove them "
+            f"{preparation.leak_message(leaking)}: scores on them would be inflated; remove them "
             f"from one split, set data.leaks: drop in {task.folder / 'task.yaml'} to train "
             "without them, or run with --allow-leaks (the report will say so)"
         )

@@ -256,7 +256,8 @@ def request_additions(
     elif add_seeds:
         if not confirmation.planned_looks_done(results, sweep):
             raise UserError(
-                f"--add-seeds: study '{name}' has planned looks left; run it without first"
+                f"--add-seeds: study '{name}' has planned looks left; run it without --add-seeds "
+                "first"
             )
         if not confirmation.add_seeds(results, add_seeds, decide):
             raise UserError(f"--add-seeds: study '{name}' has no two finalists to compare")

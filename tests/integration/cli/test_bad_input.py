@@ -55,7 +55,7 @@ def sweep_file(**changes) -> str:
         (["ner_medical", "--data", "nowhere"], "--data nowhere: no such folder"),
         (["ner_medical", "--trials", "0"], "search.trials"),
         (["ner_medical", "--trials", "two"], "Input should be a valid integer"),
-        (["ner_medical", "--study", "a/b"], "a study's name is a folder's name"),
+        (["ner_medical", "--study", "a/b"], "must be a plain folder name"),
         (["ner_medical", "--nonsense"], "No such option"),
     ],
 )

@@ -166,6 +166,6 @@ def test_an_interrupted_sweep_says_how_it_goes_on(
         app.command(name)(failing(KeyboardInterrupt()))
     monkeypatch.setattr(harness.cli, "make_app", lambda: app)
     assert run(["sweep"]) == 130
-    assert capsys.readouterr().err == "interrupted; the same command resumes the study\n"
+    assert capsys.readouterr().err == "interrupted; run the same command to resume\n"
     assert run(["try"]) == 130
     assert capsys.readouterr().err == "interrupted\n"

@@ -197,7 +197,8 @@ def test_the_verb_says_where_and_ends_with_ctrl_c(
     assert run(["dashboard", folder.name, "--port", "8123", *where]) == 0
     assert asked == [([folder.name], 8123)]
     out = capsys.readouterr().out
-    assert out == f"study {folder.name}, read-only: http://127.0.0.1:8123/ (Ctrl-C ends it)\n"
+    address = "http://127.0.0.1:8123/"
+    assert out == f"study {folder.name}, read-only: {address} (press Ctrl-C to stop)\n"
 
 
 @pytest.mark.usefixtures("studies")

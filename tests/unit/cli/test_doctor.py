@@ -112,7 +112,7 @@ def test_a_sound_machine_gives_0(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert "ok   python" in out
     assert "disk" in out
-    assert out.endswith("All that a sweep needs works.\n")
+    assert out.endswith("Everything that a sweep needs works.\n")
 
 
 @pytest.mark.usefixtures("only", "workplace")

@@ -49,7 +49,7 @@ def test_nothing_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.splitlines() == [
         "Sweeps: none",
         "Tasks: none",
-        "Studies: none under results",
+        "Studies: no studies in results",
     ]
 
 
@@ -61,7 +61,7 @@ def test_what_is_shipped_is_listed(workplace: Path, capsys: pytest.CaptureFixtur
 
 def test_one_kind_alone(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["list", "studies", "--results", str(workplace)]) == 0
-    assert capsys.readouterr().out == f"Studies: none under {workplace}\n"
+    assert capsys.readouterr().out == f"Studies: no studies in {workplace}\n"
 
 
 def test_variants_come_with_their_papers(

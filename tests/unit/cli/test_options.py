@@ -43,8 +43,8 @@ def test_a_drawn_table_on_a_terminal_has_the_same_cells_and_no_markup() -> None:
 
 def test_no_row_is_said() -> None:
     out = io.StringIO()
-    print_table("Studies", COLUMNS, [], empty="none under results", to=out)
-    assert out.getvalue() == "Studies: none under results\n"
+    print_table("Studies", COLUMNS, [], empty="no studies in results", to=out)
+    assert out.getvalue() == "Studies: no studies in results\n"
 
 
 def test_fractions_are_short() -> None:

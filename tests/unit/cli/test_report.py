@@ -73,7 +73,7 @@ def test_several_studies_are_compared_on_one_page(capsys: pytest.CaptureFixture[
     ("words", "told"),
     [
         (["a", "a"], "different names; 'a' occurs twice"),
-        (["a", "b", "--format", "latex"], "several studies are compared as html, csv or json"),
+        (["a", "b", "--format", "latex"], "a comparison can be written as html, csv or json only"),
         (["a", "--format", "htm"], "--format htm: did you mean 'html'"),
         (["a", "--price", "much"], "--price much: write it as 1.29/h"),
     ],
@@ -110,8 +110,11 @@ def test_without_a_study_the_index_is_written(capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--watch"], "without a study `report` writes the index of all, as html"),
-        (["--format", "csv"], "without a study `report` writes the index of all, as html"),
+        (["--watch"], "without a study name, `report` writes the index, which is HTML only"),
+        (
+            ["--format", "csv"],
+            "without a study name, `report` writes the index, which is HTML only",
+        ),
         (["a", "b", "--watch"], "--watch: writes the page of one study, as html"),
         (["a", "--watch", "--format", "md"], "--watch: writes the page of one study, as html"),
     ],
@@ -266,7 +269,7 @@ def test_a_study_is_followed_to_its_end(studies: StudyStore, tmp_path: Path) -> 
         "reports/first.html: search 0/3",
         "reports/first.html: search 1/3",
         "reports/first.html: search 2/3",
-        "reports/first.html: search 3/3; no longer watched",
+        "reports/first.html: search 3/3; watching ends",
     ]
 
 

@@ -144,7 +144,7 @@ def test_inputs_in_two_splits_stop_a_sweep(tmp_path):
     assert str(fault.value) == (
         "2 inputs occur in more than one split (1 of validation in train, 1 of test in train), "
         "such as v-0 (validation) and t-1 (train), e-0 (test) and t-2 (train): scores on them "
-        f"would be too good; remove them from one split, set data.leaks: drop in {tmp_path}"
+        f"would be inflated; remove them from one split, set data.leaks: drop in {tmp_path}"
         "/task.yaml to train without them, or run with --allow-leaks (the report will say so)"
     )
     notes = checked(load_sweep("ner_medical", [*wanted, "data.allow_leaks=true"]))
