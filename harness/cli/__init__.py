@@ -60,8 +60,7 @@ def _show_version(requested: bool) -> None:
 
 def _main(
     version: Annotated[
-        bool,
-        typer.Option("--version", help="show the version", callback=_show_version),
+        bool, typer.Option("--version", help="show the version", callback=_show_version)
     ] = False,
 ) -> None:
     """Searches LoRA hyperparameters and recommends a configuration with statistical evidence.

@@ -58,8 +58,7 @@ def sweep(
     add_seeds: Annotated[
         int,
         typer.Option(
-            min=0,
-            help="additional seeds for the finalists (with --claims: for undecided claims)",
+            min=0, help="additional seeds for the finalists (with --claims: for undecided claims)"
         ),
     ] = 0,
     results: Results = Path("results"),

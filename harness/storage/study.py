@@ -165,10 +165,7 @@ def sampler(sweep: Sweep, slot: str) -> optuna.samplers.BaseSampler:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         tpe = SlotOrderSampler(
-            seed=seed,
-            n_startup_trials=sweep.search.startup,
-            multivariate=True,
-            constant_liar=True,
+            seed=seed, n_startup_trials=sweep.search.startup, multivariate=True, constant_liar=True
         )
     tpe.objectives = sweep.search.objectives
     return tpe

@@ -20,7 +20,7 @@ from harness.storage.records import CLAIMS_REQUESTED, GRID_EXTENSION, Decide, ro
 from harness.storage.study import PlannedTrial
 from harness.study.planning import (
     ABLATE_SHARE,
-    TimeBudget,
+    PlanningContext,
     planned_trial,
     seed_of,
     trial_seconds,
@@ -45,15 +45,10 @@ class AblationCell(NamedTuple):
     rates: tuple[float, ...] = ()
 
 
-class PlannedCells(NamedTuple):
-    """The cells that fit, and for each that does not a line that says so."""
-
-    cells: tuple[AblationCell, ...]
-    dropped: tuple[str, ...]
-
-
-def plan_cells(sweep: Sweep, incumbent: TrialConfig, limit: int) -> PlannedCells:
-    """The cells around an incumbent.
+def plan_cells(
+    sweep: Sweep, incumbent: TrialConfig, limit: int
+) -> tuple[tuple[AblationCell, ...], tuple[str, ...]]:
+    """The cells around an incumbent that fit, and for each that does not a line that says so.
 
     The first level of each factor that is not the incumbent's is chosen first, so that every
     factor has a comparison; then all levels in the order of the sweep, a pair right after the
@@ -67,7 +62,10 @@ def plan_cells(sweep: Sweep, incumbent: TrialConfig, limit: int) -> PlannedCells
     available = sweep.space.available_levels(sweep.ablation.factors)
     centre = incumbent.replace(seed=0)
     by_factor = {
-        factor: [_cell(centre, factor, level) for level in _with_incumbent(levels, centre, factor)]
+        factor: [
+            AblationCell(factor, level, centre.with_level(factor, level))
+            for level in dict.fromkeys([*levels, centre.level(factor)])
+        ]
         for factor, levels in available.items()
         if levels
     }
@@ -95,16 +93,7 @@ def plan_cells(sweep: Sweep, incumbent: TrialConfig, limit: int) -> PlannedCells
             _level_index(sweep, cell),
         ),
     )
-    return PlannedCells(tuple(cells) if limit else (), tuple(dict.fromkeys(dropped)))
-
-
-def _with_incumbent(levels: tuple[Any, ...], centre: TrialConfig, factor: str) -> list[Any]:
-    level = centre.level(factor)
-    return [*levels] if level in levels else [*levels, level]
-
-
-def _cell(centre: TrialConfig, factor: str, level: Any) -> AblationCell:
-    return AblationCell(factor, level, centre.with_level(factor, level))
+    return tuple(cells) if limit else (), tuple(dict.fromkeys(dropped))
 
 
 def _in_sweep_order(
@@ -137,25 +126,11 @@ def learning_rate_grid(sweep: Sweep, incumbent: TrialConfig, variant: str) -> li
     return list(sweep.space.rate_grid(centre, settings.rates, settings.rate_step, variant))
 
 
-def decide_cells(
-    results: StudyResults,
-    sweep: Sweep,
-    incumbent: TrialConfig,
-    decide: Decide,
-    budget: TimeBudget,
-) -> list[AblationCell]:
-    """The ablation's cells, decided once; fewer where the time does not suffice for all.
-
-    Args:
-        results: the study, its search complete.
-        sweep: what the study runs.
-        incumbent: the centre.
-        decide: writes a decision unless there is one, and returns the one that holds.
-        budget: what `--minutes` leaves.
-    """
-    if "plan" not in results.attributes:
-        _write_plan(results, sweep, incumbent, decide, budget)
-    plan = decide("plan", None)
+def decide_cells(context: PlanningContext, incumbent: TrialConfig) -> list[AblationCell]:
+    """The ablation's cells, decided once; fewer where the time does not suffice for all."""
+    if "plan" not in context.results.attributes:
+        _write_plan(context, incumbent)
+    plan = context.decide("plan", None)
     cells = [
         AblationCell(
             cell["factor"],
@@ -165,16 +140,11 @@ def decide_cells(
         )
         for cell in plan["cells"]
     ]
-    return with_extended_grids(results, cells)
+    return _with_extended_grids(context.results, cells)
 
 
-def _write_plan(
-    results: StudyResults,
-    sweep: Sweep,
-    incumbent: TrialConfig,
-    decide: Decide,
-    budget: TimeBudget,
-) -> None:
+def _write_plan(context: PlanningContext, incumbent: TrialConfig) -> None:
+    results, sweep, decide, budget = context
     settings = sweep.ablation
     # Rates are tuned on short runs only where the search's early readings ranked its trials as
     # their final scores did.
@@ -183,9 +153,7 @@ def _write_plan(
     share = settings.tuning_budget if short_runs else 1.0
     trials_a_cell = settings.rates * share + settings.seeds
     affordable = budget.trials_that_fit(ABLATE_SHARE, trial_seconds(results)) / trials_a_cell
-    limit = settings.max_cells
-    if affordable != float("inf"):
-        limit = min(limit, int(affordable))
+    limit = int(min(settings.max_cells, affordable))
     cells, dropped = plan_cells(sweep, incumbent, limit)
     if not settings.max_cells:
         dropped = ()  # the sweep has no ablation: nothing was dropped from it
@@ -227,38 +195,47 @@ def tuning_trials(cells: Sequence[AblationCell], sweep: Sweep) -> tuple[PlannedT
     return tuple({trial.name: trial for trial in trials}.values())
 
 
-def best_rate(results: StudyResults, cell: AblationCell) -> float | None:
+def _best_rate(results: StudyResults, cell: AblationCell) -> float | None:
     """The cell's rate with the best tuning trial; None if all of them failed."""
     keys = {rate: cell.config.replace(learning_rate=rate).key for rate in cell.rates}
     return tuned_rate(results, keys)
 
 
 def tuned_cells(
-    results: StudyResults, cells: Sequence[AblationCell], decide: Decide
+    context: PlanningContext, cells: Sequence[AblationCell], budgets: Sequence[float] | None = None
 ) -> list[dict[str, Any]]:
-    """Records of the cells at their tuned rates, decided once; cells that failed have none."""
-    if "cells" in results.attributes:
-        return list(results.attributes["cells"])
-    records, dropped = [], []
-    for cell in cells:
-        rate = best_rate(results, cell)
-        if rate is None:
-            dropped.append(f"ablation: {cell.factor}={cell.level} failed at every learning rate")
-            continue
-        records.append(cell_record(cell, rate, 1.0))
-    if dropped:
-        decide("dropped.tuning", dropped)
-    return list(decide("cells", records))
-
-
-def cell_record(cell: AblationCell, rate: float, budget: float) -> dict[str, Any]:
-    """A cell at its tuned rate, as it is written to the database.
+    """Records of the cells at their tuned rates, decided once; cells that failed have none.
 
     Args:
-        cell: with the rates that were tried.
-        rate: one of them.
-        budget: share of the steps that it is run with.
+        context: all tuning trials have ended.
+        cells: of the ablation, or of claims.
+        budgets: share of the steps that each cell of claims is run with; None for the ablation's.
     """
+    stage, name, dropped_name = (
+        ("ablation", "cells", "dropped.tuning")
+        if budgets is None
+        else ("claims", "claimed", "dropped.claims_tuning")
+    )
+    if name not in context.results.attributes:
+        records, dropped = [], []
+        for cell, budget in zip(cells, budgets or [1.0] * len(cells), strict=True):
+            # A claim's cell with one rate was not tuned.
+            fixed = budgets is not None and len(cell.rates) == 1
+            rate = cell.rates[0] if fixed else _best_rate(context.results, cell)
+            if rate is None:
+                dropped.append(
+                    f"{stage}: {cell.factor}={cell.level} failed at every learning rate"
+                )
+            else:
+                records.append(_cell_record(cell, rate, budget))
+        if dropped:
+            context.decide(dropped_name, dropped)
+        context.decide(name, records)
+    return list(context.decide(name, None))
+
+
+def _cell_record(cell: AblationCell, rate: float, budget: float) -> dict[str, Any]:
+    """A cell at its tuned rate, as it is written to the database."""
     config = cell.config.replace(learning_rate=rate, budget=budget, seed=0)
     return {
         "factor": cell.factor,
@@ -274,7 +251,13 @@ def cell_record(cell: AblationCell, rate: float, budget: float) -> dict[str, Any
 def cell_trials(
     records: Sequence[Mapping[str, Any]], sweep: Sweep, stage: Stage = Stage.ABLATE
 ) -> tuple[PlannedTrial, ...]:
-    """Each distinct configuration on all seeds of the ablation, seed by seed."""
+    """Each distinct configuration on all seeds of the ablation, seed by seed.
+
+    Args:
+        records: from `tuned_cells` or `tuned_full`.
+        sweep: says how many seeds.
+        stage: the stage that runs them; all that is compared with the ablation has its seeds.
+    """
     configs = {record["key"]: TrialConfig(**record["config"]) for record in records}
     return tuple(
         planned_trial(stage, config, seed_of(sweep, Stage.ABLATE, index))
@@ -307,7 +290,7 @@ def extend_rate_grids(results: StudyResults, sweep: Sweep, decide: Decide) -> in
     return len(added)
 
 
-def with_extended_grids(
+def _with_extended_grids(
     results: StudyResults, cells: Sequence[AblationCell]
 ) -> list[AblationCell]:
     """The cells with the rates that were added since they were planned."""
@@ -323,7 +306,7 @@ def with_extended_grids(
 
 
 def _record_name(record: Mapping[str, Any]) -> str:
-    """What `with_extended_grids` looks a cell up by."""
+    """What `_with_extended_grids` looks a cell up by."""
     # The record of full fine-tuning has neither factor nor level.
     return f"{record.get('factor', 'full')}={record.get('level', 'all weights')}"
 
@@ -333,23 +316,15 @@ def _record_name(record: Mapping[str, Any]) -> str:
 _RATE_RATIO: Final = 10.0
 
 
-def decide_full_finetuning(
-    results: StudyResults,
-    sweep: Sweep,
-    incumbent: TrialConfig,
-    decide: Decide,
-    budget: TimeBudget,
-) -> list[AblationCell]:
+def decide_full_finetuning(context: PlanningContext, incumbent: TrialConfig) -> list[AblationCell]:
     """The one cell of full fine-tuning, its rates to be tuned; none where it is left out.
 
     Args:
-        results: the study so far; a worker has written `full_impossible`, a reason or no text.
-        sweep: what the study runs.
+        context: a worker has written the attribute `full_impossible`, a reason or no text, and the
+            ablation's plan is decided.
         incumbent: whose learning rate the grid follows.
-        decide: writes a decision unless there is one, and returns the one that holds; the
-            ablation's plan has to be decided already.
-        budget: what `--minutes` leaves.
     """
+    results, sweep, decide, budget = context
     if not sweep.baselines.full and CLAIMS_REQUESTED not in results.attributes:
         return []
     if "full_plan" not in results.attributes:
@@ -369,7 +344,7 @@ def decide_full_finetuning(
     # Rank, alpha and dropout mean nothing here; a configuration has to have them.
     config = TrialConfig(FULL.name, 1, 1.0, 0.0, "all_linear", plan["rates"][0], 0, plan["budget"])
     cell = AblationCell(FULL.name, "all weights", config, tuple(plan["rates"]))
-    return with_extended_grids(results, [cell])
+    return _with_extended_grids(results, [cell])
 
 
 def _full_grid(sweep: Sweep, incumbent: TrialConfig) -> tuple[float, ...]:
@@ -378,29 +353,19 @@ def _full_grid(sweep: Sweep, incumbent: TrialConfig) -> tuple[float, ...]:
     return tuple(float(f"{centre * settings.rate_step**exponent:.3g}") for exponent in exponents)
 
 
-def tuned_full(
-    results: StudyResults, cells: Sequence[AblationCell], decide: Decide
-) -> list[TrialConfig]:
+def tuned_full(context: PlanningContext, cells: Sequence[AblationCell]) -> list[dict[str, Any]]:
     """Full fine-tuning at its tuned rate, decided once; none if every trial failed."""
     if not cells:
         return []
-    if "full" not in results.attributes:
+    if "full" not in context.results.attributes:
         (cell,) = cells
-        rate = best_rate(results, cell)
+        rate = _best_rate(context.results, cell)
         if rate is None:
-            decide("dropped.full", ["full fine-tuning: it failed at every learning rate"])
-            decide("full", [])
+            reason = "full fine-tuning: it failed at every learning rate"
+            context.decide("dropped.full", [reason])
+            context.decide("full", [])
             return []
         config = cell.config.replace(learning_rate=rate, budget=1.0)
         record = {"rates": list(cell.rates), "rate": rate, "key": config.key}
-        decide("full", [{**record, "config": asdict(config)}])
-    return [TrialConfig(**record["config"]) for record in decide("full", None)]
-
-
-def full_trials(configs: Sequence[TrialConfig], sweep: Sweep) -> tuple[PlannedTrial, ...]:
-    """Full fine-tuning on the seeds of the ablation."""
-    return tuple(
-        planned_trial(Stage.FULL, config, seed_of(sweep, Stage.ABLATE, index))
-        for config in configs
-        for index in range(sweep.ablation.seeds)
-    )
+        context.decide("full", [{**record, "config": asdict(config)}])
+    return list(context.decide("full", None))

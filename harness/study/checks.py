@@ -61,10 +61,7 @@ def check_sweep(sweep: Sweep, task: Task) -> tuple[str, ...]:
     notes = (*task.notes, *_ablation_notes(sweep), *_full_notes(sweep))
     if task.type.supports_zero_shot or not sweep.baselines.shots:
         return notes
-    return (
-        *notes,
-        "baselines.shots: the base model is not scored, because its head is untrained",
-    )
+    return (*notes, "baselines.shots: the base model is not scored, because its head is untrained")
 
 
 def summary_lines(sweep: Sweep, task: Task) -> tuple[str, ...]:

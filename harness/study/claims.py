@@ -24,34 +24,21 @@ from harness.errors import UserError
 from harness.results import StudyResults
 from harness.storage.records import CLAIMS_REQUESTED, Decide
 from harness.storage.study import PlannedTrial
-from harness.study.ablation import (
-    AblationCell,
-    best_rate,
-    cell_record,
-    cell_trials,
-    learning_rate_grid,
-)
-from harness.study.planning import planned_trial, seed_of
+from harness.study.ablation import AblationCell, cell_trials, learning_rate_grid, tuned_cells
+from harness.study.planning import PlanningContext, planned_trial, seed_of
 from harness.trial import Stage, TrialConfig
 
 #: At most so many rates are added beyond the edges of a cell's grid.
 _MAX_ADDED_RATES: Final = 4
 
 
-def decide_claim_cells(
-    results: StudyResults, sweep: Sweep, incumbent: TrialConfig, decide: Decide
-) -> list[AblationCell]:
-    """The cells, decided once; none unless claims were requested.
+def decide_claim_cells(context: PlanningContext, incumbent: TrialConfig) -> list[AblationCell]:
+    """The cells around the ablation's centre, decided once; none unless claims were requested.
 
     A cell's budget is that of its trials on fresh seeds; its rates are tuned with the share of it
     that the ablation's are.
-
-    Args:
-        results: the study, all other stages complete.
-        sweep: what it runs.
-        incumbent: the centre of the ablation.
-        decide: writes a decision unless there is one, and returns the one that holds.
     """
+    results, sweep, decide, _ = context
     if CLAIMS_REQUESTED not in results.attributes:
         return []
     if "claims_plan" not in results.attributes:
@@ -122,21 +109,18 @@ def _extended_rates(results: StudyResults, cell: AblationCell, step: float) -> t
 
 
 def claim_trials(
-    results: StudyResults, cells: Sequence[AblationCell], sweep: Sweep, decide: Decide
+    context: PlanningContext, cells: Sequence[AblationCell]
 ) -> tuple[PlannedTrial, ...]:
-    """The trials of the cells, and of seeds that were added.
-
-    Args:
-        results: the study, the cells' rates tuned.
-        cells: from `decide_claim_cells`.
-        sweep: what it runs.
-        decide: writes a decision unless there is one, and returns the one that holds.
-    """
+    """The trials of the cells, whose rates are tuned, and of seeds that were added."""
+    sweep, trials = context.sweep, list[PlannedTrial]()
     # On the ablation's seeds, because they are compared with its cells. In a stage of their own:
     # a configuration that diverges at a rate some guide names must not widen the seed noise that
     # is estimated from the ablation.
-    trials = list(cell_trials(_tuned_cells(results, cells, decide), sweep, Stage.CLAIM))
-    for addition in seed_additions(results.attributes):
+    if cells:
+        budgets = [e["config"]["budget"] for e in context.decide("claims_plan", None)]
+        records = tuned_cells(context, cells, [float(budget) for budget in budgets])
+        trials += cell_trials(records, sweep, Stage.CLAIM)
+    for addition in seed_additions(context.results.attributes):
         configs = [TrialConfig(**config) for config in addition["configs"]]
         seeds = [
             seed_of(sweep, Stage.ABLATE, index)
@@ -144,28 +128,6 @@ def claim_trials(
         ]
         trials += [planned_trial(Stage.CLAIM, c, seed) for seed in seeds for c in configs]
     return tuple(trials)
-
-
-def _tuned_cells(
-    results: StudyResults, cells: Sequence[AblationCell], decide: Decide
-) -> list[dict[str, Any]]:
-    """Records of the cells at their tuned rates, decided once; cells that failed have none."""
-    if not cells:
-        return []
-    if "claimed" not in results.attributes:
-        records, dropped = [], []
-        budgets = [float(entry["config"]["budget"]) for entry in decide("claims_plan", None)]
-        for cell, budget in zip(cells, budgets, strict=True):
-            # A cell with one rate was not tuned.
-            rate = best_rate(results, cell) if len(cell.rates) > 1 else cell.rates[0]
-            if rate is None:
-                dropped.append(f"claims: {cell.factor}={cell.level} failed at every learning rate")
-            else:
-                records.append(cell_record(cell, rate, budget))
-        if dropped:
-            decide("dropped.claims_tuning", dropped)
-        decide("claimed", records)
-    return list(decide("claimed", None))
 
 
 def add_seeds(results: StudyResults, sweep: Sweep, count: int, decide: Decide) -> int:

@@ -15,7 +15,7 @@ from harness.storage.records import Decide
 from harness.storage.study import PlannedTrial
 from harness.study.planning import (
     CONFIRM_FACTOR,
-    TimeBudget,
+    PlanningContext,
     planned_trial,
     seed_of,
     trial_seconds,
@@ -26,18 +26,10 @@ from harness.trial import Stage, TrialConfig
 _ADDITION: Final = "added."
 
 
-def confirmation_trials(
-    results: StudyResults, sweep: Sweep, decide: Decide, budget: TimeBudget
-) -> list[tuple[PlannedTrial, ...]]:
-    """The trials of each look; a later look is planned once the earlier one is complete.
-
-    Args:
-        results: the study, its ablation complete.
-        sweep: names the looks.
-        decide: writes a decision unless there is one, and returns the one that holds.
-        budget: what `--minutes` leaves.
-    """
-    finalists = _decide_finalists(results, sweep, decide, budget)
+def confirmation_trials(context: PlanningContext) -> list[tuple[PlannedTrial, ...]]:
+    """The trials of each look; a later look is planned once the earlier one is complete."""
+    results, sweep = context.results, context.sweep
+    finalists = _decide_finalists(context)
     configs = {config.key: config for config in finalists}
     keys = list(configs)
     # Where rate grids were extended after a verdict, earlier finalists remain contenders.
@@ -47,7 +39,7 @@ def confirmation_trials(
     reached = 0
     for look in sweep.confirmation.looks:
         if reached:
-            keys = _decide_contenders(results, sweep, decide, budget, look, look - reached)
+            keys = _decide_contenders(context, look, look - reached)
         groups.append(_trials_of(sweep, [configs[key] for key in keys], range(reached, look)))
         if not keys or _completed_seeds(results, keys) < look:
             break
@@ -78,9 +70,8 @@ def _completed_seeds(results: StudyResults, keys: list[str]) -> int:
     return min(int((rows["key"] == key).sum()) for key in keys)
 
 
-def _decide_finalists(
-    results: StudyResults, sweep: Sweep, decide: Decide, budget: TimeBudget
-) -> list[TrialConfig]:
+def _decide_finalists(context: PlanningContext) -> list[TrialConfig]:
+    results, sweep, decide, budget = context
     if "finalists" not in results.attributes:
         limit = sweep.confirmation.max_configurations
         seconds = trial_seconds(results) * CONFIRM_FACTOR
@@ -97,15 +88,9 @@ def _decide_finalists(
     return [TrialConfig(**body) for body in decide("finalist_configs", None) or []]
 
 
-def _decide_contenders(
-    results: StudyResults,
-    sweep: Sweep,
-    decide: Decide,
-    budget: TimeBudget,
-    look: int,
-    new_seeds: int,
-) -> list[str]:
+def _decide_contenders(context: PlanningContext, look: int, new_seeds: int) -> list[str]:
     """Keys of the configurations that a later look runs on `new_seeds` more seeds."""
+    results, sweep, decide, budget = context
     name = f"contenders.{look}"
     if name not in results.attributes:
         keys = list(recommendation.contenders(results, sweep.confirmation.alpha))

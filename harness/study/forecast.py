@@ -72,8 +72,7 @@ def _full(sweep: Sweep, timing: Timing) -> list[tuple[str, int, float]]:
 def largest_config(sweep: Sweep, task: Task) -> TrialConfig:
     """The configuration with the most trainable parameters, about the slowest one."""
     return max(
-        checks.corner_configs(sweep),
-        key=lambda config: checks.parameters(sweep, task, config),
+        checks.corner_configs(sweep), key=lambda config: checks.parameters(sweep, task, config)
     )
 
 
@@ -124,7 +123,7 @@ def forecast_stages(
     """Trials and time of each stage, as if every configuration were the largest."""
     full = timing.train_seconds + timing.validation_seconds
     centre = largest_config(sweep, task)
-    cells = plan_cells(sweep, centre, sweep.ablation.max_cells).cells
+    cells, _ = plan_cells(sweep, centre, sweep.ablation.max_cells)
     distinct = len({cell.config for cell in cells})
     settings, looks = sweep.ablation, sweep.confirmation.looks
     tune = distinct * settings.rates

@@ -1,12 +1,12 @@
 """What the stages of a study share: seeds, planned trials, and the time of `--minutes`."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from harness.config.sweep import Sweep
 from harness.results import StudyResults
+from harness.storage.records import Decide
 from harness.storage.study import PlannedTrial
 from harness.trial import Stage, TrialConfig
 
@@ -18,13 +18,6 @@ ABLATE_SHARE: Final = 0.7
 #: A confirmation trial takes about so many times as long as a search trial: it scores the test
 #: split, too.
 CONFIRM_FACTOR: Final = 1.3
-
-
-class PendingTrials(NamedTuple):
-    """What a study runs next: trials of one stage; none once the study is complete."""
-
-    stage: str
-    trials: tuple[PlannedTrial, ...]
 
 
 def seed_of(sweep: Sweep, stage: Stage, index: int = 0) -> int:
@@ -42,11 +35,6 @@ def tuning_trial(config: TrialConfig, seed: int) -> PlannedTrial:
     """A trial that tunes a learning rate; cells that share a configuration share its trial."""
     config = config.replace(seed=seed)
     return PlannedTrial(f"tune/{config.key}", Stage.TUNE, seed, config, config.budget)
-
-
-def without(trials: Sequence[PlannedTrial], ended: set[str]) -> tuple[PlannedTrial, ...]:
-    """The trials whose names are not among those that have ended."""
-    return tuple(trial for trial in trials if trial.name not in ended)
 
 
 @dataclass(frozen=True)
@@ -68,6 +56,22 @@ class TimeBudget:
         if math.isinf(self.total) or seconds <= 0:
             return math.inf
         return max(0.0, (self.total * share - self.spent) * self.workers / seconds)
+
+
+class PlanningContext(NamedTuple):
+    """What a stage plans from.
+
+    Attributes:
+        results: the study so far, all earlier stages complete.
+        sweep: what the study runs.
+        decide: writes a decision unless there is one, and returns the one that holds.
+        budget: what `--minutes` leaves.
+    """
+
+    results: StudyResults
+    sweep: Sweep
+    decide: Decide
+    budget: TimeBudget
 
 
 def trial_seconds(results: StudyResults) -> float:

@@ -19,10 +19,8 @@ from harness.analysis import recommendation
 from harness.config.sweep import Sweep
 from harness.costs import COSTS
 from harness.errors import UserError, did_you_mean
-from harness.results import StudyResults
-from harness.storage.records import Decide
 from harness.storage.study import PlannedTrial
-from harness.study.planning import seed_of
+from harness.study.planning import PlanningContext, seed_of
 from harness.tasks.task import Task
 from harness.trial import Stage, TrialConfig, TrialResult
 
@@ -96,26 +94,22 @@ def _spread_rates(sweep: Sweep, variant: str, count: int) -> list[float]:
     return sorted(rates, key=lambda rate: (abs(rates.index(rate) - middle), rate))
 
 
-def decide_incumbent(results: StudyResults, sweep: Sweep, decide: Decide) -> TrialConfig | None:
+def decide_incumbent(context: PlanningContext) -> TrialConfig | None:
     """The centre of the ablation: the search's best, or the one that the sweep names.
-
-    Args:
-        results: the study, its search complete.
-        sweep: may name a centre.
-        decide: writes a decision unless there is one, and returns the one that holds.
 
     Returns:
         None if every search trial failed or was pruned.
     """
-    centre = sweep.ablation.centre
+    centre, decide = context.sweep.ablation.centre, context.decide
     if centre is not None:
         body = centre.model_dump()
         config = TrialConfig(alpha=body.pop("alpha_ratio") * body["rank"], seed=0, **body)
         return TrialConfig(**decide("incumbent", asdict(config)))
-    best = recommendation.incumbent(results)
+    best = recommendation.incumbent(context.results)
     if best is None:
-        reason = "every search trial failed or was pruned: there is no incumbent"
-        decide("dropped.search", [reason])
+        decide(
+            "dropped.search", ["every search trial failed or was pruned: there is no incumbent"]
+        )
         return None
     row = {str(name): value for name, value in best.items()}
     return TrialConfig(**decide("incumbent", asdict(TrialConfig.from_row(row))))

@@ -7,54 +7,45 @@ that a study that is interrupted and resumed continues the same way.
 
 from collections.abc import Iterator, Sequence
 
-from harness.config.sweep import Sweep
-from harness.results import StudyResults
-from harness.storage.records import Decide, setter_for_round
+from harness.storage.records import setter_for_round
 from harness.storage.study import PlannedTrial
 from harness.study import ablation, claims, confirmation, search
-from harness.study.planning import PendingTrials, TimeBudget, without
+from harness.study.planning import PlanningContext
+from harness.trial import Stage
 
 
-def next_trials(
-    results: StudyResults, ended: set[str], sweep: Sweep, decide: Decide, budget: TimeBudget
-) -> PendingTrials:
-    """The first stage with trials that have not ended, and those trials.
+def next_trials(context: PlanningContext, ended: set[str]) -> list[PlannedTrial]:
+    """The trials that the first incomplete stage still needs; none once the study is complete.
 
     Args:
-        results: the study so far.
+        context: `results` may end anywhere.
         ended: names of planned trials that have ended (and were not lost).
-        sweep: what the study runs.
-        decide: writes a decision unless there is one, and returns the one that holds.
-        budget: what `--minutes` leaves.
     """
-    decide = setter_for_round(decide, results.attributes)
-    for stage, trials in _planned(results, sweep, decide, budget):
-        if pending := without(trials, ended):
-            return PendingTrials(stage, pending)
-    return PendingTrials("done", ())
+    decide = setter_for_round(context.decide, context.results.attributes)
+    for trials in _planned(context._replace(decide=decide)):
+        if pending := [trial for trial in trials if trial.name not in ended]:
+            return pending
+    return []
 
 
-def _planned(
-    results: StudyResults, sweep: Sweep, decide: Decide, budget: TimeBudget
-) -> Iterator[tuple[str, Sequence[PlannedTrial]]]:
+def _planned(context: PlanningContext) -> Iterator[Sequence[PlannedTrial]]:
     """The trials of each stage in order.
 
     A generator, because a stage decides from the results of those before it: it may only be
     reached when all of their trials have ended.
     """
-    duplicates = int(results.trials["duplicate_of"].notna().sum())
-    yield "search", search.search_trials(sweep, duplicates)
-    incumbent = search.decide_incumbent(results, sweep, decide)
+    sweep = context.sweep
+    duplicates = int(context.results.trials["duplicate_of"].notna().sum())
+    yield search.search_trials(sweep, duplicates)
+    incumbent = search.decide_incumbent(context)
     if incumbent is None:
         return
-    cells = ablation.decide_cells(results, sweep, incumbent, decide, budget)
-    full = ablation.decide_full_finetuning(results, sweep, incumbent, decide, budget)
-    yield "tune", ablation.tuning_trials([*cells, *full], sweep)
-    yield "ablate", ablation.cell_trials(ablation.tuned_cells(results, cells, decide), sweep)
-    yield "full", ablation.full_trials(ablation.tuned_full(results, full, decide), sweep)
-    for trials in confirmation.confirmation_trials(results, sweep, decide, budget):
-        yield "confirm", trials
-    cells = claims.decide_claim_cells(results, sweep, incumbent, decide)
-    tunable = [cell for cell in cells if len(cell.rates) > 1]
-    yield "tune", ablation.tuning_trials(tunable, sweep)
-    yield "claim", claims.claim_trials(results, cells, sweep, decide)
+    cells = ablation.decide_cells(context, incumbent)
+    full = ablation.decide_full_finetuning(context, incumbent)
+    yield ablation.tuning_trials([*cells, *full], sweep)
+    yield ablation.cell_trials(ablation.tuned_cells(context, cells), sweep)
+    yield ablation.cell_trials(ablation.tuned_full(context, full), sweep, Stage.FULL)
+    yield from confirmation.confirmation_trials(context)
+    cells = claims.decide_claim_cells(context, incumbent)
+    yield ablation.tuning_trials([cell for cell in cells if len(cell.rates) > 1], sweep)
+    yield claims.claim_trials(context, cells)

@@ -34,7 +34,7 @@ from harness.storage.records import Decide, Records
 from harness.storage.study import DIRECTIONS, LOSSES, StudyStore, is_lost
 from harness.study import search, stages
 from harness.study.launcher import WorkerSpec
-from harness.study.planning import SEARCH_SHARE, TimeBudget
+from harness.study.planning import SEARCH_SHARE, PlanningContext, TimeBudget
 from harness.study.racing import ScoreRace
 from harness.tasks.task import Example, Task, load_task_for
 from harness.training.packed.selection import resolve_precision
@@ -385,10 +385,8 @@ class Worker:
         results = self.records.read()
         finished = self.studies.trials(*(s for s in TrialState if s.is_finished()))
         ended = {trial.user_attrs["slot"] for trial in finished if not is_lost(trial)}
-        pending = stages.next_trials(
-            results, ended, self.sweep, self.records.set_once, self._budget()
-        )
-        return self.studies.enqueue(pending.trials)
+        context = PlanningContext(results, self.sweep, self.records.set_once, self._budget())
+        return self.studies.enqueue(stages.next_trials(context, ended))
 
     def _budget(self) -> TimeBudget:
         spec = self.spec
