@@ -24,7 +24,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Final
@@ -68,11 +68,9 @@ def run_sweep(sweep: Sweep, name: str, results: Path | str = "results") -> Study
         checks.check_sweep(sweep, task)
     parallelism = parallelism_of(sweep, name, Path(results))
     opened = session.open_study(sweep, task, name, Path(results), parallelism)
-    try:
+    with closing(opened.studies):
         run_study(opened, sweep)
         return opened.records.read()
-    finally:
-        opened.studies.close()
 
 
 def run_study(
@@ -105,20 +103,16 @@ def run_study(
     if not studies.trials():
         studies.enqueue(search_trials(sweep))
     # `minutes` bounds the study, so that earlier sessions count.
-    spent, began = opened.records.seconds() / parallelism.workers, time.time()
-    specs = [
-        WorkerSpec(
-            study_url(opened.folder),
-            studies.study.study_name,
-            index,
-            parallelism.workers,
-            parallelism.threads,
-            sweep.minutes,
-            spent,
-            began,
-        )
-        for index in range(parallelism.workers)
-    ]
+    spec = WorkerSpec(
+        study_url(opened.folder),
+        studies.study.study_name,
+        workers=parallelism.workers,
+        threads=parallelism.threads,
+        minutes=sweep.minutes,
+        spent=opened.records.seconds() / parallelism.workers,
+        began=time.time(),
+    )
+    specs = [replace(spec, index=index) for index in range(parallelism.workers)]
     try:
         run_workers(specs, opened.folder / "logs", lambda: tick(overview.study_progress(studies)))
     finally:
@@ -193,8 +187,7 @@ def run_workers(
         while running:
             time.sleep(poll)
             for index, process in list(running.items()):
-                code = process.poll()
-                if code is None:
+                if (code := process.poll()) is None:
                     continue
                 del running[index]
                 if code == 0:
@@ -238,11 +231,8 @@ def thread_variables(threads: int) -> Mapping[str, str]:
 
     They have to be set before the process starts: libraries create their thread pools on import.
     """
-    return {
-        "OMP_NUM_THREADS": str(threads),
-        "MKL_NUM_THREADS": str(threads),
-        "TOKENIZERS_PARALLELISM": "false",
-    }
+    count = str(threads)
+    return {"OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count, "TOKENIZERS_PARALLELISM": "false"}
 
 
 def _last_line(log: Path) -> str:
@@ -267,13 +257,10 @@ def choose_parallelism(
     provenance: Mapping[str, Any] | None,
     measured_bytes: int = MEASURED_BYTES,
 ) -> Parallelism:
-    """Chooses workers and threads of a study.
+    """Chooses workers and threads of a study; `provenance` is that of one that resumes.
 
-    Args:
-        sweep: what the user says, and what is trained.
-        cuda: whether trials run on a GPU; called only where that decides.
-        provenance: of a study that resumes, else None.
-        measured_bytes: bytes of weights from which it is measured.
+    A base model of `measured_bytes` of weights or more is measured. `cuda` says whether trials run
+    on a GPU; it is called only where that decides.
     """
     rule = default_parallelism(sweep.workers, sweep.threads, cuda)
     if sweep.workers is not None or sweep.threads is not None:
@@ -294,11 +281,7 @@ def default_parallelism(
 
     A small model does not keep two threads busy: on a few cores one worker a core, with one thread
     each, does most trials an hour; on more, one worker for each two cores. With a GPU, one worker.
-
-    Args:
-        workers: as the user says, or None.
-        threads: as the user says, or None.
-        cuda: whether trials run on a GPU; called only where that decides.
+    `cuda`, whether trials run on one, is called only where that decides.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     cores = cores or 1
@@ -308,15 +291,11 @@ def default_parallelism(
 
 def _measured_faster(sweep: Sweep, rule: Parallelism, fewer: Parallelism) -> Parallelism:
     """Fewer workers are taken if they are as fast: they need less memory."""
-    throughput = {
-        parallelism: measure_throughput(sweep, parallelism.workers, parallelism.threads)
-        for parallelism in (rule, fewer)
-    }
+    many, few = (measure_throughput(sweep, p.workers, p.threads) for p in (rule, fewer))
     why = ", ".join(
         f"{parallelism}: {'did not run' if tokens is None else f'{tokens:.0f} tokens a second'}"
-        for parallelism, tokens in throughput.items()
+        for parallelism, tokens in ((rule, many), (fewer, few))
     )
-    many, few = throughput[rule], throughput[fewer]
     faster = fewer if few is not None and (many is None or few >= many) else rule
     return replace(faster, why=why)
 
@@ -343,12 +322,7 @@ _STEPS: Final = 3
 
 
 def measure_throughput(sweep: Sweep, workers: int, threads: int) -> float | None:
-    """Training tokens a second of several processes together.
-
-    Args:
-        sweep: its base, task and training.
-        workers: processes.
-        threads: torch threads of each.
+    """Training tokens a second of several processes together, each with so many torch threads.
 
     Returns:
         None if one of them fails, say because memory is short.
@@ -356,20 +330,17 @@ def measure_throughput(sweep: Sweep, workers: int, threads: int) -> float | None
     command = [sys.executable, "-m", "harness.study.launcher", str(threads)]
     body = json.dumps(sweep.to_dict()) + "\n"
     with ExitStack() as stack:
-        processes = [
-            stack.enter_context(
-                subprocess.Popen(
-                    command,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.DEVNULL,
-                    text=True,
-                    env={**os.environ, **thread_variables(threads)},
-                )
+        processes = []
+        for _ in range(workers):
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                env={**os.environ, **thread_variables(threads)},
             )
-            for _ in range(workers)
-        ]
-        for process in processes:
+            processes.append(stack.enter_context(process))
             stack.callback(process.kill)
         try:
             for process in processes:

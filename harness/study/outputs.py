@@ -40,54 +40,40 @@ def attach_outputs(
     try:
         if task is None:
             task = load_task_for(sweep.parse_sweep(dict(results.sweep), f"study '{results.name}'"))
-        unchanged = task.digest == results.provenance.get("task_digest")
+        missing = ""
+        if task.digest != results.provenance.get("task_digest"):
+            missing = "The task or its data have changed since the study was made."
     except UserError as error:
-        reason = f"The task is not at hand: {error}."
-        return share_cache(replace(results, texts=_no_texts(compared.split, reason)), results)
-    if not unchanged:
-        reason = "The task or its data have changed since the study was made."
-        return share_cache(replace(results, texts=_no_texts(compared.split, reason)), results)
+        missing = f"The task is not at hand: {error}.".replace("..", ".")
+    if missing or task is None:
+        passages, answers = (
+            pd.DataFrame(columns=list(names)) for names in (PASSAGE_COLUMNS, ANSWER_COLUMNS)
+        )
+        texts = Texts(compared.split, passages, answers, missing=missing)
+        return share_cache(replace(results, texts=texts), results)
     examples = {example.id: example for example in task.examples(compared.split)}
     visible = task.public or show
-    passages = [
-        (
-            example.id,
-            len(_input(task, example).split()),
-            _input(task, example) if visible else "",
-            task.target(example).strip() if visible else "",
-        )
-        for example in examples.values()
-    ]
-    answers = [
+    rows = []
+    for example in examples.values():
+        text = example.target if task.type.answers is AnswerMode.LIKELIHOOD else example.text
+        shown = (text, task.target(example).strip()) if visible else ("", "")
+        rows.append((example.id, len(text.split()), *shown))
+    answer_rows = [
         (name, seed, *row)
         for name in compared.names
         for seed, identifier, output in _predictions(results, compared, name)
         if identifier in examples
         for row in _answer_rows(task, output, examples[identifier])
     ]
-    frame = pd.DataFrame(answers, columns=list(ANSWER_COLUMNS))
+    passages = pd.DataFrame(rows, columns=list(PASSAGE_COLUMNS))
+    answers = pd.DataFrame(answer_rows, columns=list(ANSWER_COLUMNS))
     hidden = ""
     if not visible:
-        frame["surface"] = ""
-        hidden = (
-            "The task is not marked public: true, so no text is shown (report STUDY --show-text)."
-        )
-    table = pd.DataFrame(passages, columns=list(PASSAGE_COLUMNS))
-    texts = Texts(compared.split, table, frame, hidden)
+        answers["surface"] = ""
+        hidden = "The task is not marked public: true, so no text is shown"
+        hidden += " (report STUDY --show-text)."
+    texts = Texts(compared.split, passages, answers, hidden)
     return share_cache(replace(results, texts=texts), results)
-
-
-def _no_texts(split: str, reason: str) -> Texts:
-    return Texts(
-        split,
-        pd.DataFrame(columns=list(PASSAGE_COLUMNS)),
-        pd.DataFrame(columns=list(ANSWER_COLUMNS)),
-        missing=reason.replace("..", "."),
-    )
-
-
-def _input(task: Task, example: Example) -> str:
-    return example.target if task.type.answers is AnswerMode.LIKELIHOOD else example.text
 
 
 def _predictions(

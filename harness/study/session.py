@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -21,7 +22,6 @@ import yaml
 
 from harness.config.sweep import Sweep
 from harness.errors import UserError
-from harness.metrics.metric import Metric
 from harness.storage.records import CLAIMS_REQUESTED, Records
 from harness.storage.study import StudyStore, study_url
 from harness.study import ablation, checks, claims, confirmation
@@ -139,11 +139,8 @@ def stored_provenance(results: Path, name: str) -> dict[str, Any] | None:
     if not exists(results, name):
         return None
     try:
-        studies = StudyStore(study_url(results / name), name)
-        try:
+        with closing(StudyStore(study_url(results / name), name)) as studies:
             return Records(studies).provenance()
-        finally:
-            studies.close()
     except UserError:
         return None  # `open_study` says what is wrong, or begins it anew
 
@@ -153,12 +150,7 @@ def open_study(
 ) -> OpenStudy:
     """Creates the study's folder, database and frozen sweep, or reopens them.
 
-    Args:
-        sweep: what the study runs.
-        task: the sweep's, loaded.
-        name: the study's name.
-        results: folder of studies.
-        parallelism: workers and threads; a study keeps the threads that it began with.
+    A study keeps the number of threads that it began with.
 
     Raises:
         UserError: no space, or the study was made by another sweep or task.
@@ -183,7 +175,10 @@ def open_study(
         }
     )
     records.register(sweep, task.digest, task.objective, provenance)
-    records.set_once("metrics", [_metric_record(metric) for metric in task.metrics])
+    # What a report needs to format a metric's values.
+    names = ("name", "form", "direction", "scale", "unit")
+    metrics = [{name: getattr(metric, name) for name in names} for metric in task.metrics]
+    records.set_once("metrics", metrics)
     frozen = folder / "sweep.yaml"
     if not frozen.exists():
         # Written elsewhere and renamed: an interruption leaves no half of a file.
@@ -193,12 +188,6 @@ def open_study(
     # The number of threads can change the last bits of a sum: a study keeps the one it began with.
     threads = int(records.provenance()["threads"])
     return OpenStudy(studies, records, task, folder, Parallelism(parallelism.workers, threads))
-
-
-def _metric_record(metric: Metric) -> dict[str, Any]:
-    """What a report needs to format a metric's values."""
-    names = ("name", "form", "direction", "scale", "unit")
-    return {name: getattr(metric, name) for name in names}
 
 
 def _make_folder(folder: Path) -> None:
@@ -217,47 +206,33 @@ def request_additions(
 ) -> None:
     """Writes down what the user requests beyond the sweep; `stages.next_trials` then plans it.
 
-    Args:
-        opened: the study.
-        sweep: what it runs.
-        extend_grid: extend the grids of learning rates whose best rate lies at their edge.
-        claims_too: train what the claims (`harness.analysis.claims`) lack.
-        add_seeds: more confirmation seeds than the planned looks; with claims, more seeds for
-            what undecided claims compare.
+    The arguments are those of `launcher.run_study`.
 
     Raises:
         UserError: there is nothing to extend or to add seeds to.
     """
     if not (extend_grid or claims_too or add_seeds):
         return
-    results, name = opened.records.read(), opened.studies.study.study_name
-    decide = opened.records.set_once
+    results, decide = opened.records.read(), opened.records.set_once
+    study = f"study '{opened.studies.study.study_name}'"
     if extend_grid:
         if "cells" not in results.attributes:
-            raise UserError(
-                f"--extend-grid: study '{name}' has no tuned learning rates yet; run it without "
-                "first"
-            )
+            reason = "has no tuned learning rates yet; run it without first"
+            raise UserError(f"--extend-grid: {study} {reason}")
         if not ablation.extend_rate_grids(results, sweep, decide):
-            raise UserError(
-                f"--extend-grid: no tuned learning rate of study '{name}' lies at the edge of its "
-                "grid"
-            )
+            reason = f"no tuned learning rate of {study} lies at the edge of its grid"
+            raise UserError(f"--extend-grid: {reason}")
     if claims_too:
         decide(CLAIMS_REQUESTED, True)
     if extend_grid or claims_too:
         results = opened.records.read()
     if add_seeds and claims_too:
         if not claims.add_seeds(results, sweep, add_seeds, decide):
-            raise UserError(
-                f"--claims --add-seeds: study '{name}' has no undecided claim; run it with "
-                "--claims first"
-            )
+            reason = "has no undecided claim; run it with --claims first"
+            raise UserError(f"--claims --add-seeds: {study} {reason}")
     elif add_seeds:
         if not confirmation.planned_looks_done(results, sweep):
-            raise UserError(
-                f"--add-seeds: study '{name}' has planned looks left; run it without --add-seeds "
-                "first"
-            )
+            reason = "has planned looks left; run it without --add-seeds first"
+            raise UserError(f"--add-seeds: {study} {reason}")
         if not confirmation.add_seeds(results, add_seeds, decide):
-            raise UserError(f"--add-seeds: study '{name}' has no two finalists to compare")
+            raise UserError(f"--add-seeds: {study} has no two finalists to compare")

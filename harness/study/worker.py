@@ -101,11 +101,9 @@ class BaselineJobs:
     def _missing(self) -> Iterator[tuple[str, str, int | None]]:
         """Name, split and shots (None: a baseline of the task) of what is not stored yet."""
         names: list[tuple[str, int | None]] = [(name, None) for name in self.task.baselines]
-        task_type = self.task.type
-        counts = self.sweep.baselines.shots if task_type.supports_few_shot else (0,)
-        names += [
-            (f"base_{count}_shot", count) for count in counts if task_type.supports_zero_shot
-        ]
+        if self.task.type.supports_zero_shot:
+            counts = self.sweep.baselines.shots if self.task.type.supports_few_shot else (0,)
+            names += [(f"base_{count}_shot", count) for count in counts]
         jobs = [(name, split, shots) for split in _SPLITS for name, shots in names]
         stored, attributes = self.records.baselines(), self.records.attributes()
         for index, (name, split, shots) in enumerate(jobs):
@@ -121,14 +119,7 @@ def _dropped_attribute(name: str, split: str) -> str:
 def record_model_facts(
     model: PreTrainedModel, space: SearchSpace, workers: int, decide: Decide
 ) -> None:
-    """Records what a reader of the study has to know of its base model, which it does not load.
-
-    Args:
-        model: the base.
-        space: what is searched.
-        workers: who share the memory.
-        decide: writes a decision unless there is one.
-    """
+    """Records what a reader of the study has to know of its base model, which it does not load."""
     from harness.adapters.methods.full import why_untrainable
     from harness.adapters.targets import target_names
     from harness.models import token_classifier
@@ -167,11 +158,7 @@ def variant_record(variant: Variant) -> dict[str, Any]:
 def load_study_base(sweep: Sweep, task: Task, spec: WorkerSpec, records: Records) -> BaseModel:
     """Loads the base model of a study, in the precision that all its workers share.
 
-    Args:
-        sweep: the study's.
-        task: its task.
-        spec: of this worker.
-        records: where the precision and the model's fingerprint are written.
+    The first worker records the precision and the model's fingerprint.
 
     Raises:
         UserError: the model cannot be loaded, or is not the one the study began with.
@@ -243,10 +230,8 @@ class Worker:
         base = load_study_base(self.sweep, self.task, self.spec, self.records)
         decide = self.records.set_once
         record_model_facts(base.model, self.sweep.space, self.spec.workers, decide)
-        engine = self.records.attributes().get("engine")
-        trainer = make_trainer(
-            base, self.task, self.sweep.training, self.sweep.engine, decide, engine
-        )
+        sweep, engine = self.sweep, self.records.attributes().get("engine")
+        trainer = make_trainer(base, self.task, sweep.training, sweep.engine, decide, engine)
         decide("token_notes", list(trainer.notes))
 
         def score_base(split: str, shots: tuple[Example, ...], rows: int) -> SplitScores:
@@ -255,20 +240,9 @@ class Worker:
         self.work(trainer, self.baselines(score_base).step)
 
     def baselines(self, score: Scorer) -> BaselineJobs:
-        """This worker's share of the baselines.
-
-        Args:
-            score: scores a split with the base model alone.
-        """
-        return BaselineJobs(
-            self.task,
-            self.sweep,
-            self.records,
-            score,
-            self._time_is_over,
-            self.spec.index,
-            self.spec.workers,
-        )
+        """This worker's share of the baselines; `score` scores with the base model alone."""
+        index, workers, over = self.spec.index, self.spec.workers, self._time_is_over
+        return BaselineJobs(self.task, self.sweep, self.records, score, over, index, workers)
 
     def work(self, trainer: Trainer, idle: Callable[[], bool]) -> None:
         """Has a trainer run trials until none is pending, or the time is over.
@@ -337,22 +311,22 @@ class Worker:
         """Stores a result, in our tables first: a trial that Optuna calls complete has its row."""
         trial = self._trials.pop(result.number)
         self.records.add_result(result)
-        if result.proofs:
-            trial.set_user_attr("proofs", list(result.proofs))
-        if result.cost.inference_memory:
-            trial.set_user_attr("inference_memory", result.cost.inference_memory)
-        if result.changed is not None:
-            trial.set_user_attr("changed", result.changed)
-        if result.error is not None:
-            trial.set_user_attr("error", result.error)
+        attributes = {
+            "proofs": list(result.proofs) or None,
+            "inference_memory": result.cost.inference_memory or None,
+            "changed": result.changed,
+            "error": result.error,
+        }
+        for name, attribute in attributes.items():
+            if attribute is not None:
+                trial.set_user_attr(name, attribute)
         if result.outcome is Outcome.COMPLETE:
             if self._directions:
                 trial.set_user_attr(LOSSES, search.losses(self._directions, result))
             value = result.scores["validation"].values[self.task.objective.name]
             self.studies.study.tell(trial, value)
         else:
-            pruned = result.outcome is Outcome.PRUNED
-            state = TrialState.PRUNED if pruned else TrialState.FAIL
+            state = TrialState.PRUNED if result.outcome is Outcome.PRUNED else TrialState.FAIL
             self.studies.study.tell(trial, state=state)
 
     def _request(self, trial: optuna.Trial) -> TrialRequest | None:
@@ -367,19 +341,15 @@ class Worker:
             self.studies.study.tell(trial, earlier.values)
             return None
         self._trials[trial.number] = trial
-        confirm = stage is Stage.CONFIRM
-        tested = confirm or stage is Stage.FULL
+        folder = self.spec.folder if stage is Stage.CONFIRM else None
+        tested = stage in (Stage.CONFIRM, Stage.FULL)
         return TrialRequest(
             trial.number,
             config,
             splits=("validation", "test") if tested else ("validation",),
             readings=stage is Stage.SEARCH,
-            adapter_dir=self._adapter_dir(trial.number) if confirm else None,
+            adapter_dir=str(folder / "adapters" / f"{trial.number:04d}") if folder else None,
         )
-
-    def _adapter_dir(self, number: int) -> str | None:
-        folder = self.spec.folder
-        return None if folder is None else str(folder / "adapters" / f"{number:04d}")
 
     def _enqueue_next(self) -> int:
         results = self.records.read()

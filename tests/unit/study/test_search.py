@@ -132,6 +132,6 @@ def test_an_objective_twice_is_a_mistake() -> None:
         load_sweep("ner_medical", ["search.objectives=[parameters, parameters]"])
 
 
-def test_a_bound_that_is_none_is_told_with_its_key() -> None:
-    with pytest.raises(UserError, match=r"confirmation\.prefer: 'memory' is no bound"):
+def test_an_invalid_constraint_is_reported_with_its_key() -> None:
+    with pytest.raises(UserError, match=r"confirmation\.prefer: 'memory' is no constraint"):
         load_sweep("ner_medical", ["confirmation.prefer=[memory]"])
