@@ -7,7 +7,6 @@ import os
 import socket
 import threading
 import time
-from types import TracebackType
 from typing import Final, Self
 
 import psutil
@@ -43,12 +42,7 @@ class Heartbeat:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Ends the thread."""
         self._stop.set()
         self._thread.join()
@@ -87,9 +81,8 @@ def fail_dead_workers(studies: StudyStore) -> int:
     with Session(studies.engine) as session:
         rows = session.scalars(select(WorkerRow).where(WorkerRow.study == name)).all()
         dead = [row.worker for row in rows if not _alive(row)]
-    return sum(studies.fail_trials_of(worker) for worker in dead) + studies.fail_unnamed_trials(
-        DEAD_SECONDS
-    )
+    named = sum(studies.fail_trials_of(worker) for worker in dead)
+    return named + studies.fail_unnamed_trials(DEAD_SECONDS)
 
 
 def _alive(row: WorkerRow) -> bool:

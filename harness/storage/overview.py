@@ -4,6 +4,7 @@ import functools
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -117,13 +118,12 @@ def summaries(results: Path) -> list[Summary]:
     studies = []
     for file in sorted(results.glob("*/study.db")):
         folder = file.parent
-        store = StudyStore(study_url(folder), folder.name)
-        trials = store.trials()
+        with closing(StudyStore(study_url(folder), folder.name)) as store:
+            trials = store.trials()
         ended = [trial for trial in trials if trial.state.is_finished() and not is_lost(trial)]
         complete = sum(trial.state == TrialState.COMPLETE for trial in ended)
         stage = str(trials[-1].user_attrs["stage"]) if trials else "-"
         studies.append(Summary(folder.name, len(ended), complete, stage, folder))
-        store.close()
     return studies
 
 
@@ -142,11 +142,7 @@ class FoundStudy(NamedTuple):
 
 
 def find_studies(results: Path) -> Iterator[FoundStudy]:
-    """The studies of a folder, by name.
-
-    Args:
-        results: folder of studies; it may be missing.
-    """
+    """The studies of a folder, which may be missing, by name."""
     for file in sorted(results.glob("*/study.db")):
         folder = file.parent
         yield FoundStudy(folder.name, _stamp(file), functools.partial(_read, folder))

@@ -7,6 +7,7 @@ its name and the number of the round (`cells@1`); readers see the last round alo
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -59,11 +60,9 @@ def trial_frame(trials: list[FrozenTrial], scores: Any, objective: Objective) ->
     rows = []
     for trial in trials:
         lost = is_lost(trial)
-        if trial.state == TrialState.WAITING or not has_full_config(trial):
-            continue
-        if lost and str(trial.user_attrs["error"]).startswith("superseded"):
-            continue
-        rows.append(_trial(trial, "lost" if lost else _STATES[trial.state], tests))
+        superseded = lost and str(trial.user_attrs["error"]).startswith("superseded")
+        if trial.state != TrialState.WAITING and has_full_config(trial) and not superseded:
+            rows.append(_trial(trial, "lost" if lost else _STATES[trial.state], tests))
     return pd.DataFrame(rows, columns=list(TRIAL_COLUMNS))
 
 
@@ -116,8 +115,7 @@ def example_frame(rows: Any, columns: tuple[str, ...], objective: Objective) -> 
     frame = pd.DataFrame(numbers, columns=list(objective.columns))
     owner = "trial" if columns[0] == "trial" else "baseline"
     column_values = (
-        [getattr(row, owner) for row in rows for _ in row.examples],
-        [row.split for row in rows for _ in row.examples],
+        *([getattr(row, name) for row in rows for _ in row.examples] for name in (owner, "split")),
         *([entry for row in rows for entry in getattr(row, name)] for name in _PER_EXAMPLE),
     )
     for index, (name, values) in enumerate(zip(columns, column_values, strict=True)):
@@ -247,12 +245,9 @@ class Records:
                 session.add(AttributeRow(study=self.name, name=name, value=value))
             return value
         except IntegrityError:
-            return self._attribute(name)
-
-    def _attribute(self, name: str) -> Any:
-        with Session(self._engine) as session:
-            row = session.get(AttributeRow, (self.name, name))
-            return None if row is None else row.value
+            with Session(self._engine) as session:
+                row = session.get(AttributeRow, (self.name, name))
+                return None if row is None else row.value
 
     def attributes(self) -> dict[str, Any]:
         """All attributes by name."""
@@ -260,12 +255,8 @@ class Records:
             query = select(AttributeRow).where(AttributeRow.study == self.name)
             attributes = {row.name: row.value for row in session.scalars(query)}
         # Each stage writes what it dropped under a name of its own; readers get one list.
-        dropped = [
-            line
-            for name, lines in sorted(attributes.items())
-            if name.startswith("dropped.")
-            for line in lines
-        ]
+        names = sorted(name for name in attributes if name.startswith("dropped."))
+        dropped = [line for name in names for line in attributes[name]]
         return current_attributes({**attributes, "dropped": dropped})
 
     def add_result(self, result: TrialResult) -> None:
@@ -276,18 +267,11 @@ class Records:
                     delete(table).where(table.study == self.name, table.trial == result.number)
                 )
             cost = asdict(result.cost)
-            del cost[
-                "inference_memory"
-            ]  # an attribute of the trial: older tables have no such column
-            session.add(
-                CostRow(study=self.name, trial=result.number, adapter=result.adapter, **cost)
-            )
-            for reading in result.measurements:
-                session.add(
-                    MeasurementRow(study=self.name, trial=result.number, **asdict(reading))
-                )
-            for scores in result.scores.values():
-                session.add(self._scores(result.number, "", scores))
+            del cost["inference_memory"]  # a trial's attribute: older tables have no such column
+            keys = {"study": self.name, "trial": result.number}
+            session.add(CostRow(**keys, adapter=result.adapter, **cost))
+            session.add_all(MeasurementRow(**keys, **asdict(m)) for m in result.measurements)
+            session.add_all(self._scores(result.number, "", s) for s in result.scores.values())
 
     def add_baseline(self, name: str, scores: SplitScores) -> None:
         """Stores what a baseline scored on a split; a second call replaces the first."""
@@ -302,10 +286,9 @@ class Records:
 
     def baselines(self) -> set[tuple[str, str]]:
         """Names and splits of the baselines that are stored."""
+        query = select(ScoresRow.baseline, ScoresRow.split)
+        query = query.where(ScoresRow.study == self.name, ScoresRow.trial == -1)
         with Session(self._engine) as session:
-            query = select(ScoresRow.baseline, ScoresRow.split).where(
-                ScoresRow.study == self.name, ScoresRow.trial == -1
-            )
             return {(name, split) for name, split in session.execute(query)}
 
     def read(self) -> StudyResults:
@@ -388,11 +371,8 @@ def read_study(name: str, results: Path | str = "results") -> StudyResults:
     Raises:
         UserError: there is no such study.
     """
-    studies = StudyStore(study_url(study_folder(name, Path(results))), name)
-    try:
+    with closing(StudyStore(study_url(study_folder(name, Path(results))), name)) as studies:
         return Records(studies).read()
-    finally:
-        studies.close()
 
 
 def _digest(frozen: Mapping[str, Any]) -> str | None:

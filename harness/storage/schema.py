@@ -1,21 +1,11 @@
 """Our tables beside Optuna's, in the same database: what Optuna has no place for."""
 
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
-from sqlalchemy import (
-    JSON,
-    Engine,
-    Float,
-    ForeignKey,
-    Integer,
-    String,
-    Text,
-    TypeDecorator,
-    create_engine,
-    event,
-)
+from sqlalchemy import Engine, ForeignKey, create_engine, event
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import JSON, Float, String, Text, TypeDecorator
 
 from harness.errors import UserError
 
@@ -27,6 +17,8 @@ _SPARSE: Final = 0.1
 
 class Base(DeclarativeBase):
     """Declares our tables; all names start with `harness_`."""
+
+    type_annotation_map: ClassVar = {float: Float}
 
 
 class Rows(TypeDecorator[Any]):
@@ -45,10 +37,10 @@ class Rows(TypeDecorator[Any]):
         table = np.asarray(value, dtype=float)
         if table.ndim != 2 or np.count_nonzero(table) > _SPARSE * table.size:
             return table.tolist()
-        rows = []
-        for row in table:
-            (indices,) = np.nonzero(row)
-            rows.append([entry for k in indices.tolist() for entry in (k, float(row[k]))])
+        rows = [
+            [entry for k in np.flatnonzero(row).tolist() for entry in (k, float(row[k]))]
+            for row in table
+        ]
         return {"columns": table.shape[1], "rows": rows}
 
     def process_result_value(self, value: Any, dialect: Any) -> Any:
@@ -71,7 +63,7 @@ class StudyRow(Base):
 
     __tablename__ = "harness_study"
     name: Mapped[str] = mapped_column(String(200), primary_key=True)
-    schema_number: Mapped[int] = mapped_column(Integer)
+    schema_number: Mapped[int]
     sweep: Mapped[Any] = mapped_column(JSON)
     sweep_digest: Mapped[str] = mapped_column(String(64))
     task_digest: Mapped[str] = mapped_column(String(64))
@@ -93,14 +85,14 @@ class CostRow(Base):
 
     __tablename__ = "harness_cost"
     study: Mapped[str] = mapped_column(ForeignKey("harness_study.name"), primary_key=True)
-    trial: Mapped[int] = mapped_column(Integer, primary_key=True)
-    train_seconds: Mapped[float] = mapped_column(Float)
-    score_seconds: Mapped[float] = mapped_column(Float)
-    tokens: Mapped[int] = mapped_column(Integer)
-    parameters: Mapped[int] = mapped_column(Integer)
-    peak_memory: Mapped[int] = mapped_column(Integer)
-    pack: Mapped[int] = mapped_column(Integer)
-    adapter: Mapped[str | None] = mapped_column(Text, nullable=True)
+    trial: Mapped[int] = mapped_column(primary_key=True)
+    train_seconds: Mapped[float]
+    score_seconds: Mapped[float]
+    tokens: Mapped[int]
+    parameters: Mapped[int]
+    peak_memory: Mapped[int]
+    pack: Mapped[int]
+    adapter: Mapped[str | None] = mapped_column(Text)
 
 
 class MeasurementRow(Base):
@@ -108,13 +100,13 @@ class MeasurementRow(Base):
 
     __tablename__ = "harness_measurement"
     study: Mapped[str] = mapped_column(ForeignKey("harness_study.name"), primary_key=True)
-    trial: Mapped[int] = mapped_column(Integer, primary_key=True)
-    step: Mapped[int] = mapped_column(Integer, primary_key=True)
-    epoch: Mapped[float] = mapped_column(Float)
-    loss: Mapped[float] = mapped_column(Float)
-    value: Mapped[float | None] = mapped_column(Float, nullable=True)
-    seconds: Mapped[float] = mapped_column(Float)
-    tokens: Mapped[int] = mapped_column(Integer)
+    trial: Mapped[int] = mapped_column(primary_key=True)
+    step: Mapped[int] = mapped_column(primary_key=True)
+    epoch: Mapped[float]
+    loss: Mapped[float]
+    value: Mapped[float | None]
+    seconds: Mapped[float]
+    tokens: Mapped[int]
 
 
 class ScoresRow(Base):
@@ -122,7 +114,7 @@ class ScoresRow(Base):
 
     __tablename__ = "harness_scores"
     study: Mapped[str] = mapped_column(ForeignKey("harness_study.name"), primary_key=True)
-    trial: Mapped[int] = mapped_column(Integer, primary_key=True)
+    trial: Mapped[int] = mapped_column(primary_key=True)
     baseline: Mapped[str] = mapped_column(String(100), primary_key=True, default="")
     split: Mapped[str] = mapped_column(String(100), primary_key=True)
     examples: Mapped[Any] = mapped_column(JSON)
@@ -139,9 +131,9 @@ class WorkerRow(Base):
     study: Mapped[str] = mapped_column(ForeignKey("harness_study.name"), primary_key=True)
     worker: Mapped[str] = mapped_column(String(200), primary_key=True)
     host: Mapped[str] = mapped_column(String(200))
-    pid: Mapped[int] = mapped_column(Integer)
-    born: Mapped[float] = mapped_column(Float)
-    beat: Mapped[float] = mapped_column(Float)
+    pid: Mapped[int]
+    born: Mapped[float]
+    beat: Mapped[float]
 
 
 def connect(url: str) -> Engine:

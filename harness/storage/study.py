@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, cast
 
 import optuna
-from optuna.storages import RDBStorage
 from optuna.storages._cached_storage import _CachedStorage, _StudyInfo
 from optuna.storages._rdb.models import TrialModel
 from optuna.study import StudyDirection
@@ -196,13 +195,7 @@ class TrialCache(_CachedStorage):
     trial of a search. A waiting trial does not change until a worker claims it, so that its state
     is enough; otherwise a search of n trials reads of the order of n² of them (`benchmarks/LOG.md`
     has the cost).
-
-    Args:
-        backend: the database.
     """
-
-    def __init__(self, backend: RDBStorage) -> None:
-        super().__init__(backend)
 
     def _read_trials_from_remote_storage(self, study_id: int) -> None:
         """Updates the cache, as Optuna does before it returns trials."""
@@ -311,12 +304,8 @@ class StudyStore:
             if plan.name in existing:
                 continue
             params: dict[str, Any] = {}
-            attributes: dict[str, Any] = {
-                "slot": plan.name,
-                "stage": plan.stage.value,
-                "seed": plan.seed,
-                "budget": plan.budget,
-            }
+            attributes: dict[str, Any] = {"slot": plan.name, "stage": plan.stage.value}
+            attributes |= {"seed": plan.seed, "budget": plan.budget}
             if plan.config is not None and self._sweep.space.contains(plan.config):
                 params = self._sweep.space.parameters(plan.config)
             elif plan.config is not None:
@@ -385,23 +374,21 @@ class StudyStore:
 
     def fail_trials_of(self, worker: str) -> int:
         """Fails the running trials of a worker as lost, so that they are run again."""
-        trials = [
-            trial
-            for trial in self.trials(TrialState.RUNNING)
-            if trial.user_attrs.get("worker") == worker
-        ]
-        return sum(self._fail(trial, f"{LOST}: its worker has gone") for trial in trials)
+        running = self.trials(TrialState.RUNNING)
+        return self._lose(t for t in running if t.user_attrs.get("worker") == worker)
 
     def fail_unnamed_trials(self, seconds: float) -> int:
         """Fails as lost what a worker claimed so long ago and died before it wrote its name."""
         latest = datetime.now() - timedelta(seconds=seconds)  # noqa: DTZ005, as Optuna writes it
-        trials = [
+        return self._lose(
             trial
             for trial in self.trials(TrialState.RUNNING)
             if "worker" not in trial.user_attrs
             and trial.datetime_start is not None
             and trial.datetime_start <= latest
-        ]
+        )
+
+    def _lose(self, trials: Iterable[FrozenTrial]) -> int:
         return sum(self._fail(trial, f"{LOST}: its worker has gone") for trial in trials)
 
     def close(self) -> None:
@@ -431,14 +418,17 @@ class StudyStore:
 
 def is_lost(trial: FrozenTrial) -> bool:
     """Whether the trial's worker died, or another trial had its plan: it is planned again."""
-    error = str(trial.user_attrs.get("error", ""))
-    return trial.state == TrialState.FAIL and error.startswith((LOST, "superseded"))
+    return _failed_as(trial, LOST, "superseded")
 
 
 def is_cancelled(trial: FrozenTrial) -> bool:
     """Whether the trial was dropped before it ran, for lack of time."""
+    return _failed_as(trial, DROPPED)
+
+
+def _failed_as(trial: FrozenTrial, *prefixes: str) -> bool:
     error = str(trial.user_attrs.get("error", ""))
-    return trial.state == TrialState.FAIL and error.startswith(DROPPED)
+    return trial.state == TrialState.FAIL and error.startswith(prefixes)
 
 
 def has_full_config(trial: FrozenTrial) -> bool:
