@@ -2,7 +2,7 @@
 
 `run` turns what can go wrong into one line on standard error and an exit code: 0 done, 1 a fault
 of the program (or a check that failed), 2 a mistake of the user's or a full disk, 130 interrupted.
-A verb's module registers itself here and imports what is heavy inside the verb, so that `--help`
+A verb's docstring is its `--help`. What is heavy is imported inside the verb, so that `--help`
 answers at once.
 """
 
@@ -17,19 +17,10 @@ from typer.exceptions import TyperException
 
 from harness.errors import USER_ERROR_CODE, print_error, print_fault
 
-#: Modules of the verbs, in the order of `--help`. Each has `register(app)`.
+#: The verbs in the order of `--help`; each has a module with a function of its name.
 VERBS: Final = (
-    "sweep",
-    "report",
-    "pick",
-    "dashboard",
-    "plan",
-    "check",
-    "init",
-    "list",
-    "doctor",
-    "worker",
-)
+    "sweep", "report", "pick", "dashboard", "plan", "check", "init", "list", "doctor", "worker",
+)  # fmt: skip
 
 
 class _Interrupted(Exception):  # noqa: N818 - an interruption is no error
@@ -82,7 +73,9 @@ def make_app() -> typer.Typer:
     )
     app.callback()(_main)
     for verb in VERBS:
-        importlib.import_module(f"{__name__}.{verb}").register(app)
+        module = importlib.import_module(f"{__name__}.{verb}")
+        # In its own module `list` is the type.
+        app.command(verb)(getattr(module, "list_entries" if verb == "list" else verb))
     return app
 
 

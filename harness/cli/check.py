@@ -25,20 +25,16 @@ _WIDTH: Final = 80
 _IDS: Final = 40
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the verb."""
-    app.command("check", help="Check a sweep, its task, data and model before anything runs.")(
-        check
-    )
-
-
 @with_sweep_options
 def check(
     name: Annotated[str, typer.Argument(help="name or path of a sweep, or of a task")],
     options: SweepOptions,
     results: Results = Path("results"),
 ) -> None:
-    """Prints the data card, then notes; exit code 2 at the first fault."""
+    """Check a sweep, its task, data and model before anything runs.
+
+    Prints the data card, then notes; exit code 2 at the first fault.
+    """
     from harness.study import checks
     from harness.tasks.data_card import warnings
     from harness.tasks.task import load_task_for
@@ -100,31 +96,25 @@ def print_card(card: DataCard, to: TextIO | None = None) -> None:
         ("baseline", "score", "unit"),
         [(baseline.name, round(baseline.value, 1), baseline.unit) for baseline in card.baselines],
     )
+    wrapper = textwrap.TextWrapper(_WIDTH, subsequent_indent=" " * 9)
+    wrapper.break_long_words = wrapper.break_on_hyphens = False
     for sentence in warnings(card):
-        lines = textwrap.wrap(
-            f"warning: {sentence}",
-            width=_WIDTH,
-            subsequent_indent=" " * 9,
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-        print("\n".join(lines), file=stream)
+        print(wrapper.fill(f"warning: {sentence}"), file=stream)
 
 
 def _row_counts(card: DataCard) -> tuple[list[str], list[list[object]]]:
     """Columns and rows of the first table, without columns that say nothing."""
-    columns = ["split", "rows"]
-    rows: list[list[object]] = [[count.split, count.rows] for count in card.counts]
+    counts = card.counts
+    columns: dict[str, list[object]] = {
+        "split": [count.split for count in counts],
+        "rows": [count.rows for count in counts],
+    }
     # Where every row is its own document (ids such as `train-7`), the ids name no documents.
-    if any(1 < count.documents < count.rows for count in card.counts):
-        columns.append("documents")
-        for row, count in zip(rows, card.counts, strict=True):
-            row.append(count.documents)
-    if any(count.labelled is not None and count.labelled < count.rows for count in card.counts):
-        columns.append("with a label")
-        for row, count in zip(rows, card.counts, strict=True):
-            row.append(count.labelled or 0)
-    return columns, rows
+    if any(1 < count.documents < count.rows for count in counts):
+        columns["documents"] = [count.documents for count in counts]
+    if any(count.labelled is not None and count.labelled < count.rows for count in counts):
+        columns["with a label"] = [count.labelled or 0 for count in counts]
+    return list(columns), list(map(list, zip(*columns.values(), strict=True)))
 
 
 def _preparation(card: DataCard) -> list[tuple[str, int]]:

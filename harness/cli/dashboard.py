@@ -27,17 +27,15 @@ _READ_METHODS: Final = ("GET", "HEAD")
 _REFUSED: Final = b'{"reason": "This dashboard is read-only: it cannot change the study."}'
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the verb."""
-    app.command("dashboard", help="Show a study in optuna-dashboard (read-only).")(dashboard)
-
-
 def dashboard(
     study: options.Study,
     port: Annotated[int, typer.Option(help="port on 127.0.0.1", min=1, max=65535)] = 8080,
     results: options.Results = Path("results"),
 ) -> None:
-    """Serves the dashboard to this machine only, until Ctrl-C."""
+    """Show a study in optuna-dashboard (read-only).
+
+    Serves it to this machine only, until Ctrl-C.
+    """
     from harness.storage.records import study_folder
 
     file = study_folder(study, results) / "study.db"

@@ -58,11 +58,6 @@ class Line(NamedTuple):
     needed: bool = False
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the verb."""
-    app.command("doctor")(doctor)
-
-
 def doctor(results: Results = Path("results")) -> None:
     """Check what works on this machine.
 
@@ -102,14 +97,10 @@ def guarded(check: Callable[[], Iterator[Line]]) -> Iterator[Line]:
 
 def formatted(line: Line) -> str:
     """A finding as it is printed, at most 99 columns wide."""
-    rows = textwrap.wrap(
-        f"{line.level:<4} {line.what:<13} {line.finding}",
-        width=99,
-        subsequent_indent=_INDENT,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-    return "\n".join([*rows, *([f"{_INDENT}-> {line.advice}"] if line.advice else [])])
+    wrapper = textwrap.TextWrapper(99, subsequent_indent=_INDENT)
+    wrapper.break_long_words = wrapper.break_on_hyphens = False
+    text = wrapper.fill(f"{line.level:<4} {line.what:<13} {line.finding}")
+    return f"{text}\n{_INDENT}-> {line.advice}" if line.advice else text
 
 
 def python() -> Iterator[Line]:
@@ -141,10 +132,9 @@ def libraries() -> Iterator[Line]:
 
 
 def check_requirement(text: str) -> Line:
-    """Whether a library is installed, in a tested release, and can be imported.
+    """Whether the library of a requirement is installed, in a tested release, and imports.
 
-    Args:
-        text: a requirement as in pyproject.toml, such as `torch<3,>=2.13`.
+    The requirement is written as in pyproject.toml, such as `torch<3,>=2.13`.
     """
     from packaging.requirements import Requirement
 
@@ -195,12 +185,7 @@ def processor() -> Iterator[Line]:
 
 
 def matmul_seconds(dtype: "torch.dtype", rounds: int = 7) -> float:
-    """Seconds of one product of matrices as they occur in a small model, the fastest of some.
-
-    Args:
-        dtype: type of the numbers.
-        rounds: how often it is measured.
-    """
+    """Seconds of one product of matrices as they occur in a small model, the fastest of some."""
     import torch
 
     a = torch.ones(512, 768, dtype=dtype)
@@ -217,10 +202,8 @@ def memory() -> Iterator[Line]:
     """Memory that is free, within the limit of the container if there is one."""
     import psutil
 
-    free = int(psutil.virtual_memory().available)
-    limit = container_limit()
-    if limit is not None:
-        free = min(free, limit)
+    free, limit = int(psutil.virtual_memory().available), container_limit()
+    free = free if limit is None else min(free, limit)
     finding = f"{free / GIB:.1f} GiB free"
     if free < MEMORY_NEEDED:
         advice = "close other programs, or use --workers 1 and a smaller micro_batch_size"
@@ -230,11 +213,7 @@ def memory() -> Iterator[Line]:
 
 
 def container_limit(file: Path = Path("/sys/fs/cgroup/memory.max")) -> int | None:
-    """Bytes that the container may take, None without a limit.
-
-    Args:
-        file: where the kernel states the limit (cgroup v2).
-    """
+    """Bytes that the container may take (cgroup v2), None without a limit."""
     try:
         text = file.read_text(encoding="ascii").strip()
     except OSError:
@@ -278,11 +257,7 @@ def _check_nf4(device: str) -> Line:
 
 
 def nf4_error(device: str) -> float:
-    """Largest difference between random normal weights and their NF4 copy.
-
-    Args:
-        device: `cpu` or `cuda`.
-    """
+    """Largest difference between random normal weights and their NF4 copy on `cpu` or `cuda`."""
     import torch
     from bitsandbytes import functional
 
@@ -308,12 +283,7 @@ def hub() -> Iterator[Line]:
 
 
 def reachable(address: str, seconds: float = HUB_TIMEOUT) -> bool:
-    """Whether a server answers at all within so many seconds.
-
-    Args:
-        address: URL of the server.
-        seconds: how long to wait.
-    """
+    """Whether the server of a URL answers at all within so many seconds."""
     answered = threading.Event()
 
     def request_head() -> None:
@@ -336,11 +306,7 @@ def reachable(address: str, seconds: float = HUB_TIMEOUT) -> bool:
 
 
 def disk(results: Path) -> Iterator[Line]:
-    """Whether studies can be written.
-
-    Args:
-        results: folder of studies; it need not exist.
-    """
+    """Whether studies can be written to a folder, which need not exist."""
     folder = results.absolute()
     while not folder.exists():
         folder = folder.parent

@@ -6,11 +6,6 @@ from typing import Annotated
 import typer
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the verb."""
-    app.command("init")(init)
-
-
 def init(
     name: Annotated[str, typer.Argument(help="name of the new task")],
     data: Annotated[

@@ -20,11 +20,6 @@ class What(StrEnum):
     STUDIES = "studies"
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the verb."""
-    app.command("list")(list_entries)
-
-
 def list_entries(
     what: Annotated[
         What | None,
@@ -74,18 +69,10 @@ def variant_rows() -> list[tuple[str, str, str, str]]:
     from harness.config.variants import RELATED_METHODS, VARIANTS
 
     rows = [
-        (
-            name,
-            variant.summary,
-            variant.source,
-            ", ".join(proof.replace("_", " ") for proof in variant.proofs),
-        )
+        (name, variant.summary, variant.source, ", ".join(variant.proofs).replace("_", " "))
         for name, variant in VARIANTS
     ]
-    return rows + [
-        (name, summary, source, proof)
-        for name, (summary, source, proof) in RELATED_METHODS.items()
-    ]
+    return rows + [(name, *columns) for name, columns in RELATED_METHODS.items()]
 
 
 def study_rows(results: Path) -> list[tuple[str, int, int, str, str]]:

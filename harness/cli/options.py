@@ -16,6 +16,8 @@ import typer
 from harness.errors import UserError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from harness.config.sweep import Sweep
 
 Name = Annotated[str, typer.Argument(help="a name in sweeps/, or the path of a YAML file")]
@@ -140,6 +142,11 @@ def hourly_price(text: str | None) -> float | None:
     return float(match.group(1))
 
 
+def say(console: Console, text: str) -> None:
+    """Prints a text as it is: not wrapped, highlighted or read as markup."""
+    console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+
 def print_table(
     title: str,
     columns: Sequence[str],
@@ -150,12 +157,7 @@ def print_table(
 ) -> None:
     """Prints a table: drawn by rich on a terminal, else as plain aligned columns.
 
-    Args:
-        title: the line above it.
-        columns: names of the columns.
-        rows: the cells; columns of numbers are right-aligned.
-        empty: what follows the title if there is no row.
-        to: where to print; standard output by default.
+    Columns of numbers are right-aligned; `empty` follows the title if there is no row.
     """
     stream = sys.stdout if to is None else to
     cells = [[_cell(cell) for cell in row] for row in rows]
@@ -166,7 +168,16 @@ def print_table(
     if not rows:
         print(f"{title}: {empty}", file=stream)
     elif stream.isatty():
-        _draw(title, columns, cells, numeric, stream)
+        from rich.console import Console
+        from rich.markup import escape
+        from rich.table import Table
+
+        table = Table(title=title, title_justify="left", title_style="bold")
+        for column, right in zip(columns, numeric, strict=True):
+            table.add_column(column, justify="right" if right else "left", overflow="fold")
+        for row in cells:
+            table.add_row(*map(escape, row))
+        Console(file=stream).print(table)
     else:
         print("\n".join([title, *_aligned(columns, cells, numeric)]), file=stream)
 
@@ -188,22 +199,3 @@ def _aligned(
         ).rstrip()
         for row in grid
     ]
-
-
-def _draw(
-    title: str,
-    columns: Sequence[str],
-    cells: Sequence[Sequence[str]],
-    numeric: Sequence[bool],
-    stream: TextIO,
-) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", title_style="bold")
-    for column, right in zip(columns, numeric, strict=True):
-        table.add_column(column, justify="right" if right else "left", overflow="fold")
-    for row in cells:
-        table.add_row(*(escape(cell) for cell in row))
-    Console(file=stream).print(table)

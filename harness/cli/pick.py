@@ -1,6 +1,7 @@
 """`pick`: the recommendation of a study, as text or JSON; `sweep` prints it at its end, too."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,11 +16,6 @@ if TYPE_CHECKING:
     from harness.analysis.recommendation import Recommendation
     from harness.costs import Constraint
     from harness.results import StudyResults
-
-
-def register(app: typer.Typer) -> None:
-    """Adds the verb."""
-    app.command("pick", help="Print which configuration to use, and how sure that is.")(pick)
 
 
 def pick(
@@ -40,7 +36,7 @@ def pick(
         bool, typer.Option("--explain", help="print every step from the trials to the verdict")
     ] = False,
 ) -> None:
-    """Prints the recommendation."""
+    """Print which configuration to use, and how sure that is."""
     import json
 
     from rich.console import Console
@@ -78,13 +74,9 @@ def _parse_bounds(texts: Sequence[str]) -> "list[Constraint]":
 def recommendation_json(
     results: "StudyResults", cost: str | None, bounds: "Sequence[Constraint]", explained: bool
 ) -> dict[str, Any]:
-    """The recommendation as plain values.
+    """The recommendation as plain values, for `print_recommendation`'s arguments.
 
-    Args:
-        results: the study.
-        cost: by what the pick is to be the cheapest; the sweep's by default.
-        bounds: constraints in addition to the sweep's own.
-        explained: whether to add `chain`, the steps from trials to verdict.
+    If `explained`, `chain` has the steps from trials to verdict.
     """
     import json
 
@@ -95,7 +87,7 @@ def recommendation_json(
     from harness.report.snippets import snippet_for
 
     verdict = recommend(results, cost, bounds)
-    chain = [step._asdict() for step in explain(results, cost, bounds)] if explained else None
+    chain = (step._asdict() for step in explain(results, cost, bounds)) if explained else ()
     claims = claim_tests.claims_table(results, evaluate_claims(results))
     return {
         "study": results.name,
@@ -119,7 +111,7 @@ def recommendation_json(
         "examples": verdict.examples,
         "seed_sd": verdict.seed_sd,
         "claims": json.loads(claims.to_json(orient="records")),
-        **({} if chain is None else {"chain": chain}),
+        **({"chain": list(chain)} if explained else {}),
         "lora_config": snippet_for(results, verdict.pick) if verdict.pick is not None else None,
     }
 
@@ -134,7 +126,7 @@ def print_recommendation(
 
     Args:
         results: the study.
-        console: where.
+        console: where to print.
         cost: by what the pick is to be the cheapest; the sweep's by default.
         prefer: constraints in addition to the sweep's own.
     """
@@ -146,9 +138,7 @@ def print_recommendation(
     verdict = recommend(results, cost, prefer)
     scores = metric_format(results.objective)
 
-    def say(text: str) -> None:
-        console.print(text, highlight=False, soft_wrap=True, markup=False)
-
+    say = partial(options.say, console)
     # A study that confirmed nothing has the outcome `none`, which as a word alone says little.
     nothing = "no recommendation (nothing was confirmed)"
     say(f"\n{results.name}: {nothing if verdict.outcome == 'none' else verdict.outcome}")
@@ -189,9 +179,9 @@ def print_explanation(
     from harness.analysis.explanation import explain
 
     for number, step in enumerate(explain(results, cost, prefer), 1):
-        console.print(f"\n{number}. {step.title}", highlight=False, markup=False)
+        options.say(console, f"\n{number}. {step.title}")
         for line in step.lines:
-            console.print(f"   {line}", highlight=False, soft_wrap=True, markup=False)
+            options.say(console, f"   {line}")
 
 
 def print_claims(results: "StudyResults", console: "Console") -> None:
@@ -201,17 +191,16 @@ def print_claims(results: "StudyResults", console: "Console") -> None:
     from harness.report.snippets import claim_advice
 
     findings = evaluate_claims(results)
-    title = "Claims (rules of thumb), 95 % confidence intervals, validation split"
-    console.print(f"\n{title}", highlight=False)
+    say = partial(options.say, console)
+    say("\nClaims (rules of thumb), 95 % confidence intervals, validation split")
     for finding in findings:
         numbers = [
             claim_tests.comparison_text(results, contrast) for contrast in finding.comparisons
         ]
         missing = claim_tests.missing_data_message(results, finding)
-        line = f"{finding.verdict}: {finding.claim.sentence} [{'; '.join(numbers or [missing])}]"
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+        say(f"{finding.verdict}: {finding.claim.sentence} [{'; '.join(numbers or [missing])}]")
     for line in claim_advice(results, findings):
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+        say(line)
 
 
 def _comparison_table(results: "StudyResults", verdict: "Recommendation") -> "Table":

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from itertools import product
+from typing import Annotated
 
 import typer
 
-from harness.cli.options import Name, SweepOptions, hourly_price, with_sweep_options
-
-if TYPE_CHECKING:
-    from harness.config.sweep import Sweep
-    from harness.trial import TrialConfig
-
-
-def register(app: typer.Typer) -> None:
-    """Adds the verb."""
-    app.command("plan", help="Forecast a sweep: trials, parameters, memory, time and price.")(plan)
+from harness.cli.options import Name, SweepOptions, hourly_price, say, with_sweep_options
 
 
 @with_sweep_options
@@ -24,26 +16,31 @@ def plan(
     options: SweepOptions,
     price: Annotated[str | None, typer.Option(help="price of the machine, such as 1.29/h")] = None,
 ) -> None:
-    """Times a few steps on this machine and forecasts what the whole sweep would take."""
+    """Forecast a sweep: trials, parameters, memory, time and price.
+
+    Times a few steps on this machine.
+    """
     from rich.console import Console
     from rich.table import Table
 
     from harness.study import checks, forecast
     from harness.study.launcher import default_parallelism
     from harness.tasks.task import load_task_for
+    from harness.trial import TrialConfig
 
     hourly = hourly_price(price)
     sweep = options.sweep(name)
     task = load_task_for(sweep)
     console = Console()
     for note in checks.check_sweep(sweep, task):
-        console.print(f"note: {note}", highlight=False)
+        say(console, f"note: {note}")
     parallelism = default_parallelism(sweep.workers, sweep.threads, checks.cuda)
     title = "trainable parameters by target modules and rank"
     table = Table("configuration", "trainable parameters", title=title)
-    for config in _targets_by_rank(sweep):
-        label = f"{config.target_modules} r={config.rank}"
-        table.add_row(label, f"{checks.parameters(sweep, task, config):,}")
+    variant = sweep.space.variant[0]
+    for targets, rank in product(sweep.space.target_modules, sweep.space.rank):
+        config = TrialConfig(variant, rank, float(rank), 0.0, targets, 1e-3, 0)
+        table.add_row(f"{targets} r={rank}", f"{checks.parameters(sweep, task, config):,}")
     console.print(table)
     timing = forecast.time_trial(sweep, task, parallelism.threads)
     stages = forecast.forecast_stages(sweep, task, timing, parallelism.workers)
@@ -64,15 +61,4 @@ def plan(
     if hourly is not None:
         lines.append(f"about {hourly * total / 3600:.2f} at {hourly:g} an hour")
     for line in lines:
-        console.print(line, highlight=False, soft_wrap=True)
-
-
-def _targets_by_rank(sweep: Sweep) -> list[TrialConfig]:
-    from harness.trial import TrialConfig
-
-    variant = sweep.space.variant[0]
-    return [
-        TrialConfig(variant, rank, float(rank), 0.0, targets, 1e-3, 0)
-        for targets in sweep.space.target_modules
-        for rank in sweep.space.rank
-    ]
+        say(console, line)

@@ -7,7 +7,7 @@ trials of a dead worker are left for the sweep to take back.
 import gc
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -30,11 +30,6 @@ EVERY: Final = 5.0
 _REST: Final = 9.0
 #: Heartbeats that a worker may miss before it counts as dead.
 _MISSED: Final = 3.0
-
-
-def register(app: typer.Typer) -> None:
-    """Adds the verb."""
-    app.command("report")(report)
 
 
 def report(
@@ -62,47 +57,36 @@ def report(
 
     For several studies a comparison, without a name the index of all studies.
     """
-    with nullcontext() if watch else _without_garbage_collection():
-        _write(studies or [], form, price, show_text, watch, results, reports)
-
-
-def _write(
-    studies: Sequence[str],
-    form: str,
-    price: str | None,
-    show_text: bool,
-    watch: bool,
-    results: Path,
-    reports: Path,
-) -> None:
     from harness.errors import UserError
     from harness.report import page
     from harness.report.exports import write
 
     formats, hourly = _parse_formats(form), options.hourly_price(price)
-    if not studies:
-        if formats != ["html"] or watch:
-            raise UserError("without a study name, `report` writes the index, which is HTML only")
-        print(_write_index(results, reports))
-        return
-    if watch and (len(studies) > 1 or formats != ["html"]):
+    html_only = formats == ["html"]
+    if not studies and (watch or not html_only):
+        raise UserError("without a study name, `report` writes the index, which is HTML only")
+    if watch and (len(studies or ()) > 1 or not html_only):
         raise UserError("--watch: writes the page of one study, as html")
-    if len(studies) > 1:
-        for path in _write_comparison(studies, formats, results, reports):
+    with nullcontext() if watch else _without_garbage_collection():
+        paths: Iterable[Path]
+        if not studies:
+            paths = [_write_index(results, reports)]
+        elif len(studies) > 1:
+            paths = _write_comparison(studies, formats, results, reports)
+        elif watch:
+            (name,) = studies
+
+            def write_page(refresh: int | None) -> Path:
+                study_results = _read(name, results, hourly, show_text)
+                return page.write(study_results, reports / f"{name}.html", refresh)
+
+            follow(name, results, write_page)
+            paths = []
+        else:
+            study_results = _read(studies[0], results, hourly, show_text)
+            paths = (write(study_results, format_, reports) for format_ in formats)
+        for path in paths:
             print(path)
-        return
-    (name,) = studies
-    if watch:
-        path = reports / f"{name}.html"
-
-        def write_page(refresh: int | None) -> Path:
-            return page.write(_read(name, results, hourly, show_text), path, refresh)
-
-        follow(name, results, write_page)
-        return
-    study_results = _read(name, results, hourly, show_text)
-    for format_ in formats:
-        print(write(study_results, format_, reports))
 
 
 @contextmanager
@@ -224,14 +208,9 @@ def follow(
 ) -> None:
     """Watches a study until no trial remains and nobody runs it, or Ctrl-C.
 
-    Args:
-        study: the study's name.
-        results: folder of studies.
-        write: reads the study and writes its page, which reloads itself after so many seconds
-            (None: never); returns the page's file.
-        say: prints one line for each page.
-        every: seconds between two checks.
-        wait: waits for so many seconds.
+    `write` reads the study and writes its page, which reloads itself after so many seconds (None:
+    never), and returns the page's file; `say` prints one line for each page. `every` and `wait`
+    are those of `watch`.
 
     Raises:
         UserError: there is no such study, or the page cannot be written.
@@ -259,12 +238,9 @@ def is_over(store: "StudyStore") -> bool:
     """Whether a study that has begun has no trial left and no worker that could plan more."""
     from harness.storage import overview
 
-    trials = store.trials()
-    return (
-        bool(trials)
-        and not overview.study_progress(store).remaining
-        and not _has_live_worker(store)
-    )
+    if not store.trials() or overview.study_progress(store).remaining:
+        return False
+    return not _has_live_worker(store)
 
 
 def _ended_counts(store: "StudyStore") -> Counter[str]:

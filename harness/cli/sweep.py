@@ -14,13 +14,12 @@ from harness.cli.options import (
     Reports,
     Results,
     SweepOptions,
+    say,
     study_name,
     with_sweep_options,
 )
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from rich.console import Console, Group
 
     from harness.config.sweep import Sweep
@@ -28,11 +27,6 @@ if TYPE_CHECKING:
     from harness.storage.overview import Progress
     from harness.study.session import OpenStudy
     from harness.tasks.task import Task
-
-
-def register(app: typer.Typer) -> None:
-    """Adds the verb."""
-    app.command("sweep", help="Run a sweep: search, ablate, confirm, report, recommend.")(sweep)
 
 
 @with_sweep_options
@@ -64,7 +58,10 @@ def sweep(
     results: Results = Path("results"),
     reports: Reports = Path("reports"),
 ) -> None:
-    """Runs the whole study; the same command resumes one that was interrupted."""
+    """Run a sweep: search, ablate, confirm, report, recommend.
+
+    The same command resumes a study that was interrupted.
+    """
     from rich.console import Console
 
     from harness.cli.pick import print_claims, print_recommendation
@@ -96,7 +93,7 @@ def sweep(
     print_recommendation(study_results, console)
     if claims:
         print_claims(study_results, console)
-    console.print(f"report: {path}", highlight=False, soft_wrap=True)
+    say(console, f"report: {path}")
 
 
 def _open(plan: Sweep, task: Task, name: str, results: Path, console: Console) -> OpenStudy:
@@ -105,17 +102,13 @@ def _open(plan: Sweep, task: Task, name: str, results: Path, console: Console) -
 
     if not session.exists(results, name):  # a study that resumes was checked when it began
         for note in checks.check_sweep(plan, task):
-            console.print(f"note: {note}", highlight=False, soft_wrap=True)
+            say(console, f"note: {note}")
     parallelism = launcher.parallelism_of(plan, name, results)
     if parallelism.why:
-        console.print(f"note: {parallelism.why}", highlight=False, soft_wrap=True)
+        say(console, f"note: {parallelism.why}")
     opened = session.open_study(plan, task, name, results, parallelism)
-    console.print(
-        f"study {name}: {plan.task} on {plan.model.name}, {opened.parallelism}, in "
-        f"{opened.folder}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    model = plan.model.name
+    say(console, f"study {name}: {plan.task} on {model}, {opened.parallelism}, in {opened.folder}")
     return opened
 
 
@@ -166,12 +159,7 @@ class ProgressView:
             self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Ends the live table."""
         if self._live:
             self._live.stop()
@@ -188,11 +176,7 @@ class ProgressView:
         line = self._line(progress)
         quiet = time.monotonic() - self._last_printed > _QUIET
         if line != self._last_line and (completed % 5 == 0 or quiet):
-            self._console.print(
-                f"{_clock(time.monotonic() - self._began)}  {line}",
-                highlight=False,
-                soft_wrap=True,
-            )
+            say(self._console, f"{_clock(time.monotonic() - self._began)}  {line}")
             self._last_line, self._last_printed = line, time.monotonic()
 
     def remaining_seconds(self, progress: Progress) -> float | None:
@@ -200,8 +184,7 @@ class ProgressView:
         completed = progress.completed.get(progress.stage, 0) - self._stage_completed
         if completed < self._workers:
             return None
-        pace = (time.monotonic() - self._stage_began) / completed
-        return pace * progress.remaining
+        return (time.monotonic() - self._stage_began) / completed * progress.remaining
 
     def _best(self, progress: Progress) -> str:
         from harness.analysis.formatting import metric_format
@@ -243,6 +226,5 @@ class ProgressView:
 def _clock(seconds: float) -> str:
     """`4:05`, or `1:04:05` from an hour on."""
     minutes, rest = divmod(int(seconds), 60)
-    if minutes >= 60:
-        return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
-    return f"{minutes}:{rest:02d}"
+    clock = f"{minutes // 60}:{minutes % 60:02d}" if minutes >= 60 else f"{minutes}"
+    return f"{clock}:{rest:02d}"

@@ -5,11 +5,6 @@ from typing import Annotated
 import typer
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the verb."""
-    app.command("worker", help="Add a worker to a study (sweep starts those it needs).")(worker)
-
-
 def worker(
     url: Annotated[str, typer.Option(help="database, such as sqlite:///results/x/study.db")],
     study: Annotated[str, typer.Option(help="name of the study")],
@@ -21,7 +16,7 @@ def worker(
     began: Annotated[float, typer.Option(hidden=True)] = 0.0,
     parent: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Runs trials until the study has none left."""
+    """Add a worker to a study (sweep starts those it needs)."""
     import signal
 
     from harness.study.launcher import WorkerSpec
