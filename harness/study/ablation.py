@@ -269,11 +269,6 @@ def cell_trials(
 def extend_rate_grids(results: StudyResults, sweep: Sweep, decide: Decide) -> int:
     """Adds a rate beyond the edge to each grid whose tuned rate lies there.
 
-    Args:
-        results: the study, its rates tuned.
-        sweep: names the factor between rates.
-        decide: writes a decision.
-
     Returns:
         How many grids were extended; 0 leaves the study as it is.
     """

@@ -178,17 +178,17 @@ def _full_notes(sweep: Sweep) -> tuple[str, ...]:
 
 
 def _ablation_notes(sweep: Sweep) -> tuple[str, ...]:
-    notes = []
     factors = sweep.ablation.factors
     available = sweep.space.available_levels(factors)
-    for factor, levels in factors.items():
-        missing = [str(level) for level in levels if level not in available[factor]]
-        if missing:
-            notes.append(
-                f"ablation.factors.{factor}: {', '.join(missing)} left out, because "
-                f"space.{factor} has no such level"
-            )
-    return tuple(notes)
+    missing = {
+        factor: ", ".join(str(level) for level in levels if level not in available[factor])
+        for factor, levels in factors.items()
+    }
+    return tuple(
+        f"ablation.factors.{factor}: {names} left out, because space.{factor} has no such level"
+        for factor, names in missing.items()
+        if names
+    )
 
 
 class _TokenizerOnly(NamedTuple):

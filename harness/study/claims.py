@@ -136,12 +136,6 @@ def add_seeds(results: StudyResults, sweep: Sweep, count: int, decide: Decide) -
     They count for claims alone: the ablation's tables keep the seeds that they were planned with.
     A verdict on added seeds is exploratory, because they were added after a look at the results.
 
-    Args:
-        results: the study, its ablation complete.
-        sweep: what it runs.
-        count: how many.
-        decide: writes a decision.
-
     Returns:
         For how many cells; 0 leaves the study as it is.
     """

@@ -107,11 +107,6 @@ def _decide_contenders(context: PlanningContext, look: int, new_seeds: int) -> l
 def add_seeds(results: StudyResults, count: int, decide: Decide) -> int:
     """Adds seeds for all finalists that are not shown to be worse by more than the margin.
 
-    Args:
-        results: the study, its looks complete.
-        count: how many.
-        decide: writes a decision.
-
     Returns:
         For how many finalists; 0 leaves the study as it is, since there is nothing to compare.
     """

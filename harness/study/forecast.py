@@ -58,17 +58,6 @@ class StageForecast:
     fits: bool
 
 
-def _full(sweep: Sweep, timing: Timing) -> list[tuple[str, int, float]]:
-    """Full fine-tuning, assumed to cost what the largest adapter costs."""
-    if not sweep.baselines.full:
-        return []
-    settings = sweep.ablation
-    rates = len(sweep.baselines.full_rates or ()) or settings.rates
-    tune = timing.train_seconds * settings.tuning_budget + timing.validation_seconds
-    trial = timing.train_seconds + timing.validation_seconds + timing.test_seconds
-    return [("full", rates + settings.seeds, rates * tune + settings.seeds * trial)]
-
-
 def largest_config(sweep: Sweep, task: Task) -> TrialConfig:
     """The configuration with the most trainable parameters, about the slowest one."""
     return max(
@@ -121,15 +110,18 @@ def forecast_stages(
     sweep: Sweep, task: Task, timing: Timing, workers: int
 ) -> tuple[StageForecast, ...]:
     """Trials and time of each stage, as if every configuration were the largest."""
-    full = timing.train_seconds + timing.validation_seconds
+    trial = timing.train_seconds + timing.validation_seconds
+    tested = trial + timing.test_seconds
     centre = largest_config(sweep, task)
     cells, _ = plan_cells(sweep, centre, sweep.ablation.max_cells)
     distinct = len({cell.config for cell in cells})
     settings, looks = sweep.ablation, sweep.confirmation.looks
     tune = distinct * settings.rates
-    tune_seconds = tune * (
-        timing.train_seconds * settings.tuning_budget + timing.validation_seconds
-    )
+    tuning = timing.train_seconds * settings.tuning_budget + timing.validation_seconds
+    # Full fine-tuning is assumed to cost what the largest adapter costs.
+    full_rates = len(sweep.baselines.full_rates or ()) or settings.rates
+    full_seconds = full_rates * tuning + settings.seeds * tested
+    full = [("full", full_rates + settings.seeds, full_seconds)] if sweep.baselines.full else []
     finalists = sweep.confirmation.max_configurations
     confirm = finalists * looks[0] + sum(
         # Usually about half of the finalists remain contenders at a later look.
@@ -137,11 +129,11 @@ def forecast_stages(
         for before, after in pairwise(looks)
     )
     rows = [
-        ("search", sweep.search.trials, sweep.search.trials * full * _PRUNED_SHARE),
-        ("tune", tune, tune_seconds),
-        ("ablate", distinct * settings.seeds, distinct * settings.seeds * full),
-        *_full(sweep, timing),
-        ("confirm", confirm, confirm * (full + timing.test_seconds)),
+        ("search", sweep.search.trials, sweep.search.trials * trial * _PRUNED_SHARE),
+        ("tune", tune, tune * tuning),
+        ("ablate", distinct * settings.seeds, distinct * settings.seeds * trial),
+        *full,
+        ("confirm", confirm, confirm * tested),
     ]
     limit = float("inf") if sweep.minutes is None else sweep.minutes * 60
     forecasts, total = [], 0.0

@@ -44,11 +44,9 @@ def search_trials(sweep: Sweep, duplicates: int = 0) -> tuple[PlannedTrial, ...]
 def initial_configs(sweep: Sweep) -> tuple[TrialConfig, ...]:
     """The configurations that a search by TPE begins with, the middle rate first.
 
-    Args:
-        sweep: says how many (`search.opening`), and the space.
-
     Returns:
-        At most `search.trials`; none for a random search, which fixed trials would make less so.
+        `search.opening` of them, at most `search.trials`; none for a random search, which fixed
+        trials would make less so.
     """
     search, space = sweep.search, sweep.space
     count = min(search.opening, search.trials) if search.sampler == "tpe" else 0
@@ -117,10 +115,6 @@ def decide_incumbent(context: PlanningContext) -> TrialConfig | None:
 
 def directions(names: Sequence[str], task: Task) -> dict[str, str]:
     """`minimize` or `maximize` for each further objective, in the order of their names.
-
-    Args:
-        names: from `search.objectives`.
-        task: whose metrics they may be.
 
     Raises:
         UserError: one of them is neither a cost nor a further metric of the task.
