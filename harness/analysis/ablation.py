@@ -52,28 +52,11 @@ if TYPE_CHECKING:
 
 FACTORS: Final = ("rank", "alpha_ratio", "target_modules", "dropout", "variant")
 COLUMNS: Final = (
-    "level",
-    "key",
-    "reference",
-    "value",
-    "low",
-    "high",
-    "difference",
-    "difference_low",
-    "difference_high",
-    "p_holm",
-    "learning_rate",
-    "rate_at_edge",
-    "scale",
-    "parameters",
-    "train_seconds",
-    "peak_memory",
-    "seeds",
-    "near_best",
-    "gain",
-    "percent_of_full",
-    "percent_of_gain",
-    "proofs",
+    *("level", "key", "reference", "value", "low", "high"),
+    *("difference", "difference_low", "difference_high", "p_holm"),
+    *("learning_rate", "rate_at_edge", "scale"),
+    *("parameters", "train_seconds", "peak_memory", "seeds"),
+    *("near_best", "gain", "percent_of_full", "percent_of_gain", "proofs"),
 )
 _STAGE: Final = "ablate"
 _SPLIT: Final = "validation"
@@ -182,43 +165,26 @@ def percent_of_full(results: StudyResults, scores: pd.Series) -> tuple[pd.Series
 
     A share of a score is meaningful where more is better and 0 is the worst score, as with F1. A
     perplexity has no worst value: there the share of the gain is returned, if full fine-tuning
-    gains more than the margin.
-
-    Args:
-        results: the study.
-        scores: on validation.
+    gains more than the margin. Scores are on validation.
 
     Returns:
         Both, all NaN where they are not meaningful or full fine-tuning was not run.
     """
-    sign, full_fine_tuning, unknown = (
-        results.objective.sign,
-        full_score(results),
-        scores * math.nan,
-    )
-    if sign > 0 and full_fine_tuning > 0 and bool((scores.dropna() >= 0).all()):
-        return 100 * scores / full_fine_tuning, unknown
+    sign, full, unknown = results.objective.sign, full_score(results), scores * math.nan
+    if sign > 0 and full > 0 and bool((scores.dropna() >= 0).all()):
+        return 100 * scores / full, unknown
     base = base_score(results)
-    if sign * (full_fine_tuning - base) > results.objective.margin:
-        return unknown, 100 * (scores - base) / (full_fine_tuning - base)
+    if sign * (full - base) > results.objective.margin:
+        return unknown, 100 * (scores - base) / (full - base)
     return unknown, unknown
 
 
 def _proofs(results: StudyResults, key: str) -> str:
+    """Proofs that passed on every trial of a cell, in the order of the first one."""
     rows = complete(results, _STAGE)
-    proofs_by_trial = [
-        str(proofs).split() for proofs in rows.loc[rows["key"] == key, "proofs"].dropna()
-    ]
-    passed = (
-        [
-            proof
-            for proof in proofs_by_trial[0]
-            if all(proof in trial_proofs for trial_proofs in proofs_by_trial)
-        ]
-        if proofs_by_trial
-        else []
-    )
-    return " ".join(passed)
+    by_trial = [str(names).split() for names in rows.loc[rows["key"] == key, "proofs"].dropna()]
+    first = by_trial[0] if by_trial else []
+    return " ".join(name for name in first if all(name in names for names in by_trial))
 
 
 def at_edge(cell: Mapping[str, Any]) -> bool:
@@ -236,13 +202,8 @@ def _reference_key(
     incumbent["alpha_ratio"] = incumbent["alpha"] / incumbent["rank"]
     level = incumbent[factor.partition("@")[0]]
     for cell in cells:
-        cell_level = cell["level"]
-        same = (
-            math.isclose(cell_level, level)
-            if isinstance(cell_level, int | float)
-            else cell_level == level
-        )
-        if same:
+        numeric = isinstance(cell["level"], int | float)
+        if math.isclose(cell["level"], level) if numeric else cell["level"] == level:
             return str(cell["key"])
     return None
 
@@ -257,14 +218,8 @@ def _scale(cell: Mapping[str, Any]) -> float:
 
 
 INTERACTION_COLUMNS: Final = (
-    "level",
-    "reference",
-    "difference",
-    "difference_held",
-    "interaction",
-    "low",
-    "high",
-    "p_holm",
+    *("level", "reference", "difference", "difference_held"),
+    *("interaction", "low", "high", "p_holm"),
 )
 
 
@@ -286,83 +241,61 @@ def interaction_table(results: StudyResults, pair: str) -> pd.DataFrame:
         pair: such as `rank@target_modules=qv`.
 
     Returns:
-        `COLUMNS`: the level less the reference as the incumbent has the other factor, the same
-        with it held, and the second less the first, in the metric's own unit; bounds hold
+        `INTERACTION_COLUMNS`: the level less the reference as the incumbent has the other factor,
+        the same with it held, and the second less the first, in the metric's own unit; bounds hold
         together over the rows (max-T), p-values are corrected over them. Empty where fewer than
         two levels have both.
     """
-    empty = pd.DataFrame(columns=list(INTERACTION_COLUMNS))
-    keys_at_incumbent = _cell_keys(results, pair.partition("@")[0])
-    keys_at_pair = _cell_keys(results, pair)
+    empty, factor = pd.DataFrame(columns=list(INTERACTION_COLUMNS)), pair.partition("@")[0]
+    free, held = _cell_keys(results, factor), _cell_keys(results, pair)
     # A cell that is the same with and without the fixed factor has no interaction.
-    levels = [
-        level
-        for level in keys_at_incumbent
-        if level in keys_at_pair and keys_at_incumbent[level] != keys_at_pair[level]
-    ]
+    levels = [level for level in free if level in held and free[level] != held[level]]
     if len(levels) < 2:
         return empty
-    reference = _reference_level(results, pair.partition("@")[0], levels)
+    reference = _reference_level(results, factor, levels)
     compared = [level for level in levels if level != reference]
-    keys = tuple(
-        dict.fromkeys(
-            [*(keys_at_incumbent[x] for x in levels), *(keys_at_pair[x] for x in levels)]
-        )
-    )
+    keys = dict.fromkeys(by_level[level] for by_level in (free, held) for level in levels)
     try:
-        array = score_array(results, _STAGE, _SPLIT, keys)
+        array = score_array(results, _STAGE, _SPLIT, tuple(keys))
     except ValueError:
         return empty
-    column = {key: index for index, key in enumerate(array.keys)}
-    rows = np.zeros((3 * len(compared), len(array.keys)))
-    for index, level in enumerate(compared):
-        for block, (keys_by_level, sign) in enumerate(
-            ((keys_at_incumbent, -1.0), (keys_at_pair, 1.0))
-        ):
-            row = rows[block * len(compared) + index]
-            row[column[keys_by_level[level]]] += 1
-            row[column[keys_by_level[reference]]] -= 1
-            rows[2 * len(compared) + index] += sign * row
-    estimates_of_rows = contrasts(array.statistics, metric_function(results.objective), rows)
-    interactions = type(estimates_of_rows)(
-        *(column[2 * len(compared) :] for column in estimates_of_rows)
+    unit = dict(zip(array.keys, np.eye(len(array.keys)), strict=True))
+    at_incumbent, at_pair = (
+        np.array([unit[by_level[level]] - unit[by_level[reference]] for level in compared])
+        for by_level in (free, held)
     )
-    bounds, estimate = joint_intervals(interactions, CONFIDENCE), estimates_of_rows.estimate
+    rows, count = np.vstack([at_incumbent, at_pair, at_pair - at_incumbent]), len(compared)
+    all_rows = contrasts(array.statistics, metric_function(results.objective), rows)
+    interactions = all_rows.part(slice(2 * count, None))
+    bounds = joint_intervals(interactions, CONFIDENCE)
     return pd.DataFrame(
         {
             "level": compared,
             "reference": reference,
-            "difference": estimate[: len(compared)],
-            "difference_held": estimate[len(compared) : 2 * len(compared)],
+            "difference": all_rows.estimate[:count],
+            "difference_held": all_rows.estimate[count : 2 * count],
             "interaction": interactions.estimate,
             "low": finite(bounds.low),
             "high": finite(bounds.high),
             "p_holm": holm(p_values(interactions)),
         }
-    )[list(INTERACTION_COLUMNS)]
+    )
 
 
 def crossed_scores(results: StudyResults, pair: str) -> pd.DataFrame:
-    """Scores of both ways of a pair, on validation.
-
-    Args:
-        results: the study.
-        pair: such as `rank@target_modules=qv`.
+    """Scores of both ways of a pair such as `rank@target_modules=qv`, on validation.
 
     Returns:
         level, held (False as the incumbent has the other factor, True where it is held), value
         (mean over seeds, NaN where it was not trained) and seeds; levels in the order planned.
     """
-    keys_by_held = (
-        (False, _cell_keys(results, pair.partition("@")[0])),
-        (True, _cell_keys(results, pair)),
-    )
+    free, held = _cell_keys(results, pair.partition("@")[0]), _cell_keys(results, pair)
     scored = {row["key"]: row for row in estimates(results, _STAGE, _SPLIT).to_dict("records")}
     rows = []
-    for level in dict.fromkeys(level for _, keys in keys_by_held for level in keys):
-        for is_held, keys in keys_by_held:
-            scored_row = scored.get(keys.get(level, ""), {"value": np.nan, "seeds": 0})
-            rows.append((level, is_held, float(scored_row["value"]), int(scored_row["seeds"])))
+    for level in {**free, **held}:
+        for is_held, keys in ((False, free), (True, held)):
+            row = scored.get(keys.get(level, ""), {"value": np.nan, "seeds": 0})
+            rows.append((level, is_held, float(row["value"]), int(row["seeds"])))
     return pd.DataFrame(rows, columns=["level", "held", "value", "seeds"])
 
 
@@ -394,7 +327,7 @@ def tuned_rate(results: StudyResults, keys: Mapping[float, str]) -> float | None
     one-sided 95 % bound in place of one standard error.
 
     Args:
-        results: the study, its tune stage done.
+        results: the study, its tune stage complete.
         keys: the configuration that was run at each learning rate.
 
     Returns:
@@ -410,8 +343,7 @@ def tuned_rate(results: StudyResults, keys: Mapping[float, str]) -> float | None
     effects = results.objective.sign * np.nanmean(influence(statistics, value), axis=1)
     best = int(np.argmax(values))
     lead = effects[best] - effects
-    error = np.zeros(len(lead))
-    if lead.shape[1] > 1:
-        error = lead.std(axis=1, ddof=1) / np.sqrt(lead.shape[1])
+    examples = lead.shape[1]
+    error = lead.std(axis=1, ddof=1) / np.sqrt(examples) if examples > 1 else np.zeros(len(lead))
     close = values[best] - values <= _ONE_SIDED_95 * error
     return min(rates[key] for key, is_close in zip(array.keys, close, strict=True) if is_close)

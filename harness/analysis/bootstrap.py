@@ -53,12 +53,7 @@ _SPARSE: Final = 0.05
 
 
 def example_weights(examples: int, resamples: int, seed: int = SEED) -> Array:
-    """Multinomial weights of a bootstrap over examples.
-
-    Args:
-        examples: number of examples E.
-        resamples: number of resamples B.
-        seed: of the generator.
+    """Multinomial weights of a bootstrap over examples, B resamples of E.
 
     Returns:
         How often each example is drawn, shape (B, E); each row sums to E. Not to be changed.
@@ -142,6 +137,10 @@ class Contrasts(NamedTuple):
     example_variance: Array
     draws: Array
 
+    def part(self, rows: slice) -> Contrasts:
+        """Some of the contrasts, with the draws that they share."""
+        return Contrasts(*(array[rows] for array in self))
+
 
 class Family(NamedTuple):
     """Contrasts that share one family of bounds, with the seeds that each of them can use.
@@ -149,7 +148,7 @@ class Family(NamedTuple):
     Attributes:
         matrix: (K, C) weights of the configurations.
         common: (K, S) whether all configurations of the contrast have the seed.
-        alike: correlation of two configurations over seeds, 0 to `MOST_ALIKE`.
+        correlation: of two configurations over seeds, 0 to `MAX_CORRELATION`.
     """
 
     matrix: Array
@@ -198,11 +197,7 @@ def influence(statistics: Array, value: Value) -> Array:
 
 
 def contrasts(
-    statistics: Array,
-    value: Value,
-    matrix: Array,
-    resamples: int = RESAMPLES,
-    seed: int = SEED,
+    statistics: Array, value: Value, matrix: Array, resamples: int = RESAMPLES, seed: int = SEED
 ) -> Contrasts:
     """Estimates contrasts of configurations, with errors that count seeds and examples once.
 
@@ -219,11 +214,9 @@ def contrasts(
     """
     table = scores(statistics, value)
     absent = np.isnan(table)
-    common: NDArray[np.bool_] = np.logical_not(
-        np.any(absent[None] & (matrix != 0)[:, :, None], axis=1)
-    )
+    common = ~(absent[None] & (matrix != 0)[:, :, None]).any(axis=1)
     by_seed = matrix @ np.where(absent, 0.0, table)  # (K, S): each seed's contrast
-    count = len(matrix)
+    count, examples = len(matrix), statistics.shape[2]
     estimate = np.full(count, np.nan)
     for k in np.flatnonzero(common.any(axis=1)):
         estimate[k] = by_seed[k, common[k]].mean()
@@ -235,27 +228,21 @@ def contrasts(
         np.full(count, np.nan),
         np.zeros((count, resamples)),
     )
-    usable = (result.seeds >= 2) & (statistics.shape[2] >= 2)
+    usable = (result.seeds >= 2) & (examples >= 2)
     if usable.any():
         family = Family(matrix[usable], common[usable], _seed_correlation(table))
         variances = np.array([by_seed[k, common[k]].var(ddof=1) for k in np.flatnonzero(usable)])
         result.seed_variance[usable] = family.guarded_variances(variances)
-        parts = _example_variances(influence(statistics, value), family)
-        result.example_variance[usable] = parts.examples
+        example_part, fixed = _example_variances(influence(statistics, value), family)
+        result.example_variance[usable] = example_part
         seed_part = result.seed_variance[usable] / family.seeds
-        result.error[usable] = np.sqrt(seed_part + parts.examples)
-        weights = example_weights(statistics.shape[2], resamples, seed)
+        weights = example_weights(examples, resamples, seed)
         shifts = resampled_scores(statistics, value, weights) - table[:, :, None]
-        result.draws[usable] = _draws(
-            shifts,
-            family,
-            seed_part,
-            parts.examples,
-            np.random.default_rng(seed + 1),
-            statistics.shape[2],
-        )
-        minimum = _minimum_errors(result.draws[usable], parts.fixed)
-        result.error[usable] = np.maximum(result.error[usable], minimum)
+        rng = np.random.default_rng(seed + 1)
+        draws = _draws(shifts, family, seed_part, example_part, rng, examples)
+        error = np.sqrt(seed_part + example_part)
+        result.draws[usable] = draws
+        result.error[usable] = np.maximum(error, _minimum_errors(draws, fixed))
     return result
 
 
@@ -275,35 +262,29 @@ def _seed_correlation(table: Array) -> float:
     complete = table[:, ~np.isnan(table).any(axis=0)]
     if len(complete) < 2 or complete.shape[1] < 2:
         return 0.0
-    covariance = np.cov(complete)
+    covariance, count = np.cov(complete), len(complete)
     variance = float(np.diag(covariance).mean())
-    covariance_between = float(covariance.sum() - np.diag(covariance).sum()) / (
-        len(complete) * (len(complete) - 1)
-    )
-    return min(MAX_CORRELATION, max(0.0, covariance_between / variance)) if variance > 0 else 0.0
+    between = float(covariance.sum() - np.diag(covariance).sum()) / (count * (count - 1))
+    return min(MAX_CORRELATION, max(0.0, between / variance)) if variance > 0 else 0.0
 
 
-class _Variances(NamedTuple):
-    """Of the estimates, (K,) each: due to examples alone; due to them with the adapters fixed."""
+def residual_variance(table: Array) -> float:
+    """Residual mean square of a two-way analysis of variance without replication, from (S, E)."""
+    residuals = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean()
+    return float((residuals**2).sum() / ((len(table) - 1) * (table.shape[1] - 1)))
 
-    examples: Array
-    fixed: Array
 
-
-def _example_variances(influences: Array, family: Family) -> _Variances:
+def _example_variances(influences: Array, family: Family) -> tuple[Array, Array]:
+    """Variances of the estimates due to examples alone, and with the adapters fixed; (K,) each."""
     # Two-way analysis of variance of the influences without replication: the residual mean square
     # estimates var(G), which the variance over seeds already holds, so it is subtracted here.
     parts, fixed = np.zeros(len(family.matrix)), np.zeros(len(family.matrix))
     for k, (weights, mask) in enumerate(zip(family.matrix, family.common, strict=True)):
         selected = weights != 0
         table = np.tensordot(weights[selected], influences[selected][:, mask], axes=1)
-        seeds, examples = table.shape
-        means = table.mean(axis=0)
-        residuals = table - means - table.mean(axis=1, keepdims=True) + table.mean()
-        residual_variance = (residuals**2).sum() / ((seeds - 1) * (examples - 1))
-        fixed[k] = means.var(ddof=1) / examples
-        parts[k] = max(0.0, fixed[k] - residual_variance / (seeds * examples))
-    return _Variances(parts, fixed)
+        fixed[k] = table.mean(axis=0).var(ddof=1) / table.shape[1]
+        parts[k] = max(0.0, fixed[k] - residual_variance(table) / table.size)
+    return parts, fixed
 
 
 def _draws(
@@ -314,23 +295,13 @@ def _draws(
     rng: np.random.Generator,
     examples: int,
 ) -> Array:
-    """Studentised errors of the family (Efron and Tibshirani 1993, section 12.5).
+    """Studentised errors of the family, (K, B) (Efron and Tibshirani 1993, section 12.5).
 
-    Args:
-        shifts: (C, S, B) shift of each adapter's score on each resample of the examples.
-        family: the contrasts.
-        seed_part: (K,) variance of the estimates due to seeds.
-        example_part: (K,) variance of the estimates due to examples.
-        rng: of the seeds' noise.
-        examples: number of examples.
-
-    Returns:
-        Shape (K, B).
+    `shifts`, (C, S, B), is the shift of each adapter's score on each resample of the examples;
+    `seed_part` and `example_part`, (K,), are the variances of the estimates due to both.
     """
-    configurations, seeds, resamples = shifts.shape
-    normal = np.sqrt(1 - family.correlation) * rng.standard_normal(
-        (configurations, seeds, resamples)
-    )
+    _, seeds, resamples = shifts.shape
+    normal = np.sqrt(1 - family.correlation) * rng.standard_normal(shifts.shape)
     normal += np.sqrt(family.correlation) * rng.standard_normal((1, seeds, resamples))
     from_seeds = np.zeros((len(family.matrix), resamples))
     from_examples, spread = np.zeros_like(from_seeds), np.zeros_like(from_seeds)

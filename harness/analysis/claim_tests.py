@@ -91,71 +91,52 @@ class ClaimResult(NamedTuple):
 def evaluate_claims(results: StudyResults, claims: Sequence[Claim] = CLAIMS) -> list[ClaimResult]:
     """The result of each claim, in the order of the claims."""
     data = claim_data(results)
-    testable = [_select_comparisons(results, data, claim) for claim in claims]
-    groups = [tested.comparisons for tested in testable]
-    evaluated = (
-        _evaluate_groups(results, data, groups) if data is not None else [() for _ in groups]
-    )
-    claim_results = []
-    for claim, tested, compared in zip(claims, testable, evaluated, strict=True):
-        verdict = _verdict(results, claim, compared) if compared else "no data"
-        claim_results.append(ClaimResult(claim, verdict, compared, tested.missing))
-    return claim_results
+    groups, missing = [], []
+    for claim in claims:
+        comparisons, arms = _testable_comparisons(results, data, claim)
+        groups.append(comparisons)
+        missing.append(arms)
+    evaluated = [()] * len(groups) if data is None else _evaluate_groups(results, data, groups)
+    return [
+        ClaimResult(claim, _verdict(results, claim, compared), compared, arms)
+        for claim, compared, arms in zip(claims, evaluated, missing, strict=True)
+    ]
 
 
-class _Testable(NamedTuple):
+def _testable_comparisons(
+    results: StudyResults, data: ClaimData | None, claim: Claim
+) -> tuple[tuple[Comparison, ...], tuple[Arm, ...]]:
     """Comparisons of a claim, none if a required one lacks an arm; and the missing arms."""
-
-    comparisons: tuple[Comparison, ...]
-    missing: tuple[Arm, ...]
-
-
-def _select_comparisons(results: StudyResults, data: ClaimData | None, claim: Claim) -> _Testable:
-    comparisons = claim.comparisons(results.sweep)
-    missing_by_comparison = [
-        _missing_arms_of(results, data, comparison) for comparison in comparisons
+    missing = [
+        (comparison, _missing_arms_of(results, data, comparison))
+        for comparison in claim.comparisons(results.sweep)
     ]
-    required = [
-        arm
-        for comparison, arms in zip(comparisons, missing_by_comparison, strict=True)
-        for arm in arms
-        if comparison.required
-    ]
-    complete = [
-        comparison
-        for comparison, arms in zip(comparisons, missing_by_comparison, strict=True)
-        if not arms
-    ]
-    return _Testable(() if required else tuple(complete), _distinct(required))
+    required = [arm for comparison, arms in missing if comparison.required for arm in arms]
+    complete = tuple(comparison for comparison, arms in missing if not arms)
+    return () if required else complete, _distinct(required)
 
 
 def missing_arms(results: StudyResults, claims: Sequence[Claim] = CLAIMS) -> tuple[Arm, ...]:
     """Arms that trials of this study could add, so that every claim it can test has its data."""
-    arms = [arm for result in evaluate_claims(results, claims) for arm in result.missing]
-    return _distinct(arms)
+    return _distinct([arm for each in evaluate_claims(results, claims) for arm in each.missing])
 
 
 def _distinct(arms: Sequence[Arm]) -> tuple[Arm, ...]:
-    distinct: list[Arm] = []
-    for arm in arms:
-        if arm not in distinct:
-            distinct.append(arm)
-    return tuple(distinct)
+    return tuple(arm for index, arm in enumerate(arms) if arm not in arms[:index])
 
 
 def _missing_arms_of(
     results: StudyResults, data: ClaimData | None, comparison: Comparison
 ) -> list[Arm]:
-    arms = [comparison.of, comparison.to]
-    if comparison.unit == "gain" or (comparison.unit == "share" and _has_no_zero(results)):
-        arms.append(BASE)
+    arms = [comparison.of, comparison.to, *([BASE] if _needs_base(results, comparison) else [])]
     names = data.names if data is not None else ()
     return [arm for arm in arms if arm_name(results, arm) not in names]
 
 
-def _has_no_zero(results: StudyResults) -> bool:
-    """Whether a share of a score is meaningless: less is better, so no score is the zero."""
-    return results.objective.sign < 0
+def _needs_base(results: StudyResults, comparison: Comparison) -> bool:
+    # Where less is better no score is the zero, so a share of it is meaningless.
+    has_zero = results.objective.sign > 0
+    return comparison.unit == "gain" or (comparison.unit == "share" and not has_zero)
 
 
 class _ScaledContrast(NamedTuple):
@@ -205,16 +186,12 @@ def _evaluate_groups(
         part = shared
         if separate:
             rows = np.array([*(member.weights for member in members), *pool])
-            part = _slice(contrasts(data.statistics, value, rows), 0, len(members))
+            part = contrasts(data.statistics, value, rows).part(slice(len(members)))
         elif part is not None:
-            part = _slice(part, start, len(members))
+            part = part.part(slice(start, start + len(members)))
             start += len(members)
         evaluated.append(() if part is None else _evaluate_group(results, group, members, part))
     return evaluated
-
-
-def _slice(contrasts_of_all: Contrasts, start: int, count: int) -> Contrasts:
-    return Contrasts(*(array[start : start + count] for array in contrasts_of_all))
 
 
 def _evaluate_group(
@@ -238,9 +215,7 @@ def _scaled_contrast(
     tests the same contrast).
     """
     sign = results.objective.sign
-    of, to = (
-        data.names.index(str(arm_name(results, arm))) for arm in (comparison.of, comparison.to)
-    )
+    of, to = (data.names.index(str(arm_name(results, arm))) for arm in comparison[:2])
     weights = np.zeros(len(data.names))
     weights[of] += sign
     if comparison.unit == "margins":
@@ -250,7 +225,7 @@ def _scaled_contrast(
     if not common.any():
         return _ScaledContrast(weights, math.nan, math.nan)
     zero, base = 0.0, None
-    if comparison.unit == "gain" or (comparison.unit == "share" and _has_no_zero(results)):
+    if _needs_base(results, comparison):
         base = data.names.index("base")
         zero = float(table[base, common].mean())
     size = float(table[to, common].mean()) - zero
@@ -266,7 +241,7 @@ def _scaled_contrast(
 
 
 def _arms_at_edge(results: StudyResults, comparison: Comparison) -> tuple[Arm, ...]:
-    cells = ((arm, arm_cell(results, arm)) for arm in (comparison.of, comparison.to))
+    cells = ((arm, arm_cell(results, arm)) for arm in comparison[:2])
     return tuple(arm for arm, cell in cells if cell is not None and at_edge(cell))
 
 
@@ -281,6 +256,8 @@ def _comparison_result(
 
 
 def _verdict(results: StudyResults, claim: Claim, compared: Sequence[ComparisonResult]) -> str:
+    if not compared:
+        return "no data"
     verdicts = []
     for result in compared:
         unit = results.objective.margin if result.comparison.unit == "margins" else 1.0
@@ -292,18 +269,8 @@ def _verdict(results: StudyResults, claim: Claim, compared: Sequence[ComparisonR
 
 
 COLUMNS = (
-    "claim",
-    "sentence",
-    "source",
-    "rule",
-    "verdict",
-    "of",
-    "to",
-    "unit",
-    "value",
-    "low",
-    "high",
-    "edges",
+    *("claim", "sentence", "source", "rule", "verdict"),
+    *("of", "to", "unit", "value", "low", "high", "edges"),
 )
 _WORDS = {
     "alpha_ratio": "alpha={:g}r",
@@ -318,21 +285,17 @@ _WORDS = {
 def arm_label(arm: Arm, epochs: float = math.nan) -> str:
     """An arm as text: `r=16`, `rslora r=64`, `full fine-tuning`.
 
-    Args:
-        arm: see `harness.analysis.claims`.
-        epochs: of the study, for an arm that trains for a share of them.
+    `epochs` are the study's, for an arm that trains for a share of them.
     """
-    for known, words in ((FULL, "full fine-tuning"), (BASE, "the base model")):
-        if arm == known:
+    known = ((FULL, "full fine-tuning"), (BASE, "the base model"), (CENTRE, "the incumbent"))
+    for special, words in known:
+        if arm == special:
             return words
-    if arm == CENTRE:
-        return "the incumbent"
     parts = []
     for factor, level in arm.items():
         if factor == "budget":
-            share = float(level)
-            duration = f"{share * epochs:.3g} epochs" if math.isfinite(epochs) else f"{share:.0%}"
-            parts.append(duration)
+            known_length = math.isfinite(epochs)
+            parts.append(f"{level * epochs:.3g} epochs" if known_length else f"{level:.0%}")
         else:
             parts.append(_WORDS.get(factor, factor + "={}").format(level))
     return " ".join(parts)
@@ -346,17 +309,16 @@ def comparison_text(results: StudyResults, result: ComparisonResult) -> str:
         scores, sign = metric_format(results.objective), results.objective.sign
         ends = sorted((sign * result.low, sign * result.high))
         interval = f"{scores.gap(sign * result.value)} ({scores.gap_interval(*ends)})"
-        return f"{of} less {to}: {interval}{_edge_note(results, result)}"
+        return f"{of} minus {to}: {interval}{_edge_note(results, result)}"
     if not math.isfinite(result.value):
         return f"{of} to {to}: unknown"
     plus = "+" if unit == "percent" else ""
-    interval = "unknown"
-    if math.isfinite(result.low) and math.isfinite(result.high):
-        interval = f"{result.low:{plus}.1f} to {result.high:{plus}.1f}"
+    known = math.isfinite(result.low) and math.isfinite(result.high)
+    interval = f"{result.low:{plus}.1f} to {result.high:{plus}.1f}" if known else "unknown"
     description = {
         "percent": f"gain of {of} over {to}",
         "share": f"{of} of {to}",
-        "gain": f"gain of {of} of {to}'s",
+        "gain": f"gain of {of} as % of {to}'s gain",
     }[unit]
     return f"{description}: {result.value:{plus}.1f} % ({interval}){_edge_note(results, result)}"
 
@@ -365,7 +327,8 @@ def _edge_note(results: StudyResults, result: ComparisonResult) -> str:
     arms = [arm_label(arm, _epochs(results)) for arm in result.edges]
     if not arms:
         return ""
-    return f", rate of {' and of '.join(arms)} at its grid's edge (--extend-grid tries one more)"
+    names = " and of ".join(arms)
+    return f", rate of {names} at the edge of its grid (run --extend-grid to widen it)"
 
 
 def missing_data_message(results: StudyResults, result: ClaimResult) -> str:
@@ -373,11 +336,9 @@ def missing_data_message(results: StudyResults, result: ClaimResult) -> str:
     if result.claim.otherwise and not result.missing:
         task = results.sweep.get("task", results.name)
         arguments = result.claim.otherwise.format(study=results.name)
-        study_name = re.search(r"--study (\S+)", arguments)
-        report = (
-            f", then python -m harness report {results.name} {study_name[1]}" if study_name else ""
-        )
-        return f"takes another study: python -m harness sweep {task} {arguments}{report}"
+        other = re.search(r"--study (\S+)", arguments)
+        report = f", then python -m harness report {results.name} {other[1]}" if other else ""
+        return f"needs another study: python -m harness sweep {task} {arguments}{report}"
     arms = ", ".join(arm_label(arm, _epochs(results)) for arm in result.missing)
     return f"not run: {arms} (--claims runs what is missing)"
 
@@ -389,17 +350,11 @@ def claims_table(results: StudyResults, claim_results: Sequence[ClaimResult]) ->
         `COLUMNS`; values and bounds of differences in the metric's own unit and direction, the
         others in percent; `edges` counts the arms whose rate lies at the edge of its grid.
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[tuple[Any, ...]] = []
     sign = results.objective.sign
     for result in claim_results:
         claim = result.claim
-        shared = {
-            "claim": claim.name,
-            "sentence": claim.sentence,
-            "source": claim.source,
-            "rule": claim.rule,
-            "verdict": result.verdict,
-        }
+        shared = (claim.name, claim.sentence, claim.source, claim.rule, result.verdict)
         for comparison in result.comparisons:
             of, to = (arm_label(arm, _epochs(results)) for arm in comparison.comparison[:2])
             value, low, high = comparison.value, comparison.low, comparison.high
@@ -407,19 +362,11 @@ def claims_table(results: StudyResults, claim_results: Sequence[ClaimResult]) ->
             if is_difference:
                 value, (low, high) = sign * value, sorted((sign * low, sign * high))
             unit = (results.objective.unit or results.objective.name) if is_difference else "%"
-            rows.append(
-                {**shared, "of": of, "to": to, "unit": unit}
-                | {"value": value, "low": _finite_or_nan(low), "high": _finite_or_nan(high)}
-                | {"edges": len(comparison.edges)}
-            )
+            low, high = (end if math.isfinite(end) else math.nan for end in (low, high))
+            rows.append((*shared, of, to, unit, value, low, high, len(comparison.edges)))
         if not result.comparisons:
-            blank = {"of": "", "to": "", "unit": "", "value": math.nan}
-            rows.append({**shared, **blank, "low": math.nan, "high": math.nan, "edges": 0})
+            rows.append((*shared, "", "", "", math.nan, math.nan, math.nan, 0))
     return pd.DataFrame(rows, columns=list(COLUMNS))
-
-
-def _finite_or_nan(value: float) -> float:
-    return value if math.isfinite(value) else math.nan
 
 
 def _epochs(results: StudyResults) -> float:

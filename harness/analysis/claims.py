@@ -57,30 +57,22 @@ def claim_data(results: StudyResults) -> ClaimData | None:
     if not present or present[0][0] == "full":
         return None
     base_rows = _base_statistics(results)
-    examples_of_arms = [array.examples for _, array in present] + (
-        [tuple(base_rows)] if base_rows else []
-    )
-    examples = sorted(set.intersection(*map(set, examples_of_arms)))
+    shared = set.intersection(*(set(array.examples) for _, array in present))
+    examples = sorted(shared & set(base_rows) if base_rows else shared)
     if not examples:
         return None
     seeds = sorted({seed for _, array in present for seed in array.seeds})
     statistics: dict[str, Array] = {}
     for stage, array in present:
-        values = _align(array, seeds, examples)
-        for name, arm_statistics in zip(
-            ("full",) if stage == "full" else array.keys, values, strict=False
-        ):
-            existing = statistics.get(name)
+        names = ("full",) if stage == "full" else array.keys
+        for name, arm in zip(names, _align(array, seeds, examples), strict=False):
             # A cell of the ablation may have further seeds from the claims' stage.
-            statistics[name] = (
-                arm_statistics
-                if existing is None
-                else np.where(np.isnan(existing), arm_statistics, existing)
-            )
+            existing = statistics.get(name, arm)
+            statistics[name] = np.where(np.isnan(existing), arm, existing)
     if base_rows:
-        arm_statistics = np.array([base_rows[name] for name in examples])[None]
         # The base model has no training seed: its statistics are the same for each.
-        statistics["base"] = np.repeat(arm_statistics, len(seeds), axis=0)
+        base = np.array([base_rows[name] for name in examples])[None]
+        statistics["base"] = np.repeat(base, len(seeds), axis=0)
     return ClaimData(tuple(statistics), np.stack([*statistics.values()]))
 
 
@@ -108,19 +100,13 @@ def _base_statistics(results: StudyResults) -> dict[str, Array]:
         return {}
     rows = results.baselines
     rows = rows[(rows["split"] == _SPLIT) & (rows["name"] == baseline)].drop_duplicates("example")
-    values = reduce_statistics(
-        rows[list(results.objective.columns)].to_numpy(dtype=float), results.objective
-    )
+    statistics = rows[list(results.objective.columns)].to_numpy(dtype=float)
+    values = reduce_statistics(statistics, results.objective)
     return dict(zip(map(str, rows["example"]), values, strict=True))
 
 
 def arm_name(results: StudyResults, arm: Arm) -> str | None:
-    """The name of an arm in `ClaimData`; None if the study has no such arm.
-
-    Args:
-        results: the study.
-        arm: see above.
-    """
+    """The name of an arm in `ClaimData`; None if the study has no such arm."""
     if arm == FULL:
         return "full" if len(complete(results, "full")) else None
     if arm == BASE:
@@ -130,12 +116,7 @@ def arm_name(results: StudyResults, arm: Arm) -> str | None:
 
 
 def arm_cell(results: StudyResults, arm: Arm) -> Mapping[str, Any] | None:
-    """The cell of an arm at its tuned rate, if it has a complete trial; None for the base.
-
-    Args:
-        results: the study.
-        arm: see above.
-    """
+    """The cell of an arm at its tuned rate, if it has a complete trial; None for the base."""
     if arm == FULL:
         full_cells: Sequence[Mapping[str, Any]] = results.attributes.get("full") or ()
         return full_cells[0] if full_cells else None
@@ -162,12 +143,8 @@ def claim_cells(results: StudyResults) -> tuple[Mapping[str, Any], ...]:
 
 def seed_additions(attributes: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """All additions of seeds, the first one first: `configs`, and seeds `from` and `to`."""
-    additions = {
-        int(name.removeprefix(SEED_ADDITION)): value
-        for name, value in attributes.items()
-        if name.startswith(SEED_ADDITION)
-    }
-    return [additions[number] for number in sorted(additions)]
+    names = [name for name in attributes if name.startswith(SEED_ADDITION)]
+    return [attributes[name] for name in sorted(names, key=lambda n: int(n.rpartition(".")[2]))]
 
 
 def arm_config(config: Mapping[str, Any], arm: Arm) -> dict[str, Any]:
@@ -250,11 +227,9 @@ class Claim:
             return "not decided"
         if self.holds.covers(low, high):
             return "supported"
-        if self.fails is None:
-            outside = high < self.holds.low or low > self.holds.high
-        else:
-            outside = self.fails.covers(low, high)
-        return "contradicted" if outside else "not decided"
+        outside = high < self.holds.low or low > self.holds.high
+        fails = outside if self.fails is None else self.fails.covers(low, high)
+        return "contradicted" if fails else "not decided"
 
 
 def _always(*comparisons: Comparison) -> Callable[[Mapping[str, Any]], Sequence[Comparison]]:
@@ -407,7 +382,7 @@ CLAIMS: Final[tuple[Claim, ...]] = (
         "three_epochs",
         "three epochs are enough",
         "Unsloth's LoRA hyperparameters guide: 1 to 3 epochs",
-        "training on gains the margin at most; contradicted if more",
+        "training longer gains at most the margin; contradicted if more",
         Range(high=_MARGIN),
         Range(low=_MARGIN),
         _epochs,

@@ -23,6 +23,7 @@ from harness.analysis.bootstrap import (
     example_weights,
     influence,
     resampled_scores,
+    residual_variance,
     scores,
 )
 from harness.analysis.claims import CLAIMS, Claim
@@ -133,13 +134,8 @@ def unpaired_seeds_difference(
     (Behrens and Fisher); the examples' part is that of the difference, example by example. Where
     seeds of the two studies are correlated, the interval is too wide, not too narrow.
 
-    Args:
-        ours: statistics of the same examples, shape (S_A, E, W), nothing missing.
-        theirs: shape (S_B, E, W).
-        value: from sums (..., W) to the metric (...).
-        confidence: of the interval, two-sided.
-        resamples: number of draws.
-        seed: of the generator.
+    Statistics `ours` (S_A, E, W) and `theirs` (S_B, E, W) are of the same examples, nothing
+    missing; `value` maps sums (..., W) to the metric (...).
 
     Returns:
         Ours less theirs; without bounds where a side has one seed, or there is one example.
@@ -153,14 +149,8 @@ def unpaired_seeds_difference(
     influences = [influence(side, value)[0] for side in sides]
     fixed = float((influences[0].mean(axis=0) - influences[1].mean(axis=0)).var(ddof=1)) / examples
     # The variances over seeds already hold the residual part (Owen 2007), so it is subtracted.
-    example_part = max(
-        0.0,
-        fixed
-        - sum(
-            _residual_variance(table_of_influences) / table_of_influences.size
-            for table_of_influences in influences
-        ),
-    )
+    residual = sum(residual_variance(table) / table.size for table in influences)
+    example_part = max(0.0, fixed - residual)
     resampled = [resampled_scores(side, value, weights)[0].mean(axis=0) for side in sides]
     shift = resampled[0] - resampled[1] - estimate
     scale = shift.std() * np.sqrt(rng.chisquare(examples - 1, resamples) / (examples - 1))
@@ -173,12 +163,6 @@ def unpaired_seeds_difference(
     minimum = float(ndtri((1 + confidence) / 2)) * math.sqrt(fixed)
     reach = max(minimum, float(np.quantile(np.abs(errors), confidence)))
     return Interval(estimate, estimate - reach, estimate + reach)
-
-
-def _residual_variance(table: Array) -> float:
-    """Residual mean square of a two-way analysis of variance without replication, from (S, E)."""
-    residuals = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean()
-    return float((residuals**2).sum() / ((len(table) - 1) * (table.shape[1] - 1)))
 
 
 class Pair(NamedTuple):
@@ -247,9 +231,8 @@ def _pair(
     if len(digests) > 1:
         return pair._replace(obstacle="the task changed, so equal ids may be other examples")
     ours, theirs = (array.statistics[0] for array in arrays)
-    interval = unpaired_seeds_difference(
-        ours, theirs, metric_function(first.objective), confidence
-    )
+    value = metric_function(first.objective)
+    interval = unpaired_seeds_difference(ours, theirs, value, confidence)
     sign, margin = first.objective.sign, min(first.objective.margin, second.objective.margin)
     ends = sorted((sign * interval.low, sign * interval.high))
     tests_claim = clean and margin > 0
@@ -265,24 +248,22 @@ def _pair(
 
 
 def _related(first: StudyResults, second: StudyResults) -> bool:
-    task, ours, theirs = first.sweep.get("task"), first.objective, second.objective
-    compared_fields = ("name", "direction", "form", "classes")
-    same = all(getattr(ours, name) == getattr(theirs, name) for name in compared_fields)
-    return (
-        same and task == second.sweep.get("task") and bool(_setting_differences(first, second)[0])
-    )
+    ours, theirs = first.objective, second.objective
+    fields = ("name", "direction", "form", "classes")
+    if any(getattr(ours, name) != getattr(theirs, name) for name in fields):
+        return False
+    same_task = first.sweep.get("task") == second.sweep.get("task")
+    return same_task and bool(_setting_differences(first, second)[0])
 
 
 def _setting_differences(first: StudyResults, second: StudyResults) -> tuple[Settings, Settings]:
     """Settings that differ, with both values: those of `SUBJECTS`, and the others."""
-    settings_first, settings_second = _settings(first), _settings(second)
-    names = [name for name in {**settings_first, **settings_second} if name not in _HARMLESS]
+    ours, theirs = _settings(first), _settings(second)
     # An older study lacks a setting that is now off by default.
+    values = {name: (ours.get(name) or None, theirs.get(name) or None) for name in ours | theirs}
     different = {
-        name: (settings_first.get(name) or None, settings_second.get(name) or None)
-        for name in names
+        name: pair for name, pair in values.items() if name not in _HARMLESS and pair[0] != pair[1]
     }
-    different = {name: values for name, values in different.items() if values[0] != values[1]}
     subjects = {name: different.pop(name) for name in SUBJECTS if name in different}
     return subjects, different
 
@@ -298,10 +279,8 @@ def _settings(results: StudyResults) -> dict[str, Any]:
 
 def _related_claim(subjects: Settings, others: Settings) -> tuple[Claim | None, bool]:
     """The claim that a difference concerns, and whether it tests it: nothing else may differ."""
-    claims, only_difference = (
-        {claim.name: claim for claim in CLAIMS},
-        len(subjects) == 1 and not others,
-    )
+    claims = {claim.name: claim for claim in CLAIMS}
+    only_difference = len(subjects) == 1 and not others
     if set(subjects.get("model.quantization", ())) == {"nf4", "none"}:
         return claims["qlora_free"], only_difference
     epochs = subjects.get("training.epochs", (None,))
@@ -312,14 +291,8 @@ def _related_claim(subjects: Settings, others: Settings) -> tuple[Claim | None, 
 
 def _ordered(first: StudyResults, second: StudyResults) -> tuple[StudyResults, StudyResults]:
     """The two as claims take them: 4 bits less a plain base, longer training less shorter."""
-    settings_first, settings_second = _settings(first), _settings(second)
-    is_4bit = [
-        settings.get("model.quantization") == "nf4"
-        for settings in (settings_first, settings_second)
-    ]
-    lengths = [
-        float(settings.get("training.epochs") or 0)
-        for settings in (settings_first, settings_second)
-    ]
+    settings = [_settings(study) for study in (first, second)]
+    is_4bit = [values.get("model.quantization") == "nf4" for values in settings]
+    lengths = [float(values.get("training.epochs") or 0) for values in settings]
     swap = is_4bit[1] if is_4bit[0] != is_4bit[1] else lengths[1] > lengths[0]
     return (second, first) if swap else (first, second)

@@ -109,7 +109,7 @@ def test_of_perplexity_the_share_of_the_gain_is_told() -> None:
     assert one.value == pytest.approx(100 * (own - base) / (whole - base), rel=1e-6)
     (difference,) = found["r16_r32"].comparisons
     told = claim_tests.comparison_text(results, difference)
-    assert told.startswith("r=16 less r=32: ")
+    assert told.startswith("r=16 minus r=32: ")
 
 
 def test_a_study_without_trials_has_no_data_for_anything() -> None:
@@ -162,7 +162,7 @@ def test_an_arm_at_its_grids_edge_may_be_better_never_worse(
     # r=32 may be better than it is here: that r=16 is as good is open.
     assert found["r16_r32"].verdict == "not decided"
     told = claim_tests.comparison_text(results, found["r16_r32"].comparisons[0])
-    assert told.endswith(", rate of r=32 at its grid's edge (--extend-grid tries one more)")
+    assert told.endswith(", rate of r=32 at the edge of its grid (run --extend-grid to widen it)")
     frame = claim_tests.claims_table(results, [*found.values()]).set_index("claim")
     assert frame.loc["r16_r32", "edges"] == 1
     assert frame.loc["qv_share", "edges"] == 0
@@ -175,7 +175,7 @@ def test_what_takes_another_study_names_the_command_and_how_both_are_compared() 
         for each in evaluate_claims(study)
     }
     assert told["qlora_free"] == (
-        f"takes another study: python -m harness sweep {study.sweep['task']} --set "
+        f"needs another study: python -m harness sweep {study.sweep['task']} --set "
         f"model.quantization=nf4 --study {study.name}-nf4, then python -m harness report "
         f"{study.name} {study.name}-nf4"
     )

@@ -68,7 +68,7 @@ def test_claims_are_told_one_a_line_with_what_is_missing():
     assert len(lines) == 1 + len(CLAIMS)
     assert "--claims --add-seeds 3" in advice
     (rank,) = [line for line in lines if "r = 16 and r = 32" in line]
-    assert "r=16 less r=32: " in rank
+    assert "r=16 minus r=32: " in rank
     (share,) = [line for line in lines if "LoRA reaches" in line]
     assert share.startswith("no data: ")
     assert "not run: full fine-tuning (--claims runs what is missing)" in share
