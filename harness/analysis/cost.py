@@ -78,12 +78,7 @@ class TrialDuration(NamedTuple):
 
 
 def union_length(starts: Array, ends: Array) -> float:
-    """Length of the union of intervals; one without a start or an end has no length.
-
-    Args:
-        starts: (n,), in any order.
-        ends: (n,).
-    """
+    """Length of the union of intervals, (n,); one without a start or an end has no length."""
     known = ends > starts
     order = np.argsort(starts[known], kind="stable")
     first, last = starts[known][order], ends[known][order]
@@ -102,23 +97,17 @@ def stage_table(results: StudyResults) -> pd.DataFrame:
         The wall time of all stages is below the sum of theirs where they ran side by side.
     """
     rows, hourly = _rows(results), price(results)
-    names = [name for name in _stages(results) if (rows["stage"] == name).any()]
-    parts = [(name, rows[rows["stage"] == name]) for name in names]
-    total = [(ALL, rows)] if parts else []
-    frame = pd.DataFrame(
-        [_sums(name, part) for name, part in (*parts, *total)], columns=list(STAGE_COLUMNS)
-    )
+    sums = [_sums(name, part) for name, part in _parts(results, rows) if len(part)]
+    frame = pd.DataFrame(sums, columns=list(STAGE_COLUMNS))
     if hourly is not None:
         frame["money"] = frame["wall_seconds"].astype(float) * hourly / 3600
     return frame
 
 
-def _stages(results: StudyResults) -> list[str]:
-    present = dict.fromkeys(str(name) for name in results.trials["stage"])
-    return [
-        *(name for name in STAGES if name in present),
-        *(n for n in present if n not in STAGES),
-    ]
+def _parts(results: StudyResults, rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The rows of each stage in the order that they are run in, and all of them."""
+    names = dict.fromkeys((*STAGES, *map(str, results.trials["stage"])))
+    return [*((name, rows[rows["stage"] == name]) for name in names), (ALL, rows)]
 
 
 def _rows(results: StudyResults) -> pd.DataFrame:
@@ -175,12 +164,9 @@ def price(results: StudyResults) -> float | None:
 def trial_duration(
     results: StudyResults, stages: tuple[str, ...] = ("search",)
 ) -> TrialDuration | None:
-    """How long a full trial takes, by the complete trials of a stage.
+    """How long a full trial takes, by the first stage that has a complete one of known cost.
 
-    Args:
-        results: the study.
-        stages: the first of them that has a complete trial with a known cost is looked at. A
-            trial of fewer steps counts as if all of its time grew with the steps.
+    A trial of fewer steps counts as if all of its time grew with the steps.
     """
     rows = _rows(results)
     rows = rows[rows["run"] & (rows["state"] == "complete") & (rows["budget"] > 0)]
@@ -204,9 +190,8 @@ def forecast_table(results: StudyResults) -> pd.DataFrame:
     rows = rows[rows["run"] & (rows["stage"] != "search") & rows["device_seconds"].notna()]
     if expected is None or rows.empty:
         return pd.DataFrame(columns=list(FORECAST_COLUMNS))
-    parts = [(name, rows[rows["stage"] == name]) for name in _stages(results)]
     table = []
-    for name, part in (*parts, (ALL, rows)):
+    for name, part in _parts(results, rows):
         if part.empty:
             continue
         trainings, taken = float(part["budget"].sum()), float(part["device_seconds"].sum())
@@ -227,7 +212,7 @@ def factors(results: StudyResults) -> dict[str, int]:
     if rates is None and any(isinstance(levels, Mapping) for levels in space.values()):
         return {}
     return {
-        str(name): int(rates or 1) if isinstance(levels, Mapping) else len(_listed(levels))
+        str(name): (rates or 1) if isinstance(levels, Mapping) else len(_listed(levels))
         for name, levels in space.items()
     }
 
@@ -249,10 +234,8 @@ def grid_table(results: StudyResults) -> pd.DataFrame:
     # Only LoRA+ has two rates: for other variants all ratios are the same configuration.
     ratios = levels.get("b_rate_ratio", 1)
     variants = _listed(results.sweep["space"].get("variant", "lora"))
-    ratios_by_variant = [
-        ratios if "lora_plus" in str(variant).split("+") else 1 for variant in variants
-    ]
-    configurations = configurations * sum(ratios_by_variant) // (ratios * len(variants))
+    by_variant = [ratios if "lora_plus" in str(name).split("+") else 1 for name in variants]
+    configurations = configurations * sum(by_variant) // (ratios * len(variants))
     spent = float(stage_table(results)["device_seconds"].iloc[-1])
     trials = configurations * rates * seeds
     seconds = trials * typical.seconds

@@ -62,16 +62,13 @@ def compared_configurations(results: StudyResults) -> ComparedConfigurations | N
     stage, split = ("confirm", "test") if confirmed else ("search", "validation")
     if complete(results, stage).query("key == @key", local_dict={"key": chief["key"]}).empty:
         return None
-    rival = None
     rivals = advice.comparison[advice.comparison["key"] != chief["key"]]
-    if len(rivals):
-        order = (results.objective.sign * rivals["value"]).sort_values(ascending=False).index
-        rival = str(rivals.loc[order[0], "key"])
+    order = (results.objective.sign * rivals["value"]).sort_values(ascending=False).index
+    rival = str(rivals.loc[order[0], "key"]) if len(order) else None
     base_models = [name for name in baselines(results, split) if shots(name) is not None]
     base = max(base_models, key=lambda name: shots(name) or 0, default=None)
-    return ComparedConfigurations(
-        stage, split, str(chief["key"]), rival, base, advice.pick is not None
-    )
+    key, picked = str(chief["key"]), advice.pick is not None
+    return ComparedConfigurations(stage, split, key, rival, base, picked)
 
 
 def rows_of(results: StudyResults, who: ComparedConfigurations, name: str) -> pd.DataFrame:
@@ -103,18 +100,13 @@ def by_example(results: StudyResults, who: ComparedConfigurations) -> pd.DataFra
 
 
 def largest_differences(table: pd.DataFrame, better: str, worse: str, count: int) -> list[str]:
-    """Examples on which `better` leads `worse` by most, the largest lead first.
+    """Up to `count` examples on which one column of `by_example` leads another by most.
 
-    Args:
-        table: from `by_example`.
-        better: a column.
-        worse: another column.
-        count: at most so many; fewer where it leads on fewer.
+    The largest lead comes first.
     """
-    gap = (table[better] - table[worse]).replace([np.inf, -np.inf], np.nan).dropna()
-    ahead = gap[gap > 0]
-    order = ahead.to_frame("gap").reset_index()
-    order = order.sort_values(["gap", "example"], ascending=[False, True])
+    gap = table[better] - table[worse]
+    ahead = gap[(gap > 0) & np.isfinite(gap)].to_frame("gap").reset_index()
+    order = ahead.sort_values(["gap", "example"], ascending=[False, True])
     return [str(name) for name in order["example"].head(count)]
 
 
@@ -139,22 +131,12 @@ def by_length(results: StudyResults, who: ComparedConfigurations) -> pd.DataFram
         inside = words[(words >= low if first else words > low) & (words <= high)]
         if inside.empty:
             continue
-        scores = {}
+        scores = []
         for name in who.names:
-            rows_of_name = rows_of(results, who, name)
-            scores[name] = score_from_rows(
-                rows_of_name[rows_of_name["example"].astype(str).isin(inside.index)],
-                results.objective,
-            )
-        rows.append(
-            {
-                "group": group + 1,
-                "low": int(inside.min()),
-                "high": int(inside.max()),
-                "examples": len(inside),
-                **scores,
-            }
-        )
+            selected = rows_of(results, who, name)
+            selected = selected[selected["example"].astype(str).isin(inside.index)]
+            scores.append(score_from_rows(selected, results.objective))
+        rows.append((group + 1, int(inside.min()), int(inside.max()), len(inside), *scores))
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -200,8 +182,6 @@ def by_seen_in_training(results: StudyResults, who: ComparedConfigurations) -> p
         right = part.assign(right=part["outcome"] == "found").groupby("who")["right"].mean()
         first = part[part["who"] == who.chief]
         count = len(first) / max(1, first["seed"].nunique())
-        recalls.append(
-            {"known": known, "entities": round(count)}
-            | {name: float(right.get(name, np.nan)) for name in who.names}
-        )
+        recall = [float(right.get(name, np.nan)) for name in who.names]
+        recalls.append((known, round(count), *recall))
     return pd.DataFrame(recalls, columns=columns)

@@ -72,9 +72,9 @@ class PairwiseComparison(NamedTuple):
     """All pairs of configurations of a score array.
 
     Attributes:
-        cube: the panel.
+        array: the scores that are compared.
         values: (C,) scores.
-        found: contrasts i < j, better minus worse whatever the metric's direction.
+        contrasts: of i < j, signs such that positive is better for i.
         pairs: the same as square tables.
     """
 
@@ -90,8 +90,7 @@ def compare_all_pairs(
     """Compares all pairs of configurations; more is better in every contrast."""
     statistics, value = cube.statistics, metric_function(objective)
     count = len(cube.keys)
-    table = scores(statistics, value)
-    values = np.array([row[~np.isnan(row)].mean() for row in table])
+    values = np.array([row[~np.isnan(row)].mean() for row in scores(statistics, value)])
     pairwise = _contrasts(statistics, value, objective.sign * pair_matrix(count), resamples)
     return PairwiseComparison(cube, values, pairwise, as_pairs(pairwise, count))
 
@@ -108,10 +107,9 @@ def _contrasts(
 ) -> Contrasts:
     # A page needs the same comparison several times, also under constraints, which make another
     # study object. A digest of the arrays is a small key.
-    digests = [
-        blake2b(np.ascontiguousarray(array).data).digest() for array in (statistics, matrix)
-    ]
-    key = (*digests, statistics.shape, matrix.shape, value, resamples)
+    arrays = [np.ascontiguousarray(array) for array in (statistics, matrix)]
+    digests = [(blake2b(array.data).digest(), array.shape) for array in arrays]
+    key = (*digests, value, resamples)
     if key not in _recent:
         result = contrasts(statistics, value, matrix, resamples)
         for array in result:
@@ -125,13 +123,7 @@ def _contrasts(
 def estimates(
     results: StudyResults, stage: str, split: str, keys: tuple[str, ...] | None = None
 ) -> pd.DataFrame:
-    """Scores of configurations with 95 % intervals, each on its own.
-
-    Args:
-        results: the study.
-        stage: whose trials to take.
-        split: to score on.
-        keys: configurations; all of the stage by default.
+    """Scores of a stage's configurations on a split with 95 % intervals, each on its own.
 
     Returns:
         Columns key, value, low, high, seeds, seed_sd, examples; no row where nothing was scored.
@@ -153,7 +145,7 @@ def estimates_of(cube: ScoreArray, objective: Objective) -> pd.DataFrame:
         float(row[~np.isnan(row)].std(ddof=1)) if count >= 2 else float("nan")
         for row, count in zip(table, each_alone.seeds, strict=True)
     ]
-    frame = pd.DataFrame(
+    return pd.DataFrame(
         {
             "key": list(cube.keys),
             "value": each_alone.estimate,
@@ -165,7 +157,6 @@ def estimates_of(cube: ScoreArray, objective: Objective) -> pd.DataFrame:
             "examples": len(cube.examples),
         }
     )
-    return frame[list(_ESTIMATES)]
 
 
 def drawn_scores(cube: ScoreArray, objective: Objective) -> Array:
@@ -189,14 +180,8 @@ def estimate(results: StudyResults, key: str, stage: str, split: str) -> Estimat
     if rows.empty:
         raise ValueError(f"no complete {stage} trial of {key} with scores on {split}")
     row = rows.iloc[0]
-    return Estimate(
-        float(row["value"]),
-        float(row["low"]),
-        float(row["high"]),
-        int(row["seeds"]),
-        int(row["examples"]),
-        float(row["seed_sd"]),
-    )
+    value, low, high, seed_sd = (float(row[x]) for x in ("value", "low", "high", "seed_sd"))
+    return Estimate(value, low, high, int(row["seeds"]), int(row["examples"]), seed_sd)
 
 
 def differences(results: StudyResults, stage: str, split: str, reference: str) -> pd.DataFrame:
@@ -209,16 +194,15 @@ def differences(results: StudyResults, stage: str, split: str, reference: str) -
         Columns key, difference, low, high (all intervals hold together, max-T), p_value and
         p_holm (corrected over the rows); no row where there is nothing to compare.
     """
-    columns = ["key", "difference", "low", "high", "p_value", "p_holm"]
+    empty = pd.DataFrame(columns=["key", "difference", "low", "high", "p_value", "p_holm"])
     try:
         cube = score_array(results, stage, split)
     except ValueError:
-        return pd.DataFrame(columns=columns)
+        return empty
     if reference not in cube.keys:
-        return pd.DataFrame(columns=columns)
+        return empty
     comparison = compare_all_pairs(cube, results.objective)
-    frame = compare_to_reference(comparison, results.objective, reference, cube.keys)
-    return frame[columns]
+    return compare_to_reference(comparison, results.objective, reference, cube.keys)
 
 
 def compare_to_reference(
@@ -233,15 +217,9 @@ def compare_to_reference(
     compared = [key for key in keys if key != reference]
     base = order.index(reference)
     rows = [order.index(key) for key in compared]
-    error = comparison.pairs.error[rows, base]
-    subset = Contrasts(
-        objective.sign * comparison.pairs.difference[rows, base],
-        error,
-        np.zeros(len(rows)),
-        np.zeros(len(rows)),
-        np.zeros(len(rows)),
-        objective.sign * comparison.pairs.draws[rows, base],
-    )
+    pairs, sign, zeros = comparison.pairs, objective.sign, np.zeros(len(rows))
+    difference, draws = sign * pairs.difference[rows, base], sign * pairs.draws[rows, base]
+    subset = Contrasts(difference, pairs.error[rows, base], zeros, zeros, zeros, draws)
     bounds = joint_intervals(subset, CONFIDENCE)
     uncorrected = p_values(subset)
     return pd.DataFrame(
@@ -311,9 +289,7 @@ class VarianceComponents(NamedTuple):
 def variance_components(cube: ScoreArray, objective: Objective) -> VarianceComponents:
     """Splits the variance of scores into its components (moment estimates).
 
-    Args:
-        cube: configurations may lack seeds.
-        objective: says how scores are made from its statistics.
+    Configurations may lack seeds.
     """
     value = metric_function(objective)
     table = scores(cube.statistics, value)
@@ -348,10 +324,8 @@ def _equal_variance_p_value(groups: list[Array]) -> float:
     if len(distances) < 2:
         return math.nan
     pooled, count = np.concatenate(distances), len(distances)
-    within = sum(float(((distance - distance.mean()) ** 2).sum()) for distance in distances)
-    between = sum(
-        len(distance) * float((distance.mean() - pooled.mean()) ** 2) for distance in distances
-    )
+    within = sum(float(((group - group.mean()) ** 2).sum()) for group in distances)
+    between = sum(len(group) * float((group.mean() - pooled.mean()) ** 2) for group in distances)
     if within == 0:
         return 1.0 if between == 0 else 0.0
     freedom = len(pooled) - count
@@ -363,8 +337,7 @@ def _example_deviation(influences: Array) -> float:
     examples = influences.shape[2]
     if examples < 2:
         return math.nan
-    variances = influences.var(axis=2, ddof=1) / examples
-    return math.sqrt(float(np.nanmean(variances)))
+    return math.sqrt(float(np.nanmean(influences.var(axis=2, ddof=1) / examples)))
 
 
 def _correlation(table: Array) -> float:

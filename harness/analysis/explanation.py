@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from harness.analysis.cost import STAGES
 from harness.analysis.estimates import VarianceComponents, estimates_of, variance_components
 from harness.analysis.formatting import (
     COST_NAMES,
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from harness.costs import Constraint
     from harness.results import StudyResults
 
-_STAGES = ("search", "tune", "ablate", "full", "claim", "confirm")
 #: From this correlation over seeds on, pairing by seed removes a third of the variance.
 _HELPS: Final = 1 / 3
 #: More trial numbers than these are counted, not listed.
@@ -50,10 +50,8 @@ def explain(
 ) -> list[Step]:
     """The steps, as far as the study has come.
 
-    Args:
-        results: the study.
-        cost: what the pick is to be the cheapest by; the sweep's by default.
-        prefer: constraints beside the sweep's own.
+    The pick is to be the cheapest by `cost` (the sweep's by default), under the sweep's own
+    constraints and those of `prefer`.
     """
     steps = [Step("trials", tuple(_trials(results)))]
     selection = _selection(results)
@@ -68,17 +66,17 @@ def explain(
         lines = ("Fewer than two configurations have two confirmed seeds: nothing is compared.",)
         return [*steps, Step("scores on test", lines)]
     table = configurations(results, STAGE).set_index("key", drop=False)
-    names = labels_of(table.loc[list(state.comparison.array.keys)].reset_index(drop=True))
-    steps.append(Step("scores on test", tuple(_scores(results, state, names))))
+    names = labels_of(table.loc[list(state.comparison.array.keys)])
     components = variance_components(state.comparison.array, results.objective)
-    steps.append(Step("variance components", tuple(_spread(results, components))))
-    steps.append(Step("look and alpha spending", tuple(_look(results, state))))
-    steps.append(
-        Step("each against the best of the others", tuple(_bounds(results, state, names)))
-    )
-    steps.append(Step("model confidence set", tuple(_set(state, names))))
-    steps.append(Step("decision rule", tuple(_rule(results, state, names))))
-    return steps
+    further = {
+        "scores on test": _scores(results, state, names),
+        "variance components": _spread(results, components),
+        "look and alpha spending": _look(results, state),
+        "each against the best of the others": _bounds(results, state, names),
+        "model confidence set": _set(state, names),
+        "decision rule": _rule(results, state, names),
+    }
+    return [*steps, *(Step(title, tuple(lines)) for title, lines in further.items())]
 
 
 def _numbers(numbers: Sequence[int]) -> str:
@@ -89,7 +87,7 @@ def _numbers(numbers: Sequence[int]) -> str:
 
 def _trials(results: StudyResults) -> list[str]:
     lines = []
-    for stage in _STAGES:
+    for stage in STAGES:
         rows = results.trials[results.trials["stage"] == stage]
         if rows.empty:
             continue
@@ -156,7 +154,9 @@ def _spread(results: StudyResults, components: VarianceComponents) -> list[str]:
         f"{scores.show(components.configuration)}"
     ]
     if math.isfinite(components.equal):
-        pooling = "may be pooled" if components.pooled else "are not equal: each counts by itself"
+        pooling = "may be pooled"
+        if not components.pooled:
+            pooling = "differ: each configuration keeps its own"
         lines.append(
             f"equal variance over seeds: p = {components.equal:.2g}, so variances {pooling}"
         )
@@ -187,8 +187,8 @@ def _look(results: StudyResults, state: ConfirmState) -> list[str]:
 def _bounds(results: StudyResults, state: ConfirmState, names: Sequence[str]) -> list[str]:
     scores = metric_format(results.objective)
     lines = [
-        f"margin {results.objective.margin_text}; more is better here, whatever the metric's "
-        "direction"
+        f"margin {results.objective.margin_text}; signs are such that positive is better, "
+        "whatever the metric's direction"
     ]
     pairs, low = state.comparison.pairs, state.bounds.low
     for i, name in enumerate(names):

@@ -46,13 +46,9 @@ class NumberStyle(NamedTuple):
 
     def interval(self, low: str, high: str) -> str:
         """An interval of two numbers as they are written; an open end is written as such."""
-        if low == high == self.missing:
-            return self.missing
         if high == self.missing:
-            return f"from {low}"
-        if low == self.missing:
-            return f"up to {high}"
-        return f"{low} to {high}"
+            return self.missing if low == high else f"from {low}"
+        return f"up to {high}" if low == self.missing else f"{low} to {high}"
 
 
 #: For sentences and terminals.
@@ -96,9 +92,8 @@ class MetricFormat(NamedTuple):
         return self.style.interval(self.gap(low), self.gap(high))
 
     def _number(self, value: Any, *, signed: bool) -> str:
-        if missing(value):
-            return self.style.missing
-        return self.style.number(float(value) * self.factor, self.digits, signed=signed)
+        shown = None if missing(value) else float(value) * self.factor
+        return self.style.number(shown, self.digits, signed=signed)
 
 
 def metric_format(objective: Objective) -> MetricFormat:
@@ -159,9 +154,9 @@ _COSTS = {
 }
 COST_NAMES = {
     "parameters": "trainable parameters",
-    "train_seconds": "seconds of training",
-    "peak_memory": "memory at the peak of training",
-    "inference_memory": "memory to serve it unmerged",
+    "train_seconds": "training seconds",
+    "peak_memory": "peak memory in training",
+    "inference_memory": "inference memory (unmerged)",
 }
 
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
@@ -30,23 +31,9 @@ _SEED: Final = 20_260_105
 _TAIL: Final = 2.5
 
 
-class Forest(NamedTuple):
-    """Importance and dependence by the forests; values in the unit of the scores.
-
-    Attributes:
-        importance: columns factor, value, low, high: by how much the mean squared error over
-            unseen trials grows if the factor is shuffled, as a share of the scores' variance.
-        dependence: columns factor, level, value, low, high: the mean score that is expected with
-            the factor at that level and all else as the trials have it (Friedman 2001).
-    """
-
-    importance: pd.DataFrame
-    dependence: pd.DataFrame
-
-
 def fit_forests(
     trials: pd.DataFrame, values: Array, grids: Mapping[str, Sequence[Any]], fits: int = _FITS
-) -> Forest:
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Fits forests on resamples of the trials.
 
     Args:
@@ -54,6 +41,12 @@ def fit_forests(
         values: scores, one a trial.
         grids: levels of each factor at which the dependence is computed.
         fits: number of resamples.
+
+    Returns:
+        Importance (factor, value, low, high): by how much the mean squared error over unseen
+        trials grows if the factor is shuffled, as a share of the scores' variance; and dependence
+        (factor, level, value, low, high): the mean score that is expected with the factor at that
+        level and all else as the trials have it (Friedman 2001).
     """
     from sklearn.ensemble import RandomForestRegressor  # takes a second, which few commands need
 
@@ -62,9 +55,7 @@ def fit_forests(
     indices = np.arange(len(values))
     variance = float(np.var(values)) or 1.0
     grid_points = [(factor, level) for factor, levels in grids.items() for level in levels]
-    grid_rows = np.concatenate(
-        [encoded.at(trials, factor, level) for factor, level in grid_points]
-    )
+    grid_rows = np.concatenate([encoded.at(trials, *point) for point in grid_points])
     errors, means = [], []
     for number in range(fits):
         resample = rng.choice(indices, len(indices))
@@ -87,15 +78,9 @@ def fit_forests(
         loss = squares.mean(axis=1)
         errors.append((loss[1:].reshape(-1, _SHUFFLES).mean(axis=1) - loss[0]) / variance)
         means.append(predictions[count:].reshape(len(grid_points), len(trials)).mean(axis=1))
-    importance = _summary(np.array(errors), {"factor": [*grids]})
-    dependence = _summary(
-        np.array(means),
-        {
-            "factor": [factor for factor, _ in grid_points],
-            "level": [level for _, level in grid_points],
-        },
-    )
-    return Forest(importance, dependence)
+    names, levels = zip(*grid_points, strict=True)
+    dependence = _summary(np.array(means), {"factor": names, "level": levels})
+    return _summary(np.array(errors), {"factor": [*grids]}), dependence
 
 
 def _summary(fits: Array, names: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
@@ -107,11 +92,10 @@ class _Encoded:
     """Numbers as they are, words as one column a class."""
 
     def __init__(self, trials: pd.DataFrame) -> None:
+        numeric = pd.api.types.is_numeric_dtype
         self._classes = {
-            name: None
-            if pd.api.types.is_numeric_dtype(trials[name])
-            else sorted(set(trials[name]))
-            for name in trials.columns
+            name: None if numeric(column) else sorted(set(column))
+            for name, column in trials.items()
         }
 
     def rows(self, trials: pd.DataFrame) -> Array:
@@ -130,14 +114,7 @@ class _Encoded:
 
 #: Fewer trials than this support no rank correlation and no importance.
 ENOUGH: Final = 8
-_FACTORS: Final = (
-    "variant",
-    "rank",
-    "alpha_ratio",
-    "target_modules",
-    "dropout",
-    "learning_rate",
-)
+_FACTORS: Final = ("variant", "rank", "alpha_ratio", "target_modules", "dropout", "learning_rate")
 _BY_RATIO: Final = ("rank", "alpha_ratio", "learning_rate")
 _WORDS: Final = ("variant", "target_modules")
 #: Columns of `importances`.
@@ -187,9 +164,7 @@ def factors(results: StudyResults) -> dict[str, Sequence[Any]]:
     for name in _FACTORS:
         levels = space.get(name)
         if isinstance(levels, Mapping) and "low" in levels:
-            levels_by_factor[name] = [
-                float(x) for x in np.geomspace(levels["low"], levels["high"], 7)
-            ]
+            levels_by_factor[name] = np.geomspace(levels["low"], levels["high"], 7).tolist()
         elif isinstance(levels, list | tuple) and len(levels) > 1:
             levels_by_factor[name] = list(levels)
     return levels_by_factor
@@ -208,27 +183,19 @@ def importances(results: StudyResults) -> tuple[pd.DataFrame, pd.DataFrame]:
         dependences (factor, level, value, low, high); both empty with fewer than 8 complete
         trials or equal scores.
     """
-    empty = pd.DataFrame(columns=list(COLUMNS))
     trials = complete(results, "search").dropna(subset=["value"])
     grids = factors(results)
     if len(trials) < ENOUGH or not grids or np.ptp(trials["value"].astype(float)) == 0:
-        return empty, pd.DataFrame(columns=list(DEPENDENCE))
+        return pd.DataFrame(columns=list(COLUMNS)), pd.DataFrame(columns=list(DEPENDENCE))
     encoded = pd.DataFrame({name: _scaled(name, trials[name]) for name in grids})
-    scaled = {
-        name: _scaled(name, pd.Series(np.array(levels))).to_list()
-        for name, levels in grids.items()
-    }
+    scaled = {name: list(_scaled(name, pd.Series([*levels]))) for name, levels in grids.items()}
     values = trials["value"].to_numpy(dtype=float)
-    forest = fit_forests(encoded, values, scaled)
-    dependence = forest.dependence.assign(
-        level=[level for levels in grids.values() for level in levels]
-    )[list(DEPENDENCE)]
+    importance, dependence = fit_forests(encoded, values, scaled)
+    dependence["level"] = [level for levels in grids.values() for level in levels]
     ped, fanova = _by_optuna(results, trials, grids)
-    frame = forest.importance.rename(columns={"value": "forest"})
-    frame = frame.assign(
-        ped_anova=[ped.get(name, math.nan) for name in frame["factor"]],
-        fanova=[fanova.get(name, math.nan) for name in frame["factor"]],
-    )
+    frame = importance.rename(columns={"value": "forest"})
+    for column, shares in (("ped_anova", ped), ("fanova", fanova)):
+        frame[column] = [shares.get(name, math.nan) for name in frame["factor"]]
     frame = frame.sort_values("forest", ascending=False, kind="stable", ignore_index=True)
     return frame[list(COLUMNS)], dependence
 
@@ -265,9 +232,8 @@ def _by_optuna(
             low, high = min(*rates, *map(float, levels)), max(*rates, *map(float, levels))
             distributions[name] = FloatDistribution(low, high, log=True)
         else:
-            distributions[name] = CategoricalDistribution(
-                _plain([*dict.fromkeys([*levels, *trials[name]])])
-            )
+            choices = dict.fromkeys([*levels, *trials[name]])
+            distributions[name] = CategoricalDistribution(_plain([*choices]))
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
@@ -275,23 +241,20 @@ def _by_optuna(
         direction = directions.MAXIMIZE if results.objective.sign > 0 else directions.MINIMIZE
         study = optuna.create_study(direction=direction)
         for row in trials.to_dict("records"):
-            params = {name: _plain([row[name]])[0] for name in grids}
-            study.add_trial(
-                optuna.trial.create_trial(
-                    params=params, distributions=distributions, value=float(row["value"])
-                )
+            params, value = {name: _plain([row[name]])[0] for name in grids}, float(row["value"])
+            trial = optuna.trial.create_trial(
+                params=params, distributions=distributions, value=value
             )
-        by_evaluator = []
+            study.add_trial(trial)
+        by_evaluator: list[dict[str, float]] = []
         for evaluator in (
             optuna.importance.PedAnovaImportanceEvaluator(target_quantile=_BEST_SHARE),
             optuna.importance.FanovaImportanceEvaluator(seed=0),
         ):
-            try:
-                by_evaluator.append(
-                    optuna.importance.get_param_importances(study, evaluator=evaluator)
-                )
-            except (ValueError, RuntimeError):
-                by_evaluator.append({})
+            shares: dict[str, float] = {}
+            with suppress(ValueError, RuntimeError):
+                shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
+            by_evaluator.append(shares)
     finally:
         optuna.logging.set_verbosity(verbosity)
     return by_evaluator[0], by_evaluator[1]

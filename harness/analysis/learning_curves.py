@@ -6,7 +6,7 @@ Describes what the study's trials did; a comparison of configurations it is not.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
@@ -56,15 +56,8 @@ DIVERGENCE_COLUMNS: Final = (
 _ROUNDING: Final = 1e-9  # 0.90 - 0.88 is a little more than 0.02
 
 
-class Interval(NamedTuple):
-    """The ends of an interval."""
-
-    low: float
-    high: float
-
-
-def wilson(count: int, trials: int, confidence: float = 0.95) -> Interval:
-    """Interval of a share by its score test, good for few trials and for shares of 0 and 1.
+def wilson(count: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Both ends of a share's interval by its score test, good for few trials and for 0 and 1.
 
     Wilson (1927), "Probable inference, the law of succession, and statistical inference",
     Journal of the American Statistical Association 22, 209-212.
@@ -85,18 +78,15 @@ def wilson(count: int, trials: int, confidence: float = 0.95) -> Interval:
     half = z / (1 + weight) * math.sqrt(share * (1 - share) / trials + weight / (4 * trials))
     # At the ends the formula gives 0 and 1, but for rounding.
     low = 0.0 if count == 0 else max(0.0, middle - half)
-    return Interval(low, 1.0 if count == trials else min(1.0, middle + half))
+    return low, 1.0 if count == trials else min(1.0, middle + half)
 
 
 def loss_table(results: StudyResults, limit: int = LIMIT) -> pd.DataFrame:
     """Training loss of the configurations that came furthest, along their training.
 
     They are those of the last stage of `STAGES` that has a complete trial with a loss: of them
-    the best by their mean score on validation, so that the test split chooses nothing.
-
-    Args:
-        results: the study.
-        limit: configurations at most.
+    the best by their mean score on validation (at most `limit`), so that the test split chooses
+    nothing.
 
     Returns:
         `LOSS_COLUMNS`, one row for each configuration and step, the best configuration first.
@@ -135,9 +125,6 @@ def _losses(trials: pd.DataFrame, losses: pd.DataFrame, sign: float, limit: int)
 def reading_table(results: StudyResults) -> pd.DataFrame:
     """Validation readings of the search's trials that have ended.
 
-    Args:
-        results: the study.
-
     Returns:
         `READING_COLUMNS`, one row a reading, by trial and step.
     """
@@ -166,15 +153,13 @@ def divergence_table(results: StudyResults) -> pd.DataFrame:
     then) or it diverged. One that failed for another reason, such as too little memory, says
     nothing, nor does one that was never run because it repeats another.
 
-    Args:
-        results: the study.
-
     Returns:
         `DIVERGENCE_COLUMNS`, one row for each half decade with a trial, lowest rate first.
     """
     trials = results.trials
     failed = (trials["state"] == "failed").to_numpy(dtype=bool)
-    diverged = failed & np.array([_diverged(error) for error in trials["error"]], dtype=bool)
+    errors = trials["error"].astype(object).fillna("").astype(str)
+    diverged = failed & errors.str.startswith("diverged").to_numpy(dtype=bool)
     known = trials["state"].isin(["complete", "pruned"]) & trials["duplicate_of"].isna()
     rates = trials["learning_rate"].to_numpy(dtype=float)
     counts = (known.to_numpy(dtype=bool) | diverged) & (rates > 0) & np.isfinite(rates)
@@ -187,10 +172,6 @@ def divergence_table(results: StudyResults) -> pd.DataFrame:
         ends = (10.0 ** (half / 2), 10.0 ** ((half + 1) / 2))
         rows.append((*ends, total, count, count / total, *wilson(count, total)))
     return pd.DataFrame(rows, columns=list(DIVERGENCE_COLUMNS))
-
-
-def _diverged(error: object) -> bool:
-    return isinstance(error, str) and error.startswith("diverged")
 
 
 def _finite(measurements: pd.DataFrame, name: str) -> pd.DataFrame:

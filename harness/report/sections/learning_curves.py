@@ -84,7 +84,7 @@ def render(results: StudyResults) -> str:
         diverged=int(divergence["diverged"].sum()),
         lowest=_two_digits(divergence["low_rate"].min()),
         highest=_two_digits(divergence["high_rate"].max()),
-        bound=formatting.number(100 * wilson(0, outcomes).high, 1) if outcomes else "",
+        bound=formatting.number(100 * wilson(0, outcomes)[1], 1) if outcomes else "",
         divergence=chart_html(*divergence_charts(results)),
         shares=_shares(divergence),
     )
