@@ -198,24 +198,6 @@ def score_array(
     return ScoreArray(present, seeds, examples, statistics)
 
 
-def complete_score_array(
-    results: StudyResults, stage: str, split: str, keys: tuple[str, ...] | None = None
-) -> ScoreArray:
-    """Like `score_array`, with only the seeds that every configuration has.
-
-    Raises:
-        ValueError: there is no such trial, or nothing that all have in common.
-    """
-    array = score_array(results, stage, split, keys)
-    complete_seeds = np.asarray(~np.isnan(array.statistics).any(axis=(0, 2, 3)))
-    if not complete_seeds.any():
-        raise ValueError(f"the configurations of {stage} have no seed in common")
-    seeds = tuple(
-        seed for seed, is_complete in zip(array.seeds, complete_seeds, strict=True) if is_complete
-    )
-    return array._replace(seeds=seeds, statistics=array.statistics[:, complete_seeds])
-
-
 def reduce_statistics(statistics: Array, objective: Objective) -> Array:
     """The statistics that a score needs: (..., columns) to (..., W).
 

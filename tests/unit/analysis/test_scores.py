@@ -23,7 +23,6 @@ from tests.studies import (
     F1,
     PERPLEXITY,
     config,
-    confirm_results,
     empty_results,
     make_results,
     one_trial_results,
@@ -40,22 +39,22 @@ def study():
     return make_results(sizes={"validation": 12, "test": 15}, trials=10)
 
 
-def test_cube_has_only_seeds_that_all_have(study):
-    whole = scores.score_array(study, "confirm", "test")
-    even = scores.complete_score_array(study, "confirm", "test")
-    assert len(whole.seeds) == 10
-    assert len(even.seeds) == 5
-    assert np.isnan(whole.statistics).any()
-    assert even.statistics.shape == (6, 5, 15, len(F1.parts))
-    assert not np.isnan(even.statistics).any()
+def test_an_array_is_nan_where_a_configuration_lacks_a_seed(study):
+    array = scores.score_array(study, "confirm", "test")
+    assert array.statistics.shape == (6, 10, 15, len(F1.parts))
+    missing = np.isnan(array.statistics).any(axis=(0, 2, 3))
+    assert missing.sum() == 5
 
 
-def test_cube_gives_the_stored_scores_again(study):
-    cube = scores.complete_score_array(study, "confirm", "test")
+def test_an_array_gives_the_stored_scores_again(study):
+    array = scores.score_array(study, "confirm", "test")
     trials = study.trials[study.trials["stage"] == "confirm"].set_index(["key", "seed"])
-    for c, key in enumerate(cube.keys):
-        for s, seed in enumerate(cube.seeds):
-            value = scores.metric_function(F1)(cube.statistics[c, s].sum(axis=0))
+    for c, key in enumerate(array.keys):
+        for s, seed in enumerate(array.seeds):
+            if (key, seed) not in trials.index:
+                assert np.isnan(array.statistics[c, s]).all()
+                continue
+            value = scores.metric_function(F1)(array.statistics[c, s].sum(axis=0))
             assert value == pytest.approx(trials.loc[(key, seed), "test"])
 
 
@@ -75,11 +74,7 @@ def test_an_example_that_one_trial_lacks_is_left_out(study):
 
 def test_nothing_to_take_is_said():
     with pytest.raises(ValueError, match="no complete confirm trial with scores on test"):
-        scores.complete_score_array(empty_results(), "confirm", "test")
-    nan = float("nan")
-    apart = confirm_results({config(): [0.8, nan], config(rank=8): [nan, 0.8]}, examples=5)
-    with pytest.raises(ValueError, match="no seed in common"):
-        scores.complete_score_array(apart, "confirm", "test")
+        scores.score_array(empty_results(), "confirm", "test")
 
 
 def test_duplicates_and_retries_count_once(study):
