@@ -39,14 +39,8 @@ TRIAL_COLUMNS = (
 MEASUREMENT_COLUMNS = ("trial", "step", "epoch", "loss", "value", "seconds", "tokens")
 #: Columns of `StudyResults.costs`, one row a finished trial; seconds, bytes.
 COST_COLUMNS = (
-    "trial",
-    "train_seconds",
-    "score_seconds",
-    "tokens",
-    "parameters",
-    "peak_memory",
-    "pack",
-    "inference_memory",
+    *("trial", "train_seconds", "score_seconds", "tokens"),
+    *("parameters", "peak_memory", "pack", "inference_memory"),
 )
 #: First columns of `StudyResults.examples`; the statistics' columns (`Objective.columns`) follow.
 EXAMPLE_COLUMNS = ("trial", "split", "example", "prediction", "unparsed")
@@ -154,24 +148,16 @@ class Objective:
         return f"{amount} {unit}"
 
     def value(self, statistics: Array) -> Array:
-        """The metric over all classes (summed or averaged, as its form has it), from sums.
+        """The metric over all classes (summed or averaged, as its form has it).
 
-        Args:
-            statistics: sums over examples, shape (..., len(columns)).
-
-        Returns:
-            Values of shape (...).
+        From statistics summed over examples, shape (..., len(columns)), to values of shape (...).
         """
         return FORMS[self.form].over_classes(self._split(statistics))
 
     def by_class(self, statistics: Array) -> Array:
-        """The metric for each class, from statistics summed over examples.
+        """The metric for each class; NaN for a class of which nothing is known.
 
-        Args:
-            statistics: sums over examples, shape (..., len(columns)).
-
-        Returns:
-            Values of shape (..., len(classes)); NaN for a class of which nothing is known.
+        From statistics summed over examples, shape (..., len(columns)), to (..., len(classes)).
         """
         return FORMS[self.form].value(self._split(statistics))
 

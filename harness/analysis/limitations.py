@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from fractions import Fraction
@@ -30,18 +31,9 @@ _COUNTS: Final = ("tp", "fp", "fn")
 
 
 def unmeasured(results: StudyResults, state: ConfirmState | None) -> list[str]:
-    """Sentences on what the data could not show: small differences, rare classes, baselines.
-
-    Args:
-        results: the study.
-        state: what its confirm stage shows, or None.
-    """
-    return [
-        *_detectable(results, state),
-        *_rare(results),
-        *_single_cells(results),
-        *_without_baselines(results),
-    ]
+    """Sentences on what the data could not show: small differences, rare classes, baselines."""
+    parts = (_rare(results), _single_cells(results), _without_baselines(results))
+    return [*_detectable(results, state), *itertools.chain(*parts)]
 
 
 def minimum_detectable_difference(state: ConfirmState) -> float:
@@ -92,8 +84,8 @@ def _rare(results: StudyResults) -> list[str]:
     named = ", ".join(rare) if len(rare) <= _NAMED else f"{len(rare)} of {len(counts)} classes"
     verb = "has" if len(rare) == 1 else "have"
     return [
-        f"{named} {verb} fewer than {RARE} mentions in the {split} split: scores of such a class "
-        "are unreliable."
+        f"{named} {verb} fewer than {RARE} mentions in the {split} split: too few to compare "
+        f"{'its' if len(rare) == 1 else 'their'} scores."
     ]
 
 
@@ -138,12 +130,7 @@ _NAMES = {
 
 
 def not_supported(results: StudyResults, state: ConfirmState | None) -> tuple[str, ...]:
-    """Sentences on what was not tested, not decided, not finished or left out.
-
-    Args:
-        results: the study.
-        state: what its confirm stage shows, or None.
-    """
+    """Sentences on what was not tested, not decided, not finished or left out."""
     comparison = all_cells(results)
     sentences = [
         *_leaked(results),
@@ -165,16 +152,14 @@ def not_supported(results: StudyResults, state: ConfirmState | None) -> tuple[st
 
 def _confirmation(results: StudyResults, state: ConfirmState | None) -> list[str]:
     rows = results.trials[results.trials["stage"] == STAGE]
-    if rows.empty and (results.sweep.get("search") or {}).get("trials") == 0:
-        return [
-            "Nothing was confirmed: scores are on the validation split, which learning rates were "
-            "tuned on too, and the best of many is optimistically biased."
-        ]
     if rows.empty:
-        return [
-            "Nothing was confirmed: search scores come from one seed, and the best of them is "
-            "optimistically biased."
-        ]
+        reason = "search scores come from one seed, and the best of them"
+        if (results.sweep.get("search") or {}).get("trials") == 0:
+            reason = (
+                "scores are on the validation split, which learning rates were tuned on too, and "
+                "the best of many"
+            )
+        return [f"Nothing was confirmed: {reason} is optimistically biased."]
     sentences = []
     look = current_look(results)
     if any(str(name).startswith("added.") for name in results.attributes):
@@ -216,10 +201,8 @@ def _confirmation(results: StudyResults, state: ConfirmState | None) -> list[str
 def _undecided_cheaper(state: ConfirmState | None, table: pd.DataFrame) -> list[str]:
     if state is None or state.pick is None or not state.cheaper_undecided.any():
         return []
-    keys = [
-        k for k, o in zip(state.comparison.array.keys, state.cheaper_undecided, strict=True) if o
-    ]
     names = dict(zip(table["key"], labels_of(table), strict=True))
+    keys = itertools.compress(state.comparison.array.keys, state.cheaper_undecided)
     return [
         f"Inconclusive: {_and([names[key] for key in keys])}, cheaper than the pick, might also "
         "be within the margin."
@@ -232,11 +215,10 @@ def _ranks(results: StudyResults) -> list[str]:
     if not tested or not isinstance(offered, list | tuple):
         return []
     missing = [str(rank) for rank in offered if rank not in tested]
-    if not missing:
-        return []
     if len(missing) == 1:
         return [f"Rank {missing[0]} was not confirmed: the verdict does not cover it."]
-    return [f"Ranks {_and(missing)} were not confirmed: the verdict does not cover them."]
+    many = f"Ranks {_and(missing)} were not confirmed: the verdict does not cover them."
+    return [many] if missing else []
 
 
 def _best_cell(results: StudyResults, comparison: PairwiseComparison | None) -> list[str]:
@@ -315,9 +297,10 @@ def _equal_levels(results: StudyResults, comparison: PairwiseComparison | None) 
         effects = "The effect of {} was" if len(unmeasured) == 1 else "The effects of {} were"
         sentences.append(effects.format(_and(unmeasured)) + " not measured.")
     for seeds, factors in alike.items():
+        names, size = _and(factors, "or"), f"{seeds} seed{'s' if seeds != 1 else ''} per level"
         sentences.append(
-            f"No level of {_and(factors, 'or')} differs significantly from the reference "
-            f"({seeds} seed{'s' if seeds != 1 else ''} per level); that is no proof of equality."
+            f"No level of {names} differs significantly from the reference ({size}); absence of "
+            "evidence is not equality."
         )
     return sentences
 
@@ -346,7 +329,7 @@ def _leaked(results: StudyResults) -> list[str]:
         return []
     counts = _and([f"{count} of {split}" for split, count in leaks.items()])
     return [
-        f"Scores are too good: some inputs also occur in another split ({counts}), which the "
+        f"Scores are inflated: some inputs also occur in another split ({counts}), which the "
         "sweep allows."
     ]
 

@@ -19,7 +19,7 @@ from harness.analysis.estimates import CONFIDENCE, Interval, estimates
 from harness.analysis.scores import baseline_scores, baselines, complete, score_from_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from harness.aggregates import Array
     from harness.results import Objective, StudyResults
@@ -68,12 +68,9 @@ class MetricValues(NamedTuple):
 
 def metrics_of(results: StudyResults) -> tuple[MetricDisplay, ...]:
     """The task's metrics, the objective first; only that in a study that recorded no others."""
-    objective = _display(results.objective)
+    objective = MetricDisplay(*(getattr(results.objective, x) for x in MetricDisplay._fields))
     recorded = results.attributes.get("metrics") or ()
-    metrics = [
-        MetricDisplay(**{name: metric[name] for name in MetricDisplay._fields})
-        for metric in recorded
-    ]
+    metrics = [MetricDisplay(*(each[name] for name in MetricDisplay._fields)) for each in recorded]
     return (objective, *[metric for metric in metrics if metric.name != objective.name])
 
 
@@ -83,50 +80,38 @@ def metric_values(results: StudyResults) -> MetricValues:
     scored = set(results.metrics.loc[results.metrics["split"] == split, "metric"])
     objective, *others = metrics_of(results)
     metrics = (objective, *[metric for metric in others if metric.name in scored])
-    rows = [
-        *_trained_rows(results, stage, split, keys, metrics),
-        *_baseline_rows(results, split, metrics),
-    ]
+    rows = _trained_rows(results, stage, split, keys, metrics)
+    rows += _baseline_rows(results, split, metrics)
     return MetricValues(stage, split, metrics, pd.DataFrame(rows, columns=list(COLUMNS)))
 
 
 def over_seeds(values: Any, form: str) -> Interval:
     """Mean of one value a seed, with Student's t interval at 95 %; NaN ends with one seed.
 
-    Args:
-        values: one a seed.
-        form: bounds the interval: key of `FORMS`.
+    `form`, a key of `FORMS`, bounds the interval.
     """
     finite = np.asarray(values, dtype=float)
     finite = finite[np.isfinite(finite)]
     if len(finite) < 2:
         return Interval(float(finite.mean()) if len(finite) else np.nan, np.nan, np.nan)
-    mean, count = float(finite.mean()), len(finite)
-    half_width = float(stdtrit(count - 1, 0.5 + CONFIDENCE / 2) * finite.std(ddof=1) / count**0.5)
-    return Interval(
-        mean, max(FORMS[form].least, mean - half_width), min(FORMS[form].most, mean + half_width)
-    )
-
-
-def _display(objective: Objective) -> MetricDisplay:
-    return MetricDisplay(
-        objective.name, objective.direction, objective.scale, objective.unit, objective.form
-    )
+    mean, count, bounds = float(finite.mean()), len(finite), FORMS[form]
+    half = float(stdtrit(count - 1, 0.5 + CONFIDENCE / 2) * finite.std(ddof=1) / count**0.5)
+    return Interval(mean, max(bounds.least, mean - half), min(bounds.most, mean + half))
 
 
 def _selection(results: StudyResults) -> tuple[str, str, list[str]]:
     """Stage, split and keys, the best by the objective first."""
-    sign = results.objective.sign
     for stage, split in (("confirm", "test"), ("ablate", "validation")):
-        scored = estimates(results, stage, split)
-        if len(scored):
-            order = scored.assign(_loss=-sign * scored["value"].astype(float))
-            keys = [str(key) for key in order.sort_values(["_loss", "key"])["key"]]
+        keys = _best_first(results, estimates(results, stage, split))
+        if keys:
             return stage, split, keys if stage == "confirm" else keys[:MAX_CONFIGURATIONS]
-    trials = complete(results, "search").dropna(subset=["value"])
-    order = trials.assign(_loss=-sign * trials["value"].astype(float))
-    keys = [str(key) for key in order.sort_values(["_loss", "key"])["key"]]
-    return ("search" if keys else ""), "validation", list(dict.fromkeys(keys))[:MAX_CONFIGURATIONS]
+    keys = _best_first(results, complete(results, "search").dropna(subset=["value"]))
+    return ("search" if keys else ""), "validation", keys[:MAX_CONFIGURATIONS]
+
+
+def _best_first(results: StudyResults, scored: pd.DataFrame) -> list[str]:
+    order = scored.assign(_loss=-results.objective.sign * scored["value"].astype(float))
+    return [*dict.fromkeys(str(key) for key in order.sort_values(["_loss", "key"])["key"])]
 
 
 def _trained_rows(
@@ -134,7 +119,7 @@ def _trained_rows(
     stage: str,
     split: str,
     keys: list[str],
-    metrics: tuple[MetricDisplay, ...],
+    metrics: Sequence[MetricDisplay],
 ) -> list[tuple[Any, ...]]:
     if not keys:
         return []
@@ -144,10 +129,9 @@ def _trained_rows(
     rows: list[tuple[Any, ...]] = []
     for key in keys:
         of_key = trials[trials["key"] == key]
+        of_trials = values[values["trial"].isin(of_key["number"])]
         for metric in metrics:
-            scored = values[
-                (values["metric"] == metric.name) & values["trial"].isin(of_key["number"])
-            ]
+            scored = of_trials[of_trials["metric"] == metric.name]
             if metric.name == results.objective.name:
                 interval, seeds = _objective_interval(of_key, intervals, key)
             else:
@@ -167,17 +151,15 @@ def _objective_interval(
 
 
 def _baseline_rows(
-    results: StudyResults, split: str, metrics: tuple[MetricDisplay, ...]
+    results: StudyResults, split: str, metrics: Sequence[MetricDisplay]
 ) -> list[tuple[Any, ...]]:
     values = results.metrics[(results.metrics["split"] == split) & (results.metrics["trial"] < 0)]
     table = values.set_index(["baseline", "metric"])["value"].to_dict()
     rows: list[tuple[Any, ...]] = []
     for name, value in baseline_scores(results, split).items():
         table[name, results.objective.name] = value
-        for metric in metrics:
-            rows.append(
-                ("", name, metric.name, table.get((name, metric.name), np.nan), np.nan, np.nan, 0)
-            )
+        for metric in (metric.name for metric in metrics):
+            rows.append(("", name, metric, table.get((name, metric), np.nan), np.nan, np.nan, 0))
     return rows
 
 
@@ -192,13 +174,9 @@ def baseline_table(results: StudyResults, split: str = "test") -> pd.DataFrame:
     """Scores without an adapter: columns `name`, `split`, `value`, `examples`."""
     names = results.baselines.loc[results.baselines["split"] == split, "name"]
     counts = names.value_counts()
-    return pd.DataFrame(
-        [
-            (name, split, value, int(counts[name]))
-            for name, value in sorted(baseline_scores(results, split).items())
-        ],
-        columns=["name", "split", "value", "examples"],
-    )
+    scored = sorted(baseline_scores(results, split).items())
+    rows = [(name, split, value, int(counts[name])) for name, value in scored]
+    return pd.DataFrame(rows, columns=["name", "split", "value", "examples"])
 
 
 def parts_of(objective: Objective) -> tuple[str, ...]:
@@ -258,12 +236,11 @@ def class_table(
         columns["best"] = str(means.idxmax())
     examples = results.examples[results.examples["split"] == _SPLIT]
     for name, key in columns.items():
-        numbers = trials.loc[trials["key"] == key, "number"]
-        scores_by_seed = [
+        by_seed = [
             _by_class(results.objective, examples[examples["trial"] == number], part)
-            for number in numbers
+            for number in trials.loc[trials["key"] == key, "number"]
         ]
-        frame[name] = _mean(np.array(scores_by_seed).T)
+        frame[name] = _mean(np.array(by_seed).T)
     first = trials.loc[trials["key"] == next(iter(rank_cells.values())), "number"].iloc[0]
     frame["support"] = _support(results.objective, examples[examples["trial"] == first])
     return frame

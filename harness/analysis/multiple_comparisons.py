@@ -40,7 +40,7 @@ class AgainstBest(NamedTuple):
 
     @property
     def possible(self) -> NDArray[np.bool_]:
-        """(C,) whether it may be the best: a confidence set for the best one."""
+        """(C,) whether it could be the best: a confidence set for the best one."""
         return self.high > 0
 
 
@@ -81,7 +81,7 @@ def as_pairs(contrasts: Contrasts, count: int) -> Pairs:
 def intervals(contrasts: Contrasts, confidence: float) -> Bounds:
     """Two-sided intervals, each of that confidence on its own."""
     quantile = np.quantile(np.abs(contrasts.draws), confidence, axis=1)
-    return _around(contrasts, quantile)
+    return _around(contrasts.estimate, contrasts.error, quantile)
 
 
 def joint_intervals(contrasts: Contrasts, confidence: float) -> Bounds:
@@ -89,7 +89,7 @@ def joint_intervals(contrasts: Contrasts, confidence: float) -> Bounds:
     if not len(contrasts.estimate):
         return Bounds(np.zeros(0), np.zeros(0))
     quantile = np.quantile(np.abs(contrasts.draws).max(axis=0), confidence)
-    return _around(contrasts, np.full(len(contrasts.estimate), quantile))
+    return _around(contrasts.estimate, contrasts.error, quantile)
 
 
 def p_values(contrasts: Contrasts) -> Array:
@@ -122,11 +122,8 @@ def against_best(pairs: Pairs, confidence: float) -> AgainstBest:
 
     With the true best as control, a one-sided comparison of it with all the others (Dunnett's)
     holds at the confidence. The true best is then among those that are not excluded, and the
-    bounds of all configurations follow from that one event. So they hold together.
-
-    Args:
-        pairs: differences where more is better.
-        confidence: of all bounds together.
+    bounds of all configurations follow from that one event. So they hold together. In `pairs` more
+    is better.
     """
     count = len(pairs.difference)
     if count < 2:
@@ -151,10 +148,7 @@ def against_best(pairs: Pairs, confidence: float) -> AgainstBest:
 def all_pairs_bounds(pairs: Pairs, confidence: float) -> Bounds:
     """Two-sided bounds of all differences together (Tukey's family by max-T), (C, C) each."""
     largest = np.abs(pairs.draws).max(axis=(0, 1)) if len(pairs.draws) else np.zeros(1)
-    reach = _times(float(np.quantile(largest, confidence)), pairs.error)
-    return Bounds(
-        _known(pairs.difference - reach, -np.inf), _known(pairs.difference + reach, np.inf)
-    )
+    return _around(pairs.difference, pairs.error, np.quantile(largest, confidence))
 
 
 def _times(quantile: float | Array, error: Array) -> Array:
@@ -167,11 +161,9 @@ def _known(values: Array, otherwise: float) -> Array:
     return np.where(np.isnan(values), otherwise, values)
 
 
-def _around(contrasts: Contrasts, quantile: Array) -> Bounds:
-    reach = _times(quantile, contrasts.error)
-    return Bounds(
-        _known(contrasts.estimate - reach, -np.inf), _known(contrasts.estimate + reach, np.inf)
-    )
+def _around(estimate: Array, error: Array, quantile: float | Array) -> Bounds:
+    reach = _times(quantile, error)
+    return Bounds(_known(estimate - reach, -np.inf), _known(estimate + reach, np.inf))
 
 
 class ConfidenceSet(NamedTuple):
@@ -200,11 +192,8 @@ def confidence_set(pairs: Pairs, alpha: float) -> ConfidenceSet:
     remaining ones is rejected.
 
     The statistic is the range, max |t_ij| (section 3.1.2), with the distribution of the
-    studentised draws; the one with the largest deficit to another is eliminated.
-
-    Args:
-        pairs: all differences, more being better.
-        alpha: probability that one of the best is not in the set.
+    studentised draws; the one with the largest deficit to another is eliminated. In `pairs` more
+    is better.
     """
     count = len(pairs.difference)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -64,10 +64,6 @@ def apply_constraints(
 
     Costs are measured and constraints do not look at scores, so leaving configurations out
     beforehand costs no error probability: the others are a smaller family of comparisons.
-
-    Args:
-        results: the study.
-        prefer: further constraints.
     """
     bounds = tuple(dict.fromkeys([*sweep_constraints(results), *prefer]))
     table = configurations(results, _STAGE)
@@ -78,10 +74,8 @@ def apply_constraints(
         return ConstrainedStudy(results, violating, bounds)
     trials = results.trials
     removed = (trials["stage"] == _STAGE) & trials["key"].isin(violating["key"])
-    first = bounds[0].cost
-    return ConstrainedStudy(
-        replace(results, trials=trials[~removed]), violating.sort_values([first, "key"]), bounds
-    )
+    left_out = violating.sort_values([bounds[0].cost, "key"])
+    return ConstrainedStudy(replace(results, trials=trials[~removed]), left_out, bounds)
 
 
 def left_out_sentence(constrained: ConstrainedStudy) -> str:
@@ -91,11 +85,10 @@ def left_out_sentence(constrained: ConstrainedStudy) -> str:
     names = []
     labels = labels_of(constrained.left_out)
     for label, row in zip(labels, constrained.left_out.to_dict("records"), strict=True):
-        amounts = [(bound, float(row[bound.cost])) for bound in constrained.bounds]
         broken = [
-            cost_text(bound.cost, amount)
-            for bound, amount in amounts
-            if not bound.satisfied_by(amount)
+            cost_text(bound.cost, float(row[bound.cost]))
+            for bound in constrained.bounds
+            if not bound.satisfied_by(float(row[bound.cost]))
         ]
         names.append(f"{label} [{', '.join(broken)}]")
     constraints = " and ".join(bound.text for bound in constrained.bounds)
@@ -105,12 +98,9 @@ def left_out_sentence(constrained: ConstrainedStudy) -> str:
 def nothing_satisfies_message(constrained: ConstrainedStudy) -> str:
     """The verdict where every finalist violates a constraint."""
     constraints = " and ".join(bound.text for bound in constrained.bounds)
-    nearest = constrained.left_out.iloc[0]
-    name = labels_of(constrained.left_out)[0]
-    amounts = ", ".join(
-        cost_text(cost, float(nearest[cost]))
-        for cost in dict.fromkeys(bound.cost for bound in constrained.bounds)
-    )
+    nearest, name = constrained.left_out.iloc[0], labels_of(constrained.left_out)[0]
+    costs = dict.fromkeys(bound.cost for bound in constrained.bounds)
+    amounts = ", ".join(cost_text(cost, float(nearest[cost])) for cost in costs)
     return (
         f"None of {len(constrained.left_out)} finalists satisfies {constraints}; nearest is "
         f"{name} with {amounts}. A sweep with this under confirmation.prefer confirms others "
@@ -139,17 +129,12 @@ def search_table(results: StudyResults) -> pd.DataFrame:
     costs = results.costs.drop_duplicates("trial").set_index("trial")
     metrics = results.metrics[results.metrics["split"] == "validation"]
     for name in directions:
-        values = (
-            costs[name]
-            if name in COSTS
-            else metrics[metrics["metric"] == name].set_index("trial")["value"]
-        )
+        scored = metrics[metrics["metric"] == name].set_index("trial")["value"]
+        values = costs[name] if name in COSTS else scored
         rows = rows.assign(**{name: rows["number"].map(values).astype(float)})
     rows = rows.dropna(subset=[*directions])
-    signs = [
-        -results.objective.sign,
-        *(1.0 if d == "minimize" else -1.0 for d in directions.values()),
-    ]
+    further = [1.0 if direction == "minimize" else -1.0 for direction in directions.values()]
+    signs = [-results.objective.sign, *further]
     losses = rows[["value", *directions]].to_numpy(dtype=float) * np.array(signs)
     rows = rows.assign(front=nondominated(losses))
     first = next(iter(directions))
@@ -157,35 +142,25 @@ def search_table(results: StudyResults) -> pd.DataFrame:
 
 
 def nondominated(losses: Array) -> NDArray[np.bool_]:
-    """Which rows no other row is as good as in all columns and better than in one.
-
-    Args:
-        losses: (rows, objectives), less being better.
-    """
+    """Rows of losses, (rows, objectives), that no other is as good as in all and better in one."""
     no_worse = (losses[:, None, :] <= losses[None, :, :]).all(axis=2)
     better = (losses[:, None, :] < losses[None, :, :]).any(axis=2)
     return np.asarray(~(no_worse & better).any(axis=0))
 
 
 def spread_over_front(results: StudyResults, count: int) -> list[dict[str, Any]]:
-    """Configurations of the front, evenly spaced from the cheapest to the most expensive.
+    """Up to `count` configurations of the front, evenly spaced from the cheapest upwards.
 
-    Args:
-        results: the study; those that violate a constraint of its sweep are left out.
-        count: at most so many.
+    Those that violate a constraint of the sweep are left out.
     """
-    table = search_table(results)
-    satisfied = satisfies(
-        configurations(results, "search").set_index("key"), sweep_constraints(results)
-    )
+    table, tried = search_table(results), configurations(results, "search").set_index("key")
+    satisfied = satisfies(tried, sweep_constraints(results))
     table = table[table["front"].astype(bool) & table["key"].map(satisfied).eq(True)]
     front = table.drop_duplicates("key").to_dict("records")
-    if len(front) <= count:
-        selected = front
-    else:
+    if len(front) > count:
         indices = np.unique(np.linspace(0, len(front) - 1, max(0, count)).round().astype(int))
-        selected = [front[index] for index in indices]
-    return [{str(name): value for name, value in row.items()} for row in selected]
+        front = [front[index] for index in indices]
+    return [{str(name): value for name, value in row.items()} for row in front]
 
 
 def front_probabilities(array: ScoreArray, objective: Objective, costs: Array) -> Array:

@@ -6,10 +6,11 @@ Without a confirm stage it summarises the ablation's best cell or the best searc
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,7 @@ from harness.analysis.estimates import (
     finite,
     noise_floor,
 )
-from harness.analysis.formatting import labels, labels_of
+from harness.analysis.formatting import labels_of
 from harness.analysis.limitations import not_supported
 from harness.analysis.multiple_comparisons import against_best, all_pairs_bounds, confidence_set
 from harness.analysis.pareto import (
@@ -70,38 +71,21 @@ if TYPE_CHECKING:
     from harness.results import StudyResults
 
 
-class BestCell(NamedTuple):
-    """The best cell of an ablation.
-
-    Attributes:
-        row: of `configurations`, the one with the best mean score on validation.
-        evidence: one sentence with the figures.
-        seeds: seeds of the cell that has most.
-        examples: examples of the validation split.
-    """
-
-    row: pd.Series
-    evidence: str
-    seeds: int
-    examples: int
-
-
-def best_ablation_cell(results: StudyResults) -> BestCell | None:
+def best_ablation_cell(results: StudyResults) -> tuple[pd.Series, str, int, int] | None:
     """The best of all cells against the reference and the others, by joint bounds of all pairs.
 
-    Args:
-        results: the study.
-
     Returns:
-        None unless two cells or more are complete.
+        The row of `configurations` with the best mean score on validation, one sentence with the
+        figures, the seeds of the cell that has most, and the number of validation examples; None
+        unless two cells or more are complete.
     """
     comparison = all_cells(results)
     if comparison is None or len(comparison.values) < 2:
         return None
     table = configurations(results, "ablate").set_index("key", drop=False)
     table = table.loc[list(comparison.array.keys)].reset_index(drop=True)
-    names, values = labels_of(table), results.objective.sign * comparison.values
-    best = int(np.argmax(values))
+    names, sign = labels_of(table), results.objective.sign
+    best = int(np.argmax(sign * comparison.values))
     incumbent_key = incumbent_cell(results, comparison.array.keys)
     reference = None if incumbent_key is None else comparison.array.keys.index(incumbent_key)
     bounds = all_pairs_bounds(comparison.pairs, CONFIDENCE)
@@ -109,10 +93,7 @@ def best_ablation_cell(results: StudyResults) -> BestCell | None:
     seeds, examples = int(table["seeds"].max()), len(comparison.array.examples)
     difference = None
     if reference is not None and reference != best:
-        sign = results.objective.sign
-        low, high = sorted(
-            (sign * float(bounds.low[best, reference]), sign * float(bounds.high[best, reference]))
-        )
+        low, high = sorted(sign * float(end[best, reference]) for end in bounds)
         difference = (float(comparison.values[best] - comparison.values[reference]), low, high)
     summary = AblationSummary(
         names[best],
@@ -125,25 +106,12 @@ def best_ablation_cell(results: StudyResults) -> BestCell | None:
         int(good.sum()),
         (results.sweep.get("confirmation") or {}).get("max_configurations") == 0,
     )
-    return BestCell(
-        table.iloc[best], ablation_sentence(summary, results.objective), seeds, examples
-    )
+    return table.iloc[best], ablation_sentence(summary, results.objective), seeds, examples
 
 
 COLUMNS = (
-    "key",
-    "label",
-    *CONFIGURATION,
-    "parameters",
-    "cost",
-    "value",
-    "low",
-    "high",
-    "difference_to_best",
-    "lower",
-    "upper",
-    "verdict",
-    "seeds",
+    *("key", "label", *CONFIGURATION, "parameters", "cost", "value", "low", "high"),
+    *("difference_to_best", "lower", "upper", "verdict", "seeds"),
 )
 
 
@@ -154,29 +122,21 @@ def comparison_table(
     names: list[str],
     scored: pd.DataFrame,
 ) -> pd.DataFrame:
-    """One row a finalist, cheapest first.
+    """`COLUMNS`, one row a finalist, cheapest first.
 
-    Args:
-        results: the study.
-        state: where its confirm stage stands.
-        table: configurations in the order of `now`.
-        names: their labels.
-        scored: their scores by key, with intervals of their own.
-
-    Returns:
-        `COLUMNS`.
+    `table` and `names` are the configurations and their labels in the order of the state, `scored`
+    their scores by key, each with an interval of its own.
     """
-    sign = results.objective.sign
-    count = len(names)
-    gaps = [state.comparison.pairs.difference[i, state.rival(i)] for i in range(count)]
-    low, high = sign * state.bounds.low, sign * state.bounds.high
+    sign, indices = results.objective.sign, range(len(names))
+    gaps = [state.comparison.pairs.difference[i, state.rival(i)] for i in indices]
+    low, high = np.sort([sign * state.bounds.low, sign * state.bounds.high], axis=0)
     frame = table.drop(columns="seeds").assign(
         label=names,
         cost=finite(state.costs),
         difference_to_best=sign * np.array(gaps),
-        lower=finite(np.minimum(low, high)) + 0.0,
-        upper=finite(np.maximum(low, high)) + 0.0,
-        verdict=[_verdict(state, i) for i in range(count)],
+        lower=finite(low) + 0.0,
+        upper=finite(high) + 0.0,
+        verdict=[_verdict(state, i) for i in indices],
     )
     frame = frame.merge(scored[["key", "value", "low", "high", "seeds"]], on="key")
     frame = frame.sort_values(["cost", "key"], ignore_index=True)
@@ -212,13 +172,13 @@ class Recommendation:
             search's incumbent; without a search too, of the ablation's best cell.
         evidence: one sentence with the figures.
         comparison: one row a finalist, cheapest first: `COLUMNS`. `cost` is what the pick is the
-            cheapest by; `difference_to_best` is to the
-            best of the others (so the best one's own is its lead), `lower` and `upper` its joint
-            bounds (Hsu 1984); verdict is pick, best, not worse, worse or undecided.
+            cheapest by; `difference_to_best` is to the best of the others (so the best one's own
+            is its lead), `lower` and `upper` its joint bounds (Hsu 1984); verdict is pick, best,
+            not worse, worse or undecided.
         indistinguishable: labels of those whose difference to the pick (to the best, without one)
             may be 0, by the joint bounds of all pairs.
-        confidence_set: labels of those that may be the best at the look's confidence (Hansen,
-            Lunde and Nason 2011), the surest first.
+        confidence_set: labels of the model confidence set at the look's confidence (Hansen, Lunde
+            and Nason 2011), the highest p-value first.
         cost: what the pick is the cheapest by, one of `harness.costs.COSTS`.
         prefer: bounds that were to be kept, as they were written.
         left_out: labels of the finalists that break one, who were not compared.
@@ -257,19 +217,21 @@ def recommend(
     Args:
         results: the study.
         cost: what the pick is to be the cheapest by (`harness.costs.COSTS`); the sweep's by
-            default, and finalists go on from look to look by that one.
-        prefer: bounds to keep beside the sweep's own.
+            default, and the looks keep finalists by that one.
+        prefer: constraints beside the sweep's own.
     """
     constrained = apply_constraints(results, prefer)
     advice = _recommend_among(constrained, cost)
-    texts = tuple(bound.text for bound in constrained.bounds)
-    left_out = tuple(labels_of(constrained.left_out))
-    sentences = " ".join(filter(None, [advice.evidence, left_out_sentence(constrained)]))
-    return replace(advice, prefer=texts, left_out=left_out, evidence=sentences)
+    return replace(
+        advice,
+        prefer=tuple(bound.text for bound in constrained.bounds),
+        left_out=tuple(labels_of(constrained.left_out)),
+        evidence=" ".join(filter(None, [advice.evidence, left_out_sentence(constrained)])),
+    )
 
 
 def _recommend_among(constrained: ConstrainedStudy, cost: str | None) -> Recommendation:
-    """What those say that keep the bounds."""
+    """The recommendation among the configurations that satisfy the constraints."""
     results = constrained.results
     scored = estimates(results, STAGE, SPLIT)
     if scored.empty and len(constrained.left_out):
@@ -281,62 +243,49 @@ def _recommend_among(constrained: ConstrainedStudy, cost: str | None) -> Recomme
     if state is None:
         return _single(results, scored)
     advice = _compared(results, scored, state)
-    base_score = base_model_score(results, SPLIT)
-    best = float((results.objective.sign * scored["value"]).max())
-    if math.isfinite(base_score) and best <= results.objective.sign * base_score:
+    base_score, sign = base_model_score(results, SPLIT), results.objective.sign
+    best = float((sign * scored["value"]).max())
+    if math.isfinite(base_score) and best <= sign * base_score:
         return _nothing_learned(results, advice, base_score)
     baselines = _baselines_as_good(results, best)
     if baselines:
-        sentence = baselines_ahead_sentence(
-            baselines, results.objective.sign * best, results.objective
-        )
+        sentence = baselines_ahead_sentence(baselines, sign * best, results.objective)
         return replace(advice, evidence=f"{advice.evidence} {sentence}")
     return advice
 
 
 def _baselines_as_good(results: StudyResults, best: float) -> dict[str, float]:
     """Answers of no model at all that are as good as the best finalist, the best of them first."""
-    sign = results.objective.sign
-    as_good = {
-        name: value
-        for name, value in baseline_scores(results, SPLIT).items()
-        if shots(name) is None and sign * value >= best
-    }
-    return dict(sorted(as_good.items(), key=lambda item: -sign * item[1]))
+    sign, values = results.objective.sign, baseline_scores(results, SPLIT)
+    names = [name for name in values if shots(name) is None and sign * values[name] >= best]
+    return {name: values[name] for name in sorted(names, key=lambda name: -sign * values[name])}
 
 
 def _compared(results: StudyResults, scored: pd.DataFrame, state: ConfirmState) -> Recommendation:
     table = configurations(results, STAGE).set_index("key", drop=False)
     table = table.loc[list(state.comparison.array.keys)].reset_index(drop=True)
     names = labels_of(table)
-    required = RequiredSample(None, None)
+    examples, required = len(state.comparison.array.examples), RequiredSample(None, None)
     if state.pick is None:
-        required = seeds_needed(
-            state, results.objective.margin, len(state.comparison.array.examples)
-        )
-    comparison = comparison_table(results, state, table, names, scored)
+        required = seeds_needed(state, results.objective.margin, examples)
     index = state.best if state.pick is None else state.pick
     row = scored[scored["key"] == state.comparison.array.keys[index]].iloc[0]
-    indistinguishable = (state.joint_bounds.low[index] <= 0) & (
-        state.joint_bounds.high[index] >= 0
-    )
+    score = Interval(*(float(row[name]) for name in Interval._fields))
+    low, high = (bound[index] for bound in state.joint_bounds)
+    indistinguishable = (low <= 0) & (high >= 0)
     indistinguishable[index] = False
     return Recommendation(
         outcome="undecided" if state.pick is None else "tie" if state.tie else "decided",
         pick=None if state.pick is None else _mapping(table.iloc[state.pick]),
-        score=None
-        if state.pick is None
-        else Interval(float(row["value"]), float(row["low"]), float(row["high"])),
+        score=None if state.pick is None else score,
         best=_mapping(table.iloc[state.best]),
         evidence=verdict_sentence(state, names, table, results.objective, required),
-        comparison=comparison,
-        indistinguishable=tuple(
-            n for n, same in zip(names, indistinguishable, strict=True) if same
-        ),
+        comparison=comparison_table(results, state, table, names, scored),
+        indistinguishable=tuple(itertools.compress(names, indistinguishable)),
         not_supported=not_supported(results, state),
         more_seeds=required.seeds,
         seeds=state.look.seeds,
-        examples=len(state.comparison.array.examples),
+        examples=examples,
         seed_sd=_finite_or_none(float(row["seed_sd"])),
         confidence_set=_confidence_set(state, names),
         cost=state.cost,
@@ -374,21 +323,9 @@ def _single(results: StudyResults, scored: pd.DataFrame) -> Recommendation:
     order = order.sort_values(["seeds", "_rank"], ascending=False)
     row = table[table["key"] == order.iloc[0]["key"]].iloc[0]
     score = estimate(results, str(row["key"]), STAGE, SPLIT)
-    name = labels([{str(k): v for k, v in row.items()}])[0]
-    return Recommendation(
-        outcome="undecided",
-        pick=None,
-        score=None,
-        best=_mapping(row),
-        evidence=single_configuration_sentence(name, score, results.objective),
-        comparison=pd.DataFrame(columns=list(COLUMNS)),
-        indistinguishable=(),
-        not_supported=not_supported(results, None),
-        more_seeds=None,
-        seeds=score.seeds,
-        examples=score.examples,
-        seed_sd=_finite_or_none(score.seed_sd),
-    )
+    evidence = single_configuration_sentence(_label(row), score, results.objective)
+    advice = _no_pick(results, row, evidence, score.seeds, score.examples, score.seed_sd)
+    return replace(advice, outcome="undecided")
 
 
 def _unconfirmed(results: StudyResults) -> Recommendation:
@@ -400,23 +337,38 @@ def _unconfirmed(results: StudyResults) -> Recommendation:
         if cell is not None:
             row, text, seeds, examples = cell
     elif row is not None:
-        name = labels([{str(k): v for k, v in row.items()}])[0]
         count = len(complete(results, "search"))
-        text = search_sentence(name, float(row["value"]), count, results.objective)
+        text = search_sentence(_label(row), float(row["value"]), count, results.objective)
+    return _no_pick(results, row, text, seeds, examples, noise_floor(results))
+
+
+def _no_pick(
+    results: StudyResults,
+    best: pd.Series | None,
+    evidence: str,
+    seeds: int,
+    examples: int,
+    seed_sd: float,
+) -> Recommendation:
+    """A recommendation without a comparison of finalists."""
     return Recommendation(
         outcome="none",
         pick=None,
         score=None,
-        best=None if row is None else _mapping(row),
-        evidence=text,
+        best=None if best is None else _mapping(best),
+        evidence=evidence,
         comparison=pd.DataFrame(columns=list(COLUMNS)),
         indistinguishable=(),
         not_supported=not_supported(results, None),
         more_seeds=None,
         seeds=seeds,
         examples=examples,
-        seed_sd=_finite_or_none(noise_floor(results)),
+        seed_sd=_finite_or_none(seed_sd),
     )
+
+
+def _label(row: pd.Series) -> str:
+    return labels_of(row.to_frame().T)[0]
 
 
 def _mapping(row: pd.Series) -> dict[str, Any]:

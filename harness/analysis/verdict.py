@@ -93,17 +93,12 @@ def finalists(results: StudyResults, limit: int) -> list[dict[str, Any]]:
     table = configurations(results, "ablate").set_index("key")
     records = {str(key): dict(row) for key, row in table.iterrows()}
     satisfied = satisfies(table, sweep_constraints(results))
-    values = {
-        key: value
-        for key, value in zip(
-            comparison.array.keys, results.objective.sign * comparison.values, strict=True
-        )
-        if satisfied[key]
-    }
+    merits = results.objective.sign * comparison.values
+    values = dict(zip(comparison.array.keys, merits, strict=True))
+    values = {key: value for key, value in values.items() if satisfied[key]}
     parameters = table.loc[[*values], "parameters"].to_numpy(dtype=float)
     on_front = nondominated(np.column_stack([parameters, -np.array([*values.values()])]))
-    front = [key for key, undominated in zip(values, on_front, strict=True) if undominated]
-    front = sorted(front, key=lambda key: (-values[key], key))
+    front = sorted(itertools.compress(values, on_front), key=lambda key: (-values[key], key))
     incumbent_key = incumbent_cell(results, values)
     selected = list(dict.fromkeys(([] if incumbent_key is None else [incumbent_key]) + front[:1]))
     if objective_directions(results):
@@ -134,20 +129,13 @@ def _of_search(results: StudyResults, limit: int) -> list[dict[str, Any]]:
 def inferior(differences: Array, margin: float) -> NDArray[np.bool_]:
     """Which configurations are shown to be worse than another one by more than the margin.
 
-    Args:
-        differences: (C, C) upper bounds of row minus column, better being more.
-        margin: of practical equivalence.
+    `differences` (C, C) are upper bounds of row minus column, better being more.
     """
     return np.asarray((differences < -margin).any(axis=1))
 
 
 def incumbent_cell(results: StudyResults, keys: Collection[str]) -> str | None:
-    """The key of the incumbent's cell, at its tuned rate; None if it is none of these.
-
-    Args:
-        results: the study.
-        keys: of the cells that count.
-    """
+    """The key of the incumbent's cell, at its tuned rate; None if it is none of these."""
     recorded = results.attributes.get("incumbent") or {}
     for cell in results.attributes.get("cells") or ():
         same = all((cell["config"].get(x) or "") == (recorded.get(x) or "") for x in _FIELDS[:-1])
@@ -159,14 +147,13 @@ def incumbent_cell(results: StudyResults, keys: Collection[str]) -> str | None:
 def _ranks(
     results: StudyResults, comparison: PairwiseComparison, values: Mapping[str, float]
 ) -> list[str]:
-    keys = [str(cell["key"]) for cell in cells_of(results, "rank")]
-    keys = [key for key in dict.fromkeys(keys) if key in values]
+    cell_keys = dict.fromkeys(str(cell["key"]) for cell in cells_of(results, "rank"))
+    keys = [key for key in cell_keys if key in values]
     if not keys:
         return []
     bounds = all_pairs_bounds(subset(comparison, keys), CONFIDENCE)
     shown_worse = inferior(bounds.high, results.objective.margin)
-    remaining = [key for key, is_worse in zip(keys, shown_worse, strict=True) if not is_worse]
-    return sorted(remaining, key=lambda key: (-values[key], key))
+    return sorted(itertools.compress(keys, ~shown_worse), key=lambda key: (-values[key], key))
 
 
 def configuration(row: Mapping[str, Any] | pd.Series) -> dict[str, Any]:
@@ -212,17 +199,17 @@ class ConfirmState(NamedTuple):
     """What the confirm stage shows of C finalists with two seeds or more.
 
     Attributes:
-        whole: all pairs; in every difference more is better.
+        comparison: all pairs; in every difference more is better.
         scores: (C,) scores, more being better.
         costs: (C,) what each costs, infinite where that is not known.
-        cost: by what, one of `harness.analysis.scores.COSTS`.
+        cost: by what, one of `harness.costs.COSTS`.
         look: which look this is.
         bounds: joint bounds of each against the best of the others.
-        joint: (C, C) joint two-sided bounds of all differences.
-        good: (C,) shown to be no worse than the best by more than the margin.
+        joint_bounds: (C, C) joint two-sided bounds of all differences.
+        non_inferior: (C,) shown to be no worse than the best by more than the margin.
         worse: (C,) shown to be worse than another by more than the margin.
-        pick: index of the cheapest good one, or None.
-        tie: all are good, so no two of them differ by more than the margin.
+        pick: index of the cheapest non-inferior one, or None.
+        tie: all are non-inferior, so no two of them differ by more than the margin.
     """
 
     comparison: PairwiseComparison
@@ -261,11 +248,7 @@ def alpha_spending(looks: Sequence[int], alpha: float) -> tuple[float, ...]:
 
     The power family of Kim and DeMets (1987, Biometrika 74, eq. for rho = 2): alpha (n/N)^2 is
     spent after n of N seeds. The looks' errors are added up (Bonferroni), which holds whatever
-    their correlation and whichever configurations go on.
-
-    Args:
-        looks: seeds at each look, rising.
-        alpha: error of all looks together.
+    their correlation and whichever configurations remain. `looks` are the seeds at each, rising.
     """
     shares = [(look / looks[-1]) ** 2 for look in looks]
     return tuple(alpha * (b - a) for a, b in zip([0.0, *shares], shares, strict=False))
@@ -289,7 +272,7 @@ def confirm_state(
 
     Args:
         results: the study.
-        alpha: error of all looks together; the sweep's by default.
+        alpha: error probability of all looks together; the sweep's by default.
         cost: what the pick is to be the cheapest by; the sweep's by default.
 
     Returns:
@@ -308,9 +291,8 @@ def confirm_state(
     cost_name = cost or str(settings.get("cost") or COSTS[0])
     costs = table.set_index("key").loc[list(comparison.array.keys), cost_name]
     known = np.nan_to_num(costs.to_numpy(dtype=float), nan=np.inf)
-    return apply_rule(
-        comparison, known, current_look(results, alpha), results.objective, cost_name
-    )
+    look = current_look(results, alpha)
+    return apply_rule(comparison, known, look, results.objective, cost_name)
 
 
 def apply_rule(
@@ -322,21 +304,13 @@ def apply_rule(
 ) -> ConfirmState:
     """The rule, on a comparison of finalists.
 
-    Args:
-        comparison: all of them.
-        costs: (C,) what each costs.
-        look: which look this is, and what it may spend.
-        objective: says the margin and which way is better.
-        cost: what the costs are of.
+    `costs` (C,) is what each costs by `cost`; `look` is the look and its error probability.
     """
     bounds = against_best(comparison.pairs, 1 - look.alpha)
     joint = all_pairs_bounds(comparison.pairs, 1 - look.alpha)
     good = bounds.low >= -objective.margin
     scores = objective.sign * comparison.values
-    pick = None
-    if good.any():
-        order = np.lexsort((-scores, costs))
-        pick = int(next(i for i in order if good[i]))
+    pick = next((int(i) for i in np.lexsort((-scores, costs)) if good[i]), None)
     return ConfirmState(
         comparison,
         scores,
@@ -357,13 +331,9 @@ def contenders(results: StudyResults, alpha: float | None = None) -> list[str]:
     """Configurations that the next look needs; none when this look has decided.
 
     Decided means: there is a pick, and no cheaper finalist is undecided. Otherwise the next look
-    needs those that may be the best, the pick so far, and those that may become the pick: cheaper
-    than it and not shown to be worse than the best by more than the margin.
-
-    Args:
-        results: the study, this look done.
-        alpha: error of all looks together (what this one may spend follows from the sweep's
-            looks); the sweep's by default.
+    needs those that could be the best, the pick so far, and those that could become the pick:
+    cheaper than it and not shown to be worse than the best by more than the margin. `alpha` is the
+    error probability of all looks together, the sweep's by default.
 
     Returns:
         Keys, in the order they were confirmed.
@@ -380,11 +350,7 @@ def next_look_keys(state: ConfirmState) -> list[str]:
     needed = state.bounds.possible | undecided
     if state.pick is not None:
         needed[state.pick] = True
-    return [
-        key
-        for key, is_needed in zip(state.comparison.array.keys, needed, strict=True)
-        if is_needed
-    ]
+    return [*itertools.compress(state.comparison.array.keys, needed)]
 
 
 class RequiredSample(NamedTuple):
@@ -416,29 +382,18 @@ def seeds_needed(state: ConfirmState, margin: float, examples: int) -> RequiredS
             k = pair_index[(min(i, j), max(i, j))]
             room = margin + state.comparison.pairs.difference[i, j]
             target = (room / (state.bounds.critical[j] + quantile)) ** 2 if room > 0 else 0.0
-            seed_variance, example_variance = (
-                contrasts.seed_variance[k],
-                contrasts.example_variance[k],
-            )
-            if not np.isfinite(seed_variance):
+            from_seeds, from_examples = contrasts.seed_variance[k], contrasts.example_variance[k]
+            if not np.isfinite(from_seeds):
                 required_seeds = required_examples = math.inf
                 continue
-            required_seeds = max(
-                required_seeds,
-                seed_variance / (target - example_variance)
-                if target > example_variance
-                else math.inf,
-            )
+            rest = target - from_examples
+            required_seeds = max(required_seeds, from_seeds / rest if rest > 0 else math.inf)
             # Half of the target for each part, if seeds alone cannot reach it.
-            required_examples = max(
-                required_examples,
-                examples * example_variance / (target / 2) if target > 0 else math.inf,
-            )
+            enough = examples * from_examples / (target / 2) if target > 0 else math.inf
+            required_examples = max(required_examples, enough)
         requirements.append((required_seeds, required_examples))
     required_seeds, _ = min(requirements)
     if math.isfinite(required_seeds):
         return RequiredSample(max(1, math.ceil(required_seeds) - state.look.seeds), None)
-    required_examples = min(requirement[1] for requirement in requirements)
-    return RequiredSample(
-        None, math.ceil(required_examples) if math.isfinite(required_examples) else None
-    )
+    enough = min(examples_needed for _, examples_needed in requirements)
+    return RequiredSample(None, math.ceil(enough) if math.isfinite(enough) else None)

@@ -53,17 +53,14 @@ def verdict_sentence(
             "cheapest."
         )
     ranks_only = len(table[["variant", "target_modules"]].drop_duplicates()) == 1
-    what = "is the cheapest"
-    if ranks_only and state.cost == "parameters":
-        what = "has the smallest rank"
+    by_rank = ranks_only and state.cost == "parameters"
+    what = "has the smallest rank" if by_rank else "is the cheapest"
     rival = state.rival(pick)
     low, high = state.bounds.low[pick], state.bounds.high[pick]
     if objective.sign < 0:
         low, high = -high, -low
     gap = scores.gap(objective.sign * state.comparison.pairs.difference[pick, rival])
-    compared = f"the best, {names[rival]}"
-    if pick == best:
-        compared = f"the best of the others, {names[rival]}"
+    compared = f"the best{' of the others' if pick == best else ''}, {names[rival]}"
     return (
         f"Of {count} finalists {name} {what} that is shown to be not more than "
         f"{objective.margin_text} {worse_side(objective)} the best (difference to {compared}: "
@@ -141,7 +138,7 @@ class AblationSummary(NamedTuple):
 def ablation_sentence(summary: AblationSummary, objective: Objective) -> str:
     """The sentence for a study that has an ablation alone."""
     scores = metric_format(objective)
-    begin = "By plan nothing was" if summary.planned else "Nothing was"
+    begin = "As planned, nothing was" if summary.planned else "Nothing was"
     text = (
         f"{begin} confirmed on the test split. On validation {summary.label} has the "
         f"{highest(objective)} mean of {summary.cells} configurations, each at its own "
@@ -167,13 +164,9 @@ def ablation_sentence(summary: AblationSummary, objective: Objective) -> str:
 def baselines_sentence(results: StudyResults, split: str = "test") -> str:
     """What is reached on a split without an adapter; empty where no baseline was scored."""
     scores = metric_format(results.objective)
-    values = [
-        f"{baseline_label(name)} {scores.show(value)}"
-        for name, value in sorted(baseline_scores(results, split).items())
-    ]
-    if not values:
-        return ""
-    return f"Without an adapter, {split} split: {', '.join(values)} {scores.unit}."
+    scored = sorted(baseline_scores(results, split).items())
+    values = ", ".join(f"{baseline_label(name)} {scores.show(value)}" for name, value in scored)
+    return f"Without an adapter, {split} split: {values} {scores.unit}." if values else ""
 
 
 def no_gain_sentence(best: float, base: float, objective: Objective) -> str:
@@ -189,10 +182,7 @@ def no_gain_sentence(best: float, base: float, objective: Objective) -> str:
 def baselines_ahead_sentence(naive: Mapping[str, float], best: float, objective: Objective) -> str:
     """The sentence for finalists that are no better than baselines without a model.
 
-    Args:
-        naive: their scores by name, the best first.
-        best: the best finalist's.
-        objective: of the study.
+    `naive` are the scores of these by name, the best first; `best` is the best finalist's.
     """
     scores = metric_format(objective)
     named = [f"{name.replace('_', ' ')} ({scores.show(value)})" for name, value in naive.items()]

@@ -31,7 +31,7 @@ def test_leaks_that_are_allowed_stand_on_the_first_screen(tmp_path: Path, leakin
     opened.studies.close()
     assert results.sweep["data"]["allow_leaks"] is leaking
     assert results.provenance["leaks"] == ({"test": 1} if leaking else {})
-    said = any("Scores are too good" in line for line in not_supported(results, None))
+    said = any("Scores are inflated" in line for line in not_supported(results, None))
     page = html.unescape(write(results, tmp_path / "report.html").read_text(encoding="utf-8"))
     screen = page[page.index('class="hero') : page.index("<h3>Evidence</h3>")]
     shown = "1 input occurs in more than one split (1 of test in train), such as e-0" in screen

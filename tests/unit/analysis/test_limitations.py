@@ -76,7 +76,7 @@ def test_the_ablations_best_cell_is_named_when_it_was_not_confirmed():
 
 def test_factors_without_an_effect_stand_in_one_sentence():
     study = make_results(sizes=SIZES, trials=5, seed_sd=0.2, stages=("search", "ablate"))
-    said = [line for line in not_supported(study, None) if "no proof of equality" in line]
+    said = [line for line in not_supported(study, None) if "absence of evidence" in line]
     assert len(said) == 1
     assert " or " in said[0]
 
@@ -147,10 +147,10 @@ def test_inputs_in_two_splits_are_told_first():
     noted = {**study.provenance, "leaks": {"validation": 1, "test": 3}}
     said = not_supported(dataclasses.replace(study, provenance=noted), None)
     assert said[0] == (
-        "Scores are too good: some inputs also occur in another split (1 of validation and 3 of "
+        "Scores are inflated: some inputs also occur in another split (1 of validation and 3 of "
         "test), which the sweep allows."
     )
-    assert not any("too good:" in line for line in not_supported(study, None))
+    assert not any("inflated:" in line for line in not_supported(study, None))
 
 
 def test_a_limit_on_the_rows_is_told():

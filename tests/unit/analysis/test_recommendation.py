@@ -70,7 +70,7 @@ def test_what_is_not_supported_names_what_was_not_done(advice):
     assert "Ranks 1, 2 and 64 were not confirmed" in text
     assert "Left out: pairs: no room for rank=64" in text
     assert "no interaction but rank@target_modules=qv" in text
-    equal = next(line for line in advice.not_supported if "no proof of equality" in line)
+    equal = next(line for line in advice.not_supported if "absence of evidence" in line)
     assert "differs significantly from the reference (3 seeds per level)" in equal
     assert "dropout" in equal
     assert "Another base model than builtin:tiny or other data than ner_medical" in text
@@ -236,7 +236,7 @@ def test_an_ablation_alone_is_summed_up_against_its_reference(objective):
     assert (advice.outcome, advice.pick) == ("none", None)
     assert advice.best["key"] == best
     assert (advice.seeds, advice.examples) == (3, 200)
-    assert advice.evidence.startswith("By plan nothing was confirmed on the test split. ")
+    assert advice.evidence.startswith("As planned, nothing was confirmed on the test split. ")
     told = re.search(r"joint 95 % CI (\S+) to (\S+)\. ", advice.evidence)
     low, high = map(float, told.groups())
     own = study.attributes["incumbent"]
