@@ -64,14 +64,9 @@ def cached_per_study(
 
 
 def share_cache(results: StudyResults, source: StudyResults) -> StudyResults:
-    """Has two studies use one cache, now and later.
+    """Has two studies use the cache of the second one, now and later; returns the first.
 
-    Args:
-        results: equal to the source in all that cached functions read.
-        source: the study whose cache is used.
-
-    Returns:
-        `results`.
+    They must be equal in all that cached functions read.
     """
     if id(results) != id(source):
         _caches[id(results)] = _cache(source)
@@ -187,13 +182,11 @@ def score_array(
     statistics = np.full((len(present), len(seeds), len(examples), width), np.nan)
     rows_by_trial = {number: group["example"] for number, group in rows.groupby("trial")}
     for key, seed, number in zip(trials["key"], trials["seed"], trials["number"], strict=True):
-        row_numbers = pd.Series(rows_by_trial[number].index, index=rows_by_trial[number]).loc[
-            list(examples)
-        ]
-        values = results.examples.iloc[row_numbers.to_numpy(), columns].to_numpy(dtype=float)
-        statistics[present.index(key), seeds.index(int(seed))] = reduce_statistics(
-            values, results.objective
-        )
+        names = rows_by_trial[number]
+        indices = pd.Series(names.index, index=names).loc[list(examples)].to_numpy()
+        values = results.examples.iloc[indices, columns].to_numpy(dtype=float)
+        cell = present.index(key), seeds.index(int(seed))
+        statistics[cell] = reduce_statistics(values, results.objective)
     statistics.flags.writeable = False
     return ScoreArray(present, seeds, examples, statistics)
 
@@ -240,15 +233,10 @@ def configurations(results: StudyResults, stage: str) -> pd.DataFrame:
     rows = []
     for key, group in trials.groupby("key", sort=False):
         spent = costs.loc[costs.index.isin(group["number"])]
-        medians = {
-            name: float(spent[name].median()) if len(spent) else float("nan") for name in COSTS
-        }
+        medians = [float(spent[name].median()) if len(spent) else np.nan for name in COSTS]
         first = group.iloc[0]
-        rows.append(
-            {"key": key, **{name: first[name] for name in CONFIGURATION}}
-            | {"seeds": int(group["seed"].nunique())}
-            | medians
-        )
+        settings = [first[name] for name in CONFIGURATION]
+        rows.append((key, *settings, int(group["seed"].nunique()), *medians))
     columns = ["key", *CONFIGURATION, "seeds", *COSTS]
     return pd.DataFrame(rows, columns=columns)
 
@@ -285,11 +273,7 @@ def baseline_scores(results: StudyResults, split: str) -> dict[str, float]:
 
 
 def base_model_score(results: StudyResults, split: str) -> float:
-    """The best score of the base model on a split, at any number of shots.
-
-    Returns:
-        The objective, NaN where no such baseline was scored.
-    """
+    """The best score of the base model on a split, at any number of shots; NaN without one."""
     scores = baseline_scores(results, split)
     sign = results.objective.sign
     values = [sign * value for name, value in scores.items() if shots(name) is not None]

@@ -5,6 +5,7 @@ The sampler chose where to look, so nothing here is an ablation.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -82,8 +83,8 @@ def parameters(results: StudyResults) -> dict[str, list[Any]]:
         dict(part.split("=", 1) for part in str(text or "").split() if "=" in part)
         for text in rows["extras"]
     ]
-    for name in sorted({name for trial_settings in settings for name in trial_settings}):
-        levels_by_name[name] = [trial_settings.get(name, USUAL) for trial_settings in settings]
+    for name in sorted(set().union(*settings)):
+        levels_by_name[name] = [of_trial.get(name, USUAL) for of_trial in settings]
     return {name: levels for name, levels in levels_by_name.items() if len(set(levels)) > 1}
 
 
@@ -120,7 +121,7 @@ def score_grid(results: StudyResults) -> pd.DataFrame:
     """Mean score in the cells of the two parameters that fANOVA gives the largest shares.
 
     Returns:
-        `HEAT`, cells with a trial only; a learning rate by the lower end of its half decade.
+        `GRID`, cells with a trial only; a learning rate by the lower end of its half decade.
         Empty where fewer than two parameters have a share.
     """
     varied, pair = parameters(results), _leading(results)
@@ -131,17 +132,10 @@ def score_grid(results: StudyResults) -> pd.DataFrame:
     cells["value"] = scored(results)["value"].to_numpy(dtype=float)
     statistics = cells.groupby(pair, sort=False)["value"].agg(["size", "mean"])
     levels = [ordered(results, name, cells[name]) for name in pair]
+    trials, means = statistics["size"], statistics["mean"]
     rows = [
-        (
-            pair[0],
-            first,
-            pair[1],
-            second,
-            int(statistics["size"][first, second]),
-            float(statistics["mean"][first, second]),
-        )
-        for first in levels[0]
-        for second in levels[1]
+        (pair[0], first, pair[1], second, int(trials[first, second]), float(means[first, second]))
+        for first, second in itertools.product(*levels)
         if (first, second) in statistics.index
     ]
     return pd.DataFrame(rows, columns=list(GRID))
