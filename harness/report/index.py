@@ -44,7 +44,7 @@ _WORDS: Final = {
     "decided": ("decided", "pick"),
     "tie": ("tie", "reference"),
     "undecided": ("undecided", "open"),
-    "none": ("none yet", "plain"),
+    "none": ("none", "plain"),
     "": ("unreadable", "worse"),
 }
 
@@ -248,7 +248,7 @@ def _body(lines: Sequence[StudyRow], pages: Collection[str]) -> Markup:
     return table(
         frame,
         columns,
-        caption="Scores are those of the pick on the test split; compare none across tasks.",
+        caption="Test scores of the picks; do not compare them across tasks.",
         sortable=True,
         name="all-studies",
     )

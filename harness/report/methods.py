@@ -179,11 +179,11 @@ def _confirmation_sentences(results: StudyResults, cited: dict[str, None]) -> li
         spending = f", spent over looks at {_listed(looks)} seeds {_cite('kim1987spending')}"
     sentences = [
         f"{rows['key'].nunique()} finalists were trained with up to {advice.seeds} further seeds "
-        f"and scored on the test split ({advice.examples} examples), which was used for nothing "
-        "else.",
+        f"and scored on the test split ({advice.examples} examples), which was not used "
+        "otherwise.",
         f"Confidence intervals of differences come from {RESAMPLES:,} resamples of the examples, "
         "the same for all configurations, and from the variance over seeds, pooled over "
-        "configurations and estimated anew in each resample "
+        "configurations and re-estimated in each resample "
         f"{_cite('owen2007pigeonhole', 'obuchowski1995readers')}.",
         f"The rule was to pick the configuration with the least {COST_NAMES[advice.cost]} whose "
         "simultaneous lower bound against the best of the others "
@@ -196,7 +196,7 @@ def _confirmation_sentences(results: StudyResults, cited: dict[str, None]) -> li
     if advice.confidence_set:
         cited |= {"hansen2011mcs": None}
         sentences.append(
-            "Configurations that could be the best are given as a model confidence set "
+            "Configurations that could be the best are reported as a model confidence set "
             f"{_cite('hansen2011mcs')}."
         )
     return [*sentences, f"Outcome: {advice.evidence}"]

@@ -138,7 +138,7 @@ SHOWN: Final[Mapping[tuple[str, str], tuple[str, dict[str, Form]]]] = {
         },
     ),
     ("cost", "stages"): (
-        "What each stage spent",
+        "Cost by stage",
         {
             **dict.fromkeys(("complete", "pruned", "failed"), count),
             **dict.fromkeys(

@@ -35,7 +35,7 @@ _PLURALS: Final = {
     "dropout": "dropouts",
     "bias": "bias settings",
     "layers": "sets of layers",
-    "modules_to_save": "sets of modules trained whole",
+    "modules_to_save": "sets of fully trained modules",
     "gradient_checkpointing": "settings of gradient checkpointing",
 }
 
@@ -148,7 +148,7 @@ def _stages(spent: pd.DataFrame) -> Markup:
         columns.append(number_column("Pack", "pack", formatting.short, "adapters"))
     if "money" in spent:
         columns.append(number_column("Price", "money", money))
-    return table(spent, columns, caption="What each stage spent.", mark=_total)
+    return table(spent, columns, caption="Cost by stage.", mark=_total)
 
 
 def _forecast(frame: pd.DataFrame) -> Markup:

@@ -216,7 +216,7 @@ def render(results: StudyResults) -> str:
 
 def _missing(texts: Texts | None) -> str:
     if texts is None:
-        return "Texts are read from the task's files, which nobody looked for here."
+        return "Texts are read from the task's files, which are not available here."
     return texts.missing
 
 
@@ -286,7 +286,7 @@ def _example(
         text = highlight(str(passage["text"]), spans)
         lines = [(name, "; ".join(forms)) for name, forms in extras if forms]
         return render_template(
-            "errors_text.html.j2", text=text, lines=lines, heading="Said beyond that:"
+            "errors_text.html.j2", text=text, lines=lines, heading="False positives:"
         )
     lines = [("wanted", cut(str(passage["answer"])))]
     lines += [(names[name], _written(results, compared, name, example)) for name in pair]
@@ -317,9 +317,9 @@ def _confusions(results: StudyResults, compared: ComparedConfigurations) -> Mark
     if frame.empty:
         return None
     columns = [
-        Column("Asked for", lambda row: formatting.short(row["label"]), numeric=False),
+        Column("Gold label", lambda row: formatting.short(row["label"]), numeric=False),
         Column(
-            "Said instead",
+            "Predicted",
             lambda row: formatting.short(row["instead"]) or "nothing",
             numeric=False,
         ),
@@ -327,7 +327,7 @@ def _confusions(results: StudyResults, compared: ComparedConfigurations) -> Mark
         Column("Share", lambda row: f"{100 * float(row['share']):.1f}", "% of that label"),
     ]
     more = f", the first {TOP} of {len(frame)}" if len(frame) > TOP else ""
-    return table(frame.head(TOP), columns, caption=f"What was missed{more}.")
+    return table(frame.head(TOP), columns, caption=f"Missed entities (false negatives){more}.")
 
 
 def _lengths(
@@ -366,7 +366,7 @@ def _known(
         number_column("In the texts", "entities", formatting.count),
     ]
     columns += [number_column(names[name], name, _percent, "% found") for name in compared.names]
-    return table(frame, columns, caption="Recall by whether the form was an entity in training.")
+    return table(frame, columns, caption="Recall for surface forms seen and not seen in training.")
 
 
 def _percent(value: object) -> str:

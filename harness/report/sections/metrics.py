@@ -185,7 +185,7 @@ def _name(part: str, target: str | None) -> str:
 def _class_html(results: StudyResults, frame: pd.DataFrame, caption: str) -> Markup:
     show = formatting.scale(results.objective).show
     names = [str(name) for name in frame.columns if name != "class"]
-    # The bare base stands before the ranks, what else needs no adapter behind the best.
+    # The base model stands before the ranks, what else needs no adapter behind the best.
     others = [name for name in baselines(results, "validation") if shots(name) is None]
     last = ["best", *others, "support"]
     columns = [Column("Class", lambda row: _class(results, str(row["class"])), numeric=False)]

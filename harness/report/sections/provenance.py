@@ -80,7 +80,7 @@ def _facts(frame: pd.DataFrame) -> Markup:
     return table(
         frame,
         [text_column("Item", "item"), value],
-        caption="Versions, machine, digests and times, as noted while the study ran.",
+        caption="Versions, machine, digests and times, recorded while the study ran.",
     )
 
 
@@ -93,7 +93,7 @@ def _seeds(frame: pd.DataFrame) -> Markup:
     return table(
         frame,
         [text_column("Stage", "stage"), text_column("Seeds", "seeds", wide=True), fresh],
-        caption="Seeds of each stage; fresh ones were met by no other stage.",
+        caption="Seeds of each stage; fresh seeds are used by no other stage.",
     )
 
 

@@ -471,7 +471,8 @@ def _importance(results: StudyResults) -> Markup:
                 lambda row: f"{_share(row['low'])} to {_share(row['high'])}",
             ),
         ],
-        caption="What the search's scores depend on, where the sampler looked: no ablation.",
+        caption="Hyperparameter importance in the region that the sampler explored (not an "
+        "ablation).",
     )
 
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 #: Stated plainly, outcome by outcome.
 KICKERS = {
     "decided": "Use this",
-    "tie": "Use this: the finalists are equal within the margin, and it is the cheapest",
+    "tie": "Use this: all finalists are within the margin of each other, and it is the cheapest",
     "undecided": "Not decided",
     "none": "No recommendation",
 }
@@ -142,7 +142,7 @@ def _kicker(results: StudyResults, advice: Recommendation) -> str:
     if _planned(results) and advice.best is not None:
         best = formatting.highest(results.objective).capitalize()
         return f"{KICKERS['none']}: nothing was confirmed, by plan. {best} on validation:"
-    return "Too little to go by" if finished <= 1 else KICKERS[advice.outcome]
+    return "Not enough evidence" if finished <= 1 else KICKERS[advice.outcome]
 
 
 def _planned(results: StudyResults) -> bool:
@@ -164,7 +164,8 @@ def _headline(results: StudyResults, advice: Recommendation) -> str:
     complete = int((results.trials["state"] == "complete").sum())
     if complete == 0:
         return "No trial has finished yet"
-    return "One trial is no evidence" if complete == 1 else "No configuration stands out yet"
+    one = "One trial is not enough evidence"
+    return one if complete == 1 else "No configuration stands out yet"
 
 
 def _next_steps(results: StudyResults, advice: Recommendation) -> list[str]:
@@ -177,16 +178,16 @@ def _next_steps(results: StudyResults, advice: Recommendation) -> list[str]:
             "--set confirmation.max_configurations=4."
         )
     elif not (results.trials["stage"] == "confirm").any():
-        after = "The command below goes on where the study stopped."
+        after = "The command below resumes the study."
         if results.attributes.get("dropped"):
             after = (
-                "What was left out stays left out of this study, for what is laid down is not "
-                "changed by what came out: begin another one with --study NAME and more --minutes."
+                "What was left out stays left out of this study, because its plan does not change "
+                "after results are seen. Start another study with --study NAME and more --minutes."
             )
         steps.append(f"Nothing was confirmed on fresh seeds and the test split. {after}")
     if advice.more_seeds:
         steps.append(
-            f"By the seed noise seen here, about {more_seeds(advice.more_seeds)} for each "
+            f"With the seed noise observed here, about {more_seeds(advice.more_seeds)} for each "
             f"finalist would decide it.{_more_seeds_command(results, advice.more_seeds)}"
         )
     return steps
@@ -196,7 +197,7 @@ def _more_seeds_command(results: StudyResults, count: int) -> str:
     command = add_seeds(results, count)
     if command is None:
         return ""
-    return f" Beyond the looks laid down that is exploratory: {command}"
+    return f" Seeds beyond the planned looks make the verdict exploratory: {command}"
 
 
 def _facts(results: StudyResults, advice: Recommendation) -> list[dict[str, str]]:
@@ -225,7 +226,7 @@ def _facts(results: StudyResults, advice: Recommendation) -> list[dict[str, str]
 
 
 def _with_most_shots(gains: pd.DataFrame) -> pd.DataFrame:
-    # Of the bare base only the one with most worked examples is told on the first screen.
+    # The first screen has the base model only with the most worked examples.
     count = gains["name"].map(shots).astype(float)
     return gains[count.isna() | (count == count.max())]
 
@@ -240,7 +241,7 @@ def _cost(row: Mapping[Any, Any]) -> list[dict[str, str]]:
         {
             "name": "Training time",
             "value": formatting.seconds(row["train_seconds"]),
-            "note": "median over seeds, scoring apart",
+            "note": "median over seeds, without scoring",
         },
         {
             "name": "Peak memory",

@@ -69,7 +69,7 @@ def test_the_section_shows_the_texts_and_an_absent_text_is_said(shown, results):
     for example in frame["example"]:
         assert f"{example}: " in page
         assert html.escape(texts[example]) in plain
-    assert "nobody looked for here" in errors.render(results)
+    assert "which are not available here" in errors.render(results)
     assert "Nothing has been scored yet" in errors.render(study_without(results))
 
 

@@ -92,7 +92,7 @@ def test_trials_that_have_not_ended_are_told_apart(searched: StudyResults) -> No
     assert (found.outcome, found.pick, found.score) == ("none", "", "")
     (row,) = rows(index.render([found]))
     assert "2 under way" in row
-    assert "none yet" in row
+    assert "none" in row
 
 
 def test_a_pick_no_better_than_no_model_is_said_to_be_so(full: StudyResults) -> None:
@@ -215,7 +215,7 @@ def test_a_study_that_cannot_be_read_says_why_and_is_tried_again(
     found = {cells(row)[0]: cells(row) for row in rows(path.read_text(encoding="utf-8"))}
     assert found["wrong"][1:3] == ["unreadable", "written with schema 0"]
     assert found["torn"][1:3] == ["unreadable", "KeyError: &#39;objective&#39;"]
-    assert found["fine"][1] == "none yet"
+    assert found["fine"][1] == "none"
 
 
 def test_a_line_stands_under_the_name_that_the_study_was_found_by(
@@ -274,7 +274,7 @@ def test_a_folder_of_studies_becomes_an_index(tmp_path: Path) -> None:
     assert path == reports / "index.html"
     text = path.read_text(encoding="utf-8")
     found = {cells(row)[0]: cells(row) for row in rows(text)}
-    assert found["fine"][1] == "none yet"
+    assert found["fine"][1] == "none"
     assert found["torn"][1] == "unreadable"
     assert "cannot be opened: file is not a database" in found["torn"][2]
     # The page is passed on: it does not tell where the studies lie.

@@ -133,7 +133,7 @@ def test_only_a_page_with_a_chart_has_what_draws_it(full_page: str, empty_page: 
 
 def test_an_empty_and_a_one_trial_study_say_so(one_page: str, empty_page: str) -> None:
     assert "No trial yet" in empty_page
-    assert "One trial is no evidence" in one_page
+    assert "One trial is not enough evidence" in one_page
     assert "LoraConfig" not in one_page + empty_page
 
 
@@ -256,6 +256,6 @@ def test_where_less_is_better_the_page_says_so_and_nowhere_the_contrary(
     assert "not more than 0.5 perplexity above the best" in text
     assert "within the margin of the lowest mean" in text
     assert "Down is better quality" in text
-    assert text.count("Less is better") == 2
+    assert text.count("Lower is better") == 2
     for word in ("higher is better", "highest mean", "below the best", "Up is better"):
         assert word not in text

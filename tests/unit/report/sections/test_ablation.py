@@ -71,7 +71,7 @@ def test_rates_at_the_edge_are_marked(full: StudyResults, shown: str) -> None:
 
 
 def test_it_says_that_rates_were_tuned_elsewhere(shown: str) -> None:
-    assert "rates were tuned on another seed" in shown
+    assert "rates were tuned on a seed that is not reported here" in shown
 
 
 def test_without_an_ablation_it_says_so(searched: StudyResults) -> None:
@@ -95,7 +95,7 @@ def test_factors_that_nobody_asked_for_have_no_heading(full: StudyResults) -> No
 def test_what_the_levels_are_held_against_is_told(full: StudyResults) -> None:
     text = ablation.render(full)
     scale = formatting.scale(full.objective)
-    assert f"The bare base scores {scale.show(base_score(full))} {scale.unit}." in text
+    assert f"The base model scores {scale.show(base_score(full))} {scale.unit}." in text
     assert "Full fine-tuning" not in text  # this study has none
 
 

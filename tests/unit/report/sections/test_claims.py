@@ -34,4 +34,4 @@ def test_the_command_that_trains_what_is_missing_is_there(full: StudyResults) ->
 def test_without_an_ablation_no_table_is_drawn(searched: StudyResults) -> None:
     page = claims.render(searched)
     assert "<table" not in page
-    assert "takes an ablation" in page
+    assert "claims need an ablation" in page

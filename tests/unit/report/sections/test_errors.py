@@ -18,7 +18,7 @@ from harness.results import ANSWER_COLUMNS, PASSAGE_COLUMNS, StudyResults, Texts
 @pytest.mark.parametrize("size", ["full", "perplexity", "summaries", "intents", "searched", "one"])
 def test_every_study_is_shown(size: str, request: pytest.FixtureRequest) -> None:
     results = request.getfixturevalue(size)
-    assert "A description of these texts, not a test" in errors.render(results)
+    assert "Descriptive only: no confidence intervals here" in errors.render(results)
 
 
 def test_an_empty_study_says_so(empty: StudyResults) -> None:

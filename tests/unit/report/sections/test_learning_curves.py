@@ -135,14 +135,14 @@ def test_what_diverged_is_drawn_by_learning_rate(full: StudyResults) -> None:
 
 
 def test_a_study_without_a_reading_says_so(empty: StudyResults) -> None:
-    assert "No training has left a reading yet" in learning_curves.render(empty)
+    assert "No evaluation during training has been recorded yet" in learning_curves.render(empty)
     assert all(frame.empty for frame in learning_curves.tables(empty).values())
 
 
 def test_without_readings_on_validation_the_rest_is_shown(full: StudyResults) -> None:
     rows = full.measurements.assign(value=float("nan"))
     text = learning_curves.render(dataclasses.replace(full, measurements=rows))
-    assert "No trial of the search was read on the way" in text
+    assert "No search trial was evaluated during training" in text
     assert "Loss of the finalists" in text
 
 

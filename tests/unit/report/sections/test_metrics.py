@@ -130,7 +130,7 @@ def test_cells_are_the_frames(full: StudyResults, shown: str) -> None:
 
 
 def test_a_metric_without_classes_says_so(perplexity: StudyResults) -> None:
-    assert "perplexity is told of whole texts" in classes.render_classes(perplexity)
+    assert "perplexity is computed on whole texts" in classes.render_classes(perplexity)
     assert classes.tables_classes(perplexity) == {}
 
 
@@ -139,7 +139,7 @@ def test_without_an_ablation_it_says_so(one: StudyResults) -> None:
 
 
 def test_a_metric_of_whole_texts_has_no_table(summaries: StudyResults) -> None:
-    assert "rougeL is told of whole texts" in classes.render_classes(summaries)
+    assert "rougeL is computed on whole texts" in classes.render_classes(summaries)
     assert "<table" not in classes.render_classes(summaries)
 
 

@@ -54,4 +54,4 @@ def test_an_empty_study_has_commands_still(empty: StudyResults) -> None:
     bare = dataclasses.replace(empty, provenance={})
     text = provenance.render(bare)
     assert "python -m harness pick empty" in text
-    assert "Nothing was noted" in text
+    assert "Nothing recorded" in text

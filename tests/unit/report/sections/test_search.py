@@ -91,7 +91,7 @@ def test_charts_show_every_trial_of_a_short_search(full: StudyResults) -> None:
     cells = [cell for row in heat["data"][0]["text"] for cell in row if cell]
     assert sum(int(cell.partition("<br>")[2]) for cell in cells) == count
     assert len(cells) == len(search.tables(study)["heat"])
-    assert "no ablation" in text
+    assert "not an ablation" in text
 
 
 def test_a_mark_shows_its_trial(full: StudyResults) -> None:
@@ -117,9 +117,9 @@ def test_without_importances_there_is_no_heat_map(full: StudyResults) -> None:
 
 def test_the_noise_floor_is_told_where_it_is_known(full: StudyResults) -> None:
     young = studies.make_results(stages=("search",))
-    assert "may be luck" in search.render(full)
+    assert "may be chance" in search.render(full)
     assert any("1.96" in name for name in series_of(figures_in(search.render(full))[0]))
-    assert "may be luck" not in search.render(young)
+    assert "may be chance" not in search.render(young)
     assert "1.96" not in str(figures_in(search.render(young))[0])
 
 
@@ -179,10 +179,10 @@ def test_importances_are_shown_as_they_were_noted(full: StudyResults) -> None:
     page = search.render(study)
     assert "PED-ANOVA" in page
     assert re.search(r"<td[^>]*>19</td>", page)
-    assert "no ablation" in page
+    assert "not an ablation" in page
     assert len(search.importance_table(study)) == 2
     assert search.dependence_table(study)["level"].tolist() == [4]
-    assert "begun before this was noted" in search.render(full)
+    assert "begun before this was recorded" in search.render(full)
 
 
 def test_every_trial_has_a_row_with_its_stage(full: StudyResults) -> None:

@@ -75,7 +75,7 @@ def test_what_was_noted_of_the_data_stands_on_the_first_screen(full: StudyResult
     noted = dataclasses.replace(full, provenance={**full.provenance, "task_notes": notes})
     text = html.unescape(verdict.render(noted))
     assert all(text.index(one) < text.index("<h3>Evidence</h3>") for one in notes)
-    assert "On the data of this study" not in verdict.render(full)
+    assert "Notes on the data" not in verdict.render(full)
 
 
 def test_what_was_cut_to_make_tokens_stands_below_what_was_noted_of_the_data(
@@ -84,13 +84,13 @@ def test_what_was_cut_to_make_tokens_stands_below_what_was_noted_of_the_data(
     cut = "4 training prompts were cut on the left to 64 tokens"
     counted = dataclasses.replace(full, attributes={**full.attributes, "token_notes": [cut]})
     alone = html.unescape(verdict.render(counted))
-    assert alone.index("On the data of this study") < alone.index(cut)
+    assert alone.index("Notes on the data") < alone.index(cut)
     assert alone.index(cut) < alone.index("<h3>Evidence</h3>")
     noted = {**full.provenance, "task_notes": ["3 rows were set aside"]}
     both = html.unescape(verdict.render(dataclasses.replace(counted, provenance=noted)))
     assert both.index("3 rows were set aside") < both.index(cut)
     none = dataclasses.replace(full, attributes={**full.attributes, "token_notes": []})
-    assert "On the data of this study" not in verdict.render(none)
+    assert "Notes on the data" not in verdict.render(none)
 
 
 def test_a_running_study_says_so(one: StudyResults) -> None:
@@ -121,7 +121,7 @@ def test_an_open_question_is_called_open() -> None:
     assert advice.outcome == "undecided"
     assert "Not decided" in text
     assert "Use this" not in text
-    assert "It cannot be told apart" not in text
+    assert "indistinguishable from the pick" not in text
     assert "Without an adapter" not in text  # nothing was scored
     if advice.more_seeds:
         assert f"about {advice.more_seeds} more seeds" in text
