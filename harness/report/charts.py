@@ -10,7 +10,6 @@ them by those of `DARK` where the reader prefers a dark page.
 
 from __future__ import annotations
 
-import itertools
 import math
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -66,6 +65,8 @@ _DASHES: Final = (
     "9px,3px,2px,3px",
     "9px,3px,2px,3px,2px,3px",
 )
+#: The font of tick labels that name rows or parameters.
+_INK: Final = {"color": LIGHT["ink"]}
 _FONT: Final = (
     "-apple-system, Inter, Segoe UI, Roboto, Helvetica Neue, Noto Sans, Liberation Sans, "
     "Arial, sans-serif"
@@ -167,54 +168,33 @@ def intervals(
         line: value at which a reference line stands.
     """
     rows = table.reset_index(drop=True)
+    labels = [escape(label) for label in rows["label"]]
     short_labels = max(map(len, map(str, rows["label"])), default=0) <= _SHORT_LABEL
     ends = [*rows["value"], *rows["low"], *rows["high"], *(band[:2] if band else ())]
-    low, high = _padded(ends)
+    low, high = padded_limits(ends)
     bottom, top = len(rows) - 0.4, -0.6 if short_labels else -0.75
     data: list[dict[str, Any]] = []
     if band is not None:
-        data.append(
-            {
-                "x": [band.low, band.high, band.high, band.low],
-                "y": [bottom, bottom, top, top],
-                "mode": "none",
-                "fill": "toself",
-                "fillcolor": LIGHT["tint"],
-                "name": escape(band.meaning, _HOVER_LENGTH),
-                "hoverinfo": "skip",
-            }
-        )
+        x, y = [band.low, band.high, band.high, band.low], [bottom, bottom, top, top]
+        data.append(_area(x, y, LIGHT["tint"], name=escape(band.meaning, _HOVER_LENGTH)))
     for name, group in rows.groupby("series", sort=False):
         data += _interval_traces(str(name), group, (low, high))
-    layout: dict[str, Any] = {
-        "height": 70 + (30 if short_labels else 42) * len(rows),
-        "xaxis": {"title": {"text": escape(x_title)}, "range": [low, high]},
-        "yaxis": {"range": [bottom, top], "showgrid": False, "fixedrange": True},
-    }
+    y_axis: dict[str, Any] = {"range": [bottom, top], "showgrid": False, "fixedrange": True}
+    layout: dict[str, Any] = {}
     if short_labels:
-        layout["yaxis"] |= {
-            "tickvals": list(range(len(rows))),
-            "ticktext": [escape(label) for label in rows["label"]],
-            "tickfont": {"color": LIGHT["ink"]},
-            "ticklabelstandoff": 6,
-        }
+        y_axis |= _ticks(labels) | {"tickfont": _INK, "ticklabelstandoff": 6}
     else:
-        layout["yaxis"] |= {"showticklabels": False}
+        y_axis |= {"showticklabels": False}
+        place = {"xref": "paper", "x": 0, "xanchor": "left", "yshift": 15, "showarrow": False}
         layout["annotations"] = [
-            {
-                "text": escape(label),
-                "xref": "paper",
-                "x": 0,
-                "xanchor": "left",
-                "y": index,
-                "yshift": 15,
-                "showarrow": False,
-            }
-            for index, label in enumerate(rows["label"])
+            {"text": label, "y": index} | place for index, label in enumerate(labels)
         ]
     if line is not None:
-        layout["shapes"] = [_dotted({"x0": line, "x1": line, "y0": 0, "y1": 1, "yref": "paper"})]
-    return _figure(data, layout)
+        stroke = {"color": LIGHT["strong_rule"], "dash": "dot", "width": 1}
+        span = {"x0": line, "x1": line, "y0": 0, "y1": 1, "yref": "paper"}
+        layout["shapes"] = [{"type": "line", "line": stroke, **span}]
+    height = 70 + (30 if short_labels else 42) * len(rows)
+    return _figure(data, height, _axis(x_title, range=[low, high]), y_axis, **layout)
 
 
 def pareto(table: pd.DataFrame, x_title: str, y_title: str, *, log: bool = False) -> Figure:
@@ -229,22 +209,11 @@ def pareto(table: pd.DataFrame, x_title: str, y_title: str, *, log: bool = False
     """
     rows = table.sort_values("x", kind="stable", ignore_index=True)
     front = rows["front"].astype(bool)
-    (x_low, x_high), (y_low, y_high) = (
-        _padded(rows["x"], log=log),
-        _padded([*rows["y"], *rows["low"], *rows["high"]]),
-    )
-    data: list[dict[str, Any]] = [
-        {
-            "x": _numbers(rows["x"][front]),
-            "y": _numbers(rows["y"][front]),
-            "mode": "lines",
-            "line": {"shape": "hv", "color": LIGHT["accent"], "width": 1.25},
-            "name": "front",
-            "legendgroup": "front",
-            "showlegend": False,
-            "hoverinfo": "skip",
-        }
-    ]
+    x_low, x_high = padded_limits(rows["x"], log=log)
+    y_low, y_high = padded_limits([*rows["y"], *rows["low"], *rows["high"]])
+    steps = {"shape": "hv", "color": LIGHT["accent"], "width": 1.25}
+    x, y = _numbers(rows["x"][front]), _numbers(rows["y"][front])
+    data = [_line(x, y, steps, name="front", legendgroup="front", showlegend=False)]
     for name, members, style in (("front", front, "strong"), ("others", ~front, "faint")):
         part = rows[members]
         if part.empty:
@@ -257,25 +226,18 @@ def pareto(table: pd.DataFrame, x_title: str, y_title: str, *, log: bool = False
             ]
             labels = [escape(label, 24) for label in part["label"]]
             positions = place_labels(places, labels)
+            texts = [label if at else "" for label, at in zip(labels, positions, strict=True)]
             trace |= {
                 "mode": "markers+text",
-                "text": [
-                    label if position else ""
-                    for label, position in zip(labels, positions, strict=True)
-                ],
+                "text": texts,
                 "textposition": [position or "top left" for position in positions],
                 "textfont": {"size": 11},
             }
         data.append(trace)
-    x_axis: dict[str, Any] = {"title": {"text": escape(x_title)}, "range": [x_low, x_high]}
+    x_axis = _axis(x_title, range=[x_low, x_high])
     if log:
         x_axis |= _log_axis(x_low, x_high, _with_prefix)
-    layout = {
-        "height": 360,
-        "xaxis": x_axis,
-        "yaxis": {"title": {"text": escape(y_title, _TITLE_LENGTH)}, "range": [y_low, y_high]},
-    }
-    return _figure(data, layout)
+    return _figure(data, 360, x_axis, _axis(y_title, _TITLE_LENGTH, range=[y_low, y_high]))
 
 
 def curves(table: pd.DataFrame, x_title: str, y_title: str, *, log: bool = False) -> Figure:
@@ -296,32 +258,19 @@ def curves(table: pd.DataFrame, x_title: str, y_title: str, *, log: bool = False
         color, _, opacity = _STYLES[style]
         # The last of a style is the solid one: it lies on top.
         dash = _DASHES[series[index + 1 :].count(style) % len(_DASHES)]
-        group = {"name": escape(name, _HOVER_LENGTH), "legendgroup": escape(name, _HOVER_LENGTH)}
+        group = _named(name)
         lines = [line for _, line in rows.groupby("line", sort=False)]
         for line in lines:
             if len(line) > 1 and line["low"].notna().all():
-                data.append(
-                    {
-                        "x": _numbers([*line["x"], *line["x"][::-1]]),
-                        "y": _numbers([*line["high"], *line["low"][::-1]]),
-                        "mode": "none",
-                        "fill": "toself",
-                        "fillcolor": color,
-                        "opacity": 0.16,
-                        "hoverinfo": "skip",
-                        "showlegend": False,
-                        **group,
-                    }
-                )
+                x = _numbers([*line["x"], *line["x"][::-1]])
+                y = _numbers([*line["high"], *line["low"][::-1]])
+                data.append(_area(x, y, color, opacity=0.16, showlegend=False, **group))
+        width = 2.25 if style == "strong" else 1.5
         data.append(
             {
                 **_joined(lines),
                 "mode": "lines" if all(len(line) > 1 for line in lines) else "lines+markers",
-                "line": {
-                    "color": color,
-                    "width": 2.25 if style == "strong" else 1.5,
-                    "dash": dash,
-                },
+                "line": {"color": color, "width": width, "dash": dash},
                 "marker": {"color": color, "size": 4},
                 "opacity": opacity,
                 **group,
@@ -331,19 +280,12 @@ def curves(table: pd.DataFrame, x_title: str, y_title: str, *, log: bool = False
         if len(rings):
             ring = {"color": LIGHT["paper"], "size": 9, "line": {"color": color, "width": 2}}
             data.append(_points(rings) | {"marker": ring, "showlegend": False, **group})
-    y_axis: dict[str, Any] = {"title": {"text": escape(y_title, _TITLE_LENGTH)}}
+    y_axis = _axis(y_title, _TITLE_LENGTH)
     if log:
         values = pd.concat([table["y"], table["low"], table["high"]])
-        low, high = _padded(values, log=True)
-        y_axis |= _log_axis(low, high, formatting.short) | {"range": [low, high]}
-    x_axis = {"title": {"text": escape(x_title)}, "rangemode": "tozero"}
-    layout = {
-        "height": 360,
-        "xaxis": x_axis,
-        "yaxis": y_axis,
-        "legend": {"traceorder": "reversed"},
-    }
-    return _figure(data, layout)
+        y_axis |= _log_axis(*padded_limits(values, log=True), formatting.short)
+    x_axis = _axis(x_title, rangemode="tozero")
+    return _figure(data, 360, x_axis, y_axis, legend={"traceorder": "reversed"})
 
 
 def optimization_history(
@@ -363,38 +305,21 @@ def optimization_history(
     corners = table[new | (table.index == table.index[-1])]
     data: list[dict[str, Any]] = []
     if noise:
-        numbers, lows, highs = _steps(corners)
-        data.append(
-            {
-                "x": _numbers([*numbers, *numbers[::-1]]),
-                "y": _numbers([*highs, *lows[::-1]]),
-                "mode": "none",
-                "fill": "toself",
-                "fillcolor": LIGHT["tint"],
-                "name": escape(noise, _HOVER_LENGTH),
-                "hoverinfo": "skip",
-            }
-        )
-    data.append(
-        {
-            "x": _numbers(corners["number"]),
-            "y": _numbers(corners["best"]),
-            "mode": "lines",
-            "line": {"shape": "hv", "color": LIGHT["accent"], "width": 1.5},
-            "name": "best so far",
-            "hoverinfo": "skip",
-        }
-    )
+        columns = ["number", "low", "high"]
+        # Both ends of each step, up to the next corner.
+        numbers, lows, highs = corners[columns].to_numpy(dtype=float).repeat(2, axis=0).T
+        ends, low, high = numbers[1:-1], lows[:-2], highs[:-2]
+        outline = _numbers([*ends, *ends[::-1]]), _numbers([*high, *low[::-1]])
+        data.append(_area(*outline, LIGHT["tint"], name=escape(noise, _HOVER_LENGTH)))
+    steps = {"shape": "hv", "color": LIGHT["accent"], "width": 1.5}
+    x, y = _numbers(corners["number"]), _numbers(corners["best"])
+    data.append(_line(x, y, steps, name="best so far"))
     shown = table[table["shown"].astype(bool)].rename(columns={"number": "x", "value": "y"})
     best = shown["y"] == shown["best"]
     data += _on_edge(shown[~best], limits, "trials", "faint")
     data += _on_edge(shown[best], limits, "new best", "strong")
-    layout = {
-        "height": 300,
-        "xaxis": {"title": {"text": "trial"}},
-        "yaxis": {"title": {"text": escape(y_title, _TITLE_LENGTH)}, "range": list(limits)},
-    }
-    return _figure(data, layout)
+    y_axis = _axis(y_title, _TITLE_LENGTH, range=list(limits))
+    return _figure(data, 300, _axis("trial"), y_axis)
 
 
 def slice_plot(table: pd.DataFrame, dimension: Dimension, limits: tuple[float, float]) -> Figure:
@@ -407,13 +332,7 @@ def slice_plot(table: pd.DataFrame, dimension: Dimension, limits: tuple[float, f
         limits: ends of the scores' axis; a score beyond them stands on the edge.
     """
     data, x_axis = _slice(table, dimension, limits)
-    layout = {
-        "height": 210,
-        "showlegend": False,
-        "xaxis": x_axis,
-        "yaxis": {"range": list(limits)},
-    }
-    return _figure(data, layout)
+    return _figure(data, 210, x_axis, {"range": list(limits)}, showlegend=False)
 
 
 def slices(
@@ -433,17 +352,14 @@ def slices(
     count = len(dimensions)
     columns, lines = min(columns, count), math.ceil(count / columns)
     data: list[dict[str, Any]] = []
-    layout: dict[str, Any] = {"height": 60 + 210 * lines}
+    layout: dict[str, Any] = {}
     for index, dimension in enumerate(dimensions):
         suffix = str(index + 1) if index else ""
         line, column = divmod(index, columns)
         rows = table[table["parameter"] == dimension.name]
         traces, x_axis = _slice(rows, dimension, limits)
-        for trace in traces:
-            in_legend = not index and trace.get("showlegend", True)
-            data.append(
-                trace | {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}", "showlegend": in_legend}
-            )
+        axes = {"xaxis": f"x{suffix}", "yaxis": f"y{suffix}", "showlegend": not index}
+        data += [trace | axes for trace in traces]
         width, height = 1 / columns, 1 / lines
         top = 1 - line * height
         layout[f"xaxis{suffix}"] = x_axis | {
@@ -456,7 +372,7 @@ def slices(
             "range": list(limits),
             "showticklabels": not column,
         }
-    return _figure(data, layout)
+    return _figure(data, 60 + 210 * lines, **layout)
 
 
 def parallel_coordinates(
@@ -481,9 +397,7 @@ def parallel_coordinates(
     data: list[dict[str, Any]] = []
     for name, style, strong in (("other trials", "faint", False), ("the best", "strong", True)):
         color, _, opacity = _STYLES[style]
-        x: list[float | None] = []
-        y: list[float | None] = []
-        hover: list[str] = []
+        x, y, hover = [], [], []
         for row in table[table["best"].astype(bool) == strong].to_dict("records"):
             heights = [
                 shift_level(share(row[dimension.name]), slot, row["number"])
@@ -494,55 +408,42 @@ def parallel_coordinates(
             y += [*(round(height, 4) for height in heights), round(min(1, max(0, end)), 4), None]
             hover += [_hover(row["hover"])] * (last + 2)
         if x:
-            data.append(
-                {
-                    "x": x,
-                    "y": y,
-                    "mode": "lines",
-                    "line": {"color": color, "width": 1.75 if strong else 1},
-                    "opacity": 1 if strong else opacity,
-                    "name": name,
-                    "hovertext": hover,
-                    "hoverinfo": "text",
-                }
-            )
+            line = {"color": color, "width": 1.75 if strong else 1}
+            trace = _line(x, y, line, name=name, opacity=1 if strong else opacity)
+            data.append(trace | {"hovertext": hover, "hoverinfo": "text"})
+    # Each label is on the outer side of its axis: x, height, text, anchor and shift.
     labels = [
-        (index, height, text, "left")
+        (index, height, text, "right", -5)
         for index, (_, _, marks) in enumerate(scales)
         for height, text in marks
-    ] + [(last, _share(value, *limits), text, "right") for value, text in ticks]
-    names = [*(dimension.name for dimension in dimensions), score]
-    layout = {
-        "height": 360,
-        "margin": {"l": 84, "r": 50, "t": 40, "b": 16},
-        "xaxis": {
-            "tickvals": list(range(last + 1)),
-            "ticktext": [escape(name, 24) for name in names],
-            "tickfont": {"color": LIGHT["ink"]},
-            "side": "top",
-            "range": [0, last],
-            "showline": False,
-            "showgrid": True,
-            "gridcolor": LIGHT["strong_rule"],
-            "fixedrange": True,
-        },
-        "yaxis": {"visible": False, "range": [-0.03, 1.03], "fixedrange": True},
-        "annotations": [
-            {
-                "x": x,
-                "y": height,
-                "text": escape(text, 14),
-                "xanchor": "right" if side == "left" else "left",
-                "xshift": -5 if side == "left" else 5,
-                "showarrow": False,
-                "font": {"color": LIGHT["soft"], "size": 11},
-                "bgcolor": LIGHT["paper"],
-                "borderpad": 0,
-            }
-            for x, height, text, side in labels
-        ],
+    ] + [(last, _share(value, *limits), text, "left", 5) for value, text in ticks]
+    x_axis = {
+        **_ticks([escape(name, 24) for name in (*(d.name for d in dimensions), score)]),
+        "tickfont": _INK,
+        "side": "top",
+        "range": [0, last],
+        "showline": False,
+        "showgrid": True,
+        "gridcolor": LIGHT["strong_rule"],
+        "fixedrange": True,
     }
-    return _figure(data, layout)
+    annotations = [
+        {
+            "x": x,
+            "y": height,
+            "text": escape(text, 14),
+            "xanchor": anchor,
+            "xshift": shift,
+            "showarrow": False,
+            "font": {"color": LIGHT["soft"], "size": 11},
+            "bgcolor": LIGHT["paper"],
+            "borderpad": 0,
+        }
+        for x, height, text, anchor, shift in labels
+    ]
+    y_axis = {"visible": False, "range": [-0.03, 1.03], "fixedrange": True}
+    margin = {"l": 84, "r": 50, "t": 40, "b": 16}
+    return _figure(data, 360, x_axis, y_axis, margin=margin, annotations=annotations)
 
 
 def heatmap(table: pd.DataFrame, horizontal: Dimension, vertical: Dimension) -> Figure:
@@ -580,13 +481,9 @@ def heatmap(table: pd.DataFrame, horizontal: Dimension, vertical: Dimension) -> 
         "xgap": 2,
         "ygap": 2,
     }
-    layout = {
-        "height": 90 + 44 * shape[0],
-        "margin": {"r": 30},  # for the name of the last edge
-        "xaxis": _cells(horizontal) | {"title": {"text": escape(horizontal.name)}},
-        "yaxis": _cells(vertical) | {"title": {"text": escape(vertical.name)}},
-    }
-    return _figure([trace], layout)
+    margin = {"r": 30}  # for the name of the last edge
+    height = 90 + 44 * shape[0]
+    return _figure([trace], height, _cells(horizontal), _cells(vertical), margin=margin)
 
 
 def dots(table: pd.DataFrame, x_title: str) -> Figure:
@@ -601,25 +498,19 @@ def dots(table: pd.DataFrame, x_title: str) -> Figure:
     symbols = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "hexagon")
     colors = (LIGHT["accent"], LIGHT["warm"], LIGHT["soft"], LIGHT["strong_rule"])
     names = list(dict.fromkeys(table["series"]))
-    data = [
-        _points(rows.assign(x=rows["value"], y=[labels.index(label) for label in rows["label"]]))
-        | {
-            "name": escape(name, _HOVER_LENGTH),
-            "marker": {
-                "symbol": symbols[index % len(symbols)],
-                "size": 9,
-                "color": colors[index % len(colors)],
-            },
-        }
-        for index, name in enumerate(names)
-        for rows in [table[table["series"] == name]]
-    ]
-    layout = {
-        "height": 90 + 26 * len(labels),
-        "xaxis": {"title": {"text": escape(x_title)}},
-        "yaxis": _rows(labels) | {"showgrid": True},
+    data = []
+    for index, name in enumerate(names):
+        rows = table[table["series"] == name]
+        rows = rows.assign(x=rows["value"], y=[labels.index(label) for label in rows["label"]])
+        symbol, color = symbols[index % len(symbols)], colors[index % len(colors)]
+        mark = {"symbol": symbol, "size": 9, "color": color}
+        data.append(_points(rows) | {"name": escape(name, _HOVER_LENGTH), "marker": mark})
+    y_axis = _ticks([escape(label, 32) for label in labels]) | {
+        "tickfont": _INK,
+        "range": [len(labels) - 0.5, -0.5],  # the first on top
+        "showgrid": True,
     }
-    return _figure(data, layout)
+    return _figure(data, 90 + 26 * len(labels), _axis(x_title), y_axis)
 
 
 def level_curve(table: pd.DataFrame, levels: Dimension, y_title: str) -> Figure:
@@ -633,6 +524,7 @@ def level_curve(table: pd.DataFrame, levels: Dimension, y_title: str) -> Figure:
     data = []
     for index, (name, rows) in enumerate(table.groupby("series", sort=False)):
         style = "warm" if index else "strong"
+        color = _STYLES[style][0]
         # Series stand beside each other, so that their intervals do not cover each other.
         x = [list(levels.levels).index(level) + 0.08 * index for level in rows["level"]]
         data.append(
@@ -640,21 +532,13 @@ def level_curve(table: pd.DataFrame, levels: Dimension, y_title: str) -> Figure:
             | {
                 "name": escape(name, _HOVER_LENGTH),
                 "mode": "lines+markers",
-                "line": {"color": _STYLES[style][0], "dash": _DASHES[index % len(_DASHES)]},
-                "marker": {"color": _STYLES[style][0], "size": 8},
+                "line": {"color": color, "dash": _DASHES[index % len(_DASHES)]},
+                "marker": {"color": color, "size": 8},
                 "error_y": _errors(rows, "value", style),
             }
         )
-    layout = {
-        "height": 360,
-        "xaxis": {
-            "title": {"text": escape(levels.name)},
-            "tickvals": list(range(len(levels.levels))),
-            "ticktext": [escape(text) for text in levels.texts],
-        },
-        "yaxis": {"title": {"text": escape(y_title, _TITLE_LENGTH)}},
-    }
-    return _figure(data, layout)
+    x_axis = _axis(levels.name, **_ticks([escape(text) for text in levels.texts]))
+    return _figure(data, 360, x_axis, _axis(y_title, _TITLE_LENGTH))
 
 
 def with_caption(figure: Figure, caption: str, width: int = 720) -> Figure:
@@ -702,9 +586,22 @@ def shift_level(share: float, slot: float, number: int) -> float:
     return share + _SPREAD * slot * ((number * _GOLDEN) % 1 - 0.5)
 
 
-def padded_limits(values: Iterable[float]) -> tuple[float, float]:
-    """Ends of an axis that holds all finite values, with a little room at both."""
-    return _padded(values)
+def padded_limits(values: Iterable[float], *, log: bool = False) -> tuple[float, float]:
+    """Ends of an axis that holds all finite values, with a little room at both.
+
+    They are as plotly takes them: of a logarithmic axis, logarithms.
+    """
+    finite = [float(value) for value in values if not formatting.missing(value)]
+    finite = [value for value in finite if math.isfinite(value) and (value > 0 or not log)]
+    if not finite:
+        return 0.0, 1.0
+    low, high = min(finite), max(finite)
+    if log:
+        low, high = math.log10(low), math.log10(high)
+        room = max(0.06 * (high - low), 0.06)
+    else:
+        room = 0.06 * (high - low) or 0.05 * abs(high) or 0.01
+    return low - room, high + room
 
 
 def log_ticks(low: float, high: float) -> list[float]:
@@ -753,13 +650,39 @@ def _overlap(box: Sequence[float], second: Sequence[float]) -> bool:
     return box[0] < second[2] and second[0] < box[2] and box[1] < second[3] and second[1] < box[3]
 
 
-def _figure(data: list[dict[str, Any]], layout: dict[str, Any]) -> Figure:
+def _figure(
+    data: list[dict[str, Any]], height: int, x_axis: Any = None, y_axis: Any = None, **layout: Any
+) -> Figure:
     # Here, since plotly takes a while to load and no figure may be needed.
     from plotly.graph_objects import Figure
 
     named = sum(bool(trace.get("name")) and trace.get("showlegend", True) for trace in data)
-    layout.setdefault("showlegend", named > 1)
+    axes = {"xaxis": x_axis, "yaxis": y_axis} if x_axis else {}
+    layout = {"height": height, "showlegend": named > 1, **axes, **layout}
     return Figure({"data": data, "layout": {**layout, "template": template()}})
+
+
+def _axis(title: object, room: int = _LABEL_LENGTH, **settings: Any) -> dict[str, Any]:
+    return {"title": {"text": escape(title, room)}, **settings}
+
+
+def _ticks(texts: Sequence[str], shift: float = 0) -> dict[str, Any]:
+    """One tick for each text at 0, 1, 2 and so on."""
+    return {"tickvals": [index + shift for index in range(len(texts))], "ticktext": list(texts)}
+
+
+def _line(x: Sequence[Any], y: Sequence[Any], line: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"x": x, "y": y, "mode": "lines", "line": line, "hoverinfo": "skip", **more}
+
+
+def _area(x: Sequence[Any], y: Sequence[Any], color: str, **more: Any) -> dict[str, Any]:
+    """The area within an outline that is not drawn."""
+    fill = {"mode": "none", "fill": "toself", "fillcolor": color, "hoverinfo": "skip"}
+    return {"x": x, "y": y, **fill, **more}
+
+
+def _named(name: object) -> dict[str, Any]:
+    return dict.fromkeys(("name", "legendgroup"), escape(name, _HOVER_LENGTH))
 
 
 def _interval_traces(
@@ -771,28 +694,22 @@ def _interval_traces(
     # An interval without an end reaches to the edge of the plot, and has no bar there.
     x: list[float | None] = []
     y: list[float | None] = []
+    bounded = rows["low"].notna() | rows["high"].notna()
     for side, edge in (("low", limits[0]), ("high", limits[1])):
-        for row in rows[rows[side].isna() & (rows["low"].notna() | rows["high"].notna())].to_dict(
-            "records"
-        ):
+        for row in rows[rows[side].isna() & bounded].to_dict("records"):
             x += [float(row["value"]), edge, None]
             y += [row["y"], row["y"], None]
     if not x:
         return [trace]
     line = {"color": _STYLES[style][0], "width": 1.5}
-    group = {"legendgroup": trace["legendgroup"], "showlegend": False, "hoverinfo": "skip"}
-    return [{"x": x, "y": y, "mode": "lines", "line": line, **group}, trace]
+    return [_line(x, y, line, legendgroup=trace["legendgroup"], showlegend=False), trace]
 
 
 def _marks(rows: pd.DataFrame, name: str, style: str) -> dict[str, Any]:
     color, size, opacity = _STYLES[style]
     hollow = {"color": LIGHT["paper"], "size": size, "line": {"color": color, "width": 2.5}}
-    return _points(rows) | {
-        "name": escape(name, _HOVER_LENGTH),
-        "legendgroup": escape(name, _HOVER_LENGTH),
-        "marker": hollow if style == "reference" else {"color": color, "size": size},
-        "opacity": opacity,
-    }
+    marker = hollow if style == "reference" else {"color": color, "size": size}
+    return _points(rows) | _named(name) | {"marker": marker, "opacity": opacity}
 
 
 def _points(rows: pd.DataFrame) -> dict[str, Any]:
@@ -838,43 +755,31 @@ def _on_edge(
     values = rows["y"].astype(float)
     # By its size within, for plotly leaves out what lies beyond the axis by a rounding error.
     edge = 0.025 * (high - low)
-    trace = _marks(
-        rows.assign(y=values.where(values >= low, low + edge).where(values <= high, high - edge)),
-        name,
-        style,
-    )
-    trace["marker"] = {
-        **trace["marker"],
-        "symbol": [
-            "triangle-down" if value < low else "triangle-up" if value > high else "circle"
-            for value in values
-        ],
-    }
-    if set(trace["marker"]["symbol"]) == {"circle"}:
-        del trace["marker"]["symbol"]
-    return [trace | {"cliponaxis": False}]
+    inside = values.where(values >= low, low + edge).where(values <= high, high - edge)
+    trace = _marks(rows.assign(y=inside), name, style) | {"cliponaxis": False}
+    symbols = [
+        "triangle-down" if value < low else "triangle-up" if value > high else "circle"
+        for value in values
+    ]
+    if set(symbols) != {"circle"}:
+        trace["marker"] = {**trace["marker"], "symbol": symbols}
+    return [trace]
 
 
 def _slice(
     table: pd.DataFrame, dimension: Dimension, limits: tuple[float, float]
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Traces and horizontal axis of one parameter."""
-    axis: dict[str, Any] = {"title": {"text": escape(dimension.name)}}
+    axis = _axis(dimension.name)
     if _ranged(dimension):
-        low, high = _padded(dimension.levels, log=True)
-        axis |= _log_axis(low, high, formatting.rate) | {"range": [low, high]}
+        axis |= _log_axis(*padded_limits(dimension.levels, log=True), formatting.rate)
         x = [float(level) for level in table["level"]]
     else:
         places = {level: index for index, level in enumerate(dimension.levels)}
-        x = [
-            shift_level(places[level], 1, number)
-            for level, number in zip(table["level"], table["number"], strict=True)
-        ]
-        axis |= {
-            "tickvals": list(range(len(dimension.levels))),
-            "ticktext": [escape(text, 13) for text in dimension.texts],
-            "range": [-0.5, len(dimension.levels) - 0.5],
-        }
+        pairs = zip(table["level"], table["number"], strict=True)
+        x = [shift_level(places[level], 1, number) for level, number in pairs]
+        axis |= _ticks([escape(text, 13) for text in dimension.texts])
+        axis |= {"range": [-0.5, len(places) - 0.5]}
     rows = table.assign(x=x, y=table["value"])
     best = rows["best"].astype(bool)
     traces = _on_edge(rows[~best], limits, "other trials", "faint")
@@ -888,16 +793,13 @@ def _ranged(dimension: Dimension) -> bool:
 def _scale(dimension: Dimension) -> tuple[Any, float, list[tuple[float, str]]]:
     """Of a vertical axis: a level's share of its height, the room of a level, and its ticks."""
     if _ranged(dimension):
-        low, high = _padded(dimension.levels, log=True)
+        low, high = padded_limits(dimension.levels, log=True)
 
         def share(level: Any) -> float:
             return _share(level, low, high, log=True)
 
-        return (
-            share,
-            0.0,
-            [(share(tick), formatting.rate(tick)) for tick in log_ticks(10**low, 10**high)],
-        )
+        ticks = log_ticks(10**low, 10**high)
+        return share, 0.0, [(share(tick), formatting.rate(tick)) for tick in ticks]
     slot = 1 / max(1, len(dimension.levels))
     places = {level: (index + 0.5) * slot for index, level in enumerate(dimension.levels)}
     return places.__getitem__, slot, list(zip(places.values(), dimension.texts, strict=True))
@@ -907,64 +809,20 @@ def _cells(dimension: Dimension) -> dict[str, Any]:
     """The axis of a heat map's cells, named at their middles or at their ends."""
     count = len(dimension.levels)
     shift = -0.5 if len(dimension.texts) > count else 0.0
-    return {
-        "tickvals": [index + shift for index in range(len(dimension.texts))],
-        "ticktext": [escape(text, 13) for text in dimension.texts],
-        "tickfont": {"color": LIGHT["ink"]},
-        "range": [-0.5, count - 0.5],
-        "showgrid": False,
-        "showline": False,
-        "fixedrange": True,
-    }
-
-
-def _rows(labels: Sequence[Any]) -> dict[str, Any]:
-    """A vertical axis with one label a row, the first on top."""
-    return {
-        "tickvals": list(range(len(labels))),
-        "ticktext": [escape(label, 32) for label in labels],
-        "tickfont": {"color": LIGHT["ink"]},
-        "range": [len(labels) - 0.5, -0.5],
-        "showgrid": False,
-    }
+    ticks = _ticks([escape(text, 13) for text in dimension.texts], shift) | {"tickfont": _INK}
+    hidden = {"showgrid": False, "showline": False, "fixedrange": True}
+    return _axis(dimension.name, range=[-0.5, count - 0.5], **ticks, **hidden)
 
 
 def _log_axis(low: float, high: float, show: Any) -> dict[str, Any]:
     """A logarithmic axis from its ends' logarithms, with ticks at decades if there are some."""
     ticks = log_ticks(10**low, 10**high)
-    return {"type": "log", "tickvals": ticks, "ticktext": [show(tick) for tick in ticks]}
-
-
-def _padded(values: Iterable[float], *, log: bool = False) -> tuple[float, float]:
-    """Ends of an axis as plotly takes them: of a logarithmic one, logarithms."""
-    finite = [float(value) for value in values if not formatting.missing(value)]
-    finite = [value for value in finite if math.isfinite(value) and (value > 0 or not log)]
-    if not finite:
-        return 0.0, 1.0
-    low, high = min(finite), max(finite)
-    if log:
-        low, high = math.log10(low), math.log10(high)
-        room = max(0.06 * (high - low), 0.06)
-    else:
-        room = 0.06 * (high - low) or 0.05 * abs(high) or 0.01
-    return low - room, high + room
+    texts = [show(tick) for tick in ticks]
+    return {"type": "log", "tickvals": ticks, "ticktext": texts, "range": [low, high]}
 
 
 def _share(value: float, low: float, high: float, log: bool = False) -> float:
     return ((math.log10(value) if log else float(value)) - low) / (high - low)
-
-
-def _steps(corners: pd.DataFrame) -> tuple[list[Any], list[Any], list[Any]]:
-    """Corners of a curve -> numbers, low and high ends of its steps up to the next corner."""
-    rows = corners[["number", "low", "high"]].to_numpy(dtype=float)
-    numbers = [number for pair in itertools.pairwise(rows[:, 0]) for number in pair]
-    ends = [row for row in rows[:-1] for _ in range(2)]
-    return numbers, [row[1] for row in ends], [row[2] for row in ends]
-
-
-def _dotted(ends: dict[str, Any]) -> dict[str, Any]:
-    line = {"color": LIGHT["strong_rule"], "dash": "dot", "width": 1}
-    return {"type": "line", "line": line, **ends}
 
 
 def _with_prefix(value: float) -> str:

@@ -156,7 +156,9 @@ def _overview(studies: Sequence[StudyResults]) -> Markup:
                 "Score",
                 lambda row: scales[row["study"]].show(row["value"]),
                 "on test",
-                note=lambda row: _known(scales[row["study"]].interval(row["low"], row["high"])),
+                note=lambda row: formatting.known(
+                    scales[row["study"]].interval(row["low"], row["high"])
+                ),
             ),
             Column("Gain", lambda row: scales[row["study"]].gap(row["gain"]), "over the base"),
             number_column("Parameters", "parameters", formatting.count, "trainable"),
@@ -189,11 +191,7 @@ def _so_far(row: Record) -> str:
 
 
 def _examples(row: Record) -> str:
-    return _known(formatting.count(row["examples"]))
-
-
-def _known(words: str) -> str:
-    return "" if words == formatting.MISSING else words
+    return formatting.known(formatting.count(row["examples"]))
 
 
 def _title(factor: str) -> str:
@@ -201,7 +199,7 @@ def _title(factor: str) -> str:
 
 
 def _gap(scale: MetricFormat, row: Record) -> str:
-    return _known(scale.gap_interval(row["lower"], row["upper"]))
+    return formatting.known(scale.gap_interval(row["lower"], row["upper"]))
 
 
 def _ranks(results: StudyResults, frame: pd.DataFrame) -> Markup:
@@ -215,7 +213,7 @@ def _ranks(results: StudyResults, frame: pd.DataFrame) -> Markup:
                 "value",
                 scale.show,
                 scale.unit,
-                lambda row: _known(scale.interval(row["low"], row["high"])),
+                lambda row: formatting.known(scale.interval(row["low"], row["high"])),
             ),
             number_column(
                 "Difference",

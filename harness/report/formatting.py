@@ -80,6 +80,16 @@ def number(value: Any, digits: int = 1, *, signed: bool = False) -> str:
     return STYLE.number(value, digits, signed=signed)
 
 
+def percent(share: Any, digits: int = 1) -> str:
+    """A share in percent, without the sign."""
+    return number(None if missing(share) else 100 * float(share), digits)
+
+
+def known(text: str) -> str:
+    """A text, empty where it stands for a missing value, for small print."""
+    return "" if text == MISSING else text
+
+
 def count(value: Any) -> str:
     """A whole number, thousands set apart."""
     if missing(value):

@@ -13,6 +13,7 @@ import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
@@ -123,7 +124,7 @@ def render(lines: Iterable[StudyRow], pages: Collection[str] = ()) -> str:
     ordered = sorted(sorted(lines, key=lambda row: row.name), key=_age, reverse=True)
     return page.render_page(
         "index.html.j2",
-        body=_body(ordered, pages) if ordered else "",
+        body=_body(ordered, pages),
         total=len(ordered),
         picks=sum(bool(row.pick) for row in ordered),
         unread=sum(bool(row.fault) for row in ordered),
@@ -230,9 +231,9 @@ def _body(lines: Sequence[StudyRow], pages: Collection[str]) -> Markup:
     frame = pd.DataFrame([dataclasses.asdict(row) for row in lines])
     columns = [
         Column("Study", lambda row: _link(row, pages), numeric=False, value="name", wide=True),
-        Column("Verdict", _verdict, numeric=False, value="outcome", note=_caveat_of),
+        Column("Verdict", _verdict, numeric=False, value="outcome", note=itemgetter("caveat")),
         Column("Pick", lambda row: _first_text(row, "fault", "pick"), numeric=False, wide=True),
-        Column("Score", lambda row: _first_text(row, "score"), "95 % interval", note=_interval),
+        Column("Score", _score, "95 % interval", note=itemgetter("interval")),
         Column("Unit", lambda row: _first_text(row, "unit"), numeric=False),
         Column(
             "Task",
@@ -240,7 +241,7 @@ def _body(lines: Sequence[StudyRow], pages: Collection[str]) -> Markup:
             "base model",
             numeric=False,
             value="task",
-            note=lambda row: str(row["model"]),
+            note=itemgetter("model"),
         ),
         Column("Trials", _trials, "ended", value="trials", note=_running),
         Column("Last trial", _when, "ended, UTC", value="ended"),
@@ -270,12 +271,8 @@ def _verdict(row: Record) -> Markup:
     return badge(*_WORDS.get(str(row["outcome"]), (str(row["outcome"]), "plain")))
 
 
-def _caveat_of(row: Record) -> str:
-    return str(row["caveat"])
-
-
-def _interval(row: Record) -> str:
-    return str(row["interval"])
+def _score(row: Record) -> str:
+    return _first_text(row, "score")
 
 
 def _trials(row: Record) -> str:

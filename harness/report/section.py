@@ -154,6 +154,15 @@ def number_column(
     return Column(heading, lambda row: show(row[name]), unit=unit, value=name, note=note)
 
 
+def configuration_column() -> Column:
+    """The configuration of each row with its learning rate."""
+
+    def show(row: Record) -> str:
+        return formatting.label(row, rate_too=True)
+
+    return Column("Configuration", show, numeric=False)
+
+
 def table(
     frame: pd.DataFrame,
     columns: Sequence[Column],
@@ -164,7 +173,7 @@ def table(
     sortable: bool = False,
     name: str = "",
 ) -> Markup:
-    """An HTML table.
+    """An HTML table; empty without a row.
 
     Args:
         frame: one row for each row of the table.
@@ -175,6 +184,8 @@ def table(
         sortable: whether the headings sort the table.
         name: the table's id on the page.
     """
+    if frame.empty:
+        return Markup("")
     rows = [
         {
             "mark": mark(record) if mark else "",
@@ -183,14 +194,8 @@ def table(
         }
         for record in frame.to_dict("records")
     ]
-    return render_template(
-        "table.html.j2",
-        columns=columns,
-        rows=rows,
-        caption=caption,
-        sortable=sortable,
-        name=name,
-    )
+    values = {"columns": columns, "rows": rows, "caption": caption}
+    return render_template("table.html.j2", sortable=sortable, name=name, **values)
 
 
 def badge(word: str, kind: str = "plain") -> Markup:

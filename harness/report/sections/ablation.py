@@ -68,7 +68,7 @@ def render(results: StudyResults) -> str:
     pairs = pairs_of(results)
     for name in factors(results):
         frame = ablation_table(results, name)
-        body = Markup("") if frame.empty else _level_table(results, name, frame)
+        body = _level_table(results, name, frame)
         if name in pairs:
             body += chart_html(*crossed_charts(results, name))
             body += _interaction(results, name, interaction_table(results, name))
@@ -123,14 +123,14 @@ def _level_table(results: StudyResults, name: str, frame: pd.DataFrame) -> Marku
                 "value",
                 scale.show,
                 scale.unit,
-                lambda row: _known(scale.interval(row["low"], row["high"])),
+                lambda row: formatting.known(scale.interval(row["low"], row["high"])),
             ),
             number_column(
                 "Difference",
                 "difference",
                 scale.gap,
                 "to the reference",
-                lambda row: _known(
+                lambda row: formatting.known(
                     scale.gap_interval(row["difference_low"], row["difference_high"])
                 ),
             ),
@@ -138,9 +138,7 @@ def _level_table(results: StudyResults, name: str, frame: pd.DataFrame) -> Marku
             Column("Tuned rate", _rate),
             number_column("Scale", "scale", formatting.short, "effective"),
             number_column("Parameters", "parameters", formatting.count, "trainable"),
-            number_column(
-                "Training", "train_seconds", lambda value: formatting.number(value, 1), "s"
-            ),
+            number_column("Training", "train_seconds", formatting.number, "s"),
             number_column("Memory", "peak_memory", _mebibytes, "MiB"),
             number_column("Seeds", "seeds", formatting.count),
             *_reference_columns(results, frame),
@@ -169,7 +167,7 @@ def _interaction(results: StudyResults, name: str, frame: pd.DataFrame) -> Marku
                 "interaction",
                 scale.gap,
                 scale.unit,
-                lambda row: _known(scale.gap_interval(row["low"], row["high"])),
+                lambda row: formatting.known(scale.gap_interval(row["low"], row["high"])),
             ),
             number_column("p", "p_holm", formatting.p_value, "Holm"),
         ],
@@ -186,15 +184,8 @@ def _reference_columns(results: StudyResults, frame: pd.DataFrame) -> list[Colum
         number_column(
             "Gain", "gain", scale.gap, f"{formatting.gained(results.objective)} the base"
         ),
-        number_column(
-            "Of\u00a0full", "percent_of_full", lambda value: formatting.number(value, 1), "%"
-        ),
-        number_column(
-            "Of\u00a0full",
-            "percent_of_gain",
-            lambda value: formatting.number(value, 1),
-            "% of its gain",
-        ),
+        number_column("Of\u00a0full", "percent_of_full", formatting.number, "%"),
+        number_column("Of\u00a0full", "percent_of_gain", formatting.number, "% of its gain"),
     ]
     known = [column for column in columns if frame[str(column.value)].notna().any()]
     if frame["proofs"].astype(bool).any():
@@ -202,10 +193,6 @@ def _reference_columns(results: StudyResults, frame: pd.DataFrame) -> list[Colum
             Column("Checked", lambda row: _words(row["proofs"]), numeric=False, wide=True)
         )
     return known
-
-
-def _known(interval: str) -> str:
-    return "" if interval == formatting.MISSING else interval
 
 
 def _words(proofs: object) -> str:
@@ -224,11 +211,7 @@ def _rate(row: Record) -> Markup:
 
 
 def _mebibytes(value: object) -> str:
-    return (
-        formatting.MISSING
-        if formatting.missing(value)
-        else formatting.count(float(str(value)) / 2**20)
-    )
+    return formatting.count(None if formatting.missing(value) else float(str(value)) / 2**20)
 
 
 def _true(value: object) -> bool:

@@ -55,9 +55,8 @@ class Unit(NamedTuple):
 
     def show(self, value: Any) -> str:
         """Seconds in this unit."""
-        if formatting.missing(value):
-            return formatting.MISSING
-        return formatting.number(float(value) / self.seconds, self.digits)
+        amount = None if formatting.missing(value) else float(value) / self.seconds
+        return formatting.number(amount, self.digits)
 
 
 _UNITS: Final = ((120.0, Unit(1.0, "s", 1)), (7200.0, Unit(60.0, "min", 1)))
@@ -156,9 +155,7 @@ def _forecast(frame: pd.DataFrame) -> Markup:
     columns = [
         _stage_column(),
         number_column("Trials", "trials", formatting.count),
-        number_column(
-            "Trainings", "trainings", lambda value: formatting.number(value, 1), "of all steps"
-        ),
+        number_column("Trainings", "trainings", formatting.number, "of all steps"),
         number_column("Forecast", "forecast_seconds", time.show, time.name),
         number_column("Actual", "device_seconds", time.show, time.name),
         number_column("Actual / forecast", "ratio", lambda value: formatting.number(value, 2)),
@@ -175,11 +172,7 @@ def _total(row: Record) -> str:
 
 
 def _millions(value: Any) -> str:
-    return (
-        formatting.MISSING
-        if formatting.missing(value)
-        else formatting.number(float(value) / 1e6, 2)
-    )
+    return formatting.number(None if formatting.missing(value) else float(value) / 1e6, 2)
 
 
 def _duration_words(expected: TrialDuration) -> dict[str, Any]:

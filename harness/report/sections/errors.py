@@ -323,8 +323,8 @@ def _confusions(results: StudyResults, compared: ComparedConfigurations) -> Mark
             lambda row: formatting.short(row["instead"]) or "nothing",
             numeric=False,
         ),
-        number_column("Times", "count", lambda value: formatting.number(value, 1), "a seed"),
-        Column("Share", lambda row: f"{100 * float(row['share']):.1f}", "% of that label"),
+        number_column("Count", "count", formatting.number, "per seed"),
+        Column("Share", lambda row: formatting.percent(row["share"]), "% of that label"),
     ]
     more = f", the first {TOP} of {len(frame)}" if len(frame) > TOP else ""
     return table(frame.head(TOP), columns, caption=f"Missed entities (false negatives){more}.")
@@ -365,12 +365,10 @@ def _known(
         ),
         number_column("In the texts", "entities", formatting.count),
     ]
-    columns += [number_column(names[name], name, _percent, "% found") for name in compared.names]
+    columns += [
+        number_column(names[name], name, formatting.percent, "% found") for name in compared.names
+    ]
     return table(frame, columns, caption="Recall for surface forms seen and not seen in training.")
-
-
-def _percent(value: object) -> str:
-    return formatting.MISSING if formatting.missing(value) else f"{100 * float(str(value)):.1f}"
 
 
 register(Section("errors", "Errors", 57, render, tables))

@@ -15,6 +15,7 @@ from harness.report.section import (
     Column,
     Section,
     chart_html,
+    configuration_column,
     number_column,
     register,
     render_template,
@@ -131,12 +132,7 @@ def loss_charts(results: StudyResults) -> list[Chart]:
                     "high": group["high"].astype(float),
                     "ring": False,
                     "hover": [
-                        f"{letter} {name}\nepoch {row['epoch']:.3g}: {_digits(row['mean'])}"
-                        + (
-                            f" ({_ends(row)} over {row['seeds']} seeds)"
-                            if row["seeds"] > 1
-                            else ""
-                        )
+                        f"{letter} {name}\nepoch {row['epoch']:.3g}: {_loss_text(row)}"
                         for row in group.to_dict("records")
                     ],
                 }
@@ -173,7 +169,7 @@ def _loss(results: StudyResults, frame: pd.DataFrame) -> Markup:
     )
     columns = [
         Column("Line", lambda row: str(row["name"]), numeric=False),
-        Column("Configuration", lambda row: formatting.label(row, rate_too=True), numeric=False),
+        configuration_column(),
         number_column("Last loss", "mean", _digits, "nats a token"),
         Column("Lowest to highest", _ends, "nats a token"),
         number_column("Seeds", "seeds", formatting.count),
@@ -257,6 +253,8 @@ def reading_charts(results: StudyResults) -> list[Chart]:
 def _overfits(results: StudyResults, fallen: pd.DataFrame) -> Markup:
     if fallen.empty:
         return Markup("")
+    if fallen.empty:
+        return Markup("")
     scale, trials = formatting.scale(results.objective), results.trials.set_index("number")
     rows = []
     for number, group in fallen.groupby("trial"):
@@ -275,7 +273,7 @@ def _overfits(results: StudyResults, fallen: pd.DataFrame) -> Markup:
     frame = pd.DataFrame(rows).sort_values("fall", ascending=False, kind="stable")
     columns = [
         number_column("Trial", "trial", formatting.count),
-        Column("Configuration", lambda row: formatting.label(row, rate_too=True), numeric=False),
+        configuration_column(),
         number_column("Best reading", "top", scale.show, scale.unit, lambda row: _step(row["at"])),
         number_column(
             "Last reading", "last", scale.show, scale.unit, lambda row: _step(row["end"])
@@ -309,8 +307,8 @@ def divergence_charts(results: StudyResults) -> list[Chart]:
             "series": ["some trials diverged" if bad else "none diverged" for bad in diverged],
             "hover": [
                 f"learning rate {_span(row)}\n{formatting.count(row['diverged'])} of "
-                f"{formatting.count(row['trials'])} trials diverged: {_percent(row['share'])} % "
-                f"({_percent(row['low'])} to {_percent(row['high'])})"
+                f"{formatting.count(row['trials'])} trials diverged: "
+                f"{formatting.percent(row['share'])} % ({_interval(row)})"
                 for row in frame.to_dict("records")
             ],
         }
@@ -324,6 +322,10 @@ def _span(row: Mapping[Any, Any]) -> str:
     return f"{_two_digits(row['low_rate'])} to {_two_digits(row['high_rate'])}"
 
 
+def _interval(row: Mapping[Any, Any]) -> str:
+    return f"{formatting.percent(row['low'])} to {formatting.percent(row['high'])}"
+
+
 def _two_digits(rate: float) -> str:
     """An end of a half decade: `1e-3` or `3.2e-3`."""
     return formatting.rate(float(f"{rate:.2g}"))
@@ -334,19 +336,11 @@ def _shares(frame: pd.DataFrame) -> Markup:
         Column("Learning rate", _span, numeric=False),
         number_column("Trials", "trials", formatting.count),
         number_column("Diverged", "diverged", formatting.count),
-        number_column("Share", "share", _percent, "%"),
-        Column(
-            "95 % interval",
-            lambda row: f"{_percent(row['low'])} to {_percent(row['high'])}",
-            unit="%, Wilson",
-        ),
+        number_column("Share", "share", formatting.percent, "%"),
+        Column("95 % interval", _interval, unit="%, Wilson"),
     ]
     caption = "Trials that were completed, pruned or diverged, by half decades of the rate."
     return table(frame, columns, caption=caption)
-
-
-def _percent(share: Any) -> str:
-    return formatting.number(100 * float(share), 1)
 
 
 register(Section("curves", "Learning curves", 55, render, tables, curve_charts))

@@ -96,8 +96,7 @@ def _column(results: StudyResults, metric: MetricDisplay) -> Column:
         return lambda row: of(row["cells"][metric.name])
 
     def interval(cell: Record) -> str:
-        text = scale.interval(cell["low"], cell["high"])
-        return "" if text == formatting.MISSING else text
+        return formatting.known(scale.interval(cell["low"], cell["high"]))
 
     return Column(
         metric.name.replace("_", " ") + _ARROWS.get(metric.direction, ""),

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import yaml
-from markupsafe import Markup
 
 from harness.report import formatting
 from harness.report.methods import methods
@@ -15,6 +14,8 @@ from harness.report.section import Column, Section, register, render_template, t
 from harness.report.snippets import commands
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
+
     from harness.results import StudyResults
 
 
@@ -74,8 +75,6 @@ def render(results: StudyResults) -> str:
 
 
 def _facts(frame: pd.DataFrame) -> Markup:
-    if frame.empty:
-        return Markup("")
     value = Column("Value", lambda row: row["value"], numeric=False, wide=True)
     return table(
         frame,
@@ -85,8 +84,6 @@ def _facts(frame: pd.DataFrame) -> Markup:
 
 
 def _seeds(frame: pd.DataFrame) -> Markup:
-    if frame.empty:
-        return Markup("")
     fresh = Column(
         "Fresh", lambda row: "yes" if row["fresh"] else "shared with a stage", numeric=False
     )

@@ -98,13 +98,12 @@ def tables(results: StudyResults) -> dict[str, pd.DataFrame]:
 
 def render(results: StudyResults) -> str:
     """The section's HTML."""
-    top, states = top_table(results), state_table(results)
     return render_template(
         "search.html.j2",
         plot=chart_html(*history_charts(results)),
         spread=_spread(results),
-        top=_top(results, top) if len(top) else Markup(""),
-        states=_states(states) if len(states) else Markup(""),
+        top=_top(results),
+        states=_states(state_table(results)),
         slices=chart_html(
             *slice_charts(results), caption=_slices_caption(results), style="multiples"
         ),
@@ -384,11 +383,9 @@ def _spread(results: StudyResults) -> str:
 
 
 def _levels(results: StudyResults) -> Markup:
-    frame, scale = search.by_level(results), formatting.scale(results.objective)
-    if frame.empty:
-        return Markup("")
+    scale = formatting.scale(results.objective)
     return table(
-        frame,
+        search.by_level(results),
         [
             Column("Parameter", lambda row: _words(row["parameter"]), numeric=False),
             Column("Level", lambda row: _level(row["parameter"], row["level"])),
@@ -431,10 +428,10 @@ def _level(name: str, level: Any) -> str:
     return f"{formatting.rate(level)} to {formatting.rate(search.half_decade(level, 1))}"
 
 
-def _top(results: StudyResults, frame: pd.DataFrame) -> Markup:
+def _top(results: StudyResults) -> Markup:
     scale = formatting.scale(results.objective)
     return table(
-        frame,
+        top_table(results),
         [
             number_column("Trial", "number", formatting.count),
             text_column("Variant", "variant"),
@@ -445,51 +442,38 @@ def _top(results: StudyResults, frame: pd.DataFrame) -> Markup:
             number_column("Learning rate", "learning_rate", formatting.column_rate),
             number_column("Score", "value", scale.show, scale.unit),
             number_column("Parameters", "parameters", formatting.count, "trainable"),
-            number_column(
-                "Training", "train_seconds", lambda value: formatting.number(value, 1), "s"
-            ),
+            number_column("Training", "train_seconds", formatting.number, "s"),
         ],
         caption="The best trials of the search, one seed each, on the validation split.",
     )
 
 
 def _importance(results: StudyResults) -> Markup:
-    frame = importance_table(results)
-    if frame.empty:
-        return Markup("")
     return table(
-        frame,
+        importance_table(results),
         [
             text_column("Factor", "factor"),
-            number_column("PED-ANOVA", "ped_anova", _share, "% of the sum"),
-            number_column("fANOVA", "fanova", _share, "% of the sum"),
-            number_column(
-                "Forest",
-                "forest",
-                _share,
-                "% of the variance",
-                lambda row: f"{_share(row['low'])} to {_share(row['high'])}",
-            ),
+            number_column("PED-ANOVA", "ped_anova", _percent, "% of the sum"),
+            number_column("fANOVA", "fanova", _percent, "% of the sum"),
+            number_column("Forest", "forest", _percent, "% of the variance", _percents),
         ],
         caption="Hyperparameter importance in the region that the sampler explored (not an "
         "ablation).",
     )
 
 
-def _share(value: object) -> str:
-    return (
-        formatting.MISSING
-        if formatting.missing(value)
-        else formatting.number(100 * float(str(value)), 0)
-    )
+def _percent(value: Any) -> str:
+    return formatting.percent(value, 0)
+
+
+def _percents(row: Record) -> str:
+    return f"{_percent(row['low'])} to {_percent(row['high'])}"
 
 
 def _dependence(results: StudyResults) -> Markup:
-    frame, scale = dependence_table(results), formatting.scale(results.objective)
-    if frame.empty:
-        return Markup("")
+    scale = formatting.scale(results.objective)
     return table(
-        frame,
+        dependence_table(results),
         [
             text_column("Factor", "factor"),
             Column("Level", lambda row: formatting.short(row["level"])),
@@ -547,7 +531,7 @@ def render_trials(results: StudyResults) -> str:
         "trials.html.j2",
         stages=list(dict.fromkeys(str(stage) for stage in frame["stage"])),
         total=len(frame),
-        body=_body(results, frame) if len(frame) else Markup(""),
+        body=_body(results, frame),
     )
 
 
@@ -576,9 +560,7 @@ def _body(results: StudyResults, frame: pd.DataFrame) -> Markup:
             number_column("Seed", "seed"),
             number_column("Vali\u00addation", "value", scale.show),
             number_column("Test", "test", scale.show),
-            number_column(
-                "Training", "train_seconds", lambda value: formatting.number(value, 1), "s"
-            ),
+            number_column("Training", "train_seconds", formatting.number, "s"),
             Column(
                 "Reason",
                 lambda row: formatting.truncate(row["reason"], _REASON),

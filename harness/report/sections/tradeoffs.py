@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ from harness.report.section import (
     Section,
     badge,
     chart_html,
+    configuration_column,
     number_column,
     register,
     render_template,
@@ -92,7 +93,7 @@ COLUMNS = (
 #: How the costs of a search's front are written.
 _COST_FORMATS = {
     "parameters": formatting.count,
-    "train_seconds": lambda value: formatting.number(value, 1),
+    "train_seconds": formatting.number,
     "peak_memory": formatting.memory,
     "inference_memory": formatting.memory,
 }
@@ -178,9 +179,7 @@ def _view(results: StudyResults, frame: pd.DataFrame, split: str, heading: str) 
             number_column("on its front", sure["parameters"], _percent, "% of draws"),
             number_column("Memory", "peak_memory", formatting.memory),
             number_column("on its front", sure["peak_memory"], _percent, "% of draws"),
-            number_column(
-                "Training", "train_seconds", lambda value: formatting.number(value, 1), "s"
-            ),
+            number_column("Training", "train_seconds", formatting.number, "s"),
             number_column("on its front", sure["train_seconds"], _percent, "% of draws"),
             number_column("Seeds", "seeds", formatting.count),
         ],
@@ -257,7 +256,7 @@ def _several(results: StudyResults) -> Markup | None:
     scale = formatting.scale(results.objective)
     front = trials[trials["front"].astype(bool)]
     columns = [
-        Column("Configuration", lambda row: formatting.label(row, rate_too=True), numeric=False),
+        configuration_column(),
         number_column("Score", "value", scale.show, scale.unit),
     ]
     for name in objective_directions(results):
@@ -265,17 +264,16 @@ def _several(results: StudyResults) -> Markup | None:
         columns.append(number_column(name.replace("_", " "), name, show))
     columns.append(number_column("Trial", "number", formatting.count))
     count = f"{len(front)} of {len(trials)} search trials"
-    return table(
-        front, columns, caption=f"{count}, by {next(iter(objective_directions(results)))}."
-    )
+    by = next(iter(objective_directions(results)))
+    return table(front, columns, caption=f"{count}, by {by}.")
 
 
 def _names(results: StudyResults) -> str:
     return ", ".join(name.replace("_", " ") for name in objective_directions(results))
 
 
-def _percent(value: object) -> str:
-    return formatting.MISSING if formatting.missing(value) else f"{100 * float(str(value)):.0f}"
+def _percent(value: Any) -> str:
+    return formatting.percent(value, 0)
 
 
 def _short(row: dict[object, object]) -> str:

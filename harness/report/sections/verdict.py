@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from markupsafe import Markup
 
 from harness.analysis.estimates import estimates
 from harness.analysis.explanation import explain
@@ -24,6 +23,7 @@ from harness.report.section import (
     Section,
     badge,
     chart_html,
+    configuration_column,
     number_column,
     register,
     render_template,
@@ -32,6 +32,8 @@ from harness.report.section import (
 from harness.report.snippets import add_seeds, rerun_command, snippet_for
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
+
     from harness.analysis.estimates import Interval
     from harness.analysis.formatting import MetricFormat
     from harness.analysis.recommendation import Recommendation
@@ -114,7 +116,7 @@ def render(results: StudyResults) -> str:
         comparison=_comparison(results, advice),
         chain=explain(results),
         reached="" if pick is not None else baselines_sentence(results),
-        snippet=_snippet(results, pick),
+        snippet="" if pick is None else snippet_for(results, pick),
         command=rerun_command(results),
         margin=results.objective.margin_text,
         cost=COST_NAMES[advice.cost],
@@ -195,9 +197,11 @@ def _next_steps(results: StudyResults, advice: Recommendation) -> list[str]:
 
 def _more_seeds_command(results: StudyResults, count: int) -> str:
     command = add_seeds(results, count)
-    if command is None:
-        return ""
-    return f" Seeds beyond the planned looks make the verdict exploratory: {command}"
+    return (
+        ""
+        if command is None
+        else f" Seeds beyond the planned looks make the verdict exploratory: {command}"
+    )
 
 
 def _facts(results: StudyResults, advice: Recommendation) -> list[dict[str, str]]:
@@ -232,36 +236,22 @@ def _with_most_shots(gains: pd.DataFrame) -> pd.DataFrame:
 
 
 def _cost(row: Mapping[Any, Any]) -> list[dict[str, str]]:
-    return [
-        {
-            "name": "Trainable parameters",
-            "value": formatting.count(row["parameters"]),
-            "note": "in the adapter",
-        },
-        {
-            "name": "Training time",
-            "value": formatting.seconds(row["train_seconds"]),
-            "note": "median over seeds, without scoring",
-        },
-        {
-            "name": "Peak memory",
-            "value": formatting.memory(row["peak_memory"]),
-            "note": "of the training process",
-        },
+    parameters, seconds = formatting.count(row["parameters"]), row["train_seconds"]
+    facts = [
+        ("Trainable parameters", parameters, "in the adapter"),
+        ("Training time", formatting.seconds(seconds), "median over seeds, without scoring"),
+        ("Peak memory", formatting.memory(row["peak_memory"]), "of the training process"),
     ]
+    return [dict(zip(("name", "value", "note"), fact, strict=True)) for fact in facts]
 
 
 def _comparison(results: StudyResults, advice: Recommendation) -> Markup:
     frame = advice.comparison
-    if frame.empty:
-        return Markup("")
     scale = formatting.scale(results.objective)
     body = table(
         frame,
         [
-            Column(
-                "Configuration", lambda row: formatting.label(row, rate_too=True), numeric=False
-            ),
+            configuration_column(),
             Column("Verdict", _verdict, numeric=False),
             number_column("Score", "value", scale.show, scale.unit),
             Column("95 % interval", lambda row: scale.interval(row["low"], row["high"])),
@@ -325,10 +315,6 @@ def _finalist_hover(row: Record, scale: MetricFormat) -> str:
         f"difference {scale.gap(row['difference_to_best'])} ({bounds}) {scale.unit}\n"
         f"score {score}, {formatting.count(row['seeds'])} seeds"
     )
-
-
-def _snippet(results: StudyResults, pick: Mapping[str, Any] | None) -> str:
-    return "" if pick is None else snippet_for(results, pick)
 
 
 register(Section("verdict", "Verdict", 10, render, tables, finalist_charts))
