@@ -1,12 +1,13 @@
-"""The charts of a report for notebooks and scripts: each function takes a study, gives a Figure.
+"""The charts of a report for notebooks and scripts: each function turns a study into a Figure.
 
     import harness
 
     results = harness.read_study("my_study")
     harness.plots.plot_ablation(results, "rank").show()
 
-They are the figures of the page, with the same numbers. A study that does not have what a chart
-needs is refused with a `UserError` of one line that says what is missing.
+The study is what `harness.read_study` gives. The figures are those of the page, with the same
+numbers. A study that does not have what a chart needs is refused with a `UserError` of one line
+that says what is missing.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def plot_ablation(results: StudyResults, factor: str) -> Figure:
     """The mean score of each level of a factor with its 95 % interval, on the validation split.
 
     Args:
-        results: the study, as `harness.read_study` gives it.
+        results: the study.
         factor: such as `rank` or `target_modules`, or a pair such as `rank@target_modules=qv`.
 
     Returns:
@@ -67,9 +68,6 @@ def plot_rank(results: StudyResults) -> Figure:
 
     A further line for each planned pair of the rank with another factor's level, such as rank at
     target modules q and v.
-
-    Args:
-        results: the study, as `harness.read_study` gives it.
 
     Raises:
         UserError: fewer than two ranks were trained on fresh seeds.
@@ -111,7 +109,7 @@ def plot_tradeoff(results: StudyResults, cost: str = "parameters") -> Figure:
     """Score against a cost; what nothing as cheap or cheaper beats is joined by steps.
 
     Args:
-        results: the study, as `harness.read_study` gives it.
+        results: the study.
         cost: `parameters` (trainable ones), `peak_memory` or `train_seconds`.
 
     Returns:
@@ -142,9 +140,6 @@ def plot_tradeoff(results: StudyResults, cost: str = "parameters") -> Figure:
 def plot_history(results: StudyResults) -> Figure:
     """The scores of the search's trials in order, with the best so far and its seed noise.
 
-    Args:
-        results: the study, as `harness.read_study` gives it.
-
     Raises:
         UserError: fewer than two search trials are complete.
     """
@@ -157,9 +152,6 @@ def plot_history(results: StudyResults) -> Figure:
 def plot_parallel(results: StudyResults) -> Figure:
     """Each trial of the search as a line through its parameters to its score.
 
-    Args:
-        results: the study, as `harness.read_study` gives it.
-
     Raises:
         UserError: no two complete search trials differ in a parameter.
     """
@@ -171,9 +163,6 @@ def plot_parallel(results: StudyResults) -> Figure:
 def plot_slices(results: StudyResults) -> Figure:
     """The scores of the search's trials by the level of each parameter, side by side.
 
-    Args:
-        results: the study, as `harness.read_study` gives it.
-
     Raises:
         UserError: no two complete search trials differ in a parameter.
     """
@@ -184,9 +173,6 @@ def plot_slices(results: StudyResults) -> Figure:
 
 def plot_learning_curves(results: StudyResults) -> Figure:
     """Training loss of the configurations that came furthest, over epochs.
-
-    Args:
-        results: the study, as `harness.read_study` gives it.
 
     Returns:
         One line a configuration, the mean over its seeds, with a band from the lowest seed to the
@@ -203,9 +189,6 @@ def plot_learning_curves(results: StudyResults) -> Figure:
 
 def plot_finalists(results: StudyResults) -> Figure:
     """How far each finalist is from the best of the others, on the test split.
-
-    Args:
-        results: the study, as `harness.read_study` gives it.
 
     Returns:
         Differences with simultaneous 95 % bounds, with the margin shaded.
@@ -224,9 +207,6 @@ def plot_finalists(results: StudyResults) -> Figure:
 def plot_classes(results: StudyResults) -> Figure:
     """Scores by class of each rank, beside what needs no training, on the validation split.
 
-    Args:
-        results: the study, as `harness.read_study` gives it.
-
     Raises:
         UserError: the metric has no classes, or no rank was trained on fresh seeds.
     """
@@ -241,35 +221,24 @@ def plot_classes(results: StudyResults) -> Figure:
     table = class_table(results, part=parts[0])
     if table.empty:
         raise UserError(f"{results.name}: no rank has been trained on fresh seeds yet")
-    scale = formatting.scale(results.objective)
-    points = [
-        (str(row["class"]), heading, float(row[name]) * scale.factor, row)
-        for row in table.to_dict("records")
-        for name in map(str, table.columns)
-        if name not in {"class", "support"} and not formatting.missing(row[name])
-        for heading in ["best cell" if name == "best" else formatting.baseline_label(name)]
-    ]
-    frame = pd.DataFrame(
-        {
-            "label": [label for label, *_ in points],
-            "series": [series for _, series, *_ in points],
-            "value": [value for *_, value, _ in points],
-            "hover": [
-                f"{label}, {series}: {formatting.number(value, scale.digits)} {scale.unit}\n"
+    scale, points = formatting.scale(results.objective), []
+    for row in table.to_dict("records"):
+        for name in table.columns.drop(["class", "support"]):
+            if formatting.missing(row[name]):
+                continue
+            series = "best cell" if name == "best" else formatting.baseline_label(name)
+            hover = (
+                f"{row['class']}, {series}: {scale.show(row[name])} {scale.unit}\n"
                 f"{formatting.count(row['support'])} references"
-                for label, series, value, row in points
-            ],
-        }
-    )
+            )
+            points.append((str(row["class"]), series, row[name] * scale.factor, hover))
+    frame = pd.DataFrame(points, columns=["label", "series", "value", "hover"])
     figure = charts.dots(frame, f"{parts[0].replace('_', ' ')} on validation, {scale.unit}")
     return charts.with_caption(figure, "Scores by class, mean over seeds.")
 
 
 def plot_errors(results: StudyResults) -> Figure:
     """On how many examples the pick is better than another, and by how much.
-
-    Args:
-        results: the study, as `harness.read_study` gives it.
 
     Returns:
         For each configuration that the report's section on errors compares with the pick (or,
@@ -295,23 +264,17 @@ def plot_errors(results: StudyResults) -> Figure:
     for index, key in enumerate(compared.names[1:]):
         gains = (scores[compared.chief] - scores[key]).dropna()
         gains = gains.sort_values(ascending=False, kind="stable")
+        hover = [f"{name}: {gain:+.3g}" for name, gain in gains.items()]
+        points = pd.DataFrame({"x": range(1, len(gains) + 1), "y": gains.tolist(), "hover": hover})
         parts.append(
-            pd.DataFrame(
-                {
-                    "series": f"against {names[key]}",
-                    "style": "plain" if index else "strong",
-                    "line": key,
-                    "x": range(1, len(gains) + 1),
-                    "y": gains.to_numpy(dtype=float),
-                    "low": float("nan"),
-                    "high": float("nan"),
-                    "ring": False,
-                    "hover": [f"{name}: {gain:+.3g}" for name, gain in gains.items()],
-                }
+            points.assign(
+                series=f"against {names[key]}", style="plain" if index else "strong", line=key
             )
         )
     figure = charts.curves(
-        pd.concat(parts, ignore_index=True),
+        pd.concat(parts, ignore_index=True).assign(
+            low=float("nan"), high=float("nan"), ring=False
+        ),
         f"examples of the {compared.split} split, by difference",
         "difference of an example's score",
     )

@@ -1,9 +1,4 @@
-"""Errors: the texts on which the pick differs most from others, and what it gets wrong.
-
-One text with what was asked for in it marked, and who found it, as HTML.
-
-Knows answers as `harness.results.Texts` has them, nothing of studies.
-"""
+"""Errors: the texts on which the pick differs most from others, and what it gets wrong."""
 
 from __future__ import annotations
 
@@ -24,16 +19,18 @@ from harness.report.section import (
     register,
     render_template,
     table,
+    text_column,
 )
 
 if TYPE_CHECKING:
     from harness.analysis.error_analysis import ComparedConfigurations
-    from harness.results import StudyResults, Texts
+    from harness.results import StudyResults
 
 
 #: Longer texts are cut, around what is marked in them.
 _LONGEST = 600
 _LABEL = 30  # glyphs of a label
+_NO_TEXTS = "Texts are read from the task's files, which are not available here."
 
 
 class Piece(NamedTuple):
@@ -172,10 +169,8 @@ def differences_table(results: StudyResults) -> pd.DataFrame:
     scores = error_analysis.by_example(results, compared)
     rows = []
     for key in compared.names[1:]:
-        for ahead, pair, count in (
-            (True, (compared.chief, key), AHEAD),
-            (False, (key, compared.chief), BEHIND),
-        ):
+        for ahead, count in ((True, AHEAD), (False, BEHIND)):
+            pair = (compared.chief, key) if ahead else (key, compared.chief)
             for name in error_analysis.largest_differences(scores, *pair, count):
                 of_chief, of_other = scores.loc[name, [compared.chief, key]].to_numpy(dtype=float)
                 rows.append((key, name, ahead, of_chief, of_other))
@@ -205,19 +200,13 @@ def render(results: StudyResults) -> str:
         names=[names[name] for name in compared.names],
         entities=texts is not None and bool((texts.answers["surface"] != "").any()),
         hidden="" if texts is None else texts.hidden,
-        missing=_missing(texts),
+        missing=_NO_TEXTS if texts is None else texts.missing,
         groups=_groups(results, compared, names),
         confusions=_confusions(results, compared),
         lengths=_lengths(results, compared, names),
         known=_known(results, compared, names),
         split=compared.split,
     )
-
-
-def _missing(texts: Texts | None) -> str:
-    if texts is None:
-        return "Texts are read from the task's files, which are not available here."
-    return texts.missing
 
 
 def _role(compared: ComparedConfigurations) -> str:
@@ -256,7 +245,7 @@ def _groups(
         blocks = [
             {
                 "title": f"{row['example']}: "
-                + (f"{_role(compared)} is better" if row["ahead"] else f"{names[key]} is better"),
+                f"{_role(compared) if row['ahead'] else names[key]} is better",
                 "body": _example(results, compared, key, str(row["example"]), passages, names),
             }
             for row in rows.to_dict("records")
@@ -312,16 +301,12 @@ def _written(
     return Markup(" | ").join(texts)
 
 
-def _confusions(results: StudyResults, compared: ComparedConfigurations) -> Markup | None:
+def _confusions(results: StudyResults, compared: ComparedConfigurations) -> Markup:
     frame = error_analysis.confusions(results, compared)
-    if frame.empty:
-        return None
     columns = [
-        Column("Gold label", lambda row: formatting.short(row["label"]), numeric=False),
+        text_column("Gold label", "label"),
         Column(
-            "Predicted",
-            lambda row: formatting.short(row["instead"]) or "nothing",
-            numeric=False,
+            "Predicted", lambda row: formatting.short(row["instead"]) or "nothing", numeric=False
         ),
         number_column("Count", "count", formatting.number, "per seed"),
         Column("Share", lambda row: formatting.percent(row["share"]), "% of that label"),
@@ -346,21 +331,18 @@ def _lengths(
     columns += [
         number_column(names[name], name, scale.show, scale.unit) for name in compared.names
     ]
-    return table(
-        frame, columns, caption=f"Scores by the length of the input, {compared.split} split."
-    )
+    caption = f"Scores by the length of the input, {compared.split} split."
+    return table(frame, columns, caption=caption)
 
 
 def _known(
     results: StudyResults, compared: ComparedConfigurations, names: dict[str, str]
-) -> Markup | None:
+) -> Markup:
     frame = error_analysis.by_seen_in_training(results, compared)
-    if frame.empty:
-        return None
     columns = [
         Column(
             "Entities",
-            lambda row: "seen in training" if row["known"] else "never seen in training",
+            lambda row: f"{'' if row['known'] else 'never '}seen in training",
             numeric=False,
         ),
         number_column("In the texts", "entities", formatting.count),

@@ -37,14 +37,8 @@ _WHOSE: Final = {
     "search": "the search's configurations that scored best on validation",
 }
 #: What may name a configuration, the plainest first.
-_PARTS: Final = (
-    "rank",
-    "variant",
-    "target_modules",
-    "learning_rate",
-    "alpha",
-    "dropout",
-    "extras",
+_PARTS: Final = tuple(
+    ["rank", "variant", "target_modules", "learning_rate", "alpha", "dropout", "extras"]
 )
 #: From this ratio of the highest to the lowest value an axis is logarithmic.
 _WIDE: Final = 10.0
@@ -120,22 +114,17 @@ def loss_charts(results: StudyResults) -> list[Chart]:
         return []
     parts = []
     for index, (letter, name, group) in enumerate(_named_losses(frame)):
+        points = group.rename(columns={"epoch": "x", "mean": "y"})[["x", "y", "low", "high"]]
         parts.append(
-            pd.DataFrame(
-                {
-                    "series": f"{letter} {name}",
-                    "style": "plain" if index else "strong",
-                    "line": letter,
-                    "x": group["epoch"].astype(float),
-                    "y": group["mean"].astype(float),
-                    "low": group["low"].astype(float),
-                    "high": group["high"].astype(float),
-                    "ring": False,
-                    "hover": [
-                        f"{letter} {name}\nepoch {row['epoch']:.3g}: {_loss_text(row)}"
-                        for row in group.to_dict("records")
-                    ],
-                }
+            points.astype(float).assign(
+                series=f"{letter} {name}",
+                style="plain" if index else "strong",
+                line=letter,
+                ring=False,
+                hover=[
+                    f"{letter} {name}\nepoch {row['epoch']:.3g}: {_loss_text(row)}"
+                    for row in group.to_dict("records")
+                ],
             )
         )
     points = pd.concat(parts[::-1], ignore_index=True)  # the best on top
@@ -297,21 +286,17 @@ def divergence_charts(results: StudyResults) -> list[Chart]:
     if not frame["diverged"].sum():
         return []
     diverged = [bool(count) for count in frame["diverged"]]
-    points = pd.DataFrame(
-        {
-            "label": [f"from {_two_digits(rate)}" for rate in frame["low_rate"]],
-            "value": 100 * frame["share"].astype(float),
-            "low": 100 * frame["low"].astype(float),
-            "high": 100 * frame["high"].astype(float),
-            "style": ["strong" if bad else "plain" for bad in diverged],
-            "series": ["some trials diverged" if bad else "none diverged" for bad in diverged],
-            "hover": [
-                f"learning rate {_span(row)}\n{formatting.count(row['diverged'])} of "
-                f"{formatting.count(row['trials'])} trials diverged: "
-                f"{formatting.percent(row['share'])} % ({_interval(row)})"
-                for row in frame.to_dict("records")
-            ],
-        }
+    percents = 100 * frame[["share", "low", "high"]].astype(float)
+    points = percents.rename(columns={"share": "value"}).assign(
+        label=[f"from {_two_digits(rate)}" for rate in frame["low_rate"]],
+        style=["strong" if bad else "plain" for bad in diverged],
+        series=["some trials diverged" if bad else "none diverged" for bad in diverged],
+        hover=[
+            f"learning rate {_span(row)}\n{formatting.count(row['diverged'])} of "
+            f"{formatting.count(row['trials'])} trials diverged: "
+            f"{formatting.percent(row['share'])} % ({_interval(row)})"
+            for row in frame.to_dict("records")
+        ],
     )
     figure = charts.intervals(points, "trials that diverged, %")
     caption = "Share of trials that diverged, by half decades of the learning rate."

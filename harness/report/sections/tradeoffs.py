@@ -49,7 +49,6 @@ class Price(NamedTuple):
         cost: one of `harness.costs.COSTS`.
         title: of its axis, with its unit.
         front: column that says whether a row is on its front.
-        probability: column that says how sure that is.
         unit: how much of the cost is 1 on the axis.
         log: whether its axis is logarithmic.
     """
@@ -57,37 +56,23 @@ class Price(NamedTuple):
     cost: str
     title: str
     front: str
-    probability: str
     unit: float = 1.0
     log: bool = False
 
+    @property
+    def probability(self) -> str:
+        """Column that says in which share of the bootstrap draws a row is on the front."""
+        return f"{self.front}_probability"
+
 
 PRICES = (
-    Price("parameters", "trainable parameters", "front", "front_probability", log=True),
-    Price(
-        "peak_memory",
-        "memory at the peak of training, MiB",
-        "memory_front",
-        "memory_front_probability",
-        unit=2.0**20,
-    ),
-    Price("train_seconds", "seconds of training", "seconds_front", "seconds_front_probability"),
+    Price("parameters", "trainable parameters", "front", log=True),
+    Price("peak_memory", "memory at the peak of training, MiB", "memory_front", unit=2.0**20),
+    Price("train_seconds", "seconds of training", "seconds_front"),
 )
 COLUMNS = (
-    "key",
-    "variant",
-    "rank",
-    "alpha",
-    "dropout",
-    "target_modules",
-    "learning_rate",
-    "parameters",
-    "train_seconds",
-    "peak_memory",
-    "seeds",
-    "value",
-    "low",
-    "high",
+    *("key", "variant", "rank", "alpha", "dropout", "target_modules", "learning_rate"),
+    *("parameters", "train_seconds", "peak_memory", "seeds", "value", "low", "high"),
     *(name for price in PRICES for name in (price.front, price.probability)),
 )
 #: How the costs of a search's front are written.
@@ -152,7 +137,7 @@ def render(results: StudyResults) -> str:
         views=views,
         higher=results.objective.sign > 0,
         several=_several(results),
-        objectives=_names(results),
+        objectives=", ".join(objective_directions(results)).replace("_", " "),
     )
 
 
@@ -165,14 +150,7 @@ def _view(results: StudyResults, frame: pd.DataFrame, split: str, heading: str) 
     body = table(
         frame,
         [
-            Column(
-                "Configuration",
-                lambda row: Markup("{}{}").format(
-                    formatting.label(row, rate_too=True),
-                    badge("front", "reference") if row["front"] else "",
-                ),
-                numeric=False,
-            ),
+            Column("Configuration", _configuration, numeric=False),
             number_column("Score", "value", scale.show, scale.unit),
             Column("95 % interval", lambda row: scale.interval(row["low"], row["high"])),
             number_column("Parameters", "parameters", formatting.count, "trainable"),
@@ -189,6 +167,11 @@ def _view(results: StudyResults, frame: pd.DataFrame, split: str, heading: str) 
         "{}<details><summary>Against memory and seconds</summary>{}</details>"
         "<details><summary>The numbers</summary>{}</details>"
     ).format(first, Markup("").join(others), body)
+
+
+def _configuration(row: Record) -> Markup:
+    mark = badge("front", "reference") if row["front"] else ""
+    return Markup("{}{}").format(formatting.label(row, rate_too=True), mark)
 
 
 def tradeoff_charts(results: StudyResults) -> list[Chart]:
@@ -220,16 +203,12 @@ def price_charts(
     if frame.empty:
         return []
     records = frame.to_dict("records")
-    points = pd.DataFrame(
-        {
-            "x": frame[price.cost].astype(float) / price.unit,
-            "y": frame["value"].astype(float) * scale.factor,
-            "low": frame["low"].astype(float) * scale.factor,
-            "high": frame["high"].astype(float) * scale.factor,
-            "label": [_short(row) for row in records],
-            "front": frame[price.front].astype(bool),
-            "hover": [_quality_hover(row, scale, price) for row in records],
-        }
+    points = (frame[["value", "low", "high"]].astype(float) * scale.factor).assign(
+        x=frame[price.cost].astype(float) / price.unit,
+        y=lambda scores: scores["value"],
+        label=[f"r={formatting.short(row['rank'])} {row['target_modules']}" for row in records],
+        front=frame[price.front].astype(bool),
+        hover=[_quality_hover(row, scale, price) for row in records],
     )
     title = f"score on {split}, {scale.unit}"
     figure = charts.pareto(points, price.title, title, log=price.log)
@@ -268,16 +247,8 @@ def _several(results: StudyResults) -> Markup | None:
     return table(front, columns, caption=f"{count}, by {by}.")
 
 
-def _names(results: StudyResults) -> str:
-    return ", ".join(name.replace("_", " ") for name in objective_directions(results))
-
-
 def _percent(value: Any) -> str:
     return formatting.percent(value, 0)
-
-
-def _short(row: dict[object, object]) -> str:
-    return f"r={formatting.short(row['rank'])} {row['target_modules']}"
 
 
 register(Section("tradeoffs", "Trade-offs", 40, render, tables, tradeoff_charts))

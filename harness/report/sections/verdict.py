@@ -6,8 +6,6 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from harness.analysis.estimates import estimates
 from harness.analysis.explanation import explain
 from harness.analysis.formatting import COST_NAMES
@@ -32,6 +30,7 @@ from harness.report.section import (
 from harness.report.snippets import add_seeds, rerun_command, snippet_for
 
 if TYPE_CHECKING:
+    import pandas as pd
     from markupsafe import Markup
 
     from harness.analysis.estimates import Interval
@@ -281,16 +280,13 @@ def finalist_charts(results: StudyResults) -> list[Chart]:
     if frame.empty:
         return []
     picked = [word == "pick" for word in frame["verdict"]]
-    points = pd.DataFrame(
-        {
-            "label": [formatting.label(row) for row in frame.to_dict("records")],
-            "value": frame["difference_to_best"].astype(float) * scale.factor,
-            "low": frame["lower"].astype(float) * scale.factor,
-            "high": frame["upper"].astype(float) * scale.factor,
-            "style": ["strong" if pick else "plain" for pick in picked],
-            "series": ["the pick" if pick else "other finalists" for pick in picked],
-            "hover": [_finalist_hover(row, scale) for row in frame.to_dict("records")],
-        }
+    bounds = {"difference_to_best": "value", "lower": "low", "upper": "high"}
+    points = (frame[list(bounds)].astype(float) * scale.factor).rename(columns=bounds)
+    points = points.assign(
+        label=[formatting.label(row) for row in frame.to_dict("records")],
+        style=["strong" if pick else "plain" for pick in picked],
+        series=["the pick" if pick else "other finalists" for pick in picked],
+        hover=[_finalist_hover(row, scale) for row in frame.to_dict("records")],
     )
     margin = results.objective.margin * scale.factor
     meaning = f"within the margin of {results.objective.margin_text}"
