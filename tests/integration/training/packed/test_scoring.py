@@ -196,7 +196,7 @@ def test_one_that_fails_when_scored_takes_no_other_along(
     double: BaseModel, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = run(PackedTrainer(double, task, TRAINING, 3), requests(CONFIGS[1:]))
-    plain, calls = PackedTrainer._score, [0]
+    plain, calls = PackedTrainer._score_alone, [0]
 
     def score(trainer: PackedTrainer, trial: Any, *given: Any) -> Any:
         if trial.request.number == 1:
@@ -208,7 +208,7 @@ def test_one_that_fails_when_scored_takes_no_other_along(
         raise torch.OutOfMemoryError("out of memory")
 
     monkeypatch.setattr(evaluation, "score_together", fails)
-    monkeypatch.setattr(PackedTrainer, "_score", score)
+    monkeypatch.setattr(PackedTrainer, "_score_alone", score)
     found = run(PackedTrainer(double, task, TRAINING, 3), requests(CONFIGS[1:]))
     assert calls == [1]
     assert found[1].outcome is Outcome.FAILED
