@@ -18,7 +18,15 @@ from harness.analysis.scores import CONFIGURATION, base_model_score, configurati
 from harness.analysis.study_comparison import STANDINGS, Pair
 from harness.errors import UserError
 from harness.report import formatting, page
-from harness.report.section import Column, Record, badge, number_column, table, text_column
+from harness.report.section import (
+    Column,
+    Record,
+    badge,
+    interval_column,
+    number_column,
+    table,
+    text_column,
+)
 from harness.report.sections.ablation import TITLES
 
 if TYPE_CHECKING:
@@ -208,13 +216,7 @@ def _ranks(results: StudyResults, frame: pd.DataFrame) -> Markup:
         frame,
         [
             number_column("Rank", "level", formatting.count),
-            number_column(
-                "Score",
-                "value",
-                scale.show,
-                scale.unit,
-                lambda row: formatting.known(scale.interval(row["low"], row["high"])),
-            ),
+            interval_column("Score", scale),
             number_column(
                 "Difference",
                 "difference_to_best",
@@ -268,13 +270,9 @@ def _study(results: StudyResults, frame: pd.DataFrame) -> Column:
         return scale.gap(level_row["difference_to_best"]) if level_row else formatting.MISSING
 
     def note(row: Record) -> str:
-        level_row = rows.get(row["level"])
-        line = Markup("{}<br>{}")
-        return (
-            line.format(_gap(scale, level_row), _tagged(level_row["standing"]))
-            if level_row
-            else ""
-        )
+        if (level_row := rows.get(row["level"])) is None:
+            return ""
+        return Markup("{}<br>{}").format(_gap(scale, level_row), _tagged(level_row["standing"]))
 
     return Column(results.name, show, scale.unit, note=note)
 

@@ -85,13 +85,9 @@ def as_latex(results: StudyResults) -> str:
     for published in published_tables(results):
         frame = published.frame.map(_cell_text)
         frame.columns = [_latex(str(column)) for column in frame.columns]
-        body = frame.map(_latex).to_latex(
-            index=False,
-            escape=False,
-            longtable=True,
-            caption=_latex(f"{published.title}: {published.name}"),
-        )
-        parts += [body]
+        caption = _latex(f"{published.title}: {published.name}")
+        body = frame.map(_latex)
+        parts.append(body.to_latex(index=False, escape=False, longtable=True, caption=caption))
     return "\n".join([*parts, r"\end{document}", ""])
 
 
@@ -211,13 +207,8 @@ def _draw(figures: list[Any], files: list[Path], style: str, browser: str) -> No
 def slug(caption: str) -> str:
     """A caption's first sentence as a part of a file's name: a to z, digits, single hyphens."""
     # What follows the first sentence changes with the numbers.
-    plain = (
-        unicodedata.normalize("NFKD", caption.partition(". ")[0])
-        .encode("ascii", "ignore")
-        .decode()
-        .lower()
-    )
-    words = "-".join(re.findall("[a-z0-9]+", plain))
+    plain = unicodedata.normalize("NFKD", caption.partition(". ")[0]).encode("ascii", "ignore")
+    words = "-".join(re.findall("[a-z0-9]+", plain.decode().lower()))
     if len(words) > _SLUG:
         words = words[: _SLUG + 1].rpartition("-")[0] or words[:_SLUG]
     return words or "chart"
@@ -285,10 +276,8 @@ _SPECIAL: Final = {
 
 def _latex(text: str) -> str:
     # What T1 has no glyph for would stop the document.
-    known = "".join(
-        char if ord(char) < 0x180 else "?" for char in text if char >= " " or char == "\n"
-    )
-    return "".join(_SPECIAL.get(char, char) for char in known)
+    known = (char for char in text if char >= " " or char == "\n")
+    return "".join(_SPECIAL.get(char, char if ord(char) < _GLYPHS else "?") for char in known)
 
 
 def _escaped(value: object) -> str:

@@ -156,21 +156,15 @@ def scale(objective: Objective) -> MetricFormat:
 
 def label(config: Mapping[Any, Any], *, rate_too: bool = False) -> str:
     """A configuration in a few words; a part that is not known is left out."""
-    parts = []
-    if not missing(config.get("variant")):
-        parts.append(short(config["variant"]))
-    if not missing(config.get("rank")):
-        parts.append(f"r={short(config['rank'])}")
-    if not missing(config.get("alpha")):
-        parts.append(f"{_ALPHA}={short(config['alpha'])}")
-    if not missing(config.get("target_modules")):
-        parts.append(short(config["target_modules"]))
-    if not missing(config.get("dropout")) and float(config["dropout"]) > 0:
-        parts.append(f"dropout {short(config['dropout'])}")
-    if not missing(config.get("extras")) and config["extras"]:
-        parts.append(short(config["extras"]))
-    if rate_too and not missing(config.get("learning_rate")):
-        parts.append(f"lr {rate(config['learning_rate'])}")
+    known = {name: value for name, value in config.items() if not missing(value)}
+    prefixes = {"variant": "", "rank": "r=", "alpha": f"{_ALPHA}=", "target_modules": ""}
+    parts = [f"{text}{short(known[name])}" for name, text in prefixes.items() if name in known]
+    if float(known.get("dropout", 0)) > 0:
+        parts.append(f"dropout {short(known['dropout'])}")
+    if known.get("extras"):
+        parts.append(short(known["extras"]))
+    if rate_too and "learning_rate" in known:
+        parts.append(f"lr {rate(known['learning_rate'])}")
     return " ".join(parts) or MISSING
 
 

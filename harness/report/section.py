@@ -23,6 +23,8 @@ from harness.results import StudyResults
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
+    from harness.analysis.formatting import MetricFormat
+
 
 class Chart(NamedTuple):
     """A figure and what it shows, in sentences, also for those who cannot see it."""
@@ -152,6 +154,15 @@ def number_column(
 ) -> Column:
     """A column of numbers."""
     return Column(heading, lambda row: show(row[name]), unit=unit, value=name, note=note)
+
+
+def interval_column(heading: str, scale: MetricFormat) -> Column:
+    """The column `value` in the metric's unit, with the interval `low` to `high` below it."""
+
+    def interval(row: Record) -> str:
+        return formatting.known(scale.interval(row["low"], row["high"]))
+
+    return number_column(heading, "value", scale.show, scale.unit, interval)
 
 
 def configuration_column() -> Column:

@@ -26,6 +26,7 @@ from harness.report.section import (
     Section,
     badge,
     chart_html,
+    interval_column,
     number_column,
     register,
     render_template,
@@ -118,13 +119,7 @@ def _level_table(results: StudyResults, name: str, frame: pd.DataFrame) -> Marku
         frame,
         [
             Column("Level", _level, numeric=False),
-            number_column(
-                "Score",
-                "value",
-                scale.show,
-                scale.unit,
-                lambda row: formatting.known(scale.interval(row["low"], row["high"])),
-            ),
+            interval_column("Score", scale),
             number_column(
                 "Difference",
                 "difference",

@@ -19,6 +19,7 @@ from harness.report.section import (
     Section,
     badge,
     chart_html,
+    interval_column,
     number_column,
     register,
     render_template,
@@ -38,15 +39,10 @@ LINES: Final = 200
 
 def top_table(results: StudyResults, limit: int = TOP) -> pd.DataFrame:
     """The best complete search trials, best first, with the parameters they train."""
-    rows = search.scored(results).merge(
-        results.costs[["trial", "parameters", "train_seconds"]],
-        left_on="number",
-        right_on="trial",
-        how="left",
-    )
-    rows = rows.sort_values(
-        "value", ascending=results.objective.sign < 0, kind="stable", ignore_index=True
-    )
+    costs = results.costs[["trial", "parameters", "train_seconds"]]
+    rows = search.scored(results).merge(costs, left_on="number", right_on="trial", how="left")
+    lower = results.objective.sign < 0
+    rows = rows.sort_values("value", ascending=lower, kind="stable", ignore_index=True)
     columns = ["number", "variant", "rank", "alpha", "dropout", "target_modules"]
     return rows[[*columns, "learning_rate", "value", "parameters", "train_seconds"]].head(limit)
 
@@ -57,14 +53,9 @@ def state_table(results: StudyResults) -> pd.DataFrame:
     known = ["search", "tune", "ablate", "full", "claim", "confirm"]
     states = ["complete", "pruned", "failed", "running", "waiting"]
     stages = [*known, *(str(name) for name in counts.index if name not in known)]
-    return (
-        counts.reindex(index=[name for name in stages if name in counts.index], columns=states)
-        .fillna(0)
-        .astype(int)
-        .rename_axis("stage")
-        .rename_axis(columns=None)
-        .reset_index()
-    )
+    present = [name for name in stages if name in counts.index]
+    counts = counts.reindex(index=present, columns=states, fill_value=0).astype(int)
+    return counts.rename_axis(index="stage", columns=None).reset_index()
 
 
 def importance_table(results: StudyResults) -> pd.DataFrame:
@@ -203,23 +194,16 @@ def slices_chart(results: StudyResults) -> list[Chart]:
 
 def slice_table(sample: _SampledTrials) -> pd.DataFrame:
     """The trials of a chart in long form: one row for each trial and parameter."""
-    shared = ["number", "value", "best", "hover"]
-    return pd.concat(
-        [
-            sample.trials[shared].assign(
-                parameter=dimension.name, level=sample.trials[dimension.name]
-            )
-            for dimension in sample.dimensions
-        ],
-        ignore_index=True,
-    )
+    shared, names = ["number", "value", "best", "hover"], [item.name for item in sample.dimensions]
+    # As objects, so that levels of one parameter are not converted to another's type.
+    trials = sample.trials.astype(dict.fromkeys(names, object))
+    return trials.melt(shared, names, var_name="parameter", value_name="level")
 
 
 def _slices_caption(results: StudyResults) -> str:
     sample, title = _sample_trials(results, POINTS), _score_title(results)
-    return (
-        "" if sample is None else f"{title[0].upper()}{title[1:]}, by parameter. {sample.caption}"
-    )
+    lead = f"{title[0].upper()}{title[1:]}, by parameter."
+    return "" if sample is None else f"{lead} {sample.caption}"
 
 
 def parallel_charts(results: StudyResults) -> list[Chart]:
@@ -286,14 +270,12 @@ def heat_charts(results: StudyResults) -> list[Chart]:
     scale, sign = formatting.scale(results.objective), results.objective.sign
     means = [float(value) for value in frame["value"]]
     worst, best = search.outlier_fence(means, sign), max(means, key=lambda value: sign * value)
+    spread = best - worst
     cells = pd.DataFrame(
         {
             "x": frame[f"{horizontal}_level"],
             "y": frame[f"{vertical}_level"],
-            "depth": [
-                max(0.0, (value - worst) / (best - worst)) if best != worst else 1.0
-                for value in means
-            ],
+            "depth": [max(0.0, (mean - worst) / spread) if spread else 1.0 for mean in means],
             "text": [scale.show(value) for value in means],
             "note": [formatting.count(trials) for trials in frame["trials"]],
             "hover": [
@@ -344,11 +326,9 @@ def _sample_sentences(results: StudyResults, values_drawn: pd.Series, strong: st
     edge, sentences = search.outlier_fence(values, sign), [f"Strong: {strong}."]
     off = int((sign * values_drawn < sign * edge).sum())
     if off:
-        side, limit = (
-            "below" if sign > 0 else "above",
-            formatting.scale(results.objective).show(edge),
-        )
-        sentences.append(f"On the edge: {formatting.count(off)} that scored {side} {limit}.")
+        limit = formatting.scale(results.objective).show(edge)
+        beyond = f"{'below' if sign > 0 else 'above'} {limit}"
+        sentences.append(f"On the edge: {formatting.count(off)} that scored {beyond}.")
     if len(values_drawn) < len(values):
         sentences.append(
             f"Drawn: {formatting.count(len(values_drawn))} of "
@@ -402,18 +382,12 @@ def _heated(results: StudyResults) -> Markup:
     if frame.empty:
         return Markup("")
     names = str(frame["first"].iloc[0]), str(frame["second"].iloc[0])
+    heads = [_words(name).capitalize() for name in names]
     return table(
         frame,
         [
-            Column(
-                _words(names[0]).capitalize(),
-                lambda row: _level(names[0], row["first_level"]),
-                numeric=False,
-            ),
-            Column(
-                _words(names[1]).capitalize(),
-                lambda row: _level(names[1], row["second_level"]),
-            ),
+            Column(heads[0], lambda row: _level(names[0], row["first_level"]), numeric=False),
+            Column(heads[1], lambda row: _level(names[1], row["second_level"])),
             number_column("Trials", "trials", formatting.count),
             number_column("Mean", "value", scale.show, scale.unit),
         ],
@@ -477,13 +451,7 @@ def _dependence(results: StudyResults) -> Markup:
         [
             text_column("Factor", "factor"),
             Column("Level", lambda row: formatting.short(row["level"])),
-            number_column(
-                "Expected",
-                "value",
-                scale.show,
-                scale.unit,
-                lambda row: scale.interval(row["low"], row["high"]),
-            ),
+            interval_column("Expected", scale),
         ],
         caption="Partial dependence: the score that a random forest on the search's trials "
         "expects at a level, all else as those trials have it; 95 % intervals over resampled "
@@ -492,12 +460,9 @@ def _dependence(results: StudyResults) -> Markup:
 
 
 def _states(frame: pd.DataFrame) -> Markup:
-    columns: list[Column] = [text_column("Stage", "stage")]
-    columns += [
-        number_column(str(name).capitalize(), str(name), formatting.count)
-        for name in frame.columns
-        if name != "stage"
-    ]
+    columns = [text_column("Stage", "stage")]
+    for name in frame.columns.drop("stage"):
+        columns.append(number_column(name.capitalize(), name, formatting.count))
     return table(frame, columns, caption="How the trials of each stage ended.")
 
 
