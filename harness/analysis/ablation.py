@@ -45,6 +45,7 @@ from harness.analysis.scores import (
     score_from_rows,
     shots,
 )
+from harness.trial import TrialConfig
 
 if TYPE_CHECKING:
     from harness.results import StudyResults
@@ -196,16 +197,20 @@ def at_edge(cell: Mapping[str, Any]) -> bool:
 def _reference_key(
     results: StudyResults, factor: str, cells: Sequence[Mapping[str, Any]]
 ) -> str | None:
-    incumbent = dict(results.attributes.get("incumbent") or {})
-    if not incumbent:
-        return None
-    incumbent["alpha_ratio"] = incumbent["alpha"] / incumbent["rank"]
-    level = incumbent[factor.partition("@")[0]]
-    for cell in cells:
-        numeric = isinstance(cell["level"], int | float)
-        if math.isclose(cell["level"], level) if numeric else cell["level"] == level:
-            return str(cell["key"])
-    return None
+    level = incumbent_level(results, factor.partition("@")[0])
+    return next((str(cell["key"]) for cell in cells if _same(cell["level"], level)), None)
+
+
+def incumbent_level(results: StudyResults, factor: str) -> Any:
+    """The incumbent's level of a factor, extra settings included; None without an incumbent."""
+    recorded = results.attributes.get("incumbent")
+    return TrialConfig(**recorded).level(factor) if recorded else None
+
+
+def _same(level: Any, other: Any) -> bool:
+    # An alpha ratio is a quotient, and so not the level of the sweep to the last bit.
+    numeric = all(isinstance(value, int | float) for value in (level, other))
+    return math.isclose(level, other) if numeric else str(level) == str(other)
 
 
 def _scale(cell: Mapping[str, Any]) -> float:
@@ -304,11 +309,8 @@ def _cell_keys(results: StudyResults, factor: str) -> dict[Any, str]:
 
 
 def _reference_level(results: StudyResults, factor: str, levels: list[Any]) -> Any:
-    incumbent = dict(results.attributes.get("incumbent") or {})
-    if factor == "alpha_ratio" and incumbent:
-        incumbent[factor] = incumbent["alpha"] / incumbent["rank"]
-    level = incumbent.get(factor)
-    return level if level in levels else levels[0]
+    recorded = incumbent_level(results, factor)
+    return next((level for level in levels if _same(level, recorded)), levels[0])
 
 
 _TUNE_STAGE: Final = "tune"

@@ -13,6 +13,7 @@ from harness.analysis.ablation import (
     ablation_table,
     base_score,
     crossed_scores,
+    incumbent_level,
     interaction_table,
     pairs_of,
 )
@@ -275,8 +276,8 @@ def crossed_charts(results: StudyResults, pair: str) -> list[Chart]:
     objective, scale = results.objective, formatting.scale(results.objective)
     factor, _, setting = pair.partition("@")
     second, _, level = setting.partition("=")
-    incumbent = results.attributes.get("incumbent") or {}
-    usual = formatting.short(incumbent.get(second, "incumbent's"))
+    level_of_incumbent = incumbent_level(results, second)
+    usual = "incumbent's" if level_of_incumbent is None else formatting.short(level_of_incumbent)
     levels = list(dict.fromkeys(frame["level"]))
     horizontal = charts.Dimension(TITLES.get(second, second), [False, True], [usual, level])
     vertical = charts.Dimension(

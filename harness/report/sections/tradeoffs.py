@@ -67,8 +67,8 @@ class Price(NamedTuple):
 
 PRICES = (
     Price("parameters", "trainable parameters", "front", log=True),
-    Price("peak_memory", "memory at the peak of training, MiB", "memory_front", unit=2.0**20),
-    Price("train_seconds", "seconds of training", "seconds_front"),
+    Price("peak_memory", "peak memory in training, MiB", "memory_front", unit=2.0**20),
+    Price("train_seconds", "training seconds", "seconds_front"),
 )
 COLUMNS = (
     *("key", "variant", "rank", "alpha", "dropout", "target_modules", "learning_rate"),

@@ -13,6 +13,7 @@ from harness.analysis.metric_tables import metric_values
 from harness.analysis.recommendation import recommend
 from harness.config.sweep import load_sweep
 from harness.errors import UserError
+from harness.report.page import render
 from harness.storage.records import CLAIMS_REQUESTED
 from harness.study import ablation, confirmation, launcher
 from harness.study import claims as claimed
@@ -22,6 +23,7 @@ from harness.study.session import Parallelism, open_study
 from harness.study.worker import Worker
 from harness.tasks.task import load_task_for
 from harness.training.evaluation import score_predictions
+from harness.trial import TrialConfig
 from tests.oracle_trainer import OracleTrainer
 
 SMALL = [
@@ -313,6 +315,17 @@ def test_full_fine_tuning_that_is_impossible_is_left_out_with_its_reason(tmp_pat
         in (results.attributes["dropped"])
     )
     assert ablation_table(results, "rank")["percent_of_full"].isna().all()
+
+
+def test_an_extra_setting_is_ablated_like_any_other_factor(tmp_path):
+    levels = ["space.bias=[none,all]", "ablation.factors={bias: [none, all]}"]
+    results = study(tmp_path, levels)
+    table = ablation_table(results, "bias").set_index("level")
+    incumbent = TrialConfig(**results.attributes["incumbent"]).level("bias")
+    assert set(table.index) == {"none", "all"}
+    assert table.index[table["reference"]].tolist() == [incumbent]
+    assert table["difference"].notna().all()
+    assert "bias" in render(results)
 
 
 def test_a_question_that_is_laid_down_needs_no_search(tmp_path):
