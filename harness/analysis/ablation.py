@@ -204,7 +204,7 @@ def _reference_key(
 def incumbent_level(results: StudyResults, factor: str) -> Any:
     """The incumbent's level of a factor, extra settings included; None without an incumbent."""
     recorded = results.attributes.get("incumbent")
-    return TrialConfig(**recorded).level(factor) if recorded else None
+    return TrialConfig.from_row(recorded).level(factor) if recorded else None
 
 
 def _same(level: Any, other: Any) -> bool:
