@@ -58,12 +58,8 @@ _STYLES: Final = {
 }
 #: Dashes of lines that have the same color, the first solid.
 _DASHES: Final = (
-    "solid",
-    "9px,3px",
-    "5px,3px",
-    "2px,3px",
-    "9px,3px,2px,3px",
-    "9px,3px,2px,3px,2px,3px",
+    *("solid", "9px,3px", "5px,3px", "2px,3px"),
+    *("9px,3px,2px,3px", "9px,3px,2px,3px,2px,3px"),
 )
 #: The font of tick labels that name rows or parameters.
 _INK: Final = {"color": LIGHT["ink"]}

@@ -37,8 +37,9 @@ _WHOSE: Final = {
     "search": "the search's configurations that scored best on validation",
 }
 #: What may name a configuration, the plainest first.
-_PARTS: Final = tuple(
-    ["rank", "variant", "target_modules", "learning_rate", "alpha", "dropout", "extras"]
+_PARTS: Final = (
+    *("rank", "variant", "target_modules", "learning_rate"),
+    *("alpha", "dropout", "extras"),
 )
 #: From this ratio of the highest to the lowest value an axis is logarithmic.
 _WIDE: Final = 10.0
@@ -211,25 +212,17 @@ def reading_charts(results: StudyResults) -> list[Chart]:
     for number in order:
         rows = frame[frame["trial"] == number]
         name, style = series[number]
-        parts.append(
-            pd.DataFrame(
-                {
-                    "series": name,
-                    "style": style,
-                    "line": number,
-                    "x": rows["step"].astype(float),
-                    "y": rows["value"].astype(float) * scale.factor,
-                    "low": float("nan"),
-                    "high": float("nan"),
-                    "ring": rows["best"].astype(bool) & (number in fallen),
-                    "hover": [
-                        f"trial {number}, step {formatting.count(row['step'])}: "
-                        f"{scale.show(row['value'])} {scale.unit}"
-                        for row in rows.to_dict("records")
-                    ],
-                }
-            )
-        )
+        hover = [
+            f"trial {number}, {_step(row['step'])}: {scale.show(row['value'])} {scale.unit}"
+            for row in rows.to_dict("records")
+        ]
+        points = {
+            "x": rows["step"].astype(float),
+            "y": rows["value"].astype(float) * scale.factor,
+            "ring": rows["best"].astype(bool) & (number in fallen),
+        }
+        marks = pd.DataFrame({**points, "low": float("nan"), "high": float("nan")})
+        parts.append(marks.assign(series=name, style=style, line=number, hover=hover))
     log = results.objective.sign < 0 and _wide(frame["value"])
     title = f"score on validation, {scale.unit}" + (" (log)" if log else "")
     figure = charts.curves(pd.concat(parts), "optimizer step", title, log=log)

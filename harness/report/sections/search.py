@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 from markupsafe import Markup
@@ -151,71 +151,53 @@ def history_charts(results: StudyResults) -> list[Chart]:
     return [Chart(figure, caption)]
 
 
-class _SampledTrials(NamedTuple):
-    """The trials of a chart.
-
-    Attributes:
-        trials: `number`, `value` (in the unit that is shown), `best`, `hover`, and a column for
-            each parameter by the name of its dimension.
-        dimensions: the parameters that vary.
-        caption: which trials are drawn, and which of them strong.
-    """
-
-    trials: pd.DataFrame
-    dimensions: list[charts.Dimension]
-    caption: str
-
-
 def slice_charts(results: StudyResults) -> list[Chart]:
     """The scores by each parameter; none where nothing varies."""
-    sample = _sample_trials(results, POINTS)
-    if sample is None:
+    trials, dimensions, _ = _sample_trials(results, POINTS)
+    if not dimensions:
         return []
-    limits, title = _score_limits(results), _score_title(results)
-    long = slice_table(sample)
+    limits, title, rows = _score_limits(results), _score_title(results), _long(trials, dimensions)
     return [
         Chart(
-            charts.slice_plot(long[long["parameter"] == dimension.name], dimension, limits),
+            charts.slice_plot(rows[rows["parameter"] == dimension.name], dimension, limits),
             f"{title} by {dimension.name}",
         )
-        for dimension in sample.dimensions
+        for dimension in dimensions
     ]
 
 
 def slices_chart(results: StudyResults) -> list[Chart]:
     """`slice_charts` as one chart, for where no page places them side by side."""
-    sample = _sample_trials(results, POINTS)
-    if sample is None:
+    trials, dimensions, _ = _sample_trials(results, POINTS)
+    if not dimensions:
         return []
-    limits = _score_limits(results)
-    figure = charts.slices(slice_table(sample), sample.dimensions, limits)
+    figure = charts.slices(_long(trials, dimensions), dimensions, _score_limits(results))
     return [Chart(figure, _slices_caption(results))]
 
 
-def slice_table(sample: _SampledTrials) -> pd.DataFrame:
+def _long(trials: pd.DataFrame, dimensions: Sequence[charts.Dimension]) -> pd.DataFrame:
     """The trials of a chart in long form: one row for each trial and parameter."""
-    shared, names = ["number", "value", "best", "hover"], [item.name for item in sample.dimensions]
+    shared, names = ["number", "value", "best", "hover"], [item.name for item in dimensions]
     # As objects, so that levels of one parameter are not converted to another's type.
-    trials = sample.trials.astype(dict.fromkeys(names, object))
+    trials = trials.astype(dict.fromkeys(names, object))
     return trials.melt(shared, names, var_name="parameter", value_name="level")
 
 
 def _slices_caption(results: StudyResults) -> str:
-    sample, title = _sample_trials(results, POINTS), _score_title(results)
-    lead = f"{title[0].upper()}{title[1:]}, by parameter."
-    return "" if sample is None else f"{lead} {sample.caption}"
+    caption, title = _sample_trials(results, POINTS)[-1], _score_title(results)
+    return f"{title[0].upper()}{title[1:]}, by parameter. {caption}" if caption else ""
 
 
 def parallel_charts(results: StudyResults) -> list[Chart]:
     """The same trials as lines through all parameters; none where nothing varies."""
-    sample = _sample_trials(results, LINES)
-    if sample is None:
+    trials, dimensions, which = _sample_trials(results, LINES)
+    if not dimensions:
         return []
     low, high = limits = _score_limits(results)
     ticks = [(tick, f"{tick:.4g}") for tick in _round_ticks(low, high)]
-    figure = charts.parallel_coordinates(sample.trials, sample.dimensions, "score", limits, ticks)
+    figure = charts.parallel_coordinates(trials, dimensions, "score", limits, ticks)
     caption = "One line a trial, through its parameters to its score."
-    return [Chart(figure, f"{caption} {sample.caption}")]
+    return [Chart(figure, f"{caption} {which}")]
 
 
 def _round_ticks(low: float, high: float) -> list[float]:
@@ -227,10 +209,17 @@ def _round_ticks(low: float, high: float) -> list[float]:
     return [round(index * step, 12) for index in range(first, last + 1)]
 
 
-def _sample_trials(results: StudyResults, limit: int) -> _SampledTrials | None:
+def _sample_trials(
+    results: StudyResults, limit: int
+) -> tuple[pd.DataFrame, list[charts.Dimension], str]:
+    """The trials of a chart, the parameters that vary, and which trials are drawn and how.
+
+    The frame has `number`, `value` (in the unit that is shown), `best`, `hover`, and a column for
+    each parameter by the name of its dimension. All are empty where nothing varies.
+    """
     varied, rows = search.parameters(results), search.scored(results)
     if not varied:
-        return None
+        return pd.DataFrame(), [], ""
     scale, sign = formatting.scale(results.objective), results.objective.sign
     values = rows["value"].astype(float).tolist()
     best = search.best_few(values, sign)
@@ -255,7 +244,7 @@ def _sample_trials(results: StudyResults, limit: int) -> _SampledTrials | None:
         dimensions.append(charts.Dimension(_words(name), ordered, texts, log))
     strong = f"the best {len(best)}" if len(best) > 1 else "the best"
     values_of_sample = pd.Series(values).iloc[places]
-    return _SampledTrials(trials, dimensions, _sample_sentences(results, values_of_sample, strong))
+    return trials, dimensions, _sample_sentences(results, values_of_sample, strong)
 
 
 def heat_charts(results: StudyResults) -> list[Chart]:

@@ -206,11 +206,8 @@ def _more_seeds_command(results: StudyResults, count: int) -> str:
 def _facts(results: StudyResults, advice: Recommendation) -> list[dict[str, str]]:
     scale = formatting.scale(results.objective)
     over = f"{advice.seeds} seeds" if advice.seeds else "the ablation's seeds, on validation"
-    noise = {
-        "name": "Seed noise",
-        "value": scale.show(advice.seed_sd),
-        "note": f"{scale.unit}, sd of one configuration over {over}",
-    }
+    note = f"{scale.unit}, sd of one configuration over {over}"
+    noise = {"name": "Seed noise", "value": scale.show(advice.seed_sd), "note": note}
     if advice.pick is None or advice.score is None:
         return [noise] if advice.seed_sd is not None else []
     below = " below it" if results.objective.sign < 0 else ""
