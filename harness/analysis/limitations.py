@@ -215,10 +215,11 @@ def _ranks(results: StudyResults) -> list[str]:
     if not tested or not isinstance(offered, list | tuple):
         return []
     missing = [str(rank) for rank in offered if rank not in tested]
+    if not missing:
+        return []
     if len(missing) == 1:
         return [f"Rank {missing[0]} was not confirmed: the verdict does not cover it."]
-    many = f"Ranks {_and(missing)} were not confirmed: the verdict does not cover them."
-    return [many] if missing else []
+    return [f"Ranks {_and(missing)} were not confirmed: the verdict does not cover them."]
 
 
 def _best_cell(results: StudyResults, comparison: PairwiseComparison | None) -> list[str]:

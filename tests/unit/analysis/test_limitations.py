@@ -142,6 +142,12 @@ def test_ranks_that_were_not_confirmed_are_named(offered, said):
     assert said in not_supported(wider, None)
 
 
+def test_where_all_ranks_were_confirmed_none_is_named():
+    study = confirm_results({config(rank=8): [0.8] * 5}, examples=5)
+    narrow = dataclasses.replace(study, sweep={**study.sweep, "space": {"rank": [8]}})
+    assert not [line for line in not_supported(narrow, None) if "not confirmed" in line]
+
+
 def test_inputs_in_two_splits_are_told_first():
     study = make_results(sizes=SIZES, trials=5, stages=("search",))
     noted = {**study.provenance, "leaks": {"validation": 1, "test": 3}}
