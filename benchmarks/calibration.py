@@ -18,10 +18,10 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from benchmarks.calibration_told import TITLES, Outcome, markdown, picks, rates
+from benchmarks.calibration_report import TITLES, Outcome, markdown, picks, rates
 from benchmarks.hierarchical import bca, percentile, resampled
 from benchmarks.simulated import OBJECTIVES, Noise, panel, truth
-from benchmarks.trials_told import machine
+from benchmarks.trials_report import machine
 from harness.aggregates import Array
 from harness.analysis.bootstrap import contrasts
 from harness.analysis.estimates import compare_all_pairs

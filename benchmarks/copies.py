@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from benchmarks.trials_told import machine
+from benchmarks.trials_report import machine
 from harness.analysis.bootstrap import scores
 from harness.analysis.estimates import compare_all_pairs, variance_components
 from harness.analysis.multiple_comparisons import holm, p_values

@@ -22,7 +22,7 @@ from typing import Any, Final, Self
 import torch
 from scipy.stats import t as student
 
-from benchmarks.trials_told import machine
+from benchmarks.trials_report import machine
 from harness.config import sweep
 from harness.config.settings import EngineSettings
 from harness.config.sweep import Sweep

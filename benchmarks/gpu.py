@@ -26,7 +26,7 @@ from transformers.utils import logging
 
 from benchmarks.fewer import fewer
 from benchmarks.stepping import PackedSteps, SequentialSteps, Steps
-from benchmarks.trials_told import machine
+from benchmarks.trials_report import machine
 from harness.config import sweep
 from harness.config.settings import ModelSettings
 from harness.models import base_model

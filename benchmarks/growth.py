@@ -28,7 +28,7 @@ from transformers.utils import logging
 
 from benchmarks import growth_processes, growth_study, growth_training
 from benchmarks.growth_fit import Curve, markdown
-from benchmarks.trials_told import machine
+from benchmarks.trials_report import machine
 from harness.config import sweep
 from harness.models import base_model
 from harness.study.session import Parallelism

@@ -26,7 +26,7 @@ from benchmarks.fewer import fewer
 from benchmarks.products import Ceiling, Product, operations, recorded
 from benchmarks.profiled import table
 from benchmarks.stepping import PackedSteps, SequentialSteps, Steps
-from benchmarks.trials_told import machine
+from benchmarks.trials_report import machine
 from harness.config import sweep
 from harness.config.sweep import Sweep
 from harness.models import base_model

@@ -21,7 +21,7 @@ import numpy as np
 import optuna
 
 from benchmarks.search_table import GRID, TABLE, name_of, read
-from benchmarks.trials_told import machine
+from benchmarks.trials_report import machine
 from harness.config import sweep
 from harness.config.sweep import Sweep
 from harness.storage import study as sampling

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.trials_told import machine
+from benchmarks.trials_report import machine
 
 #: The table that is kept with the project.
 TABLE: Final = Path(__file__).parent / "search_table.json.gz"

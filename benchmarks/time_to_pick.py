@@ -38,8 +38,8 @@ from transformers.utils import logging
 from benchmarks import trials
 from benchmarks.charging import Price, Prices, full_grid, same_trials, small_grid, stage_times
 from benchmarks.rivals import Searched, compared, search, tested
-from benchmarks.time_told import markdown, ratios
-from benchmarks.trials_told import machine
+from benchmarks.time_report import markdown, ratios
+from benchmarks.trials_report import machine
 from harness.analysis.estimates import estimates
 from harness.analysis.recommendation import recommend
 from harness.config import sweep

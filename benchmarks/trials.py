@@ -31,7 +31,7 @@ from transformers.utils import logging
 from benchmarks.fewer import fewer
 from benchmarks.our_loop import OurLoop
 from benchmarks.plain_loop import USUAL, Clock, Done, Manner, PlainLoop, Spent, Work, strongest
-from benchmarks.trials_told import LOOPS, Round, machine, markdown, summary
+from benchmarks.trials_report import LOOPS, Round, machine, markdown, summary
 from harness.config import sweep
 from harness.config.settings import EngineSettings
 from harness.models import base_model

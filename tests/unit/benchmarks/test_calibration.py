@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from benchmarks import calibration, calibration_told
+from benchmarks import calibration, calibration_report
 from benchmarks.calibration import Design
-from benchmarks.calibration_told import Outcome
+from benchmarks.calibration_report import Outcome
 from benchmarks.simulated import OBJECTIVES, Noise, panel, truth
 from harness.analysis.bootstrap import scores
 from harness.analysis.scores import metric_function
@@ -34,13 +34,13 @@ def test_what_is_too_noisy_is_not_decided() -> None:
     noisy = Design((0.0, 0.0), Noise(0.2), (3,), 100)
     found = [calibration.study(noisy, 200, number) for number in range(3)]
     assert not any(one.picked for one in found)
-    assert calibration_told.picks(found)["picked"] == 0
+    assert calibration_report.picks(found)["picked"] == 0
 
 
 def test_rates_are_shares_over_all_studies() -> None:
     found = [{"a": [True, False]}, {"a": [True, True]}]
-    assert calibration_told.rates(found) == {"a": 0.75}
-    told = calibration_told.markdown(
+    assert calibration_report.rates(found) == {"a": 0.75}
+    told = calibration_report.markdown(
         {"machine": {"cores": 2}, "studies": 2, "draws": 10, "set": {"3 seeds": {"a": 0.75}}}, "x"
     )
     assert "| 3 seeds | 75.0 % |" in told
@@ -57,11 +57,11 @@ def test_coverage_names_each_way_and_kind() -> None:
 
 
 def test_racing_ends_what_is_far_behind_and_hardly_what_would_have_won() -> None:
-    far = calibration_told.rates(
+    far = calibration_report.rates(
         [calibration.raced("f1", 5.0, 0.01, number) for number in range(10)]
     )
     assert far["ended"] > 0.6
     assert far["examples spared"] > 0.2
-    equal = calibration_told.rates([calibration.raced("f1", 0.0, 0.01, n) for n in range(20)])
+    equal = calibration_report.rates([calibration.raced("f1", 0.0, 0.01, n) for n in range(20)])
     assert equal["would have won"] <= 0.02
     assert equal["ended"] < 0.1

@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.our_loop import OurLoop
 from benchmarks.plain_loop import USUAL, Clock, Done, Manner, PlainLoop, Spent, Work, strongest
-from benchmarks.trials_told import Round, summary
+from benchmarks.trials_report import Round, summary
 from harness.config.settings import ModelSettings, TrainingSettings
 from harness.models import base_model
 from harness.models.base_model import BaseModel

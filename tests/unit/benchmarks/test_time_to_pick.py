@@ -20,7 +20,7 @@ from benchmarks.charging import (
     stage_times,
 )
 from benchmarks.plain_loop import Spent
-from benchmarks.time_told import ratios
+from benchmarks.time_report import ratios
 from harness.config import sweep
 from harness.results import Objective, StudyResults
 from harness.study.launcher import WorkerSpec
