@@ -181,11 +181,12 @@ def _ablation_notes(sweep: Sweep) -> tuple[str, ...]:
     factors = sweep.ablation.factors
     available = sweep.space.available_levels(factors)
     missing = {
-        factor: ", ".join(str(level) for level in levels if level not in available[factor])
+        factor: [str(level) for level in levels if level not in available[factor]]
         for factor, levels in factors.items()
     }
     return tuple(
-        f"ablation.factors.{factor}: {names} left out, because space.{factor} has no such level"
+        f"ablation.factors.{factor}: {', '.join(names)} left out, because space.{factor} has no "
+        "such level"
         for factor, names in missing.items()
         if names
     )

@@ -41,6 +41,11 @@ def test_ablation_levels_that_the_space_lacks_are_named():
     assert any("ablation.factors.rank: 4, 32 left out" in note for note in notes)
 
 
+def test_an_empty_level_that_the_space_lacks_is_not_passed_over():
+    (note,) = checked(load_sweep("ner_medical", [*QUICK, 'ablation.factors={variant: [""]}']))
+    assert note.startswith("ablation.factors.variant:  left out")
+
+
 def test_that_full_fine_tuning_cannot_be_is_known_beforehand():
     wanted = [*QUICK, "baselines.full=true"]
     assert checked(load_sweep("ner_medical", wanted)) == ()
