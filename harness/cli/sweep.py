@@ -69,9 +69,9 @@ def sweep(
     from harness.tasks.task import load_task_for
 
     console = Console()
-    plan = options.sweep(name)
+    plan, study = options.sweep(name), study_name(name, study)
     task = load_task_for(plan)
-    opened = _open(plan, task, study_name(name, study), results, console)
+    opened = _open(plan, task, study, results, console)
     stage = ""
 
     def tick(progress: Progress) -> None:

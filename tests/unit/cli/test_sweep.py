@@ -77,3 +77,9 @@ def test_a_sweeps_process_loads_its_task_once(workplace, monkeypatch):
     assert run(["sweep", "ner_medical", "--limit", "8", "--workers", "1"]) == 0
     assert (workplace / "reports" / "ner_medical.html").is_file()
     assert names == ["ner_medical"]
+
+
+def test_a_name_that_cannot_be_a_folder_is_refused_before_the_task_is_loaded(tmp_path, capsys):
+    given = ["--study", "a/b", "--data", str(tmp_path)]  # there are no rows in that folder
+    assert run(["sweep", "ner_medical", *given]) == 2
+    assert capsys.readouterr().err.startswith("error: --study a/b: ")
