@@ -57,17 +57,17 @@ def report(
 
     For several studies a comparison, without a name the index of all studies.
     """
-    from harness.errors import UserError
-    from harness.report import page
-    from harness.report.exports import write
-
-    formats, hourly = _parse_formats(form), options.hourly_price(price)
-    html_only = formats == ["html"]
-    if not studies and (watch or not html_only):
-        raise UserError("without a study name, `report` writes the index, which is HTML only")
-    if watch and (len(studies or ()) > 1 or not html_only):
-        raise UserError("--watch: writes the page of one study, as html")
     with nullcontext() if watch else _without_garbage_collection():
+        from harness.errors import UserError
+        from harness.report import page
+        from harness.report.exports import write
+
+        formats, hourly = _parse_formats(form), options.hourly_price(price)
+        html_only = formats == ["html"]
+        if not studies and (watch or not html_only):
+            raise UserError("without a study name, `report` writes the index, which is HTML only")
+        if watch and (len(studies or ()) > 1 or not html_only):
+            raise UserError("--watch: writes the page of one study, as html")
         paths: Iterable[Path]
         if not studies:
             paths = [_write_index(results, reports)]

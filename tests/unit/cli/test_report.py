@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 import re
 import time
@@ -276,3 +277,17 @@ def test_a_study_is_followed_to_its_end(studies: StudyStore, tmp_path: Path) -> 
 def test_a_study_that_is_not_there_is_said_at_once(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no study 'nosuch'"):
         follow("nosuch", tmp_path, lambda _: Path("never"))
+
+
+def test_no_garbage_is_collected_while_what_the_report_needs_is_imported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = []
+
+    def parse(text: str) -> list[str]:
+        seen.append(gc.isenabled())
+        return [text]
+
+    monkeypatch.setattr(report_module, "_parse_formats", parse)
+    assert cli.run(["report"]) == 0
+    assert (seen, gc.isenabled()) == ([False], True)
