@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
+    from pydantic_core import ErrorDetails
 
 #: Exit code of a process that ended with a mistake of the user's, or for want of disk space.
 USER_ERROR_CODE: Final = 2
@@ -46,6 +47,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 #: Pydantic adds the branch of a union that it tried to the path; that is no key of the file.
 _UNION_BRANCHES: Final = ("tuple[", "literal[", "function-")
+#: Types of pydantic's faults where a mapping is needed.
+_SECTION: Final = ("model_type", "dict_type")
 
 
 def first_fault(error: ValidationError, model: type[BaseModel]) -> str:
@@ -57,7 +60,9 @@ def first_fault(error: ValidationError, model: type[BaseModel]) -> str:
     """
     faults = error.errors(include_url=False)
     # A misspelt required key is also a missing one: report the key that the user wrote.
-    first = min(faults, key=lambda fault: fault["type"] != "extra_forbidden")
+    first = min(
+        faults, key=lambda fault: (fault["type"] != "extra_forbidden", _is_other_branch(fault))
+    )
     keys, known = _resolve_path(first["loc"], model)
     path = ".".join(keys)
     if first["type"] == "extra_forbidden":
@@ -70,9 +75,18 @@ def first_fault(error: ValidationError, model: type[BaseModel]) -> str:
         message = "YAML takes yes, no, on and off for true and false; put it in quotes"
     elif first["type"] in {"tuple_type", "list_type"}:
         message = f"should be a list, but is {value!r}"
+    elif first["type"] in _SECTION:
+        message = f"should be keys and values, but is {value!r}"
     elif first["type"] != "value_error" and not isinstance(value, dict | list | tuple):
         message = f"{message}, but is {value!r}"
     return f"{path}: {message}" if path else message
+
+
+def _is_other_branch(fault: ErrorDetails) -> bool:
+    """Whether the value is no section, where a section is one branch of a union."""
+    if fault["type"] != "model_type" or not fault["loc"]:
+        return False
+    return str(fault["loc"][-1]).rstrip("]").endswith(fault["ctx"]["class_name"])
 
 
 def _resolve_path(

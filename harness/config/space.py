@@ -45,7 +45,7 @@ def _read_ratio(value: Any) -> str:
     if value in (None, "own"):
         return "own"
     ratio = 0.0
-    with suppress(TypeError, ValueError):
+    with suppress(TypeError, ValueError, OverflowError):
         ratio = float(value)
     if isinstance(value, bool) or not 0 < ratio < float("inf"):
         raise ValueError(f"{value!r} is not a number above 0")
@@ -58,7 +58,7 @@ def _read_layers(value: Any) -> str:
         return _choice_reader("all", "upper_half", "lower_half")(value)
     numbers = str(value).split(",") if isinstance(value, str | int) else value
     layers: list[int] = []
-    with suppress(TypeError, ValueError):
+    with suppress(TypeError, ValueError, OverflowError):
         layers = sorted({int(number) for number in numbers})
     if not layers or layers[0] < 0:
         raise ValueError(f"{value!r} is not a list of layers")

@@ -182,7 +182,7 @@ def load_sweep(
             raise UserError(f"--set {text}: write it as key.path=value")
         try:
             _set_key(body, key.strip(), yaml.safe_load(value), f"--set {text}")
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError):  # the latter for a date that does not exist
             raise UserError(f"--set {text}: the value is not YAML") from None
     return parse_sweep(body, source)
 
@@ -226,6 +226,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}{line}: not YAML: {getattr(error, 'problem', error)}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
+    except ValueError as error:  # such as a date that does not exist
+        raise UserError(f"{path}: not YAML: {error}") from None
     if not isinstance(body, dict):
         raise UserError(f"{path}: a sweep is a mapping with the key 'task'")
     return body

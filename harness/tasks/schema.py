@@ -116,10 +116,9 @@ class Data(Section):
             raise ValueError(f"unknown format '{self.format}'; {known}")
         try:
             self.read_options()
-        except ValidationError as fault:
-            first = fault.errors(include_url=False)[0]
-            path = ".".join(map(str, first["loc"]))
-            raise ValueError(f"options.{path}: {first['msg']} (format {self.format})") from None
+        except ValidationError as error:
+            fault = first_fault(error, FORMATS.get(self.format).options)
+            raise ValueError(f"options.{fault} (format {self.format})") from None
         return self
 
     def read_options(self) -> Options:
@@ -346,7 +345,7 @@ def read_task_file(path: Path) -> TaskFile:
         raise UserError(f"{path}: cannot be read ({fault.strerror})") from fault
     except UnicodeDecodeError as fault:
         raise UserError(f"{path}: not UTF-8; save the file as UTF-8") from fault
-    except yaml.YAMLError as fault:
+    except (yaml.YAMLError, ValueError) as fault:  # the latter for a date that does not exist
         raise UserError(f"{path}: not YAML: {' '.join(str(fault).split())}") from fault
     if not isinstance(content, dict):
         raise UserError(f"{path}: should be keys and values, such as 'name: my_task'")

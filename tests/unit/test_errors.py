@@ -31,10 +31,15 @@ def test_a_user_error_is_its_text() -> None:
     assert str(UserError("sweeps/x.yaml: space.rank: low 64 is above high 8")).endswith("high 8")
 
 
+class Innermost(BaseModel):
+    rank: int = 1
+
+
 class Inner(BaseModel):
     model_config = ConfigDict(extra="forbid")
     low: float
     name: str = ""
+    by_rank: dict[str, Innermost] = {}
 
 
 class Outer(BaseModel):
@@ -54,6 +59,12 @@ class Outer(BaseModel):
         ({"by_name": {"a": {"lw": 1}}}, "by_name.a.lw: unknown key; did you mean 'low'?"),
         ({"pairs": [{"low": 1, "nme": "x"}]}, "pairs.0.nme: unknown key; did you mean 'name'?"),
         ({"pairs": 3}, "pairs: should be a list, but is 3"),
+        # Of a union, the branch is reported that fits the value but for a part of it.
+        ({"bounds": [1, "a"]}, "bounds.1: Input should be a valid number, unable to parse"),
+        ({"bounds": 3}, "bounds: should be a list, but is 3"),
+        ({"bounds": {"low": 1, "by_rank": {"a": 3}}}, "bounds.by_rank.a: should be keys and"),
+        ({"pairs": [3]}, "pairs.0: should be keys and values, but is 3"),
+        ({"by_name": ["a"]}, "by_name: should be keys and values, but is ['a']"),
         ({"pairs": [{"low": 1, "name": True}]}, "pairs.0.name: YAML takes yes, no, on and off"),
         ({"pairs": [{"low": "a"}]}, "pairs.0.low: Input should be a valid number, unable to "),
     ],

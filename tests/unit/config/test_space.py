@@ -172,6 +172,7 @@ def test_a_level_is_one_word_and_is_read_again_as_itself(name, value, level):
     [
         ("space.bias=[some]", "space.bias: 'some' is none of none, all, lora_only"),
         ("space.layers=[[a]]", "space.layers: ['a'] is not a list of layers"),
+        ("space.layers=[[.inf]]", "space.layers: [inf] is not a list of layers"),
         ("space.rank_pattern=[{q_proj: 0}]", "rank 0 is below 1"),
         ("space.rank_pattern=[[q_proj]]", "is not a mapping of modules to ranks"),
         ("space.modules_to_save=[[1]]", "is not a list of modules"),

@@ -59,6 +59,8 @@ def test_the_digest_follows_what_the_study_is_and_not_how_fast_it_runs():
         ("model.name.x=3", "'name' is a value, not a section"),
         ("rank", "write it as key.path=value"),
         ("space.rank=[1", "the value is not YAML"),
+        ("summary=2026-13-01", "the value is not YAML"),
+        ("space.learning_rate=[0.1, x]", "space.learning_rate.1: Input should be a valid number"),
     ],
 )
 def test_a_fault_is_told_with_its_key_path(override, told):
@@ -75,6 +77,9 @@ def test_faults_of_the_file_itself(tmp_path):
     broken = tmp_path / "broken.yaml"
     broken.write_text("task: [", encoding="utf-8")
     with pytest.raises(UserError, match=r"broken.yaml:\d+: not YAML"):
+        load_sweep(str(broken))
+    broken.write_text("summary: 2026-13-01", encoding="utf-8")
+    with pytest.raises(UserError, match=r"broken.yaml: not YAML: month must be in"):
         load_sweep(str(broken))
     broken.write_text("- task", encoding="utf-8")
     with pytest.raises(UserError, match="a sweep is a mapping"):

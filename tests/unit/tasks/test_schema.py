@@ -45,10 +45,14 @@ FAULTS = {
     ("{folder: data}", "{folder: data, hub: a/b}"): "data: give either 'generator', 'folder' or",
     ("{folder: data}", "{folder: data, revision: main}"): "data: 'config' and 'revision' belong",
     ("{folder: data}", "{folder: data, format: brat, options: {nested: inner}}"): (
-        "data: options.nested: Input should be 'keep', 'outermost' or 'innermost' (format brat)"
+        "data: options.nested: Input should be 'keep', 'outermost' or 'innermost', but is 'inner' "
+        "(format brat)"
     ),
     ("{folder: data}", "{folder: data, options: {nested: keep}}"): (
-        "data: options.nested: Extra inputs are not permitted (format jsonl)"
+        "data: options.nested: unknown key; known: none (format jsonl)"
+    ),
+    ("{folder: data}", "{folder: data, format: brat, options: {nestd: keep}}"): (
+        "data: options.nestd: unknown key; did you mean 'nested'? (format brat)"
     ),
     ("prompt:", "fields: {txt: note}\nprompt:"): "fields.txt",
     ("prompt:", "head: token_classification\nprompt:"): (
@@ -136,6 +140,7 @@ def test_a_fault_is_told_in_one_line_with_its_key(
     ("content", "message"),
     [
         ("name: [", "not YAML: "),
+        ("name: 2026-13-01", "not YAML: month must be in 1..12"),
         ("- a", "should be keys and values"),
         ("", "should be keys and values"),
         (b"name: \xff", "not UTF-8"),
