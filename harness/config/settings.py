@@ -246,14 +246,17 @@ class AblationSettings(Section):
     @field_validator("factors")
     @classmethod
     def _known(cls, value: dict[str, tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
-        for name in value:
+        read = dict(value)
+        for name, levels in value.items():
             if name not in FACTORS:
                 raise ValueError(f"unknown factor '{name}'; {did_you_mean(name, FACTORS)}")
-        # Levels of extra settings are words, as in the search space.
-        return {
-            name: tuple(map(READERS[name], levels)) if name in READERS else levels
-            for name, levels in value.items()
-        }
+            # Levels of extra settings are words, as in the search space.
+            if name in READERS:
+                try:
+                    read[name] = tuple(map(READERS[name], levels))
+                except ValueError as fault:
+                    raise ValueError(f"{name}: {fault}") from None
+        return read
 
 
 class ConfirmationSettings(Section):

@@ -45,6 +45,7 @@ def test_the_digest_follows_what_the_study_is_and_not_how_fast_it_runs():
             "ablation.factors={rnk: [4]}",
             "ablation.factors: unknown factor 'rnk'; did you mean 'rank'?",
         ),
+        ("ablation.factors={bias: [x]}", "ablation.factors: bias: 'x' is none of none, all"),
         ("space.variant=[adalora+dora]", "adalora cannot be joined with dora"),
         ("space.variant=[full]", "space.variant: 'full' trains no adapter; see baselines.full"),
         ("space.variant=[qlora]", "qlora is a quantised base, not a variant"),
