@@ -124,6 +124,11 @@ class TestAUsersFolder:
         made(tmp_path, train_csv="input,output\na,b\n", validation_csv="input,output\na,b\n")
         assert resolve_files(tmp_path, *self.OWN) == DataFiles("csv", {}, {})
 
+    def test_in_usual_names_where_the_task_has_no_names_of_its_own(self, tmp_path: Path) -> None:
+        made(tmp_path, training_csv="input,output\na,b\n", dev_csv="input,output\na,b\n")
+        names = {"train": "training", "validation": "dev"}
+        assert resolve_files(tmp_path, "csv", {}, {}) == DataFiles("csv", names, {})
+
     def test_in_another_format_with_other_names_for_splits(self, tmp_path: Path) -> None:
         row = json.dumps({"question": "a", "output": "b"})
         made(tmp_path, train_jsonl=row, dev_jsonl=row)
