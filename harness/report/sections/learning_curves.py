@@ -235,8 +235,6 @@ def reading_charts(results: StudyResults) -> list[Chart]:
 def _overfits(results: StudyResults, fallen: pd.DataFrame) -> Markup:
     if fallen.empty:
         return Markup("")
-    if fallen.empty:
-        return Markup("")
     scale, trials = formatting.scale(results.objective), results.trials.set_index("number")
     rows = []
     for number, group in fallen.groupby("trial"):
