@@ -357,12 +357,12 @@ class MicroBatcher:
 
     def _halve(self, running: int) -> bool:
         """Makes passes of a step of so many slots smaller; False if they cannot be."""
-        self._pack.free_cache()
+        slots = min(self.slots or running, running)
         if self.micro_batch > 1:
             self.micro_batch //= 2
-            return True
-        slots = min(self.slots or running, running)
-        if slots > 1:
+        elif slots > 1:
             self.slots = slots // 2
-            return True
-        return False
+        else:
+            return False  # the cache stays: without a second try it would be freed for nothing
+        self._pack.free_cache()
+        return True

@@ -177,6 +177,23 @@ def test_any_other_error_is_no_reason_for_smaller_passes(
     assert [tuple(sizes) for sizes in memory.passes] == [(0, 1, 2), (0,), (1,), (2,)]
 
 
+@pytest.mark.parametrize(("micro_batch", "freed"), [(1, 0), (2, 1)])
+def test_the_cache_is_freed_only_for_another_try(
+    double: BaseModel,
+    task: Task,
+    monkeypatch: pytest.MonkeyPatch,
+    micro_batch: int,
+    freed: int,
+) -> None:
+    Memory(monkeypatch, 0, torch.OutOfMemoryError("out of memory"))
+    calls: list[None] = []
+    training = TRAINING.model_copy(update={"micro_batch_size": micro_batch})
+    with packs.adapter_pack(double, task, CONFIGS[:1], training) as (pack, runs):
+        monkeypatch.setattr(pack, "free_cache", lambda: calls.append(None))
+        assert MicroBatcher(pack, training).step(runs)
+    assert len(calls) == freed
+
+
 def run(base: BaseModel, task: Task, report: Report) -> dict[int, TrialResult]:
     requests = [TrialRequest(number, config) for number, config in enumerate(CONFIGS)]
     trainer = PackedTrainer(base, task, TRAINING, 3)
